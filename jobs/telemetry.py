@@ -1,0 +1,278 @@
+"""Telemetry: every Prometheus metric of the program, on a registry that is passed in.
+
+The only home of prometheus_client. Labels are bounded (`LABELS`): never a series, and never one
+called `job`, which Prometheus owns. Counters start at 0 for every configured dataset, so that an
+alert never waits for a first event.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from typing import Literal
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+
+from forecaster.errors import SkipReason
+
+Outcome = Literal["succeeded", "failed", "crashed", "already_done"]
+
+OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "crashed", "already_done")
+LABELS = ("dataset", "task", "stage", "outcome", "reason", "lead", "level", "direction")
+TASKS = ("forecast", "retrain", "score", "prune", "ingest")
+PULL_OUTCOMES = ("new", "corrected", "unchanged")
+REJECTIONS = (
+    "missing_timestamp",
+    "unreadable_timestamp",
+    "timestamp_out_of_range",
+    "nonexistent_local_time",
+    "missing_series_id",
+    "unreadable_value",
+    "non_finite_value",
+)
+FALLBACKS = ("cold_start",)
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
+"""Upper bounds of every duration histogram: 10 ms to 50 minutes, a factor of three apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """One metric as the reference page shows it."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    documentation: str
+
+
+class Telemetry:
+    """The metrics, one attribute each, and the few functions that feed them."""
+
+    def __init__(self, registry: CollectorRegistry, datasets: Iterable[str]) -> None:
+        disable_created_metrics()
+        self.registry = registry
+        self.datasets = tuple(datasets)
+        self.declared: list[Declared] = []
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._declare_runs()
+        self._declare_pull()
+        self._declare_forecasts()
+        self._declare_models()
+        self._declare_accuracy()
+        self._declare_process()
+        self._start_at_zero()
+
+    # ── what there is ──────────────────────────────────────────────────────────────────────────
+
+    def _declare_runs(self) -> None:
+        self.runs = self._counter(
+            "runs_total", "Runs that ended, by outcome.", "task", "dataset", "outcome"
+        )
+        self.run_duration = self._histogram(
+            "run_duration_seconds", "From the start of a run to its end.", "task", "dataset"
+        )
+        self.run_lateness = self._histogram(
+            "run_lateness_seconds", "From the tick to the start of its run.", "task", "dataset"
+        )
+        self.stage_duration = self._histogram(
+            "stage_duration_seconds", "One stage of a run.", "task", "stage", "dataset"
+        )
+        self.last_success = self._gauge(
+            "last_success_timestamp_seconds",
+            "When a run last succeeded; survives a restart.",
+            "task",
+            "dataset",
+        )
+        self.ticks_missed = self._counter(
+            "ticks_missed_total", "Ticks that were given up, too old to run.", "task", "dataset"
+        )
+
+    def _declare_pull(self) -> None:
+        self.pulled_rows = self._counter(
+            "pulled_rows_total", "Source rows landed, by what they were.", "dataset", "outcome"
+        )
+        self.rejected_rows = self._counter(
+            "rejected_rows_total", "Source rows that could not be used.", "dataset", "reason"
+        )
+        self.newest_observation = self._gauge(
+            "newest_observation_timestamp_seconds", "Timestamp of the newest landed row.", "dataset"
+        )
+        self.pull_lag = self._gauge(
+            "pull_lag_seconds",
+            "Cutoff minus newest observation at the last pull; 0 when the data is complete.",
+            "dataset",
+        )
+
+    def _declare_forecasts(self) -> None:
+        self.forecast_latency = self._histogram(
+            "forecast_latency_seconds", "From the tick to its forecasts committed.", "dataset"
+        )
+        self.rows_written = self._counter(
+            "rows_written_total", "Rows committed to the database.", "task", "dataset"
+        )
+        self.series_forecast = self._counter(
+            "series_forecast_total", "Series that got a forecast.", "dataset"
+        )
+        self.series_skipped = self._counter(
+            "series_skipped_total", "Series left out of a forecast.", "dataset", "reason"
+        )
+        self.series_fallback = self._counter(
+            "series_fallback_total", "Series forecast by other means.", "dataset", "reason"
+        )
+
+    def _declare_models(self) -> None:
+        self.champion_trained = self._gauge(
+            "champion_trained_timestamp_seconds",
+            "When the model in service was trained; survives a restart.",
+            "dataset",
+        )
+        self.decisions = self._counter(
+            "retrain_decisions_total", "Challengers promoted and kept back.", "dataset", "outcome"
+        )
+        self.train_duration = self._histogram(
+            "train_duration_seconds", "Time in the training child process.", "dataset"
+        )
+        self.train_windows = self._gauge(
+            "train_windows_per_second", "Training speed of the last retrain.", "dataset"
+        )
+        self.train_loss = self._gauge(
+            "train_loss", "Training loss at the end of the last retrain.", "dataset"
+        )
+
+    def _declare_accuracy(self) -> None:
+        by_lead = ("dataset", "lead")
+        self.mase = self._gauge(
+            "accuracy_mase", "Mean absolute error in units of the seasonal-naive error.", *by_lead
+        )
+        self.wql = self._gauge("accuracy_wql", "Weighted quantile loss.", *by_lead)
+        self.bias = self._gauge(
+            "accuracy_bias", "Mean of median minus actual, in units of the scale.", *by_lead
+        )
+        self.skill = self._gauge(
+            "accuracy_skill_ratio",
+            "1 minus error over seasonal-naive error on the same points; below 0 is worse.",
+            *by_lead,
+        )
+        self.coverage = self._gauge(
+            "accuracy_coverage_ratio", "Share of actuals inside the interval.", *by_lead, "level"
+        )
+        self.width = self._gauge(
+            "accuracy_width_ratio", "Width of the 80 % interval over the scale.", *by_lead
+        )
+        self.points_scored = self._counter(
+            "points_scored_total", "Forecast points joined with what happened.", "dataset"
+        )
+
+    def _declare_process(self) -> None:
+        self.heartbeat = self._gauge(
+            "scheduler_heartbeat_timestamp_seconds", "When the scheduler last looked for ticks."
+        )
+        self.ready = self._gauge("ready", "1 when /readyz answers 200.")
+        self.device_memory = self._gauge(
+            "device_memory_bytes", "Memory held on the accelerator by this process."
+        )
+        self.device_memory.set_function(_device_memory)
+        self.build = self._gauge("build_info", "Versions in use; always 1.", "version", "torch")
+        self.build.labels(_version("forecaster"), _version("torch")).set(1)
+
+    def _start_at_zero(self) -> None:
+        for dataset in self.datasets:
+            self.series_forecast.labels(dataset)
+            self.points_scored.labels(dataset)
+            _touch(self.pulled_rows, dataset, PULL_OUTCOMES)
+            _touch(self.rejected_rows, dataset, REJECTIONS)
+            _touch(self.series_skipped, dataset, [reason.value for reason in SkipReason])
+            _touch(self.series_fallback, dataset, FALLBACKS)
+            _touch(self.decisions, dataset, ("promoted", "kept"))
+            for task in TASKS:
+                self.ticks_missed.labels(task, dataset)
+                self.rows_written.labels(task, dataset)
+                for outcome in OUTCOMES:
+                    self.runs.labels(task, dataset, outcome)
+
+    # ── how it is fed ──────────────────────────────────────────────────────────────────────────
+
+    def run_ended(
+        self,
+        task: str,
+        dataset: str,
+        outcome: Outcome,
+        *,
+        seconds: float,
+        lateness: float,
+        at: datetime,
+    ) -> None:
+        """Count one run; `seconds` it took, `lateness` from its tick to its start, `at` its end."""
+        self.runs.labels(task, dataset, outcome).inc()
+        self.run_duration.labels(task, dataset).observe(seconds)
+        self.run_lateness.labels(task, dataset).observe(max(0.0, lateness))
+        if outcome == "succeeded":
+            self.last_success.labels(task, dataset).set(at.timestamp())
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics in the format the scraper asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        self._note(name, "counter", labels, documentation)
+        return Counter(f"forecaster_{name}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        self._note(name, "gauge", labels, documentation)
+        return Gauge(f"forecaster_{name}", documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, *labels: str) -> Histogram:
+        self._note(name, "histogram", labels, documentation)
+        return Histogram(
+            f"forecaster_{name}", documentation, labels, registry=self.registry, buckets=SECONDS
+        )
+
+    def _note(self, name: str, kind: str, labels: Sequence[str], documentation: str) -> None:
+        self.declared.append(
+            Declared(
+                name=f"forecaster_{name}",
+                kind=kind,
+                labels=tuple(labels),
+                documentation=documentation,
+            )
+        )
+
+
+def reference(telemetry: Telemetry) -> str:
+    """Return the metrics as a Markdown table: what the README shows."""
+    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for metric in telemetry.declared:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.documentation} |")
+    return "\n".join(lines)
+
+
+def _touch(counter: Counter, dataset: str, values: Iterable[str]) -> None:
+    for value in values:
+        counter.labels(dataset, value)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _device_memory() -> float:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return 0.0
+    return float(torch.cuda.memory_allocated())
