@@ -1,0 +1,141 @@
+"""What tests stand on: a fresh database on each store, and what the machine offers or not.
+
+`database_url` is an empty database, once on SQLite and once on PostgreSQL; `engine` is that same
+database with the schema at head. Where the machine lacks a service, its tests are skipped and say
+why; with REQUIRE_SERVICES=1 they fail instead.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from hypothesis import settings
+from sqlalchemy import Engine
+
+from tests.postgres import Cluster, find_binaries
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("FORECASTER_DATA", ROOT.parent / "shared" / "data"))
+SERVICES_REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
+TEMPLATE = "forecaster_template"
+
+for name in [name for name in os.environ if name.startswith(("FORECASTER_", "PG"))]:
+    del os.environ[name]
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, here and in children
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marks = {"postgres": "postgres", "postgres_url": "postgres", "promtool": "services"}
+    for item in items:
+        for fixture in marks.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(marks[fixture])
+
+
+def _unavailable(reason: str) -> NoReturn:
+    if SERVICES_REQUIRED:
+        pytest.fail(f"{reason}, and REQUIRE_SERVICES=1", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A running PostgreSQL server for the whole session; tests make databases in it."""
+    binaries = find_binaries()
+    if binaries is None:
+        _unavailable("no PostgreSQL server binaries found")
+    cluster = Cluster(binaries)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """The path of Prometheus' promtool."""
+    return shutil.which("promtool") or _unavailable("promtool is not on PATH")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real series that comes beside the repository."""
+    return DATA if DATA.is_dir() else _unavailable(f"no data folder at {DATA}")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A SQLite database that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'forecaster.db'}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Cluster) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    url = postgres.create_database(f"test_{uuid.uuid4().hex}")
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, once on each store."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str, migrate: Callable[[str], None]) -> Iterator[Engine]:
+    """An engine on `database_url` with the schema at head."""
+    from forecaster.store.engine import open_engine
+
+    migrate(database_url)
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def migrate(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Bring an empty database to the newest schema by copying one that went all the way."""
+
+    def copy_template(url: str) -> None:
+        if url.startswith("sqlite:///"):
+            template: Path = request.getfixturevalue("sqlite_template")
+            shutil.copyfile(template, url.removeprefix("sqlite:///"))
+            return
+        cluster: Cluster = request.getfixturevalue("postgres")
+        request.getfixturevalue("postgres_template")
+        cluster.drop_database(url)
+        cluster.create_database(url.rsplit("/", 1)[1], template=TEMPLATE)
+
+    return copy_template
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "forecaster.db"
+    _upgrade(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Cluster) -> None:
+    _upgrade(postgres.create_database(TEMPLATE))
+
+
+def _upgrade(url: str) -> None:
+    from forecaster.store.engine import open_engine
+    from forecaster.store.schema import upgrade
+
+    engine = open_engine(url)
+    upgrade(engine)
+    engine.dispose()
