@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
+Command = list[str | Path]
 StopMode = Literal["smart", "fast", "immediate", "kill"]
 
 SIGNALS: dict[StopMode, signal.Signals] = {
@@ -147,8 +148,9 @@ class Cluster:
     def _initialise(self) -> None:
         if self._account is not None:
             os.chown(self._folder, self._account.pw_uid, self._account.pw_gid)
-        command = [self._binaries / "initdb", "--pgdata", self._data, "--username=forecaster"]
-        command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        options = ["--username=forecaster", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        initdb = self._binaries / "initdb"
+        command: Command = [initdb, "--no-sync", "--pgdata", self._data, *options]
         if self._spawn(command).wait():
             raise RuntimeError(f"initdb failed:\n{self.log()}")
 
@@ -156,7 +158,7 @@ class Cluster:
     def _data(self) -> Path:
         return self._folder / "data"
 
-    def _server_command(self) -> list[str | Path]:
+    def _server_command(self) -> Command:
         settings = [
             "listen_addresses=127.0.0.1",
             f"port={self.port}",
@@ -168,7 +170,7 @@ class Cluster:
         options = [part for setting in settings for part in ("-c", setting)]
         return [*_dies_with_us(), self._binaries / "postgres", "-D", self._data, *options]
 
-    def _spawn(self, command: list[str | Path]) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Command) -> subprocess.Popen[bytes]:
         account = self._account
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(
@@ -185,7 +187,7 @@ class Cluster:
             )
 
 
-def _dies_with_us() -> list[str | Path]:
+def _dies_with_us() -> Command:
     """A prefix that makes the kernel stop the server when the tests are killed, where it can."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "QUIT"] if setpriv else []
