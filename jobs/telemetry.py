@@ -1,16 +1,15 @@
 """Telemetry: every Prometheus metric of the program, on a registry that is passed in.
 
-The only home of prometheus_client. Labels are bounded (`LABELS`): never a series, and never one
-called `job`, which Prometheus owns. Counters start at 0 for every configured dataset, so that an
-alert never waits for a first event.
+The only home of prometheus_client; `jobs.observe` says what goes into the metrics. Labels are
+bounded (`LABELS`): never a series, and never one called `job`, which Prometheus owns. Counters
+start at 0 for every configured dataset, so that an alert never waits for a first event.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib import metadata
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,8 +25,9 @@ from prometheus_client.exposition import choose_encoder
 from forecaster.errors import SkipReason
 
 Outcome = Literal["succeeded", "failed", "crashed", "already_done"]
+"""How a run ended: `failed` is an error with a hint, `crashed` a bug, `already_done` no work."""
 
-OUTCOMES: tuple[Outcome, ...] = ("succeeded", "failed", "crashed", "already_done")
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 LABELS = ("dataset", "task", "stage", "outcome", "reason", "lead", "level", "direction")
 TASKS = ("forecast", "retrain", "score", "prune", "ingest")
 PULL_OUTCOMES = ("new", "corrected", "unchanged")
@@ -40,6 +40,8 @@ REJECTIONS = (
     "unreadable_value",
     "non_finite_value",
 )
+DUPLICATES = ("equal", "conflicting")
+PANEL_RULES = ("merged", "off_grid", "non_finite", "gaps")
 FALLBACKS = ("cold_start",)
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 """Upper bounds of every duration histogram: 10 ms to 50 minutes, a factor of three apart."""
@@ -56,7 +58,7 @@ class Declared:
 
 
 class Telemetry:
-    """The metrics, one attribute each, and the few functions that feed them."""
+    """The metrics, one attribute each."""
 
     def __init__(self, registry: CollectorRegistry, datasets: Iterable[str]) -> None:
         disable_created_metrics()
@@ -72,8 +74,6 @@ class Telemetry:
         self._declare_accuracy()
         self._declare_process()
         self._start_at_zero()
-
-    # ── what there is ──────────────────────────────────────────────────────────────────────────
 
     def _declare_runs(self) -> None:
         self.runs = self._counter(
@@ -104,6 +104,15 @@ class Telemetry:
         )
         self.rejected_rows = self._counter(
             "rejected_rows_total", "Source rows that could not be used.", "dataset", "reason"
+        )
+        self.duplicate_rows = self._counter(
+            "duplicate_rows_total", "Source rows that came twice in one pull.", "dataset", "reason"
+        )
+        self.late_rows = self._counter(
+            "late_rows_total", "New rows older than the newest row pulled before.", "dataset"
+        )
+        self.panel_cells = self._counter(
+            "panel_cells_total", "Grid cells that needed a rule, by which.", "dataset", "reason"
         )
         self.newest_observation = self._gauge(
             "newest_observation_timestamp_seconds", "Timestamp of the newest landed row.", "dataset"
@@ -190,6 +199,9 @@ class Telemetry:
         for dataset in self.datasets:
             self.series_forecast.labels(dataset)
             self.points_scored.labels(dataset)
+            self.late_rows.labels(dataset)
+            _touch(self.duplicate_rows, dataset, DUPLICATES)
+            _touch(self.panel_cells, dataset, PANEL_RULES)
             _touch(self.pulled_rows, dataset, PULL_OUTCOMES)
             _touch(self.rejected_rows, dataset, REJECTIONS)
             _touch(self.series_skipped, dataset, [reason.value for reason in SkipReason])
@@ -200,25 +212,6 @@ class Telemetry:
                 self.rows_written.labels(task, dataset)
                 for outcome in OUTCOMES:
                     self.runs.labels(task, dataset, outcome)
-
-    # ── how it is fed ──────────────────────────────────────────────────────────────────────────
-
-    def run_ended(
-        self,
-        task: str,
-        dataset: str,
-        outcome: Outcome,
-        *,
-        seconds: float,
-        lateness: float,
-        at: datetime,
-    ) -> None:
-        """Count one run; `seconds` it took, `lateness` from its tick to its start, `at` its end."""
-        self.runs.labels(task, dataset, outcome).inc()
-        self.run_duration.labels(task, dataset).observe(seconds)
-        self.run_lateness.labels(task, dataset).observe(max(0.0, lateness))
-        if outcome == "succeeded":
-            self.last_success.labels(task, dataset).set(at.timestamp())
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in the format the scraper asks for, and its content type."""

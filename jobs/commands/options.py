@@ -1,0 +1,86 @@
+"""Options that several commands share, and what they stand for."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forecaster import configfile
+from forecaster.config import Config, DatasetConfig
+from forecaster.errors import ConfigError
+
+DEFAULT_CONFIG = Path("forecaster.toml")
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option(
+        "--config", envvar="FORECASTER_CONFIG", metavar="PATH", help="The configuration file."
+    ),
+]
+DatasetArgument = Annotated[
+    str | None, typer.Argument(metavar="[DATASET]", help="One dataset; all when left out.")
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="ISO", help="Run the tick of this instant, such as 2026-11-20T09:00Z."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def load(path: Path) -> Config:
+    """Read the configuration; ConfigError lists every problem in it."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigError(
+            [f"the configuration must be a file, found nothing at {path}"],
+            hint="`forecaster init` writes one; `--config` or FORECASTER_CONFIG names another",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path} cannot be read: {error}"]) from error
+    return configfile.parse(text, os.environ, read_file=_read_secret)
+
+
+def _read_secret(path: str) -> str:
+    return Path(path).read_text()
+
+
+def chosen(config: Config, name: str | None) -> list[DatasetConfig]:
+    """Return the dataset called `name`, or all of them."""
+    if name is None:
+        return list(config.datasets.values())
+    if name not in config.datasets:
+        known = ", ".join(config.datasets) or "none"
+        raise ConfigError(
+            [f"dataset must be one of {known}, found {name}"], hint=f"add [datasets.{name}]"
+        )
+    return [config.datasets[name]]
+
+
+def the_one(config: Config, name: str | None) -> DatasetConfig:
+    """Return the dataset called `name`; it may be left out when there is only one."""
+    datasets = chosen(config, name)
+    if len(datasets) != 1:
+        known = ", ".join(config.datasets)
+        raise ConfigError(["one dataset must be named, found none"], hint=f"choose from {known}")
+    return datasets[0]
+
+
+def instant(text: str | None) -> datetime:
+    """Return the instant `text` names, with its offset; now when there is none."""
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ConfigError(
+            [f"--at must be an ISO 8601 instant with an offset, found {text}"],
+            hint="for example 2026-11-20T09:00:00Z or 2026-11-20T10:00:00+01:00",
+        )
+    return at.astimezone(UTC)

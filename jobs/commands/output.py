@@ -1,0 +1,50 @@
+"""What commands print: data on stdout, talk on stderr."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+PLAIN_WIDTH = 200
+"""Columns of a table that goes to a pipe or a file."""
+
+
+def say(text: str) -> None:
+    """Talk to the user."""
+    typer.echo(text, err=True)
+
+
+def data(text: str) -> None:
+    """Print a result."""
+    typer.echo(text)
+
+
+def as_json(value: Any) -> None:
+    """Print `value` as JSON; instants become ISO 8601 text."""
+    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str]) -> None:
+    """Print `rows` as an aligned table of `columns`; numbers to the right."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        numeric = any(isinstance(row.get(column), int | float) for row in rows)
+        drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        drawn.add_row(*(cell(row.get(column)) for column in columns))
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False).print(drawn)
+
+
+def cell(value: object) -> str:
+    """Return `value` for a person: few digits, instants to the second, nothing as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)

@@ -1,0 +1,134 @@
+"""Reports into telemetry: one run, one report, one restart at a time."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import assert_never
+
+from jobs.reports import (
+    ForecastReport,
+    JobReport,
+    LeadAccuracy,
+    PruneReport,
+    PullReport,
+    RetrainReport,
+    ScoreReport,
+)
+from jobs.telemetry import Outcome, Telemetry
+
+
+def run_ended(
+    telemetry: Telemetry,
+    task: str,
+    dataset: str,
+    outcome: Outcome,
+    *,
+    seconds: float,
+    lateness: float,
+) -> None:
+    """Count one run: the `seconds` it took, and its `lateness` from tick to start."""
+    telemetry.runs.labels(task, dataset, outcome).inc()
+    telemetry.run_duration.labels(task, dataset).observe(seconds)
+    telemetry.run_lateness.labels(task, dataset).observe(max(0.0, lateness))
+
+
+def report(telemetry: Telemetry, found: JobReport, *, at: datetime) -> None:
+    """Take in the report of a run that succeeded, committed at the instant `at`."""
+    telemetry.last_success.labels(found.job, found.dataset).set(at.timestamp())
+    for stage, seconds in found.stages.items():
+        telemetry.stage_duration.labels(found.job, stage, found.dataset).observe(seconds)
+    match found:
+        case ForecastReport():
+            _forecast(telemetry, found, at)
+        case RetrainReport():
+            _retrain(telemetry, found)
+        case ScoreReport():
+            _score(telemetry, found)
+        case PruneReport():
+            pass
+        case _:
+            assert_never(found)
+
+
+def _forecast(telemetry: Telemetry, found: ForecastReport, at: datetime) -> None:
+    dataset = found.dataset
+    if found.pull is not None:
+        _pull(telemetry, dataset, found.pull)
+    if found.newest_observation is not None:
+        newest = found.newest_observation
+        telemetry.newest_observation.labels(dataset).set(newest.timestamp())
+        lag = (found.cutoff - newest).total_seconds()
+        telemetry.pull_lag.labels(dataset).set(max(0.0, lag))
+    latency = (at - found.tick).total_seconds()
+    telemetry.forecast_latency.labels(dataset).observe(max(0.0, latency))
+    written = found.rows + found.attention_rows
+    telemetry.rows_written.labels(found.job, dataset).inc(written)
+    telemetry.series_forecast.labels(dataset).inc(found.series)
+    for reason, count in found.skipped.items():
+        telemetry.series_skipped.labels(dataset, reason).inc(count)
+    for status, count in found.statuses.items():
+        if status != "ok":
+            telemetry.series_fallback.labels(dataset, status).inc(count)
+    for rule, count in found.panel.items():
+        telemetry.panel_cells.labels(dataset, rule).inc(count)
+
+
+def _pull(telemetry: Telemetry, dataset: str, found: PullReport) -> None:
+    landed = {"new": found.new, "corrected": found.corrected, "unchanged": found.unchanged}
+    for outcome, count in landed.items():
+        telemetry.pulled_rows.labels(dataset, outcome).inc(count)
+    for reason, count in found.rejected.items():
+        telemetry.rejected_rows.labels(dataset, reason).inc(count)
+    telemetry.duplicate_rows.labels(dataset, "equal").inc(found.duplicates)
+    telemetry.duplicate_rows.labels(dataset, "conflicting").inc(found.conflicting)
+    telemetry.late_rows.labels(dataset).inc(found.late)
+
+
+def _retrain(telemetry: Telemetry, found: RetrainReport) -> None:
+    dataset = found.dataset
+    if found.pull is not None:
+        _pull(telemetry, dataset, found.pull)
+    telemetry.decisions.labels(dataset, found.decision).inc()
+    telemetry.train_duration.labels(dataset).observe(found.train_seconds)
+    telemetry.train_windows.labels(dataset).set(found.windows_per_second)
+    telemetry.train_loss.labels(dataset).set(found.train_loss)
+    telemetry.rows_written.labels(found.job, dataset).inc()
+    if found.decision == "promoted":
+        champion_is(telemetry, dataset, trained_to=found.trained_to)
+
+
+def champion_is(telemetry: Telemetry, dataset: str, *, trained_to: datetime) -> None:
+    """Show until when the data of the model in service reaches."""
+    telemetry.champion_trained.labels(dataset).set(trained_to.timestamp())
+
+
+def _score(telemetry: Telemetry, found: ScoreReport) -> None:
+    telemetry.points_scored.labels(found.dataset).inc(found.points)
+    telemetry.rows_written.labels(found.job, found.dataset).inc(found.rows)
+    accuracy(telemetry, found.dataset, found.leads)
+
+
+def accuracy(telemetry: Telemetry, dataset: str, leads: Iterable[LeadAccuracy]) -> None:
+    """Show the accuracy of each lead that has points; a NaN leaves the gauge as it was."""
+    for lead in leads:
+        measures = {
+            telemetry.mase: lead.mase,
+            telemetry.wql: lead.wql,
+            telemetry.bias: lead.bias,
+            telemetry.skill: lead.skill,
+            telemetry.width: lead.width_80,
+        }
+        for gauge, value in measures.items():
+            if value == value:
+                gauge.labels(dataset, lead.lead).set(value)
+        _coverage(telemetry, dataset, lead)
+
+
+def _coverage(telemetry: Telemetry, dataset: str, lead: LeadAccuracy) -> None:
+    levels: Mapping[str, float] = {
+        "0.5": lead.coverage_50,
+        "0.8": lead.coverage_80,
+        "0.95": lead.coverage_95,
+    }
+    for level, share in levels.items():
+        if share == share:
+            telemetry.coverage.labels(dataset, lead.lead, level).set(share)
