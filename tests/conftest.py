@@ -32,6 +32,10 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="rewrite tests/golden")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marks = {"postgres": "postgres", "postgres_url": "postgres", "promtool": "services"}
     for item in items:
@@ -43,6 +47,19 @@ def _unavailable(reason: str) -> NoReturn:
     if SERVICES_REQUIRED:
         pytest.fail(f"{reason}, and REQUIRE_SERVICES=1", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Call with a file name and a text: they must agree, or `make golden` makes them."""
+
+    def compare(name: str, text: str) -> None:
+        path = ROOT / "tests" / "golden" / name
+        if request.config.getoption("--write-golden"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"differs from {name}; see `make golden`"
+
+    return compare
 
 
 @pytest.fixture(scope="session")

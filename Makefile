@@ -1,0 +1,45 @@
+# Needs Python 3.11 or newer, make and a package index; everything else goes into .venv.
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all check bench golden clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+
+run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by itself
+	$(BIN)/forecaster demo $(ARGS)
+
+test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-all: $(INSTALLED) ## every test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## format, lint, types and floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## run the benchmarks; FORECASTER_DATA names the data folder
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+golden: $(INSTALLED) ## rewrite the files in tests/golden; review the diff
+	$(BIN)/python -m pytest -m "not slow" --write-golden $(ARGS)
+
+clean: ## remove .venv, builds and caches, but no database
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+# torch first: alone, nothing else can decide which torch it is.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	@echo "installing into .venv; torch is large, the first time takes some minutes"
+	$(PIP) torch
+	$(PIP) --editable ".[demo,dev]"
+	@touch $@

@@ -1,0 +1,202 @@
+"""The rules of the house that no linter knows, and the package as somebody else installs it."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("forecaster", "jobs", "migrations", "tests", "benchmarks")
+PACKAGES = ("forecaster", "jobs")
+MODULE_LINES = 300
+FUNCTION_LINES = 40
+NAMES_THAT_SAY_NOTHING = {"base", "common", "core", "helpers", "managers", "misc", "types", "utils"}
+
+# Where a third party may be imported; anywhere else it has moved in without being asked.
+HOMES = {
+    "adbc_driver_postgresql": ("forecaster/store/",),
+    "alembic": ("forecaster/store/schema.py",),
+    "apscheduler": ("jobs/scheduler.py",),
+    "prometheus_client": ("jobs/telemetry.py", "jobs/server.py"),
+    "psycopg": ("forecaster/store/",),
+    "sqlite3": ("forecaster/store/",),
+    "starlette": ("jobs/server.py",),
+    "statsmodels": ("jobs/demo.py",),
+    "typer": ("jobs/cli.py", "jobs/commands/"),
+    "uvicorn": ("jobs/server.py",),
+}
+
+
+def modules(*rooms: str) -> Iterator[Path]:
+    for room in rooms:
+        yield from sorted((ROOT / room).rglob("*.py"))
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = [line.partition("==") for line in lines if not line.startswith("#")]
+    return {name: version for name, _, version in pinned}
+
+
+def requirements() -> Iterator[Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for group in (project["dependencies"], *project["optional-dependencies"].values()):
+        yield from map(Requirement, group)
+
+
+def imported_packages(module: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def functions(module: Path) -> Iterator[tuple[str, int]]:
+    """Each function with its length in lines, not counting what its docstring declares."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            told = node.body[0] if ast.get_docstring(node) else None
+            yield node.name, lines_of(node) - (lines_of(told) if told else 0)
+
+
+def lines_of(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_constraints_are_exact_versions_and_nothing_else() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+
+    pinned = [line for line in lines if not line.startswith("#")]
+
+    exact = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9]+)*")
+    assert [line for line in pinned if not exact.fullmatch(line)] == []
+    assert pinned == sorted(set(pinned))
+
+
+def test_constraints_name_one_public_release_of_torch() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+
+    assert re.findall(r"^torch\b.*$", text, re.MULTILINE) == ["torch==2.13.0"]
+
+
+@pytest.mark.parametrize("requirement", list(requirements()), ids=str)
+def test_every_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
+    version = pins()[canonicalize_name(requirement.name)]
+
+    assert requirement.specifier.contains(version)
+
+
+def test_a_module_answers_one_question_in_at_most_300_lines() -> None:
+    lines = {module: len(module.read_text().splitlines()) for module in modules(*ROOMS)}
+
+    assert {module: count for module, count in lines.items() if count > MODULE_LINES} == {}
+
+
+def test_a_function_fits_on_a_screen() -> None:
+    lengths = {
+        f"{module.relative_to(ROOT)}:{name}": length
+        for module in modules(*PACKAGES)
+        for name, length in functions(module)
+    }
+
+    assert {name: length for name, length in lengths.items() if length > FUNCTION_LINES} == {}
+
+
+def test_no_module_or_folder_has_a_name_that_says_nothing() -> None:
+    places = [module.relative_to(ROOT).with_suffix("") for module in modules(*PACKAGES)]
+
+    assert [place for place in places if NAMES_THAT_SAY_NOTHING & set(place.parts)] == []
+
+
+def test_a_third_party_is_imported_only_in_its_home() -> None:
+    strangers = [
+        f"{place} imports {package}"
+        for place, package in imports_of_the_program()
+        if package in HOMES and not place.startswith(HOMES[package])
+    ]
+
+    assert strangers == []
+
+
+def imports_of_the_program() -> Iterator[tuple[str, str]]:
+    for module in modules(*PACKAGES):
+        for package in sorted(imported_packages(module)):
+            yield module.relative_to(ROOT).as_posix(), package
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_alone_lists_the_targets() -> None:
+    told = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True).stdout
+
+    listed = {line.split()[0] for line in told.splitlines() if not line.startswith("make")}
+    assert listed >= {"run", "test", "test-all", "check", "bench"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel that the source archive builds, and our dependencies."""
+    folder = tmp_path_factory.mktemp("installed")
+    build = ["build", "--no-isolation", "--outdir", str(folder / "dist"), str(ROOT)]
+    subprocess.run([sys.executable, "-m", *build], check=True)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    venv.create(folder / "venv", with_pip=False, symlinks=True)
+    python = folder / "venv" / "bin" / "python"
+    install = ["pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run([sys.executable, "-m", *install], check=True)
+    borrow_packages(folder / "venv")
+    return folder / "venv" / "bin" / "forecaster"
+
+
+def borrow_packages(environment: Path) -> None:
+    """Let the environment see the packages of this one, but not its link to our source tree."""
+    ours = sysconfig.get_path("purelib")
+    (theirs,) = environment.glob("lib/python*/site-packages")
+    (theirs / "borrowed.pth").write_text(f"{ours}\n")
+
+
+def run_installed(command: Path, *arguments: str, folder: Path) -> str:
+    environment: Mapping[str, str] = {"PATH": os.defpath, "HOME": str(folder)}
+    done = subprocess.run(
+        [command, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_upgrades_a_database_from_an_empty_folder(
+    installed: Path, tmp_path: Path
+) -> None:
+    run_installed(installed, "db", "upgrade", folder=tmp_path)
+
+    assert list(tmp_path.glob("*.db"))
+    run_installed(installed, "db", "check", folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_the_demo_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("statsmodels")
+
+    run_installed(installed, "demo", "--once", folder=tmp_path)
+
+    assert list(tmp_path.glob("*.db"))
