@@ -38,6 +38,7 @@ clean: ## remove .venv, builds and caches, but no database
 
 # torch first: alone, nothing else can decide which torch it is.
 $(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed\nhint:  make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	@echo "installing into .venv; torch is large, the first time takes some minutes"
 	$(PIP) torch

@@ -26,7 +26,7 @@ NAMES_THAT_SAY_NOTHING = {"base", "common", "core", "helpers", "managers", "misc
 # Where a third party may be imported; anywhere else it has moved in without being asked.
 HOMES = {
     "adbc_driver_postgresql": ("forecaster/store/",),
-    "alembic": ("forecaster/store/schema.py",),
+    "alembic": ("forecaster/store/",),
     "apscheduler": ("jobs/scheduler.py",),
     "prometheus_client": ("jobs/telemetry.py", "jobs/server.py"),
     "psycopg": ("forecaster/store/",),
@@ -136,6 +136,23 @@ def imports_of_the_program() -> Iterator[tuple[str, str]]:
     for module in modules(*PACKAGES):
         for package in sorted(imported_packages(module)):
             yield module.relative_to(ROOT).as_posix(), package
+
+
+def test_outside_the_store_sqlalchemy_only_lends_its_engine() -> None:
+    imported = {
+        (module.relative_to(ROOT).as_posix(), alias.name)
+        for module in modules(*PACKAGES)
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy")
+        for alias in node.names
+    }
+
+    strangers = {
+        (place, name)
+        for place, name in imported
+        if name not in ("Connection", "Engine") and not place.startswith("forecaster/store/")
+    }
+    assert strangers == set()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
