@@ -1,0 +1,79 @@
+"""Hyper-parameters from the data: no setting is needed, and no data set is special."""
+
+from forecaster.config import DatasetConfig
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+from forecaster.series.season import Seasons
+
+KEY_SIZE, MLP_SIZE = 32, 128
+PATCHES = 14
+"""Past patches of a context where nothing asks for more."""
+MOST_PATCHES = 64
+SHORTEST_PATCH, LONGEST_PATCH = 4, 48
+LONGEST_PRIME_PATCH = 128
+"""A season without useful divisors is one patch up to this length."""
+
+
+def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
+    """Return the spec of a model for `panel`; settings given in `config.model` come first."""
+    model, horizon = config.model, config.prediction_length
+    season = model.season_length or seasons.season_length
+    long_season = max(season, seasons.long_season)
+    room = max(1, int(median_history(panel) / 2.5))
+    patch = model.patch_length or patch_length(season, horizon, room)
+    context = model.context_length or context_length(season, long_season, patch, horizon)
+    context = max(1, min(context, room if model.context_length is None else context) // patch)
+    return ModelSpec(
+        step=str(config.step),
+        anchor=panel.grid.anchor,
+        timezone=panel.grid.timezone,
+        season_length=season,
+        long_season=long_season,
+        patch_length=patch,
+        context_length=context * patch,
+        prediction_length=horizon,
+        max_lag=max(1, min(max(patch, horizon), context * patch // 3)),
+        min_observed=max(2, min(max(patch, season), context * patch // 2)),
+        score=model.score,
+        normaliser=model.normaliser,
+        encoder=model.encoder,
+        head=model.head,
+        hidden_size=model.hidden_size,
+        layers=model.layers,
+        heads=model.heads,
+        key_size=KEY_SIZE,
+        mlp_size=MLP_SIZE,
+        dropout=float(model.dropout),
+    )
+
+
+def median_history(panel: Panel) -> int:
+    """Return the median length of the series, from first to last observed value."""
+    observed = panel.deviations.isfinite()
+    seen = observed[observed.any(1)].to(dtype=panel.deviations.dtype)
+    if len(seen) == 0:
+        return 0
+    lengths = panel.length - seen.argmax(1) - seen.flip(1).argmax(1)
+    return int(lengths.median())
+
+
+def patch_length(season: int, horizon: int, room: int) -> int:
+    """Return the largest divisor of the season that is not longer than horizon and history allow.
+
+    A season of a few steps is repeated inside a patch; one without useful divisors is one patch.
+    """
+    most = min(LONGEST_PATCH, max(horizon, 8), max(1, room // 2))
+    if season <= 1:
+        return min(8 if horizon >= 16 else SHORTEST_PATCH, most)
+    if season < SHORTEST_PATCH:
+        return season * max(1, min(8, most) // season)
+    divisor = max(d for d in range(1, min(season, most) + 1) if season % d == 0)
+    if divisor >= SHORTEST_PATCH:
+        return divisor
+    return season if season <= min(LONGEST_PRIME_PATCH, room) else min(8, most)
+
+
+def context_length(season: int, long_season: int, patch: int, horizon: int) -> int:
+    """Return how far back to look: 14 patches, two long or three short seasons, two horizons."""
+    long = 2 * long_season if long_season <= 800 else 0
+    return min(max(PATCHES * patch, long, 3 * season, 2 * horizon), MOST_PATCHES * patch)

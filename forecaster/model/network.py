@@ -1,0 +1,159 @@
+"""The network: an LSTM over patches whose attention weights multiply raw past values.
+
+    median = level + copied + last_value + residual          (exactly, per step)
+    copied = sum_j w_j (x_j - level) + sum_j v_j (level - level_j)
+
+with w the published weights of the past patches j and v their part held by the level-adjusted
+heads. B windows of L steps = Lp past patches of P points, Hp future patches cover H steps, K heads,
+Q quantile levels. Everything is in the units of the input.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from forecaster.model.attention import TemporalAttention, lookup
+from forecaster.model.quantiles import HEADS
+from forecaster.model.scaling import ScaledWindow, scale_window
+from forecaster.model.spec import ModelSpec
+
+ENCODERS: Mapping[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM}
+
+PATCH_EMBEDDING = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkOutput:
+    """A forecast and what it is made of."""
+
+    level: Tensor
+    """(B,) mean of the latest season."""
+    copied: Tensor
+    """(B, H) attended past values, relative to the level."""
+    last_value: Tensor
+    """(B, H) attended last value, relative to the level."""
+    residual: Tensor
+    """(B, H) correction that no past value explains."""
+    deviations: Tensor
+    """(B, H, Q) quantiles minus the level; the median is copied + last_value + residual."""
+    weights: Tensor
+    """(B, Hp, Lp + 2) shares of the past patches, the last value and the level; sum to 1."""
+    adjusted_weights: Tensor
+    """(B, Hp, Lp) the part of the past weights that copies relative to each patch's own level."""
+    spread: Tensor
+    """(B,) standard deviation of the window."""
+
+
+class AttentionLSTM(nn.Module):
+    """Context (B, L), NaN where missing, to quantile forecasts with exact attention."""
+
+    adjusted: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        encoder = lookup(ENCODERS, "encoder", spec.encoder)
+        size, patch, heads = spec.hidden_size, spec.patch_length, spec.heads
+        self.embed = nn.Linear(2 * patch, size)
+        self.encoder = encoder(
+            size,
+            size,
+            spec.layers,
+            batch_first=True,
+            dropout=spec.dropout if spec.layers > 1 else 0.0,
+        )
+        self.attention = TemporalAttention(spec)
+        self.summary = nn.Linear(size, size)
+        self.future = nn.Parameter(torch.randn(spec.future_patches, PATCH_EMBEDDING) * 0.02)
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * size + PATCH_EMBEDDING + (heads + 1) * patch, spec.mlp_size),
+            nn.GELU(),
+            nn.Dropout(spec.dropout),
+        )
+        self.gates = nn.Linear(spec.mlp_size, heads)
+        self.residual = nn.Linear(spec.mlp_size, patch)
+        self.head = lookup(HEADS, "head", spec.head)(spec.mlp_size, patch)
+        self.register_buffer("adjusted", _adjusted_heads(heads), persistent=False)
+
+    def forward(self, context: Tensor, hidden: Tensor | None = None) -> NetworkOutput:
+        """Forecast from `context` (B, L).
+
+        `hidden` (B, L) marks values the encoder may not see although they can be copied: training
+        noise, which keeps the weights honest.
+        """
+        window = scale_window(context, self.spec.patch_length, self.spec.season_patches)
+        states = self._encode(window, hidden)
+        weights = self.attention(states, window.observed.mean(2))  # (B, K, Hp, Lp + 2)
+        past = self._copy(window, weights)  # (B, K, Hp, P)
+        last = weights[..., -2, None] * (window.last - window.level)[:, None, None, None]
+        features = self._features(states, weights, window.level[:, None, None, None] + past + last)
+        gates = self.gates(features).softmax(2).transpose(1, 2)[..., None]  # (B, K, Hp, 1)
+        return self._output(
+            window,
+            copied=(gates * past).sum(1),
+            last_value=(gates * last).sum(1).expand(-1, -1, self.spec.patch_length),
+            residual=self.residual(features),
+            offsets=self.head(features),
+            weights=gates * weights,
+        )
+
+    def _encode(self, window: ScaledWindow, hidden: Tensor | None) -> Tensor:
+        values, observed = window.patches, window.observed
+        if hidden is not None:
+            visible = (~hidden).to(values.dtype).unflatten(1, (-1, self.spec.patch_length))
+            values, observed = values * visible, observed * visible
+        tokens: Tensor = self.embed(torch.cat((values, observed), 2))  # (B, Lp, hidden size)
+        return tokens + self.encoder(tokens)[0]
+
+    def _copy(self, window: ScaledWindow, weights: Tensor) -> Tensor:
+        """Return what each head copies relative to the level; missing points stay on the level."""
+        raw = (window.patches - window.level[:, None, None]) * window.observed  # (B, Lp, P)
+        drift = (window.level[:, None] - window.patch_levels)[..., None] * window.observed
+        values = raw[:, None] + self.adjusted[:, None, None] * drift[:, None]  # (B, K, Lp, P)
+        return weights[..., :-2] @ values
+
+    def _features(self, states: Tensor, weights: Tensor, copies: Tensor) -> Tensor:
+        summary = weights[..., :-2].mean(1) @ self.summary(states)  # (B, Hp, hidden size)
+        latest = states[:, -1:].expand_as(summary)
+        future = self.future.expand(len(states), -1, -1)
+        spread = copies.std(1, correction=0) if self.spec.heads > 1 else copies[:, 0] * 0
+        flat = copies.transpose(1, 2).flatten(2)  # (B, Hp, K * P)
+        features: Tensor = self.mlp(torch.cat((summary, latest, future, flat, spread), 2))
+        return features
+
+    def _output(
+        self,
+        window: ScaledWindow,
+        *,
+        copied: Tensor,
+        last_value: Tensor,
+        residual: Tensor,
+        offsets: Tensor,
+        weights: Tensor,
+    ) -> NetworkOutput:
+        """Put the parts of the future patches in a row of H steps, in the units of the input."""
+        scale = window.spread[:, None]
+        steps = [
+            part.flatten(1, 2)[:, : self.spec.prediction_length] * scale
+            for part in (copied, last_value, residual)
+        ]
+        offsets = offsets.flatten(1, 2)[:, : self.spec.prediction_length] * scale[..., None]
+        return NetworkOutput(
+            level=window.centre + window.spread * window.level,
+            copied=steps[0],
+            last_value=steps[1],
+            residual=steps[2],
+            deviations=sum(steps)[..., None] + offsets,
+            weights=weights.sum(1),
+            adjusted_weights=weights[:, self.adjusted > 0, :, :-2].sum(1),
+            spread=window.spread,
+        )
+
+
+def _adjusted_heads(heads: int) -> Tensor:
+    """Mark the first half of the heads: they copy relative to each patch's own level."""
+    return (torch.arange(heads) < heads // 2).to(torch.float32)
+
+

@@ -1,0 +1,64 @@
+"""Where windows may lie: the cutoffs to learn from, and those kept back for validation."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+
+MOST_VALIDATION_WINDOWS = 10
+VALIDATION_SHARE = 0.1
+"""Of the history; at least one window, as long as that leaves three quarters to learn from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutoffRanges:
+    """Rows of a panel with the first cutoff to learn from and how many follow it, each (R,)."""
+
+    rows: Tensor
+    first: Tensor
+    count: Tensor
+
+    @property
+    def total(self) -> int:
+        """Number of distinct windows."""
+        return int(self.count.sum())
+
+    def draw(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw `size` windows, every series as often as any other: rows and cutoffs."""
+        device = self.rows.device
+        index = torch.randint(len(self.rows), (size,), generator=generator, device=device)
+        share = torch.rand(size, generator=generator, device=device, dtype=torch.float64)
+        cutoffs = self.first[index] + (share * self.count[index]).long()
+        return self.rows[index], cutoffs
+
+
+def cutoff_ranges(panel: Panel, spec: ModelSpec) -> CutoffRanges:
+    """Return the windows of `panel` with enough context and, where there are any, whole targets.
+
+    A series too short for both gives one window with as much target as it has.
+    """
+    observed = panel.deviations.isfinite()
+    seen = observed.any(1)
+    start = observed.float().argmax(1)
+    end = panel.length - 1 - observed.flip(1).float().argmax(1)
+    first = start + spec.min_observed - 1
+    last = torch.maximum(first, end - spec.prediction_length)
+    rows = (seen & (first < end)).nonzero()[:, 0]
+    return CutoffRanges(
+        rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows]
+    )
+
+
+def validation_cutoffs(history: int, prediction_length: int) -> int:
+    """Return how many windows, one after the other, the end of `history` steps can spare."""
+    wanted = round(history * VALIDATION_SHARE / prediction_length)
+    possible = history // 4 // prediction_length
+    return min(max(1, wanted), possible, MOST_VALIDATION_WINDOWS)
+
+
+def truncate(panel: Panel, steps: int) -> Panel:
+    """Return `panel` without its last `steps` columns."""
+    return replace(panel, deviations=panel.deviations[:, : panel.length - steps])

@@ -1,0 +1,98 @@
+"""What a model is made of: everything needed to rebuild its network and its grid."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+from forecaster.durations import Step
+from forecaster.errors import IncompatibleCheckpoint
+from forecaster.series.grid import Grid
+
+
+LARGEST_SIZE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Shapes and parts of one network; lengths are in steps of its grid."""
+
+    step: str
+    anchor: int
+    timezone: str
+    season_length: int
+    long_season: int
+    patch_length: int
+    context_length: int
+    """A multiple of `patch_length`."""
+    prediction_length: int
+    max_lag: int
+    """A series silent for longer than this at the cutoff is skipped as stale."""
+    min_observed: int
+    """A series with fewer observed points in its context is skipped as too short."""
+    score: str
+    normaliser: str
+    encoder: str
+    head: str
+    hidden_size: int
+    layers: int
+    heads: int
+    key_size: int
+    mlp_size: int
+    dropout: float
+
+    def __post_init__(self) -> None:
+        """Raise IncompatibleCheckpoint on lengths that cannot make a network."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not field.type:
+                raise IncompatibleCheckpoint(
+                    f"{field.name} must be of type {field.type}, found {value!r}"
+                )
+            if field.type is int and field.name != "anchor" and not 1 <= value <= LARGEST_SIZE:
+                raise IncompatibleCheckpoint(
+                    f"{field.name} must be between 1 and {LARGEST_SIZE}, found {value}"
+                )
+        if not 0 <= self.dropout < 1:
+            raise IncompatibleCheckpoint(f"dropout must be in [0, 1), found {self.dropout}")
+        if self.context_length % self.patch_length:
+            raise IncompatibleCheckpoint(
+                f"context_length must be a multiple of patch_length {self.patch_length}, "
+                f"found {self.context_length}"
+            )
+
+    @property
+    def past_patches(self) -> int:
+        """How many patches the context holds."""
+        return self.context_length // self.patch_length
+
+    @property
+    def future_patches(self) -> int:
+        """How many patches cover the prediction length; the last may reach past it."""
+        return -(-self.prediction_length // self.patch_length)
+
+    @property
+    def season_patches(self) -> int:
+        """How many patches one season spans; a level is a mean over them."""
+        return min(max(1, round(self.season_length / self.patch_length)), self.past_patches)
+
+    def grid(self) -> Grid:
+        """Return the grid the model was trained on."""
+        return Grid(step=Step.parse(self.step), anchor=self.anchor, timezone=self.timezone)
+
+    def to_json(self) -> str:
+        """Return the spec as a JSON object with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelSpec":
+        """Rebuild a spec; raise IncompatibleCheckpoint where names or types differ."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise IncompatibleCheckpoint(f"the model spec must be JSON, found {error}") from error
+        expected = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != expected:
+            found = sorted(values) if isinstance(values, dict) else type(values).__name__
+            raise IncompatibleCheckpoint(
+                f"the model spec must have the keys {sorted(expected)}, found {found}"
+            )
+        return cls(**values)
