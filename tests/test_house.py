@@ -163,6 +163,15 @@ def test_make_alone_lists_the_targets() -> None:
     assert listed >= {"run", "test", "test-all", "check", "bench"}
 
 
+def test_the_image_copies_only_what_exists_and_is_let_through() -> None:
+    copies = re.findall(r"^COPY (?!--)(.*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    let_through = (ROOT / ".dockerignore").read_text().splitlines()
+
+    sources = [source for line in copies for source in line.split()]
+    assert [name for name in sources if not (ROOT / name).exists()] == []
+    assert [name for name in sources if f"!{name}" not in let_through] == []
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel that the source archive builds, and our dependencies."""
