@@ -61,7 +61,7 @@ class Telemetry:
     """The metrics, one attribute each."""
 
     def __init__(self, registry: CollectorRegistry, datasets: Iterable[str]) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it carries no types
         self.registry = registry
         self.datasets = tuple(datasets)
         self.declared: list[Declared] = []

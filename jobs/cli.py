@@ -1,0 +1,52 @@
+"""The command line: `forecaster`. Commands live in `jobs.commands`, one module for each kind.
+
+Nothing here imports torch or polars; commands that need them import them when they run.
+"""
+
+from typing import Annotated
+
+import typer
+
+from forecaster import __version__
+from jobs.commands import database, demo, models, run, serve, setup, status
+from jobs.commands.boundary import Boundary
+
+app = typer.Typer(
+    name="forecaster",
+    cls=Boundary,
+    help="Forecasts for time series in SQL, on a schedule, with the attention behind them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def forecaster(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Forecasts for time series in SQL, on a schedule, with the attention behind them."""
+
+
+app.command()(demo.demo)
+app.command()(setup.init)
+app.command()(setup.check)
+app.command()(setup.config)
+app.add_typer(database.app, name="db")
+app.command()(run.ingest)
+app.command()(serve.serve)
+app.command()(run.retrain)
+app.command()(run.forecast)
+app.command()(run.score)
+app.command()(run.prune)
+app.command()(status.status)
+app.add_typer(models.app, name="models")

@@ -1,0 +1,34 @@
+"""`forecaster db`: the schema of the database that keeps forecasts, models and runs."""
+
+import typer
+
+from jobs.commands.boundary import Boundary
+from jobs.commands.opening import database_url, opened
+from jobs.commands.options import DEFAULT_CONFIG, ConfigOption
+from jobs.commands.output import data
+
+app = typer.Typer(
+    cls=Boundary, no_args_is_help=True, rich_markup_mode=None, help="Upgrade or check the schema."
+)
+
+
+@app.command()
+def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Bring the schema to the newest revision; safe to repeat."""
+    from forecaster.store import schema
+
+    with opened(database_url(config), at_head=False) as engine:
+        before = schema.revision(engine)
+        schema.upgrade(engine)
+        after = schema.revision(engine)
+        verb = "is at" if before == after else "upgraded to"
+        data(f"{engine.url.render_as_string()} {verb} revision {after}")
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Exit 0 when the schema is at the newest revision, 1 when it is not."""
+    from forecaster.store import schema
+
+    with opened(database_url(config)) as engine:
+        data(f"{engine.url.render_as_string()} is at revision {schema.revision(engine)}")

@@ -1,0 +1,176 @@
+"""`forecaster ingest` and the jobs, each once: `retrain`, `forecast`, `score`, `prune`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forecaster.config import Config, DatasetConfig
+from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
+from jobs.commands import progress
+from jobs.commands.boundary import complain
+from jobs.commands.opening import opened
+from jobs.commands.options import (
+    DEFAULT_CONFIG,
+    AtOption,
+    ConfigOption,
+    DatasetArgument,
+    JsonOption,
+    chosen,
+    instant,
+    load,
+    the_one,
+)
+from jobs.commands.output import as_json, data, say
+from jobs.commands.telling import told
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from jobs.catalog import Job
+    from jobs.runner import Outcome
+
+UNSCHEDULED = ("retrain", "prune")
+"""Jobs that a person runs because they want them now, not for the tick of a schedule."""
+
+
+def retrain(
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    at: AtOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train a model on the history and put it in service."""
+    _run("retrain", config, dataset, at=at, json=json)
+
+
+def forecast(
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    at: AtOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Pull what is new and write forecasts for the newest tick."""
+    _run("forecast", config, dataset, at=at, json=json)
+
+
+def score(
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    at: AtOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare forecasts that matured with what happened."""
+    _run("score", config, dataset, at=at, json=json)
+
+
+def prune(
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    at: AtOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete what is older than [retention] keeps."""
+    _run("prune", config, dataset, at=at, json=json)
+
+
+def ingest(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="CSV, Parquet or NDJSON; - is stdin.")
+    ],
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Which dataset.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="csv, parquet or ndjson; by suffix if left out.")
+    ] = None,
+    series_column: Annotated[
+        list[str] | None, typer.Option(help="Column of the series key; repeat for several.")
+    ] = None,
+    timestamp_column: Annotated[str | None, typer.Option(help="Column of the instant.")] = None,
+    value_column: Annotated[str | None, typer.Option(help="Column of the number.")] = None,
+    timezone: Annotated[str | None, typer.Option(help="Zone of instants without one.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Land the rows of a file in a dataset; safe to repeat."""
+    from jobs import ingest as job
+    from jobs.reports import document
+
+    settings = load(config)
+    target = the_one(settings, dataset)
+    mapped = replace(
+        target,
+        series_columns=tuple(series_column or target.series_columns),
+        timestamp_column=timestamp_column or target.timestamp_column,
+        value_column=value_column or target.value_column,
+        timezone=timezone or target.timezone,
+    )
+    source = sys.stdin.buffer if file == "-" else Path(file)
+    known = job.known_format(file_format)
+    with opened(settings.database_url) as engine:
+        report = job.run(engine, mapped, source, file_format=known, now=datetime.now(UTC))
+    as_json(document(report)) if json else data(told(report))
+
+
+def _run(name: str, path: Path, dataset: str | None, *, at: str | None, json: bool) -> None:
+    settings = load(path)
+    datasets = chosen(settings, dataset)
+    moment = instant(at)
+    with opened(settings.database_url) as engine:
+        outcomes = [
+            _attempt(
+                engine, settings, each, name, moment if at or name not in UNSCHEDULED else None
+            )
+            for each in datasets
+        ]
+    _tell(outcomes, json=json)
+
+
+def _attempt(
+    engine: "Engine", config: Config, dataset: DatasetConfig, name: str, at: datetime | None
+) -> "Outcome":
+    """Run one job once: for the tick of `at`, or for this second."""
+    from jobs import catalog
+    from jobs.champions import Champions
+    from jobs.runner import run_job
+    from jobs.ticks import floor_tick
+    from jobs.trainer import fit_in_child
+
+    with progress.training(f"training {dataset.name}") as show:
+        fit = partial(fit_in_child, on_progress=show)
+        job = catalog.jobs(config, champions=Champions(), fit=fit)[name]
+        every = job.every(dataset)
+        tick = _now().replace(microsecond=0) if at is None else floor_tick(at, every)
+        return run_job(job, engine, dataset, tick=tick, clock=_now, observe=lambda _: None)
+
+
+def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:
+    """Print reports on stdout, everything else on stderr; exit 1 if any run failed."""
+    from jobs.reports import document
+
+    reports = [outcome.report for outcome in outcomes if outcome.report is not None]
+    for outcome in outcomes:
+        match outcome.error:
+            case None:
+                continue
+            case TickAlreadyDone() | TickTakenOver():
+                say(outcome.error.message)
+            case ForecasterError():
+                complain(outcome.error)
+            case _:
+                raise outcome.error
+    if json:
+        as_json([document(report) for report in reports])
+    else:
+        for report in reports:
+            data(told(report))
+    if any(outcome.result == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,104 @@
+"""The score of a replay so far: the model and the naive forecasts, on the same points."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import polars as pl
+import torch
+
+from forecaster.durations import format_duration
+from forecaster.frames import INSTANT
+from forecaster.model.spec import ModelSpec
+from forecaster.series import baselines
+from forecaster.series.panel import Panel
+from forecaster.series.windows import gather
+
+MODEL = "model"
+_KEYS = ("series_id", "cutoff", "step")
+
+
+class Scoreboard:
+    """Errors summed over everything that matured, in units of each series' seasonal error."""
+
+    def __init__(self, yardsticks: pl.DataFrame) -> None:
+        """Start from the naive forecasts of every cutoff, as `yardsticks` returns them."""
+        self._yardsticks = yardsticks
+        self.names = [name for name in yardsticks.columns if name not in (*_KEYS, "scale")]
+        self._sums: pl.DataFrame | None = None
+
+    def add(self, matured: pl.DataFrame) -> None:
+        """Take in forecasts with series_id, cutoff, step, q10, q50, q90 and actual."""
+        joined = matured.join(self._yardsticks, on=list(_KEYS), how="inner").filter(
+            pl.all_horizontal(pl.col("actual", *self.names).is_finite())
+        )
+        errors = {MODEL: pl.col("q50"), **{name: pl.col(name) for name in self.names}}
+        sums = joined.group_by("series_id").agg(
+            pl.len().alias("points"),
+            pl.col("actual").is_between(pl.col("q10"), pl.col("q90")).sum().alias("covered"),
+            *(
+                ((forecast - pl.col("actual")).abs() / pl.col("scale")).sum().alias(f"|{name}|")
+                for name, forecast in errors.items()
+            ),
+        )
+        known = sums if self._sums is None else pl.concat([self._sums, sums])
+        self._sums = known.group_by("series_id").agg(pl.all().sum())
+
+    def mase(self) -> dict[str, float]:
+        """Return the mean over series of each forecast's MASE; empty before anything matured."""
+        if self._sums is None or self._sums.is_empty():
+            return {}
+        names = [MODEL, *self.names]
+        means = self._sums.select((pl.col(f"|{name}|") / pl.col("points")).mean() for name in names)
+        return dict(zip(names, means.row(0), strict=True))
+
+    def coverage_80(self) -> float | None:
+        """Return the share of actuals inside the 80 % interval; None before anything matured."""
+        if self._sums is None or self._sums.is_empty():
+            return None
+        covered, points = self._sums.select(pl.col("covered", "points").sum()).row(0)
+        return float(covered / points)
+
+
+def yardsticks(panel: Panel, spec: ModelSpec, cutoffs: Sequence[datetime]) -> pl.DataFrame:
+    """Return the naive forecasts of every series, cutoff and step, and each series' `scale`.
+
+    They see the context that the model sees. With a long season there is a seasonal naive of each.
+    """
+    grid, horizon = panel.grid, spec.prediction_length
+    indices = torch.tensor([grid.index_at(cutoff) for cutoff in cutoffs])
+    rows = torch.arange(len(panel)).repeat_interleave(len(indices))
+    context = gather(panel, rows, indices.repeat(len(panel)), spec.context_length).context
+    columns = {
+        name: _values(panel, rows, forecast(context, horizon, season)).flatten().numpy()
+        for name, forecast, season in _forecasts(spec)
+    }
+    keys = pl.DataFrame({"series_id": panel.series_ids, "scale": panel.scale.numpy()}).join(
+        pl.DataFrame({"cutoff": pl.Series(cutoffs, dtype=INSTANT)}), how="cross"
+    )
+    steps = pl.DataFrame({"step": pl.arange(1, horizon + 1, dtype=pl.Int32, eager=True)})
+    return keys.join(steps, how="cross").with_columns(
+        pl.Series(name, values) for name, values in columns.items()
+    )
+
+
+def _forecasts(spec: ModelSpec) -> list[tuple[str, baselines.Baseline, int]]:
+    season = _length(spec, spec.season_length)
+    found: list[tuple[str, baselines.Baseline, int]] = [("naive", baselines.naive, 1)]
+    if spec.season_length > 1:
+        found.append((f"seasonal {season}", baselines.seasonal_naive, spec.season_length))
+    if spec.long_season > spec.season_length:
+        name = f"seasonal {_length(spec, spec.long_season)}"
+        found.append((name, baselines.seasonal_naive, spec.long_season))
+    drift = f"{season} + drift" if spec.season_length > 1 else "drift"
+    found.append((drift, baselines.seasonal_naive_drift, spec.season_length))
+    return found
+
+
+def _length(spec: ModelSpec, steps: int) -> str:
+    """Return how long `steps` last, such as 1d."""
+    whole: timedelta = spec.grid().step.approximate * steps
+    return format_duration(timedelta(seconds=round(whole.total_seconds())))
+
+
+def _values(panel: Panel, rows: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
+    return panel.offset[rows, None] + panel.scale[rows, None] * deviations.double()
