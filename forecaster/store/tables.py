@@ -1,0 +1,284 @@
+"""The tables, and how their values look on SQLite and PostgreSQL.
+
+SQLite tables are STRICT: instants are INTEGER microseconds since 1970, arrays and documents are
+JSON text. People read the views instead; they are defined in the migrations.
+"""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeEngine
+
+from forecaster.frames import DEVIATION_COLUMNS, PART_COLUMNS
+
+NAMING = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+}
+
+STATUSES = ("ok", "cold_start", "fallback_naive", "fallback_champion", "hindsight")
+ORIGINS = ("live", "backfill")
+RUN_STATES = ("running", "succeeded", "failed", "missed")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(sa.TypeDecorator[datetime]):
+    """A moment in UTC; naive datetimes are refused."""
+
+    impl = sa.TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        stored = sa.Integer() if dialect.name == "sqlite" else sa.TIMESTAMP(timezone=True)
+        return dialect.type_descriptor(stored)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"an instant must have a time zone, found {value}")
+        return (value - _EPOCH) // _MICROSECOND if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if dialect.name == "sqlite":
+            return _EPOCH + value * _MICROSECOND
+        stamp: datetime = value
+        return stamp.astimezone(UTC)
+
+
+class Json(sa.TypeDecorator[Any]):
+    """A document; numbers that JSON has no word for become null."""
+
+    impl = sa.Text()
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        stored = sa.Text() if dialect.name == "sqlite" else postgresql.JSONB(none_as_null=True)
+        return dialect.type_descriptor(stored)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        finite = _finite(value)
+        return json.dumps(finite, allow_nan=False) if dialect.name == "sqlite" else finite
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case dict():
+            return {str(name): _finite(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
+
+
+Double: TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
+RealArray: TypeEngine[Any] = postgresql.ARRAY(sa.REAL()).with_variant(sa.Text(), "sqlite")
+_PACKED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
+"""Stored in the order of the primary key: for many small rows."""
+
+
+def _one_of(column: str, words: tuple[str, ...]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{word}'" for word in words)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _finite_checks(column: str) -> tuple[sa.CheckConstraint, sa.CheckConstraint]:
+    """One for each dialect; PostgreSQL orders NaN above Infinity, SQLite stores NaN as null."""
+    return (
+        sa.CheckConstraint(
+            f"{column} > '-Infinity' AND {column} < 'Infinity'", name=f"{column}_finite"
+        ).ddl_if(dialect="postgresql"),
+        sa.CheckConstraint(
+            f"{column} > -9e999 AND {column} < 9e999", name=f"{column}_finite"
+        ).ddl_if(dialect="sqlite"),
+    )
+
+
+def _parent(name: str, target: str, *, primary_key: bool = False) -> sa.Column[int]:
+    return sa.Column(
+        name, sa.Integer, sa.ForeignKey(target), primary_key=primary_key, nullable=False
+    )
+
+
+def _measure(name: str, kind: TypeEngine[Any] = Double) -> sa.Column[Any]:
+    return sa.Column(name, kind, nullable=False)
+
+
+metadata = sa.MetaData(naming_convention=NAMING)
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sqlite_strict=True,
+)
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _parent("dataset_id", "datasets.id"),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.UniqueConstraint("dataset_id", "key"),
+    sqlite_strict=True,
+)
+
+observations = sa.Table(
+    "observations",
+    metadata,
+    _parent("series_id", "series.id", primary_key=True),
+    sa.Column("timestamp", Instant, primary_key=True),
+    sa.Column("recorded_at", Instant, primary_key=True),
+    sa.Column("value", Double),
+    *_finite_checks("value"),
+    **_PACKED,
+)
+"""Versions: the greatest `recorded_at` of a timestamp counts; null takes a value back."""
+
+models = sa.Table(
+    "models",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    _parent("dataset_id", "datasets.id"),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("config", Json, nullable=False),
+    sa.Column("weights", sa.LargeBinary),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),
+    sa.Column("scores", Json, nullable=False),
+    sa.Column("parent_id", sa.Integer, sa.ForeignKey("models.id")),
+    sa.Column("trained_from", Instant, nullable=False),
+    sa.Column("trained_to", Instant, nullable=False),
+    sa.Column("promoted_at", Instant),
+    sa.Column("retired_at", Instant),
+    sa.Column("reason", sa.Text),
+    sqlite_strict=True,
+)
+"""The champion was promoted and not retired. Pruned models keep their row but no weights."""
+
+_IN_SERVICE = sa.and_(models.c.promoted_at.is_not(None), models.c.retired_at.is_(None))
+sa.Index(
+    "uq_models_champion",
+    models.c.dataset_id,
+    unique=True,
+    sqlite_where=_IN_SERVICE,
+    postgresql_where=_IN_SERVICE,
+)
+
+forecasts = sa.Table(
+    "forecasts",
+    metadata,
+    _parent("series_id", "series.id", primary_key=True),
+    sa.Column("cutoff", Instant, primary_key=True),
+    _parent("model_id", "models.id", primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("timestamp", Instant, nullable=False),
+    sa.Column("issued_at", Instant, nullable=False),
+    sa.Column("origin", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    _measure("level"),
+    *(_measure(name, sa.REAL()) for name in (*PART_COLUMNS, *DEVIATION_COLUMNS)),
+    sa.CheckConstraint("step >= 1", name="step"),
+    _one_of("origin", ORIGINS),
+    _one_of("status", STATUSES),
+    *_finite_checks("level"),
+    sa.Index(None, "series_id", "timestamp"),
+    **_PACKED,
+)
+
+attention = sa.Table(
+    "attention",
+    metadata,
+    _parent("series_id", "series.id", primary_key=True),
+    sa.Column("cutoff", Instant, primary_key=True),
+    _parent("model_id", "models.id", primary_key=True),
+    sa.Column("step_from", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("step_to", sa.Integer, nullable=False),
+    _measure("weights", RealArray),
+    sa.CheckConstraint("step_from >= 1 AND step_to >= step_from", name="steps"),
+    **_PACKED,
+)
+
+attention_patches = sa.Table(
+    "attention_patches",
+    metadata,
+    _parent("dataset_id", "datasets.id", primary_key=True),
+    sa.Column("cutoff", Instant, primary_key=True),
+    _parent("model_id", "models.id", primary_key=True),
+    sa.Column("patch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("context_from", Instant, nullable=False),
+    sa.Column("context_to", Instant, nullable=False),
+    sa.CheckConstraint("patch >= 1", name="patch"),
+    sa.CheckConstraint("context_to >= context_from", name="context"),
+    **_PACKED,
+)
+
+accuracy = sa.Table(
+    "accuracy",
+    metadata,
+    _parent("series_id", "series.id", primary_key=True),
+    sa.Column("cutoff", Instant, primary_key=True),
+    _parent("model_id", "models.id", primary_key=True),
+    sa.Column("lead", sa.Text, primary_key=True),
+    sa.Column("scored_at", Instant, nullable=False),
+    _measure("points", sa.Integer()),
+    *(
+        _measure(name)
+        for name in (
+            "absolute_error", "seasonal_naive_error", "bias", "pinball", "absolute_actual",
+            "scale",
+        )
+    ),
+    *(_measure(name, sa.Integer()) for name in ("covered_50", "covered_80", "covered_95")),
+    _measure("width_80"),
+    **_PACKED,
+)  # fmt: skip
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("job", sa.Text, nullable=False),
+    _parent("dataset_id", "datasets.id"),
+    sa.Column("tick", Instant, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.Column("report", Json),
+    sa.Column("error", sa.Text),
+    sa.Column("hint", sa.Text),
+    _one_of("state", RUN_STATES),
+    sa.UniqueConstraint("job", "dataset_id", "tick"),
+    sqlite_strict=True,
+)
+
+watermarks = sa.Table(
+    "watermarks",
+    metadata,
+    _parent("dataset_id", "datasets.id", primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("instant", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    **_PACKED,
+)
