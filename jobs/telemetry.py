@@ -197,6 +197,8 @@ class Telemetry:
 
     def _start_at_zero(self) -> None:
         for dataset in self.datasets:
+            self.forecast_latency.labels(dataset)
+            self.train_duration.labels(dataset)
             self.series_forecast.labels(dataset)
             self.points_scored.labels(dataset)
             self.late_rows.labels(dataset)
@@ -208,6 +210,8 @@ class Telemetry:
             _touch(self.series_fallback, dataset, FALLBACKS)
             _touch(self.decisions, dataset, ("promoted", "kept"))
             for task in TASKS:
+                self.run_duration.labels(task, dataset)
+                self.run_lateness.labels(task, dataset)
                 self.ticks_missed.labels(task, dataset)
                 self.rows_written.labels(task, dataset)
                 for outcome in OUTCOMES:
