@@ -1,0 +1,91 @@
+"""The settings, resolved: frozen choices that every room reads. Parsing lives in `configfile`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from forecaster.durations import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Hyper-parameters; None means: derived from the data (`forecaster.model.defaults`)."""
+
+    score: str = "scaled_dot"
+    normaliser: str = "softmax"
+    encoder: str = "lstm"
+    head: str = "quantile"
+    season_length: int | None = None
+    patch_length: int | None = None
+    context_length: int | None = None
+    hidden_size: int = 64
+    layers: int = 2
+    heads: int = 6
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """How to train; None means: derived from the number of series."""
+
+    seed: int = 0
+    steps: int | None = None
+    batch_size: int | None = None
+    learning_rate: float = 4e-3
+    device: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetConfig:
+    """One named group of series sharing a source query, a grid, schedules and a model lineage."""
+
+    name: str
+    step: Step
+    prediction_length: int
+    query: str | None = None
+    source_url: str | None = None
+    series_columns: tuple[str, ...] = ("series_id",)
+    timestamp_column: str = "timestamp"
+    value_column: str = "value"
+    timezone: str | None = None
+    delay: timedelta = timedelta(0)
+    forecast_every: timedelta
+    retrain_every: timedelta
+    history: timedelta
+    late_data: timedelta
+    lower_bound: float | None = None
+    upper_bound: float | None = None
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionConfig:
+    """How long rows are kept; None keeps them for ever."""
+
+    observations: timedelta | None = None
+    forecasts: timedelta | None = timedelta(days=90)
+    attention: timedelta | None = timedelta(days=90)
+    accuracy: timedelta | None = timedelta(days=400)
+    runs: timedelta | None = timedelta(days=90)
+    models: int = 10
+    """Retired models kept per dataset; the champion is always kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where /metrics, /livez and /readyz listen."""
+
+    host: str = "127.0.0.1"
+    port: int = 8790
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything the program was told."""
+
+    database_url: str
+    datasets: Mapping[str, DatasetConfig]
+    server: ServerConfig = field(default_factory=ServerConfig)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
+    prune_every: timedelta = timedelta(days=1)

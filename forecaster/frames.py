@@ -1,0 +1,104 @@
+"""Declared frames: what flows between the rooms, column by column.
+
+Instants are UTC with microseconds. A forecast's numbers are 32-bit deviations from a 64-bit
+`level`, so that a counter near 1e10 keeps its small changes; `level + d50` is the median.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from forecaster.errors import SchemaMismatch
+
+INSTANT = pl.Datetime("us", "UTC")
+
+QUANTILE_LEVELS = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
+"""Quantile levels of every stored forecast."""
+
+QUANTILE_COLUMNS = (
+    "q025", "q05", "q10", "q20", "q30", "q40", "q50", "q60", "q70", "q80", "q90", "q95", "q975",
+)  # fmt: skip
+DEVIATION_COLUMNS = tuple("d" + name[1:] for name in QUANTILE_COLUMNS)
+"""Quantiles as stored: the deviation from `level`."""
+
+PART_COLUMNS = ("copied", "last_value", "residual", "adjustment")
+"""With `level` they add up to the median."""
+
+OBSERVATIONS = pl.Schema({"series_id": pl.String(), "timestamp": INSTANT, "value": pl.Float64()})
+"""What happened, sorted by series_id and timestamp, one row for each; a null value is a gap."""
+
+FORECASTS = pl.Schema(
+    {
+        "series_id": pl.String(),
+        "cutoff": INSTANT,
+        "step": pl.Int32(),
+        "timestamp": INSTANT,
+        "status": pl.String(),
+        "level": pl.Float64(),
+        **dict.fromkeys(PART_COLUMNS, pl.Float32()),
+        **dict.fromkeys(DEVIATION_COLUMNS, pl.Float32()),
+    }
+)
+"""What we said: one row per series, cutoff and step (1 … prediction_length)."""
+
+ATTENTION = pl.Schema(
+    {
+        "series_id": pl.String(),
+        "cutoff": INSTANT,
+        "step_from": pl.Int32(),
+        "step_to": pl.Int32(),
+        "weights": pl.List(pl.Float32()),
+    }
+)
+"""Why we said it: one row per series, cutoff and future patch. `weights` holds the past patches
+from oldest to newest, then the last value, then the level; they sum to 1."""
+
+PATCHES = pl.Schema(
+    {
+        "cutoff": INSTANT,
+        "patch": pl.Int32(),
+        "context_from": INSTANT,
+        "context_to": INSTANT,
+    }
+)
+"""Where the past patches lie: 1 is the oldest; first and last point, both included."""
+
+ACCURACY = pl.Schema(
+    {
+        "series_id": pl.String(),
+        "cutoff": INSTANT,
+        "lead": pl.String(),
+        "points": pl.Int32(),
+        "absolute_error": pl.Float64(),
+        "seasonal_naive_error": pl.Float64(),
+        "bias": pl.Float64(),
+        "pinball": pl.Float64(),
+        "absolute_actual": pl.Float64(),
+        "scale": pl.Float64(),
+        "covered_50": pl.Int32(),
+        "covered_80": pl.Int32(),
+        "covered_95": pl.Int32(),
+        "width_80": pl.Float64(),
+    }
+)
+"""How right we were: sums over the `points` of one series, cutoff and lead that have an actual
+and a seasonal-naive value. `scale` is the in-sample seasonal-naive error, so that
+mase = absolute_error / points / scale; `pinball` is summed over points and quantile levels."""
+
+
+def conform(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return `frame` unchanged, or raise SchemaMismatch naming each column that differs."""
+    expected, found = dict(schema), dict(frame.schema)
+    if list(expected.items()) == list(found.items()):
+        return frame
+    differing = [
+        f"{name}: must be {expected.get(name)}, found {found.get(name)}"
+        for name in {**expected, **found}
+        if expected.get(name) != found.get(name)
+    ]
+    raise SchemaMismatch("; ".join(differing) or f"columns must be in the order {list(expected)}")
+
+
+def empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return a frame of the declared columns without rows."""
+    return pl.DataFrame(schema=dict(schema))
