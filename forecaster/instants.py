@@ -1,0 +1,172 @@
+"""Reading instants: whatever a source calls a timestamp, row by row, to UTC.
+
+Accepted: instants with a zone, naive ones and dates on the clock of a declared zone, ISO 8601
+text, and seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude.
+"""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from forecaster.errors import DataError
+from forecaster.frames import INSTANT
+from forecaster.series.clock import DAY_MICROSECONDS, instant_of, wall_clock
+
+EARLIEST = -2_208_988_800_000_000
+"""1900-01-01: what lies before is a placeholder such as 0001-01-01 or 1899-12-30."""
+
+LATEST = 7_258_118_400_000_000
+"""2200-01-01: from here on instants are placeholders such as 9999-12-31."""
+
+_EPOCH_UNITS = ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
+"""Below the magnitude, one counts this many microseconds; above the last, 1000 make one."""
+
+_EPOCH_TEXT = r"^-?[0-9]{9,}(?:\.[0-9]*)?$"
+"""Shorter numbers in text are years and dates (2024, 20240131), not seconds in 1970."""
+
+_DATE_TEXT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_TIME_TEXT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+_OFFSET_TEXT = r" ?(?:[zZ]|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+_NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
+_AWARE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+
+
+class Reading(NamedTuple):
+    """Instants, null where there is none, and masks that say why; no mask: it is unreadable."""
+
+    timestamps: pl.Series
+    is_missing: pl.Series
+    is_nonexistent: pl.Series
+    is_out_of_range: pl.Series
+
+
+class _Clocked(NamedTuple):
+    """Microseconds (Int64) in UTC, or on the wall clock of a zone yet to be applied."""
+
+    utc: pl.Series
+    wall: pl.Series
+
+
+def read_instants(raw: pl.Series, timezone: str | None) -> Reading:
+    """Read a column of timestamps; `timezone` is the clock of naive ones.
+
+    A naive time that happens twice means the first one. One that clocks skip does not exist,
+    except for a midnight, which means the day and gives its first instant. Raises DataError for a
+    column that cannot hold timestamps, and for naive ones without a zone.
+    """
+    is_missing = raw.is_null()
+    if raw.dtype == pl.String:
+        raw = raw.str.strip_chars()
+        is_missing = is_missing | (raw == "").fill_null(True)
+    utc, wall = _read(raw)
+    if wall.null_count() < len(wall) and timezone is None:
+        raise _naive(raw.filter(wall.is_not_null()), raw.name)
+    local, is_nonexistent = _localise(wall, timezone or "UTC")
+    microseconds = utc.zip_with(utc.is_not_null(), local)
+    usable = (microseconds >= EARLIEST) & (microseconds < LATEST)
+    is_out_of_range = (~usable).fill_null(False)
+    kept = (usable & ~is_nonexistent).fill_null(False)
+    timestamps = microseconds.set(~kept, None).cast(INSTANT)
+    return Reading(timestamps, is_missing, is_nonexistent, is_out_of_range)
+
+
+def _read(raw: pl.Series) -> _Clocked:
+    dtype, absent = raw.dtype, _nothing(len(raw))
+    if isinstance(dtype, pl.Datetime):
+        microseconds = _microseconds(raw.to_physical(), dtype.time_unit)
+        zoned = dtype.time_zone is not None
+        return _Clocked(microseconds, absent) if zoned else _Clocked(absent, microseconds)
+    if dtype == pl.Date:
+        return _Clocked(absent, _midnight(raw))
+    if dtype.is_numeric():
+        return _Clocked(_from_epoch(raw), absent)
+    if dtype in (pl.String, pl.Null):
+        return _read_text(raw.cast(pl.String))
+    raise DataError(
+        f"column {raw.name!r} must hold timestamps, dates, ISO 8601 text or seconds since 1970, "
+        f"found {dtype}"
+    )
+
+
+def _microseconds(physical: pl.Series, unit: str) -> pl.Series:
+    """Convert to microseconds; what would overflow stays far out of range."""
+    match unit:
+        case "ns":
+            return physical // 1_000
+        case "ms":
+            return physical.clip(-(10**14), 10**14) * 1_000
+        case _:
+            return physical
+
+
+def _midnight(dates: pl.Series) -> pl.Series:
+    return dates.to_physical().cast(pl.Int64).clip(-(10**6), 10**6) * DAY_MICROSECONDS
+
+
+def _from_epoch(raw: pl.Series) -> pl.Series:
+    """Convert numbers to microseconds, each in the unit that its magnitude tells."""
+    number = raw.cast(pl.Int64 if raw.dtype.is_integer() else pl.Float64, strict=False)
+    size = number.cast(pl.Float64).abs()
+    nanoseconds = number // 1_000
+    found = nanoseconds.cast(pl.Int64, strict=False)
+    for limit, factor in reversed(_EPOCH_UNITS):
+        scaled = number.clip(-limit, limit) * factor
+        rounded = scaled if number.dtype == pl.Int64 else scaled.round()
+        found = rounded.cast(pl.Int64, strict=False).zip_with(size < limit, found)
+    return found
+
+
+def _read_text(text: pl.Series) -> _Clocked:
+    """Read each row by the first shape that fits it."""
+    utc, wall = _nothing(len(text)), _nothing(len(text))
+    clock = text.str.replace("T", " ", literal=True)
+    if (aware := text.str.contains(_TIME_TEXT + _OFFSET_TEXT)).any():
+        offsets = clock.str.replace(r" ?(?:[zZ]|UTC)$", "+00:00").str.replace(r" ([+-])", "$1")
+        utc = _parse(_only(offsets, aware), _AWARE_FORMATS)
+    if (naive := text.str.contains(_TIME_TEXT + "$")).any():
+        wall = _parse(_only(clock, naive), _NAIVE_FORMATS)
+    if (dates := text.str.contains(_DATE_TEXT)).any():
+        days = _midnight(_only(text, dates).str.to_date("%Y-%m-%d", strict=False))
+        wall = days.zip_with(dates.fill_null(False), wall)
+    if (numbers := text.str.contains(_EPOCH_TEXT)).any():
+        epochs = _from_epoch(_only(text, numbers).cast(pl.Float64, strict=False))
+        utc = epochs.zip_with(numbers.fill_null(False), utc)
+    return _Clocked(utc, wall)
+
+
+def _parse(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
+    """Parse with the first format, and what it leaves over with the next ones."""
+    first, *others = formats
+    parsed = text.str.to_datetime(first, strict=False, time_unit="us").to_physical()
+    left = (parsed.is_null() & text.is_not_null()).arg_true()
+    if left.is_empty() or not others:
+        return parsed
+    return parsed.scatter(left, _parse(text.gather(left), tuple(others)))
+
+
+def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
+    """Return instants in microseconds, and which wall times no clock of the zone shows."""
+    if wall.null_count() == len(wall):
+        return wall, wall.is_not_null()
+    near = wall.clip(EARLIEST - DAY_MICROSECONDS, LATEST + DAY_MICROSECONDS)
+    instants = instant_of(near, timezone)
+    shown = wall_clock(instants, timezone)
+    is_midnight = (near % DAY_MICROSECONDS == 0) & (
+        near == shown // DAY_MICROSECONDS * DAY_MICROSECONDS
+    )
+    return instants.to_physical(), ((near != shown) & ~is_midnight).fill_null(False)
+
+
+def _nothing(length: int) -> pl.Series:
+    return pl.Series([None], dtype=pl.Int64).new_from_index(0, length)
+
+
+def _only(text: pl.Series, mask: pl.Series) -> pl.Series:
+    return text.set(~mask, None)
+
+
+def _naive(found: pl.Series, column: str) -> DataError:
+    return DataError(
+        f"timestamps without an offset need a time zone, found {str(found[0])!r} in {column!r}",
+        hint='set timezone = "Europe/Berlin", or "UTC", for the dataset',
+    )
