@@ -60,7 +60,7 @@ def read_instants(raw: pl.Series, timezone: str | None) -> Reading:
         is_missing = is_missing | (raw == "").fill_null(True)
     utc, wall = _read(raw)
     if wall.null_count() < len(wall) and timezone is None:
-        raise _naive(raw.filter(wall.is_not_null()), raw.name)
+        raise _naive(wall.drop_nulls(), raw.name)
     local, is_nonexistent = _localise(wall, timezone or "UTC")
     microseconds = utc.zip_with(utc.is_not_null(), local)
     usable = (microseconds >= EARLIEST) & (microseconds < LATEST)
@@ -119,7 +119,7 @@ def _from_epoch(raw: pl.Series) -> pl.Series:
 def _read_text(text: pl.Series) -> _Clocked:
     """Read each row by the first shape that fits it."""
     utc, wall = _nothing(len(text)), _nothing(len(text))
-    clock = text.str.replace("T", " ", literal=True)
+    clock = text.str.replace(r"T([0-9])", " $1")
     if (aware := text.str.contains(_TIME_TEXT + _OFFSET_TEXT)).any():
         offsets = clock.str.replace(r" ?(?:[zZ]|UTC)$", "+00:00").str.replace(r" ([+-])", "$1")
         utc = _parse(_only(offsets, aware), _AWARE_FORMATS)
@@ -165,8 +165,9 @@ def _only(text: pl.Series, mask: pl.Series) -> pl.Series:
     return text.set(~mask, None)
 
 
-def _naive(found: pl.Series, column: str) -> DataError:
+def _naive(wall: pl.Series, column: str) -> DataError:
+    example = wall.head(1).clip(EARLIEST, LATEST).cast(pl.Datetime("us")).item()
     return DataError(
-        f"timestamps without an offset need a time zone, found {str(found[0])!r} in {column!r}",
+        f"timestamps without an offset need a time zone, found {str(example)!r} in {column!r}",
         hint='set timezone = "Europe/Berlin", or "UTC", for the dataset',
     )

@@ -67,8 +67,10 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
     numbers = _read_values(values)
     series_ids = _join_keys(keys)
     reasons = _reasons(series_ids, reading, numbers, _is_given(values))
+    # Negative zero equals zero, so it must not count as another value.
+    positive = numbers.set((numbers == 0).fill_null(False), 0.0)
     rows = pl.DataFrame(
-        {"series_id": series_ids, "timestamp": reading.timestamps, "value": numbers + 0.0}
+        {"series_id": series_ids, "timestamp": reading.timestamps, "value": positive}
     )
     kept = rows.filter(reasons.is_null()).sort("series_id", "timestamp")
     observations, distinct = _collapse(kept)
@@ -181,31 +183,45 @@ def _count(reasons: pl.Series) -> dict[str, int]:
 def _examples(shown: Sequence[pl.Series], reasons: pl.Series) -> dict[str, str]:
     """Show the alphabetically first rejected row for each reason, whatever the order of rows."""
     is_rejected = reasons.is_not_null()
-    columns = {column.name: column for column in shown}
-    rejected = pl.DataFrame([column.filter(is_rejected) for column in columns.values()])
+    columns = {column.name: column.filter(is_rejected) for column in shown}
+    rejected = pl.DataFrame([_show(column) for column in columns.values()])
     cells = [
-        pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.String).fill_null("null"))
+        pl.format("{}={}", pl.lit(name), pl.col(name).str.head(80).fill_null("null"))
         for name in columns
     ]
-    texts = rejected.select(pl.concat_str(cells, separator=", ").str.head(200).alias("row"))
+    texts = rejected.select(pl.concat_str(cells, separator=", ").alias("row"))
     firsts = texts.with_columns(reasons.filter(is_rejected)).group_by("reason")
     return dict(firsts.agg(pl.col("row").min()).sort("reason").iter_rows())
 
 
+def _show(column: pl.Series) -> pl.Series:
+    """Turn cells into text; dates beyond the calendar, which cannot be printed, into numbers."""
+    if not column.dtype.is_temporal():
+        return column.cast(pl.String)
+    is_printable = column.dt.year().is_between(1, 9999).fill_null(False)
+    numbers = column.to_physical().cast(pl.String)
+    return column.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
+
+
 def _collapse(kept: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Leave one row per series and timestamp; also count the distinct rows there were."""
-    keys = ["series_id", "timestamp"]
-    repeats = pl.all_horizontal(pl.col(key) == pl.col(key).shift() for key in keys)
-    marked = kept.select(*OBSERVATIONS, repeats.fill_null(False).alias("repeats"))
-    if not marked["repeats"].any():
+    keys = ("series_id", "timestamp")
+    if not _repeats(kept, *keys).any():
         return kept, len(kept)
-    shares = pl.col("repeats") | pl.col("repeats").shift(-1, fill_value=False)
-    crowded = marked.filter(shares).group_by(keys)
-    distinct = pl.col("value").drop_nulls().unique().sort()
-    merged = crowded.agg(_mean(distinct).alias("value"), pl.col("value").n_unique().alias("rows"))
-    alone = marked.filter(~shares).select(*OBSERVATIONS)
-    observations = pl.concat([alone, merged.select(*OBSERVATIONS)]).sort(keys)
-    return observations, len(alone) + int(merged["rows"].sum())
+    ordered = kept.sort(*keys, "value")
+    distinct = ordered.filter(~_repeats(ordered, *keys, "value"))
+    repeats = _repeats(distinct, *keys)
+    is_contested = repeats | repeats.shift(-1, fill_value=False)
+    contested = distinct.filter(is_contested).group_by(*keys, maintain_order=True)
+    settled = contested.agg(_mean(pl.col("value")).alias("value"))
+    return pl.concat([distinct.filter(~is_contested), settled]).sort(*keys), len(distinct)
+
+
+def _repeats(ordered: pl.DataFrame, *names: str) -> pl.Series:
+    """Mark the rows that equal the row before them in these columns."""
+    same = [pl.col(name).eq_missing(pl.col(name).shift()) for name in names]
+    is_later = pl.int_range(pl.len()) > 0
+    return ordered.select(pl.all_horizontal(*same, is_later).alias("repeats")).to_series()
 
 
 def _mean(values: pl.Expr) -> pl.Expr:
