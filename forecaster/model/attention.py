@@ -60,6 +60,8 @@ def lookup(registry: Mapping[str, Part], kind: str, name: str) -> Part:
 class TemporalAttention(nn.Module):
     """One query per head and future patch scores every past patch and the two sentinels."""
 
+    lags: Tensor
+
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.heads, self.future = spec.heads, spec.future_patches
@@ -84,10 +86,12 @@ class TemporalAttention(nn.Module):
         keys = torch.cat((self.key(states), self.sentinel_keys.expand(len(states), -1, -1)), 1)
         logits = self.score(queries, self._split(keys)) + self._bias()
         present = torch.cat((observed, observed.new_ones(len(observed), SENTINELS)), 1)
-        return self.normalise(logits + present.log()[:, None, None])
+        weights: Tensor = self.normalise(logits + present.log()[:, None, None])
+        return weights
 
     def _split(self, states: Tensor) -> Tensor:
-        return states.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, K, ., k)
+        split: Tensor = states.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return split  # (B, K, ., k)
 
     def _bias(self) -> Tensor:
         sentinels = self.sentinel_bias[:, None].expand(-1, self.future, -1)

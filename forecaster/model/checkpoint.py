@@ -113,4 +113,4 @@ def _building(spec: ModelSpec) -> Iterator[None]:
         spec.grid()
         yield
     except (ValueError, RuntimeError, TypeError, ArithmeticError, LookupError, OSError) as error:
-        raise _incompatible(f"the spec must describe a network and a grid, found {error}") from error
+        raise _incompatible(f"the spec must describe a network, found {error}") from error

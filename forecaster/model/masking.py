@@ -15,7 +15,9 @@ HIDDEN_SHARE = 0.5
 HIDDEN_VALUES, HIDDEN_PATCHES = 0.1, 0.05
 
 
-def cut_gaps(context: Tensor, max_lag: int, patch_length: int, generator: torch.Generator) -> Tensor:
+def cut_gaps(
+    context: Tensor, max_lag: int, patch_length: int, generator: torch.Generator
+) -> Tensor:
     """Return `context` (B, L) with the last 0 … max_lag values of some windows missing, and one
     hole of up to two patches in others."""
     batch, length = context.shape

@@ -105,7 +105,8 @@ class AttentionLSTM(nn.Module):
             visible = (~hidden).to(values.dtype).unflatten(1, (-1, self.spec.patch_length))
             values, observed = values * visible, observed * visible
         tokens: Tensor = self.embed(torch.cat((values, observed), 2))  # (B, Lp, hidden size)
-        return tokens + self.encoder(tokens)[0]
+        encoded: Tensor = self.encoder(tokens)[0]
+        return tokens + encoded
 
     def _copy(self, window: ScaledWindow, weights: Tensor) -> Tensor:
         """Return what each head copies relative to the level; missing points stay on the level."""
@@ -118,9 +119,9 @@ class AttentionLSTM(nn.Module):
         summary = weights[..., :-2].mean(1) @ self.summary(states)  # (B, Hp, hidden size)
         latest = states[:, -1:].expand_as(summary)
         future = self.future.expand(len(states), -1, -1)
-        spread = copies.std(1, correction=0) if self.spec.heads > 1 else copies[:, 0] * 0
+        disagreement = (copies - copies.mean(1, keepdim=True)).abs().mean(1)  # (B, Hp, P)
         flat = copies.transpose(1, 2).flatten(2)  # (B, Hp, K * P)
-        features: Tensor = self.mlp(torch.cat((summary, latest, future, flat, spread), 2))
+        features: Tensor = self.mlp(torch.cat((summary, latest, future, flat, disagreement), 2))
         return features
 
     def _output(
@@ -135,17 +136,17 @@ class AttentionLSTM(nn.Module):
     ) -> NetworkOutput:
         """Put the parts of the future patches in a row of H steps, in the units of the input."""
         scale = window.spread[:, None]
-        steps = [
+        copied, last_value, residual = (
             part.flatten(1, 2)[:, : self.spec.prediction_length] * scale
             for part in (copied, last_value, residual)
-        ]
+        )
         offsets = offsets.flatten(1, 2)[:, : self.spec.prediction_length] * scale[..., None]
         return NetworkOutput(
             level=window.centre + window.spread * window.level,
-            copied=steps[0],
-            last_value=steps[1],
-            residual=steps[2],
-            deviations=sum(steps)[..., None] + offsets,
+            copied=copied,
+            last_value=last_value,
+            residual=residual,
+            deviations=(copied + last_value + residual)[..., None] + offsets,
             weights=weights.sum(1),
             adjusted_weights=weights[:, self.adjusted > 0, :, :-2].sum(1),
             spread=window.spread,
@@ -155,5 +156,3 @@ class AttentionLSTM(nn.Module):
 def _adjusted_heads(heads: int) -> Tensor:
     """Mark the first half of the heads: they copy relative to each patch's own level."""
     return (torch.arange(heads) < heads // 2).to(torch.float32)
-
-

@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from forecaster.model.loss import series_weights
+from forecaster.model.masking import cut_gaps, hide_values
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
+from forecaster.series.windows import gather
 
 MOST_VALIDATION_WINDOWS = 10
 VALIDATION_SHARE = 0.1
@@ -35,6 +38,43 @@ class CutoffRanges:
         return self.rows[index], cutoffs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """B windows to learn from, NaN where missing, with the noise of `masking`.
+
+    context (B, L), target (B, H), hidden (B, L) values the encoder may not see, weights (B,) of
+    their series in the loss.
+    """
+
+    context: Tensor
+    target: Tensor
+    hidden: Tensor
+    weights: Tensor
+
+
+class Sampler:
+    """Draws batches from all windows of a panel, on the panel's device."""
+
+    def __init__(self, panel: Panel, spec: ModelSpec, generator: torch.Generator) -> None:
+        self._panel, self._spec, self._generator = panel, spec, generator
+        self._ranges = cutoff_ranges(panel, spec)
+        self._weights = series_weights(panel).to(panel.deviations.device)
+
+    def draw(self, size: int) -> Batch:
+        """Draw `size` windows with replacement."""
+        spec, generator = self._spec, self._generator
+        rows, cutoffs = self._ranges.draw(size, generator)
+        windows = gather(self._panel, rows, cutoffs, spec.context_length, spec.prediction_length)
+        assert windows.target is not None
+        context = cut_gaps(windows.context, spec.max_lag, spec.patch_length, generator)
+        return Batch(
+            context=context,
+            target=windows.target,
+            hidden=hide_values(context, spec.patch_length, generator),
+            weights=self._weights[rows],
+        )
+
+
 def cutoff_ranges(panel: Panel, spec: ModelSpec) -> CutoffRanges:
     """Return the windows of `panel` with enough context and, where there are any, whole targets.
 
@@ -47,9 +87,7 @@ def cutoff_ranges(panel: Panel, spec: ModelSpec) -> CutoffRanges:
     first = start + spec.min_observed - 1
     last = torch.maximum(first, end - spec.prediction_length)
     rows = (seen & (first < end)).nonzero()[:, 0]
-    return CutoffRanges(
-        rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows]
-    )
+    return CutoffRanges(rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows])
 
 
 def validation_cutoffs(history: int, prediction_length: int) -> int:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 SMALLEST_SPREAD = 0.1
 """In units of the series' seasonal error: a window that stands still must not blow up its noise."""
@@ -74,5 +73,6 @@ def patch_levels(patches: Tensor, observed: Tensor, level: Tensor, season_patche
     """
     sums = torch.stack(((patches * observed).sum(2), observed.sum(2)))  # (2, B, Lp)
     seasons = sums.unfold(2, season_patches, 1).sum(3)
-    totals, counts = functional.pad(seasons, (season_patches - 1, 0), mode="replicate")
+    patch = torch.arange(patches.shape[1], device=patches.device)
+    totals, counts = seasons[..., (patch - season_patches + 1).clamp(min=0)]
     return torch.where(counts > 0, totals / counts.clamp(min=1.0), level[:, None])

@@ -7,7 +7,6 @@ from forecaster.durations import Step
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.series.grid import Grid
 
-
 LARGEST_SIZE = 1_000_000
 
 
