@@ -10,6 +10,7 @@ from torch import Tensor
 
 from forecaster.errors import SkipReason
 from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.device import choose_device
 from forecaster.model.publishing import (
     Bounds,
     Numbers,
@@ -22,7 +23,6 @@ from forecaster.model.publishing import (
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel, PanelCounts, build
 from forecaster.series.windows import gather
-from forecaster.training import choose_device
 
 BATCH = 1024
 """Windows per forward pass: enough for full speed, and memory stays bounded."""

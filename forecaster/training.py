@@ -13,6 +13,7 @@ from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.errors import InsufficientHistory, TrainingDiverged
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.defaults import derive, median_history
+from forecaster.model.device import choose_device
 from forecaster.model.loss import weighted_pinball
 from forecaster.model.network import AttentionLSTM
 from forecaster.model.sampling import (
@@ -115,13 +116,6 @@ def fit(
         windows_per_second=schedule.steps * schedule.batch_size / seconds,
         device=str(device),
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is an NVIDIA GPU if there is one, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def plan(config: TrainingConfig, panel: Panel, spec: ModelSpec) -> Schedule:
