@@ -50,10 +50,8 @@ class Instant(sa.TypeDecorator[datetime]):
         return (value - _EPOCH) // _MICROSECOND if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if dialect.name == "sqlite":
-            return _EPOCH + value * _MICROSECOND
+        if value is None or dialect.name == "sqlite":
+            return None if value is None else _EPOCH + int(value) * _MICROSECOND
         stamp: datetime = value
         return stamp.astimezone(UTC)
 
