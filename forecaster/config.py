@@ -6,6 +6,11 @@ from datetime import timedelta
 
 from forecaster.durations import Step
 
+SCORES = ("scaled_dot",)
+NORMALISERS = ("softmax",)
+ENCODERS = ("lstm",)
+HEADS = ("quantile",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
