@@ -1,9 +1,14 @@
 """Reports into telemetry: one run, one report, one restart at a time."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import assert_never
+from typing import Any, assert_never
 
+from sqlalchemy import Connection
+
+from forecaster.errors import NoChampion
+from forecaster.store import models, runs
 from jobs.reports import (
     ForecastReport,
     JobReport,
@@ -13,22 +18,21 @@ from jobs.reports import (
     RetrainReport,
     ScoreReport,
 )
-from jobs.telemetry import Outcome, Telemetry
+from jobs.runner import Outcome
+from jobs.telemetry import TASKS, Telemetry
+
+_NAN = float("nan")
 
 
-def run_ended(
-    telemetry: Telemetry,
-    task: str,
-    dataset: str,
-    outcome: Outcome,
-    *,
-    seconds: float,
-    lateness: float,
-) -> None:
-    """Count one run: the `seconds` it took, and its `lateness` from tick to start."""
-    telemetry.runs.labels(task, dataset, outcome).inc()
-    telemetry.run_duration.labels(task, dataset).observe(seconds)
-    telemetry.run_lateness.labels(task, dataset).observe(max(0.0, lateness))
+def outcome(telemetry: Telemetry, found: Outcome) -> None:
+    """Count one run, and take in its report if it succeeded."""
+    run = (found.job, found.dataset)
+    telemetry.runs.labels(*run, found.result).inc()
+    telemetry.run_duration.labels(*run).observe(found.seconds)
+    lateness = (found.started_at - found.tick).total_seconds()
+    telemetry.run_lateness.labels(*run).observe(max(0.0, lateness))
+    if found.report is not None:
+        report(telemetry, found.report, at=found.ended_at)
 
 
 def report(telemetry: Telemetry, found: JobReport, *, at: datetime) -> None:
@@ -132,3 +136,24 @@ def _coverage(telemetry: Telemetry, dataset: str, lead: LeadAccuracy) -> None:
     for level, share in levels.items():
         if share == share:
             telemetry.coverage.labels(dataset, lead.lead, level).set(share)
+
+
+def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
+    """Show what was true when the program last stopped, so that a restart is no alert."""
+    for task in TASKS:
+        run = runs.latest(conn, task, dataset, state="succeeded")
+        if run is None or run.finished_at is None:
+            continue
+        telemetry.last_success.labels(task, dataset).set(run.finished_at.timestamp())
+        found = run.report or {}
+        accuracy(telemetry, dataset, [_lead(lead) for lead in found.get("leads", ())])
+        if newest := found.get("newest_observation"):
+            instant = datetime.fromisoformat(newest)
+            telemetry.newest_observation.labels(dataset).set(instant.timestamp())
+    with suppress(NoChampion):
+        champion_is(telemetry, dataset, trained_to=models.champion(conn, dataset).trained_to)
+
+
+def _lead(kept: Mapping[str, Any]) -> LeadAccuracy:
+    """Return the accuracy of one lead as a run row keeps it: null stands for NaN."""
+    return LeadAccuracy(**{name: _NAN if value is None else value for name, value in kept.items()})

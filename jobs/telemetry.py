@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Literal, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,10 +23,8 @@ from prometheus_client.exposition import choose_encoder
 
 from forecaster.errors import SkipReason
 
-Outcome = Literal["succeeded", "failed", "crashed", "already_done"]
-"""How a run ended: `failed` is an error with a hint, `crashed` a bug, `already_done` no work."""
-
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+OUTCOMES = ("succeeded", "failed", "crashed", "already_done")
+"""How a run ends, as `jobs.runner` says it."""
 LABELS = ("dataset", "task", "stage", "outcome", "reason", "lead", "level", "direction")
 TASKS = ("forecast", "retrain", "score", "prune", "ingest")
 PULL_OUTCOMES = ("new", "corrected", "unchanged")

@@ -1,0 +1,60 @@
+"""The configuration that `forecaster init` writes: every setting, its default, what it means."""
+
+SAMPLE = """\
+# Forecaster's configuration. Every setting is here; the lines that start with "#" show defaults.
+# Durations are 15m, 1h30m, 7d or PT15M. ${NAME} reads the environment, ${NAME:-default} may be
+# unset; any secret may come from a file instead, for example database_url_file = "/run/secrets/db".
+
+database_url = "sqlite:///forecaster.db"   # forecasts, models and runs; postgresql://user:password@host/db
+# prune_every = "1d"                       # how often old rows are deleted, see [retention]
+
+[server]
+# listen = "127.0.0.1:8790"                # /metrics /livez /readyz
+
+[retention]                                # how long rows are kept
+# observations = "forever"
+# forecasts = "90d"
+# attention = "90d"
+# accuracy = "400d"
+# runs = "90d"
+# models = 10                              # retired models kept per dataset
+
+# A dataset is a group of series with one step, one horizon and one model. Add as many as you like.
+[datasets.example]
+step = "1h"                                # the grid: 5m, 1h, 1d, 1w, 1mo …
+horizon = "2d"                             # how far ahead; or prediction_length = 48
+# query = "SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips"
+                                           # default: only what `forecaster ingest` lands; may use :since and :until
+# source_url = "${WAREHOUSE_URL}"          # where the query runs, read-only; default: database_url
+# series_columns = ["series_id"]           # several columns make one key
+# timestamp_column = "timestamp"
+# value_column = "value"
+# timezone = "America/New_York"            # reads naive timestamps, and days begin there; default: none
+# delay = "0s"                             # data for 10:00 is complete at 10:00 + delay
+# forecast_every = "1h"                    # default: the step, at least 1m
+# retrain_every = "1d"                     # default: 24 steps, at least 1d
+# history = "10000h"                       # how much of the past is read; default: 10000 steps
+# late_data = "2h"                         # read again on every pull; default: 2 steps
+# lower_bound = 0                          # forecasts stay above; default: none
+# upper_bound = 100                        # and below; default: none
+
+[datasets.example.model]                   # left out: derived from the data
+# score = "scaled_dot"
+# normaliser = "softmax"
+# encoder = "lstm"
+# head = "quantile"
+# season_length = 24
+# patch_length = 24
+# context_length = 336
+# hidden_size = 64
+# layers = 2
+# heads = 6
+# dropout = 0.1
+
+[datasets.example.training]
+# seed = 0
+# steps = 800                              # default: derived from the number of series
+# batch_size = 128                         # default: derived from the number of series
+# learning_rate = 0.004
+# device = "auto"                          # auto, cpu or cuda
+"""

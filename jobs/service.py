@@ -1,0 +1,168 @@
+"""The service: alarms, lanes, telemetry and the HTTP server, from start to stop.
+
+Two lanes, so that training never delays a forecast: `forecast` runs forecast, score and prune of a
+dataset one after the other; `retrain` trains in a child process. Forecasts of a dataset wait for
+its first model: no run is recorded until there is one, and its arrival rings their alarm.
+
+A database that does not answer does not end the service: it stays alive, is not ready, and tries
+again at every alarm. One whose schema is not the newest is refused.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Engine
+
+from forecaster.config import Config, DatasetConfig
+from forecaster.errors import ForecasterError
+from forecaster.store import models, schema
+from forecaster.store.engine import reading
+from jobs import catalog, observe, probes, server
+from jobs.backlog import Backlog
+from jobs.champions import Champions
+from jobs.scheduler import Alarm, Scheduler
+from jobs.telemetry import Telemetry
+from jobs.ticks import Clock
+from jobs.trainer import fit_in_child
+
+LOOK_EVERY = 1.0
+FINISH_SECONDS = 15.0
+"""How long a stop waits for the ticks under way; what is not done by then runs at next start."""
+SHORTEST_DEADLINE = timedelta(hours=1)
+FORECAST_THREADS = 4
+SCHEDULED = ("forecast", "score", "prune")
+
+log = logging.getLogger("forecaster")
+
+
+class Service:
+    """Everything that serves; `start`, then `wait`, then `stop`."""
+
+    def __init__(
+        self, config: Config, engine: Engine, telemetry: Telemetry, *, clock: Clock
+    ) -> None:
+        self.stopping = threading.Event()
+        self._config, self._engine, self._telemetry = config, engine, telemetry
+        self._backlog = Backlog(
+            engine=engine,
+            clock=clock,
+            stopping=self.stopping,
+            observe=partial(observe.outcome, telemetry),
+            missed=lambda job, dataset, count: telemetry.ticks_missed.labels(job, dataset).inc(
+                count
+            ),
+        )
+        longest = max(
+            (each.retrain_every for each in config.datasets.values()), default=timedelta()
+        )
+        fit = partial(fit_in_child, stop=self.stopping, deadline=max(longest, SHORTEST_DEADLINE))
+        self._jobs = catalog.jobs(config, champions=Champions(), fit=fit)
+        self._scheduler = Scheduler(
+            list(self._alarms()),
+            threads={"forecast": FORECAST_THREADS, "retrain": 1},
+        )
+        self._prepared = False
+        self._idle = threading.Condition()
+        self._working = 0
+        self._complaint = ""
+        self._server: server.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the HTTP server listens."""
+        assert self._server is not None
+        return self._server.url
+
+    def start(self) -> None:
+        """Serve HTTP and ring every alarm; ConfigError when the address is taken."""
+        pages = server.application(
+            self._telemetry,
+            live=lambda: probes.live(self._scheduler.silent_for),
+            ready=probes.Ready(engine=self._engine, datasets=tuple(self._config.datasets)),
+        )
+        self._server = server.start(pages, self._config.server)
+        self._scheduler.start()
+
+    def wait(self) -> None:
+        """Watch over the alarm clock until `stopping` is set."""
+        while not self.stopping.wait(LOOK_EVERY):
+            self._scheduler.watch()
+            self._telemetry.heartbeat.set(time.time() - self._scheduler.silent_for())
+
+    def stop(self) -> bool:
+        """Stop, kill a training, wait for ticks under way; False when one had to be abandoned."""
+        self.stopping.set()
+        self._scheduler.stop()
+        with self._idle:
+            done = self._idle.wait_for(lambda: self._working == 0, FINISH_SECONDS)
+        if self._server is not None:
+            self._server.stop()
+        return done
+
+    def _alarms(self) -> Iterator[Alarm]:
+        for dataset in self._config.datasets.values():
+            for lane, every, action in (
+                ("retrain", dataset.retrain_every, self._retraining),
+                ("forecast", dataset.forecast_every, self._forecasting),
+            ):
+                yield Alarm(
+                    name=f"{lane}:{dataset.name}",
+                    lane=lane,
+                    every=every,
+                    action=partial(self._at_work, partial(action, dataset)),
+                )
+
+    def _forecasting(self, dataset: DatasetConfig) -> None:
+        with reading(self._engine) as conn:
+            served = models.has_champion(conn, dataset.name)
+        for name in SCHEDULED if served else ("prune",):
+            self._backlog.catch_up(self._jobs[name], dataset)
+
+    def _retraining(self, dataset: DatasetConfig) -> None:
+        outcomes = self._backlog.catch_up(self._jobs["retrain"], dataset)
+        if any(outcome.result == "succeeded" for outcome in outcomes):
+            self._scheduler.ring(f"forecast:{dataset.name}")
+
+    def _at_work(self, action: Callable[[], None]) -> None:
+        """Run what an alarm rings for; what is wrong with the database is logged once."""
+        with self._counted():
+            if self.stopping.is_set():
+                return
+            try:
+                self._prepare()
+                action()
+            except ForecasterError as error:
+                self._complain(error)
+            else:
+                self._complaint = ""
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._idle:
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._working -= 1
+                self._idle.notify_all()
+
+    def _prepare(self) -> None:
+        """Check the schema and restore telemetry, the first time that the database answers."""
+        if self._prepared:
+            return
+        schema.require_head(self._engine)
+        with reading(self._engine) as conn:
+            for dataset in self._config.datasets:
+                observe.restore(self._telemetry, conn, dataset)
+        self._prepared = True
+
+    def _complain(self, error: ForecasterError) -> None:
+        if error.message != self._complaint:
+            self._complaint = error.message
+            log.error("%s; hint: %s", error.message, error.hint or "none")
