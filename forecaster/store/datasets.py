@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 import polars as pl
-from sqlalchemy import Connection, Insert, Select, Table, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Select, select
 
 from forecaster.store.bulk import read_frame
+from forecaster.store.dialects import insert_or
 from forecaster.store.tables import datasets, series
 
 _KEYS = {"id": pl.Int32(), "key": pl.String()}
@@ -14,10 +14,10 @@ _KEYS = {"id": pl.Int32(), "key": pl.String()}
 
 def dataset_id(conn: Connection, name: str) -> int:
     """Return the key of a dataset, new if need be."""
-    query = select(datasets.c.id).where(datasets.c.name == name)
+    query = id_of(name)
     found = conn.scalar(query)
     if found is None:
-        conn.execute(insert_new(conn, datasets), {"name": name})
+        conn.execute(insert_or(conn, datasets).on_conflict_do_nothing(), {"name": name})
         found = conn.scalar(query)
     assert found is not None
     return int(found)
@@ -30,7 +30,7 @@ def series_ids(conn: Connection, dataset: str, keys: Iterable[str]) -> dict[str,
     known = _known(conn, dataset)
     missing = [{"dataset_id": owner, "key": key} for key in wanted if key not in known]
     if missing:
-        conn.execute(insert_new(conn, series), missing)
+        conn.execute(insert_or(conn, series).on_conflict_do_nothing(), missing)
         known = _known(conn, dataset)
     return {key: known[key] for key in wanted}
 
@@ -60,15 +60,14 @@ def lock(conn: Connection, dataset: str) -> int:
     return owner
 
 
-def series_of(dataset: str) -> Select[tuple[int]]:
+def series_of(dataset: str) -> Select[int]:
     """Select the integer keys of all series of a dataset."""
     return select(series.c.id).join(datasets).where(datasets.c.name == dataset)
 
 
-def insert_new(conn: Connection, table: Table) -> Insert:
-    """Return an insert that passes over rows whose key exists."""
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing()
+def id_of(dataset: str) -> Select[int]:
+    """Select the integer key of a dataset; no row before it was first named."""
+    return select(datasets.c.id).where(datasets.c.name == dataset)
 
 
 def _known(conn: Connection, dataset: str) -> dict[str, int]:

@@ -114,7 +114,7 @@ def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
     ).rowcount
 
 
-def current() -> ColumnElement[bool]:
+def is_current() -> ColumnElement[bool]:
     """Return the condition that a row of `observations` is the newest version."""
     return _is_newest(None)
 
@@ -146,7 +146,7 @@ def _stored_beside(dataset: str, incoming: pl.DataFrame) -> Select[Any]:
         observations.c.series_id.in_(datasets.series_of(dataset)),
         observations.c.series_id.between(ids.min(), ids.max()),
         observations.c.timestamp.between(timestamps.min(), timestamps.max()),
-        current(),
+        is_current(),
     )
 
 

@@ -1,0 +1,112 @@
+"""From when to when to read: bounds in the form a source keeps its timestamps in.
+
+Rows are filtered again, exactly, once their timestamps are instants. What is compared here may
+let rows through that lie outside, never the other way round.
+"""
+
+import math
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy import BindParameter, ColumnElement, Connection
+
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_CLOCK_CHANGE = timedelta(hours=2)
+_DAY = timedelta(days=1)
+_PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
+_LARGEST = 2**63 - 1
+
+_Bounds = tuple[Any, Any, sa.types.TypeEngine[Any]]
+
+
+def within(
+    conn: Connection,
+    timestamp: ColumnElement[Any],
+    since: datetime,
+    until: datetime,
+    *,
+    timezone: str | None,
+) -> list[ColumnElement[bool]]:
+    """Return conditions on a timestamp column; none where its form has no order."""
+    ranges = [
+        timestamp.between(sa.bindparam(None, low, kind), sa.bindparam(None, high, kind))
+        for low, high, kind in _comparable(conn, timestamp, (since, until), timezone)
+    ]
+    return [sa.or_(*ranges)] if ranges else []
+
+
+def for_parameters(dialect: str, since: datetime, until: datetime) -> dict[str, BindParameter[Any]]:
+    """Return the values of `:since` and `:until` in a user's own query.
+
+    Instants; in SQLite, which has none, dates as text, a day or more further out, so that they
+    compare rightly with 2026-11-20T09:00 and with 2026-11-20 09:00 alike.
+    """
+    low, high, kind = (
+        _text(since, until) if dialect == "sqlite" else (since, until, sa.TIMESTAMP(timezone=True))
+    )
+    return {"since": sa.bindparam("since", low, kind), "until": sa.bindparam("until", high, kind)}
+
+
+def _comparable(
+    conn: Connection,
+    timestamp: ColumnElement[Any],
+    between: tuple[datetime, datetime],
+    timezone: str | None,
+) -> list[_Bounds]:
+    match _declared(conn, timestamp):
+        case "timestamptz":
+            return [_instants(*between)]
+        case "timestamp" | "date":
+            return [_wall_clock(*between, timezone)]
+    match conn.scalar(sa.select(timestamp).where(timestamp.is_not(None)).limit(1)):
+        case datetime(tzinfo=None):
+            return [_wall_clock(*between, timezone)]
+        case datetime():
+            return [_instants(*between)]
+        case date():
+            return [_wall_clock(*between, timezone)]
+        case int() | float() | Decimal():
+            # One row does not tell the unit of all; the ranges of the units do not overlap.
+            return [_epoch(*between, per_second) for per_second in _PER_SECOND]
+        case str() as words if _ISO_DATE.match(words):
+            return [_text(*between)]
+        case _:
+            return []
+
+
+def _declared(conn: Connection, timestamp: ColumnElement[Any]) -> str | None:
+    """Return PostgreSQL's name of the type; asking for a value could meet `infinity`."""
+    if conn.dialect.name != "postgresql":
+        return None
+    cursor = conn.execute(sa.select(timestamp).limit(0)).cursor
+    assert cursor is not None
+    assert cursor.description is not None
+    code: Any = cursor.description[0][1]
+    info = psycopg.adapters.types.get(int(code))
+    return None if info is None else info.name
+
+
+def _instants(since: datetime, until: datetime) -> _Bounds:
+    return since, until, sa.TIMESTAMP(timezone=True)
+
+
+def _wall_clock(since: datetime, until: datetime, timezone: str | None) -> _Bounds:
+    zone = ZoneInfo(timezone or "UTC")
+    low, high = (instant.astimezone(zone).replace(tzinfo=None) for instant in (since, until))
+    return low - _CLOCK_CHANGE, high + _CLOCK_CHANGE, sa.TIMESTAMP()
+
+
+def _epoch(since: datetime, until: datetime, per_second: int) -> _Bounds:
+    low, high = math.floor(since.timestamp()), math.ceil(until.timestamp())
+    least, most = (max(-_LARGEST, min(second * per_second, _LARGEST)) for second in (low, high))
+    return least, most, sa.BigInteger()
+
+
+def _text(since: datetime, until: datetime) -> _Bounds:
+    low, high = since.astimezone(UTC) - _DAY, until.astimezone(UTC) + 2 * _DAY
+    return low.date().isoformat(), high.date().isoformat(), sa.Text()

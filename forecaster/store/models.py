@@ -1,0 +1,199 @@
+"""Trained models: opaque bytes with their scores, and which of them is in service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
+
+from forecaster.errors import ModelError, NoChampion
+from forecaster.store import datasets, tables
+from forecaster.store.tables import models
+
+_LIST_HINT = "run `forecaster models list`"
+_IS_CHAMPION = and_(models.c.promoted_at.is_not(None), models.c.retired_at.is_(None))
+_RECORD = [
+    models.c.id.label("model_id"),
+    tables.datasets.c.name.label("dataset"),
+    *(column for column in models.c if column.name not in {"id", "dataset_id", "weights"}),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewModel:
+    """A checkpoint to keep; `parent_id` is the champion it was trained to succeed."""
+
+    config: Mapping[str, Any]
+    weights: bytes
+    sha256: str
+    scores: Mapping[str, float]
+    trained_from: datetime
+    trained_to: datetime
+    parent_id: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """What is known of a model, without its weights; `size` is theirs in bytes."""
+
+    model_id: int
+    dataset: str
+    created_at: datetime
+    config: Mapping[str, Any]
+    sha256: str
+    size: int
+    scores: Mapping[str, float | None]
+    parent_id: int | None
+    trained_from: datetime
+    trained_to: datetime
+    promoted_at: datetime | None
+    retired_at: datetime | None
+    reason: str | None
+
+    @property
+    def is_champion(self) -> bool:
+        return self.promoted_at is not None and self.retired_at is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel(ModelRecord):
+    """A model with its weights."""
+
+    weights: bytes
+
+
+def add(conn: Connection, dataset: str, model: NewModel) -> int:
+    """Keep a model, not in service yet; return its id."""
+    found = conn.scalar(
+        insert(models)
+        .values(
+            dataset_id=datasets.dataset_id(conn, dataset),
+            config=model.config,
+            weights=model.weights,
+            sha256=model.sha256,
+            size=len(model.weights),
+            scores=model.scores,
+            trained_from=model.trained_from,
+            trained_to=model.trained_to,
+            parent_id=model.parent_id,
+            created_at=model.created_at,
+        )
+        .returning(models.c.id)
+    )
+    assert found is not None
+    return int(found)
+
+
+def promote(conn: Connection, dataset: str, model_id: int, *, now: datetime, reason: str) -> None:
+    """Put a model in service and retire the one that was; ModelError if it cannot serve."""
+    owner = datasets.lock(conn, dataset)
+    _require_weights(conn, dataset, model_id)
+    conn.execute(
+        update(models)
+        .where(models.c.dataset_id == owner, _IS_CHAMPION, models.c.id != model_id)
+        .values(retired_at=now)
+    )
+    conn.execute(
+        update(models)
+        .where(models.c.id == model_id)
+        .values(promoted_at=now, retired_at=None, reason=reason)
+    )
+
+
+def rollback(conn: Connection, dataset: str, *, now: datetime, reason: str) -> int:
+    """Put the last model back in service that served before the champion was made; return its id.
+
+    Doing it again goes back further. ModelError when there is none with weights.
+    """
+    datasets.lock(conn, dataset)
+    current = champion(conn, dataset).model_id
+    earlier = conn.scalar(
+        select(func.max(models.c.id)).where(
+            models.c.dataset_id.in_(datasets.id_of(dataset)),
+            models.c.id < current,
+            models.c.promoted_at.is_not(None),
+            models.c.weights.is_not(None),
+        )
+    )
+    if earlier is None:
+        raise ModelError(
+            f"dataset {dataset} must have an earlier champion than model {current}, found none",
+            hint=_LIST_HINT,
+        )
+    promote(conn, dataset, earlier, now=now, reason=reason)
+    return int(earlier)
+
+
+def champion(conn: Connection, dataset: str) -> StoredModel:
+    """Return the model in service; NoChampion before the first was promoted."""
+    row = conn.execute(
+        select(*_RECORD, models.c.weights)
+        .join(tables.datasets)
+        .where(tables.datasets.c.name == dataset, _IS_CHAMPION)
+    ).one_or_none()
+    if row is None:
+        raise NoChampion(
+            f"dataset {dataset} must have a model in service, found none",
+            hint="run `forecaster retrain`",
+        )
+    return StoredModel(**row._mapping)
+
+
+def has_champion(conn: Connection, dataset: str) -> bool:
+    """Tell whether a model is in service."""
+    query = select(models.c.id).where(
+        models.c.dataset_id.in_(datasets.id_of(dataset)), _IS_CHAMPION
+    )
+    return conn.scalar(query) is not None
+
+
+def get(conn: Connection, dataset: str, model_id: int) -> StoredModel:
+    """Return one model; ModelError if the dataset has none of this id, or its weights are gone."""
+    _require_weights(conn, dataset, model_id)
+    row = conn.execute(
+        select(*_RECORD, models.c.weights).join(tables.datasets).where(models.c.id == model_id)
+    ).one()
+    return StoredModel(**row._mapping)
+
+
+def list_models(conn: Connection, dataset: str) -> list[ModelRecord]:
+    """Return all models of a dataset, the newest first."""
+    rows = conn.execute(
+        select(*_RECORD)
+        .join(tables.datasets)
+        .where(tables.datasets.c.name == dataset)
+        .order_by(models.c.id.desc())
+    )
+    return [ModelRecord(**row._mapping) for row in rows]
+
+
+def prune(conn: Connection, dataset: str, keep: int) -> int:
+    """Drop the weights of all but the champion and the newest `keep` others; return how many.
+
+    Their rows stay: forecasts refer to them.
+    """
+    others = and_(
+        models.c.dataset_id.in_(datasets.id_of(dataset)),
+        ~_IS_CHAMPION,
+        models.c.weights.is_not(None),
+    )
+    kept = select(models.c.id).where(others).order_by(models.c.id.desc()).limit(keep)
+    return conn.execute(
+        update(models).where(others, models.c.id.not_in(kept)).values(weights=None)
+    ).rowcount
+
+
+def _require_weights(conn: Connection, dataset: str, model_id: int) -> None:
+    row: Row[Any] | None = conn.execute(
+        select(models.c.weights.is_not(None)).where(
+            models.c.id == model_id, models.c.dataset_id.in_(datasets.id_of(dataset))
+        )
+    ).one_or_none()
+    if row is None:
+        raise ModelError(
+            f"model {model_id} must be one of dataset {dataset}, found no such", hint=_LIST_HINT
+        )
+    if not row[0]:
+        raise ModelError(f"model {model_id} must have weights, found them pruned", hint=_LIST_HINT)

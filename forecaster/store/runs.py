@@ -1,0 +1,170 @@
+"""Runs: one row per job, dataset and tick. It decides who does a tick, and that it is done once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Select, delete, select, update
+
+from forecaster.errors import TickAlreadyDone, TickTakenOver
+from forecaster.store import datasets, tables
+from forecaster.store.dialects import insert_or
+from forecaster.store.tables import runs
+
+State = Literal["running", "succeeded", "failed", "missed"]
+
+_KEY = ["job", "dataset_id", "tick"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunClaim:
+    """The right to write one tick; a later attempt takes it away."""
+
+    run_id: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One tick of one job on one dataset, as its row says; attempt 0: never started."""
+
+    run_id: int
+    job: str
+    dataset: str
+    tick: datetime
+    state: State
+    attempt: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    report: Mapping[str, Any] | None
+    error: str | None
+    hint: str | None
+
+
+def claim(conn: Connection, job: str, dataset: str, tick: datetime, now: datetime) -> RunClaim:
+    """Take a tick: a new one, or over from an attempt that failed, was killed, or still runs.
+
+    TickAlreadyDone when it succeeded before.
+    """
+    insert = insert_or(conn, runs)
+    row = conn.execute(
+        insert.on_conflict_do_update(
+            index_elements=_KEY,
+            set_={
+                "state": "running",
+                "attempt": runs.c.attempt + 1,
+                "started_at": insert.excluded.started_at,
+                "finished_at": None,
+                "error": None,
+                "hint": None,
+            },
+            where=runs.c.state != "succeeded",
+        ).returning(runs.c.id, runs.c.attempt),
+        {
+            "job": job,
+            "dataset_id": datasets.dataset_id(conn, dataset),
+            "tick": tick,
+            "state": "running",
+            "attempt": 1,
+            "started_at": now,
+        },
+    ).one_or_none()
+    if row is None:
+        raise TickAlreadyDone(f"tick {tick.isoformat()} already done, nothing written")
+    return RunClaim(run_id=row.id, attempt=row.attempt)
+
+
+def finish(conn: Connection, claim: RunClaim, *, now: datetime, report: Mapping[str, Any]) -> None:
+    """Mark a run succeeded, in the transaction that writes what it made.
+
+    TickTakenOver when the claim is not the newest: that transaction must not be committed.
+    """
+    done = conn.execute(
+        update(runs).where(_holds(claim)).values(state="succeeded", finished_at=now, report=report)
+    )
+    if done.rowcount != 1:
+        raise TickTakenOver(
+            f"attempt {claim.attempt} of run {claim.run_id} must be the newest, "
+            "found another; nothing written"
+        )
+
+
+def fail(
+    conn: Connection, claim: RunClaim, *, now: datetime, error: str, hint: str | None = None
+) -> None:
+    """Mark a run failed, unless a later attempt took it over or it was committed after all."""
+    conn.execute(
+        update(runs)
+        .where(_holds(claim))
+        .values(state="failed", finished_at=now, error=error, hint=hint)
+    )
+
+
+def record_missed(
+    conn: Connection, job: str, dataset: str, ticks: Iterable[datetime], now: datetime
+) -> int:
+    """Note ticks that nobody will run; return how many had no row yet."""
+    owner = datasets.dataset_id(conn, dataset)
+    rows = [
+        {"job": job, "dataset_id": owner, "tick": tick, "state": "missed", "attempt": 0,
+         "finished_at": now}
+        for tick in ticks
+    ]  # fmt: skip
+    statement = insert_or(conn, runs).on_conflict_do_nothing(index_elements=_KEY)
+    return sum(conn.execute(statement, row).rowcount for row in rows)
+
+
+def latest(conn: Connection, job: str, dataset: str, *, state: State | None = None) -> Run | None:
+    """Return the run of the greatest tick, of those in `state` if given."""
+    query = _select(dataset, runs.c.job == job)
+    if state is not None:
+        query = query.where(runs.c.state == state)
+    row = conn.execute(query.limit(1)).one_or_none()
+    return None if row is None else Run(**row._mapping)
+
+
+def unfinished(conn: Connection, job: str, dataset: str) -> list[Run]:
+    """Return the runs that were started and did not succeed, the oldest tick first."""
+    query = _select(dataset, runs.c.job == job, runs.c.state.in_(["running", "failed"]))
+    return [Run(**row._mapping) for row in conn.execute(query)][::-1]
+
+
+def list_runs(
+    conn: Connection, dataset: str, *, job: str | None = None, limit: int = 20
+) -> list[Run]:
+    """Return the runs of the greatest ticks, newest first."""
+    query = _select(dataset, *([] if job is None else [runs.c.job == job])).limit(limit)
+    return [Run(**row._mapping) for row in conn.execute(query)]
+
+
+def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
+    """Delete the runs of ticks earlier than `before` that are not running; return how many."""
+    return conn.execute(
+        delete(runs).where(
+            runs.c.dataset_id.in_(datasets.id_of(dataset)),
+            runs.c.tick < before,
+            runs.c.state != "running",
+        )
+    ).rowcount
+
+
+def _holds(claim: RunClaim) -> ColumnElement[bool]:
+    return (
+        (runs.c.id == claim.run_id)
+        & (runs.c.attempt == claim.attempt)
+        & (runs.c.state == "running")
+    )
+
+
+def _select(dataset: str, *conditions: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(
+            runs.c.id.label("run_id"),
+            tables.datasets.c.name.label("dataset"),
+            *(column for column in runs.c if column.name not in {"id", "dataset_id"}),
+        )
+        .join(tables.datasets)
+        .where(tables.datasets.c.name == dataset, *conditions)
+        .order_by(runs.c.tick.desc(), runs.c.id.desc())
+    )
