@@ -107,8 +107,8 @@ def seasonal_prior(spec: ModelSpec) -> Tensor:
     ):
         if season <= 1 or season % spec.patch_length:
             continue
-        lags = torch.arange(season // spec.patch_length, len(prior), season // spec.patch_length)
-        prior[lags] += bonus / (1 + 0.3 * torch.arange(len(lags)))
+        lags = prior[season // spec.patch_length :: season // spec.patch_length]
+        lags += bonus / (1 + 0.3 * torch.arange(len(lags)))
     return prior
 
 

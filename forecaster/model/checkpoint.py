@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -13,11 +14,10 @@ from torch import Tensor
 
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.model.network import AttentionLSTM
-from forecaster.model.spec import ModelSpec
+from forecaster.model.spec import RETRAIN, ModelSpec
 
 FORMAT_VERSION = 1
-RETRAIN = "run `forecaster retrain`, or put another model in service with `forecaster models`"
-
+_ABOUT = "forecaster"
 _SCALES = "series_scale"
 _NETWORK = "network."
 
@@ -36,14 +36,13 @@ def dumps(model: TrainedModel) -> bytes:
     weights = model.network.state_dict()
     tensors = {_NETWORK + name: weight.cpu().contiguous() for name, weight in weights.items()}
     tensors[_SCALES] = torch.tensor(list(model.series_scale.values()), dtype=torch.float64)
-    return save(
-        tensors,
-        metadata={
-            "format_version": str(FORMAT_VERSION),
-            "spec": model.spec.to_json(),
-            "series_ids": json.dumps(list(model.series_scale)),
-        },
-    )
+    about = {
+        "format_version": FORMAT_VERSION,
+        "spec": model.spec.to_json(),
+        "series_ids": list(model.series_scale),
+    }
+    # one key, because safetensors writes several in any order: equal models have equal bytes
+    return save(tensors, metadata={_ABOUT: json.dumps(about)})
 
 
 def loads(data: bytes, sha256: str | None = None) -> TrainedModel:
@@ -54,12 +53,9 @@ def loads(data: bytes, sha256: str | None = None) -> TrainedModel:
     """
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise _incompatible("the checkpoint must hash to the recorded sha256")
-    tensors, metadata = _read(data)
-    if metadata.get("format_version") != str(FORMAT_VERSION):
-        found = metadata.get("format_version")
-        raise _incompatible(f"the checkpoint must have format {FORMAT_VERSION}, found {found!r}")
-    spec = ModelSpec.from_json(metadata.get("spec", ""))
-    series_scale = _series_scale(metadata.get("series_ids", ""), tensors.pop(_SCALES, None))
+    tensors, about = _tensors(data), _about(data)
+    spec = ModelSpec.from_json(about["spec"])
+    series_scale = _series_scale(about["series_ids"], tensors.pop(_SCALES, None))
     return TrainedModel(spec=spec, network=_network(spec, tensors), series_scale=series_scale)
 
 
@@ -67,26 +63,33 @@ def _incompatible(message: str) -> IncompatibleCheckpoint:
     return IncompatibleCheckpoint(message, hint=RETRAIN)
 
 
-def _read(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors, all finite, and the metadata of safetensors bytes."""
+def _tensors(data: bytes) -> dict[str, Tensor]:
+    """Return the tensors of safetensors bytes, all of them finite numbers."""
     try:
         tensors = load(data)
-    except (SafetensorError, ValueError, RuntimeError, KeyError, OverflowError) as error:
+    except (SafetensorError, ValueError, RuntimeError, LookupError, OverflowError) as error:
         raise _incompatible(f"the checkpoint must be readable, found {error}") from error
     for name, tensor in tensors.items():
         if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
             raise _incompatible(f"every weight must be a finite number, found others in {name!r}")
-    length = int.from_bytes(data[:8], "little")
-    return tensors, json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    return tensors
 
 
-def _series_scale(series_ids: str, scales: Tensor | None) -> dict[str, float]:
+def _about(data: bytes) -> dict[str, Any]:
+    """Return what readable safetensors bytes say about themselves."""
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     try:
-        names = json.loads(series_ids)
-    except ValueError as error:
-        raise _incompatible(f"the series must be a JSON list, found {error}") from error
-    expected = scales is not None and isinstance(names, list) and scales.shape == (len(names),)
-    if scales is None or not expected or not all(isinstance(name, str) for name in names):
+        about = json.loads(header["__metadata__"][_ABOUT])
+        version, found = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
+    except (ValueError, LookupError, TypeError) as error:
+        raise _incompatible("the checkpoint must be one of Forecaster's, found another") from error
+    if version != FORMAT_VERSION or found != (str, list):
+        raise _incompatible(f"the checkpoint must have format {FORMAT_VERSION}, found {version!r}")
+    return cast(dict[str, Any], about)
+
+
+def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
+    if scales is None or scales.shape != (len(names),) or not {*map(type, names)} <= {str}:
         raise _incompatible("the checkpoint must have one scale per series")
     if not bool((scales > 0).all()):
         raise _incompatible("the scale of every series must be above 0")

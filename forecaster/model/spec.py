@@ -7,7 +7,10 @@ from forecaster.durations import Step
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.series.grid import Grid
 
-LARGEST_SIZE = 1_000_000
+RETRAIN = "run `forecaster retrain`, or put another model in service with `forecaster models`"
+
+_LIMITS = {"anchor": (-(2**62), 2**62), "layers": (1, 32)}
+_SIZES = (1, 1_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,24 +42,19 @@ class ModelSpec:
     dropout: float
 
     def __post_init__(self) -> None:
-        """Raise IncompatibleCheckpoint on lengths that cannot make a network."""
+        """Raise IncompatibleCheckpoint on values that cannot make a network."""
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is not field.type:
-                raise IncompatibleCheckpoint(
-                    f"{field.name} must be of type {field.type}, found {value!r}"
-                )
-            if field.type is int and field.name != "anchor" and not 1 <= value <= LARGEST_SIZE:
-                raise IncompatibleCheckpoint(
-                    f"{field.name} must be between 1 and {LARGEST_SIZE}, found {value}"
-                )
+                raise _refusal(field.name, f"of type {field.type}", value)
+            least, most = _LIMITS.get(field.name, _SIZES)
+            if field.type is int and not least <= value <= most:
+                raise _refusal(field.name, f"between {least} and {most}", value)
         if not 0 <= self.dropout < 1:
-            raise IncompatibleCheckpoint(f"dropout must be in [0, 1), found {self.dropout}")
+            raise _refusal("dropout", "in [0, 1)", self.dropout)
         if self.context_length % self.patch_length:
-            raise IncompatibleCheckpoint(
-                f"context_length must be a multiple of patch_length {self.patch_length}, "
-                f"found {self.context_length}"
-            )
+            multiple = f"a multiple of patch_length {self.patch_length}"
+            raise _refusal("context_length", multiple, self.context_length)
 
     @property
     def past_patches(self) -> int:
@@ -83,15 +81,16 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Rebuild a spec; raise IncompatibleCheckpoint where names or types differ."""
+        """Rebuild a spec; raise IncompatibleCheckpoint where it is not one of this version."""
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise IncompatibleCheckpoint(f"the model spec must be JSON, found {error}") from error
+            raise _refusal("the model spec", "JSON", text[:80]) from error
         expected = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != expected:
-            found = sorted(values) if isinstance(values, dict) else type(values).__name__
-            raise IncompatibleCheckpoint(
-                f"the model spec must have the keys {sorted(expected)}, found {found}"
-            )
+            raise _refusal("the model spec", f"an object with the keys {sorted(expected)}", values)
         return cls(**values)
+
+
+def _refusal(name: str, expected: str, found: object) -> IncompatibleCheckpoint:
+    return IncompatibleCheckpoint(f"{name} must be {expected}, found {found!r}", hint=RETRAIN)
