@@ -13,7 +13,7 @@ from forecaster.frames import (
     QUANTILE_COLUMNS,
     conform,
 )
-from forecaster.store import datasets, observations, tables
+from forecaster.store import datasets, tables
 from forecaster.store.bulk import insert_frame, read_frame
 from forecaster.store.tables import forecasts
 
@@ -28,17 +28,15 @@ MATURED = pl.Schema(
         "timestamp": INSTANT,
         "status": pl.String(),
         **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
-        "actual": pl.Float64(),
     }
 )
-"""Forecasts beside what happened, sorted by series_id, cutoff, model_id and step."""
+"""Forecasts to judge, sorted by series_id, cutoff, model_id and step."""
 
 _STORED = {
     **{name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp", "status")},
     "id": pl.Int32(),
     "level": pl.Float64(),
     **dict.fromkeys(DEVIATION_COLUMNS, pl.Float64()),
-    "actual": pl.Float64(),
 }
 
 
@@ -63,6 +61,21 @@ def write(
     return insert_frame(conn, forecasts, rows)
 
 
+def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
+    """Return the series that one model has forecast at one cutoff, sorted."""
+    query = (
+        select(tables.series.c.key)
+        .join(forecasts)
+        .where(
+            tables.series.c.id.in_(datasets.series_of(dataset)),
+            forecasts.c.model_id == model_id,
+            forecasts.c.cutoff == cutoff,
+            forecasts.c.step == 1,
+        )
+    )
+    return sorted(conn.scalars(query))
+
+
 def read_matured(
     conn: Connection,
     dataset: str,
@@ -74,19 +87,17 @@ def read_matured(
 ) -> pl.DataFrame:
     """Return MATURED of one lead: forecasts whose last step of it lies in (after, until].
 
-    `steps` are the first and the last step of the lead. Left out: points without an actual,
-    hindsight, and forecasts of which this lead was scored before.
+    `steps` are the first and the last step of the lead. Left out: hindsight, and forecasts of
+    which this lead was scored before.
     """
     last = forecasts.alias("last")
     same = [last.c[name] == forecasts.c[name] for name in ("series_id", "cutoff", "model_id")]
     query = (
         select(
-            *(forecasts.c[name] for name in _STORED if name not in {"id", "actual"}),
+            *(forecasts.c[name] for name in _STORED if name != "id"),
             forecasts.c.series_id.label("id"),
-            tables.observations.c.value.label("actual"),
         )
         .join(last, and_(*same, last.c.step == steps[1]))
-        .join(tables.observations, _is_actual())
         .where(
             forecasts.c.series_id.in_(datasets.series_of(dataset)),
             forecasts.c.step.between(*steps),
@@ -107,16 +118,6 @@ def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
             forecasts.c.series_id.in_(datasets.series_of(dataset)), forecasts.c.cutoff < before
         )
     ).rowcount
-
-
-def _is_actual() -> ColumnElement[bool]:
-    actual = tables.observations
-    return and_(
-        actual.c.series_id == forecasts.c.series_id,
-        actual.c.timestamp == forecasts.c.timestamp,
-        actual.c.value.is_not(None),
-        observations.is_current(),
-    )
 
 
 def _is_scored(lead: str) -> ColumnElement[bool]:
