@@ -57,12 +57,23 @@ def read_frame(
 
 
 def _require_finite(table: Table, frame: pl.DataFrame) -> None:
-    bad = frame.select((~cs.float().is_finite()).sum()).row(0, named=True)
-    found = [f"{count} in {column}" for column, count in bad.items() if count]
+    checks = {name: _is_finite(name, kind) for name, kind in frame.schema.items()}
+    bad = frame.select(
+        (~check).sum().alias(name) for name, check in checks.items() if check is not None
+    )
+    found = [f"{column.item()} in {column.name}" for column in bad if column.sum()]
     if found:
         raise DataError(
-            f"numbers for {table.name} must be finite, found NaN or infinite: " + ", ".join(found)
+            f"numbers of {table.name} must be finite, found NaN or infinite: {', '.join(found)}"
         )
+
+
+def _is_finite(name: str, kind: pl.DataType) -> pl.Expr | None:
+    if kind.is_float():
+        return pl.col(name).is_finite()
+    if isinstance(kind, pl.List):
+        return pl.col(name).list.eval(pl.element().is_finite()).list.all()
+    return None
 
 
 def _insert_many(conn: Connection, table: Table, frame: pl.DataFrame) -> None:

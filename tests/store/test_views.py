@@ -1,0 +1,214 @@
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from forecaster.frames import FORECASTS
+from forecaster.store import attention, forecasts, observations
+from forecaster.store.engine import reading, writing
+from tests.store.samples import (
+    HOUR,
+    START,
+    add_model,
+    forecast,
+    observed,
+    patches,
+    weights,
+)
+
+VIEWS = (
+    "all_forecasts",
+    "latest_forecasts",
+    "forecast_attention",
+    "forecast_parts",
+    "forecast_vs_actual",
+    "current_observations",
+)
+
+
+def select(engine: Engine, query: str) -> list[Any]:
+    with reading(engine) as conn:
+        return list(conn.execute(text(query)).all())
+
+
+def write(conn: Connection, model_id: int, frame: pl.DataFrame, *, issued_at: datetime) -> None:
+    forecasts.write(conn, "bikes", model_id, frame, issued_at=issued_at, origin="live")
+
+
+def test_views_have_the_agreed_columns_and_text(
+    engine: Engine, golden: Callable[[str, str], None]
+) -> None:
+    with writing(engine) as conn:
+        landed = observed({"a": [1.0, 101.5, None], "b/c": [2.0]})
+        observations.land(conn, "bikes", landed, recorded_at=START + HOUR)
+        model_id = add_model(conn)
+        write(conn, model_id, forecast("a"), issued_at=START + timedelta(milliseconds=1500))
+        attention.write(conn, "bikes", model_id, weights("a"), patches())
+
+    golden("views.txt", "\n".join(_described(engine, view) for view in VIEWS))
+
+
+def _described(engine: Engine, view: str) -> str:
+    with reading(engine) as conn:
+        result = conn.execute(text(f"SELECT * FROM {view}"))
+        header = ", ".join(result.keys())
+        rows = sorted(", ".join(map(_shown, row)) for row in result)
+    return "\n".join([f"{view}({header})", *(f"  {row}" for row in rows), ""])
+
+
+def _shown(value: object) -> str:
+    # SQLite's text must be what Python makes of PostgreSQL's timestamptz.
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [
+        datetime(1900, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(2026, 11, 20, 9, 0, 0, 1, tzinfo=UTC),
+        datetime(2199, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC),
+    ],
+)
+def test_instants_read_as_iso_text_before_1970_and_below_a_second(
+    engine: Engine, instant: datetime
+) -> None:
+    with writing(engine) as conn:
+        observations.land(conn, "bikes", observed({"a": [1.0]}, start=instant), recorded_at=START)
+
+    [(found,)] = select(engine, "SELECT timestamp FROM current_observations")
+
+    assert _shown(found) == instant.isoformat()
+
+
+def test_latest_is_the_greatest_cutoff_and_then_the_latest_issue(engine: Engine) -> None:
+    with writing(engine) as conn:
+        first, second = add_model(conn), add_model(conn)
+        write(conn, first, forecast(steps=3, level=1.0), issued_at=START + 9 * HOUR)
+        later = START + HOUR
+        write(conn, second, forecast(cutoff=later, level=2.0), issued_at=START + 2 * HOUR)
+        write(conn, first, forecast(cutoff=later, level=3.0), issued_at=START + 3 * HOUR)
+        write(conn, first, forecast("other", level=7.0), issued_at=START)
+
+    found = select(
+        engine,
+        "SELECT series_id, step, model_id, q50 FROM latest_forecasts ORDER BY series_id, timestamp",
+    )
+
+    assert [tuple(row) for row in found] == [
+        ("a", 1, first, 2.0),
+        ("a", 1, first, 4.0),
+        ("a", 2, first, 5.0),
+        ("other", 1, first, 8.0),
+        ("other", 2, first, 9.0),
+    ]
+
+
+def test_a_forecast_made_in_hindsight_is_never_latest_nor_compared(engine: Engine) -> None:
+    with writing(engine) as conn:
+        observations.land(conn, "bikes", observed({"a": [0.0] * 9}), recorded_at=START)
+        model_id = add_model(conn)
+        write(conn, model_id, forecast(steps=1), issued_at=START)
+        hindsight = forecast(cutoff=START + HOUR, steps=1, status="hindsight")
+        write(conn, model_id, hindsight, issued_at=START)
+
+    latest = select(engine, "SELECT status FROM latest_forecasts")
+    compared = select(engine, "SELECT cutoff FROM forecast_vs_actual")
+    everything = select(engine, "SELECT status FROM all_forecasts ORDER BY cutoff")
+
+    assert [row.status for row in latest] == ["ok"]
+    assert len(compared) == 1
+    assert [row.status for row in everything] == ["ok", "hindsight"]
+
+
+def test_weights_of_a_future_patch_sum_to_one_over_its_sources(engine: Engine) -> None:
+    with writing(engine) as conn:
+        model_id = add_model(conn)
+        for series_id in ("a", "b"):
+            rows = weights(series_id)
+            attention.write(conn, "bikes", model_id, rows, patches() if series_id == "a" else
+                            patches().clear())  # fmt: skip
+
+    sums = select(
+        engine, "SELECT series_id, sum(weight) AS total FROM forecast_attention GROUP BY series_id"
+    )
+    sources = select(
+        engine,
+        "SELECT source, count(*) AS rows, count(context_from) AS contexts"
+        " FROM forecast_attention GROUP BY source ORDER BY source",
+    )
+
+    assert {row.series_id: row.total for row in sums} == {"a": 1.0, "b": 1.0}
+    assert [tuple(row) for row in sources] == [("last", 2, 0), ("level", 2, 0), ("past", 4, 4)]
+
+
+def test_parts_add_up_to_the_median_where_there_are_parts(engine: Engine) -> None:
+    with writing(engine) as conn:
+        model_id = add_model(conn)
+        write(conn, model_id, forecast(steps=4), issued_at=START)
+        fallback = forecast("b", status="fallback_naive")
+        write(conn, model_id, fallback, issued_at=START)
+
+    found = select(
+        engine,
+        "SELECT p.series_id, level + copied + last_value + residual + adjustment AS total, q50"
+        " FROM forecast_parts p JOIN all_forecasts f"
+        " ON f.series_id = p.series_id AND f.cutoff = p.cutoff AND f.step = p.step",
+    )
+
+    assert [row.series_id for row in found] == ["a"] * 4
+    assert [row.total for row in found] == [row.q50 for row in found]
+
+
+def test_small_changes_of_a_huge_counter_survive(engine: Engine) -> None:
+    with writing(engine) as conn:
+        write(conn, add_model(conn), forecast(level=8e9 + 0.125), issued_at=START)
+
+    found = select(engine, "SELECT q40, q50, q60 FROM all_forecasts WHERE step = 1")
+
+    assert tuple(found[0]) == (8e9 + 0.875, 8e9 + 1.125, 8e9 + 1.375)
+
+
+def test_actuals_are_the_newest_version_and_never_missing(engine: Engine) -> None:
+    with writing(engine) as conn:
+        write(conn, add_model(conn), forecast(steps=3), issued_at=START)
+        for hours, values in ((5, [1.0, 1.0, 1.0]), (6, [2.0, None, 1.0])):
+            landed = observed({"a": values}, start=START + HOUR)
+            observations.land(conn, "bikes", landed, recorded_at=START + hours * HOUR)
+
+    compared = select(engine, "SELECT step, q50, actual FROM forecast_vs_actual ORDER BY step")
+    current = select(engine, "SELECT value FROM current_observations ORDER BY timestamp")
+
+    assert [tuple(row) for row in compared] == [(1, 101.0, 2.0), (3, 103.0, 1.0)]
+    assert [row.value for row in current] == [2.0, None, 1.0]
+
+
+def test_views_keep_datasets_apart(engine: Engine) -> None:
+    with writing(engine) as conn:
+        for dataset in ("bikes", "cars"):
+            observations.land(conn, dataset, observed({"a": [1.0]}), recorded_at=START)
+            model_id = add_model(conn, dataset)
+            rows = forecast(steps=1)
+            forecasts.write(conn, dataset, model_id, rows, issued_at=START, origin="backfill")
+            attention.write(conn, dataset, model_id, weights(), patches())
+
+    for view in VIEWS:
+        found = select(engine, f"SELECT dataset, count(*) FROM {view} GROUP BY dataset ORDER BY 1")
+        if view != "forecast_vs_actual":
+            assert [row.dataset for row in found] == ["bikes", "cars"], view
+            assert found[0][1] == found[1][1], view
+
+
+def test_an_empty_frame_of_forecasts_is_written_as_nothing(engine: Engine) -> None:
+    with writing(engine) as conn:
+        empty = pl.DataFrame(schema=FORECASTS)
+        rows = forecasts.write(
+            conn, "bikes", add_model(conn), empty, issued_at=START, origin="live"
+        )
+
+    assert rows == 0
