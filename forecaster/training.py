@@ -74,6 +74,11 @@ def prepare(observations: pl.DataFrame, config: DatasetConfig) -> tuple[Panel, M
 
     Raises InsufficientHistory if no series has a single window to learn from.
     """
+    if observations.is_empty():
+        raise InsufficientHistory(
+            "at least one observation must be known, found none",
+            hint="run `forecaster ingest`, or look at the query with `forecaster check --data`",
+        )
     grid = detect_grid(observations, config.step, config.timezone or "UTC")
     seasons = detect_seasons(build(observations, grid), config.step)
     season_length = config.model.season_length or seasons.season_length

@@ -1,0 +1,59 @@
+"""The jobs as data: what runs, how often, and how much of a backlog is made up for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Engine
+
+from forecaster.config import Config, DatasetConfig
+from jobs import forecast, prune, retrain, score
+from jobs.champions import Champions
+from jobs.reports import JobReport
+from jobs.retrain import Fit
+from jobs.ticks import Turn
+
+Run = Callable[[Engine, DatasetConfig, Turn], JobReport]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A unit of scheduled work; every dataset has ticks of its own."""
+
+    name: str
+    every: Callable[[DatasetConfig], timedelta]
+    run: Run
+    catch_up: int
+    """How many overdue ticks are run; older ones are recorded as missed."""
+
+
+def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]:
+    """Return the jobs by name, in the order in which they run when due at the same tick."""
+    found = (
+        Job(
+            name="retrain",
+            every=lambda dataset: dataset.retrain_every,
+            run=partial(retrain.run, fit=fit),
+            catch_up=1,
+        ),
+        Job(
+            name="forecast",
+            every=lambda dataset: dataset.forecast_every,
+            run=partial(forecast.run, champions=champions),
+            catch_up=100,
+        ),
+        Job(
+            name="score",
+            every=lambda dataset: dataset.forecast_every,
+            run=score.run,
+            catch_up=1,
+        ),
+        Job(
+            name="prune",
+            every=lambda _: config.prune_every,
+            run=partial(prune.run, retention=config.retention),
+            catch_up=1,
+        ),
+    )
+    return {job.name: job for job in found}

@@ -1,0 +1,186 @@
+"""What a job says about its run: plain numbers for the run row, the log line and telemetry."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import datetime
+from time import perf_counter
+from typing import ClassVar, Literal
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class Stopwatch:
+    """Seconds of each named stage, in the order in which they ended."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block; a stage that is entered twice adds up."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullReport:
+    """What one pull read from the source and landed."""
+
+    since: datetime
+    until: datetime
+    rows: int
+    new: int
+    corrected: int
+    unchanged: int
+    late: int
+    """New rows at or before the newest instant seen by an earlier pull."""
+    rejected: Mapping[str, int]
+    examples: Mapping[str, str]
+    duplicates: int
+    conflicting: int
+    watermark: datetime | None
+    """Newest instant seen so far; the next pull reads again from `late_data` before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastReport:
+    """One tick of forecasts; `rows` are forecast rows, `stages` seconds."""
+
+    job: ClassVar[str] = "forecast"
+    dataset: str
+    tick: datetime
+    cutoff: datetime
+    model_id: int
+    series: int
+    rows: int
+    attention_rows: int
+    statuses: Mapping[str, int]
+    """Series by status of their forecast."""
+    skipped: Mapping[str, int]
+    skipped_series: Mapping[str, str]
+    """Some of the skipped series and why."""
+    newest_observation: datetime | None
+    panel: Mapping[str, int]
+    """Cells merged, off the grid, non-finite and missing in the context."""
+    pull: PullReport | None
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainReport:
+    """One training; scores are those of the validation windows."""
+
+    job: ClassVar[str] = "retrain"
+    dataset: str
+    tick: datetime
+    model_id: int
+    decision: Literal["promoted", "kept"]
+    reason: str
+    series: int
+    observations: int
+    trained_from: datetime
+    trained_to: datetime
+    season_length: int
+    scores: Mapping[str, float]
+    train_loss: float
+    steps: int
+    train_seconds: float
+    windows_per_second: float
+    device: str
+    pull: PullReport | None
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadAccuracy:
+    """Accuracy over the points of one lead; NaN where its denominator is 0."""
+
+    lead: str
+    points: int
+    mase: float
+    seasonal_naive_mase: float
+    skill: float
+    """1 - absolute error over that of seasonal_naive on the same points."""
+    wql: float
+    bias: float
+    coverage_50: float
+    coverage_80: float
+    coverage_95: float
+    width_80: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreReport:
+    """Forecasts that matured since the last run, joined with what happened."""
+
+    job: ClassVar[str] = "score"
+    dataset: str
+    tick: datetime
+    matured_to: datetime
+    points: int
+    rows: int
+    leads: tuple[LeadAccuracy, ...]
+    stages: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneReport:
+    """Rows deleted, by table."""
+
+    job: ClassVar[str] = "prune"
+    dataset: str
+    tick: datetime
+    deleted: Mapping[str, int]
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestReport:
+    """What one file brought."""
+
+    job: ClassVar[str] = "ingest"
+    dataset: str
+    rows: int
+    new: int
+    corrected: int
+    unchanged: int
+    rejected: Mapping[str, int]
+    examples: Mapping[str, str]
+    duplicates: int
+    conflicting: int
+    first: datetime | None
+    last: datetime | None
+
+
+JobReport = ForecastReport | RetrainReport | ScoreReport | PruneReport
+Report = JobReport | IngestReport
+
+
+def to_json(value: object) -> Json:
+    """Return a report as JSON: instants as ISO text, NaN as null."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if value - value == 0 else None
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return {str(key): to_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [to_json(item) for item in value]
+        case _ if is_dataclass(value):
+            return {part.name: to_json(getattr(value, part.name)) for part in fields(value)}
+        case _:
+            raise TypeError(f"a report holds numbers, text and instants, found {type(value)}")
+
+
+def document(report: Report) -> dict[str, Json]:
+    """Return a report as the JSON object that is kept in the run row."""
+    found = to_json(report)
+    assert isinstance(found, dict)
+    return found

@@ -1,0 +1,175 @@
+"""Retrain one dataset for one tick: pull, read, prepare, fit, write. Promotes what it trained."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+import polars as pl
+from sqlalchemy import Connection, Engine
+
+from forecaster import training
+from forecaster.config import DatasetConfig, TrainingConfig
+from forecaster.model import checkpoint
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+from forecaster.store import models, observations, runs
+from forecaster.store.engine import reading, writing
+from forecaster.store.models import NewModel
+from forecaster.training import Progress
+from jobs import pull
+from jobs.reports import PullReport, RetrainReport, Stopwatch, document
+from jobs.ticks import Turn, floor_tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A trained model as bytes, and how its training went."""
+
+    checkpoint: bytes
+    scores: Mapping[str, float]
+    train_loss: float
+    steps: int
+    seconds: float
+    windows_per_second: float
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenger:
+    """A trained model beside what it was trained on."""
+
+    panel: Panel
+    spec: ModelSpec
+    fitted: Fitted
+
+    @property
+    def trained_from(self) -> datetime:
+        """The first grid instant it has seen."""
+        return self.panel.grid.timestamp_at(self.panel.start)
+
+    @property
+    def trained_to(self) -> datetime:
+        """The last grid instant it has seen."""
+        return self.panel.grid.timestamp_at(self.panel.end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promoted:
+    """A model in service, and why."""
+
+    model_id: int
+    reason: str
+
+
+OnProgress = Callable[[Progress], None]
+Fit = Callable[[Panel, ModelSpec, TrainingConfig], Fitted]
+"""Trains in this process (`fit_here`) or in a child (`jobs.trainer.fit_in_child`)."""
+
+
+def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> RetrainReport:
+    """Train on what was known at the newest forecast tick, and put the model in service.
+
+    InsufficientHistory, TrainingDiverged or a training that was killed leave the champion alone.
+    """
+    watch = Stopwatch()
+
+    with watch.stage("pull"):
+        pulled = pull.run(engine, dataset, now=turn.clock())
+
+    with watch.stage("read"), reading(engine) as conn:
+        history = read(conn, dataset, turn.tick)
+
+    with watch.stage("prepare"):
+        panel, spec = training.prepare(history, dataset)
+
+    with watch.stage("fit"):
+        challenger = Challenger(panel=panel, spec=spec, fitted=fit(panel, spec, dataset.training))
+
+    with watch.stage("write"), writing(engine) as conn:
+        promoted = promote(conn, dataset.name, challenger, now=turn.clock())
+        pull.advance(conn, dataset.name, pulled)
+        report = report_on(dataset.name, turn.tick, challenger, promoted, pulled, watch.seconds)
+        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+
+    return replace(report, stages=watch.seconds)
+
+
+def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
+    """Return the history up to the last forecast tick less the delay.
+
+    Not up to `tick`: the model would have seen the future of the forecast that is due next.
+    """
+    until = floor_tick(tick, dataset.forecast_every) - dataset.delay
+    return observations.read(conn, dataset.name, since=until - dataset.history, until=until)
+
+
+def promote(conn: Connection, dataset: str, challenger: Challenger, *, now: datetime) -> Promoted:
+    """Keep the challenger, and put it in service in place of the champion."""
+    parent = models.champion(conn, dataset).model_id if models.has_champion(conn, dataset) else None
+    fitted = challenger.fitted
+    model_id = models.add(
+        conn,
+        dataset,
+        NewModel(
+            config=asdict(challenger.spec),
+            weights=fitted.checkpoint,
+            sha256=hashlib.sha256(fitted.checkpoint).hexdigest(),
+            scores=fitted.scores,
+            trained_from=challenger.trained_from,
+            trained_to=challenger.trained_to,
+            parent_id=parent,
+            created_at=now,
+        ),
+    )
+    reason = "first model" if parent is None else f"newer data than model {parent}"
+    models.promote(conn, dataset, model_id, now=now, reason=reason)
+    return Promoted(model_id=model_id, reason=reason)
+
+
+def report_on(
+    dataset: str,
+    tick: datetime,
+    challenger: Challenger,
+    promoted: Promoted,
+    pulled: PullReport | None,
+    stages: Mapping[str, float],
+) -> RetrainReport:
+    """Say what was trained, how well it did, and why it is in service."""
+    fitted, panel = challenger.fitted, challenger.panel
+    return RetrainReport(
+        dataset=dataset,
+        tick=tick,
+        model_id=promoted.model_id,
+        decision="promoted",
+        reason=promoted.reason,
+        series=len(panel),
+        observations=int(panel.deviations.isfinite().sum()),
+        trained_from=challenger.trained_from,
+        trained_to=challenger.trained_to,
+        season_length=challenger.spec.season_length,
+        scores=fitted.scores,
+        train_loss=fitted.train_loss,
+        steps=fitted.steps,
+        train_seconds=fitted.seconds,
+        windows_per_second=fitted.windows_per_second,
+        device=fitted.device,
+        pull=pulled,
+        stages=stages,
+    )
+
+
+def fit_here(
+    panel: Panel, spec: ModelSpec, config: TrainingConfig, on_progress: OnProgress | None = None
+) -> Fitted:
+    """Train in this process."""
+    result = training.fit(panel, spec, config, on_progress)
+    return Fitted(
+        checkpoint=checkpoint.dumps(result.model),
+        scores={} if result.validation is None else asdict(result.validation),
+        train_loss=result.train_loss,
+        steps=result.steps,
+        seconds=result.seconds,
+        windows_per_second=result.windows_per_second,
+        device=result.device,
+    )

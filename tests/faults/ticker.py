@@ -1,0 +1,51 @@
+"""A process that runs ticks until it is done or killed.
+
+`python -m tests.faults.ticker URL FIRST LAST [POINT]`: with POINT, it kills itself (-9) when it
+gets there for the first time, such as `forecasts:after`.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from forecaster.store import forecasts, observations, runs, watermarks
+from forecaster.store.engine import open_engine
+from tests.jobs.small import World, hour
+
+PLACES = {
+    "claim": (runs, "claim"),
+    "read": (observations, "read"),
+    "forecasts": (forecasts, "write"),
+    "watermark": (watermarks, "set"),
+    "finish": (runs, "finish"),
+}
+
+
+def die_at(point: str) -> None:
+    """Arrange to be killed before or after the function that `point` names."""
+    name, when = point.split(":")
+    module, function = PLACES[name]
+    real: Callable[..., Any] = getattr(module, function)
+
+    def deadly(*args: Any, **kwargs: Any) -> Any:
+        if when == "after":
+            real(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module, function, deadly)
+
+
+def main(url: str, first: str, last: str, point: str | None = None) -> None:
+    if point is not None:
+        die_at(point)
+    world = World(engine=open_engine(url))
+    for number in range(int(first), int(last) + 1):
+        outcome = world.tick("forecast", hour(number))
+        sys.stdout.write(f"{number} {outcome.result}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

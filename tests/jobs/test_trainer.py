@@ -1,0 +1,162 @@
+"""Training in a child process: same answer, killable, never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecaster import training
+from forecaster.errors import RunError, StageTimedOut, TrainingDiverged
+from forecaster.model import checkpoint
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+from forecaster.training import Progress
+from jobs.retrain import fit_here
+from jobs.trainer import (
+    child_environment,
+    fit_in_child,
+    pack,
+    pack_task,
+    rebuild,
+    unpack,
+    unpack_task,
+)
+from tests.jobs.small import DATASET, rows
+
+LONG = replace(DATASET.training, steps=10**6)
+
+
+@pytest.fixture(scope="module")
+def task() -> tuple[Panel, ModelSpec]:
+    return training.prepare(rows("a", 0, 300), DATASET)
+
+
+def children() -> list[psutil.Process]:
+    found: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return found
+
+
+def when(condition: Callable[[], bool], action: Callable[[], object]) -> threading.Thread:
+    """Do `action` in a thread as soon as `condition` holds."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 60
+        while not condition() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        action()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.none()), st.binary())
+def test_a_message_comes_out_as_it_went_in(head: dict[str, object], body: bytes) -> None:
+    assert unpack(pack(head, body)) == (head, body)
+
+
+def test_a_task_comes_out_as_it_went_in(task: tuple[Panel, ModelSpec]) -> None:
+    panel, spec = task
+
+    sent, same_spec, config = unpack_task(pack_task(panel, spec, DATASET.training))
+
+    assert (same_spec, config) == (spec, DATASET.training)
+    assert (sent.grid, sent.series_ids, sent.start) == (panel.grid, panel.series_ids, panel.start)
+    assert sent.counts == panel.counts
+    for name in ("deviations", "offset", "scale"):
+        assert torch.equal(getattr(sent, name).nan_to_num(), getattr(panel, name).nan_to_num())
+
+
+def test_a_child_sees_no_secret() -> None:
+    environ = {"PATH": "/bin", "DATABASE_URL": "postgresql://a:b@c/d", "PGPASSWORD": "x"}
+
+    assert child_environment(environ) == {"PATH": "/bin", "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def test_a_child_trains_the_same_model(task: tuple[Panel, ModelSpec]) -> None:
+    said: list[Progress] = []
+
+    there = fit_in_child(*task, DATASET.training, on_progress=said.append)
+    here = fit_here(*task, DATASET.training)
+
+    assert there.scores == pytest.approx(here.scores, rel=1e-3)
+    assert there.steps == here.steps == 4
+    assert checkpoint.loads(there.checkpoint).spec == task[1]
+    assert said[-1].step == said[-1].steps == 4
+    assert children() == []
+
+
+def test_what_a_child_raises_is_raised_here(task: tuple[Panel, ModelSpec]) -> None:
+    with pytest.raises(TrainingDiverged):
+        fit_in_child(*task, replace(DATASET.training, learning_rate=1e30, steps=50))
+
+    assert children() == []
+
+
+def test_an_unknown_failure_of_a_child_is_a_failed_run() -> None:
+    error = rebuild({"kind": "NoSuchError", "message": "lost", "hint": None})
+
+    assert isinstance(error, RunError)
+
+
+def test_a_child_past_its_deadline_is_killed(task: tuple[Panel, ModelSpec]) -> None:
+    with pytest.raises(StageTimedOut, match="was killed"):
+        fit_in_child(*task, LONG, deadline=timedelta(seconds=0.5))
+
+    assert children() == []
+
+
+def test_a_child_can_be_stopped(task: tuple[Panel, ModelSpec]) -> None:
+    stop = threading.Event()
+    stopper = when(lambda: bool(children()), stop.set)
+
+    with pytest.raises(RunError, match="was stopped"):
+        fit_in_child(*task, LONG, stop=stop)
+
+    stopper.join()
+    assert children() == []
+
+
+def test_a_child_that_was_killed_says_so(task: tuple[Panel, ModelSpec]) -> None:
+    killer = when(lambda: bool(children()), lambda: children()[0].kill())
+
+    with pytest.raises(RunError, match="killed: out of memory"):
+        fit_in_child(*task, LONG)
+
+    killer.join()
+
+
+def test_a_child_ends_with_its_parent() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "training\n"
+    (child,) = psutil.Process(parent.pid).children()
+
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.communicate()
+
+    child.wait(timeout=10)
+
+
+ORPHAN = """
+from jobs.trainer import fit_in_child
+from forecaster import training
+from tests.jobs.test_trainer import LONG
+from tests.jobs.small import DATASET, rows
+
+task = training.prepare(rows("a", 0, 300), DATASET)
+fit_in_child(*task, LONG, on_progress=lambda _: print("training", flush=True))
+"""
