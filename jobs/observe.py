@@ -156,4 +156,5 @@ def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
 
 def _lead(kept: Mapping[str, Any]) -> LeadAccuracy:
     """Return the accuracy of one lead as a run row keeps it: null stands for NaN."""
-    return LeadAccuracy(**{name: _NAN if value is None else value for name, value in kept.items()})
+    known: dict[str, Any] = {name: _NAN if value is None else value for name, value in kept.items()}
+    return LeadAccuracy(**known)

@@ -5,8 +5,8 @@ SAMPLE = """\
 # Durations are 15m, 1h30m, 7d or PT15M. ${NAME} reads the environment, ${NAME:-default} may be
 # unset; any secret may come from a file instead, for example database_url_file = "/run/secrets/db".
 
-database_url = "sqlite:///forecaster.db"   # forecasts, models and runs; postgresql://user:password@host/db
-# prune_every = "1d"                       # how often old rows are deleted, see [retention]
+database_url = "sqlite:///forecaster.db"   # or postgresql://user:password@host/database
+# prune_every = "1d"                       # how often rows past their [retention] are deleted
 
 [server]
 # listen = "127.0.0.1:8790"                # /metrics /livez /readyz
@@ -23,13 +23,13 @@ database_url = "sqlite:///forecaster.db"   # forecasts, models and runs; postgre
 [datasets.example]
 step = "1h"                                # the grid: 5m, 1h, 1d, 1w, 1mo …
 horizon = "2d"                             # how far ahead; or prediction_length = 48
+# Without a query, the dataset is what `forecaster ingest` lands. It may use :since and :until.
 # query = "SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips"
-                                           # default: only what `forecaster ingest` lands; may use :since and :until
 # source_url = "${WAREHOUSE_URL}"          # where the query runs, read-only; default: database_url
 # series_columns = ["series_id"]           # several columns make one key
 # timestamp_column = "timestamp"
 # value_column = "value"
-# timezone = "America/New_York"            # reads naive timestamps, and days begin there; default: none
+# timezone = "America/New_York"            # of timestamps without one, and of days
 # delay = "0s"                             # data for 10:00 is complete at 10:00 + delay
 # forecast_every = "1h"                    # default: the step, at least 1m
 # retrain_every = "1d"                     # default: 24 steps, at least 1d

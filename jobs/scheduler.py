@@ -86,12 +86,13 @@ class Scheduler:
         self._remember_clocks()
 
     def silent_for(self) -> float:
-        """Return the seconds since the clock last beat; it beats every second."""
-        return time.monotonic() - self._beaten
+        """Return the seconds since the clock last beat; it beats every second, once started."""
+        return time.monotonic() - self._beaten if self._scheduler.running else 0.0
 
     def stop(self) -> None:
         """Ring no more; actions under way go on."""
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
     def _beat(self) -> None:
         self._beaten = time.monotonic()

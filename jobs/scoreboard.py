@@ -15,6 +15,8 @@ from forecaster.series.windows import gather
 
 MODEL = "model"
 _KEYS = ("series_id", "cutoff", "step")
+_ACTUAL = "actual"
+_SCALE = "scale"
 
 
 class Scoreboard:
@@ -23,20 +25,20 @@ class Scoreboard:
     def __init__(self, yardsticks: pl.DataFrame) -> None:
         """Start from the naive forecasts of every cutoff, as `yardsticks` returns them."""
         self._yardsticks = yardsticks
-        self.names = [name for name in yardsticks.columns if name not in (*_KEYS, "scale")]
+        self.names = [name for name in yardsticks.columns if name not in (*_KEYS, _ACTUAL, _SCALE)]
         self._sums: pl.DataFrame | None = None
 
     def add(self, matured: pl.DataFrame) -> None:
-        """Take in forecasts with series_id, cutoff, step, q10, q50, q90 and actual."""
+        """Take in forecasts that matured: series_id, cutoff, step, q10, q50 and q90."""
         joined = matured.join(self._yardsticks, on=list(_KEYS), how="inner").filter(
-            pl.all_horizontal(pl.col("actual", *self.names).is_finite())
+            pl.all_horizontal(pl.col(_ACTUAL, *self.names).is_finite())
         )
         errors = {MODEL: pl.col("q50"), **{name: pl.col(name) for name in self.names}}
         sums = joined.group_by("series_id").agg(
             pl.len().alias("points"),
-            pl.col("actual").is_between(pl.col("q10"), pl.col("q90")).sum().alias("covered"),
+            pl.col(_ACTUAL).is_between(pl.col("q10"), pl.col("q90")).sum().alias("covered"),
             *(
-                ((forecast - pl.col("actual")).abs() / pl.col("scale")).sum().alias(f"|{name}|")
+                ((forecast - pl.col(_ACTUAL)).abs() / pl.col(_SCALE)).sum().alias(f"|{name}|")
                 for name, forecast in errors.items()
             ),
         )
@@ -60,24 +62,29 @@ class Scoreboard:
 
 
 def yardsticks(panel: Panel, spec: ModelSpec, cutoffs: Sequence[datetime]) -> pl.DataFrame:
-    """Return the naive forecasts of every series, cutoff and step, and each series' `scale`.
+    """Return the naive forecasts of every series, cutoff and step, with `actual` and `scale`.
 
     They see the context that the model sees. With a long season there is a seasonal naive of each.
     """
     grid, horizon = panel.grid, spec.prediction_length
     indices = torch.tensor([grid.index_at(cutoff) for cutoff in cutoffs])
     rows = torch.arange(len(panel)).repeat_interleave(len(indices))
-    context = gather(panel, rows, indices.repeat(len(panel)), spec.context_length).context
-    columns = {
-        name: _values(panel, rows, forecast(context, horizon, season)).flatten().numpy()
-        for name, forecast, season in _forecasts(spec)
+    windows = gather(panel, rows, indices.repeat(len(panel)), spec.context_length, horizon)
+    assert windows.target is not None
+    deviations = {
+        _ACTUAL: windows.target,
+        **{
+            name: forecast(windows.context, horizon, season)
+            for name, forecast, season in _forecasts(spec)
+        },
     }
-    keys = pl.DataFrame({"series_id": panel.series_ids, "scale": panel.scale.numpy()}).join(
+    keys = pl.DataFrame({"series_id": panel.series_ids, _SCALE: panel.scale.numpy()}).join(
         pl.DataFrame({"cutoff": pl.Series(cutoffs, dtype=INSTANT)}), how="cross"
     )
     steps = pl.DataFrame({"step": pl.arange(1, horizon + 1, dtype=pl.Int32, eager=True)})
     return keys.join(steps, how="cross").with_columns(
-        pl.Series(name, values) for name, values in columns.items()
+        pl.Series(name, _values(panel, rows, found).flatten().numpy())
+        for name, found in deviations.items()
     )
 
 

@@ -41,7 +41,7 @@ log = logging.getLogger("forecaster")
 
 
 class Service:
-    """Everything that serves; `start`, then `wait`, then `stop`."""
+    """Everything that serves: `listen`, `start`, `wait`, `stop`, in this order."""
 
     def __init__(
         self, config: Config, engine: Engine, telemetry: Telemetry, *, clock: Clock
@@ -78,14 +78,17 @@ class Service:
         assert self._server is not None
         return self._server.url
 
-    def start(self) -> None:
-        """Serve HTTP and ring every alarm; ConfigError when the address is taken."""
+    def listen(self) -> None:
+        """Serve HTTP; ConfigError when the address is taken."""
         pages = server.application(
             self._telemetry,
             live=lambda: probes.live(self._scheduler.silent_for),
             ready=probes.Ready(engine=self._engine, datasets=tuple(self._config.datasets)),
         )
         self._server = server.start(pages, self._config.server)
+
+    def start(self) -> None:
+        """Ring every alarm, and from then on in time."""
         self._scheduler.start()
 
     def wait(self) -> None:

@@ -1,4 +1,4 @@
-"""Telemetry: every Prometheus metric of the program, on a registry that is passed in.
+"""Telemetry: every Prometheus metric of the program, never on the global registry.
 
 The only home of prometheus_client; `jobs.observe` says what goes into the metrics. Labels are
 bounded (`LABELS`): never a series, and never one called `job`, which Prometheus owns. Counters
@@ -22,24 +22,17 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from forecaster.errors import SkipReason
+from forecaster.intake import RejectReason
 
 OUTCOMES = ("succeeded", "failed", "crashed", "already_done")
 """How a run ends, as `jobs.runner` says it."""
 LABELS = ("dataset", "task", "stage", "outcome", "reason", "lead", "level", "direction")
 TASKS = ("forecast", "retrain", "score", "prune", "ingest")
 PULL_OUTCOMES = ("new", "corrected", "unchanged")
-REJECTIONS = (
-    "missing_timestamp",
-    "unreadable_timestamp",
-    "timestamp_out_of_range",
-    "nonexistent_local_time",
-    "missing_series_id",
-    "unreadable_value",
-    "non_finite_value",
-)
 DUPLICATES = ("equal", "conflicting")
 PANEL_RULES = ("merged", "off_grid", "non_finite", "gaps")
-FALLBACKS = ("cold_start",)
+FALLBACKS = ("cold_start", "fallback_naive", "fallback_champion")
+"""Statuses of a forecast that is not `ok`."""
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 """Upper bounds of every duration histogram: 10 ms to 50 minutes, a factor of three apart."""
 
@@ -57,9 +50,12 @@ class Declared:
 class Telemetry:
     """The metrics, one attribute each."""
 
-    def __init__(self, registry: CollectorRegistry, datasets: Iterable[str]) -> None:
+    def __init__(
+        self, datasets: Iterable[str], *, registry: CollectorRegistry | None = None
+    ) -> None:
+        """Declare everything on `registry`, a fresh one if none is passed."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # it carries no types
-        self.registry = registry
+        self.registry = registry = registry or CollectorRegistry()
         self.datasets = tuple(datasets)
         self.declared: list[Declared] = []
         ProcessCollector(registry=registry)
@@ -202,7 +198,7 @@ class Telemetry:
             _touch(self.duplicate_rows, dataset, DUPLICATES)
             _touch(self.panel_cells, dataset, PANEL_RULES)
             _touch(self.pulled_rows, dataset, PULL_OUTCOMES)
-            _touch(self.rejected_rows, dataset, REJECTIONS)
+            _touch(self.rejected_rows, dataset, [reason.value for reason in RejectReason])
             _touch(self.series_skipped, dataset, [reason.value for reason in SkipReason])
             _touch(self.series_fallback, dataset, FALLBACKS)
             _touch(self.decisions, dataset, ("promoted", "kept"))

@@ -15,7 +15,7 @@ from forecaster.errors import ConfigError, ForecasterError
 class Boundary(TyperGroup):
     """The one place that turns a ForecasterError into output."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:  # the type is private to typer
         try:
             return super().invoke(ctx)
         except ForecasterError as error:

@@ -16,19 +16,21 @@ app = typer.Typer(
 def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Bring the schema to the newest revision; safe to repeat."""
     from forecaster.store import schema
+    from forecaster.store.urls import masked
 
     with opened(database_url(config), at_head=False) as engine:
         before = schema.revision(engine)
         schema.upgrade(engine)
         after = schema.revision(engine)
         verb = "is at" if before == after else "upgraded to"
-        data(f"{engine.url.render_as_string()} {verb} revision {after}")
+        data(f"{masked(engine.url)} {verb} revision {after}")
 
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Exit 0 when the schema is at the newest revision, 1 when it is not."""
     from forecaster.store import schema
+    from forecaster.store.urls import masked
 
     with opened(database_url(config)) as engine:
-        data(f"{engine.url.render_as_string()} is at revision {schema.revision(engine)}")
+        data(f"{masked(engine.url)} is at revision {schema.revision(engine)}")

@@ -1,13 +1,13 @@
 """Options that several commands share, and what they stand for."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from forecaster import configfile
+from forecaster import configfile, settings
 from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ConfigError
 
@@ -19,9 +19,7 @@ ConfigOption = Annotated[
         "--config", envvar="FORECASTER_CONFIG", metavar="PATH", help="The configuration file."
     ),
 ]
-DatasetArgument = Annotated[
-    str | None, typer.Argument(metavar="[DATASET]", help="One dataset; all when left out.")
-]
+DatasetArgument = Annotated[str | None, typer.Argument(help="One dataset; all when left out.")]
 AtOption = Annotated[
     str | None,
     typer.Option(
@@ -29,6 +27,26 @@ AtOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+FormatOption = Annotated[
+    Literal["csv", "parquet", "ndjson"] | None,
+    typer.Option("--format", help="Left out: told by the suffix."),
+]
+SeriesColumns = Annotated[
+    list[str] | None,
+    typer.Option("--series-column", metavar="NAME", help="Key of the series; may be repeated."),
+]
+TimestampColumn = Annotated[
+    str | None, typer.Option("--timestamp-column", metavar="NAME", help="When it was measured.")
+]
+ValueColumn = Annotated[
+    str | None, typer.Option("--value-column", metavar="NAME", help="What was measured.")
+]
+Zone = Annotated[
+    str | None,
+    typer.Option("--timezone", metavar="ZONE", help="Of timestamps that say none."),
+]
 
 
 def load(path: Path) -> Config:
@@ -73,7 +91,7 @@ def the_one(config: Config, name: str | None) -> DatasetConfig:
 def instant(text: str | None) -> datetime:
     """Return the instant `text` names, with its offset; now when there is none."""
     if text is None:
-        return datetime.now(UTC)
+        return now()
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -84,3 +102,28 @@ def instant(text: str | None) -> datetime:
             hint="for example 2026-11-20T09:00:00Z or 2026-11-20T10:00:00+01:00",
         )
     return at.astimezone(UTC)
+
+
+def now() -> datetime:
+    """Read the clock."""
+    return datetime.now(UTC)
+
+
+def zone(name: str | None) -> str | None:
+    """Return the name of a time zone; ConfigError unless it is one."""
+    if name is None:
+        return None
+    try:
+        return settings.timezone(name)
+    except settings.Unfit as error:
+        raise ConfigError([f"--timezone {error.rule}, found {name}{error.suggestion}"]) from None
+
+
+def duration(option: str, text: str | None) -> timedelta | None:
+    """Return the length of time that an option names; ConfigError unless it is one."""
+    if text is None:
+        return None
+    try:
+        return settings.positive_duration(text)
+    except settings.Unfit as error:
+        raise ConfigError([f"{option} {error.rule}, found {text}"]) from None

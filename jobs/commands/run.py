@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,11 +20,18 @@ from jobs.commands.options import (
     AtOption,
     ConfigOption,
     DatasetArgument,
+    FormatOption,
     JsonOption,
+    SeriesColumns,
+    TimestampColumn,
+    ValueColumn,
+    Zone,
     chosen,
     instant,
     load,
+    now,
     the_one,
+    zone,
 )
 from jobs.commands.output import as_json, data, say
 from jobs.commands.telling import told
@@ -32,7 +39,6 @@ from jobs.commands.telling import told
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from jobs.catalog import Job
     from jobs.runner import Outcome
 
 UNSCHEDULED = ("retrain", "prune")
@@ -79,21 +85,15 @@ def prune(
     _run("prune", config, dataset, at=at, json=json)
 
 
-def ingest(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="CSV, Parquet or NDJSON; - is stdin.")
-    ],
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Which dataset.")] = None,
+def ingest(  # one parameter for each option
+    file: Annotated[str, typer.Argument(help="CSV, Parquet or NDJSON; - is stdin.")],
+    dataset: Annotated[str | None, typer.Argument(help="May be left out if there is one.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    file_format: Annotated[
-        str | None, typer.Option("--format", help="csv, parquet or ndjson; by suffix if left out.")
-    ] = None,
-    series_column: Annotated[
-        list[str] | None, typer.Option(help="Column of the series key; repeat for several.")
-    ] = None,
-    timestamp_column: Annotated[str | None, typer.Option(help="Column of the instant.")] = None,
-    value_column: Annotated[str | None, typer.Option(help="Column of the number.")] = None,
-    timezone: Annotated[str | None, typer.Option(help="Zone of instants without one.")] = None,
+    file_format: FormatOption = None,
+    series_column: SeriesColumns = None,
+    timestamp_column: TimestampColumn = None,
+    value_column: ValueColumn = None,
+    timezone: Zone = None,
     json: JsonOption = False,
 ) -> None:
     """Land the rows of a file in a dataset; safe to repeat."""
@@ -107,12 +107,11 @@ def ingest(
         series_columns=tuple(series_column or target.series_columns),
         timestamp_column=timestamp_column or target.timestamp_column,
         value_column=value_column or target.value_column,
-        timezone=timezone or target.timezone,
+        timezone=zone(timezone) or target.timezone,
     )
     source = sys.stdin.buffer if file == "-" else Path(file)
-    known = job.known_format(file_format)
     with opened(settings.database_url) as engine:
-        report = job.run(engine, mapped, source, file_format=known, now=datetime.now(UTC))
+        report = job.run(engine, mapped, source, file_format=file_format, now=now())
     as_json(document(report)) if json else data(told(report))
 
 
@@ -144,8 +143,8 @@ def _attempt(
         fit = partial(fit_in_child, on_progress=show)
         job = catalog.jobs(config, champions=Champions(), fit=fit)[name]
         every = job.every(dataset)
-        tick = _now().replace(microsecond=0) if at is None else floor_tick(at, every)
-        return run_job(job, engine, dataset, tick=tick, clock=_now, observe=lambda _: None)
+        tick = now().replace(microsecond=0) if at is None else floor_tick(at, every)
+        return run_job(job, engine, dataset, tick=tick, clock=now, observe=lambda _: None)
 
 
 def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:
@@ -170,7 +169,3 @@ def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:
             data(told(report))
     if any(outcome.result == "failed" for outcome in outcomes):
         raise typer.Exit(1)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

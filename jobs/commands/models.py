@@ -1,0 +1,130 @@
+"""`forecaster models`: which models there are, and which one is in service."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from jobs.commands.boundary import Boundary
+from jobs.commands.opening import opened
+from jobs.commands.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    DatasetArgument,
+    JsonOption,
+    chosen,
+    load,
+    now,
+    the_one,
+)
+from jobs.commands.output import as_json, data, say, table
+from jobs.commands.telling import when
+from jobs.reports import to_json
+
+if TYPE_CHECKING:
+    from forecaster.store.models import ModelRecord
+
+app = typer.Typer(
+    cls=Boundary, no_args_is_help=True, rich_markup_mode=None, help="List and choose models."
+)
+
+ModelArgument = Annotated[int, typer.Argument(help="Its number in the list.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the model.")]
+COLUMNS = (
+    "dataset", "model", "champion", "trained_to", "mase", "seasonal_naive_mase", "kilobytes",
+    "reason",
+)  # fmt: skip
+
+
+@app.command(name="list")
+def list_(
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """List models, the newest first."""
+    from forecaster.store import models
+    from forecaster.store.engine import reading
+
+    settings = load(config)
+    with opened(settings.database_url) as engine, reading(engine) as conn:
+        found = [
+            model
+            for each in chosen(settings, dataset)
+            for model in models.list_models(conn, each.name)
+        ]
+    if json:
+        as_json([_document(model) for model in found])
+    elif found:
+        table([_row(model) for model in found], columns=COLUMNS)
+    else:
+        say("no model yet; `forecaster retrain` makes one")
+
+
+@app.command()
+def show(
+    model: ModelArgument,
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Print all that is known of one model, as JSON."""
+    from forecaster.store import models
+    from forecaster.store.engine import reading
+
+    settings = load(config)
+    name = the_one(settings, dataset).name
+    with opened(settings.database_url) as engine, reading(engine) as conn:
+        as_json(_document(models.get(conn, name, model)))
+
+
+@app.command()
+def promote(
+    model: ModelArgument,
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reason: ReasonOption = "promoted by hand",
+) -> None:
+    """Put a model in service; the next tick forecasts with it."""
+    from forecaster.store import models
+    from forecaster.store.engine import writing
+
+    settings = load(config)
+    name = the_one(settings, dataset).name
+    with opened(settings.database_url) as engine, writing(engine) as conn:
+        models.promote(conn, name, model, now=now(), reason=reason)
+    data(f"{name}: model {model} is in service")
+
+
+@app.command()
+def rollback(
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    reason: ReasonOption = "rolled back by hand",
+) -> None:
+    """Put the previous champion back in service."""
+    from forecaster.store import models
+    from forecaster.store.engine import writing
+
+    settings = load(config)
+    name = the_one(settings, dataset).name
+    with opened(settings.database_url) as engine, writing(engine) as conn:
+        model = models.rollback(conn, name, now=now(), reason=reason)
+    data(f"{name}: model {model} is in service again")
+
+
+def _row(model: "ModelRecord") -> dict[str, Any]:
+    return {
+        "dataset": model.dataset,
+        "model": model.model_id,
+        "champion": "yes" if model.is_champion else "",
+        "trained_to": when(model.trained_to),
+        "mase": model.scores.get("mase"),
+        "seasonal_naive_mase": model.scores.get("seasonal_naive_mase"),
+        "kilobytes": model.size // 1024,
+        "reason": model.reason,
+    }
+
+
+def _document(model: "ModelRecord") -> Any:
+    known = {name: value for name, value in asdict(model).items() if name != "weights"}
+    return to_json({**known, "champion": model.is_champion})

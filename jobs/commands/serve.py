@@ -1,0 +1,73 @@
+"""`forecaster serve`: the service in the foreground, until a signal."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from forecaster.errors import ConfigError, DatabaseUnavailable
+from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load, now
+
+if TYPE_CHECKING:
+    from threading import Event
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Run all jobs on schedule and serve /metrics, until SIGTERM."""
+
+    from forecaster.store import schema
+    from forecaster.store.engine import open_engine
+    from jobs.service import Service
+    from jobs.telemetry import Telemetry
+
+    settings = load(config)
+    if not settings.datasets:
+        raise ConfigError(["a dataset must be configured, found none"], hint="add [datasets.NAME]")
+    log_to_stderr()
+    engine = open_engine(settings.database_url)
+    try:
+        schema.require_head(engine)
+    except DatabaseUnavailable as error:
+        logging.getLogger("forecaster").error("%s; trying again until it does", error.message)
+    service = Service(settings, engine, Telemetry(settings.datasets), clock=now)
+    stop_on_signals(service.stopping)
+    service.listen()
+    service.start()
+    logging.getLogger("forecaster").info("serving %s/metrics /livez /readyz", service.url)
+    service.wait()
+    finish(service.stop())
+
+
+def log_to_stderr() -> None:
+    """Write log lines with a UTC clock."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter(LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.getLogger().handlers = [handler]
+    logging.getLogger("forecaster").setLevel(logging.INFO)
+
+
+def stop_on_signals(stopping: "Event") -> None:
+    """Set `stopping` at the first SIGTERM or SIGINT; end at once at the second."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if stopping.is_set():
+            os._exit(128 + number)
+        stopping.set()
+
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, stop)
+
+
+def finish(done: bool) -> None:
+    """Leave; what could not be finished in time is cut off, and runs again at the next start."""
+    if not done:
+        logging.getLogger("forecaster").warning("abandoned what was still running")
+        logging.shutdown()
+        os._exit(0)

@@ -1,0 +1,79 @@
+"""The newest forecast of one series as something to look at: values, interval, attention."""
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import polars as pl
+from sqlalchemy import Connection
+
+from forecaster.config import DatasetConfig
+from forecaster.durations import format_duration
+from forecaster.series.panel import Panel
+from forecaster.store import vintages
+from jobs.display import Attended, Picture
+
+RECENT = 52
+"""Values before the cutoff."""
+NAMED = 5
+"""Places named among those that a forecast looked at."""
+
+
+def of_first_series(
+    conn: Connection, dataset: DatasetConfig, panel: Panel, cutoff: datetime
+) -> Picture | None:
+    """Return the forecast of the first series at `cutoff`; None when none has one."""
+    said = vintages.read_intervals(conn, dataset.name, since=cutoff, until=cutoff)
+    weights = vintages.read_attention(conn, dataset.name, cutoff)
+    if said.is_empty() or weights.is_empty():
+        return None
+    series_id = said["series_id"][0]
+    shown = said.filter(pl.col("series_id") == series_id)
+    first = weights.filter(pl.col("series_id") == series_id).row(0, named=True)
+    starts = shown.filter(pl.col("step") == first["step_from"])["timestamp"][0]
+    return Picture(
+        series_id=series_id,
+        recent=_recent(panel, series_id, cutoff),
+        low=shown["q10"].to_list(),
+        median=shown["q50"].to_list(),
+        high=shown["q90"].to_list(),
+        attended=_attended(
+            vintages.read_patches(conn, dataset.name, cutoff),
+            first["weights"],
+            starts=starts,
+            dataset=dataset,
+        ),
+    )
+
+
+def _recent(panel: Panel, series_id: str, cutoff: datetime) -> list[float]:
+    row = panel.series_ids.index(series_id)
+    end = panel.grid.index_at(cutoff) - panel.start + 1
+    deviations = panel.deviations[row, max(0, end - RECENT) : end].double()
+    return (panel.offset[row] + panel.scale[row] * deviations).tolist()
+
+
+def _attended(
+    patches: pl.DataFrame, weights: list[float], *, starts: datetime, dataset: DatasetConfig
+) -> list[Attended]:
+    """Return the heaviest sources; `starts` is the first forecast instant they stand for."""
+    zone = ZoneInfo(dataset.timezone or "UTC")
+    labels = [
+        _label(patch["context_from"], patch["context_to"], starts, zone)
+        for patch in patches.iter_rows(named=True)
+    ]
+    everything = [
+        Attended(label=label, weight=weight)
+        for label, weight in zip([*labels, "last value", "level"], weights, strict=True)
+    ]
+    return sorted(everything, key=lambda attended: -attended.weight)[:NAMED]
+
+
+def _label(first: datetime, last: datetime, starts: datetime, zone: ZoneInfo) -> str:
+    start, end = first.astimezone(zone), last.astimezone(zone)
+    if start.date() == end.date():
+        when = f"{start:%a %Y-%m-%d %H:%M} … {end:%H:%M}"
+    elif (start.hour, start.minute) == (end.hour, end.minute) == (0, 0):
+        when = f"{start:%Y-%m-%d} … {end:%Y-%m-%d}"
+    else:
+        when = f"{start:%a %Y-%m-%d %H:%M} … {end:%a %H:%M}"
+    return f"{when}  {format_duration(starts - first)} earlier"
