@@ -100,9 +100,8 @@ def _require_sqlite(url: URL, version: tuple[int, int, int]) -> None:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(
-        url, connect_args={"timeout": _SQLITE_BUSY_SECONDS}, hide_parameters=True
-    )
+    timeout = float(str(url.query.get("timeout", _SQLITE_BUSY_SECONDS)))
+    engine = create_engine(url, connect_args={"timeout": timeout}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
