@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from forecaster.errors import SkipReason
 from forecaster.frames import (
@@ -46,9 +47,11 @@ def forecast(series: dict[str, list[float | None]], model: TrainedModel = MODEL)
     return predict(model, observed(series), [CUTOFF])
 
 
-def quantiles(prediction: Prediction) -> np.ndarray:
+def quantiles(prediction: Prediction) -> NDArray[np.float64]:
     frame = prediction.forecasts
-    return frame["level"].to_numpy()[:, None] + frame.select(DEVIATION_COLUMNS).to_numpy()
+    level = frame["level"].to_numpy()[:, None]
+    values: NDArray[np.float64] = level + frame.select(DEVIATION_COLUMNS).to_numpy()
+    return values
 
 
 def test_frames_are_as_declared_one_row_for_each_step_and_future_patch() -> None:
@@ -122,13 +125,14 @@ def test_a_series_the_model_has_not_seen_is_a_cold_start() -> None:
 
 
 def test_series_that_cannot_be_forecast_are_skipped_with_a_reason() -> None:
+    nothing: list[float | None] = [None]
     prediction = forecast(
         {
             "a": wave(40),
             "late": last(wave(40), 8),
             "later": last(wave(40), 9),
-            "empty": [None] * 40,
-            "short": [None] * 33 + wave(7),
+            "empty": nothing * 40,
+            "short": nothing * 33 + wave(7),
             "ended": wave(10),
         }
     )
