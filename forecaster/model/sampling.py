@@ -12,7 +12,7 @@ from forecaster.series.panel import Panel
 from forecaster.series.windows import gather
 
 MOST_VALIDATION_WINDOWS = 10
-VALIDATION_SHARE = 0.1
+VALIDATION_SHARE = 0.05
 """Of the history; at least one window, as long as that leaves three quarters to learn from."""
 
 

@@ -10,9 +10,10 @@ import torch
 
 from forecaster.config import DatasetConfig, ModelConfig, TrainingConfig
 from forecaster.durations import Step
-from forecaster.errors import InsufficientHistory, TrainingDiverged
+from forecaster.errors import InsufficientHistory, ModelError, TrainingDiverged
 from forecaster.model.checkpoint import dumps
 from forecaster.model.defaults import context_length, patch_length
+from forecaster.model.device import choose_device
 from forecaster.model.loss import series_weights
 from forecaster.model.masking import cut_gaps, hide_values
 from forecaster.model.sampling import cutoff_ranges, validation_cutoffs
@@ -144,9 +145,18 @@ def test_a_loss_that_is_no_longer_finite_stops_the_training() -> None:
     assert "learning_rate" in str(caught.value.hint)
 
 
+def test_a_short_history_is_learnt_to_its_end_once_the_validation_is_done() -> None:
+    told: list[Progress] = []
+    short, long = prepare(daily(100), dataset()), prepare(daily(300), dataset())
+    result = fit(*short, QUICK, told.append)
+    assert result.steps == 6
+    assert [(progress.step, progress.steps) for progress in told] == [(3, 6), (6, 6)]
+    assert fit(*long, QUICK).steps == 3
+
+
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_any_number_of_steps_can_be_asked_for(steps: int) -> None:
-    panel, spec = prepare(daily(100), dataset())
+    panel, spec = prepare(daily(300), dataset())
     assert fit(panel, spec, TrainingConfig(steps=steps, batch_size=4)).steps == steps
 
 
@@ -170,7 +180,7 @@ def test_windows_to_learn_from_have_context_and_whole_targets() -> None:
 
 def test_validation_never_takes_more_than_a_quarter() -> None:
     assert validation_cutoffs(10_000, 48) == 10
-    assert validation_cutoffs(960, 48) == 2
+    assert validation_cutoffs(960, 48) == 1
     assert validation_cutoffs(60, 12) == 1
     assert validation_cutoffs(40, 12) == 0
 
@@ -214,3 +224,9 @@ def test_the_panel_of_the_caller_is_left_alone() -> None:
     before = panel.deviations.clone()
     fit(panel, spec, QUICK)
     torch.testing.assert_close(panel.deviations, before, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta device"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match=f"must be one of this machine, found '{name}'"):
+        choose_device(name)
