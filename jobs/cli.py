@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from forecaster import __version__
-from jobs.commands import database, demo, models, run, serve, setup, status
+from jobs.commands import database, demo, models, processor, run, serve, setup, status
 from jobs.commands.boundary import Boundary
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def forecaster(
     ] = False,
 ) -> None:
     """Forecasts for time series in SQL, on a schedule, with the attention behind them."""
+    processor.wait_without_spinning()
 
 
 app.command()(demo.demo)

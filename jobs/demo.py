@@ -42,7 +42,6 @@ _NEVER = "73050d"
 """200 years: longer than any replay, so that only the replay decides when to retrain."""
 _SETTINGS = """
 database_url = "sqlite:///forecaster-demo.db"
-prune_every = "{never}"
 [retention]
 forecasts = "forever"
 attention = "forever"
@@ -182,6 +181,7 @@ class Demo:
             observe=partial(observe.outcome, self._telemetry),
         )
         replay.run()
+        self._screen.close()
         for line in summary(replay, str(self._engine.url.database)):
             self._screen.say(line)
 
@@ -232,7 +232,7 @@ def archive_of(name: str) -> str:
 def _ingested(report: IngestReport) -> str:
     rejected = sum(report.rejected.values())
     return (
-        f"ingested {report.rows} rows: {report.new} new, {report.unchanged} known"
+        f"ingested {report.rows} rows, {report.new} of them new"
         + (f", {rejected} rejected" if rejected else "")
         + (f", {report.first:%Y-%m-%d} … {report.last:%Y-%m-%d}" if report.first else "")
     )

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -16,6 +14,8 @@ from rich.text import Text
 RECENT = 8
 """Ticks shown above each other."""
 BAR_WIDTH = 24
+WIDE = 116
+"""Columns of a terminal that has room for every stage."""
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN_EVERY = 13
 """Ticks per line of plain output."""
@@ -39,6 +39,8 @@ class Picture:
     median: Sequence[float]
     high: Sequence[float]
     attended: Sequence[Attended]
+    attended_for: str
+    """The steps that `attended` is about, such as 1-13."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,7 @@ class TickView:
 
     number: int
     total: int
-    tick: datetime
-    cutoff: datetime
+    cutoff: str
     mase: Mapping[str, float]
     """The model first, then the naive forecasts, all on the same points."""
     coverage_80: float | None
@@ -99,7 +100,7 @@ class PlainScreen:
 def line(view: TickView) -> str:
     """Return a tick as one line of text."""
     scores = "  ".join(f"{name} {value:.3f}" for name, value in view.mase.items())
-    parts = [f"tick {view.number}/{view.total}", f"cutoff {view.cutoff:%Y-%m-%d %H:%M}"]
+    parts = [f"tick {view.number}/{view.total}", f"cutoff {view.cutoff}"]
     parts.append(f"mase: {scores}" if scores else "nothing matured yet")
     if view.coverage_80 is not None:
         parts.append(f"80 % interval covers {view.coverage_80:.0%}")
@@ -147,38 +148,44 @@ class LiveScreen:
         parts: list[RenderableType] = []
         if self._views:
             newest = self._views[-1]
-            parts += [Text(self._title, style="bold"), ticks_table(self._views)]
+            wide = self._live.console.width >= WIDE
+            table = ticks_table(self._views, wide=wide)
+            parts += [Text(self._title, style="bold"), table]
             if newest.picture is not None:
                 parts += [Text(), picture(newest.picture)]
             parts.append(Text())
         return Group(*parts, self._bar)
 
 
-def ticks_table(views: Sequence[TickView]) -> Table:
-    """Return the ticks above each other; the best forecast of the newest one is bold."""
+def ticks_table(views: Sequence[TickView], *, wide: bool) -> Table:
+    """Return the ticks above each other, the best forecast bold; stages only where it is `wide`."""
     newest = views[-1]
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    drawn.add_column("tick", justify="right")
-    drawn.add_column("cutoff")
-    for name in newest.mase or {"model": 0.0}:
-        drawn.add_column(f"mase {name}" if name == "model" else name, justify="right")
-    drawn.add_column("80 % covers", justify="right")
-    for stage in newest.stages:
-        drawn.add_column(stage, justify="right")
+    scores = [f"mase {name}" if name == "model" else name for name in newest.mase] or ["mase"]
+    times = list(newest.stages) if wide else ["took"]
+    for heading in ("tick", "cutoff", *scores, "80 % covers", *times):
+        drawn.add_column(heading, justify="left" if heading == "cutoff" else "right", no_wrap=True)
     for view in views:
-        drawn.add_row(*_cells(view, newest))
+        drawn.add_row(*_cells(view, newest, wide=wide))
     return drawn
 
 
-def _cells(view: TickView, newest: TickView) -> list[str]:
+def _cells(view: TickView, newest: TickView, *, wide: bool) -> list[Text]:
     best = min(view.mase, key=lambda name: view.mase[name]) if view.mase else None
     scores = [
-        f"[bold green]{view.mase[name]:.3f}[/]" if name == best else f"{view.mase[name]:.3f}"
-        for name in view.mase
-    ] or ["–"] * max(1, len(newest.mase))
+        Text(f"{value:.3f}", style="bold green" if name == best else "")
+        for name, value in view.mase.items()
+    ] or [Text("–")] * max(1, len(newest.mase))
     covered = "–" if view.coverage_80 is None else f"{view.coverage_80:.0%}"
-    stages = [milliseconds(view.stages.get(stage, 0.0)) for stage in newest.stages]
-    return [f"{view.number}", f"{view.cutoff:%Y-%m-%d %H:%M}", *scores, covered, *stages]
+    stages = [view.stages.get(stage, 0.0) for stage in newest.stages]
+    times = stages if wide else [sum(stages)]
+    return [
+        Text(f"{view.number}"),
+        Text(view.cutoff),
+        *scores,
+        Text(covered),
+        *(Text(milliseconds(seconds)) for seconds in times),
+    ]
 
 
 def picture(shown: Picture) -> RenderableType:
@@ -194,8 +201,8 @@ def picture(shown: Picture) -> RenderableType:
     bars = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for attended in shown.attended:
         bar = "█" * max(1, round(BAR_WIDTH * attended.weight))
-        bars.add_row(escape(attended.label), f"[cyan]{bar}[/]", f"{attended.weight:.0%}")
-    heading = Text("what its next steps were copied from", style="dim")
+        bars.add_row(attended.label, Text(bar, style="cyan"), f"{attended.weight:.0%}")
+    heading = Text(f"what steps {shown.attended_for} were copied from", style="dim")
     return Group(sketch, heading, Padding(bars, (0, 0, 0, 2)))
 
 

@@ -1,6 +1,6 @@
 """The newest forecast of one series as something to look at: values, interval, attention."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -36,6 +36,7 @@ def of_first_series(
         low=shown["q10"].to_list(),
         median=shown["q50"].to_list(),
         high=shown["q90"].to_list(),
+        attended_for=f"{first['step_from']}-{first['step_to']}",
         attended=_attended(
             vintages.read_patches(conn, dataset.name, cutoff),
             first["weights"],
@@ -56,9 +57,8 @@ def _attended(
     patches: pl.DataFrame, weights: list[float], *, starts: datetime, dataset: DatasetConfig
 ) -> list[Attended]:
     """Return the heaviest sources; `starts` is the first forecast instant they stand for."""
-    zone = ZoneInfo(dataset.timezone or "UTC")
     labels = [
-        _label(patch["context_from"], patch["context_to"], starts, zone)
+        _label(patch["context_from"], patch["context_to"], starts, dataset)
         for patch in patches.iter_rows(named=True)
     ]
     everything = [
@@ -68,12 +68,15 @@ def _attended(
     return sorted(everything, key=lambda attended: -attended.weight)[:NAMED]
 
 
-def _label(first: datetime, last: datetime, starts: datetime, zone: ZoneInfo) -> str:
-    start, end = first.astimezone(zone), last.astimezone(zone)
-    if start.date() == end.date():
-        when = f"{start:%a %Y-%m-%d %H:%M} … {end:%H:%M}"
-    elif (start.hour, start.minute) == (end.hour, end.minute) == (0, 0):
-        when = f"{start:%Y-%m-%d} … {end:%Y-%m-%d}"
-    else:
-        when = f"{start:%a %Y-%m-%d %H:%M} … {end:%a %H:%M}"
-    return f"{when}  {format_duration(starts - first)} earlier"
+def _label(first: datetime, last: datetime, starts: datetime, dataset: DatasetConfig) -> str:
+    length = starts - first
+    if dataset.step.is_calendar:  # across a clock change, days are not whole
+        length = timedelta(days=round(length / timedelta(days=1)))
+    earlier = f"{format_duration(length)} earlier"
+    return f"{local(first, dataset)} … {local(last, dataset)}  {earlier}"
+
+
+def local(instant: datetime, dataset: DatasetConfig) -> str:
+    """Return an instant on the clock of the dataset; the date alone where steps are days."""
+    shown = instant.astimezone(ZoneInfo(dataset.timezone or "UTC"))
+    return f"{shown:%Y-%m-%d}" if dataset.step.is_calendar else f"{shown:%a %Y-%m-%d %H:%M}"

@@ -174,8 +174,7 @@ class Replay:
             TickView(
                 number=number,
                 total=len(self.ticks),
-                tick=report.tick,
-                cutoff=report.cutoff,
+                cutoff=pictures.local(report.cutoff, self.dataset),
                 mase=standing.mase(),
                 coverage_80=standing.coverage_80(),
                 stages=stages,

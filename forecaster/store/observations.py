@@ -114,12 +114,8 @@ def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
     ).rowcount
 
 
-def is_current() -> ColumnElement[bool]:
-    """Return the condition that a row of `observations` is the newest version."""
-    return _is_newest(None)
-
-
 def _is_newest(as_of: datetime | None) -> ColumnElement[bool]:
+    """Return the condition that a row is the newest version, or was at `as_of`."""
     newer = observations.alias("newer")
     query = select(newer.c.series_id).where(
         newer.c.series_id == observations.c.series_id,
@@ -146,7 +142,7 @@ def _stored_beside(dataset: str, incoming: pl.DataFrame) -> Select[Any]:
         observations.c.series_id.in_(datasets.series_of(dataset)),
         observations.c.series_id.between(ids.min(), ids.max()),
         observations.c.timestamp.between(timestamps.min(), timestamps.max()),
-        is_current(),
+        _is_newest(None),
     )
 
 

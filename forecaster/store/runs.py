@@ -111,8 +111,10 @@ def record_missed(
          "finished_at": now}
         for tick in ticks
     ]  # fmt: skip
+    if not rows:
+        return 0
     statement = insert_or(conn, runs).on_conflict_do_nothing(index_elements=_KEY)
-    return sum(conn.execute(statement, row).rowcount for row in rows)
+    return len(conn.execute(statement.returning(runs.c.id), rows).all())
 
 
 def latest(conn: Connection, job: str, dataset: str, *, state: State | None = None) -> Run | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forecaster.errors import ConfigError
+from jobs.commands import processor
 from jobs.commands.opening import opened
 from jobs.commands.options import SeriesColumns, TimestampColumn, ValueColumn, Zone, duration, zone
 from jobs.commands.output import say
@@ -88,6 +89,7 @@ def _run(material: "Material", database: Path, *, once: bool) -> None:
     from jobs.demo import Demo
     from jobs.display import screen
 
+    processor.flush_denormals()
     with opened(f"sqlite:///{database}", at_head=False) as engine:
         shown = screen(Console(highlight=False), material.title)
         demo = Demo(material, engine, shown)

@@ -12,7 +12,7 @@ import typer
 
 from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
-from jobs.commands import progress
+from jobs.commands import processor, progress
 from jobs.commands.boundary import complain
 from jobs.commands.opening import opened
 from jobs.commands.options import (
@@ -139,6 +139,7 @@ def _attempt(
     from jobs.ticks import floor_tick
     from jobs.trainer import fit_in_child
 
+    processor.flush_denormals()
     with progress.training(f"training {dataset.name}") as show:
         fit = partial(fit_in_child, on_progress=show)
         job = catalog.jobs(config, champions=Champions(), fit=fit)[name]

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from forecaster.errors import ConfigError, DatabaseUnavailable
+from jobs.commands import processor
 from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load, now
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     if not settings.datasets:
         raise ConfigError(["a dataset must be configured, found none"], hint="add [datasets.NAME]")
     log_to_stderr()
+    processor.flush_denormals()
     engine = open_engine(settings.database_url)
     try:
         schema.require_head(engine)

@@ -1,0 +1,185 @@
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from sqlalchemy import Connection, Engine, func, select
+
+from forecaster.errors import SchemaMismatch, StoreError
+from forecaster.store import accuracy, attention, forecasts, tables, vintages
+from forecaster.store.engine import reading, writing
+from forecaster.store.forecasts import MATURED
+from tests.store.samples import (
+    HOUR,
+    START,
+    add_model,
+    forecast,
+    patches,
+    scored,
+    weights,
+)
+
+
+def write(conn: Connection, model_id: int, frame: pl.DataFrame) -> int:
+    return forecasts.write(conn, "bikes", model_id, frame, issued_at=START, origin="live")
+
+
+def matured(engine: Engine, *, after: int | None = None, until: int = 99) -> pl.DataFrame:
+    """Read the lead "2-3"; `after` and `until` are hours from START."""
+    with reading(engine) as conn:
+        return forecasts.read_matured(
+            conn,
+            "bikes",
+            "2-3",
+            steps=(2, 3),
+            after=None if after is None else START + after * HOUR,
+            until=START + until * HOUR,
+        )
+
+
+@pytest.fixture
+def model_id(engine: Engine) -> int:
+    """A model with a forecast of four steps."""
+    with writing(engine) as conn:
+        found = add_model(conn)
+        write(conn, found, forecast("a", steps=4))
+    return found
+
+
+def test_a_forecast_is_never_written_over(engine: Engine, model_id: int) -> None:
+    with pytest.raises(StoreError), writing(engine) as conn:
+        write(conn, model_id, forecast("a", steps=4, level=0.0))
+
+    with reading(engine) as conn:
+        assert set(conn.scalars(select(tables.forecasts.c.level))) == {100.0}
+
+
+def test_forecasts_of_an_unknown_status_are_refused(engine: Engine, model_id: int) -> None:
+    with pytest.raises(StoreError, match="status"), writing(engine) as conn:
+        write(conn, model_id, forecast("b", status="guessed"))
+
+
+def test_forecasts_of_a_model_that_is_not_there_are_refused(engine: Engine) -> None:
+    with pytest.raises(StoreError), writing(engine) as conn:
+        write(conn, 99, forecast())
+
+
+def test_forecasts_of_other_columns_are_refused(engine: Engine, model_id: int) -> None:
+    with pytest.raises(SchemaMismatch, match="level"), writing(engine) as conn:
+        write(conn, model_id, forecast("b").drop("level"))
+
+
+def test_a_matured_lead_comes_with_its_quantiles(engine: Engine, model_id: int) -> None:
+    found = matured(engine)
+
+    assert found.schema == MATURED
+    assert found.select("series_id", "step", "q50", "model_id").rows() == [
+        ("a", 2, 102.0, model_id),
+        ("a", 3, 103.0, model_id),
+    ]
+    assert found["q975"].to_list() == [103.5, 104.5]
+    assert found["timestamp"].to_list() == [START + 2 * HOUR, START + 3 * HOUR]
+
+
+@pytest.mark.parametrize(
+    ("after", "until", "rows"),
+    [(None, 2, 0), (None, 3, 2), (2, 3, 2), (3, 4, 0), (-5, 99, 2)],
+)
+@pytest.mark.usefixtures("model_id")
+def test_a_lead_matures_when_its_last_step_has_passed(
+    engine: Engine, after: int | None, until: int, rows: int
+) -> None:
+    assert matured(engine, after=after, until=until).height == rows
+
+
+def test_the_series_forecast_at_a_cutoff_are_known(engine: Engine, model_id: int) -> None:
+    with writing(engine) as conn:
+        write(conn, model_id, forecast("B"))
+        write(conn, model_id, forecast("c", cutoff=START + HOUR))
+
+        found = forecasts.series_at(conn, "bikes", model_id, START)
+        other = forecasts.series_at(conn, "cars", model_id, START)
+
+    assert (found, other) == (["B", "a"], [])
+
+
+def test_intervals_and_attention_are_read_back_as_written(engine: Engine, model_id: int) -> None:
+    with writing(engine) as conn:
+        rows = pl.concat([weights("b"), weights("a")])
+        attention.write(conn, "bikes", model_id, rows, patches())
+
+    with reading(engine) as conn:
+        intervals = vintages.read_intervals(conn, "bikes", since=START, until=START)
+        found = vintages.read_attention(conn, "bikes", START)
+        places = vintages.read_patches(conn, "bikes", START)
+
+    assert intervals.select("step", "q10", "q50", "q90").rows()[0] == (1, 100.0, 101.0, 102.0)
+    assert intervals.height == 4
+    assert_frame_equal(found, pl.concat([weights("a"), weights("b")]))
+    assert_frame_equal(places, patches())
+
+
+def test_a_lead_is_scored_once(engine: Engine, model_id: int) -> None:
+    with writing(engine) as conn:
+        accuracy.write(conn, "bikes", model_id, scored(lead="1"), scored_at=START)
+    other_lead = matured(engine).height
+    with writing(engine) as conn:
+        accuracy.write(conn, "bikes", model_id, scored(lead="2-3"), scored_at=START)
+
+    assert other_lead == 2
+    assert matured(engine).is_empty()
+
+
+def test_hindsight_is_never_scored(engine: Engine, model_id: int) -> None:
+    with writing(engine) as conn:
+        write(conn, model_id, forecast("b", steps=4, status="hindsight"))
+
+    assert matured(engine)["series_id"].unique().to_list() == ["a"]
+
+
+def test_accuracy_is_read_back_as_written(engine: Engine, model_id: int) -> None:
+    frame = pl.concat([scored("a"), scored("b"), scored("a", cutoff=START + HOUR)])
+    with writing(engine) as conn:
+        accuracy.write(conn, "bikes", model_id, frame, scored_at=START + 9 * HOUR)
+
+    with reading(engine) as conn:
+        found = accuracy.read(conn, "bikes")
+        later = accuracy.read(conn, "bikes", since=START + HOUR, model_id=model_id)
+        other_model = accuracy.read(conn, "bikes", model_id=model_id + 1)
+
+    assert_frame_equal(
+        found.drop("model_id", "scored_at"), frame.sort("series_id", "cutoff"), check_exact=True
+    )
+    assert found["scored_at"].unique().to_list() == [START + 9 * HOUR]
+    assert later["series_id"].to_list() == ["a"]
+    assert other_model.is_empty()
+
+
+def test_a_lead_that_has_accuracy_is_not_scored_over(engine: Engine, model_id: int) -> None:
+    with writing(engine) as conn:
+        accuracy.write(conn, "bikes", model_id, scored(), scored_at=START)
+
+    with pytest.raises(StoreError), writing(engine) as conn:
+        accuracy.write(conn, "bikes", model_id, scored(), scored_at=START + HOUR)
+
+
+def test_what_is_older_than_its_retention_goes(engine: Engine, model_id: int) -> None:
+    later = START + HOUR
+    with writing(engine) as conn:
+        write(conn, model_id, forecast("a", cutoff=later))
+        for cutoff in (START, later):
+            rows, places = weights(cutoff=cutoff), patches(cutoff=cutoff)
+            attention.write(conn, "bikes", model_id, rows, places)
+            accuracy.write(conn, "bikes", model_id, scored(cutoff=cutoff), scored_at=later)
+
+    with writing(engine) as conn:
+        other = [room.delete_before(conn, "cars", later) for room in (forecasts, attention)]
+        deleted = [room.delete_before(conn, "bikes", later)
+                   for room in (forecasts, attention, accuracy)]  # fmt: skip
+
+    with reading(engine) as conn:
+        left = {
+            table.name: conn.scalar(select(func.count()).select_from(table))
+            for table in (tables.forecasts, tables.attention, tables.attention_patches)
+        }
+    assert other == [0, 0]
+    assert deleted == [4, 3, 1]
+    assert left == {"forecasts": 2, "attention": 1, "attention_patches": 2}
