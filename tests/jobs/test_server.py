@@ -7,7 +7,6 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from forecaster.config import ServerConfig
 from forecaster.errors import ConfigError
@@ -30,7 +29,7 @@ def health() -> Health:
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    return Telemetry(CollectorRegistry(), ["bikes"])
+    return Telemetry(["bikes"])
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def test_other_paths_are_not_found(server: Server) -> None:
 def test_a_taken_port_is_an_error_that_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        app = application(Telemetry(CollectorRegistry(), []), live=lambda: [], ready=lambda: [])
+        app = application(Telemetry([]), live=lambda: [], ready=lambda: [])
 
         with pytest.raises(ConfigError, match=f"server.listen must be free, found .*:{port}"):
             start(app, ServerConfig(port=port))

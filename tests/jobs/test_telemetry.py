@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from jobs import observe
 from jobs.reports import (
@@ -27,7 +26,7 @@ OF_THE_MACHINE = ("process_", "python_", "forecaster_build_info")
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    return Telemetry(CollectorRegistry(), ["bikes"])
+    return Telemetry(["bikes"])
 
 
 def exposed(telemetry: Telemetry) -> str:
