@@ -40,6 +40,7 @@ def run(
 ) -> ForecastReport:
     """Write forecasts and their attention for the tick of `turn`, all or nothing.
 
+    Claiming the end comes first in that transaction: whoever lost the tick writes nothing.
     A series that cannot be forecast is skipped with a reason; NoChampion before a first retrain.
     """
     watch = Stopwatch()
@@ -54,10 +55,10 @@ def run(
         prediction = predict(known, dataset)
 
     with watch.stage("write"), writing(engine) as conn:
-        write(conn, dataset.name, known, prediction, now=turn.clock())
-        pull.advance(conn, dataset.name, pulled)
         report = report_on(dataset, turn.tick, known, prediction, pulled, watch.seconds)
         runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+        write(conn, dataset.name, known, prediction, now=turn.clock())
+        pull.advance(conn, dataset.name, pulled)
 
     return replace(report, stages=watch.seconds)
 

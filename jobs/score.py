@@ -1,6 +1,6 @@
 """Score one dataset for one tick: join forecasts that matured with what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -51,23 +51,13 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ScoreReport:
 
     with watch.stage("judge"):
         found = {case.model_id: judge(case, dataset.prediction_length) for case in cases}
-        everything = pl.concat([empty(ACCURACY), *found.values()])
+        report = report_on(dataset, turn.tick, until, found, watch.seconds)
 
     with watch.stage("write"), writing(engine) as conn:
-        now = turn.clock()
+        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
         for model_id, frame in found.items():
-            scores.write(conn, dataset.name, model_id, frame, scored_at=now)
-        advance(conn, dataset.name, until, now=now)
-        report = ScoreReport(
-            dataset=dataset.name,
-            tick=turn.tick,
-            matured_to=until,
-            points=int(everything["points"].sum()),
-            rows=everything.height,
-            leads=by_lead(everything, dataset.prediction_length),
-            stages=watch.seconds,
-        )
-        runs.finish(conn, turn.claim, now=now, report=document(report))
+            scores.write(conn, dataset.name, model_id, frame, scored_at=turn.clock())
+        advance(conn, dataset.name, until, now=turn.clock())
 
     return replace(report, stages=watch.seconds)
 
@@ -170,6 +160,26 @@ def advance(conn: Connection, dataset: str, until: datetime, *, now: datetime) -
     seen = watermarks.get(conn, dataset, WATERMARK)
     if seen is None or seen < until:
         watermarks.set(conn, dataset, WATERMARK, until, now=now)
+
+
+def report_on(
+    dataset: DatasetConfig,
+    tick: datetime,
+    until: datetime,
+    found: Mapping[int, pl.DataFrame],
+    stages: Mapping[str, float],
+) -> ScoreReport:
+    """Say how right the forecasts were, over all models."""
+    everything = pl.concat([empty(ACCURACY), *found.values()])
+    return ScoreReport(
+        dataset=dataset.name,
+        tick=tick,
+        matured_to=until,
+        points=int(everything["points"].sum()),
+        rows=everything.height,
+        leads=by_lead(everything, dataset.prediction_length),
+        stages=stages,
+    )
 
 
 def by_lead(frame: pl.DataFrame, prediction_length: int) -> tuple[LeadAccuracy, ...]:

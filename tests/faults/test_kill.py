@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 
+import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.faults.ticker import PLACES
-from tests.jobs.small import HORIZON, World, hour, land, rows
+from forecaster.store.engine import writing
+from tests.faults.ticker import PLACES, PULLED
+from tests.jobs.small import HORIZON, World, hour, rows
 
 FIRST = 400
 SERIES = ("a", "b")
@@ -18,11 +20,16 @@ SERIES = ("a", "b")
 
 @pytest.fixture
 def world(engine: Engine) -> World:
-    """A dataset with a champion, and observations for a hundred ticks to come."""
-    land(engine, *(rows(series_id, 0, FIRST) for series_id in SERIES))
-    world = World(engine=engine)
+    """A source with a hundred ticks to come, and a champion trained on what came before."""
+    frame = pl.concat([rows(series_id, 0, FIRST + 100) for series_id in SERIES])
+    with writing(engine) as conn:
+        conn.execute(text("CREATE TABLE source (series_id TEXT, timestamp TEXT, value REAL)"))
+        conn.execute(
+            text("INSERT INTO source VALUES (:series_id, :timestamp, :value)"),
+            frame.with_columns(pl.col("timestamp").dt.to_string("%Y-%m-%d %H:%M:%S")).to_dicts(),
+        )
+    world = World(engine=engine, dataset=PULLED)
     world.tick("retrain", hour(FIRST))
-    land(engine, *(rows(series_id, FIRST, FIRST + 100) for series_id in SERIES))
     return world
 
 
@@ -52,19 +59,32 @@ def require_whole_ticks(engine: Engine, first: int, last: int) -> None:
     assert len({count for _, count in found["patches"]}) == 1
 
 
-def test_a_process_killed_at_any_stage_leaves_no_half_tick(world: World, database_url: str) -> None:
-    points = [f"{place}:{when}" for place in PLACES for when in ("before", "after")]
+def kill_at(points: list[str], world: World, url: str) -> None:
+    """Kill a process at each point, in ticks one after the other, then let one finish."""
     for number, point in enumerate(points):
-        killed = ticker(database_url, FIRST + number, FIRST + number, point)
+        killed = ticker(url, FIRST + number, FIRST + number, point)
         killed.communicate(timeout=60)
         assert killed.returncode == -signal.SIGKILL, point
 
-    finished = ticker(database_url, FIRST, FIRST + len(points) - 1)
+    finished = ticker(url, FIRST, FIRST + len(points) - 1)
     said, _ = finished.communicate(timeout=60)
 
     assert finished.returncode == 0
     assert said.count("succeeded") == len(points)
     require_whole_ticks(world.engine, FIRST, FIRST + len(points) - 1)
+
+
+def test_a_process_killed_between_two_writes_leaves_no_half_tick(
+    world: World, database_url: str
+) -> None:
+    kill_at(["land:after", "forecasts:after", "watermark:after"], world, database_url)
+
+
+@pytest.mark.slow
+def test_a_process_killed_at_any_stage_leaves_no_half_tick(world: World, database_url: str) -> None:
+    points = [f"{place}:{when}" for place in PLACES for when in ("before", "after")]
+
+    kill_at(points, world, database_url)
 
 
 def test_two_processes_that_race_for_the_same_ticks_write_each_once(

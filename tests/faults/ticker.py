@@ -8,19 +8,24 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from forecaster.store import forecasts, observations, runs, watermarks
+from forecaster.store import attention, forecasts, observations, runs, watermarks
 from forecaster.store.engine import open_engine
-from tests.jobs.small import World, hour
+from tests.jobs.small import DATASET, World, hour
 
 PLACES = {
     "claim": (runs, "claim"),
+    "land": (observations, "land"),
     "read": (observations, "read"),
-    "forecasts": (forecasts, "write"),
-    "watermark": (watermarks, "set"),
     "finish": (runs, "finish"),
+    "forecasts": (forecasts, "write"),
+    "attention": (attention, "write"),
+    "watermark": (watermarks, "set"),
 }
+
+PULLED = replace(DATASET, query="SELECT series_id, timestamp, value FROM source", timezone="UTC")
 
 
 def die_at(point: str) -> None:
@@ -40,7 +45,7 @@ def die_at(point: str) -> None:
 def main(url: str, first: str, last: str, point: str | None = None) -> None:
     if point is not None:
         die_at(point)
-    world = World(engine=open_engine(url))
+    world = World(engine=open_engine(url), dataset=PULLED)
     for number in range(int(first), int(last) + 1):
         outcome = world.tick("forecast", hour(number))
         sys.stdout.write(f"{number} {outcome.result}\n")

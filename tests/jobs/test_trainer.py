@@ -35,6 +35,7 @@ from jobs.trainer import (
 from tests.jobs.small import DATASET, rows
 
 LONG = replace(DATASET.training, steps=10**6)
+PATIENCE = timedelta(seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,9 @@ def task() -> tuple[Panel, ModelSpec]:
     return training.prepare(rows("a", 0, 300), DATASET)
 
 
-def children() -> list[psutil.Process]:
-    found: list[psutil.Process] = psutil.Process().children(recursive=True)
-    return found
+def trainers() -> list[psutil.Process]:
+    """Return the training processes under this one, and no other child of the test session."""
+    return [child for child in psutil.Process().children() if "jobs.trainer" in child.cmdline()]
 
 
 def when(condition: Callable[[], bool], action: Callable[[], object]) -> threading.Thread:
@@ -94,14 +95,14 @@ def test_a_child_trains_the_same_model(task: tuple[Panel, ModelSpec]) -> None:
     assert there.steps == here.steps == 4
     assert checkpoint.loads(there.checkpoint).spec == task[1]
     assert said[-1].step == said[-1].steps == 4
-    assert children() == []
+    assert trainers() == []
 
 
 def test_what_a_child_raises_is_raised_here(task: tuple[Panel, ModelSpec]) -> None:
     with pytest.raises(TrainingDiverged):
         fit_in_child(*task, replace(DATASET.training, learning_rate=1e30, steps=50))
 
-    assert children() == []
+    assert trainers() == []
 
 
 def test_an_unknown_failure_of_a_child_is_a_failed_run() -> None:
@@ -114,25 +115,25 @@ def test_a_child_past_its_deadline_is_killed(task: tuple[Panel, ModelSpec]) -> N
     with pytest.raises(StageTimedOut, match="was killed"):
         fit_in_child(*task, LONG, deadline=timedelta(seconds=0.5))
 
-    assert children() == []
+    assert trainers() == []
 
 
 def test_a_child_can_be_stopped(task: tuple[Panel, ModelSpec]) -> None:
     stop = threading.Event()
-    stopper = when(lambda: bool(children()), stop.set)
+    stopper = when(lambda: bool(trainers()), stop.set)
 
     with pytest.raises(RunError, match="was stopped"):
-        fit_in_child(*task, LONG, stop=stop)
+        fit_in_child(*task, LONG, stop=stop, deadline=PATIENCE)
 
     stopper.join()
-    assert children() == []
+    assert trainers() == []
 
 
 def test_a_child_that_was_killed_says_so(task: tuple[Panel, ModelSpec]) -> None:
-    killer = when(lambda: bool(children()), lambda: children()[0].kill())
+    killer = when(lambda: bool(trainers()), lambda: trainers()[0].kill())
 
     with pytest.raises(RunError, match="killed: out of memory"):
-        fit_in_child(*task, LONG)
+        fit_in_child(*task, LONG, deadline=PATIENCE)
 
     killer.join()
 
