@@ -33,6 +33,7 @@ class PullReport:
     since: datetime
     until: datetime
     rows: int
+    """Read from the source; where its timestamps are text, more than were asked for."""
     new: int
     corrected: int
     unchanged: int

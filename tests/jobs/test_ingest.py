@@ -1,0 +1,91 @@
+"""Ingest lands the rows of a file the way a pull lands those of a query."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from forecaster.config import DatasetConfig
+from forecaster.errors import DataError
+from forecaster.store import observations
+from forecaster.store.engine import reading
+from jobs import ingest
+from jobs.reports import IngestReport
+from tests.jobs.small import DATASET
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+ZONED = replace(DATASET, timezone="America/New_York")
+
+
+def take(engine: Engine, content: str, dataset: DatasetConfig = ZONED) -> IngestReport:
+    source = BytesIO(content.encode())
+    return ingest.run(engine, dataset, source, file_format="csv", now=NOW)
+
+
+def landed(engine: Engine) -> list[tuple[object, ...]]:
+    with reading(engine) as conn:
+        return observations.read(conn, DATASET.name).rows()
+
+
+def test_rows_land_with_their_zone_and_what_cannot_be_used_is_counted(engine: Engine) -> None:
+    report = take(
+        engine,
+        "series_id,timestamp,value\n"
+        "007,2026-03-07 23:00,1\n"
+        "007,2026-03-08 02:30,2\n"
+        "007,2026-03-08 03:00,nonsense\n"
+        ",2026-03-08 03:00,4\n"
+        "007,2026-03-07 23:00,1\n",
+    )
+
+    assert landed(engine) == [("007", datetime(2026, 3, 8, 4, tzinfo=UTC), 1.0)]
+    assert (report.rows, report.new, report.duplicates) == (5, 1, 1)
+    assert report.rejected == {
+        "missing_series_id": 1, "nonexistent_local_time": 1, "unreadable_value": 1,
+    }  # fmt: skip
+    assert set(report.examples) == set(report.rejected)
+    assert report.first == report.last == datetime(2026, 3, 8, 4, tzinfo=UTC)
+
+
+def test_a_file_can_be_ingested_again_with_corrections(engine: Engine) -> None:
+    rows = "series_id,timestamp,value\na,2026-01-01T00:00Z,1\na,2026-01-01T01:00Z,2\n"
+    take(engine, rows)
+
+    again = take(engine, rows.replace(",2\n", ",3\n") + "a,2026-01-01T02:00Z,4\n")
+
+    assert (again.new, again.corrected, again.unchanged) == (1, 1, 1)
+    assert [row[2] for row in landed(engine)] == [1, 3, 4]
+
+
+def test_columns_have_the_names_that_the_dataset_gives_them(engine: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("region,meter,at,load\nnorth,1,2026-01-01,5\nso/uth,1,2026-01-01,6\n")
+    dataset = replace(
+        ZONED, series_columns=("region", "meter"), timestamp_column="at", value_column="load"
+    )
+
+    report = ingest.run(engine, dataset, path, now=NOW)
+
+    assert report.new == 2
+    assert [row[0] for row in landed(engine)] == ["north/1", "so\\/uth/1"]
+
+
+def test_missing_columns_are_named_beside_those_that_were_found(engine: Engine) -> None:
+    with pytest.raises(DataError, match=r"'value'.*found.*'val'"):
+        take(engine, "series_id,timestamp,val\na,2026-01-01,1\n")
+
+    assert landed(engine) == []
+
+
+def test_naive_timestamps_need_a_zone(engine: Engine) -> None:
+    with pytest.raises(DataError, match="zone"):
+        take(engine, "series_id,timestamp,value\na,2026-01-01 00:00,1\n", DATASET)
+
+
+def test_a_file_with_a_header_only_brings_nothing(engine: Engine) -> None:
+    report = take(engine, "series_id,timestamp,value\n")
+
+    assert (report.rows, report.new, report.first) == (0, 0, None)

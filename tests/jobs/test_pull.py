@@ -1,0 +1,153 @@
+"""Pulling lands what is new, late or corrected, and nothing twice."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+from sqlalchemy import Engine, text
+
+from forecaster.errors import DataError
+from forecaster.frames import OBSERVATIONS
+from forecaster.store import observations
+from forecaster.store.engine import reading, writing
+from jobs import pull
+from jobs.reports import PullReport
+from tests.jobs.small import DATASET, hour, rows
+
+PULLED = replace(
+    DATASET,
+    query="SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips",
+    history=timedelta(hours=100),
+    timezone="UTC",
+)
+
+
+@pytest.fixture
+def source(engine: Engine) -> Engine:
+    with writing(engine) as conn:
+        conn.execute(text("CREATE TABLE trips (station TEXT, hour TEXT, rentals REAL)"))
+    return engine
+
+
+def arrive(engine: Engine, frame: pl.DataFrame) -> None:
+    found = frame.rename({"series_id": "station", "timestamp": "hour", "value": "rentals"})
+    texts = found.with_columns(pl.col("hour").dt.to_string("%Y-%m-%d %H:%M:%S"))
+    with writing(engine) as conn:
+        conn.execute(text("INSERT INTO trips VALUES (:station, :hour, :rentals)"), texts.to_dicts())
+
+
+def pulls(engine: Engine, number: int) -> PullReport:
+    """Pull at an hour and move the watermark, as the tick that makes use of the rows does."""
+    report = pull.run(engine, PULLED, now=hour(number))
+    assert report is not None
+    with writing(engine) as conn:
+        pull.advance(conn, PULLED.name, report)
+    return report
+
+
+def landed(engine: Engine) -> pl.DataFrame:
+    with reading(engine) as conn:
+        return observations.read(conn, PULLED.name)
+
+
+def test_a_dataset_without_a_query_is_not_pulled(engine: Engine) -> None:
+    assert pull.run(engine, DATASET, now=hour(0)) is None
+
+
+def test_a_first_pull_lands_the_history_and_calls_none_of_it_late(source: Engine) -> None:
+    arrive(source, rows("a", 0, 200))
+
+    report = pulls(source, 200)
+
+    assert (report.new, report.late) == (101, 0)
+    assert report.watermark == hour(200)
+    assert_frame_equal(landed(source), rows("a", 100, 200))
+
+
+def test_a_second_pull_reads_only_the_overlap_and_lands_nothing_twice(source: Engine) -> None:
+    arrive(source, rows("a", 0, 200))
+    pulls(source, 200)
+
+    report = pulls(source, 201)
+
+    assert report.since == hour(200) - PULLED.late_data
+    assert (report.new, report.corrected, report.unchanged) == (0, 0, 3)
+    assert_frame_equal(landed(source), rows("a", 100, 200))
+
+
+def test_late_and_corrected_rows_are_found_in_the_overlap(source: Engine) -> None:
+    arrive(source, rows("a", 190, 200))
+    pulls(source, 200)
+    arrive(source, rows("b", 199, 201))
+    with writing(source) as conn:
+        conn.execute(
+            text("UPDATE trips SET rentals = 5 WHERE station = 'a' AND hour = :hour"),
+            {"hour": hour(200).strftime("%Y-%m-%d %H:%M:%S")},
+        )
+
+    report = pulls(source, 201)
+
+    assert (report.new, report.late, report.corrected) == (3, 2, 1)
+    assert landed(source).filter(series_id="a")["value"][-1] == 5
+
+
+def test_a_source_that_stood_still_is_read_from_where_it_stopped(source: Engine) -> None:
+    arrive(source, rows("a", 190, 200))
+    pulls(source, 200)
+    pulls(source, 230)
+    arrive(source, rows("a", 201, 231))
+
+    pulls(source, 231)
+
+    assert_frame_equal(landed(source), rows("a", 190, 231))
+
+
+def test_rows_from_the_future_wait_for_their_time(source: Engine) -> None:
+    arrive(source, rows("a", 190, 210))
+
+    early = pulls(source, 200)
+    later = pulls(source, 205)
+
+    assert early.watermark == hour(200)
+    assert later.new == 5
+    assert_frame_equal(landed(source), rows("a", 190, 205))
+
+
+def test_a_pull_whose_tick_was_lost_is_read_again(source: Engine) -> None:
+    arrive(source, rows("a", 190, 200))
+    pull.run(source, PULLED, now=hour(200))
+
+    report = pulls(source, 200)
+
+    assert (report.new, report.unchanged) == (0, 11)
+
+
+def test_rows_that_cannot_be_used_are_counted_and_the_others_land(source: Engine) -> None:
+    arrive(source, rows("a", 199, 200))
+    with writing(source) as conn:
+        conn.execute(
+            text("INSERT INTO trips VALUES (NULL, :hour, 1)"),
+            {"hour": hour(200).strftime("%Y-%m-%d %H:%M:%S")},
+        )
+
+    report = pulls(source, 200)
+
+    assert (report.new, report.rejected) == (2, {"missing_series_id": 1})
+
+
+def test_an_empty_source_is_no_failure(source: Engine) -> None:
+    report = pulls(source, 200)
+
+    assert (report.rows, report.new, report.watermark) == (0, 0, None)
+    assert_frame_equal(landed(source), pl.DataFrame(schema=OBSERVATIONS))
+
+
+def test_naive_timestamps_need_a_declared_zone(source: Engine) -> None:
+    arrive(source, rows("a", 199, 200))
+
+    with pytest.raises(DataError, match="zone") as caught:
+        pull.run(source, replace(PULLED, timezone=None), now=hour(200))
+
+    assert "timezone" in str(caught.value.hint)
