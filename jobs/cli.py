@@ -3,6 +3,7 @@
 Nothing here imports torch or polars; commands that need them import them when they run.
 """
 
+import logging
 from typing import Annotated
 
 import typer
@@ -10,6 +11,9 @@ import typer
 from forecaster import __version__
 from jobs.commands import database, demo, models, processor, run, serve, setup, status
 from jobs.commands.boundary import Boundary
+
+# Commands tell their own story; only `serve` shows the log.
+logging.getLogger("forecaster").addHandler(logging.NullHandler())
 
 app = typer.Typer(
     name="forecaster",

@@ -23,7 +23,6 @@ from forecaster import configfile
 from forecaster.config import Config, ServerConfig
 from forecaster.errors import ConfigError, DataError
 from forecaster.intake import Columns
-from forecaster.store import schema
 from forecaster.training import Progress
 from jobs import catalog, ingest, observe
 from jobs.champions import Champions
@@ -157,7 +156,6 @@ class Demo:
 
     def replay(self) -> None:
         """Bring the rows in and replay the last ticks; what was done before is not repeated."""
-        schema.upgrade(self._engine)
         self._screen.say(f"metrics at {self.service.url}/metrics")
         report = ingest.run(
             self._engine,

@@ -3,7 +3,7 @@
 import typer
 
 from jobs.commands.boundary import Boundary
-from jobs.commands.opening import database_url, opened
+from jobs.commands.opening import Schema, database_url, opened
 from jobs.commands.options import DEFAULT_CONFIG, ConfigOption
 from jobs.commands.output import data
 
@@ -18,7 +18,7 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from forecaster.store import schema
     from forecaster.store.urls import masked
 
-    with opened(database_url(config), at_head=False) as engine:
+    with opened(database_url(config), Schema.ANY) as engine:
         before = schema.revision(engine)
         schema.upgrade(engine)
         after = schema.revision(engine)

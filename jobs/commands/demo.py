@@ -11,7 +11,7 @@ import typer
 
 from forecaster.errors import ConfigError
 from jobs.commands import processor
-from jobs.commands.opening import opened
+from jobs.commands.opening import Schema, opened
 from jobs.commands.options import SeriesColumns, TimestampColumn, ValueColumn, Zone, duration, zone
 from jobs.commands.output import say
 from jobs.commands.serve import finish, stop_on_signals
@@ -90,7 +90,7 @@ def _run(material: "Material", database: Path, *, once: bool) -> None:
     from jobs.display import screen
 
     processor.flush_denormals()
-    with opened(f"sqlite:///{database}", at_head=False) as engine:
+    with opened(f"sqlite:///{database}", Schema.MADE) as engine:
         shown = screen(Console(highlight=False), material.title)
         demo = Demo(material, engine, shown)
         try:

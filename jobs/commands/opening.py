@@ -2,15 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.commands.options import DEFAULT_CONFIG, load
+from jobs.commands.output import say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 DEFAULT_DATABASE = "sqlite:///forecaster.db"
+
+
+class Schema(Enum):
+    """What a command asks of the schema. An old or newer one is never changed by the way."""
+
+    ANY = "any"
+    NEWEST = "newest"
+    MADE = "made"
+    """The newest; made in a database that never had one, so that a first run just works."""
 
 
 def database_url(config: Path) -> str:
@@ -21,15 +32,24 @@ def database_url(config: Path) -> str:
 
 
 @contextmanager
-def opened(url: str, *, at_head: bool = True) -> Iterator["Engine"]:
-    """An engine on `url`; SchemaOutOfDate unless its schema is the newest or need not be."""
-    from forecaster.store import schema
+def opened(url: str, schema: Schema = Schema.NEWEST) -> Iterator["Engine"]:
+    """An engine on `url`; SchemaOutOfDate unless its schema is as asked."""
     from forecaster.store.engine import open_engine
 
     engine = open_engine(url)
     try:
-        if at_head:
-            schema.require_head(engine)
+        _see_to(engine, schema)
         yield engine
     finally:
         engine.dispose()
+
+
+def _see_to(engine: "Engine", wanted: Schema) -> None:
+    from forecaster.store import schema
+    from forecaster.store.urls import masked
+
+    if wanted is Schema.MADE and schema.revision(engine) is None:
+        schema.upgrade(engine)
+        say(f"made the tables in {masked(engine.url)}")
+    if wanted is not Schema.ANY:
+        schema.require_head(engine)

@@ -14,7 +14,7 @@ from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
 from jobs.commands import processor, progress
 from jobs.commands.boundary import complain
-from jobs.commands.opening import opened
+from jobs.commands.opening import Schema, opened
 from jobs.commands.options import (
     DEFAULT_CONFIG,
     AtOption,
@@ -110,7 +110,7 @@ def ingest(  # one parameter for each option
         timezone=zone(timezone) or target.timezone,
     )
     source = sys.stdin.buffer if file == "-" else Path(file)
-    with opened(settings.database_url) as engine:
+    with opened(settings.database_url, Schema.MADE) as engine:
         report = job.run(engine, mapped, source, file_format=file_format, now=now())
     as_json(document(report)) if json else data(told(report))
 
@@ -119,7 +119,7 @@ def _run(name: str, path: Path, dataset: str | None, *, at: str | None, json: bo
     settings = load(path)
     datasets = chosen(settings, dataset)
     moment = instant(at)
-    with opened(settings.database_url) as engine:
+    with opened(settings.database_url, Schema.MADE) as engine:
         outcomes = [
             _attempt(
                 engine, settings, each, name, moment if at or name not in UNSCHEDULED else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from forecaster.errors import ConfigError, DatabaseUnavailable
 from jobs.commands import processor
 from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load, now
+from jobs.commands.output import say
 
 if TYPE_CHECKING:
     from threading import Event
@@ -29,13 +30,13 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     settings = load(config)
     if not settings.datasets:
         raise ConfigError(["a dataset must be configured, found none"], hint="add [datasets.NAME]")
-    log_to_stderr()
     processor.flush_denormals()
     engine = open_engine(settings.database_url)
     try:
         schema.require_head(engine)
     except DatabaseUnavailable as error:
-        logging.getLogger("forecaster").error("%s; trying again until it does", error.message)
+        say(f"{error.message}; trying again until it does")
+    log_to_stderr()
     service = Service(settings, engine, Telemetry(settings.datasets), clock=now)
     stop_on_signals(service.stopping)
     service.listen()

@@ -10,7 +10,7 @@ from forecaster import configfile
 from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ConfigError, ForecasterError
 from jobs.commands.boundary import complain
-from jobs.commands.opening import DEFAULT_DATABASE, opened
+from jobs.commands.opening import DEFAULT_DATABASE, Schema, opened
 from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load
 from jobs.commands.output import as_json, data, say, table
 from jobs.commands.telling import when
@@ -28,7 +28,6 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a commented configuration, and make the embedded database."""
-    from forecaster.store import schema
     from jobs.sample import SAMPLE
 
     if config.exists() and not force:
@@ -40,9 +39,9 @@ def init(
         config.write_text(SAMPLE)
     except OSError as error:
         raise ConfigError([f"{config} cannot be written: {error.strerror}"]) from error
-    with opened(DEFAULT_DATABASE, at_head=False) as engine:
-        schema.upgrade(engine)
-    data(f"wrote {config} and forecaster.db")
+    data(f"wrote {config}")
+    with opened(DEFAULT_DATABASE, Schema.MADE):
+        pass
     say(f"next: edit {config}, then `forecaster check`")
 
 
@@ -54,9 +53,8 @@ def config(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Try the configuration, the database and every dataset's query."""
     settings = load(config)
-    with opened(settings.database_url) as engine:
-        say(f"{config}: {len(settings.datasets)} datasets")
-        say(f"{_address(engine)}: answers, its schema is the newest")
+    with opened(settings.database_url, Schema.ANY) as engine:
+        _check_schema(engine)
         findings, failures = _look_at(settings, engine)
     if json:
         as_json(findings)
@@ -84,14 +82,16 @@ def _look_at(
 
 def _found(dataset: DatasetConfig, settings: Config, engine: "Engine") -> dict[str, Any]:
     """Return what the source holds of the recent past, or what was ingested."""
-    from forecaster import intake
-    from forecaster.store import observations
+    from forecaster import frames, intake
+    from forecaster.store import observations, schema
     from forecaster.store.engine import reading
     from forecaster.store.source import read_source
     from jobs.pull import columns_of
 
     now = datetime.now(UTC)
     if dataset.query is None:
+        if schema.revision(engine) is None:
+            return _described(frames.empty(frames.OBSERVATIONS), 0, {})
         with reading(engine) as conn:
             landed = observations.read(conn, dataset.name, since=now - dataset.history)
         return _described(landed, landed.height, {})
@@ -116,7 +116,13 @@ def _described(observations: Any, rows: int, rejected: Mapping[str, int]) -> dic
     }
 
 
-def _address(engine: "Engine") -> str:
+def _check_schema(engine: "Engine") -> None:
+    """Say that the database answers; SchemaOutOfDate if it has tables of another version."""
+    from forecaster.store import schema
     from forecaster.store.urls import masked
 
-    return masked(engine.url)
+    if schema.revision(engine) is None:
+        say(f"{masked(engine.url)} answers; it has no tables of ours yet, the first run makes them")
+        return
+    schema.require_head(engine)
+    say(f"{masked(engine.url)} answers; its schema is the newest")
