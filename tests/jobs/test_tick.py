@@ -142,6 +142,47 @@ def test_a_model_that_saw_the_future_forecasts_in_hindsight(trained: World) -> N
     assert query(trained.engine, "SELECT * FROM latest_forecasts") == []
 
 
+def test_ticks_that_share_a_cutoff_say_each_thing_once(trained: World) -> None:
+    quarterly = replace(DATASET, forecast_every=HOUR / 4)
+    world = World(engine=trained.engine, dataset=quarterly)
+    first = world.tick("forecast", hour(LAST)).report
+    land(trained.engine, rows("late", 0, LAST))
+
+    second = world.tick("forecast", hour(LAST) + HOUR / 4).report
+    third = world.tick("forecast", hour(LAST) + HOUR / 2).report
+
+    assert isinstance(first, ForecastReport)
+    assert isinstance(second, ForecastReport)
+    assert isinstance(third, ForecastReport)
+    assert first.cutoff == second.cutoff == third.cutoff
+    assert [first.series, second.series, third.series] == [2, 1, 0]
+    assert query(trained.engine, "SELECT count(*) FROM latest_forecasts") == [(3 * HORIZON,)]
+
+
+def test_a_model_trained_between_two_ticks_has_not_seen_the_future_of_the_first(
+    world: World,
+) -> None:
+    land(world.engine, rows("a", LAST + 1, LAST + 1), rows("b/c", LAST + 1, LAST + 1))
+    late = replace(world.dataset, delay=HOUR / 4)
+    between = World(engine=world.engine, dataset=late)
+
+    between.tick("retrain", hour(LAST + 1) + HOUR / 2)
+    report = between.tick("forecast", hour(LAST + 1)).report
+
+    assert isinstance(report, ForecastReport)
+    assert report.cutoff == hour(LAST)
+    assert report.statuses == {"ok": 2}
+
+
+def test_bounds_hold_for_every_quantile(trained: World) -> None:
+    bounded = replace(DATASET, lower_bound=15.0, upper_bound=25.0)
+
+    World(engine=trained.engine, dataset=bounded).tick("forecast", hour(LAST))
+
+    found = query(trained.engine, "SELECT min(q025), max(q975) FROM latest_forecasts")
+    assert found == [(pytest.approx(15.0, abs=1e-4), pytest.approx(25.0, abs=1e-4))]
+
+
 def test_retraining_puts_the_new_model_in_service(trained: World) -> None:
     first = trained.outcomes[-1].report
     land(trained.engine, rows("a", LAST + 1, LAST + 24), rows("b/c", LAST + 1, LAST + 24))
