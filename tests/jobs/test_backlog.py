@@ -1,0 +1,192 @@
+"""Catching up: what is due runs once, what fails is tried again, nothing is forgotten."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from forecaster.config import DatasetConfig
+from forecaster.errors import DataError
+from forecaster.store import runs
+from forecaster.store.engine import reading, writing
+from jobs import backlog
+from jobs.backlog import Backlog
+from jobs.catalog import Job
+from jobs.reports import PruneReport, document
+from jobs.ticks import Turn
+from tests.jobs.small import DATASET, HOUR, hour
+
+
+class Errand:
+    """A job that notes its ticks, and fails for as long as it is told to."""
+
+    def __init__(self, engine: Engine, *, catch_up: int = 100) -> None:
+        self.ticks: list[datetime] = []
+        self.broken = False
+        self.job = Job(name="prune", every=lambda _: HOUR, run=self.run, catch_up=catch_up)
+        self._engine = engine
+
+    def run(self, engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+        self.ticks.append(turn.tick)
+        if self.broken:
+            raise DataError("it must work, found it broken")
+        report = PruneReport(dataset=dataset.name, tick=turn.tick, deleted={})
+        with writing(engine) as conn:
+            runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+        return report
+
+
+class Wall:
+    """A clock on the wall, set by the test."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def errand(engine: Engine) -> Errand:
+    return Errand(engine)
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall(hour(10) + timedelta(minutes=5))
+
+
+@pytest.fixture
+def work(engine: Engine, wall: Wall) -> Backlog:
+    return make(engine, wall)
+
+
+def make(engine: Engine, wall: Wall, missed: list[int] | None = None) -> Backlog:
+    return Backlog(
+        engine=engine,
+        clock=wall,
+        stopping=threading.Event(),
+        observe=lambda _: None,
+        missed=lambda job, dataset, count: (missed if missed is not None else []).append(count),
+    )
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let pauses between attempts be too short to notice."""
+    monkeypatch.setattr(backlog, "FIRST_PAUSE", 0.0)
+    return None
+
+
+def states(engine: Engine) -> dict[datetime, str]:
+    with reading(engine) as conn:
+        return {run.tick: run.state for run in runs.list_runs(conn, "bikes", limit=1000)}
+
+
+def test_a_first_look_runs_the_newest_tick_and_a_second_one_nothing(
+    work: Backlog, errand: Errand
+) -> None:
+    work.catch_up(errand.job, DATASET)
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10)]
+
+
+def test_overdue_ticks_run_oldest_first(work: Backlog, errand: Errand, wall: Wall) -> None:
+    work.catch_up(errand.job, DATASET)
+    wall.now += 3 * HOUR
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10), hour(11), hour(12), hour(13)]
+
+
+def test_ticks_too_old_to_make_up_for_are_recorded_as_missed(engine: Engine, wall: Wall) -> None:
+    errand, missed = Errand(engine, catch_up=2), list[int]()
+    work = make(engine, wall, missed)
+    work.catch_up(errand.job, DATASET)
+    wall.now += 5 * HOUR
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10), hour(14), hour(15)]
+    assert missed == [3]
+    assert [tick for tick, state in states(engine).items() if state == "missed"] == [
+        hour(13), hour(12), hour(11),
+    ]  # fmt: skip
+
+
+def test_a_tick_that_failed_is_tried_again_until_it_succeeds(
+    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    errand.broken = True
+    work.catch_up(errand.job, DATASET)
+    wall.now += HOUR
+    errand.broken = False
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10), hour(10), hour(11)]
+    assert set(states(engine).values()) == {"succeeded"}
+
+
+def test_what_keeps_failing_is_left_alone_for_a_while(
+    work: Backlog, errand: Errand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "FIRST_PAUSE", 60.0)
+    errand.broken = True
+    work.catch_up(errand.job, DATASET)
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10)]
+
+
+def test_a_run_left_behind_by_a_process_that_died_runs_again_at_start(
+    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    with writing(engine) as conn:
+        runs.claim(conn, "prune", "bikes", hour(10), wall.now)
+
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10)]
+
+
+def test_a_run_that_another_process_started_meanwhile_is_its_own_until_it_is_old(
+    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    work.catch_up(errand.job, DATASET)
+    wall.now += HOUR
+    with writing(engine) as conn:
+        runs.claim(conn, "prune", "bikes", hour(11), wall.now)
+
+    work.catch_up(errand.job, DATASET)
+    before = list(errand.ticks)
+    wall.now += backlog.LEFT_BEHIND + timedelta(minutes=1)
+    work.catch_up(errand.job, DATASET)
+
+    assert before == [hour(10)]
+    assert errand.ticks == [hour(10), hour(11), hour(12)]
+
+
+def test_a_clock_that_was_set_back_runs_nothing_twice(
+    work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    work.catch_up(errand.job, DATASET)
+    wall.now -= 5 * HOUR
+    work.catch_up(errand.job, DATASET)
+    wall.now += 6 * HOUR
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10), hour(11)]
+
+
+def test_a_stop_ends_the_backlog_after_the_tick_under_way(
+    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    work.catch_up(errand.job, DATASET)
+    wall.now += 5 * HOUR
+    stop = replace(errand.job, run=lambda *run: work.stopping.set() or errand.run(*run))
+    work.catch_up(stop, DATASET)
+
+    assert errand.ticks == [hour(10), hour(11)]
