@@ -7,6 +7,7 @@ why; with REQUIRE_SERVICES=1 they fail instead.
 
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,14 @@ def promtool() -> str:
 def shared_data() -> Path:
     """The folder of real series that comes beside the repository."""
     return DATA if DATA.is_dir() else _unavailable(f"no data folder at {DATA}")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @pytest.fixture

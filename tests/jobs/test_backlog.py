@@ -1,7 +1,6 @@
 """Catching up: what is due runs once, what fails is tried again, nothing is forgotten."""
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -75,10 +74,9 @@ def make(engine: Engine, wall: Wall, missed: list[int] | None = None) -> Backlog
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pauses between attempts be too short to notice."""
     monkeypatch.setattr(backlog, "FIRST_PAUSE", 0.0)
-    return None
 
 
 def states(engine: Engine) -> dict[datetime, str]:
@@ -186,7 +184,11 @@ def test_a_stop_ends_the_backlog_after_the_tick_under_way(
 ) -> None:
     work.catch_up(errand.job, DATASET)
     wall.now += 5 * HOUR
-    stop = replace(errand.job, run=lambda *run: work.stopping.set() or errand.run(*run))
-    work.catch_up(stop, DATASET)
+
+    def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+        work.stopping.set()
+        return errand.run(engine, dataset, turn)
+
+    work.catch_up(replace(errand.job, run=run), DATASET)
 
     assert errand.ticks == [hour(10), hour(11)]

@@ -79,17 +79,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def port(free_tcp_port: int) -> int:
-    return free_tcp_port
-
-
-@pytest.fixture
-def serve(folder: Path, port: int) -> Iterator[Callable[[], Running]]:
+def serve(folder: Path, free_port: int) -> Iterator[Callable[[], Running]]:
     """Start the service in `folder`; it is gone after the test."""
     started: list[Running] = []
 
     def start() -> Running:
-        started.append(Running(folder, port))
+        started.append(Running(folder, free_port))
         return started[-1]
 
     yield start
@@ -114,9 +109,9 @@ def states(folder: Path) -> dict[tuple[str, str], int]:
 
 @pytest.mark.slow
 def test_a_first_start_trains_then_forecasts_and_stops_without_a_trace(
-    folder: Path, port: int, serve: Callable[[], Running]
+    folder: Path, free_port: int, serve: Callable[[], Running]
 ) -> None:
-    prepare(folder, port)
+    prepare(folder, free_port)
     service = serve()
 
     assert service.becomes(lambda: service.get("/livez")[0] == 200), service.log()
@@ -138,9 +133,9 @@ def test_a_first_start_trains_then_forecasts_and_stops_without_a_trace(
 
 @pytest.mark.slow
 def test_a_stop_during_training_kills_the_child_and_a_new_start_trains_again(
-    folder: Path, port: int, serve: Callable[[], Running]
+    folder: Path, free_port: int, serve: Callable[[], Running]
 ) -> None:
-    prepare(folder, port, steps=100_000)
+    prepare(folder, free_port, steps=100_000)
     service = serve()
     assert service.becomes(lambda: bool(service.process.children())), service.log()
     child = service.process.children()[0]
@@ -159,9 +154,9 @@ def test_a_stop_during_training_kills_the_child_and_a_new_start_trains_again(
 
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(
-    folder: Path, port: int, serve: Callable[[], Running]
+    folder: Path, free_port: int, serve: Callable[[], Running]
 ) -> None:
-    prepare(folder, port)
+    prepare(folder, free_port)
     service = serve()
     assert service.becomes(lambda: service.get("/readyz")[0] == 200), service.log()
     with sqlite3.connect(folder / "forecaster.db") as holder:
@@ -182,9 +177,9 @@ def test_a_second_signal_ends_at_once(
 
 @pytest.mark.slow
 def test_a_tick_that_cannot_be_finished_is_abandoned_in_time(
-    folder: Path, port: int, serve: Callable[[], Running]
+    folder: Path, free_port: int, serve: Callable[[], Running]
 ) -> None:
-    prepare(folder, port)
+    prepare(folder, free_port)
     service = serve()
     assert service.becomes(lambda: service.get("/readyz")[0] == 200), service.log()
     with sqlite3.connect(folder / "forecaster.db") as holder:
@@ -199,12 +194,12 @@ def test_a_tick_that_cannot_be_finished_is_abandoned_in_time(
 
 @pytest.mark.slow
 def test_a_database_that_is_down_at_start_is_waited_for(
-    folder: Path, port: int, serve: Callable[[], Running], postgres: Cluster
+    folder: Path, free_port: int, serve: Callable[[], Running], postgres: Cluster
 ) -> None:
     name = f"late_{uuid.uuid4().hex}"
     config = configure(folder)
     lines = config.read_text().splitlines()[1:]
-    head = [f'database_url = "{postgres.url_of(name)}"', f'server.listen = "127.0.0.1:{port}"']
+    head = [f'database_url = "{postgres.url_of(name)}"', f'server.listen = "127.0.0.1:{free_port}"']
     config.write_text("\n".join([*head, *lines]))
     service = serve()
 
