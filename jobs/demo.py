@@ -138,9 +138,10 @@ def of_file(
 class Demo:
     """One demo on one database: ingest, replay, and then serve."""
 
-    def __init__(self, material: Material, engine: Engine, screen: Screen) -> None:
-        self._material, self._engine, self._screen = material, engine, screen
-        self._config = settings(material, engine.url.render_as_string(hide_password=False))
+    def __init__(self, material: Material, config: Config, engine: Engine, screen: Screen) -> None:
+        """Prepare to show `material` under the `settings` of it; the server starts right away."""
+        self._material, self._config = material, config
+        self._engine, self._screen = engine, screen
         self._dataset = self._config.datasets[material.name]
         self._archive = replace(
             self._dataset,

@@ -86,13 +86,15 @@ def _material(
 def _run(material: "Material", database: Path, *, once: bool) -> None:
     from rich.console import Console
 
-    from jobs.demo import Demo
+    from jobs.demo import Demo, settings
     from jobs.display import screen
 
     processor.flush_denormals()
-    with opened(f"sqlite:///{database}", Schema.MADE) as engine:
+    url = f"sqlite:///{database}"
+    config = settings(material, url)
+    with opened(url, Schema.MADE) as engine:
         shown = screen(Console(highlight=False), material.title)
-        demo = Demo(material, engine, shown)
+        demo = Demo(material, config, engine, shown)
         try:
             demo.replay()
         except KeyboardInterrupt:
