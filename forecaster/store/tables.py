@@ -200,7 +200,7 @@ forecasts = sa.Table(
     _one_of("origin", ORIGINS),
     _one_of("status", STATUSES),
     *_finite_checks("level"),
-    sa.Index(None, "series_id", "timestamp"),
+    sa.Index(None, "series_id", "timestamp", "cutoff"),
     **_PACKED,
 )
 

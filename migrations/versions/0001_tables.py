@@ -156,7 +156,9 @@ def _create_forecasts() -> None:
         _finite(table, "level"),
         **PACKED,
     )
-    op.create_index("ix_forecasts_series_id_timestamp", table, ["series_id", "timestamp"])
+    op.create_index(
+        "ix_forecasts_series_id_timestamp_cutoff", table, ["series_id", "timestamp", "cutoff"]
+    )
 
 
 def _create_attention() -> None:

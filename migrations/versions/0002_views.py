@@ -74,11 +74,13 @@ FROM forecasts f {OWNER.format("f")}"""
 
 
 def _latest_forecasts(sqlite: bool) -> str:
+    # Without statistics SQLite would walk through all later cutoffs of a series for every row.
+    index = "INDEXED BY ix_forecasts_series_id_timestamp_cutoff" if sqlite else ""
     return f"""{_all_forecasts(sqlite)}
 WHERE f.status <> 'hindsight' AND NOT EXISTS (
-    SELECT 1 FROM forecasts later
+    SELECT 1 FROM forecasts later {index}
     WHERE later.series_id = f.series_id AND later.timestamp = f.timestamp
-      AND later.status <> 'hindsight'
+      AND later.status <> 'hindsight' AND later.cutoff >= f.cutoff
       AND (later.cutoff, later.issued_at, later.model_id) > (f.cutoff, f.issued_at, f.model_id))"""
 
 
