@@ -75,7 +75,8 @@ class Backlog:
             unfinished = runs.unfinished(conn, job.name, dataset.name)
         tick = None if last is None else last.tick
         to_run, given_up = due_ticks(tick, now, every, limit=job.catch_up)
-        self._give_up(job.name, dataset.name, given_up)
+        if not job.cumulative:
+            self._give_up(job.name, dataset.name, given_up)
         oldest = floor_tick(now, every) - (job.catch_up - 1) * every
         again = [run.tick for run in unfinished if run.tick >= oldest and self._is_ours(run)]
         return sorted({*again, *to_run})

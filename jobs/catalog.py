@@ -25,7 +25,9 @@ class Job:
     every: Callable[[DatasetConfig], timedelta]
     run: Run
     catch_up: int
-    """How many overdue ticks are run; older ones are recorded as missed."""
+    """How many overdue ticks are run."""
+    cumulative: bool = False
+    """A run does the work of all ticks before it: overdue ones beyond `catch_up` are not missed."""
 
 
 def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]:
@@ -36,6 +38,7 @@ def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]
             every=lambda dataset: dataset.retrain_every,
             run=partial(retrain.run, fit=fit),
             catch_up=1,
+            cumulative=True,
         ),
         Job(
             name="forecast",
@@ -48,12 +51,14 @@ def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]
             every=lambda dataset: dataset.forecast_every,
             run=score.run,
             catch_up=1,
+            cumulative=True,
         ),
         Job(
             name="prune",
             every=lambda _: config.prune_every,
             run=partial(prune.run, retention=config.retention),
             catch_up=1,
+            cumulative=True,
         ),
     )
     return {job.name: job for job in found}

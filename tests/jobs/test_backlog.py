@@ -115,6 +115,21 @@ def test_ticks_too_old_to_make_up_for_are_recorded_as_missed(engine: Engine, wal
     ]  # fmt: skip
 
 
+def test_nothing_is_missed_where_the_newest_run_does_the_work_of_all(
+    engine: Engine, wall: Wall
+) -> None:
+    errand, missed = Errand(engine, catch_up=1), list[int]()
+    job = replace(errand.job, cumulative=True)
+    work = make(engine, wall, missed)
+    work.catch_up(job, DATASET)
+    wall.now += 5 * HOUR
+    work.catch_up(job, DATASET)
+
+    assert errand.ticks == [hour(10), hour(15)]
+    assert missed == []
+    assert set(states(engine).values()) == {"succeeded"}
+
+
 def test_a_tick_that_failed_is_tried_again_until_it_succeeds(
     engine: Engine, work: Backlog, errand: Errand, wall: Wall
 ) -> None:
