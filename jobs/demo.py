@@ -27,6 +27,7 @@ from forecaster.training import Progress
 from jobs import catalog, ingest, observe
 from jobs.champions import Champions
 from jobs.display import Screen, milliseconds
+from jobs.pictures import local
 from jobs.replay import Replay, SimulatedClock, last_ticks
 from jobs.reports import IngestReport
 from jobs.service import Service
@@ -56,9 +57,8 @@ retrain_every = "{never}"
 
 
 _QUERIES = (
-    "SELECT timestamp, q10, q50, q90 FROM latest_forecasts WHERE dataset = '{name}' LIMIT 5",
-    "SELECT source, context_from, context_to, weight FROM forecast_attention "
-    "WHERE dataset = '{name}' ORDER BY cutoff DESC, weight DESC LIMIT 5",
+    "SELECT timestamp, q10, q50, q90 FROM latest_forecasts ORDER BY timestamp DESC LIMIT 3",
+    "SELECT source, context_from, weight FROM forecast_attention ORDER BY cutoff DESC LIMIT 9",
     "SELECT lead, sum(absolute_error) / sum(seasonal_naive_error) FROM accuracy GROUP BY lead",
 )
 
@@ -239,8 +239,8 @@ def _ingested(report: IngestReport) -> str:
 
 def summary(replay: Replay, database: str) -> Iterator[str]:
     """Say how the replay went and where to look next."""
-    ticks, name = replay.ticks, replay.dataset.name
-    done = f"{len(ticks)} ticks from {ticks[0]:%Y-%m-%d %H:%M} to {ticks[-1]:%Y-%m-%d %H:%M}"
+    first, last = (local(tick, replay.dataset) for tick in (replay.ticks[0], replay.ticks[-1]))
+    done = f"{len(replay.ticks)} ticks from {first} to {last}"
     yield f"{done}, {replay.already_done} of them already done before"
     if replay.standing is not None:
         scores = replay.standing.mase()
@@ -253,4 +253,4 @@ def summary(replay: Replay, database: str) -> Iterator[str]:
         yield f"one tick took {milliseconds(usual)}, at most {milliseconds(longest)}"
     yield f"everything is in {database}; look at it, for example with"
     for query in _QUERIES:
-        yield f'  sqlite3 {database} "{query.format(name=name)}"'
+        yield f'  sqlite3 {database} "{query}"'

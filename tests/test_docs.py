@@ -1,0 +1,112 @@
+"""The documents tell the truth: every command, setting, metric and view, and nothing is old."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer
+from sqlalchemy import Engine, inspect
+
+from forecaster.config import (
+    Config,
+    DatasetConfig,
+    ModelConfig,
+    RetentionConfig,
+    ServerConfig,
+    TrainingConfig,
+)
+from jobs.cli import app
+from jobs.sample import SAMPLE
+from jobs.telemetry import Telemetry, reference
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+MARKS = ("<!-- generated: make golden -->\n", "<!-- end -->\n")
+# How settings are spelled in the file where that is not the name of the field.
+SPELLED = {"host": "listen", "port": "listen"}
+IN_THE_TABLE_NAME = {"name", "datasets", "server", "retention", "model", "training"}
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Return every command as it is typed, without `forecaster`."""
+    group = typer.main.get_command(app)
+    found: list[str] = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        nested = getattr(command, "commands", {})
+        found += [f"{name} {inner}" for inner in nested] or [name]
+    return found
+
+
+def generated(document: str) -> str:
+    """Return what stands between the marks of a document."""
+    text = (DOCS / document).read_text(encoding="utf-8")
+    return text.split(MARKS[0])[1].split(MARKS[1])[0]
+
+
+def regenerate(document: str, content: str) -> None:
+    path = DOCS / document
+    before, rest = path.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    path.write_text(before + MARKS[0] + content + MARKS[1] + after, encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_in_the_readme(command: str, readme: str) -> None:
+    assert re.search(rf"`forecaster {command}[ `]", readme)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        SPELLED.get(field.name, field.name)
+        for kind in (
+            Config,
+            DatasetConfig,
+            ModelConfig,
+            RetentionConfig,
+            ServerConfig,
+            TrainingConfig,
+        )
+        for field in fields(kind)
+        if field.name not in IN_THE_TABLE_NAME
+    ],
+)
+def test_every_setting_is_documented(name: str) -> None:
+    assert re.search(rf"\b{name}\b", generated("settings.md"))
+
+
+def test_the_page_of_settings_shows_the_sample(request: pytest.FixtureRequest) -> None:
+    content = f"```toml\n{SAMPLE}```\n"
+    if request.config.getoption("--write-golden"):
+        regenerate("settings.md", content)
+
+    assert generated("settings.md") == content
+
+
+def test_the_page_of_telemetry_shows_what_is_declared(request: pytest.FixtureRequest) -> None:
+    content = reference(Telemetry([])) + "\n"
+    if request.config.getoption("--write-golden"):
+        regenerate("telemetry.md", content)
+
+    assert generated("telemetry.md") == content
+
+
+def test_every_view_is_documented_with_its_columns(engine: Engine) -> None:
+    page = (DOCS / "views.md").read_text(encoding="utf-8")
+    found = inspect(engine)
+
+    for view in found.get_view_names():
+        assert f"| `{view}` |" in page
+        columns = ", ".join(column["name"] for column in found.get_columns(view))
+        assert f"`{columns}`" in page
+
+
+def test_the_documents_that_are_named_exist(readme: str) -> None:
+    for document in re.findall(r"\]\(([^)#:]+)\)", readme):
+        assert (ROOT / document).exists(), document
