@@ -6,6 +6,9 @@ floor 3   reports, ticks                           what a run says; which instan
           pull, ingest                             rows arrive
           forecast, retrain, score, prune          one `run(...) -> Report` each
 floor 4   catalog, telemetry, trainer              the jobs as data; Prometheus; the training child
-          runner                                   a report becomes a run row, a log line, telemetry
-          scheduler, server, service, demo, cli    what keeps it going, and what people type
+          runner, observe                          a report becomes a run row, a log line, telemetry
+          scheduler, backlog, server, probes       alarms; ticks that are due; HTTP; health
+          service                                  puts these together and keeps them going
+          demo, replay, scoreboard, display        a real series, tick by tick, on a screen
+          cli, commands                            what people type
 """

@@ -163,7 +163,7 @@ def ticks_table(views: Sequence[TickView], *, wide: bool) -> Table:
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     scores = [f"mase {name}" if name == "model" else name for name in newest.mase] or ["mase"]
     times = list(newest.stages) if wide else ["took"]
-    for heading in ("tick", "cutoff", *scores, "80 % covers", *times):
+    for heading in ("tick", "cutoff", *scores, "cover 80", *times):
         drawn.add_column(heading, justify="left" if heading == "cutoff" else "right", no_wrap=True)
     for view in views:
         drawn.add_row(*_cells(view, newest, wide=wide))
