@@ -7,27 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from forecaster.frames import INSTANT
-
-_WHOLE = 2**63
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
-
-
-_HOW: dict[str, tuple[Callable[[Any], Any], pl.DataType]] = {
-    "whole": (int, pl.Int64()),
-    "real": (float, pl.Float64()),
-    "instant": (_in_utc, INSTANT),
-    "naive": (_same, pl.Datetime("us")),
-    "date": (_same, pl.Date()),
-    "text": (str, pl.String()),
-}
+_LARGEST = 2**63 - 1
 
 
 def to_frame(names: Sequence[str], found: Sequence[Sequence[Any]]) -> pl.DataFrame:
@@ -48,30 +28,41 @@ def concat(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _column(name: str, values: Sequence[Any]) -> pl.Series:
-    kinds = {_kind(value) for value in values if value is not None}
-    if kinds == {"whole", "real"}:
-        kinds = {"real"}
-    convert, dtype = _HOW[kinds.pop()] if len(kinds) == 1 else (str, pl.String())
-    if all(value is None for value in values):
-        return pl.Series(name, values, dtype=pl.Null())
-    return pl.Series(
-        name, [None if value is None else convert(value) for value in values], dtype=dtype
-    )
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case bool():
-            return "whole"
-        case int():
-            return "whole" if -_WHOLE <= value < _WHOLE else "real"
-        case float() | Decimal():
-            return "real"
-        case datetime(tzinfo=None):
-            return "naive"
-        case datetime():
-            return "instant"
-        case date():
-            return "date"
+    kinds = {_kind(kind) for kind in set(map(type, values)) - {type(None)}}
+    match sorted(kinds):
+        case []:
+            return pl.Series(name, values, dtype=pl.Null())
+        case ["whole"] if all(value is None or abs(value) <= _LARGEST for value in values):
+            return pl.Series(name, _each(int, values), dtype=pl.Int64())
+        case ["whole"] | ["real"] | ["real", "whole"]:
+            return pl.Series(name, _each(float, values), dtype=pl.Float64())
+        case ["date"]:
+            return pl.Series(name, values, dtype=pl.Date())
+        case ["datetime"]:
+            return _datetimes(name, values)
         case _:
-            return "text"
+            return pl.Series(name, _each(str, values), dtype=pl.String())
+
+
+def _kind(kind: type) -> str:
+    # A bool is an int, and a datetime is a date: the order matters.
+    known = (("whole", int), ("real", (float, Decimal)), ("datetime", datetime), ("date", date))
+    return next((name for name, types in known if issubclass(kind, types)), "text")
+
+
+def _datetimes(name: str, values: Sequence[Any]) -> pl.Series:
+    naive = {value.tzinfo is None for value in values if value is not None}
+    if len(naive) == 2:
+        return pl.Series(name, _each(str, values), dtype=pl.String())
+    if naive == {True}:
+        return pl.Series(name, values, dtype=pl.Datetime("us"))
+    wall = pl.Series(name, _each(_utc_wall_clock, values), dtype=pl.Datetime("us"))
+    return wall.dt.replace_time_zone("UTC")
+
+
+def _utc_wall_clock(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)
+
+
+def _each(convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
+    return [None if value is None else convert(value) for value in values]

@@ -1,75 +1,25 @@
 import sqlite3
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
-from forecaster.errors import DatabaseUnavailable, DataError, UnsupportedDatabase
 from forecaster.frames import INSTANT
 from forecaster.store.source import read_source
-
-DAY = datetime(2026, 11, 20, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-SINCE, UNTIL = DAY + 6 * HOUR, DAY + 12 * HOUR
-QUERY = "SELECT key AS series_id, ts AS timestamp, value FROM measured"
-CANARY = "c4n4ry"
-
-
-def dataset(query: str | None = QUERY, **settings: Any) -> DatasetConfig:
-    return DatasetConfig(
-        name="bikes",
-        step=Step.parse("1h"),
-        prediction_length=2,
-        query=query,
-        forecast_every=HOUR,
-        retrain_every=24 * HOUR,
-        history=240 * HOUR,
-        late_data=2 * HOUR,
-        **settings,
-    )
-
-
-def hours(count: int = 96) -> list[datetime]:
-    """Every hour from two days before DAY on."""
-    return [DAY + (hour - 48) * HOUR for hour in range(count)]
-
-
-@pytest.fixture
-def sqlite_source(tmp_path: Path) -> str:
-    """A SQLite file with an empty table `measured` of whatever types."""
-    path = tmp_path / "odd #%20?name.db"
-    with sqlite3.connect(path) as conn:
-        conn.execute("CREATE TABLE measured (key, ts, value)")
-    conn.close()
-    return URL.create("sqlite", database=str(path)).render_as_string()
-
-
-def fill(url: str, rows: Sequence[Sequence[Any]]) -> None:
-    conn = sqlite3.connect(make_url(url).database or "")
-    conn.executemany("INSERT INTO measured VALUES (?, ?, ?)", rows)
-    conn.commit()
-    conn.close()
-
-
-def fill_postgres(url: str, kind: str, rows: Sequence[Sequence[Any]]) -> None:
-    with psycopg.connect(url) as conn, conn.cursor() as cursor:
-        cursor.execute(
-            sql.SQL("CREATE TABLE measured (key text, ts {}, value numeric)").format(sql.SQL(kind))
-        )
-        cursor.executemany("INSERT INTO measured VALUES (%s, %s, %s)", rows)
-
-
-def read(url: str, given: DatasetConfig | None = None) -> pl.DataFrame:
-    return read_source(given or dataset(), url, since=SINCE, until=UNTIL)
+from tests.store.sources import (
+    QUERY,
+    SINCE,
+    UNTIL,
+    dataset,
+    fill,
+    fill_postgres,
+    hours,
+    read,
+)
 
 
 @pytest.mark.parametrize("separator", [" ", "T"])
@@ -224,87 +174,6 @@ def test_many_rows_come_in_parts(sqlite_source: str) -> None:
 
     assert found.height == 100_002
     assert found.schema["value"] == pl.Float64
-
-
-def test_a_missing_column_is_named_with_what_was_found(sqlite_source: str) -> None:
-    query = "SELECT key AS station, ts AS Timestamp, value AS rentals FROM measured"
-
-    with pytest.raises(DataError) as caught:
-        read(sqlite_source, dataset(query, value_column="rental"))
-
-    assert caught.value.message == (
-        "query of dataset bikes must have columns 'timestamp', 'rental', 'series_id', "
-        "found station, Timestamp, rentals"
-    )
-    assert caught.value.hint == (
-        'did you mean timestamp_column = "Timestamp"?; did you mean value_column = "rentals"?; '
-        "set series_columns, or name a column AS series_id"
-    )
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT * FROM nowhere",
-        "SELEKT 1",
-        "SELECT 1; DROP TABLE measured",
-        "SELECT 1) AS q; DROP TABLE measured; SELECT * FROM (SELECT 1",
-        "DELETE FROM measured",
-        "",
-    ],
-)
-def test_a_query_that_cannot_run_is_an_error_of_the_dataset(
-    postgres_url: str, sqlite_source: str, query: str
-) -> None:
-    fill_postgres(postgres_url, "timestamptz", [("a", UNTIL, 1)])
-    fill(sqlite_source, [("a", UNTIL.isoformat(), 1)])
-
-    for url in (postgres_url, sqlite_source):
-        with pytest.raises(DataError, match="query of dataset bikes must run, found: ") as caught:
-            read(url, dataset(query))
-        assert caught.value.hint == "correct query in [datasets.bikes]"
-        assert read(url).height == 1
-
-
-def test_a_query_cannot_write(postgres_url: str) -> None:
-    fill_postgres(postgres_url, "timestamptz", [("a", UNTIL, 1)])
-    with psycopg.connect(postgres_url) as conn:
-        conn.execute("CREATE SEQUENCE calls")
-    query = "SELECT key AS series_id, ts AS timestamp, nextval('calls') AS value FROM measured"
-
-    with pytest.raises(DataError, match="read-only transaction"):
-        read(postgres_url, dataset(query))
-
-
-def test_a_dataset_without_a_query_says_how_to_get_data(sqlite_source: str) -> None:
-    with pytest.raises(DataError, match="must have a query, found none") as caught:
-        read(sqlite_source, dataset(None))
-
-    assert "forecaster ingest" in (caught.value.hint or "")
-
-
-def test_a_sqlite_source_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailable, match="unable to open database file"):
-        read(f"sqlite:///{tmp_path / 'missing.db'}")
-
-    assert not (tmp_path / "missing.db").exists()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1:1", "host.invalid"])
-def test_a_source_that_does_not_answer_is_shown_without_its_password(host: str) -> None:
-    with pytest.raises(DatabaseUnavailable, match="must answer, found: ") as caught:
-        read(f"postgresql://bob:{CANARY}@{host}/db")
-
-    assert CANARY not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.hint}"
-    assert "bob:***@" in caught.value.message
-
-
-@pytest.mark.parametrize("scheme", ["mysql", "nonsense"])
-def test_a_source_without_a_driver_says_so(scheme: str) -> None:
-    with pytest.raises(UnsupportedDatabase, match="must have an installed driver") as caught:
-        read(f"{scheme}://bob:{CANARY}@host/db")
-
-    assert CANARY not in str(caught.value)
 
 
 def test_our_own_database_can_be_the_source_while_it_is_written(sqlite_source: str) -> None:
