@@ -43,11 +43,8 @@ Array: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A dataset and its protocol.
-
-    `test` is how many steps the test part has, or its share; forecasts start every `stride` steps,
-    `partial` ones at the end included. `season` is that of MASE, `seasons` those of seasonal naive.
-    """
+    """A dataset and its protocol: `test` is the length of the test part, or its share; forecasts
+    start every `stride` steps, `partial` ones at the end included; `season` is that of MASE."""
 
     name: str
     load: Callable[[], pl.DataFrame]
