@@ -17,9 +17,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
-
-import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("FORECASTER_DATA", ROOT.parent / "shared" / "data"))
@@ -111,7 +110,7 @@ def machine() -> str:
     load = os.getloadavg()[0]
     return (
         f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.machine()}, "
-        f"Python {platform.python_version()}, torch {torch.__version__.partition('+')[0]}, "
+        f"Python {platform.python_version()}, torch {metadata.version('torch').partition('+')[0]}, "
         f"load {load:.1f} at the end"
     )
 

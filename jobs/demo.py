@@ -240,8 +240,8 @@ def _ingested(report: IngestReport) -> str:
 def summary(replay: Replay, database: str) -> Iterator[str]:
     """Say how the replay went and where to look next."""
     first, last = (local(tick, replay.dataset) for tick in (replay.ticks[0], replay.ticks[-1]))
-    done = f"{len(replay.ticks)} ticks from {first} to {last}"
-    yield f"{done}, {replay.already_done} of them already done before"
+    before = f", {replay.already_done} of them done before" if replay.already_done else ""
+    yield f"{len(replay.ticks)} ticks from {first} to {last}{before}"
     if replay.standing is not None:
         scores = replay.standing.mase()
         yield "mase  " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items())

@@ -195,8 +195,8 @@ def picture(shown: Picture) -> RenderableType:
     past, ahead = (blocks(part, lowest, highest) for part in (shown.recent, shown.median))
     sketch = Text.assemble(
         (f"{shown.series_id}  ", "bold"), (past, "cyan"), ("│", "dim"), (ahead, "green"),
-        f"  in {len(shown.median)} steps: {shown.median[-1]:,.4g}",
-        (f"  (80 %: {shown.low[-1]:,.4g} … {shown.high[-1]:,.4g})", "dim"),
+        f"\nin {len(shown.median)} steps: {shown.median[-1]:,.4g}",
+        (f", between {shown.low[-1]:,.4g} and {shown.high[-1]:,.4g} at 80 %", "dim"),
     )  # fmt: skip
     bars = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for attended in shown.attended:

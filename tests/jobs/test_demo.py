@@ -121,7 +121,7 @@ def test_a_second_run_repeats_nothing_and_says_where_it_is(
     first, second = said
 
     assert "already done, nothing written" in second
-    assert f"{TICKS} of them already done before" in second
+    assert f"{TICKS} of them done before" in second
     assert "trained model" not in second
     assert scores(second) == scores(first)
 
