@@ -73,12 +73,6 @@ class Running:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
 def serve(folder: Path, free_port: int) -> Iterator[Callable[[], Running]]:
     """Start the service in `folder`; it is gone after the test."""
     started: list[Running] = []
