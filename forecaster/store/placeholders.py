@@ -10,7 +10,7 @@ _PARTS = re.compile(
     r"""
       '(?:[^']|'')*' | "(?:[^"]|"")*"       # strings and quoted names
     | \$(?P<tag>\w*)\$ .*? \$(?P=tag)\$     # PostgreSQL's dollar-quoted strings
-    | --[^\n]* | /\* .*? \*/                # comments
+    | (?P<empty>[\s;] | --[^\n]* | /\* .*? \*/)
     | :: | (?<![\w:]):(?P<name>since|until)\b
     | .
     """,
@@ -19,11 +19,12 @@ _PARTS = re.compile(
 
 
 def statement(query: str) -> tuple[TextClause, frozenset[str]]:
-    """Return the query without a final semicolon, and the names of the parameters it uses."""
-    used = {match["name"] for match in _PARTS.finditer(query) if match["name"]}
-    escaped = _PARTS.sub(_escape, query.strip().rstrip(";").rstrip())
-    # The line break ends a comment that would swallow what is written around the query.
-    return text(escaped + "\n"), frozenset(used)
+    """Return the query without what follows its end, and the names of the parameters it uses."""
+    parts = list(_PARTS.finditer(query.strip()))
+    used = {part["name"] for part in parts if part["name"]}
+    while parts and parts[-1]["empty"]:
+        parts.pop()
+    return text("".join(map(_escape, parts))), frozenset(used)
 
 
 def _escape(part: re.Match[str]) -> str:

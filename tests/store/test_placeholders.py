@@ -16,7 +16,7 @@ def compiled(query: str) -> str:
         "SELECT 'it''s :until' FROM t",
         'SELECT ":since" FROM t',
         "SELECT $$ :since $$, $x$ :until $x$ FROM t",
-        "SELECT 1 -- :since",
+        "SELECT 1 -- :since\n, 2",
         "SELECT /* :since */ 1",
         """SELECT '{"a":1}'::jsonb, c[1:2] FROM t""",
         "SELECT to_char(t, 'HH24:MI:SS'), :sincerely FROM t",
@@ -46,6 +46,13 @@ def test_since_and_until_are_parameters(query: str, used: set[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("ending", [";", " ; ", ";;\n", "\n"])
+@pytest.mark.parametrize(
+    "ending", [";", " ; ", ";;\n", "\n", "; -- all of it", ";\n/* by a; b */ -- since 2026;\n"]
+)
 def test_a_final_semicolon_is_dropped(ending: str) -> None:
     assert compiled("SELECT 1" + ending) == "SELECT 1"
+
+
+@pytest.mark.parametrize("query", ["SELECT ';'", 'SELECT ";"', "SELECT 1; SELECT 2", "SELECT $$;$$"])
+def test_a_semicolon_that_ends_nothing_stays(query: str) -> None:
+    assert compiled(query) == query
