@@ -1,7 +1,8 @@
 """From when to when to read: bounds in the form a source keeps its timestamps in.
 
 Rows are filtered again, exactly, once their timestamps are instants. What is compared here may
-let rows through that lie outside, never the other way round.
+let rows through that lie outside, never the other way round. Rows without a timestamp, or with
+text that starts like no year, are let through as well: they are rejected later, and counted.
 """
 
 import math
@@ -23,6 +24,8 @@ _LARGEST = 2**63 - 1
 
 _Bounds = tuple[Any, Any, sa.types.TypeEngine[Any]]
 
+_NO_YEAR: tuple[_Bounds, ...] = (("", "1", sa.Text()), ("3", "\U0010ffff", sa.Text()))
+
 
 def within(
     conn: Connection,
@@ -37,7 +40,7 @@ def within(
         timestamp.between(sa.bindparam(None, low, kind), sa.bindparam(None, high, kind))
         for low, high, kind in _comparable(conn, timestamp, (since, until), timezone)
     ]
-    return [sa.or_(*ranges)] if ranges else []
+    return [sa.or_(timestamp.is_(None), *ranges)] if ranges else []
 
 
 def for_parameters(dialect: str, since: datetime, until: datetime) -> dict[str, BindParameter[Any]]:
@@ -74,7 +77,7 @@ def _comparable(
             # One row does not tell the unit of all; the ranges of the units do not overlap.
             return [_epoch(*between, per_second) for per_second in _PER_SECOND]
         case str() as words if _ISO_DATE.match(words):
-            return [_text(*between)]
+            return [_text(*between), *_NO_YEAR]
         case _:
             return []
 

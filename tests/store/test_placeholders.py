@@ -53,6 +53,8 @@ def test_a_final_semicolon_is_dropped(ending: str) -> None:
     assert compiled("SELECT 1" + ending) == "SELECT 1"
 
 
-@pytest.mark.parametrize("query", ["SELECT ';'", 'SELECT ";"', "SELECT 1; SELECT 2", "SELECT $$;$$"])
+@pytest.mark.parametrize(
+    "query", ["SELECT ';'", 'SELECT ";"', "SELECT 1; SELECT 2", "SELECT $$;$$"]
+)
 def test_a_semicolon_that_ends_nothing_stays(query: str) -> None:
     assert compiled(query) == query

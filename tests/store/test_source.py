@@ -110,7 +110,32 @@ def test_an_infinite_timestamp_does_no_harm(postgres_url: str) -> None:
 
     found = read(postgres_url)
 
-    assert found["timestamp"].to_list() == [UNTIL]
+    assert found["timestamp"].drop_nulls().to_list() == [UNTIL]
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date", "text", "bigint"])
+def test_rows_without_a_timestamp_are_read_so_that_they_are_counted(
+    postgres_url: str, sqlite_source: str, kind: str
+) -> None:
+    given = {"text": f"{UNTIL:%Y-%m-%d %H:%M}", "bigint": int(UNTIL.timestamp())}.get(kind, UNTIL)
+    rows = [("a", given, 1), ("a", None, 2), ("b", None, 3)]
+    fill_postgres(postgres_url, kind, rows)
+    fill(sqlite_source, [(key, str(at) if at else None, value) for key, at, value in rows])
+
+    for url in (postgres_url, sqlite_source):
+        assert read(url, dataset(timezone="UTC"))["timestamp"].null_count() == 2
+
+
+@pytest.mark.parametrize("word", ["", "soon", "n/a", "-", "ÿ", "∞"])
+def test_text_that_is_no_instant_is_read_so_that_it_is_counted(
+    postgres_url: str, sqlite_source: str, word: str
+) -> None:
+    rows = [("a", UNTIL.isoformat(), 1), ("b", word, 2), ("c", "2020-01-01 00:00", 3)]
+    fill_postgres(postgres_url, "text", rows)
+    fill(sqlite_source, rows)
+
+    for url in (postgres_url, sqlite_source):
+        assert set(read(url)["series_id"]) == {"a", "b"}
 
 
 def test_a_query_may_use_since_and_until_itself(postgres_url: str, sqlite_source: str) -> None:
