@@ -18,17 +18,23 @@ _UPGRADE_LOCK = 0x666F7265636173  # any number, the same for every process that 
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that are missing, all or none; concurrent upgrades take turns."""
+    """Run the migrations that are missing, all or none; concurrent upgrades take turns.
+
+    SchemaOutOfDate when the schema is of a newer version than this one.
+    """
     with writing(engine) as conn:
         if conn.dialect.name == "postgresql":
             conn.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        found = _revision(conn)
+        if _is_newer(found):
+            raise _out_of_date(engine, found)
         command.upgrade(alembic_config(conn), "head")
 
 
 def revision(engine: Engine) -> str | None:
     """Return the revision the database is at; None before the first upgrade."""
     with reading(engine) as conn:
-        return MigrationContext.configure(conn).get_current_revision()
+        return _revision(conn)
 
 
 def head() -> str:
@@ -40,15 +46,9 @@ def head() -> str:
 
 def require_head(engine: Engine) -> None:
     """Raise SchemaOutOfDate unless the database is at the newest revision."""
-    found, expected = revision(engine), head()
-    if found == expected:
-        return
-    known = {script.revision for script in _scripts().walk_revisions()}
-    is_newer = found is not None and found not in known
-    raise SchemaOutOfDate(
-        f"schema of {masked(engine.url)} must be at revision {expected}, found {found or 'none'}",
-        hint="install the version of forecaster that made it" if is_newer else UPGRADE_HINT,
-    )
+    found = revision(engine)
+    if found != head():
+        raise _out_of_date(engine, found)
 
 
 def alembic_config(conn: Connection) -> Config:
@@ -57,6 +57,23 @@ def alembic_config(conn: Connection) -> Config:
     config.set_main_option("script_location", str(_location()).replace("%", "%%"))
     config.attributes["connection"] = conn
     return config
+
+
+def _revision(conn: Connection) -> str | None:
+    return MigrationContext.configure(conn).get_current_revision()
+
+
+def _is_newer(found: str | None) -> bool:
+    known = {script.revision for script in _scripts().walk_revisions()}
+    return found is not None and found not in known
+
+
+def _out_of_date(engine: Engine, found: str | None) -> SchemaOutOfDate:
+    newer = "install the version of forecaster that made it"
+    return SchemaOutOfDate(
+        f"schema of {masked(engine.url)} must be at revision {head()}, found {found or 'none'}",
+        hint=newer if _is_newer(found) else UPGRADE_HINT,
+    )
 
 
 def _scripts() -> ScriptDirectory:
