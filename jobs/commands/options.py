@@ -12,6 +12,7 @@ from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ConfigError
 
 DEFAULT_CONFIG = Path("forecaster.toml")
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 
 ConfigOption = Annotated[
     Path,
@@ -101,6 +102,9 @@ def instant(text: str | None) -> datetime:
             [f"--at must be an ISO 8601 instant with an offset, found {text}"],
             hint="for example 2026-11-20T09:00:00Z or 2026-11-20T10:00:00+01:00",
         )
+    # A tick of the future on record would leave all ticks until then undone.
+    if not _EARLIEST <= at <= now():
+        raise ConfigError([f"--at must be from 1900 until now, found {text}"])
     return at.astimezone(UTC)
 
 

@@ -167,6 +167,14 @@ def test_an_instant_without_offset_is_an_error(configured: Path) -> None:
     assert "--at must be an ISO 8601 instant with an offset" in answer.talk
 
 
+@pytest.mark.parametrize("at", ["9999-12-31T23:59Z", "0001-01-01T00:00+14:00", "1899-12-31T00Z"])
+def test_a_tick_that_nothing_can_be_known_at_is_an_error(configured: Path, at: str) -> None:
+    answer = type_("forecast", "--at", at)
+
+    assert answer.status == 2
+    assert answer.talk.startswith(f"error: --at must be from 1900 until now, found {at}\n")
+
+
 # Databases
 
 
