@@ -7,6 +7,7 @@ from torch import Tensor
 
 from forecaster.model.loss import series_weights
 from forecaster.model.masking import cut_gaps, hide_values
+from forecaster.model.regimes import change_regimes
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.series.windows import gather
@@ -66,10 +67,17 @@ class Sampler:
         rows, cutoffs = self._ranges.draw(size, generator)
         windows = gather(self._panel, rows, cutoffs, spec.context_length, spec.prediction_length)
         assert windows.target is not None
-        context = cut_gaps(windows.context, spec.max_lag, spec.patch_length, generator)
+        context, target = change_regimes(
+            windows.context,
+            windows.target,
+            newest=max(2, spec.patch_length // 2),
+            season=max(spec.season_length, spec.patch_length),
+            generator=generator,
+        )
+        context = cut_gaps(context, spec.max_lag, spec.patch_length, generator)
         return Batch(
             context=context,
-            target=windows.target,
+            target=target,
             hidden=hide_values(context, spec.patch_length, generator),
             weights=self._weights[rows],
         )
