@@ -23,9 +23,9 @@ class Boundary(TyperGroup):
             raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
-def complain(error: ForecasterError) -> None:
+def complain(error: ForecasterError, *, about: str = "") -> None:
     """Write `error` to stderr: one `error:` line for each problem, then its hint."""
     for problem in error.problems if isinstance(error, ConfigError) else [error.message]:
-        typer.echo(f"error: {problem}", err=True)
+        typer.echo(f"error: {about}{problem}", err=True)
     if error.hint:
         typer.echo(f"hint:  {error.hint}", err=True)

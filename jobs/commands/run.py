@@ -154,13 +154,14 @@ def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:
 
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
     for outcome in outcomes:
+        about = f"{outcome.dataset}: " if len(outcomes) > 1 else ""
         match outcome.error:
             case None:
                 continue
             case TickAlreadyDone() | TickTakenOver():
-                say(outcome.error.message)
+                say(about + outcome.error.message)
             case ForecasterError():
-                complain(outcome.error)
+                complain(outcome.error, about=about)
             case _:
                 raise outcome.error
     if json:

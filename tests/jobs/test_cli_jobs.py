@@ -93,6 +93,22 @@ def test_nothing_to_train_on_is_an_error(folder: Path) -> None:
     assert answer.talk.startswith("error: ")
 
 
+def test_with_several_datasets_every_message_names_its_own(folder: Path) -> None:
+    warehouse(folder)
+    text = source(
+        folder, "SELECT series_id, substr(timestamp, 1, 16) AS timestamp, value FROM trips"
+    )
+    configure(folder, text + '[datasets.trams]\nstep = "1h"\nhorizon = "6h"\n')
+    assert type_("prune", "--at", "2026-01-01T00Z").status == 0
+
+    failed, again = type_("retrain"), type_("prune", "--at", "2026-01-01T00Z")
+
+    assert failed.status == 1
+    assert "error: bikes: timestamps without an offset need a time zone" in failed.talk
+    assert "error: trams: at least one observation must be known" in failed.talk
+    assert [line.split(": tick ")[0] for line in again.talk.splitlines()] == ["bikes", "trams"]
+
+
 def test_a_first_day_of_jobs(configured: Path) -> None:
     past, now = (NEWEST - timedelta(days=2)).isoformat(), NEWEST.isoformat()
 
