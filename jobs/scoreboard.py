@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import torch
+from torch import Tensor
 
 from forecaster.durations import format_duration
 from forecaster.frames import INSTANT
@@ -14,6 +15,10 @@ from forecaster.series.panel import Panel
 from forecaster.series.windows import gather
 
 MODEL = "model"
+LONG_MEMORY = 20
+"""Long seasons of history that the naive forecasts of a replay may look at."""
+CHUNK = 1024
+"""Windows in memory at once."""
 _KEYS = ("series_id", "cutoff", "step")
 _ACTUAL = "actual"
 _SCALE = "scale"
@@ -64,28 +69,38 @@ class Scoreboard:
 def yardsticks(panel: Panel, spec: ModelSpec, cutoffs: Sequence[datetime]) -> pl.DataFrame:
     """Return the naive forecasts of every series, cutoff and step, with `actual` and `scale`.
 
-    They see the context that the model sees. With a long season there is a seasonal naive of each.
+    They see more than the model: up to LONG_MEMORY long seasons, which steadies the drift. With a
+    long season there is a seasonal naive of each.
     """
-    grid, horizon = panel.grid, spec.prediction_length
-    indices = torch.tensor([grid.index_at(cutoff) for cutoff in cutoffs])
-    rows = torch.arange(len(panel)).repeat_interleave(len(indices))
-    windows = gather(panel, rows, indices.repeat(len(panel)), spec.context_length, horizon)
-    assert windows.target is not None
-    deviations = {
-        _ACTUAL: windows.target,
-        **{
-            name: forecast(windows.context, horizon, season)
-            for name, forecast, season in _forecasts(spec)
-        },
-    }
+    indices = torch.tensor([panel.grid.index_at(cutoff) for cutoff in cutoffs])
+    pairs = torch.cartesian_prod(torch.arange(len(panel)), indices).view(-1, 2)
+    chunks = [_naive_forecasts(panel, spec, chunk) for chunk in pairs.split(CHUNK)]
     keys = pl.DataFrame({"series_id": panel.series_ids, _SCALE: panel.scale.numpy()}).join(
         pl.DataFrame({"cutoff": pl.Series(cutoffs, dtype=INSTANT)}), how="cross"
     )
-    steps = pl.DataFrame({"step": pl.arange(1, horizon + 1, dtype=pl.Int32, eager=True)})
-    return keys.join(steps, how="cross").with_columns(
-        pl.Series(name, _values(panel, rows, found).flatten().numpy())
-        for name, found in deviations.items()
+    steps = pl.DataFrame(
+        {"step": pl.arange(1, spec.prediction_length + 1, dtype=pl.Int32, eager=True)}
     )
+    return keys.join(steps, how="cross").with_columns(
+        pl.Series(name, torch.cat([chunk[name] for chunk in chunks]).flatten().numpy())
+        for name in chunks[0]
+    )
+
+
+def _naive_forecasts(panel: Panel, spec: ModelSpec, pairs: Tensor) -> dict[str, Tensor]:
+    """Return what happened after each (row, cutoff) of `pairs`, and each naive forecast: (B, H)."""
+    rows, cutoffs, horizon = pairs[:, 0], pairs[:, 1], spec.prediction_length
+    memory = min(panel.length, max(spec.context_length, LONG_MEMORY * spec.long_season))
+    windows = gather(panel, rows, cutoffs, memory, horizon)
+    assert windows.target is not None
+    deviations = {_ACTUAL: windows.target} | {
+        name: forecast(windows.context, horizon, season)
+        for name, forecast, season in _forecasts(spec)
+    }
+    return {
+        name: panel.offset[rows, None] + panel.scale[rows, None] * found.double()
+        for name, found in deviations.items()
+    }
 
 
 def _forecasts(spec: ModelSpec) -> list[tuple[str, baselines.Baseline, int]]:
@@ -105,7 +120,3 @@ def _length(spec: ModelSpec, steps: int) -> str:
     """Return how long `steps` last, such as 1d."""
     whole: timedelta = spec.grid().step.approximate * steps
     return format_duration(timedelta(seconds=round(whole.total_seconds())))
-
-
-def _values(panel: Panel, rows: torch.Tensor, deviations: torch.Tensor) -> torch.Tensor:
-    return panel.offset[rows, None] + panel.scale[rows, None] * deviations.double()
