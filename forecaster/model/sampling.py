@@ -7,7 +7,7 @@ from torch import Tensor
 
 from forecaster.model.loss import series_weights
 from forecaster.model.masking import cut_gaps, hide_values
-from forecaster.model.regimes import change_regimes
+from forecaster.model.regimes import change_regimes, changed_share
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.series.windows import gather
@@ -70,6 +70,7 @@ class Sampler:
         context, target = change_regimes(
             windows.context,
             windows.target,
+            share=changed_share(len(self._panel)),
             newest=max(2, spec.patch_length // 2),
             season=max(spec.season_length, spec.patch_length),
             generator=generator,

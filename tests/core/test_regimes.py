@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from forecaster.model.regimes import CHANGED_SHARE, LARGEST_FACTOR, change_regimes
+from forecaster.model.regimes import LARGEST_FACTOR, change_regimes, changed_share
 
 BATCH, LENGTH, HORIZON, NEWEST, SEASON = 2000, 96, 8, 4, 8
+SHARE = 0.3
 
 
 @pytest.fixture
@@ -20,7 +21,12 @@ def target() -> torch.Tensor:
 
 def changed(context: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return change_regimes(
-        context, target, newest=NEWEST, season=SEASON, generator=torch.Generator().manual_seed(3)
+        context,
+        target,
+        share=SHARE,
+        newest=NEWEST,
+        season=SEASON,
+        generator=torch.Generator().manual_seed(3),
     )
 
 
@@ -30,7 +36,7 @@ def test_a_share_of_the_windows_changes_and_the_others_stay(
     _, found = changed(context, target)
 
     share = (found != target).any(1).float().mean().item()
-    assert share == pytest.approx(CHANGED_SHARE, abs=0.04)
+    assert share == pytest.approx(SHARE, abs=0.04)
 
 
 def test_a_change_starts_near_the_cutoff_and_lasts(
@@ -75,3 +81,7 @@ def test_a_window_without_values_stays_empty(target: torch.Tensor) -> None:
     found, _ = changed(torch.full((BATCH, LENGTH), torch.nan), target)
 
     assert found.isnan().all()
+
+
+def test_many_series_need_fewer_made_up_changes() -> None:
+    assert changed_share(1) == changed_share(20) > changed_share(100) > changed_share(10_000) > 0
