@@ -73,13 +73,17 @@ class Backlog:
         with reading(self.engine) as conn:
             last = runs.latest(conn, job.name, dataset.name)
             unfinished = runs.unfinished(conn, job.name, dataset.name)
+            done = runs.latest(conn, job.name, dataset.name, state="succeeded")
         tick = None if last is None else last.tick
         to_run, given_up = due_ticks(tick, now, every, limit=job.catch_up)
         if not job.cumulative:
             self._give_up(job.name, dataset.name, given_up)
         oldest = floor_tick(now, every) - (job.catch_up - 1) * every
         again = [run.tick for run in unfinished if run.tick >= oldest and self._is_ours(run)]
-        return sorted({*again, *to_run})
+        due = sorted({*again, *to_run})
+        if not job.cumulative:
+            return due
+        return [tick for tick in due[-1:] if done is None or tick > done.tick]
 
     def _is_ours(self, run: Run) -> bool:
         """Tell whether nobody else works on a run that did not succeed.

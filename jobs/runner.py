@@ -84,7 +84,8 @@ def _attempt(
         with writing(engine) as conn:
             claim = runs.claim(conn, job.name, dataset.name, tick, clock())
         report = job.run(engine, dataset, Turn(tick=tick, claim=claim, clock=clock))
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as error:
+        _record_failure(engine, claim, clock, error)
         raise
     except (TickAlreadyDone, TickTakenOver) as error:
         return "already_done", None, error
@@ -109,6 +110,8 @@ def _record_failure(
 
 
 def _describe(error: BaseException | None) -> str:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted"
     return str(error) if isinstance(error, ForecasterError) else f"{type(error).__name__}: {error}"
 
 

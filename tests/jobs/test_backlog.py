@@ -63,6 +63,12 @@ def work(engine: Engine, wall: Wall) -> Backlog:
     return make(engine, wall)
 
 
+def fail_by_hand(engine: Engine, tick: datetime) -> None:
+    with writing(engine) as conn:
+        claim = runs.claim(conn, "prune", "bikes", tick, tick)
+        runs.fail(conn, claim, now=tick, error="it must work, found it broken")
+
+
 def make(engine: Engine, wall: Wall, missed: list[int] | None = None) -> Backlog:
     return Backlog(
         engine=engine,
@@ -163,6 +169,32 @@ def test_a_run_left_behind_by_a_process_that_died_runs_again_at_start(
     work.catch_up(errand.job, DATASET)
 
     assert errand.ticks == [hour(10)]
+
+
+def test_of_what_a_person_tried_by_hand_only_the_newest_runs_again(
+    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    retrain = replace(errand.job, catch_up=1, cumulative=True)
+    first, second = hour(10) + timedelta(minutes=1), hour(10) + timedelta(minutes=2)
+    fail_by_hand(engine, first)
+    fail_by_hand(engine, second)
+
+    work.catch_up(retrain, DATASET)
+
+    assert errand.ticks == [second]
+
+
+def test_what_a_person_tried_by_hand_is_settled_by_a_later_success(
+    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    retrain = replace(errand.job, catch_up=1, cumulative=True)
+    work.catch_up(retrain, DATASET)
+    fail_by_hand(engine, hour(10) + timedelta(minutes=1))
+    work.catch_up(retrain, DATASET)
+    fail_by_hand(engine, hour(10) + timedelta(seconds=30))
+    work.catch_up(retrain, DATASET)
+
+    assert errand.ticks == [hour(10), hour(10) + timedelta(minutes=1)]
 
 
 def test_a_run_that_another_process_started_meanwhile_is_its_own_until_it_is_old(

@@ -103,7 +103,7 @@ def test_an_interrupt_gets_out_and_the_tick_is_run_again(engine: Engine) -> None
     with pytest.raises(KeyboardInterrupt):
         outcome_of(interrupt, engine)
 
-    assert recorded(engine).state == "running"
+    assert (recorded(engine).state, recorded(engine).error) == ("failed", "interrupted")
     assert outcome_of(succeed, engine).result == "succeeded"
     assert recorded(engine).attempt == 2
 
