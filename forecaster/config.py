@@ -66,7 +66,10 @@ class DatasetConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionConfig:
-    """How long rows are kept; None keeps them for ever."""
+    """How long rows are kept; None keeps them for ever.
+
+    Forecasts, their attention and accuracy age from when their last step can be scored.
+    """
 
     observations: timedelta | None = None
     forecasts: timedelta | None = timedelta(days=90)
@@ -74,7 +77,7 @@ class RetentionConfig:
     accuracy: timedelta | None = timedelta(days=400)
     runs: timedelta | None = timedelta(days=90)
     models: int = 10
-    """Retired models kept per dataset; the champion is always kept."""
+    """Retired models kept per dataset; the champion is always kept, and what is yet to score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

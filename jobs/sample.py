@@ -13,11 +13,11 @@ database_url = "sqlite:///forecaster.db"   # or postgresql://user:password@host/
 
 [retention]                                # how long rows are kept
 # observations = "forever"
-# forecasts = "90d"
+# forecasts = "90d"                        # counted from when their last step can be scored
 # attention = "90d"
 # accuracy = "400d"
 # runs = "90d"
-# models = 10                              # retired models kept per dataset
+# models = 10                              # retired ones kept per dataset, once all is scored
 
 # A dataset is a group of series with one step, one horizon and one model. Add as many as you like.
 [datasets.example]

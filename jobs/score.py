@@ -14,6 +14,7 @@ from forecaster.errors import ModelError
 from forecaster.frames import ACCURACY, empty
 from forecaster.model import checkpoint
 from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.spec import ModelSpec
 from forecaster.series import accuracy
 from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, build
@@ -41,12 +42,13 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ScoreReport:
     """Score each lead of each forecast as soon as its last step has happened, against
     seasonal_naive on the same points.
 
-    What happened counts as known when the delay and the time for late data are over.
+    What happened counts as known when the delay and the time for late data are over, and
+    something newer was observed: an outage of the source leaves nothing unscored.
     """
     watch = Stopwatch()
-    until = turn.tick - dataset.delay - dataset.late_data
 
     with watch.stage("read"), reading(engine) as conn:
+        until = known_until(conn, dataset, turn.tick)
         cases = read(conn, dataset, until)
 
     with watch.stage("judge"):
@@ -60,6 +62,13 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ScoreReport:
         advance(conn, dataset.name, until, now=turn.clock())
 
     return replace(report, stages=watch.seconds)
+
+
+def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime:
+    """Return up to when everything that happened counts as known at `tick`."""
+    until = tick - dataset.delay - dataset.late_data
+    span = observations.span(conn, dataset.name)
+    return until if span is None else min(until, span[1])
 
 
 def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case]:
@@ -100,7 +109,7 @@ def _case(conn: Connection, dataset: str, said: pl.DataFrame) -> Case:
         observations=observations.read(
             conn,
             dataset,
-            since=grid.timestamp_at(grid.index_at(first) - model.spec.context_length),
+            since=grid.timestamp_at(grid.index_at(first) - _memory(model.spec)),
             until=grid.timestamp_at(grid.index_at(last) + 1),
         ),
     )
@@ -134,7 +143,7 @@ def _happened(case: Case, panel: Panel, said: pl.DataFrame) -> pl.DataFrame:
     spec = case.model.spec
     rows = torch.arange(len(panel))
     end = torch.full((len(panel),), spec.grid().index_at(said["cutoff"][0]))
-    windows = gather(panel, rows, end, spec.context_length, spec.prediction_length)
+    windows = gather(panel, rows, end, _memory(spec), spec.prediction_length)
     assert windows.target is not None
     naive = seasonal_naive(windows.context, spec.prediction_length, spec.season_length)
     steps = torch.arange(1, spec.prediction_length + 1).expand(len(panel), -1)
@@ -148,6 +157,11 @@ def _happened(case: Case, panel: Panel, said: pl.DataFrame) -> pl.DataFrame:
             "scale": panel.scale[each].numpy(),
         }
     )
+
+
+def _memory(spec: ModelSpec) -> int:
+    """Return how many steps seasonal_naive may look back: a whole season at the least."""
+    return max(spec.context_length, spec.season_length)
 
 
 def _in_units(panel: Panel, deviations: torch.Tensor) -> pl.Series:

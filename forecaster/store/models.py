@@ -169,19 +169,20 @@ def list_models(conn: Connection, dataset: str) -> list[ModelRecord]:
     return [ModelRecord(**row._mapping) for row in rows]
 
 
-def prune(conn: Connection, dataset: str, keep: int) -> int:
-    """Drop the weights of all but the champion and the newest `keep` others; return how many.
+def prune(conn: Connection, dataset: str, keep: int, *, retired_before: datetime) -> int:
+    """Drop the weights of models that left service before an instant, but for the newest `keep`.
 
-    Their rows stay: forecasts refer to them.
+    Return how many. Their rows stay: forecasts refer to them.
     """
     others = and_(
         models.c.dataset_id.in_(datasets.id_of(dataset)),
         ~_IS_CHAMPION,
         models.c.weights.is_not(None),
     )
+    is_old = func.coalesce(models.c.retired_at, models.c.created_at) < retired_before
     kept = select(models.c.id).where(others).order_by(models.c.id.desc()).limit(keep)
     return conn.execute(
-        update(models).where(others, models.c.id.not_in(kept)).values(weights=None)
+        update(models).where(others, is_old, models.c.id.not_in(kept)).values(weights=None)
     ).rowcount
 
 

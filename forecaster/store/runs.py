@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, or_, select, update
 
 from forecaster.errors import TickAlreadyDone, TickTakenOver
 from forecaster.store import datasets, tables
@@ -141,12 +141,23 @@ def list_runs(
 
 
 def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
-    """Delete the runs of ticks earlier than `before` that are not running; return how many."""
+    """Delete the runs of ticks earlier than `before` that are not running; return how many.
+
+    The newest run of each job stays, and the newest that succeeded: what is due follows from them.
+    """
+    later = runs.alias("later")
+    is_followed = select(later.c.id).where(
+        later.c.job == runs.c.job,
+        later.c.dataset_id == runs.c.dataset_id,
+        later.c.tick > runs.c.tick,
+        or_(later.c.state == "succeeded", runs.c.state != "succeeded"),
+    )
     return conn.execute(
         delete(runs).where(
             runs.c.dataset_id.in_(datasets.id_of(dataset)),
             runs.c.tick < before,
             runs.c.state != "running",
+            is_followed.exists(),
         )
     ).rowcount
 

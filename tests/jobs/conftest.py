@@ -1,9 +1,11 @@
-"""A directory with a configuration and data, as a person at a terminal has it."""
+"""What jobs work on: a directory as a person at a terminal has it, and a program without one."""
 
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from tests.jobs.small import LAST, World, hour, land, rows
 from tests.jobs.terminal import configure, trips, type_
 
 
@@ -20,3 +22,17 @@ def configured(folder: Path) -> Path:
     configure(folder)
     assert type_("ingest", "-", "--format", "csv", stdin=trips()).status == 0
     return folder
+
+
+@pytest.fixture
+def world(engine: Engine) -> World:
+    """Two series that are known until LAST, and no model yet."""
+    land(engine, rows("a", 0, LAST), rows("b/c", 0, LAST))
+    return World(engine=engine)
+
+
+@pytest.fixture
+def trained(world: World) -> World:
+    """The same with a model."""
+    world.tick("retrain", hour(LAST))
+    return world

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from forecaster.config import Config, DatasetConfig, ModelConfig, RetentionConfig, TrainingConfig
 from forecaster.durations import Step
@@ -22,6 +22,8 @@ from jobs.runner import Outcome, run_job
 HOUR = timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HORIZON = 12
+LAST = 400
+"""The newest hour that is known at the first tick."""
 
 DATASET = DatasetConfig(
     name="bikes",
@@ -99,3 +101,9 @@ def fixed(now: datetime) -> Callable[[], datetime]:
 
 def hour(number: int) -> datetime:
     return START + number * HOUR
+
+
+def query(engine: Engine, statement: str) -> list[tuple[object, ...]]:
+    """The rows of a SELECT."""
+    with engine.connect() as conn:
+        return [tuple(row) for row in conn.execute(text(statement))]

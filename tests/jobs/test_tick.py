@@ -1,38 +1,15 @@
-"""Whole ticks on both stores: seed, retrain, forecast, score, prune."""
+"""Whole ticks on both stores: seed, retrain, forecast."""
 
 import logging
 from dataclasses import replace
 from datetime import timedelta
 
-import polars as pl
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from forecaster.config import RetentionConfig
 from forecaster.errors import InsufficientHistory, NoChampion, TickAlreadyDone
-from forecaster.series.accuracy import leads
-from jobs.reports import ForecastReport, PruneReport, RetrainReport, ScoreReport
-from tests.jobs.small import DATASET, HORIZON, HOUR, World, hour, land, rows
-
-LAST = 400
-"""The newest hour that is known at the first tick."""
-
-
-@pytest.fixture
-def world(engine: Engine) -> World:
-    land(engine, rows("a", 0, LAST), rows("b/c", 0, LAST))
-    return World(engine=engine)
-
-
-@pytest.fixture
-def trained(world: World) -> World:
-    world.tick("retrain", hour(LAST))
-    return world
-
-
-def query(engine: Engine, statement: str) -> list[tuple[object, ...]]:
-    with engine.connect() as conn:
-        return [tuple(row) for row in conn.execute(text(statement))]
+from jobs.reports import ForecastReport, RetrainReport
+from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
 
 def everything(engine: Engine) -> list[list[tuple[object, ...]]]:
@@ -208,117 +185,3 @@ def test_retraining_on_nothing_fails_and_keeps_the_champion(engine: Engine) -> N
 
     assert outcome.result == "failed"
     assert isinstance(outcome.error, InsufficientHistory)
-
-
-def score_all(world: World, numbers: range) -> list[ScoreReport]:
-    """Score at every hour of `numbers`."""
-    reports = [world.tick("score", hour(number)).report for number in numbers]
-    return [report for report in reports if isinstance(report, ScoreReport)]
-
-
-def test_each_lead_of_each_forecast_is_scored_once_when_it_has_matured(trained: World) -> None:
-    hours = range(LAST, LAST + HORIZON + 4)
-    for number in hours:
-        land(trained.engine, rows("a", number, number), rows("b/c", number, number))
-        trained.tick("forecast", hour(number))
-
-    reports = score_all(trained, hours)
-
-    matured = [
-        lead.step_to - lead.step_from + 1
-        for number in hours
-        for lead in leads(HORIZON)
-        if hour(number + lead.step_to) <= hour(hours[-1]) - DATASET.late_data
-    ]
-    assert [report.matured_to for report in reports] == [
-        hour(number) - DATASET.late_data for number in hours
-    ]
-    assert sum(report.points for report in reports) == 2 * sum(matured)
-    assert sum(report.rows for report in reports) == 2 * len(matured)
-    assert [lead.lead for lead in reports[-1].leads] == [lead.name for lead in leads(HORIZON)]
-    assert all(lead.seasonal_naive_mase > 0 for lead in reports[-1].leads)
-
-
-def test_scoring_once_after_an_outage_gives_the_same_accuracy(trained: World) -> None:
-    hours = range(LAST, LAST + HORIZON + 4)
-    land(trained.engine, rows("a", LAST, hours[-1]), rows("b/c", LAST, hours[-1]))
-    for number in hours:
-        trained.tick("forecast", hour(number))
-    columns = "series_id, cutoff, lead, points, absolute_error, seasonal_naive_error, pinball"
-    statement = f"SELECT {columns} FROM accuracy ORDER BY 1, 2, 3"
-
-    score_all(trained, hours)
-    every_tick = query(trained.engine, statement)
-    with trained.engine.begin() as conn:
-        for table in ("accuracy", "runs", "watermarks"):
-            conn.execute(text(f"DELETE FROM {table}"))
-    score_all(trained, hours[-1:])
-
-    for once, step_by_step in zip(query(trained.engine, statement), every_tick, strict=True):
-        assert once[:4] == step_by_step[:4]
-        assert once[4:] == pytest.approx(step_by_step[4:], rel=1e-5)
-
-
-def test_accuracy_is_that_of_the_forecast_against_what_happened(trained: World) -> None:
-    trained.tick("forecast", hour(LAST))
-    actual = rows("a", LAST + 1, LAST + 1)
-    land(trained.engine, actual.with_columns(value=pl.lit(100.0)))
-    land(trained.engine, actual.with_columns(value=pl.lit(30.0)))
-
-    trained.tick("score", hour(LAST + 3))
-
-    (median,) = query(
-        trained.engine, "SELECT q50 FROM latest_forecasts WHERE series_id = 'a' AND step = 1"
-    )[0]
-    (found,) = query(
-        trained.engine, "SELECT points, absolute_error, seasonal_naive_error, bias FROM accuracy"
-    )
-    assert isinstance(median, float)
-    yesterday = rows("a", LAST - 23, LAST - 23)["value"][0]
-    assert found == pytest.approx((1, abs(median - 30), abs(yesterday - 30), median - 30), rel=1e-5)
-
-
-def test_a_series_off_the_grid_is_scored_like_any_other(engine: Engine) -> None:
-    late = [rows(series_id, 0, LAST + 20) for series_id in ("a", "b")]
-    late.append(rows("c", 0, LAST + 20).with_columns(pl.col("timestamp") + timedelta(minutes=17)))
-    land(engine, *late)
-    world = World(engine=engine)
-    world.tick("retrain", hour(LAST))
-    world.tick("forecast", hour(LAST))
-
-    world.tick("score", hour(LAST + 20))
-
-    found = query(
-        engine, "SELECT key, sum(points) FROM accuracy JOIN series ON id = series_id GROUP BY key"
-    )
-    assert sorted(found) == [(key, HORIZON) for key in "abc"]
-
-
-def test_what_was_said_in_hindsight_is_not_scored(trained: World) -> None:
-    trained.tick("forecast", hour(LAST - HORIZON))
-
-    (report,) = score_all(trained, range(LAST + 9, LAST + 10))
-
-    assert (report.points, report.rows, report.leads) == (0, 0, ())
-
-
-def test_pruning_deletes_what_is_old(trained: World) -> None:
-    trained.tick("forecast", hour(LAST))
-    later = World(
-        engine=trained.engine,
-        retention=RetentionConfig(
-            forecasts=24 * HOUR, attention=24 * HOUR, observations=100 * HOUR
-        ),
-    )
-
-    kept = later.tick("prune", hour(LAST + 24)).report
-    pruned = later.tick("prune", hour(LAST + 25)).report
-
-    assert isinstance(kept, PruneReport)
-    assert isinstance(pruned, PruneReport)
-    assert kept.deleted["forecasts"] == 0
-    assert pruned.deleted["forecasts"] == 2 * HORIZON
-    assert pruned.deleted["attention"] > 0
-    assert pruned.deleted["observations"] == 2
-    assert query(trained.engine, "SELECT count(*) FROM forecasts") == [(0,)]
-    assert query(trained.engine, "SELECT min(timestamp) FROM observations") != []

@@ -125,10 +125,11 @@ def test_pruning_drops_old_weights_and_keeps_the_champion(engine: Engine) -> Non
         rows = forecast()
         forecasts.write(conn, "bikes", second, rows, issued_at=START, origin="live")
 
-        pruned = models.prune(conn, "bikes", keep=2)
-        again = models.prune(conn, "bikes", keep=2)
+        early = models.prune(conn, "bikes", keep=2, retired_before=START + 2 * HOUR)
+        pruned = models.prune(conn, "bikes", keep=2, retired_before=START + 3 * HOUR)
+        again = models.prune(conn, "bikes", keep=2, retired_before=START + 3 * HOUR)
 
-    assert (pruned, again) == (1, 0)
+    assert (early, pruned, again) == (0, 1, 0)
     with reading(engine) as conn:
         assert [found.model_id for found in models.list_models(conn, "bikes")] == [
             fourth, third, second, first,

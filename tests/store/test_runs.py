@@ -196,6 +196,22 @@ def test_old_runs_are_deleted_unless_they_run(engine: Engine) -> None:
     assert left == [(START + 2 * HOUR, "succeeded"), (START + HOUR, "running")]
 
 
+def test_the_newest_run_and_the_newest_success_of_a_job_are_kept(engine: Engine) -> None:
+    for hour in range(4):
+        claimed = claim(engine, START + hour * HOUR)
+        finish(engine, claimed) if hour < 2 else fail(engine, claimed)
+    with writing(engine) as conn:
+        runs.claim(conn, "score", "bikes", START + 5 * HOUR, START)
+        runs.claim(conn, "forecast", "cars", START + 5 * HOUR, START)
+
+        deleted = runs.delete_before(conn, "bikes", START + 9 * HOUR)
+
+    with reading(engine) as conn:
+        left = [(run.tick, run.state) for run in runs.list_runs(conn, "bikes", job="forecast")]
+    assert deleted == 2
+    assert left == [(START + 3 * HOUR, "failed"), (START + HOUR, "succeeded")]
+
+
 def test_a_watermark_is_what_it_was_set_to_last(engine: Engine) -> None:
     with writing(engine) as conn:
         before = watermarks.get(conn, "bikes", "pull")

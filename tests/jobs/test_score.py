@@ -1,0 +1,131 @@
+"""Scores of whole ticks on both stores: what matured is judged once, against what happened."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from sqlalchemy import Engine, text
+
+from forecaster.series.accuracy import leads
+from jobs.reports import ScoreReport
+from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
+
+
+def score_all(world: World, numbers: range) -> list[ScoreReport]:
+    """Score at every hour of `numbers`."""
+    reports = [world.tick("score", hour(number)).report for number in numbers]
+    return [report for report in reports if isinstance(report, ScoreReport)]
+
+
+def test_each_lead_of_each_forecast_is_scored_once_when_it_has_matured(trained: World) -> None:
+    hours = range(LAST, LAST + HORIZON + 4)
+    for number in hours:
+        land(trained.engine, rows("a", number, number), rows("b/c", number, number))
+        trained.tick("forecast", hour(number))
+
+    reports = score_all(trained, hours)
+
+    matured = [
+        lead.step_to - lead.step_from + 1
+        for number in hours
+        for lead in leads(HORIZON)
+        if hour(number + lead.step_to) <= hour(hours[-1]) - DATASET.late_data
+    ]
+    assert [report.matured_to for report in reports] == [
+        hour(number) - DATASET.late_data for number in hours
+    ]
+    assert sum(report.points for report in reports) == 2 * sum(matured)
+    assert sum(report.rows for report in reports) == 2 * len(matured)
+    assert [lead.lead for lead in reports[-1].leads] == [lead.name for lead in leads(HORIZON)]
+    assert all(lead.seasonal_naive_mase > 0 for lead in reports[-1].leads)
+
+
+def test_scoring_once_after_an_outage_gives_the_same_accuracy(trained: World) -> None:
+    hours = range(LAST, LAST + HORIZON + 4)
+    land(trained.engine, rows("a", LAST, hours[-1]), rows("b/c", LAST, hours[-1]))
+    for number in hours:
+        trained.tick("forecast", hour(number))
+    columns = "series_id, cutoff, lead, points, absolute_error, seasonal_naive_error, pinball"
+    statement = f"SELECT {columns} FROM accuracy ORDER BY 1, 2, 3"
+
+    score_all(trained, hours)
+    every_tick = query(trained.engine, statement)
+    with trained.engine.begin() as conn:
+        for table in ("accuracy", "runs", "watermarks"):
+            conn.execute(text(f"DELETE FROM {table}"))
+    score_all(trained, hours[-1:])
+
+    for once, step_by_step in zip(query(trained.engine, statement), every_tick, strict=True):
+        assert once[:4] == step_by_step[:4]
+        assert once[4:] == pytest.approx(step_by_step[4:], rel=1e-5, abs=1e-5)
+
+
+def test_accuracy_is_that_of_the_forecast_against_what_happened(trained: World) -> None:
+    trained.tick("forecast", hour(LAST))
+    actual = rows("a", LAST + 1, LAST + 1)
+    land(trained.engine, actual.with_columns(value=pl.lit(100.0)))
+    land(trained.engine, actual.with_columns(value=pl.lit(30.0)))
+
+    trained.tick("score", hour(LAST + 3))
+
+    (median,) = query(
+        trained.engine, "SELECT q50 FROM latest_forecasts WHERE series_id = 'a' AND step = 1"
+    )[0]
+    (found,) = query(
+        trained.engine, "SELECT points, absolute_error, seasonal_naive_error, bias FROM accuracy"
+    )
+    assert isinstance(median, float)
+    yesterday = rows("a", LAST - 23, LAST - 23)["value"][0]
+    assert found == pytest.approx((1, abs(median - 30), abs(yesterday - 30), median - 30), rel=1e-5)
+
+
+def test_a_series_off_the_grid_is_scored_like_any_other(engine: Engine) -> None:
+    late = [rows(series_id, 0, LAST + 20) for series_id in ("a", "b")]
+    late.append(rows("c", 0, LAST + 20).with_columns(pl.col("timestamp") + timedelta(minutes=17)))
+    land(engine, *late)
+    world = World(engine=engine)
+    world.tick("retrain", hour(LAST))
+    world.tick("forecast", hour(LAST))
+
+    world.tick("score", hour(LAST + 20))
+
+    found = query(
+        engine, "SELECT key, sum(points) FROM accuracy JOIN series ON id = series_id GROUP BY key"
+    )
+    assert sorted(found) == [(key, HORIZON) for key in "abc"]
+
+
+def test_what_was_said_in_hindsight_is_not_scored(trained: World) -> None:
+    trained.tick("forecast", hour(LAST - HORIZON))
+
+    (report,) = score_all(trained, range(LAST + 9, LAST + 10))
+
+    assert (report.points, report.rows, report.leads) == (0, 0, ())
+
+
+def test_what_comes_in_late_for_all_series_is_scored_when_it_comes(trained: World) -> None:
+    trained.tick("forecast", hour(LAST))
+    meanwhile = score_all(trained, range(LAST + 1, LAST + 30))
+    land(trained.engine, rows("a", LAST + 1, LAST + 30), rows("b/c", LAST + 1, LAST + 30))
+
+    (report,) = score_all(trained, range(LAST + 30, LAST + 31))
+
+    assert {found.matured_to for found in meanwhile} == {
+        hour(LAST + 1) - DATASET.late_data, hour(LAST)
+    }  # fmt: skip
+    assert report.points == 2 * HORIZON
+
+
+def test_seasonal_naive_looks_back_a_whole_season_whatever_the_context(engine: Engine) -> None:
+    land(engine, rows("a", 0, LAST + 20))
+    short = replace(DATASET, model=replace(DATASET.model, context_length=8, season_length=24))
+    world = World(engine=engine, dataset=short)
+    world.tick("retrain", hour(LAST))
+    world.tick("forecast", hour(LAST))
+
+    world.tick("score", hour(LAST + 3))
+
+    actual, yesterday = (rows("a", at, at)["value"][0] for at in (LAST + 1, LAST - 23))
+    found = query(engine, "SELECT seasonal_naive_error FROM accuracy WHERE lead = '1'")
+    assert found == [(pytest.approx(abs(actual - yesterday), rel=1e-5),)]
