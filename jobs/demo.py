@@ -163,6 +163,7 @@ class Demo:
             self._archive,
             self._material.source,
             file_format=self._material.file_format,
+            only_series=self._material.name,
             now=datetime.now(UTC),
         )
         self._screen.say(_ingested(report))

@@ -33,14 +33,18 @@ def run(
     source: Path | BinaryIO,
     *,
     file_format: Format | None = None,
+    only_series: str | None = None,
     now: datetime,
 ) -> IngestReport:
     """Land the rows of `source` in `dataset`; its columns and zone are those of the dataset.
 
-    The format follows the name of the file where none is given. Landing a file twice changes
-    nothing; a changed value is kept as a correction. DataError when the file cannot be read.
+    The format follows the name of the file where none is given. A file of two columns, timestamps
+    and something else, is one series: `only_series`, or else called like the dataset. Landing a
+    file twice changes nothing; a changed value is kept as a correction. DataError when the file
+    cannot be read.
     """
-    raw = read(source, file_format or format_of(source), dataset.series_columns)
+    found = read(source, file_format or format_of(source), dataset.series_columns)
+    raw = _with_key(found, columns_of(dataset), only_series or dataset.name)
     taken = intake.normalize(raw, columns_of(dataset), timezone=dataset.timezone)
     with writing(engine) as conn:
         counts = observations.land(conn, dataset.name, taken.observations, recorded_at=now)
@@ -58,6 +62,18 @@ def run(
         first=first if isinstance(first, datetime) else None,
         last=newest_of(taken.observations),
     )
+
+
+def _with_key(rows: pl.DataFrame, columns: intake.Columns, name: str) -> pl.DataFrame:
+    """Complete rows that hold timestamps and values of one series, and nothing else."""
+    usual = intake.Columns()
+    others = [column for column in rows.columns if column != columns.timestamp]
+    if rows.width != 2 or len(others) != 1 or columns.series != usual.series:
+        return rows
+    if others[0] in columns.series or columns.value not in (usual.value, others[0]):
+        return rows
+    key = pl.lit(name).alias(columns.series[0])
+    return rows.select(key, columns.timestamp, pl.col(others[0]).alias(columns.value))
 
 
 def known_format(name: str | None) -> Format | None:

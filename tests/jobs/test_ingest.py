@@ -80,6 +80,28 @@ def test_missing_columns_are_named_beside_those_that_were_found(engine: Engine) 
     assert landed(engine) == []
 
 
+@pytest.mark.parametrize("value", ["value", "rentals"])
+def test_a_file_of_two_columns_is_one_series_called_like_its_dataset(
+    engine: Engine, value: str
+) -> None:
+    report = take(engine, f"{value},timestamp\n1,2026-01-01T00:00Z\n2,2026-01-01T01:00Z\n")
+
+    assert report.new == 2
+    assert [row[::2] for row in landed(engine)] == [("bikes", 1.0), ("bikes", 2.0)]
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [replace(ZONED, value_column="load"), replace(ZONED, series_columns=("region",))],
+    ids=["value", "series"],
+)
+def test_a_file_of_two_columns_keeps_to_the_names_that_were_given(
+    engine: Engine, dataset: DatasetConfig
+) -> None:
+    with pytest.raises(DataError, match="must be in the rows"):
+        take(engine, "timestamp,rentals\n2026-01-01T00:00Z,1\n", dataset)
+
+
 def test_naive_timestamps_need_a_zone(engine: Engine) -> None:
     with pytest.raises(DataError, match="zone"):
         take(engine, "series_id,timestamp,value\na,2026-01-01 00:00,1\n", DATASET)
