@@ -1,7 +1,11 @@
 """What a lane does when its alarm rings: every tick that is due, oldest first.
 
 What is due is read from the `runs` table: ticks after the last one on record, and ticks that
-failed or were left running by a process that died. What fails is tried again, less and less often.
+failed or were left running by a process that died. What fails is tried again, less and less often,
+and holds up no newer tick; what is too old to make up for becomes a missed tick.
+
+A job that does the work of all ticks before it is due once, whatever failed in between, and runs
+for the newest forecast tick: it shall know what is known now.
 """
 
 import logging
@@ -10,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Engine
 
@@ -17,7 +22,7 @@ from forecaster.config import DatasetConfig
 from forecaster.errors import DatabaseUnavailable
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
-from forecaster.store.runs import Run
+from forecaster.store.runs import Run, RunClaim
 from jobs.catalog import Job
 from jobs.runner import Observe, Outcome, run_job
 from jobs.ticks import Clock, due_ticks, floor_tick
@@ -29,6 +34,13 @@ LEFT_BEHIND = timedelta(hours=1)
 """A run that another process started longer ago than this is taken over."""
 
 log = logging.getLogger("forecaster")
+
+
+class Due(NamedTuple):
+    """Ticks to run, oldest first: those never tried, and those to try again."""
+
+    fresh: list[datetime]
+    again: list[datetime]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,12 +58,14 @@ class Backlog:
     _looked: set[tuple[str, str]] = field(default_factory=set)
 
     def catch_up(self, job: Job, dataset: DatasetConfig) -> list[Outcome]:
-        """Run what is due, unless it failed a moment ago or the program is stopping."""
+        """Run what is due; what failed a moment ago is left alone for a while."""
         key = (job.name, dataset.name)
-        if time.monotonic() < self._pauses.get(key, 0.0):
+        is_paused = time.monotonic() < self._pauses.get(key, 0.0)
+        if is_paused and job.cumulative:
             return []
+        due = self._due(job, dataset)
         outcomes: list[Outcome] = []
-        for tick in self._due(job, dataset):
+        for tick in due.fresh if is_paused else sorted({*due.again, *due.fresh}):
             if self.stopping.is_set():
                 break
             outcome = run_job(
@@ -65,25 +79,51 @@ class Backlog:
             outcomes.append(outcome)
             if isinstance(outcome.error, DatabaseUnavailable):
                 break
-        self._remember(key, outcomes)
+        self._remember(key, outcomes, is_paused=is_paused)
         return outcomes
 
-    def _due(self, job: Job, dataset: DatasetConfig) -> list[datetime]:
-        now, every = self.clock(), job.every(dataset)
+    def _due(self, job: Job, dataset: DatasetConfig) -> Due:
+        now = self.clock()
         with reading(self.engine) as conn:
-            last = runs.latest(conn, job.name, dataset.name)
             unfinished = runs.unfinished(conn, job.name, dataset.name)
-            done = runs.latest(conn, job.name, dataset.name, state="succeeded")
-        tick = None if last is None else last.tick
-        to_run, given_up = due_ticks(tick, now, every, limit=job.catch_up)
-        if not job.cumulative:
-            self._give_up(job.name, dataset.name, given_up)
+            last = runs.latest(conn, job.name, dataset.name, tried_until=now)
+            done = runs.latest(conn, job.name, dataset.name, state="succeeded", tried_until=now)
+            ahead = runs.latest(conn, job.name, dataset.name) if last is None else None
+        if job.cumulative:
+            return self._due_once(job, dataset, now, unfinished, done)
+        if ahead is not None:  # the clock was set back to before the first tick
+            return Due([], [])
+        return self._due_each(job, dataset, now, unfinished, last)
+
+    def _due_each(
+        self,
+        job: Job,
+        dataset: DatasetConfig,
+        now: datetime,
+        unfinished: list[Run],
+        last: Run | None,
+    ) -> Due:
+        every = job.every(dataset)
+        fresh, given_up = due_ticks(last.tick if last else None, now, every, limit=job.catch_up)
         oldest = floor_tick(now, every) - (job.catch_up - 1) * every
-        again = [run.tick for run in unfinished if run.tick >= oldest and self._is_ours(run)]
-        due = sorted({*again, *to_run})
-        if not job.cumulative:
-            return due
-        return [tick for tick in due[-1:] if done is None or tick > done.tick]
+        ours = [run for run in unfinished if self._is_ours(run)]
+        self._give_up(job, dataset, given_up, [run for run in ours if run.tick < oldest])
+        return Due(fresh, [run.tick for run in ours if oldest <= run.tick <= now])
+
+    def _due_once(
+        self,
+        job: Job,
+        dataset: DatasetConfig,
+        now: datetime,
+        unfinished: list[Run],
+        done: Run | None,
+    ) -> Due:
+        due = floor_tick(now, job.every(dataset))
+        tick = max(due, floor_tick(now, dataset.forecast_every))
+        is_busy = any(run.tick >= due and not self._is_ours(run) for run in unfinished)
+        is_done = done is not None and done.tick >= due
+        self._close([run for run in unfinished if run.tick != tick and self._is_ours(run)])
+        return Due([], [] if is_busy or is_done else [tick])
 
     def _is_ours(self, run: Run) -> bool:
         """Tell whether nobody else works on a run that did not succeed.
@@ -95,27 +135,42 @@ class Backlog:
             return True
         return run.started_at is not None and self.clock() - run.started_at > LEFT_BEHIND
 
-    def _give_up(self, job: str, dataset: str, ticks: list[datetime]) -> None:
-        if not ticks:
+    def _close(self, left: list[Run]) -> None:
+        """Note that runs which nobody will take up again came to no end of their own."""
+        for run in left:
+            if run.state == "running":
+                claim = RunClaim(run_id=run.run_id, attempt=run.attempt)
+                with writing(self.engine) as conn:
+                    runs.fail(conn, claim, now=self.clock(), error="left behind by its process")
+
+    def _give_up(
+        self, job: Job, dataset: DatasetConfig, ticks: list[datetime], tried: list[Run]
+    ) -> None:
+        """Record ticks that are too old to run: those without a row, and those tried in vain."""
+        if not ticks and not tried:
             return
         with writing(self.engine) as conn:
-            count = runs.record_missed(conn, job, dataset, ticks, self.clock())
-        self.missed(job, dataset, count)
+            count = runs.record_missed(conn, job.name, dataset.name, ticks, self.clock())
+            count += runs.give_up(conn, tried, self.clock())
+        if not count:
+            return
+        self.missed(job.name, dataset.name, count)
+        every = sorted([*ticks, *(run.tick for run in tried)])
         log.warning(
             "%s missed job=%s dataset=%s from=%s to=%s",
             count,
-            job,
-            dataset,
-            ticks[0].isoformat(),
-            ticks[-1].isoformat(),
+            job.name,
+            dataset.name,
+            every[0].isoformat(),
+            every[-1].isoformat(),
         )
 
-    def _remember(self, key: tuple[str, str], outcomes: list[Outcome]) -> None:
+    def _remember(self, key: tuple[str, str], outcomes: list[Outcome], *, is_paused: bool) -> None:
         self._looked.add(key)
         if any(outcome.result in ("failed", "crashed") for outcome in outcomes):
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 10))
             self._pauses[key] = time.monotonic() + pause
-        else:
+        elif not is_paused:
             self._failures.pop(key, None)
             self._pauses.pop(key, None)

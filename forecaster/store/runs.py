@@ -117,11 +117,40 @@ def record_missed(
     return len(conn.execute(statement.returning(runs.c.id), rows).all())
 
 
-def latest(conn: Connection, job: str, dataset: str, *, state: State | None = None) -> Run | None:
-    """Return the run of the greatest tick, of those in `state` if given."""
+def give_up(conn: Connection, tried: Iterable[Run], now: datetime) -> int:
+    """Note that runs which did not succeed will not be tried again; return how many still had to.
+
+    What went wrong stays in their rows.
+    """
+    return sum(
+        conn.execute(
+            update(runs)
+            .where(
+                runs.c.id == run.run_id,
+                runs.c.attempt == run.attempt,
+                runs.c.state.in_(["running", "failed"]),
+            )
+            .values(state="missed", finished_at=now)
+        ).rowcount
+        for run in tried
+    )
+
+
+def latest(
+    conn: Connection,
+    job: str,
+    dataset: str,
+    *,
+    state: State | None = None,
+    tried_until: datetime | None = None,
+) -> Run | None:
+    """Return the run of the greatest tick: of those in `state`, and of those that were tried and
+    are not of a tick after `tried_until`."""
     query = _select(dataset, runs.c.job == job)
     if state is not None:
         query = query.where(runs.c.state == state)
+    if tried_until is not None:
+        query = query.where(runs.c.tick <= tried_until, runs.c.attempt > 0)
     row = conn.execute(query.limit(1)).one_or_none()
     return None if row is None else Run(**row._mapping)
 

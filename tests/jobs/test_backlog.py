@@ -116,9 +116,8 @@ def test_ticks_too_old_to_make_up_for_are_recorded_as_missed(engine: Engine, wal
 
     assert errand.ticks == [hour(10), hour(14), hour(15)]
     assert missed == [3]
-    assert [tick for tick, state in states(engine).items() if state == "missed"] == [
-        hour(13), hour(12), hour(11),
-    ]  # fmt: skip
+    lost = [tick for tick, state in states(engine).items() if state == "missed"]
+    assert lost == [hour(13), hour(12), hour(11)]
 
 
 def test_nothing_is_missed_where_the_newest_run_does_the_work_of_all(
@@ -171,30 +170,15 @@ def test_a_run_left_behind_by_a_process_that_died_runs_again_at_start(
     assert errand.ticks == [hour(10)]
 
 
-def test_of_what_a_person_tried_by_hand_only_the_newest_runs_again(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
-) -> None:
+def test_what_failed_by_hand_does_not_count(engine: Engine, work: Backlog, errand: Errand) -> None:
     retrain = replace(errand.job, catch_up=1, cumulative=True)
-    first, second = hour(10) + timedelta(minutes=1), hour(10) + timedelta(minutes=2)
-    fail_by_hand(engine, first)
-    fail_by_hand(engine, second)
-
-    work.catch_up(retrain, DATASET)
-
-    assert errand.ticks == [second]
-
-
-def test_what_a_person_tried_by_hand_is_settled_by_a_later_success(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
-) -> None:
-    retrain = replace(errand.job, catch_up=1, cumulative=True)
-    work.catch_up(retrain, DATASET)
     fail_by_hand(engine, hour(10) + timedelta(minutes=1))
+    fail_by_hand(engine, hour(10) + timedelta(minutes=2))
     work.catch_up(retrain, DATASET)
-    fail_by_hand(engine, hour(10) + timedelta(seconds=30))
+    fail_by_hand(engine, hour(10) + timedelta(minutes=3))
     work.catch_up(retrain, DATASET)
 
-    assert errand.ticks == [hour(10), hour(10) + timedelta(minutes=1)]
+    assert errand.ticks == [hour(10)]
 
 
 def test_a_run_that_another_process_started_meanwhile_is_its_own_until_it_is_old(
@@ -239,3 +223,78 @@ def test_a_stop_ends_the_backlog_after_the_tick_under_way(
     work.catch_up(replace(errand.job, run=run), DATASET)
 
     assert errand.ticks == [hour(10), hour(11)]
+
+
+def test_a_tick_tried_in_vain_until_it_is_too_old_is_missed(engine: Engine, wall: Wall) -> None:
+    errand, missed = Errand(engine, catch_up=2), list[int]()
+    work = make(engine, wall, missed)
+    errand.broken = True
+    work.catch_up(errand.job, DATASET)
+    errand.broken = False
+    wall.now += 2 * HOUR
+    work.catch_up(errand.job, DATASET)
+
+    assert missed == [1]
+    assert states(engine) == {hour(10): "missed", hour(11): "succeeded", hour(12): "succeeded"}
+    with reading(engine) as conn:
+        assert runs.list_runs(conn, "bikes")[-1].error == "it must work, found it broken"
+
+
+def test_a_run_left_behind_too_long_ago_is_missed(engine: Engine, wall: Wall) -> None:
+    errand, missed = Errand(engine, catch_up=2), list[int]()
+    with writing(engine) as conn:
+        runs.claim(conn, "prune", "bikes", hour(8), hour(8))
+
+    make(engine, wall, missed).catch_up(errand.job, DATASET)
+
+    assert missed == [1]
+    assert states(engine) == {hour(8): "missed", hour(9): "succeeded", hour(10): "succeeded"}
+
+
+def test_a_run_whose_work_a_newer_one_does_has_failed(
+    engine: Engine, work: Backlog, errand: Errand
+) -> None:
+    with writing(engine) as conn:
+        runs.claim(conn, "prune", "bikes", hour(8), hour(8))
+
+    work.catch_up(replace(errand.job, catch_up=1, cumulative=True), DATASET)
+
+    assert states(engine) == {hour(8): "failed", hour(10): "succeeded"}
+
+
+def test_what_does_the_work_of_all_ticks_runs_for_the_newest_forecast_tick(
+    work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    weekly = replace(errand.job, every=lambda _: 168 * HOUR, catch_up=1, cumulative=True)
+    errand.broken = True
+    work.catch_up(weekly, DATASET)
+    errand.broken = False
+    wall.now += 5 * HOUR
+    work.catch_up(weekly, DATASET)
+    wall.now += 5 * HOUR
+    work.catch_up(weekly, DATASET)
+
+    assert errand.ticks == [hour(10), hour(15)]
+
+
+def test_a_tick_that_keeps_failing_does_not_hold_up_newer_ones(
+    work: Backlog, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "FIRST_PAUSE", 60.0)
+    errand.broken = True
+    work.catch_up(errand.job, DATASET)
+    errand.broken = False
+    wall.now += HOUR
+    work.catch_up(errand.job, DATASET)
+
+    assert errand.ticks == [hour(10), hour(11)]
+
+
+def test_a_tick_of_the_future_stops_nothing(work: Backlog, errand: Errand, wall: Wall) -> None:
+    job = replace(errand.job, catch_up=1)
+    for jump in (0, 900, -899):
+        wall.now += jump * HOUR
+        work.catch_up(job, DATASET)
+        work.catch_up(replace(job, name="score", cumulative=True), DATASET)
+
+    assert errand.ticks == [hour(10)] * 2 + [hour(910)] * 2 + [hour(11)] * 2
