@@ -124,6 +124,7 @@ def report_on(
         tick=tick,
         cutoff=known.cutoff,
         model_id=known.champion.model_id,
+        trained_to=known.champion.trained_to,
         series=prediction.forecasts["series_id"].n_unique(),
         rows=prediction.forecasts.height,
         attention_rows=prediction.attention.height,

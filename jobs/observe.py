@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -21,6 +22,8 @@ from jobs.reports import (
 from jobs.runner import Outcome
 from jobs.telemetry import TASKS, Telemetry
 
+REMEMBERED = 100
+"""Newest runs of `score` whose accuracy is shown after a restart: few have points of all leads."""
 _NAN = float("nan")
 
 
@@ -57,6 +60,7 @@ def _forecast(telemetry: Telemetry, found: ForecastReport, at: datetime) -> None
     dataset = found.dataset
     if found.pull is not None:
         _pull(telemetry, dataset, found.pull)
+    champion_is(telemetry, dataset, trained_to=found.trained_to)
     if found.newest_observation is not None:
         newest = found.newest_observation
         telemetry.newest_observation.labels(dataset).set(newest.timestamp())
@@ -145,16 +149,21 @@ def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
         if run is None or run.finished_at is None:
             continue
         telemetry.last_success.labels(task, dataset).set(run.finished_at.timestamp())
-        found = run.report or {}
-        accuracy(telemetry, dataset, [_lead(lead) for lead in found.get("leads", ())])
-        if newest := found.get("newest_observation"):
+        if newest := (run.report or {}).get("newest_observation"):
             instant = datetime.fromisoformat(newest)
             telemetry.newest_observation.labels(dataset).set(instant.timestamp())
+    for run in reversed(runs.list_runs(conn, dataset, job="score", limit=REMEMBERED)):
+        leads = (run.report or {}).get("leads", ())
+        accuracy(telemetry, dataset, [_lead(lead) for lead in leads])
     with suppress(NoChampion):
         champion_is(telemetry, dataset, trained_to=models.champion(conn, dataset).trained_to)
 
 
 def _lead(kept: Mapping[str, Any]) -> LeadAccuracy:
-    """Return the accuracy of one lead as a run row keeps it: null stands for NaN."""
-    known: dict[str, Any] = {name: _NAN if value is None else value for name, value in kept.items()}
-    return LeadAccuracy(**known)
+    """Return the accuracy of one lead as a run row keeps it, maybe one of another version.
+
+    Null stands for NaN, and so does what it does not say.
+    """
+    names = [part.name for part in fields(LeadAccuracy)]
+    said = {name: kept[name] for name in names if kept.get(name) is not None}
+    return LeadAccuracy(**{**dict.fromkeys(names, _NAN), **said})

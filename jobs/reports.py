@@ -56,6 +56,8 @@ class ForecastReport:
     tick: datetime
     cutoff: datetime
     model_id: int
+    trained_to: datetime
+    """Up to when the model has seen data."""
     series: int
     rows: int
     attention_rows: int

@@ -136,7 +136,7 @@ class Telemetry:
     def _declare_models(self) -> None:
         self.champion_trained = self._gauge(
             "champion_trained_timestamp_seconds",
-            "When the model in service was trained; survives a restart.",
+            "Until when the model in service has seen data; survives a restart.",
             "dataset",
         )
         self.decisions = self._counter(
@@ -241,7 +241,7 @@ class Telemetry:
 
 
 def reference(telemetry: Telemetry) -> str:
-    """Return the metrics as a Markdown table: what the README shows."""
+    """Return the metrics as a Markdown table: what the documentation shows."""
     lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
     for metric in telemetry.declared:
         labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"

@@ -61,6 +61,7 @@ def forecast() -> ForecastReport:
         tick=TICK,
         cutoff=TICK,
         model_id=1,
+        trained_to=TICK,
         series=3,
         rows=36,
         attention_rows=6,
