@@ -82,7 +82,7 @@ def prepare(observations: pl.DataFrame, config: DatasetConfig) -> tuple[Panel, M
     if observations.is_empty():
         raise InsufficientHistory(
             "at least one observation must be known, found none",
-            hint="run `forecaster ingest`, or look at the query with `forecaster check --data`",
+            hint="run `forecaster ingest`, or look at the query with `forecaster check`",
         )
     grid = detect_grid(observations, config.step, config.timezone or "UTC")
     seasons = detect_seasons(build(observations, grid), config.step)

@@ -8,6 +8,7 @@ why; with REQUIRE_SERVICES=1 they fail instead.
 import os
 import shutil
 import socket
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,14 @@ def _unavailable(reason: str) -> NoReturn:
     if SERVICES_REQUIRED:
         pytest.fail(f"{reason}, and REQUIRE_SERVICES=1", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """Undo what the program's entry points set for the whole thread."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture

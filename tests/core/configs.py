@@ -1,0 +1,50 @@
+"""Configuration files to test with."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from forecaster.config import Config
+from forecaster.configfile import parse
+from forecaster.errors import ConfigError
+
+BIKES = """
+database_url = "sqlite:///forecaster.db"
+[server]
+listen = "0.0.0.0:9000"
+[datasets.bikes]
+query = "SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips"
+source_url = "${WAREHOUSE_URL}"
+step = "1h"
+horizon = "2d"
+timezone = "America/New_York"
+delay = "5m"
+forecast_every = "1h"
+retrain_every = "1d"
+history = "180d"
+late_data = "2h"
+lower_bound = 0
+"""
+WAREHOUSE = {"WAREHOUSE_URL": "postgres://reader:hunter2@warehouse/sales"}
+MINIMAL = 'database_url = "sqlite:///f.db"\n[datasets.x]\nstep = "{}"\nprediction_length = 3\n'
+
+
+def parsed(
+    text: str, environ: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None
+) -> Config:
+    def read_file(path: str) -> str:
+        if path not in (files or {}):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return (files or {})[path]
+
+    return parse(text, environ or {}, read_file=read_file)
+
+
+def problems_of(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parsed(text, environ)
+    return caught.value.problems
+
+
+def dataset(line: str) -> str:
+    return f'database_url = "sqlite:///f.db"\n[datasets.x]\nstep = "1h"\nhorizon = "2d"\n{line}\n'

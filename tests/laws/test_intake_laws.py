@@ -1,0 +1,73 @@
+"""Laws of intake: every row is accounted for, in whatever order and company it comes."""
+
+from random import Random
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from forecaster.intake import Columns, Intake, RejectReason, normalize
+
+ZONE = "America/New_York"
+TIMES = ["2024-01-01", "2024-01-01T05:00:00Z", "2024-03-10 02:30:00", "x", None, "1704085200",
+         "2024-01-01 00:00:00.5", "9999-01-01", "2024-01-01 00:00:00+00"]  # fmt: skip
+VALUES = ["1", "2", "0", "-0.0", "", None, "nan", "x", "1e308", "1.7e308", "0.1", "0.3"]
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "", None]), st.sampled_from(TIMES), st.sampled_from(VALUES)
+    ),
+    max_size=40,
+)
+
+
+def _rows(rows: list[tuple[str | None, str | None, str | None]]) -> Intake:
+    schema = dict.fromkeys(("series_id", "timestamp", "value"), pl.String())
+    return normalize(pl.DataFrame(rows, schema=schema, orient="row"), Columns(), timezone=ZONE)
+
+
+@given(ROWS)
+def test_every_row_is_accounted_for(rows: list[tuple[str | None, str | None, str | None]]) -> None:
+    intake = _rows(rows)
+
+    accounted = len(intake.observations) + intake.duplicates + intake.conflicting
+    assert accounted + sum(intake.rejected.values()) == len(rows)
+    assert intake.rejected.keys() <= set(RejectReason)
+    assert not intake.observations.select("series_id", "timestamp").is_duplicated().any()
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(
+    rows: list[tuple[str | None, str | None, str | None]], random: Random
+) -> None:
+    shuffled = random.sample(rows, len(rows))
+
+    first, second = _rows(rows), _rows(shuffled)
+
+    assert_frame_equal(first.observations, second.observations, check_exact=True)
+    assert (first.rejected, first.examples) == (second.rejected, second.examples)
+    assert (first.duplicates, first.conflicting) == (second.duplicates, second.conflicting)
+
+
+@given(ROWS)
+def test_series_may_be_read_apart(rows: list[tuple[str | None, str | None, str | None]]) -> None:
+    parts = [_rows([row for row in rows if (row[0] == "a") is chosen]) for chosen in (True, False)]
+
+    whole = _rows(rows)
+
+    apart = pl.concat([part.observations for part in parts]).sort("series_id", "timestamp")
+    assert_frame_equal(whole.observations, apart, check_exact=True)
+    assert whole.duplicates == sum(part.duplicates for part in parts)
+    assert whole.conflicting == sum(part.conflicting for part in parts)
+
+
+@given(ROWS)
+def test_observations_read_again_stay_what_they_are(
+    rows: list[tuple[str | None, str | None, str | None]],
+) -> None:
+    observations = _rows(rows).observations
+
+    again = normalize(observations, Columns(), timezone=None)
+
+    assert_frame_equal(again.observations, observations, check_exact=True)
+    assert again.rejected == {}
