@@ -34,9 +34,7 @@ def application(telemetry: Telemetry, *, live: Probe, ready: Probe) -> Starlette
         return _answer(live())
 
     def readyz(_: Request) -> Response:
-        reasons = ready()
-        telemetry.ready.set(0 if reasons else 1)
-        return _answer(reasons)
+        return _answer(ready())
 
     def index(_: Request) -> Response:
         return PlainTextResponse("forecaster: /metrics /livez /readyz\n")

@@ -25,7 +25,7 @@ from forecaster.store.engine import reading
 from jobs import catalog, observe, probes, server
 from jobs.backlog import Backlog
 from jobs.champions import Champions
-from jobs.scheduler import Alarm, Scheduler
+from jobs.scheduler import LONGEST_SLEEP, Alarm, Scheduler
 from jobs.telemetry import Telemetry
 from jobs.ticks import Clock
 from jobs.trainer import fit_in_child
@@ -64,8 +64,9 @@ class Service:
         self._jobs = catalog.jobs(config, champions=Champions(), fit=fit)
         self._scheduler = Scheduler(
             list(self._alarms()),
-            threads={"forecast": FORECAST_THREADS, "retrain": 1},
+            threads={"forecast": FORECAST_THREADS, "retrain": 1, "readiness": 1},
         )
+        self._ready = probes.Ready(engine=engine, datasets=tuple(config.datasets))
         self._prepared = False
         self._idle = threading.Condition()
         self._working = 0
@@ -83,7 +84,7 @@ class Service:
         pages = server.application(
             self._telemetry,
             live=lambda: probes.live(self._scheduler.silent_for),
-            ready=probes.Ready(engine=self._engine, datasets=tuple(self._config.datasets)),
+            ready=self._ready,
         )
         self._server = server.start(pages, self._config.server)
 
@@ -108,6 +109,9 @@ class Service:
         return done
 
     def _alarms(self) -> Iterator[Alarm]:
+        yield Alarm(
+            name="readiness", lane="readiness", every=LONGEST_SLEEP, action=self._show_readiness
+        )
         for dataset in self._config.datasets.values():
             for lane, every, action in (
                 ("retrain", dataset.retrain_every, self._retraining),
@@ -119,6 +123,10 @@ class Service:
                     every=every,
                     action=partial(self._at_work, partial(action, dataset)),
                 )
+
+    def _show_readiness(self) -> None:
+        """Keep the gauge true where nobody asks /readyz."""
+        self._telemetry.ready.set(0 if self._ready() else 1)
 
     def _forecasting(self, dataset: DatasetConfig) -> None:
         with reading(self._engine) as conn:

@@ -112,6 +112,7 @@ def test_a_first_start_trains_then_forecasts_and_stops_without_a_trace(
     waiting, reasons = service.get("/readyz")
     assert service.becomes(lambda: service.get("/readyz")[0] == 200), service.log()
     assert service.becomes(lambda: states(folder).get(("forecast", "succeeded"), 0) >= 3)
+    assert service.becomes(lambda: "\nforecaster_ready 1.0" in service.get("/metrics")[1])
     _, metrics = service.get("/metrics")
     status = service.stop()
 
