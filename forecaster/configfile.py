@@ -29,6 +29,8 @@ _HINT = "mend these settings, then run `forecaster check`"
 _LARGEST = 2**31 - 1
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
+_SHORTER = timedelta(days=3)
+"""How much shorter than their usual length some months are: February, and spans with it."""
 _LONGEST_PREDICTION = 10_000
 
 
@@ -138,7 +140,7 @@ def _every(table: Table, key: str, default: timedelta) -> timedelta:
 
 def _tick(step: Step) -> timedelta:
     """Return how often a step ends, at most once a minute; no month may go without a tick."""
-    return _whole(step) - _DAY if step.unit == "month" else max(step.approximate, _MINUTE)
+    return _whole(step) - _SHORTER if step.unit == "month" else max(step.approximate, _MINUTE)
 
 
 def _whole(step: Step) -> timedelta:

@@ -1,7 +1,7 @@
 """The configuration file: what it means, and what is refused and how."""
 
 import contextlib
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ def test_the_documented_example_is_read() -> None:
         ("1h", "1h", "1d", "10000h", "2h"),
         ("1d", "1d", "24d", "10000d", "2d"),
         ("1w", "1w", "24w", "10000w", "2w"),
-        ("1mo", "30d", "744d", "73050d", "62d"),
+        ("1mo", "28d", "744d", "73050d", "62d"),
     ],
 )
 def test_schedules_default_to_what_the_step_asks_for(
@@ -52,6 +52,14 @@ def test_schedules_default_to_what_the_step_asks_for(
     lines = "".join(f'{key} = "{value}"\n' for key, value in settings.items())
 
     assert parsed(text).datasets["x"] == parsed(text + lines).datasets["x"]
+
+
+@pytest.mark.parametrize("months", [1, 2, 3, 4, 6, 12])
+def test_no_span_of_months_goes_without_a_tick(months: int) -> None:
+    begins = [date(2000 + month // 12, month % 12 + 1, 1) for month in range(100)]
+    shortest = min(end - begin for begin, end in zip(begins, begins[months:], strict=False))
+
+    assert parsed(MINIMAL.format(f"{months}mo")).datasets["x"].forecast_every <= shortest
 
 
 def test_a_file_without_datasets_is_enough_for_a_database() -> None:
