@@ -76,19 +76,6 @@ def _with_key(rows: pl.DataFrame, columns: intake.Columns, name: str) -> pl.Data
     return rows.select(key, columns.timestamp, pl.col(others[0]).alias(columns.value))
 
 
-def known_format(name: str | None) -> Format | None:
-    """Return the format called `name`; DataError when there is no such format."""
-    for known in FORMATS:
-        if name == known:
-            return known
-    if name is None:
-        return None
-    raise DataError(
-        f"the format must be one of {', '.join(FORMATS)}, found {name}",
-        hint=f"pass --format {'|'.join(FORMATS)}",
-    )
-
-
 def format_of(source: Path | BinaryIO) -> Format:
     """Return the format that the name of the file tells; DataError when it tells none."""
     suffix = source.suffix.lower() if isinstance(source, Path) else ""

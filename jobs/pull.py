@@ -51,11 +51,8 @@ def run(engine: Engine, dataset: DatasetConfig, *, now: datetime) -> PullReport 
 
 def advance(conn: Connection, dataset: str, report: PullReport | None) -> None:
     """Move the watermark to what `report` has seen; it never moves back."""
-    if report is None or report.watermark is None:
-        return
-    current = watermarks.get(conn, dataset, WATERMARK)
-    if current is None or current < report.watermark:
-        watermarks.set(conn, dataset, WATERMARK, report.watermark, now=report.until)
+    if report is not None and report.watermark is not None:
+        watermarks.advance(conn, dataset, WATERMARK, report.watermark, now=report.until)
 
 
 def columns_of(dataset: DatasetConfig) -> intake.Columns:

@@ -59,7 +59,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ScoreReport:
         runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
         for model_id, frame in found.items():
             scores.write(conn, dataset.name, model_id, frame, scored_at=turn.clock())
-        advance(conn, dataset.name, until, now=turn.clock())
+        watermarks.advance(conn, dataset.name, WATERMARK, until, now=turn.clock())
 
     return replace(report, stages=watch.seconds)
 
@@ -167,13 +167,6 @@ def _memory(spec: ModelSpec) -> int:
 def _in_units(panel: Panel, deviations: torch.Tensor) -> pl.Series:
     values = panel.offset[:, None] + panel.scale[:, None] * deviations
     return pl.Series(values.reshape(-1).numpy())
-
-
-def advance(conn: Connection, dataset: str, until: datetime, *, now: datetime) -> None:
-    """Move the watermark to `until`; an old tick that is run again does not move it back."""
-    seen = watermarks.get(conn, dataset, WATERMARK)
-    if seen is None or seen < until:
-        watermarks.set(conn, dataset, WATERMARK, until, now=now)
 
 
 def report_on(

@@ -45,14 +45,6 @@ def leads(prediction_length: int) -> tuple[Lead, ...]:
     )
 
 
-def lead_of(step: int, prediction_length: int) -> Lead:
-    """Return the lead that holds `step`; ValueError unless 1 <= step <= prediction_length."""
-    for lead in leads(prediction_length):
-        if lead.step_from <= step <= lead.step_to:
-            return lead
-    raise ValueError(f"step must be between 1 and {prediction_length}, found {step}")
-
-
 def score(matured: pl.DataFrame, prediction_length: int) -> pl.DataFrame:
     """Return ACCURACY of forecasts joined with what happened.
 

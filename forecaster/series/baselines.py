@@ -41,13 +41,6 @@ def seasonal_naive_drift(context: Tensor, prediction_length: int, season_length:
     return values + slope[:, None] * age
 
 
-BASELINES: dict[str, Baseline] = {
-    "naive": naive,
-    "seasonal_naive": seasonal_naive,
-    "seasonal_naive_drift": seasonal_naive_drift,
-}
-
-
 def _same_phase(
     context: Tensor, prediction_length: int, season_length: int
 ) -> tuple[Tensor, Tensor]:

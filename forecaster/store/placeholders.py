@@ -4,8 +4,6 @@ import re
 
 from sqlalchemy import TextClause, text
 
-NAMES = ("since", "until")
-
 _PARTS = re.compile(
     r"""
       '(?:[^']|'')*' | "(?:[^"]|"")*"       # strings and quoted names

@@ -18,13 +18,14 @@ def get(conn: Connection, dataset: str, name: str) -> datetime | None:
     )
 
 
-def set(conn: Connection, dataset: str, name: str, instant: datetime, *, now: datetime) -> None:
-    """Move the watermark to `instant`, in whatever direction."""
+def advance(conn: Connection, dataset: str, name: str, instant: datetime, *, now: datetime) -> None:
+    """Move the watermark to `instant`; it never moves back."""
     insert = insert_or(conn, watermarks)
     conn.execute(
         insert.on_conflict_do_update(
             index_elements=["dataset_id", "name"],
             set_={"instant": insert.excluded.instant, "updated_at": insert.excluded.updated_at},
+            where=watermarks.c.instant < insert.excluded.instant,
         ),
         {
             "dataset_id": datasets.dataset_id(conn, dataset),

@@ -74,16 +74,6 @@ def test_leads_are_decided_by_the_prediction_length(prediction_length: int, name
     assert [lead.name for lead in accuracy.leads(prediction_length)] == names.split()
 
 
-def test_lead_of_a_step_holds_the_step() -> None:
-    assert accuracy.lead_of(7, 48).name == "6-10"
-
-
-@pytest.mark.parametrize("step", [0, 49])
-def test_a_step_that_is_not_forecast_has_no_lead(step: int) -> None:
-    with pytest.raises(ValueError, match=f"between 1 and 48, found {step}"):
-        accuracy.lead_of(step, 48)
-
-
 def test_a_forecast_of_no_steps_has_no_leads() -> None:
     with pytest.raises(ValueError, match="at least 1, found 0"):
         accuracy.leads(0)

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.series.baselines import BASELINES, naive, seasonal_naive, seasonal_naive_drift
+from forecaster.series.baselines import Baseline, naive, seasonal_naive, seasonal_naive_drift
 
 torch.set_num_threads(1)
 NAN = float("nan")
+BASELINES = (naive, seasonal_naive, seasonal_naive_drift)
 
 contexts = st.lists(st.one_of(st.just(NAN), st.floats(-1e3, 1e3)), min_size=1, max_size=20)
 
@@ -58,23 +59,25 @@ def test_drift_of_a_context_without_a_pair_is_seasonal_naive() -> None:
     )
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("baseline", BASELINES)
 @given(context=contexts, season_length=st.integers(1, 24), prediction_length=st.integers(1, 30))
 def test_forecasts_are_finite_unless_nothing_was_observed(
-    name: str, context: list[float], season_length: int, prediction_length: int
+    baseline: Baseline, context: list[float], season_length: int, prediction_length: int
 ) -> None:
     rows = torch.tensor([context, [NAN] * len(context)])
-    forecast = BASELINES[name](rows, prediction_length, season_length)
+    forecast = baseline(rows, prediction_length, season_length)
     assert forecast.shape == (2, prediction_length)
     assert forecast[0].isfinite().all().item() is bool(rows[0].isfinite().any())
     assert forecast[1].isnan().all()
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("baseline", BASELINES)
 @given(context=contexts, shift=st.integers(-1000, 1000))
-def test_forecasts_shift_with_the_data(name: str, context: list[float], shift: int) -> None:
+def test_forecasts_shift_with_the_data(
+    baseline: Baseline, context: list[float], shift: int
+) -> None:
     rows = torch.tensor([context], dtype=torch.float64)
-    shifted = BASELINES[name](rows + shift, 5, 3)
+    shifted = baseline(rows + shift, 5, 3)
     torch.testing.assert_close(
-        shifted, BASELINES[name](rows, 5, 3) + shift, rtol=0, atol=1e-6, equal_nan=True
+        shifted, baseline(rows, 5, 3) + shift, rtol=0, atol=1e-6, equal_nan=True
     )

@@ -212,16 +212,17 @@ def test_the_newest_run_and_the_newest_success_of_a_job_are_kept(engine: Engine)
     assert left == [(START + 3 * HOUR, "failed"), (START + HOUR, "succeeded")]
 
 
-def test_a_watermark_is_what_it_was_set_to_last(engine: Engine) -> None:
+def test_a_watermark_never_moves_back(engine: Engine) -> None:
     with writing(engine) as conn:
         before = watermarks.get(conn, "bikes", "pull")
-        watermarks.set(conn, "bikes", "pull", START + HOUR, now=START)
-        watermarks.set(conn, "bikes", "score", START + 5 * HOUR, now=START)
-        watermarks.set(conn, "bikes", "pull", START, now=START)
+        watermarks.advance(conn, "bikes", "pull", START, now=START)
+        watermarks.advance(conn, "bikes", "pull", START + HOUR, now=START)
+        watermarks.advance(conn, "bikes", "score", START + 5 * HOUR, now=START)
+        watermarks.advance(conn, "bikes", "pull", START, now=START)
 
     with reading(engine) as conn:
         assert before is None
-        assert watermarks.get(conn, "bikes", "pull") == START
+        assert watermarks.get(conn, "bikes", "pull") == START + HOUR
         assert watermarks.get(conn, "cars", "pull") is None
 
 
@@ -229,4 +230,4 @@ def test_an_instant_without_a_zone_is_refused(engine: Engine) -> None:
     naive = START.replace(tzinfo=None)
 
     with pytest.raises(Exception, match="must have a time zone"), writing(engine) as conn:
-        watermarks.set(conn, "bikes", "pull", naive, now=START)
+        watermarks.advance(conn, "bikes", "pull", naive, now=START)
