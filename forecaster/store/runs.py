@@ -97,7 +97,7 @@ def fail(
     conn.execute(
         update(runs)
         .where(_holds(claim))
-        .values(state="failed", finished_at=now, error=error, hint=hint)
+        .values(state="failed", finished_at=now, error=tables.printable(error), hint=hint)
     )
 
 

@@ -57,7 +57,7 @@ class Instant(sa.TypeDecorator[datetime]):
 
 
 class Json(sa.TypeDecorator[Any]):
-    """A document; numbers that JSON has no word for become null."""
+    """A document; numbers that JSON has no word for become null, and NUL in text its picture."""
 
     impl = sa.Text()
     cache_ok = True
@@ -69,19 +69,26 @@ class Json(sa.TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if value is None:
             return None
-        finite = _finite(value)
-        return json.dumps(finite, allow_nan=False) if dialect.name == "sqlite" else finite
+        kept = _storable(value)
+        return json.dumps(kept, allow_nan=False) if dialect.name == "sqlite" else kept
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
 
 
-def _finite(value: Any) -> Any:
+def printable(text: str) -> str:
+    """Return `text` without NUL, which PostgreSQL keeps neither in text nor in documents."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
+
+
+def _storable(value: Any) -> Any:
     match value:
         case dict():
-            return {str(name): _finite(item) for name, item in value.items()}
+            return {printable(str(name)): _storable(item) for name, item in value.items()}
         case list() | tuple():
-            return [_finite(item) for item in value]
+            return [_storable(item) for item in value]
+        case str():
+            return printable(value)
         case float() if not math.isfinite(value):
             return None
         case _:

@@ -61,6 +61,19 @@ def test_a_finished_run_tells_what_it_did(engine: Engine) -> None:
     )
 
 
+def test_a_run_may_tell_of_text_that_a_database_does_not_keep(engine: Engine) -> None:
+    done, failed = claim(engine), claim(engine, START + HOUR)
+
+    with writing(engine) as conn:
+        runs.finish(conn, done, now=START, report={"example": ["key=a\0b"]})
+        runs.fail(conn, failed, now=START, error="found a\0b")
+
+    with reading(engine) as conn:
+        last, first = runs.list_runs(conn, "bikes")
+    assert first.report == {"example": ["key=a\u2400b"]}
+    assert last.error == "found a\u2400b"
+
+
 def test_a_failed_run_is_tried_again_and_forgets_the_failure(engine: Engine) -> None:
     fail(engine, claim(engine))
     failed = latest(engine)
