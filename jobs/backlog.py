@@ -31,7 +31,8 @@ FIRST_PAUSE = 15.0
 LONGEST_PAUSE = 600.0
 """Seconds between attempts at what keeps failing: the pause doubles each time."""
 LEFT_BEHIND = timedelta(hours=1)
-"""A run that another process started longer ago than this is taken over."""
+"""A run that another process started longer ago than this is taken over; one that does the work of
+all ticks, such as a long training, only when its next tick is due as well."""
 
 log = logging.getLogger("forecaster")
 
@@ -106,7 +107,7 @@ class Backlog:
         every = job.every(dataset)
         fresh, given_up = due_ticks(last.tick if last else None, now, every, limit=job.catch_up)
         oldest = floor_tick(now, every) - (job.catch_up - 1) * every
-        ours = [run for run in unfinished if self._is_ours(run)]
+        ours = [run for run in unfinished if self._is_ours(run, LEFT_BEHIND)]
         self._give_up(job, dataset, given_up, [run for run in ours if run.tick < oldest])
         return Due(fresh, [run.tick for run in ours if oldest <= run.tick <= now])
 
@@ -120,12 +121,14 @@ class Backlog:
     ) -> Due:
         due = floor_tick(now, job.every(dataset))
         tick = max(due, floor_tick(now, dataset.forecast_every))
-        is_busy = any(run.tick >= due and not self._is_ours(run) for run in unfinished)
+        patience = max(LEFT_BEHIND, job.every(dataset))
+        ours = [run for run in unfinished if self._is_ours(run, patience)]
+        is_busy = any(run.tick >= due and run not in ours for run in unfinished)
         is_done = done is not None and done.tick >= due
-        self._close([run for run in unfinished if run.tick != tick and self._is_ours(run)])
+        self._close([run for run in ours if run.tick != tick])
         return Due([], [] if is_busy or is_done else [tick])
 
-    def _is_ours(self, run: Run) -> bool:
+    def _is_ours(self, run: Run, patience: timedelta) -> bool:
         """Tell whether nobody else works on a run that did not succeed.
 
         When we start, a running one is taken for left behind; later it belongs to another process,
@@ -133,7 +136,7 @@ class Backlog:
         """
         if run.state == "failed" or (run.job, run.dataset) not in self._looked:
             return True
-        return run.started_at is not None and self.clock() - run.started_at > LEFT_BEHIND
+        return run.started_at is not None and self.clock() - run.started_at > patience
 
     def _close(self, left: list[Run]) -> None:
         """Note that runs which nobody will take up again came to no end of their own."""
