@@ -22,7 +22,7 @@ PLACES = {
     "finish": (runs, "finish"),
     "forecasts": (forecasts, "write"),
     "attention": (attention, "write"),
-    "watermark": (watermarks, "set"),
+    "watermark": (watermarks, "advance"),
 }
 
 PULLED = replace(DATASET, query="SELECT series_id, timestamp, value FROM source", timezone="UTC")
