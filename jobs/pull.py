@@ -16,18 +16,22 @@ from jobs.reports import PullReport
 WATERMARK = "pull"
 
 
-def run(engine: Engine, dataset: DatasetConfig, *, now: datetime) -> PullReport | None:
+def run(
+    engine: Engine, dataset: DatasetConfig, *, now: datetime, whole: bool = False
+) -> PullReport | None:
     """Land the source rows up to `now`; None for a dataset without a query.
 
-    Reads again from `late_data` before the newest instant seen, so that late rows and
-    corrections are found: landing twice changes nothing. The caller moves the watermark with
-    `advance`, in the transaction that makes use of these rows.
+    Reads again from `delay` and `late_data` before the newest instant seen, so that late rows and
+    corrections are found: landing twice changes nothing. A `whole` pull reads all of `history`
+    again, for what came later still. The caller moves the watermark with `advance`, in the
+    transaction that makes use of these rows.
     """
     if dataset.query is None:
         return None
     with reading(engine) as conn:
         seen = watermarks.get(conn, dataset.name, WATERMARK)
-    since = now - dataset.history if seen is None else seen - dataset.late_data
+    overlap = dataset.delay + dataset.late_data
+    since = now - dataset.history if seen is None or whole else seen - overlap
     raw = read_source(dataset, _source_url(engine, dataset), since=since, until=now)
     taken = intake.normalize(raw, columns_of(dataset), timezone=dataset.timezone)
     frame = taken.observations.filter(pl.col("timestamp").is_between(since, now))

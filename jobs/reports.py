@@ -44,7 +44,7 @@ class PullReport:
     duplicates: int
     conflicting: int
     watermark: datetime | None
-    """Newest instant seen so far; the next pull reads again from `late_data` before it."""
+    """Newest instant seen so far; the next pull reads `delay` and `late_data` before it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # forecast_every = "1h"                    # default: the step, at least 1m
 # retrain_every = "1d"                     # default: 24 steps, at least 1d
 # history = "10000h"                       # how much of the past is read; default: 10000 steps
-# late_data = "2h"                         # read again on every pull; default: 2 steps
+# late_data = "2h"                         # after delay, read again on every pull; default: 2 steps
 # lower_bound = 0                          # forecasts stay above; default: none
 # upper_bound = 100                        # and below; default: none
 

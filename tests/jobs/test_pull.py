@@ -8,6 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, text
 
+from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
 from forecaster.frames import OBSERVATIONS
 from forecaster.store import observations
@@ -38,12 +39,12 @@ def arrive(engine: Engine, frame: pl.DataFrame) -> None:
         conn.execute(text("INSERT INTO trips VALUES (:station, :hour, :rentals)"), texts.to_dicts())
 
 
-def pulls(engine: Engine, number: int) -> PullReport:
+def pulls(engine: Engine, number: int, dataset: DatasetConfig = PULLED) -> PullReport:
     """Pull at an hour and move the watermark, as the tick that makes use of the rows does."""
-    report = pull.run(engine, PULLED, now=hour(number))
+    report = pull.run(engine, dataset, now=hour(number))
     assert report is not None
     with writing(engine) as conn:
-        pull.advance(conn, PULLED.name, report)
+        pull.advance(conn, dataset.name, report)
     return report
 
 
@@ -72,7 +73,7 @@ def test_a_second_pull_reads_only_the_overlap_and_lands_nothing_twice(source: En
 
     report = pulls(source, 201)
 
-    assert report.since == hour(200) - PULLED.late_data
+    assert report.since == hour(200) - PULLED.delay - PULLED.late_data
     assert (report.new, report.corrected, report.unchanged) == (0, 0, 3)
     assert_frame_equal(landed(source), rows("a", 100, 200))
 
@@ -91,6 +92,31 @@ def test_late_and_corrected_rows_are_found_in_the_overlap(source: Engine) -> Non
 
     assert (report.new, report.late, report.corrected) == (3, 2, 1)
     assert landed(source).filter(series_id="a")["value"][-1] == 5
+
+
+def test_rows_within_the_delay_of_another_series_are_not_lost(source: Engine) -> None:
+    slow = replace(PULLED, delay=timedelta(hours=5))
+    arrive(source, rows("a", 190, 200))
+    pulls(source, 200, slow)
+    arrive(source, rows("b", 194, 201))
+
+    report = pulls(source, 201, slow)
+
+    assert report.since == hour(200) - slow.delay - slow.late_data
+    assert_frame_equal(landed(source).filter(series_id="b"), rows("b", 194, 201))
+
+
+def test_a_whole_pull_finds_what_was_older_than_the_overlap(source: Engine) -> None:
+    arrive(source, rows("a", 190, 200))
+    pulls(source, 200)
+    arrive(source, rows("new", 150, 200))
+    pulls(source, 201)
+
+    report = pull.run(source, PULLED, now=hour(202), whole=True)
+
+    assert report is not None
+    assert report.since == hour(202) - PULLED.history
+    assert_frame_equal(landed(source).filter(series_id="new"), rows("new", 150, 200))
 
 
 def test_a_source_that_stood_still_is_read_from_where_it_stopped(source: Engine) -> None:
