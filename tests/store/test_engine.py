@@ -1,5 +1,6 @@
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -237,3 +238,16 @@ def test_a_short_address_of_postgresql_means_our_driver() -> None:
     found = {parse_url(f"{name}://db/prod").drivername for name in ("postgres", "postgresql")}
 
     assert found == {"postgresql+psycopg"}
+
+
+def test_many_who_make_one_sqlite_database_at_once_all_get_in(tmp_path: Path) -> None:
+    def come(path: Path) -> None:
+        engine = open_engine(f"sqlite:///{path}")
+        with writing(engine) as conn:
+            conn.execute(text("CREATE TABLE IF NOT EXISTS guests (name TEXT)"))
+            conn.execute(text("INSERT INTO guests VALUES ('one')"))
+        engine.dispose()
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            list(pool.map(come, [tmp_path / f"{number}.db"] * 8))
