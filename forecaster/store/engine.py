@@ -120,7 +120,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
     SQLite may answer at once that it is busy, whatever the timeout, when the journal changes.
     """
-    until = time.monotonic() + _SQLITE_BUSY_SECONDS
+    [milliseconds] = connection.execute("PRAGMA busy_timeout").fetchone()
+    until = time.monotonic() + milliseconds / 1000
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
