@@ -8,7 +8,7 @@ from forecaster.durations import Step
 
 SCORES = ("scaled_dot",)
 NORMALISERS = ("softmax",)
-ENCODERS = ("lstm",)
+ENCODERS = ("lstm", "gru", "rnn")
 HEADS = ("quantile",)
 
 

@@ -19,7 +19,12 @@ from forecaster.model.quantiles import HEADS
 from forecaster.model.scaling import ScaledWindow, scale_window
 from forecaster.model.spec import ModelSpec
 
-ENCODERS: Mapping[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM}
+ENCODERS: Mapping[str, Callable[..., nn.RNNBase]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn": nn.RNN,
+}
+"""LSTM (Hochreiter and Schmidhuber 1997), GRU (Cho et al. 2014), tanh RNN (Elman 1990)."""
 
 PATCH_EMBEDDING = 16
 
