@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from forecaster.durations import Step
 
-SCORES = ("scaled_dot",)
-NORMALISERS = ("softmax",)
+SCORES = ("scaled_dot", "dot", "general", "additive", "location", "local")
+NORMALISERS = ("softmax", "sparsemax", "entmax15")
 ENCODERS = ("lstm", "gru", "rnn")
-HEADS = ("quantile",)
+HEADS = ("quantile", "student_t", "gaussian_mixture")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,11 @@ class ModelConfig:
 
     score: str = "scaled_dot"
     normaliser: str = "softmax"
+    temperature: float = 1.0
+    attention_window: int | None = None
+    """In patches; None attends the whole context."""
+    self_attention: bool = False
+    priors: tuple[str, ...] = ()
     encoder: str = "lstm"
     head: str = "quantile"
     season_length: int | None = None
@@ -27,6 +32,11 @@ class ModelConfig:
     layers: int = 2
     heads: int = 6
     dropout: float = 0.1
+
+    @property
+    def plugins(self) -> frozenset[str]:
+        """Names of the parts that are the user's own; no other ones are ever loaded."""
+        return frozenset({self.score, *self.priors}) - set(SCORES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 
-from forecaster import settings
+from forecaster import plugin_names, settings
 from forecaster.addresses import database_url, listen, masked, source_url
 from forecaster.config import (
     ENCODERS,
     HEADS,
     NORMALISERS,
-    SCORES,
     Config,
     DatasetConfig,
     ModelConfig,
@@ -186,8 +185,12 @@ def _model(table: Table) -> ModelConfig:
     default = ModelConfig()
     length = settings.count_between(1, 1_000_000)
     model = ModelConfig(
-        score=table.take("score", settings.one_of(SCORES), default.score),
+        score=table.take("score", plugin_names.score, default.score),
         normaliser=table.take("normaliser", settings.one_of(NORMALISERS), default.normaliser),
+        temperature=table.take("temperature", settings.number_between(1e-3, 1e3), 1.0),
+        attention_window=table.take("attention_window", length, None),
+        self_attention=table.take("self_attention", settings.flag, default.self_attention),
+        priors=table.take("priors", plugin_names.priors, default.priors),
         encoder=table.take("encoder", settings.one_of(ENCODERS), default.encoder),
         head=table.take("head", settings.one_of(HEADS), default.head),
         season_length=table.take("season_length", length, None),
@@ -268,6 +271,8 @@ def _literal(value: object) -> str:
             return f'"{format_duration(value)}"'
         case tuple():
             return f"[{', '.join(map(_literal, value))}]"
+        case bool():
+            return str(value).lower()
         case int() | float():
             return repr(value)
         case _:

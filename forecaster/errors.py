@@ -10,7 +10,8 @@ ForecasterError                 stops a run; the command line exits 1
 ├── ModelError
 │   ├── NoChampion              no model is in service yet
 │   ├── IncompatibleCheckpoint  damaged, or written by another version
-│   └── TrainingDiverged        the loss stopped being finite
+│   ├── TrainingDiverged        the loss stopped being finite
+│   └── UnusablePlugin          a score or prior of the user's own does not do what it must
 ├── StoreError
 │   ├── DatabaseUnavailable     safe to retry
 │   ├── SchemaOutOfDate         migrations have to run first
@@ -69,6 +70,10 @@ class IncompatibleCheckpoint(ModelError):
 
 class TrainingDiverged(ModelError):
     """The loss stopped being finite."""
+
+
+class UnusablePlugin(ModelError):
+    """A score or prior of the user's own cannot be loaded, or does not do what it must."""
 
 
 class StoreError(ForecasterError):

@@ -180,6 +180,13 @@ def text(value: object) -> str:
     return value
 
 
+def flag(value: object) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise Unfit("must be true or false")
+    return value
+
+
 def duration(value: object) -> timedelta:
     """Read a duration of zero or more."""
     if not isinstance(value, str):

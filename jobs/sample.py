@@ -39,8 +39,12 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # upper_bound = 100                        # and below; default: none
 
 [datasets.example.model]                   # left out: derived from the data
-# score = "scaled_dot"
-# normaliser = "softmax"
+# score = "scaled_dot"                     # dot, general, additive, location, local; or yours
+# normaliser = "softmax"                   # sparsemax, entmax15
+# temperature = 1.0                        # below 1 attends more sharply, above 1 more evenly
+# attention_window = 14                    # newest patches that may be attended; default: all
+# self_attention = false                   # among the encoder's states, before the attention
+# priors = []                              # yours, as "package.module:name"
 # encoder = "lstm"
 # head = "quantile"
 # season_length = 24

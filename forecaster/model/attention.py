@@ -1,50 +1,35 @@
 """Temporal attention: which past patches a future patch is made of.
 
+    weights = normaliser((score(queries, keys) + lag bias) / temperature + log-priors)
+
 Shapes: B windows, K heads, Hp future patches, Lp past patches, S = Lp + 2 sources (the past
-patches from oldest to newest, then the last value, then the level), k the key size.
+patches from oldest to newest, then the last value, then the level), k the size of a key.
 """
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from forecaster.errors import IncompatibleCheckpoint
+from forecaster.model.masks import Places, causal, lags, missing, seasonal_prior, window
+from forecaster.model.normalisers import NORMALISERS
+from forecaster.model.scores import SCORES, Shape
 from forecaster.model.spec import ModelSpec
 
 Part = TypeVar("Part")
 
+Plugins = Mapping[str, Any]
+"""Scores and priors of the user's own, loaded and checked, by the name that config gives them."""
+
+NO_PLUGINS: Plugins = {}
+
 SENTINELS = 2
 """Sources that are not past patches: the last value and the level."""
 
-SEASON_PRIOR, LONG_SEASON_PRIOR, LAST_VALUE_PRIOR = 2.0, 1.5, 3.0
-"""Log-priors the lag bias starts from, so that a season is representable before training."""
-
-
-class ScaledDot(nn.Module):
-    """score = q . k / sqrt(k) (Vaswani et al. 2017, equation 1)."""
-
-    def __init__(self, key_size: int) -> None:
-        super().__init__()
-        self.temperature = key_size**-0.5
-
-    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Score queries (B, K, Hp, k) against keys (B, K, S, k): (B, K, Hp, S)."""
-        scores: Tensor = queries @ keys.transpose(2, 3) * self.temperature
-        return scores
-
-
-def softmax(logits: Tensor) -> Tensor:
-    """exp(logit) over its sum along the last axis; -inf becomes exactly 0."""
-    return torch.softmax(logits, dim=-1)
-
-
-SCORES: Mapping[str, Callable[[int], nn.Module]] = {"scaled_dot": ScaledDot}
-"""Built with the key size; called with queries and keys as `ScaledDot.forward`."""
-
-NORMALISERS: Mapping[str, Callable[[Tensor], Tensor]] = {"softmax": softmax}
-"""Turn logits into weights >= 0 that sum to 1 over the last axis, exactly 0 where -inf."""
+LAST_VALUE_PRIOR = 3.0
+"""What the bias of the last value starts from where there is no season."""
 
 
 def lookup(registry: Mapping[str, Part], kind: str, name: str) -> Part:
@@ -57,67 +42,135 @@ def lookup(registry: Mapping[str, Part], kind: str, name: str) -> Part:
     return registry[name]
 
 
-class TemporalAttention(nn.Module):
-    """One query per head and future patch scores every past patch and the two sentinels."""
+def built(part: Any, shape: Shape) -> Any:
+    """Return what scores or gives priors: an instance of a class, or a function as it is."""
+    return part(shape) if isinstance(part, type) else part
 
-    lags: Tensor
 
-    def __init__(self, spec: ModelSpec) -> None:
+class _Attention(nn.Module):
+    """Queries and keys of every head, and the score and the normaliser between them."""
+
+    def __init__(self, spec: ModelSpec, plugins: Plugins, sentinels: int) -> None:
         super().__init__()
-        self.heads, self.future = spec.heads, spec.future_patches
-        width = spec.heads * spec.key_size
-        self.score = lookup(SCORES, "score", spec.score)(spec.key_size)
+        part = lookup({**SCORES, **plugins}, "score", spec.score)
+        projected = getattr(part, "projected", True)
+        size = spec.key_size if projected else spec.hidden_size
+        self.heads, self.width, self.temperature = spec.heads, spec.heads * size, spec.temperature
+        self.shape = _shape(spec, size, sentinels)
+        self.score = built(part, self.shape)
         self.normalise = lookup(NORMALISERS, "normaliser", spec.normaliser)
-        self.query = nn.Linear(spec.hidden_size, width)
-        self.key = nn.Linear(spec.hidden_size, width)
-        self.patch_queries = nn.Parameter(torch.randn(self.future, width) * 0.02)
-        self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, width) * 0.02)
-        self.lag_bias = nn.Parameter(seasonal_prior(spec).repeat(spec.heads, 1))
-        self.sentinel_bias = nn.Parameter(_sentinel_prior(spec).repeat(spec.heads, 1))
-        self.register_buffer("lags", _lags(spec), persistent=False)
+        self.query = self._projection(spec, projected)
+        self.key = self._projection(spec, projected)
 
-    def forward(self, states: Tensor, observed: Tensor) -> Tensor:
-        """Return the weights (B, K, Hp, S) of encoder states (B, Lp, hidden size).
-
-        `observed` (B, Lp) is the observed share of each patch: its logarithm is a log-prior, so
-        that a patch counts for the points it has, and for nothing when it is wholly missing.
-        """
-        queries = self._split(self.patch_queries + self.query(states[:, -1:]))
-        keys = torch.cat((self.key(states), self.sentinel_keys.expand(len(states), -1, -1)), 1)
-        logits = self.score(queries, self._split(keys)) + self._bias()
-        present = torch.cat((observed, observed.new_ones(len(observed), SENTINELS)), 1)
-        weights: Tensor = self.normalise(logits + present.log()[:, None, None])
-        return weights
+    def _projection(self, spec: ModelSpec, projected: bool) -> nn.Module:
+        return nn.Linear(spec.hidden_size, self.width) if projected else _Shared(self.heads)
 
     def _split(self, states: Tensor) -> Tensor:
         split: Tensor = states.unflatten(2, (self.heads, -1)).transpose(1, 2)
         return split  # (B, K, ., k)
+
+
+class TemporalAttention(_Attention):
+    """One query per head and future patch scores every past patch and the two sentinels."""
+
+    lags: Tensor
+    window: Tensor
+
+    def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
+        super().__init__(spec, plugins, SENTINELS)
+        self.future = spec.future_patches
+        self.patch_queries = nn.Parameter(torch.randn(self.future, self.width) * 0.02)
+        self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, self.width) * 0.02)
+        self.lag_bias = nn.Parameter(seasonal_prior(spec).repeat(spec.heads, 1))
+        self.sentinel_bias = nn.Parameter(_sentinel_prior(spec).repeat(spec.heads, 1))
+        self.priors = nn.ModuleList(_Prior(plugins, name, self.shape) for name in spec.priors)
+        self.register_buffer("lags", lags(self.future, spec.past_patches), persistent=False)
+        self.register_buffer(
+            "window", window(spec.past_patches, spec.attention_window), persistent=False
+        )
+
+    def forward(self, states: Tensor, observed: Tensor) -> Tensor:
+        """Return the weights (B, K, Hp, S) of encoder states (B, Lp, hidden size).
+
+        `observed` (B, Lp) is the observed share of each patch.
+        """
+        queries = self._split(self.patch_queries + self.query(states[:, -1:]))
+        keys = torch.cat((self.key(states), self.sentinel_keys.expand(len(states), -1, -1)), 1)
+        logits = (self.score(queries, self._split(keys)) + self._bias()) / self.temperature
+        prior = nn.functional.pad(self._log_prior(observed), (0, SENTINELS))
+        weights: Tensor = self.normalise(logits + prior)
+        return weights
+
+    def _log_prior(self, observed: Tensor) -> Tensor:
+        prior = missing(observed) + self.window
+        places = Places(shape=self.shape, lags=self.lags, observed=observed)
+        for part in self.priors:
+            prior = prior + part(places)
+        return prior
 
     def _bias(self) -> Tensor:
         sentinels = self.sentinel_bias[:, None].expand(-1, self.future, -1)
         return torch.cat((self.lag_bias[:, self.lags], sentinels), 2)  # (K, Hp, S)
 
 
-def seasonal_prior(spec: ModelSpec) -> Tensor:
-    """Return the log-prior (Lp + Hp,) of copying from n patches before, n the index."""
-    prior = torch.zeros(spec.past_patches + spec.future_patches)
-    for season, bonus in (
-        (spec.season_length, SEASON_PRIOR),
-        (spec.long_season, LONG_SEASON_PRIOR),
-    ):
-        if season <= 1 or season % spec.patch_length:
-            continue
-        lags = prior[season // spec.patch_length :: season // spec.patch_length]
-        lags += bonus / (1 + 0.3 * torch.arange(len(lags)))
-    return prior
+class SelfAttention(_Attention):
+    """states + O concat_h(weights_h V_h states), patch to patch (Vaswani et al. 2017, eq. 1).
+
+    No patch sees a newer one. O starts at 0: before training, the states are left as they are.
+    """
+
+    causal: Tensor
+
+    def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
+        super().__init__(spec, plugins, sentinels=0)
+        self.value = nn.Linear(spec.hidden_size, spec.heads * spec.key_size)
+        self.mix = nn.Linear(spec.heads * spec.key_size, spec.hidden_size)
+        nn.init.zeros_(self.mix.weight)
+        self.register_buffer("causal", causal(spec.past_patches), persistent=False)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return states (B, Lp, hidden size) that have seen one another."""
+        queries, keys = self._split(self.query(states)), self._split(self.key(states))
+        logits = self.score(queries, keys) / self.temperature + self.causal
+        mixed = self.normalise(logits) @ self._split(self.value(states))
+        residual: Tensor = self.mix(mixed.transpose(1, 2).flatten(2))
+        return states + residual
+
+
+class _Shared(nn.Module):
+    """No projection: every head gets the states (B, ., n) as they are, (B, ., K n)."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, states: Tensor) -> Tensor:
+        return states.repeat(1, 1, self.heads)
+
+
+class _Prior(nn.Module):
+    """A prior of the user's own, with its parameters if it has any."""
+
+    def __init__(self, plugins: Plugins, name: str, shape: Shape) -> None:
+        super().__init__()
+        self.prior = built(lookup(plugins, "priors", name), shape)
+
+    def forward(self, places: Places) -> Tensor:
+        prior: Tensor = self.prior(places)
+        return prior
+
+
+def _shape(spec: ModelSpec, key_size: int, sentinels: int) -> Shape:
+    return Shape(
+        heads=spec.heads,
+        key_size=key_size,
+        inner_size=spec.key_size,
+        past=spec.past_patches,
+        sentinels=sentinels,
+        patch_length=spec.patch_length,
+        season_length=spec.season_length,
+    )
 
 
 def _sentinel_prior(spec: ModelSpec) -> Tensor:
     return torch.tensor([LAST_VALUE_PRIOR if spec.season_length <= 1 else 0.0, 0.0])
-
-
-def _lags(spec: ModelSpec) -> Tensor:
-    """Return (Hp, Lp): how many patches each past patch lies before each future patch."""
-    future = torch.arange(1, spec.future_patches + 1)
-    past = torch.arange(spec.past_patches - 1, -1, -1)
-    return future[:, None] + past[None, :]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from forecaster.model.attention import TemporalAttention, lookup
+from forecaster.model.attention import NO_PLUGINS, Plugins, SelfAttention, TemporalAttention, lookup
 from forecaster.model.quantiles import HEADS
 from forecaster.model.scaling import ScaledWindow, scale_window
 from forecaster.model.spec import ModelSpec
@@ -56,7 +56,7 @@ class AttentionLSTM(nn.Module):
 
     adjusted: Tensor
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
         super().__init__()
         self.spec = spec
         encoder = lookup(ENCODERS, "encoder", spec.encoder)
@@ -69,7 +69,8 @@ class AttentionLSTM(nn.Module):
             batch_first=True,
             dropout=spec.dropout if spec.layers > 1 else 0.0,
         )
-        self.attention = TemporalAttention(spec)
+        self.among_states = SelfAttention(spec, plugins) if spec.self_attention else nn.Identity()
+        self.attention = TemporalAttention(spec, plugins)
         self.summary = nn.Linear(size, size)
         self.future = nn.Parameter(torch.randn(spec.future_patches, PATCH_EMBEDDING) * 0.02)
         self.mlp = nn.Sequential(
@@ -111,7 +112,8 @@ class AttentionLSTM(nn.Module):
             values, observed = values * visible, observed * visible
         tokens: Tensor = self.embed(torch.cat((values, observed), 2))  # (B, Lp, hidden size)
         encoded: Tensor = self.encoder(tokens)[0]
-        return tokens + encoded
+        states: Tensor = self.among_states(tokens + encoded)
+        return states
 
     def _copy(self, window: ScaledWindow, weights: Tensor) -> Tensor:
         """Return what each head copies relative to the level; missing points stay on the level."""

@@ -1,8 +1,10 @@
 """What a model is made of: everything needed to rebuild its network and its grid."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 
+from forecaster.config import SCORES
 from forecaster.durations import Step
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.series.grid import Grid
@@ -31,7 +33,15 @@ class ModelSpec:
     min_observed: int
     """A series with fewer observed points in its context is skipped as too short."""
     score: str
+    """A name in the registry, or that of a plug-in."""
     normaliser: str
+    temperature: float
+    """Logits are divided by it: near 0 one source takes all, a large one makes all alike."""
+    attention_window: int
+    """Only so many of the newest past patches may be attended."""
+    self_attention: bool
+    priors: tuple[str, ...]
+    """Plug-ins that say more about which past patches may be attended."""
     encoder: str
     head: str
     hidden_size: int
@@ -45,13 +55,15 @@ class ModelSpec:
         """Raise IncompatibleCheckpoint on values that cannot make a network."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if type(value) is not field.type:
+            if not _is_a(field.type, value):
                 raise _refusal(field.name, f"of type {field.type}", value)
             least, most = _LIMITS.get(field.name, _SIZES)
             if field.type is int and not least <= value <= most:
                 raise _refusal(field.name, f"between {least} and {most}", value)
         if not 0 <= self.dropout < 1:
             raise _refusal("dropout", "in [0, 1)", self.dropout)
+        if not 0 < self.temperature < math.inf:
+            raise _refusal("temperature", "a finite number above 0", self.temperature)
         if self.context_length % self.patch_length:
             multiple = f"a multiple of patch_length {self.patch_length}"
             raise _refusal("context_length", multiple, self.context_length)
@@ -71,6 +83,11 @@ class ModelSpec:
         """How many patches one season spans; a level is a mean over them."""
         return min(max(1, round(self.season_length / self.patch_length)), self.past_patches)
 
+    @property
+    def plugins(self) -> frozenset[str]:
+        """Names of the parts that are the user's own: never to be loaded on the word of a spec."""
+        return frozenset({self.score, *self.priors}) - set(SCORES)
+
     def grid(self) -> Grid:
         """Return the grid the model was trained on."""
         return Grid(step=Step.parse(self.step), anchor=self.anchor, timezone=self.timezone)
@@ -89,7 +106,14 @@ class ModelSpec:
         expected = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != expected:
             raise _refusal("the model spec", f"an object with the keys {sorted(expected)}", values)
-        return cls(**values)
+        priors = values.pop("priors")
+        return cls(**values, priors=tuple(priors) if isinstance(priors, list) else priors)
+
+
+def _is_a(kind: object, value: object) -> bool:
+    if isinstance(kind, type):
+        return type(value) is kind
+    return isinstance(value, tuple) and all(type(part) is str for part in value)
 
 
 def _refusal(name: str, expected: str, found: object) -> IncompatibleCheckpoint:

@@ -4,30 +4,11 @@ import pytest
 import torch
 
 from forecaster.errors import IncompatibleCheckpoint
-from forecaster.model.attention import (
-    LONG_SEASON_PRIOR,
-    NORMALISERS,
-    SCORES,
-    SEASON_PRIOR,
-    ScaledDot,
-    TemporalAttention,
-    lookup,
-    seasonal_prior,
-    softmax,
-)
+from forecaster.model.attention import TemporalAttention, lookup
+from forecaster.model.masks import LONG_SEASON_PRIOR, SEASON_PRIOR, seasonal_prior
+from forecaster.model.normalisers import NORMALISERS
+from forecaster.model.scores import SCORES
 from tests.core.networks import small_spec
-
-
-def test_scaled_dot_is_the_dot_product_over_the_root_of_the_key_size() -> None:
-    queries, keys = torch.randn(2, 3, 4, 16), torch.randn(2, 3, 5, 16)
-    scores = ScaledDot(16)(queries, keys)
-    assert scores.shape == (2, 3, 4, 5)
-    assert scores[1, 2, 3, 4] == pytest.approx(float(queries[1, 2, 3] @ keys[1, 2, 4]) / 4, 1e-5)
-
-
-def test_softmax_gives_a_forbidden_source_exactly_nothing() -> None:
-    weights = softmax(torch.tensor([[0.0, -torch.inf, 0.0]]))
-    assert weights.tolist() == [[0.5, 0.0, 0.5]]
 
 
 def test_an_unknown_part_is_refused_by_name() -> None:

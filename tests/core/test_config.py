@@ -100,8 +100,9 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         "datasets.bikes.timezone: must be an IANA time zone, found 'america/new_york'; "
         "did you mean 'America/New_York'?",
         'datasets.bikes.delay: must be a duration with its unit, such as "15m", found 5',
-        "datasets.bikes.model.score: must be 'scaled_dot', found 'scaled_dott'; "
-        "did you mean 'scaled_dot'?",
+        "datasets.bikes.model.score: must be 'scaled_dot' or 'dot' or 'general' or 'additive' or "
+        "'location' or 'local' or the path of yours, such as 'package.module:Name', "
+        "found 'scaled_dott'; did you mean 'scaled_dot'?",
         "datasets.bikes.model.layers: must be a whole number from 1 to 16, found true",
         "datasets.bikes.lower_bound: must be below upper_bound 1.0, found 3.0",
         "datasets.bikes.query: must be set with source_url, found none",
