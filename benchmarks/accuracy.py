@@ -1,297 +1,155 @@
-"""Accuracy of one default configuration against naive forecasts, on public series.
+"""Accuracy and cost of one default configuration beside naive forecasts and published figures.
 
-    python benchmarks/accuracy.py [co2 bike_sharing m4_hourly etth1 exchange_rate] [--seeds 0 1 2]
+    python -m benchmarks.accuracy [m4_hourly …] [--seeds 0 1 2] [--where]
 
 Training sees nothing after the training cutoff, and takes its validation windows from before it.
-The model is not trained again on the way through the test windows. `FORECASTER_DATA` names the
-folder of the data files (default: ../shared/data beside the repository); co2 comes with
-statsmodels. Results go to benchmarks/results/accuracy-<date>.md and .json.
+The model is not trained again on the way through the test windows. Seconds are processor seconds
+of all threads, from observations in memory to the trained model, and for all forecasts.
+`FORECASTER_DATA` names the folder of the data files (default: ../shared/data beside the
+repository); what is not there is left out, visibly. Results go to
+benchmarks/results/accuracy-<date>.md and .json, unless `--steps` cuts the training short.
 """
 
 import argparse
-import json
-import os
-import platform
+import shlex
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import polars as pl
-import polars.selectors as cs
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from forecaster import inference, training
-from forecaster.config import DatasetConfig, TrainingConfig
-from forecaster.durations import Step
-from forecaster.frames import DEVIATION_COLUMNS, INSTANT, QUANTILE_LEVELS
-from forecaster.series import accuracy, baselines
-from forecaster.series.windows import gather
+from benchmarks import cost, ltsf, where
+from benchmarks.fitting import fitted
+from benchmarks.naive2 import naive2
+from benchmarks.protocols import TASKS, Task, Trial
+from benchmarks.published import PUBLISHED
+from benchmarks.scores import Array, judge, mean_forecast, point, with_owa
+from benchmarks.tables import Row, Section, keep, markdown, over_seeds
+from forecaster.series import baselines
 
-HERE = Path(__file__).resolve().parent
-DATA = Path(os.environ.get("FORECASTER_DATA", HERE.parent.parent / "shared" / "data"))
-MEDIAN, LOW, HIGH = (QUANTILE_LEVELS.index(level) for level in (0.5, 0.1, 0.9))
-NAIVE2_SMAPE, NAIVE2_MASE = 18.383, 2.395  # M4 hourly, from the competition's table
-
-Array: TypeAlias = NDArray[np.float64]
+FORWARD = "forward_pass"
+TITLE = "Accuracy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A dataset and its protocol: `test` is the length of the test part, or its share; forecasts
-    start every `stride` steps, `partial` ones at the end included; `season` is that of MASE."""
-
-    name: str
-    load: Callable[[], pl.DataFrame]
-    step: str = "1h"
-    horizon: int = 48
-    test: float = 0.2
-    stride: int = 48
-    season: int = 24
-    seasons: tuple[int, ...] = (24, 168)
-    timezone: str = "UTC"
-    partial: bool = False
-
-    def config(self, seed: int) -> DatasetConfig:
-        """Return the configuration a user would write: step, horizon and zone."""
-        return DatasetConfig(
-            name=self.name,
-            step=Step.parse(self.step),
-            prediction_length=self.horizon,
-            timezone=self.timezone,
-            forecast_every=timedelta(hours=1),
-            retrain_every=timedelta(days=1),
-            history=timedelta(days=36_500),
-            late_data=timedelta(0),
-            training=TrainingConfig(seed=seed, device="cpu"),
-        )
+def sections(
+    names: Sequence[str], seeds: Sequence[int], steps: int | None, with_where: bool
+) -> Iterator[Section]:
+    """Run the chosen benchmarks, one after the other."""
+    for task in (task for task in TASKS if task.name in names and _present(task)):
+        yield _rolling(task, seeds, steps, with_where)
+    for horizon in ltsf.HORIZONS:
+        task = ltsf.task(horizon)
+        if task.name in names and _present(task):
+            yield _section(task, [ltsf.run(horizon, seeds, steps)])
+    if FORWARD in names:
+        about = "untrained networks of the default shape, one thread; the least of three runs"
+        yield Section(name=FORWARD, about=about, tables=[cost.run()])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table; a naive forecast has neither intervals nor a cost."""
-
-    dataset: str
-    forecast: str
-    mase: float
-    smape: float
-    wql: float
-    coverage_80: float | None = None
-    owa: float | None = None
-    cpu_seconds: float | None = None
-    windows: int = 0
+def _present(task: Task) -> bool:
+    reason = task.absent()
+    if reason:
+        print(f"skipped {task.name}: {reason}", file=sys.stderr, flush=True)
+    return reason is None
 
 
-def shared(name: str, timezone: str = "UTC") -> pl.DataFrame:
-    """Read a shared file; a local time that the clock change skips is dropped."""
-    return (
-        pl.read_parquet(DATA / f"{name}.parquet")
-        .with_columns(
-            pl.col("ts")
-            .dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
-            .cast(INSTANT)
-            .alias("timestamp")
-        )
-        .select("series_id", "timestamp", "value")
-        .drop_nulls("timestamp")
-        .sort("series_id", "timestamp")
-    )
+def _section(task: Task, tables: Sequence[Sequence[Row]]) -> Section:
+    published = PUBLISHED.get(task.name, ())
+    return Section(name=task.name, about=f"{task.about}.", tables=[*tables, published])
 
 
-def m4_hourly() -> pl.DataFrame:
-    """Move the series, whose dates are made up, so that all end together: one cutoff for all."""
-    end = pl.col("timestamp").max()
-    return shared("m4_hourly").with_columns(
-        (pl.col("timestamp") - end.over("series_id") + end).alias("timestamp")
-    )
-
-
-def co2() -> pl.DataFrame:
-    """Read the weekly record of Mauna Loa, 1958 to 2001, gaps included."""
-    from statsmodels.datasets import co2 as record
-
-    data = record.load_pandas().data["co2"]
-    timestamps = pl.Series(data.index.to_numpy().astype("datetime64[us]"))
-    values = pl.Series(data.to_numpy(), dtype=pl.Float64).fill_nan(None)
-    timestamps = timestamps.dt.replace_time_zone("UTC")
-    return pl.DataFrame({"series_id": "co2", "timestamp": timestamps, "value": values})
-
-
-TASKS = (
-    Task(
-        name="co2", step="1w", horizon=13, test=104, stride=1, season=52, seasons=(52,), load=co2,
-        partial=True,
-    ),
-    Task(
-        name="bike_sharing", load=lambda: shared("bike_sharing", "America/New_York"),
-        timezone="America/New_York",
-    ),
-    Task(name="m4_hourly", test=48, load=m4_hourly),
-    Task(name="etth1", load=lambda: shared("etth1")),
-    Task(
-        name="exchange_rate", step="1d", horizon=30, stride=30, season=1, seasons=(7,),
-        load=lambda: shared("exchange_rate"),
-    ),
-)  # fmt: skip
-
-
-class Trial:
-    """The test windows of a task: B pairs of a series and a cutoff, sorted by both."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, self.observations = task, task.load()
-        whole, _ = training.prepare(self.observations, task.config(0))
-        self.grid, self.panel = whole.grid, whole
-        steps = int(task.test if task.test > 1 else whole.length * task.test)
-        self.train_end = whole.end - steps
-        last = whole.end - (1 if task.partial else task.horizon)
-        self.ends = list(range(self.train_end, last + 1, task.stride))
-        self.rows = torch.arange(len(whole)).repeat_interleave(len(self.ends))
-        self.cutoffs = torch.tensor(self.ends).repeat(len(whole))
-        self.actual = self.values(gather(whole, self.rows, self.cutoffs, 1, task.horizon).target)
-        self.scale = accuracy.seasonal_error(self._history(), task.season)[self.rows.numpy()]
-
-    def known(self) -> pl.DataFrame:
-        """Return what training may see."""
-        indices = self.grid.index_of(self.observations["timestamp"])
-        return self.observations.filter(indices <= self.train_end)
-
-    def values(self, deviations: Tensor | None) -> Array:
-        """Return panel deviations (B, H) in the units of the data."""
-        assert deviations is not None
-        panel = self.panel
-        values = panel.offset[self.rows, None] + panel.scale[self.rows, None] * deviations
-        return values.numpy()
-
-    def row(self, name: str, quantiles: Array, **more: float) -> Row:
-        """Judge quantiles (B, H, Q), or a point forecast as Q equal ones."""
-        median = quantiles[..., MEDIAN]
-        mase = accuracy.mase(self.actual, median, self.scale)
-        smape = accuracy.smape(self.actual, median)
-        owa = accuracy.owa(smape, mase, naive2_smape=NAIVE2_SMAPE, naive2_mase=NAIVE2_MASE)
-        return Row(
-            dataset=self.task.name,
-            forecast=name,
-            mase=mase,
-            smape=smape,
-            wql=accuracy.wql(self.actual, quantiles, QUANTILE_LEVELS),
-            owa=owa if self.task.name == "m4_hourly" else None,
-            windows=int((~np.isnan(self.actual)).any(1).sum()),
-            **more,
-        )
-
-    def _history(self) -> Array:
-        panel, columns = self.panel, self.train_end - self.panel.start + 1
-        values = panel.offset[:, None] + panel.scale[:, None] * panel.deviations[:, :columns]
-        return values.numpy()
-
-
-def run(task: Task, seeds: list[int]) -> list[Row]:
-    """Train once per seed, forecast the test windows, and judge everything on the same points."""
+def _rolling(task: Task, seeds: Sequence[int], steps: int | None, with_where: bool) -> Section:
     trial = Trial(task)
-    return [*(_model(trial, seed) for seed in seeds), *_naive(trial)]
+    costs, said = {}, {}
+    for seed in seeds:
+        name = f"model, seed {seed}"
+        fit = fitted(trial.known(), task.config(seed, steps))
+        started = time.process_time()
+        said[name] = trial.forecast(fit.model)
+        costs[name] = {**fit.costs(), "forecast_cpu_s": time.process_time() - started}
+    together = mean_forecast(list(said.values()))
+    rows = judged(trial, {**said, **_averaged(together, len(seeds)), **naive(trial)}, costs)
+    if len(seeds) > 1:
+        rows.insert(
+            len(seeds), over_seeds(f"model, mean of {len(seeds)} seeds", rows[: len(seeds)])
+        )
+    return _section(task, [rows, *(where.tables(trial, together) if with_where else [])])
 
 
-def _model(trial: Trial, seed: int) -> Row:
-    config, started = trial.task.config(seed), time.process_time()
-    panel, spec = training.prepare(trial.known(), config)
-    result = training.fit(panel, spec, config.training)
-    seconds = time.process_time() - started
-    cutoffs = [trial.grid.timestamp_at(end) for end in trial.ends]
-    said = inference.predict(result.model, trial.observations, cutoffs, device="cpu").forecasts
-    quantiles = _quantiles(trial, said)
-    return trial.row(
-        f"model, seed {seed}",
-        quantiles,
-        coverage_80=accuracy.coverage(trial.actual, quantiles[..., LOW], quantiles[..., HIGH]),
-        cpu_seconds=seconds,
-    )
+def _averaged(forecast: Array, seeds: int) -> dict[str, Array]:
+    return {f"model, {seeds} seeds averaged": forecast} if seeds > 1 else {}
 
 
-def _quantiles(trial: Trial, forecasts: pl.DataFrame) -> Array:
-    """Return forecasts as (B, H, Q); a window that was skipped is judged nowhere."""
-    series = pl.Series(trial.panel.series_ids)[trial.rows.numpy()]
-    cutoffs = trial.grid.timestamps_of(pl.Series(trial.cutoffs.numpy()))
-    said = forecasts.select(
-        "series_id",
-        "cutoff",
-        pl.concat_list(pl.col("level") + pl.col(name) for name in DEVIATION_COLUMNS).alias("q"),
-    )
-    said = said.group_by("series_id", "cutoff", maintain_order=True).agg(pl.col("q").explode())
-    keys = pl.DataFrame({"series_id": series, "cutoff": cutoffs})
-    lists = keys.join(said, on=["series_id", "cutoff"], how="left", maintain_order="left")["q"]
-    shape = (*trial.actual.shape, len(QUANTILE_LEVELS))
-    missing = lists.is_null().to_numpy()
-    quantiles = np.full(shape, np.nan)
-    quantiles[~missing] = lists.drop_nulls().explode().to_numpy().reshape(-1, *shape[1:])
-    trial.actual[missing] = np.nan
-    return quantiles
+def judged(trial: Trial, said: Mapping[str, Array], costs: Mapping[str, Row]) -> list[Row]:
+    """Judge every forecast on the points that all of them have; M4 gets an OWA."""
+    known = np.all([np.isfinite(quantiles).all(2) for quantiles in said.values()], axis=0)
+    actual = np.where(known, trial.actual, np.nan)
+    scores = {name: judge(actual, quantiles, trial.scale) for name, quantiles in said.items()}
+    if "naive2" in scores:
+        scores = {name: with_owa(each, scores["naive2"]) for name, each in scores.items()}
+    windows = int(np.isfinite(actual).any(1).sum())
+    return [
+        {
+            "forecast": name,
+            **scores[name],
+            "vs_best_naive": _against(scores, name),
+            **costs.get(name, {}),
+            "windows": windows,
+        }
+        for name in said
+    ]
 
 
-def _naive(trial: Trial) -> list[Row]:
+def _against(scores: Mapping[str, Mapping[str, float]], name: str) -> float | None:
+    """Return the MASE of a model relative to that of the best naive forecast, less 1."""
+    if not name.startswith("model"):
+        return None
+    best = min(each["mase"] for other, each in scores.items() if not other.startswith("model"))
+    return scores[name]["mase"] / best - 1
+
+
+def naive(trial: Trial) -> dict[str, Array]:
+    """Return the naive forecasts of a task, (B, H, 9) each."""
     task = trial.task
-    context = gather(trial.panel, trial.rows, trial.cutoffs, 4 * max(*task.seasons, 14)).context
+    context = trial.context(4 * max(*task.seasons, task.season, 14))
     drift = baselines.seasonal_naive_drift(context, task.horizon, task.season)
     forecasts = {
         "naive": baselines.naive(context, task.horizon),
         f"seasonal_naive {task.season} with drift": drift,
     }
     for season in task.seasons:
-        seasonal = baselines.seasonal_naive(context, task.horizon, season)
-        forecasts[f"seasonal_naive {season}"] = seasonal
-    return [
-        trial.row(name, trial.values(forecast)[..., None].repeat(len(QUANTILE_LEVELS), 2))
-        for name, forecast in forecasts.items()
-    ]
+        name = f"seasonal_naive {season}"
+        forecasts[name] = baselines.seasonal_naive(context, task.horizon, season)
+    said = {name: point(trial.values(forecast)) for name, forecast in forecasts.items()}
+    return {**said, **(_naive2(trial) if task.name == "m4_hourly" else {})}
 
 
-def machine() -> dict[str, str | int | None]:
-    """Return what the figures depend on."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return {
-        "cpu": next(line.split(":")[1].strip() for line in lines if "model name" in line),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__.split("+")[0],
-        "polars": pl.__version__,
-    }
-
-
-def table(rows: list[Row]) -> str:
-    """Return the rows as a Markdown table."""
-    frame = pl.DataFrame(rows).with_columns(cs.float().round_sig_figs(4).cast(pl.String))
-    lines = [frame.columns, ["---"] * frame.width, *frame.fill_null("").iter_rows()]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+def _naive2(trial: Trial) -> dict[str, Array]:
+    horizon, season = trial.task.horizon, trial.task.season
+    series = range(len(trial.panel))
+    return {"naive2": point(np.stack([naive2(trial.seen(row), horizon, season) for row in series]))}
 
 
 def main() -> None:
+    every = [task.name for task in TASKS] + [ltsf.task(horizon).name for horizon in ltsf.HORIZONS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="*", default=[task.name for task in TASKS])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("tasks", nargs="*", default=[*every, FORWARD], metavar="task")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, help="train for so many steps only; keeps no results")
+    parser.add_argument("--where", action="store_true", help="say where the error sits")
     arguments = parser.parse_args()
+    unknown = set(arguments.tasks) - {*every, FORWARD}
+    if unknown:
+        parser.error(f"a task must be one of {', '.join([*every, FORWARD])}, found {unknown}")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    rows = []
-    for task in (task for task in TASKS if task.name in arguments.tasks):
-        rows += run(task, arguments.seeds)
-        print(table(rows), flush=True)
-    _keep(rows)
-
-
-def _keep(rows: list[Row]) -> None:
-    day, about = datetime.now(UTC).date().isoformat(), machine()
-    path = HERE / "results" / f"accuracy-{day}"
-    document = {"date": day, "machine": about, "rows": [asdict(row) for row in rows]}
-    path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    said = ", ".join(f"{name} {value}" for name, value in about.items())
-    text = f"# Accuracy, {day}\n\n`python benchmarks/accuracy.py`; {said}.\n\n{table(rows)}\n"
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    command, done = "python -m benchmarks.accuracy " + shlex.join(sys.argv[1:]), []
+    for section in sections(arguments.tasks, arguments.seeds, arguments.steps, arguments.where):
+        done.append(section)
+        print(markdown(TITLE, command, [section]), flush=True)
+        if arguments.steps is None:
+            keep("accuracy", TITLE, command, done)
 
 
 if __name__ == "__main__":
