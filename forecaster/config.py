@@ -36,7 +36,7 @@ class ModelConfig:
     @property
     def plugins(self) -> frozenset[str]:
         """Names of the parts that are the user's own; no other ones are ever loaded."""
-        return frozenset({self.score, *self.priors}) - set(SCORES)
+        return frozenset({self.score} - set(SCORES)) | set(self.priors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.errors import InsufficientHistory, TrainingDiverged
+from forecaster.model import plugins
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.defaults import derive, median_history
 from forecaster.model.device import choose_device
@@ -104,7 +105,10 @@ def fit(
     The last windows are kept back and judged. Where they are a small part of the history the model
     they judged is the result; else it is trained again on everything, the newest data included.
 
-    Raises InsufficientHistory and TrainingDiverged. The global random state is left as found.
+    The plug-ins of `spec` are imported: it has to come from local config, as that of `prepare`.
+
+    Raises InsufficientHistory, TrainingDiverged and, before any step is taken, UnusablePlugin. The
+    global random state is left as found.
     """
     started = time.perf_counter()
     device = choose_device(config.device)
@@ -170,7 +174,7 @@ def _train(
     device = panel.deviations.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # initial weights and dropout draw from the global state
-        network = AttentionLSTM(spec).to(device)
+        network = AttentionLSTM(spec, plugins.load(spec)).to(device)
         sampler = Sampler(panel, spec, torch.Generator(device).manual_seed(seed))
         loss = 0.0
         for step, mean in _losses(network, sampler, schedule):

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from forecaster.config import DatasetConfig
 from forecaster.model import checkpoint
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.store import models
@@ -35,15 +36,18 @@ class Champions:
     def __init__(self) -> None:
         self._loaded: dict[str, Champion] = {}
 
-    def load(self, conn: Connection, dataset: str) -> Champion:
-        """Return the model in service; NoChampion, or IncompatibleCheckpoint if it is damaged."""
-        stored = models.champion(conn, dataset)
-        loaded = self._loaded.get(dataset)
+    def load(self, conn: Connection, dataset: DatasetConfig) -> Champion:
+        """Return the model in service; NoChampion, or IncompatibleCheckpoint if it is damaged.
+
+        Only those of its plug-ins are imported that `dataset` names: else IncompatibleCheckpoint.
+        """
+        stored = models.champion(conn, dataset.name)
+        loaded = self._loaded.get(dataset.name)
         if loaded is None or loaded.model_id != stored.model_id:
             loaded = Champion(
                 model_id=stored.model_id,
                 trained_to=stored.trained_to,
-                model=checkpoint.loads(stored.weights, stored.sha256),
+                model=checkpoint.loads(stored.weights, stored.sha256, dataset.model.plugins),
             )
-            self._loaded[dataset] = loaded
+            self._loaded[dataset.name] = loaded
         return loaded

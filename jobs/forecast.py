@@ -65,7 +65,7 @@ def run(
 
 def read(conn: Connection, dataset: DatasetConfig, tick: datetime, champions: Champions) -> Known:
     """Read what may be known at `tick`: nothing later than the tick less the delay."""
-    champion = champions.load(conn, dataset.name)
+    champion = champions.load(conn, dataset)
     until = tick - dataset.delay
     cutoff = champion.cutoff(until)
     since = champion.context_start(cutoff)

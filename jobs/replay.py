@@ -185,7 +185,7 @@ class Replay:
     def _stand(self) -> Standing:
         if self.standing is None:
             with reading(self.engine) as conn:
-                champion = self.champions.load(conn, self.dataset.name)
+                champion = self.champions.load(conn, self.dataset)
                 truth = observations.read(conn, self.archive, until=self.ticks[-1])
             self.standing = Standing(self.engine, self.dataset, truth, champion, self.ticks)
         return self.standing

@@ -93,13 +93,13 @@ def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case
     cases = []
     for said in matured.partition_by("model_id"):
         with suppress(ModelError):
-            cases.append(_case(conn, dataset.name, said))
+            cases.append(_case(conn, dataset, said))
     return cases
 
 
-def _case(conn: Connection, dataset: str, said: pl.DataFrame) -> Case:
-    stored = models.get(conn, dataset, said["model_id"][0])
-    model = checkpoint.loads(stored.weights, stored.sha256)
+def _case(conn: Connection, dataset: DatasetConfig, said: pl.DataFrame) -> Case:
+    stored = models.get(conn, dataset.name, said["model_id"][0])
+    model = checkpoint.loads(stored.weights, stored.sha256, dataset.model.plugins)
     grid = model.spec.grid()
     first, last = _span(said)
     return Case(
@@ -108,7 +108,7 @@ def _case(conn: Connection, dataset: str, said: pl.DataFrame) -> Case:
         forecasts=said,
         observations=observations.read(
             conn,
-            dataset,
+            dataset.name,
             since=grid.timestamp_at(grid.index_at(first) - _memory(model.spec)),
             until=grid.timestamp_at(grid.index_at(last) + 1),
         ),

@@ -50,13 +50,22 @@ def built(part: Any, shape: Shape) -> Any:
 class _Attention(nn.Module):
     """Queries and keys of every head, and the score and the normaliser between them."""
 
-    def __init__(self, spec: ModelSpec, plugins: Plugins, sentinels: int) -> None:
+    def __init__(self, spec: ModelSpec, plugins: Plugins, *, queries: int, sentinels: int) -> None:
         super().__init__()
         part = lookup({**SCORES, **plugins}, "score", spec.score)
         projected = getattr(part, "projected", True)
         size = spec.key_size if projected else spec.hidden_size
         self.heads, self.width, self.temperature = spec.heads, spec.heads * size, spec.temperature
-        self.shape = _shape(spec, size, sentinels)
+        self.shape = Shape(
+            heads=spec.heads,
+            key_size=size,
+            inner_size=spec.key_size,
+            queries=queries,
+            past=spec.past_patches,
+            sentinels=sentinels,
+            patch_length=spec.patch_length,
+            season_length=spec.season_length,
+        )
         self.score = built(part, self.shape)
         self.normalise = lookup(NORMALISERS, "normaliser", spec.normaliser)
         self.query = self._projection(spec, projected)
@@ -77,7 +86,7 @@ class TemporalAttention(_Attention):
     window: Tensor
 
     def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
-        super().__init__(spec, plugins, SENTINELS)
+        super().__init__(spec, plugins, queries=spec.future_patches, sentinels=SENTINELS)
         self.future = spec.future_patches
         self.patch_queries = nn.Parameter(torch.randn(self.future, self.width) * 0.02)
         self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, self.width) * 0.02)
@@ -122,7 +131,7 @@ class SelfAttention(_Attention):
     causal: Tensor
 
     def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
-        super().__init__(spec, plugins, sentinels=0)
+        super().__init__(spec, plugins, queries=spec.past_patches, sentinels=0)
         self.value = nn.Linear(spec.hidden_size, spec.heads * spec.key_size)
         self.mix = nn.Linear(spec.heads * spec.key_size, spec.hidden_size)
         nn.init.zeros_(self.mix.weight)
@@ -158,18 +167,6 @@ class _Prior(nn.Module):
     def forward(self, places: Places) -> Tensor:
         prior: Tensor = self.prior(places)
         return prior
-
-
-def _shape(spec: ModelSpec, key_size: int, sentinels: int) -> Shape:
-    return Shape(
-        heads=spec.heads,
-        key_size=key_size,
-        inner_size=spec.key_size,
-        past=spec.past_patches,
-        sentinels=sentinels,
-        patch_length=spec.patch_length,
-        season_length=spec.season_length,
-    )
 
 
 def _sentinel_prior(spec: ModelSpec) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,10 +13,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from forecaster.errors import IncompatibleCheckpoint
+from forecaster.model import plugins
 from forecaster.model.network import AttentionLSTM
+from forecaster.model.scores import SCORES
 from forecaster.model.spec import RETRAIN, ModelSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ABOUT = "forecaster"
 _SCALES = "series_scale"
 _NETWORK = "network."
@@ -45,22 +47,36 @@ def dumps(model: TrainedModel) -> bytes:
     return save(tensors, metadata={_ABOUT: json.dumps(about)})
 
 
-def loads(data: bytes, sha256: str | None = None) -> TrainedModel:
+def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ()) -> TrainedModel:
     """Rebuild a model on the CPU, ready to forecast.
 
-    Raises IncompatibleCheckpoint if `data` does not hash to `sha256`, is damaged, or was written
-    by another version; nothing in `data` is ever executed.
+    Raises IncompatibleCheckpoint if `data` does not hash to `sha256`, is damaged, was written by
+    another version, or names a plug-in that is not `enabled`, the plug-ins of local config. Those
+    are imported, nothing else is, and nothing in `data` is ever executed.
     """
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise _incompatible("the checkpoint must hash to the recorded sha256")
     tensors, about = _tensors(data), _about(data)
     spec = ModelSpec.from_json(about["spec"])
+    _require_enabled(spec, enabled)
     series_scale = _series_scale(about["series_ids"], tensors.pop(_SCALES, None))
     return TrainedModel(spec=spec, network=_network(spec, tensors), series_scale=series_scale)
 
 
 def _incompatible(message: str) -> IncompatibleCheckpoint:
     return IncompatibleCheckpoint(message, hint=RETRAIN)
+
+
+def _require_enabled(spec: ModelSpec, enabled: Collection[str]) -> None:
+    """Refuse parts that are neither built in nor enabled, before anything could import them."""
+    for name in sorted(spec.plugins - set(enabled)):
+        kind = "score" if name == spec.score else "priors"
+        builtin = f"one of {sorted(SCORES)} or " if kind == "score" else ""
+        raise IncompatibleCheckpoint(
+            f"{kind} must be {builtin}a plug-in that the configuration names, found {name!r}",
+            hint=f"if you trust it, set {kind} to it under [datasets.NAME.model]; "
+            "else run `forecaster retrain`",
+        )
 
 
 def _tensors(data: bytes) -> dict[str, Tensor]:
@@ -99,13 +115,14 @@ def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
 def _network(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> AttentionLSTM:
     """Build the network; shapes are compared before memory is asked for."""
     found = {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items()}
+    parts = plugins.load(spec)
     with _building(spec), torch.device("meta"):
-        expected = AttentionLSTM(spec).state_dict()
+        expected = AttentionLSTM(spec, parts).state_dict()
     shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
     if shapes != {name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()}:
         raise _incompatible("the weights must have the shapes of the spec, found others")
     with torch.random.fork_rng(devices=[]):
-        network = AttentionLSTM(spec)
+        network = AttentionLSTM(spec, parts)
     network.load_state_dict(found)
     return network.eval()
 

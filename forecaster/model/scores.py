@@ -27,6 +27,7 @@ class Shape:
     """Size of each query and key."""
     inner_size: int
     """Size of what a score computes in between."""
+    queries: int
     past: int
     """Past patches: the first sources."""
     sentinels: int

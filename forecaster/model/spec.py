@@ -86,7 +86,7 @@ class ModelSpec:
     @property
     def plugins(self) -> frozenset[str]:
         """Names of the parts that are the user's own: never to be loaded on the word of a spec."""
-        return frozenset({self.score, *self.priors}) - set(SCORES)
+        return frozenset({self.score} - set(SCORES)) | set(self.priors)
 
     def grid(self) -> Grid:
         """Return the grid the model was trained on."""

@@ -74,10 +74,19 @@ def _look_at(
     failures: dict[str, ForecasterError] = {}
     for dataset in settings.datasets.values():
         try:
+            _try_plugins(dataset)
             findings.append({"dataset": dataset.name, **_found(dataset, settings, engine)})
         except ForecasterError as error:
             failures[dataset.name] = error
     return findings, failures
+
+
+def _try_plugins(dataset: DatasetConfig) -> None:
+    """Raise UnusablePlugin if a score or prior of the user's own cannot be used."""
+    if dataset.model.plugins:
+        from forecaster.model import plugins
+
+        plugins.load(dataset.model)
 
 
 def _found(dataset: DatasetConfig, settings: Config, engine: "Engine") -> dict[str, Any]:
