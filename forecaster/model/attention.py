@@ -133,7 +133,7 @@ class SelfAttention(_Attention):
     def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
         super().__init__(spec, plugins, queries=spec.past_patches, sentinels=0)
         self.value = nn.Linear(spec.hidden_size, spec.heads * spec.key_size)
-        self.mix = nn.Linear(spec.heads * spec.key_size, spec.hidden_size)
+        self.mix = nn.Linear(spec.heads * spec.key_size, spec.hidden_size, bias=False)
         nn.init.zeros_(self.mix.weight)
         self.register_buffer("causal", causal(spec.past_patches), persistent=False)
 
