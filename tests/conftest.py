@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import sys
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +19,14 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 
+from forecaster.plugin_names import GROUP
 from tests.postgres import Cluster, find_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("FORECASTER_DATA", ROOT.parent / "shared" / "data"))
 SERVICES_REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
 TEMPLATE = "forecaster_template"
+OWN_ATTENTION = ROOT / "tests" / "plugins"
 
 for name in [name for name in os.environ if name.startswith(("FORECASTER_", "PG"))]:
     del os.environ[name]
@@ -57,6 +60,27 @@ def _denormals() -> Iterator[None]:
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def own_attention(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A package of somebody else with plug-ins, as pip would install it; children see it too."""
+    project = tomllib.loads((OWN_ATTENTION / "pyproject.toml").read_text())["project"]
+    name = project["name"].replace("-", "_")
+    site = tmp_path_factory.mktemp("site-packages")
+    shutil.copytree(OWN_ATTENTION / name, site / name)
+    described = site / f"{name}-{project['version']}.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\n")
+    lines = [f"{key} = {path}" for key, path in project["entry-points"][GROUP].items()]
+    (described / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *lines]))
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    yield name
+    for module in [each for each in sys.modules if each.partition(".")[0] == name]:
+        del sys.modules[module]
 
 
 @pytest.fixture

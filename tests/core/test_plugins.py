@@ -1,0 +1,206 @@
+"""Plug-ins: what is loaded and when, what is refused, and that nobody else can have one loaded."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from forecaster import plugin_names, training
+from forecaster.config import ModelConfig
+from forecaster.errors import IncompatibleCheckpoint, UnusablePlugin
+from forecaster.model import plugins
+from forecaster.model.checkpoint import TrainedModel, dumps, loads
+from forecaster.model.network import AttentionLSTM
+from forecaster.model.spec import ModelSpec
+from tests.core.configs import dataset, parsed, problems_of
+from tests.core.networks import contexts, small_spec
+from tests.jobs.small import DATASET, rows
+
+COSINE = "own_attention.scores:Cosine"
+DECAY = "own_attention.priors:Decay"
+
+
+def own_model(**changes: object) -> TrainedModel:
+    spec = small_spec(**changes)
+    torch.manual_seed(0)
+    network = AttentionLSTM(spec, plugins.load(spec)).eval()
+    return TrainedModel(spec=spec, network=network, series_scale={})
+
+
+def is_imported(package: str) -> bool:
+    return any(name.partition(".")[0] == package for name in sys.modules)
+
+
+@pytest.mark.usefixtures("own_attention")
+@pytest.mark.parametrize("self_attention", [False, True])
+@pytest.mark.parametrize(
+    "score",
+    [COSINE, "cosine", "own_attention.scores:negative_distance", "own_attention.scores:Raw"],
+)
+@pytest.mark.parametrize("priors", [(), (DECAY, "whole_weeks")])
+def test_a_plugin_takes_part_in_a_network_and_its_checkpoint(
+    score: str, self_attention: bool, priors: tuple[str, ...]
+) -> None:
+    model = own_model(score=score, self_attention=self_attention, priors=priors)
+    context = contexts(3, 24)
+    context[0, 4:9], context[1] = torch.nan, torch.nan
+
+    again = loads(dumps(model), enabled=[score, *priors])
+
+    before, after = model.network(context), again.network(context)
+    assert torch.equal(before.deviations, after.deviations)
+    assert bool(before.deviations.isfinite().all())
+    torch.testing.assert_close(before.weights.sum(2), torch.ones(3, 3))
+
+
+@pytest.mark.usefixtures("own_attention")
+def test_the_parameters_of_a_plugin_are_trained() -> None:
+    model = replace(DATASET.model, score=COSINE, priors=(DECAY,), self_attention=True)
+    panel, spec = training.prepare(rows("a", 0, 300), replace(DATASET, model=model))
+
+    trained = training.fit(panel, spec, DATASET.training).model.network.state_dict()
+
+    rates = [weight for name, weight in trained.items() if name.endswith(("rate", "sharpness"))]
+    assert len(rates) == 3
+    assert all(bool(((rate - 0.1).abs() > 1e-6).all()) for rate in rates)
+    assert all(bool(((rate - 5).abs() > 1e-6).all()) for rate in rates)
+
+
+@pytest.mark.usefixtures("own_attention")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("nan", "have finite scores of inputs of size 1"),
+        ("divided_by_zero", "have finite scores of inputs of size 0"),
+        ("transposed", r"return shape \(3, 2, 4, 8\), found \(3, 2, 8, 4\)"),
+        ("detached", "be differentiable"),
+        ("rounded", "be differentiable"),
+        ("over_the_batch", "treat each window by itself"),
+        ("listed", "return a floating-point tensor, found list"),
+        ("failing", "run on a small example, found KeyError: 'lost'"),
+        ("Counted", r"keep calls as floating point, found torch.int64"),
+        ("Uncallable", "be callable when built, found Uncallable"),
+        ("NUMBER", "be a class or a function, found int"),
+        ("Cosin", "be importable, found AttributeError: .*; did you mean 'Cosine'"),
+    ],
+)
+def test_a_score_that_breaks_its_protocol_is_refused(name: str, problem: str) -> None:
+    path = f"own_attention.scores:{name}"
+    with pytest.raises(UnusablePlugin, match=f"plug-in '{path}' must {problem}") as caught:
+        plugins.load(ModelConfig(score=path))
+    assert caught.value.hint is not None
+    assert "[datasets.NAME.model]" in caught.value.hint
+
+
+@pytest.mark.usefixtures("own_attention")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("relative", r"stay below \+inf, found NaN"),
+        ("unlimited", r"stay below \+inf"),
+        ("boolean", "return a floating-point tensor, found torch.bool"),
+        ("with_sentinels", r"broadcasts to \(3, 2, 4, 6\), found \(4, 8\)"),
+    ],
+)
+def test_a_prior_that_breaks_its_protocol_is_refused(name: str, problem: str) -> None:
+    with pytest.raises(UnusablePlugin, match=problem):
+        plugins.load(ModelConfig(priors=(f"own_attention.priors:{name}",)))
+
+
+@pytest.mark.usefixtures("own_attention")
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("own_attentoin.scores:Cosine", "ModuleNotFoundError: No module named 'own_attentoin'"),
+        ("own_attention.broken:Cosine", "RuntimeError: no licence"),
+        ("cosin", "installed .*cosine.*, found 'cosin'"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_refused(name: str, problem: str) -> None:
+    with pytest.raises(UnusablePlugin, match=problem) as caught:
+        plugins.load(ModelConfig(score=name))
+    assert caught.value.hint
+
+
+@pytest.mark.usefixtures("own_attention")
+def test_a_bad_plugin_is_refused_before_training() -> None:
+    model = replace(DATASET.model, score="own_attention.scores:nan")
+    panel, spec = training.prepare(rows("a", 0, 300), replace(DATASET, model=model))
+    steps: list[training.Progress] = []
+
+    with pytest.raises(UnusablePlugin):
+        training.fit(panel, spec, DATASET.training, steps.append)
+
+    assert steps == []
+
+
+def test_trying_a_plugin_leaves_the_global_random_state_alone(own_attention: str) -> None:
+    before = torch.random.get_rng_state()
+    plugins.load(ModelConfig(score=f"{own_attention}.scores:Cosine"))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("enabled", [(), ("cosine", DECAY, "own_attention.scores:Raw")])
+@pytest.mark.parametrize("changes", [{"score": COSINE}, {"priors": [COSINE]}, {"priors": ["dot"]}])
+def test_a_checkpoint_has_nothing_imported_that_config_does_not_name(
+    own_attention: str, changes: dict[str, object], enabled: tuple[str, ...]
+) -> None:
+    data = dumps(replace(own_model(), spec=renamed(**changes)))
+
+    with pytest.raises(IncompatibleCheckpoint, match="a plug-in that the config") as caught:
+        loads(data, enabled=enabled)
+
+    assert caught.value.hint is not None
+    assert "[datasets.NAME.model]" in caught.value.hint
+    assert not is_imported(own_attention)
+
+
+def renamed(**changes: object) -> ModelSpec:
+    values = {name: getattr(small_spec(), name) for name in ModelSpec.__slots__} | changes
+    values["priors"] = tuple(values["priors"])
+    return ModelSpec(**values)
+
+
+def test_the_settings_take_a_path_or_an_installed_name_and_import_nothing(
+    own_attention: str,
+) -> None:
+    line = f'model = {{score = "cosine", priors = ["{DECAY}", "whole_weeks"]}}'
+    model = parsed(dataset(line)).datasets["x"].model
+
+    assert (model.score, model.priors) == ("cosine", (DECAY, "whole_weeks"))
+    assert model.plugins == {"cosine", DECAY, "whole_weeks"}
+    assert parsed(dataset(f'model.score = "{COSINE}"')).datasets["x"].model.score == COSINE
+    assert not is_imported(own_attention)
+
+
+@pytest.mark.usefixtures("own_attention")
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('score = "cosin"', "found 'cosin'; did you mean 'cosine'?"),
+        ('score = "concatt"', "found 'concatt'; did you mean 'concat'?"),
+        ('score = "own_attention.scores.Cosine"', "'package.module:Name'"),
+        ('score = "../scores:Cosine"', "'package.module:Name'"),
+        ("score = 3", "must be text"),
+        ('priors = "whole_week"', "did you mean 'whole_weeks'?"),
+        ("priors = [3]", "must be the path of yours"),
+        ("temperature = 0", "must be from 0.001 to below 1000"),
+        ("attention_window = 0", "must be a whole number from 1"),
+        ("self_attention = 1", "must be true or false"),
+        ('normaliser = "sparse_max"', "did you mean 'sparsemax'?"),
+    ],
+)
+def test_a_setting_of_attention_that_does_not_exist_is_named(line: str, problem: str) -> None:
+    [found] = problems_of(dataset(f"model.{line}"))
+    assert found.startswith(f"datasets.x.model.{line.partition(' ')[0]}: ")
+    assert problem in found
+
+
+def test_concat_is_another_name_for_additive() -> None:
+    assert parsed(dataset('model.score = "concat"')).datasets["x"].model.score == "additive"
+
+
+def test_without_plugins_nothing_is_offered() -> None:
+    assert plugin_names.find("cosine") is None
+    assert plugins.load(small_spec()) == {}
