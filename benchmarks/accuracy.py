@@ -24,12 +24,23 @@ from benchmarks.fitting import fitted
 from benchmarks.naive2 import naive2
 from benchmarks.protocols import TASKS, Task, Trial
 from benchmarks.published import PUBLISHED
-from benchmarks.scores import Array, judge, mean_forecast, point, with_owa
+from benchmarks.scores import Array, judge, mean_forecast, nine, point, with_owa
 from benchmarks.tables import Row, Section, keep, markdown, over_seeds
 from forecaster.series import baselines
 
 FORWARD = "forward_pass"
 TITLE = "Accuracy"
+NAIVE = {
+    "naive": False,
+    "drift": False,
+    "seasonal_naive": True,
+    "seasonal_naive_drift": True,
+    "markov_chain": False,
+}
+"""Forecasts without training, and whether they repeat a season. Markov switching is left out: it
+takes seconds per window."""
+MEMORY = 20
+"""Seasons that they look back over, the longest season of the task."""
 
 
 def sections(
@@ -69,7 +80,8 @@ def _rolling(task: Task, seeds: Sequence[int], steps: int | None, with_where: bo
         said[name] = trial.forecast(fit.model)
         costs[name] = {**fit.costs(), "forecast_cpu_s": time.process_time() - started}
     together = mean_forecast(list(said.values()))
-    rows = judged(trial, {**said, **_averaged(together, len(seeds)), **naive(trial)}, costs)
+    averaged = {f"model, {len(seeds)} seeds averaged": together} if len(seeds) > 1 else {}
+    rows = judged(trial, {**said, **averaged}, naive(trial), costs)
     if len(seeds) > 1:
         rows.insert(
             len(seeds), over_seeds(f"model, mean of {len(seeds)} seeds", rows[: len(seeds)])
@@ -77,15 +89,22 @@ def _rolling(task: Task, seeds: Sequence[int], steps: int | None, with_where: bo
     return _section(task, [rows, *(where.tables(trial, together) if with_where else [])])
 
 
-def _averaged(forecast: Array, seeds: int) -> dict[str, Array]:
-    return {f"model, {seeds} seeds averaged": forecast} if seeds > 1 else {}
+def judged(
+    trial: Trial,
+    said: Mapping[str, Array],
+    yardsticks: Mapping[str, Array],
+    costs: Mapping[str, Row],
+) -> list[Row]:
+    """Judge forecasts and naive ones on the points that all of them have.
 
-
-def judged(trial: Trial, said: Mapping[str, Array], costs: Mapping[str, Row]) -> list[Row]:
-    """Judge every forecast on the points that all of them have; M4 gets an OWA."""
-    known = np.all([np.isfinite(quantiles).all(2) for quantiles in said.values()], axis=0)
+    `vs_best_naive` is the MASE relative to that of the best naive forecast, less 1; with Naive2
+    among them there is an OWA.
+    """
+    everything = {**said, **yardsticks}
+    known = np.all([np.isfinite(quantiles).all(2) for quantiles in everything.values()], axis=0)
     actual = np.where(known, trial.actual, np.nan)
-    scores = {name: judge(actual, quantiles, trial.scale) for name, quantiles in said.items()}
+    scores = {name: judge(actual, each, trial.scale) for name, each in everything.items()}
+    best = min(scores[name]["mase"] for name in yardsticks if "naive" in name or name == "drift")
     if "naive2" in scores:
         scores = {name: with_owa(each, scores["naive2"]) for name, each in scores.items()}
     windows = int(np.isfinite(actual).any(1).sum())
@@ -93,35 +112,23 @@ def judged(trial: Trial, said: Mapping[str, Array], costs: Mapping[str, Row]) ->
         {
             "forecast": name,
             **scores[name],
-            "vs_best_naive": _against(scores, name),
+            "vs_best_naive": scores[name]["mase"] / best - 1 if name in said else None,
             **costs.get(name, {}),
             "windows": windows,
         }
-        for name in said
+        for name in everything
     ]
 
 
-def _against(scores: Mapping[str, Mapping[str, float]], name: str) -> float | None:
-    """Return the MASE of a model relative to that of the best naive forecast, less 1."""
-    if not name.startswith("model"):
-        return None
-    best = min(each["mase"] for other, each in scores.items() if not other.startswith("model"))
-    return scores[name]["mase"] / best - 1
-
-
 def naive(trial: Trial) -> dict[str, Array]:
-    """Return the naive forecasts of a task, (B, H, 9) each."""
+    """Return the forecasts of a task that need no training, (B, H, 9) each; M4 has Naive2 too."""
     task = trial.task
-    context = trial.context(4 * max(*task.seasons, task.season, 14))
-    drift = baselines.seasonal_naive_drift(context, task.horizon, task.season)
-    forecasts = {
-        "naive": baselines.naive(context, task.horizon),
-        f"seasonal_naive {task.season} with drift": drift,
-    }
-    for season in task.seasons:
-        name = f"seasonal_naive {season}"
-        forecasts[name] = baselines.seasonal_naive(context, task.horizon, season)
-    said = {name: point(trial.values(forecast)) for name, forecast in forecasts.items()}
+    context = trial.context(min(trial.panel.length, MEMORY * max(*task.seasons, 24)))
+    said = {}
+    for name, seasons in NAIVE.items():
+        for season in dict.fromkeys(task.seasons if seasons else (task.season,)):
+            quantiles = baselines.BASELINES[name](context, task.horizon, season)
+            said[f"{name} {season}" if seasons else name] = nine(trial.values(quantiles))
     return {**said, **(_naive2(trial) if task.name == "m4_hourly" else {})}
 
 

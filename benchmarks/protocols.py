@@ -158,7 +158,7 @@ class Trial:
         return gather(self.panel, self.rows, self.cutoffs, length).context
 
     def values(self, deviations: Tensor) -> Array:
-        """Return panel deviations (B, H) in the units of the data."""
+        """Return panel deviations (B, …) in the units of the data."""
         return in_units(self.panel, self.rows, deviations)
 
     def forecast(self, model: TrainedModel) -> Array:
@@ -175,7 +175,8 @@ class Trial:
         season, start = self.task.season, self.panel.start
         if not self.task.moving:
             before = self.history[:, : self.train_end - start + 1]
-            return accuracy.seasonal_error(before, season)[self.rows.numpy()]
+            every: Array = accuracy.seasonal_error(before, season)[self.rows.numpy()]
+            return every
         errors = [
             accuracy.seasonal_error(self.history[:, : end - start + 1], season) for end in self.ends
         ]
@@ -196,8 +197,10 @@ def actual(panel: Panel, rows: Tensor, cutoffs: Tensor, horizon: int) -> Array:
 
 
 def in_units(panel: Panel, rows: Tensor | slice, deviations: Tensor) -> Array:
-    """Return deviations of some rows of a panel in the units of the data."""
-    values: Array = (panel.offset[rows, None] + panel.scale[rows, None] * deviations).numpy()
+    """Return deviations (B, …) of some rows of a panel in the units of the data."""
+    shape = (-1, *[1] * (deviations.dim() - 1))
+    offset, scale = panel.offset[rows].view(shape), panel.scale[rows].view(shape)
+    values: Array = (offset + scale * deviations).numpy()
     return values
 
 

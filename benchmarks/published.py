@@ -88,14 +88,15 @@ def _gift(rows: Sequence[tuple[str, float, float]]) -> list[Row]:
     ]
 
 
+def _m4(rows: Sequence[tuple[str, float, float, float]]) -> list[Row]:
+    return [
+        {"published": name, "mase": mase, "smape": smape, "owa": owa, "source": _M4}
+        for name, smape, mase, owa in rows
+    ]
+
+
 PUBLISHED: Mapping[str, Sequence[Row]] = {
-    "m4_hourly": [
-        *(
-            {"published": name, "mase": mase, "smape": smape, "owa": owa, "source": _M4}
-            for name, smape, mase, owa in _M4_HOURLY
-        ),
-        *_gift(_GIFT_M4_HOURLY),
-    ],
+    "m4_hourly": [*_m4(_M4_HOURLY), *_gift(_GIFT_M4_HOURLY)],
     "etth1_gift_short": [
         {**row, "vs_best_naive": mase / 0.977 - 1}
         for row, (_, mase, _) in zip(_gift(_GIFT_ETT1_SHORT), _GIFT_ETT1_SHORT, strict=True)

@@ -67,7 +67,7 @@ def over_seeds(name: str, rows: Sequence[Row]) -> Row:
     return summary
 
 
-def machine() -> dict[str, str | int | None]:
+def machine() -> dict[str, str | float | None]:
     """Return what the figures depend on."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return {
