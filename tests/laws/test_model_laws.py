@@ -1,15 +1,13 @@
-"""Laws of the model, for any weights, any gaps and any spec."""
+"""Laws of the model, for any weights and any gaps."""
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster.model.network import AttentionLSTM, NetworkOutput
-from forecaster.model.scaling import scale_window
-from forecaster.model.spec import ModelSpec
-from tests.core.networks import contexts, gappy_contexts, small_network, small_spec
+from forecaster.model.network import AttentionLSTM
+from tests.core.networks import gappy_contexts, small_network, small_spec
+from tests.laws import laws
 
 SPECS = {
     "a season of two patches": small_spec(),
@@ -22,40 +20,12 @@ any_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS
 gaps = gappy_contexts(24)
 
 
-def forecast(network: AttentionLSTM, context: Tensor) -> NetworkOutput:
-    with torch.inference_mode():
-        output: NetworkOutput = network(context)
-    return output
-
-
-def copied_from(context: Tensor, output: NetworkOutput, spec: ModelSpec) -> Tensor:
-    """The copied part (B, H), from nothing but raw values and published weights, in float64."""
-    patch, season = spec.patch_length, spec.season_patches
-    values = context.double().unflatten(1, (-1, patch))  # (B, Lp, P)
-    level = output.level.double()[:, None, None]
-    levels = torch.stack([_level(values, j, season) for j in range(values.shape[1])], 1)
-    levels = torch.where(levels.isnan(), level[:, 0], levels)[..., None]
-    raw = (values - level).nan_to_num()
-    drift = (level - levels) * values.isfinite()
-    past = output.weights.double()[..., :-2]
-    copied: Tensor = past @ raw + output.adjusted_weights.double() @ drift
-    return copied.flatten(1)[:, : spec.prediction_length]
-
-
-def _level(values: Tensor, j: int, season: int) -> Tensor:
-    first = max(j - season + 1, 0)
-    return values[:, first : first + season].flatten(1).nanmean(1)
-
-
 @any_network
 @given(context=gaps)
 def test_the_copied_part_is_the_published_weights_times_the_raw_values(
     network: AttentionLSTM, context: Tensor
 ) -> None:
-    output = forecast(network, context)
-    expected = copied_from(context, output, network.spec)
-    error = (output.copied - expected).abs() / output.spread[:, None]
-    assert float(error.max()) < 1e-5
+    laws.the_copied_part_is_the_published_weights_times_the_raw_values(network, context)
 
 
 @any_network
@@ -63,13 +33,7 @@ def test_the_copied_part_is_the_published_weights_times_the_raw_values(
 def test_the_last_value_part_is_its_weight_times_the_last_value(
     network: AttentionLSTM, context: Tensor
 ) -> None:
-    output, spec = forecast(network, context), network.spec
-    window = scale_window(context, spec.patch_length, spec.season_patches)
-    last = (window.centre + window.spread * window.last - output.level)[:, None]
-    weight = output.weights[..., -2].repeat_interleave(spec.patch_length, 1)
-    expected = weight[:, : spec.prediction_length] * last
-    error = (output.last_value - expected).abs() / output.spread[:, None]
-    assert float(error.max()) < 1e-5
+    laws.the_last_value_part_is_its_weight_times_the_last_value(network, context)
 
 
 @any_network
@@ -77,21 +41,13 @@ def test_the_last_value_part_is_its_weight_times_the_last_value(
 def test_weights_are_shares_and_nothing_comes_from_a_missing_patch(
     network: AttentionLSTM, context: Tensor
 ) -> None:
-    output = forecast(network, context)
-    missing = ~context.isfinite().unflatten(1, (-1, network.spec.patch_length)).any(2)
-    assert bool((output.weights >= 0).all())
-    assert float((output.weights.sum(2) - 1).abs().max()) < 1e-5
-    past = output.weights[..., :-2].transpose(1, 2)
-    assert past[missing].abs().sum() == 0
-    assert bool((output.adjusted_weights <= output.weights[..., :-2] + 1e-6).all())
+    laws.weights_are_shares_and_nothing_comes_from_a_missing_patch(network, context)
 
 
 @any_network
 @given(context=gaps)
 def test_quantiles_are_finite_and_never_cross(network: AttentionLSTM, context: Tensor) -> None:
-    deviations = forecast(network, context).deviations
-    assert bool(deviations.isfinite().all())
-    assert bool((deviations.diff(dim=2) >= 0).all())
+    laws.quantiles_are_finite_and_never_cross(network, context)
 
 
 @any_network
@@ -99,18 +55,10 @@ def test_quantiles_are_finite_and_never_cross(network: AttentionLSTM, context: T
 def test_a_forecast_moves_and_stretches_with_its_window(
     network: AttentionLSTM, context: Tensor, shift: float, factor: float
 ) -> None:
-    before, after = forecast(network, context), forecast(network, context * factor + shift)
-    wide = before.spread > 0.2  # where the smallest spread plays no part
-    expected = before.level[:, None, None] * factor + shift + before.deviations * factor
-    found = after.level[:, None, None] + after.deviations
-    tolerance = 1e-4 * (after.spread + abs(shift) / 10)[:, None, None]
-    assert bool(((found - expected).abs() < tolerance)[wide].all())
+    laws.a_forecast_moves_and_stretches_with_its_window(network, context, shift, factor)
 
 
 @any_network
 @given(context=gaps)
 def test_batch_mates_do_not_matter(network: AttentionLSTM, context: Tensor) -> None:
-    together = forecast(network, torch.cat((contexts(5, 24, seed=7), context)))
-    alone = forecast(network, context[:1])
-    difference = together.deviations[5] - alone.deviations[0]
-    assert float(difference.abs().max()) < 1e-6 * max(1.0, float(alone.deviations.abs().max()))
+    laws.batch_mates_do_not_matter(network, context)
