@@ -24,8 +24,8 @@ Predictor: TypeAlias = Callable[[Windows], Tensor]
 
 NaN where it has nothing to say: such a point is judged for no predictor, and counted."""
 
-PointForecast: TypeAlias = Callable[[Tensor, int, int], Tensor]
-"""Context (B, L), prediction length and season length to points (B, H): a naive forecast."""
+PointForecast: TypeAlias = Callable[[Tensor], Tensor]
+"""Contexts (B, L) to points (B, H), as a naive forecast of some length."""
 
 _MOST_WINDOWS, _MOST_POINTS = 1024, 2**18
 """Of a chunk: enough for full speed, and little memory at any prediction length."""
@@ -107,12 +107,11 @@ def backtest(
     return Backtest(sums=tally.frame(), missing=tally.missing(), windows=len(pairs))
 
 
-def points(forecast: PointForecast, prediction_length: int, season_length: int) -> Predictor:
-    """Return a naive forecast as a predictor: every quantile is its point."""
+def points(forecast: PointForecast) -> Predictor:
+    """Return a point forecast as a predictor: every quantile is its point."""
 
     def predict(windows: Windows) -> Tensor:
-        point = forecast(windows.context, prediction_length, season_length)
-        return point[..., None].expand(-1, -1, len(QUANTILE_LEVELS))
+        return forecast(windows.context)[..., None].expand(-1, -1, len(QUANTILE_LEVELS))
 
     return predict
 

@@ -48,6 +48,10 @@ class TrainingConfig:
     batch_size: int | None = None
     learning_rate: float = 4e-3
     device: str = "auto"
+    ensemble: int = 1
+    """Networks that are trained, with seeds from `seed` on, and whose forecasts are averaged."""
+    naive_guard: bool = True
+    """Whether a naive forecast serves where it beats the model on validation windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,6 +217,8 @@ def _training(table: Table) -> TrainingConfig:
         batch_size=table.take("batch_size", settings.count_between(1, 1_000_000), None),
         learning_rate=table.take("learning_rate", rate, default.learning_rate),
         device=table.take("device", _device, default.device),
+        ensemble=table.take("ensemble", settings.count_between(1, 100), default.ensemble),
+        naive_guard=table.take("naive_guard", settings.flag, default.naive_guard),
     )
     table.close()
     return training

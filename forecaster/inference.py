@@ -10,7 +10,9 @@ from torch import Tensor
 
 from forecaster.errors import SkipReason
 from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.device import choose_device
+from forecaster.model.device import LARGEST_BATCH, Runner, choose_device
+from forecaster.model.eligibility import FORECAST, REASONS, judge
+from forecaster.model.fallback import served
 from forecaster.model.publishing import (
     Bounds,
     Numbers,
@@ -20,16 +22,8 @@ from forecaster.model.publishing import (
     in_units,
     patches_frame,
 )
-from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel, PanelCounts, build
 from forecaster.series.windows import gather
-
-BATCH = 1024
-"""Windows per forward pass: enough for full speed, and memory stays bounded."""
-
-REASONS = tuple(SkipReason)
-FORECAST = len(REASONS)
-"""The outcome of a window that was forecast; lower outcomes are positions in REASONS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +35,7 @@ class Prediction:
     attention: pl.DataFrame
     """ATTENTION, sorted by series_id, cutoff and step_from."""
     patches: pl.DataFrame
-    """PATCHES of every cutoff."""
+    """PATCHES of every cutoff; none where a naive forecast serves, as there is no attention."""
     skipped: dict[str, SkipReason]
     """Series without a forecast at any of the cutoffs, and why not at the last one."""
     panel_counts: PanelCounts
@@ -60,6 +54,8 @@ def predict(
 
     Nothing after the cell of a cutoff reaches its forecast. A series that cannot be forecast is
     skipped with a reason, one that the model was not trained on has the status `cold_start`.
+    Where a naive forecast serves in place of the network, every status is `fallback_naive`, that of
+    new series too, and there is no attention: no weight of the network made these numbers.
     Bounds clip every quantile; what that does to the median is its `adjustment`.
 
     Raises ValueError without cutoffs.
@@ -81,11 +77,13 @@ def predict(
         model, panel, pairs, (lower_bound, upper_bound), choose_device(device)
     )
     keys = _keys(model, panel, pairs[outcomes == FORECAST])
+    attention, patches = attention_frame(numbers, keys, spec), patches_frame(ends, spec)
+    explained = model.fallback is None
     everyone = {*observations["series_id"].unique(), *model.series_scale}
     return Prediction(
         forecasts=forecasts_frame(numbers, keys, spec),
-        attention=attention_frame(numbers, keys, spec),
-        patches=patches_frame(ends, spec),
+        attention=attention if explained else attention.clear(),
+        patches=patches if explained else patches.clear(),
         skipped=_skipped(everyone, panel, outcomes.view(len(panel), len(ends))),
         panel_counts=panel.counts,
     )
@@ -98,33 +96,19 @@ def _forecast(
 
     An empty batch runs too, so that the shapes of no forecast at all come from the same code.
     """
-    network = model.network.to(device).eval()
-    parts, outcomes = [], []
-    with torch.inference_mode():
-        for chunk in pairs.split(BATCH) if len(pairs) else (pairs,):
-            windows = gather(panel, chunk[:, 0], chunk[:, 1], model.spec.context_length)
-            outcome = _judge(windows.context, model.spec)
-            chosen = (outcome == FORECAST).nonzero()[:, 0]
-            rows = windows.rows[chosen]
-            output = network(windows.context[chosen].to(device))
-            numbers = in_units(output, panel.offset[rows], panel.scale[rows], bounds)
-            finite = numbers.finite()
-            outcome[chosen[~finite]] = REASONS.index(SkipReason.NON_FINITE)
-            parts.append(numbers.select(finite))
-            outcomes.append(outcome)
+    run, parts, outcomes = Runner(model.network, device), [], []
+    for chunk in pairs.split(LARGEST_BATCH) if len(pairs) else (pairs,):
+        windows = gather(panel, chunk[:, 0], chunk[:, 1], model.spec.context_length)
+        outcome = judge(windows.context, model.spec)
+        chosen = (outcome == FORECAST).nonzero()[:, 0]
+        rows, context = windows.rows[chosen], windows.context[chosen]
+        output = served(run(context), context, model.fallback, model.spec)
+        numbers = in_units(output, panel.offset[rows], panel.scale[rows], bounds)
+        finite = numbers.finite()
+        outcome[chosen[~finite]] = REASONS.index(SkipReason.NON_FINITE)
+        parts.append(numbers.select(finite))
+        outcomes.append(outcome)
     return concatenate(parts), torch.cat(outcomes)
-
-
-def _judge(context: Tensor, spec: ModelSpec) -> Tensor:
-    """Return (B,) whether each context (B, L) can be forecast from, or why not."""
-    observed = context.isfinite()
-    count = observed.sum(1)
-    lag = observed.flip(1).to(torch.int8).argmax(1)  # steps since the last observed value
-    outcome = torch.full_like(count, FORECAST)
-    outcome[count < spec.min_observed] = REASONS.index(SkipReason.TOO_SHORT)
-    outcome[lag > spec.max_lag] = REASONS.index(SkipReason.STALE)
-    outcome[count == 0] = REASONS.index(SkipReason.NO_DATA)
-    return outcome
 
 
 def _keys(model: TrainedModel, panel: Panel, pairs: Tensor) -> pl.DataFrame:
@@ -134,8 +118,10 @@ def _keys(model: TrainedModel, panel: Panel, pairs: Tensor) -> pl.DataFrame:
         {"series_id": pl.Series(panel.series_ids, dtype=pl.String), "known": known},
         schema_overrides={"known": pl.Boolean},
     )
-    status = pl.when("known").then(pl.lit("ok")).otherwise(pl.lit("cold_start")).alias("status")
-    chosen = series.select("series_id", status)[pairs[:, 0].numpy()]
+    status = pl.when("known").then(pl.lit("ok")).otherwise(pl.lit("cold_start"))
+    if model.fallback is not None:
+        status = pl.lit("fallback_naive")
+    chosen = series.select("series_id", status.alias("status"))[pairs[:, 0].numpy()]
     return chosen.with_columns(pl.Series("end", pairs[:, 1].numpy(), dtype=pl.Int64))
 
 

@@ -2,34 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import mean
 
 import polars as pl
 import torch
-from torch import Tensor, nn
 
 from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.errors import InsufficientHistory, TrainingDiverged
-from forecaster.model import plugins
 from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.defaults import derive, median_history
-from forecaster.model.device import choose_device
-from forecaster.model.loss import weighted_pinball
-from forecaster.model.network import AttentionLSTM
-from forecaster.model.sampling import (
-    CutoffRanges,
-    Sampler,
-    cutoff_ranges,
-    truncate,
-    validation_cutoffs,
-)
+from forecaster.model.defaults import derive, median_history, variants
+from forecaster.model.device import choose_device, or_on_cpu
+from forecaster.model.ensemble import Network, assemble
+from forecaster.model.learning import Judge, Learnt, Schedule, train
+from forecaster.model.sampling import CutoffRanges, cutoff_ranges, truncate, validation_cutoffs
 from forecaster.model.spec import ModelSpec
-from forecaster.model.validation import Scores, validate
 from forecaster.series.grid import detect_grid
 from forecaster.series.panel import Panel, build
 from forecaster.series.season import detect_seasons
+from forecaster.validation import Scores, Validation
 
 FEWEST_STEPS = 150
 MOST_REPEATS = 40
@@ -37,10 +30,8 @@ MOST_REPEATS = 40
 SPARED = 0.1
 """Share of the history that may be left unlearnt. Training again on everything doubles the cost;
 with a twentieth kept back it changed the error by -1.4 to +3 %, which is noise between seeds."""
-WARM_UP = 0.15
-WEIGHT_DECAY = 1e-4
-LARGEST_GRADIENT = 1.0
-REPORT_EVERY = 25
+TRIAL = 0.25
+"""Share of the steps after which variants of a model are compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +52,12 @@ class TrainingResult:
     validation: Scores | None
     """None where the history is too short to keep anything back."""
     steps: int
+    """Taken in all, those of variants that were not chosen included."""
     seconds: float
     windows_per_second: float
     device: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How much work one training is."""
-
-    steps: int
-    batch_size: int
-    learning_rate: float
+    notes: tuple[str, ...]
+    """What did not go as planned: memory, divergence, an early end, a naive forecast in service."""
 
 
 def prepare(observations: pl.DataFrame, config: DatasetConfig) -> tuple[Panel, ModelSpec]:
@@ -102,42 +87,129 @@ def fit(
 ) -> TrainingResult:
     """Train on `panel`, which ends at the training cutoff.
 
-    The last windows are kept back and judged. Where they are a small part of the history the model
-    they judged is the result; else it is trained again on everything, the newest data included.
+    The last windows are kept back. On them the variant is chosen where the spec leaves a choice,
+    a training whose error rises is ended, and the model is judged beside naive forecasts, one of
+    which serves in its place if it is clearly better. Where these windows are a small part of the
+    history the model they judged is the result; else it is trained again, for as many steps, on
+    everything, the newest data included.
 
     The plug-ins of `spec` are imported: it has to come from local config, as that of `prepare`.
 
     Raises InsufficientHistory, TrainingDiverged and, before any step is taken, UnusablePlugin. The
-    global random state is left as found.
+    global random state is left as found. A GPU whose memory runs out gives way to the CPU.
     """
-    started = time.perf_counter()
     device = choose_device(config.device)
+    made = or_on_cpu(device, partial(_fit, panel, spec, config, on_progress))
+    if made.device == str(device):
+        return made
+    note = f"out of memory on {device}: trained on {made.device}"
+    return replace(made, notes=(note, *made.notes))
+
+
+def _fit(
+    panel: Panel,
+    spec: ModelSpec,
+    config: TrainingConfig,
+    on_progress: Callable[[Progress], None] | None,
+    device: torch.device,
+) -> TrainingResult:
+    started = time.perf_counter()
     resident = replace(panel, deviations=panel.deviations.to(device))
-    schedule = plan(config, panel, spec)
     held_out = _held_out(panel, spec)
-    passes = [truncate(resident, held_out * spec.prediction_length)]
-    if held_out * spec.prediction_length > SPARED * median_history(panel):
-        passes.append(resident)
-    scores, loss, steps = None, 0.0, 0
-    for learnt in passes:
-        tell = partial(_tell, on_progress, steps, len(passes) * schedule.steps)
-        network, loss = _train(learnt, spec, schedule, config.seed, tell)
-        scores = scores or validate(network, resident, held_out)
-        steps += schedule.steps
+    kept_back = held_out * spec.prediction_length
+    again = kept_back > SPARED * median_history(panel)
+    known = truncate(resident, kept_back)
+    validation = Validation(resident, spec, held_out)
+    work = _Work(plan(config, panel, spec), config, on_progress)
+    candidates = variants(spec)
+    work.expect(trials=len(candidates), trainings=2 if again else 1)
+
+    if len(candidates) > 1:
+        errors = [work.trial(known, candidate, validation.error) for candidate in candidates]
+        spec = candidates[errors.index(min(errors))]
+    members = work.train(known, spec, validation.error if held_out else None)
+    verdict = validation.examine(_network(members), guarded=config.naive_guard)
+    if again:
+        members = work.train_again(resident, spec, members)
+
     seconds = time.perf_counter() - started
     return TrainingResult(
         model=TrainedModel(
             spec=spec,
-            network=network.cpu().eval(),
+            network=_network(members).cpu().eval(),
             series_scale=dict(zip(panel.series_ids, panel.scale.tolist(), strict=True)),
+            fallback=verdict.fallback,
         ),
-        train_loss=loss,
-        validation=scores,
-        steps=steps,
+        train_loss=mean(member.loss for member in members),
+        validation=verdict.scores,
+        steps=work.steps,
         seconds=seconds,
-        windows_per_second=steps * schedule.batch_size / seconds,
+        windows_per_second=work.windows / seconds,
         device=str(device),
+        notes=(*work.notes, *verdict.notes),
     )
+
+
+class _Work:
+    """The trainings behind one model: how far they are together, and what they had to say."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        config: TrainingConfig,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._schedule, self._on_progress, self._planned = schedule, on_progress, 0
+        self._trial = replace(schedule, steps=max(1, round(TRIAL * schedule.steps)))
+        self._seeds = range(config.seed, config.seed + config.ensemble)
+        self.steps, self.windows = 0, 0
+        self.notes: tuple[str, ...] = ()
+
+    def expect(self, *, trials: int, trainings: int) -> None:
+        """Say what is to come; a single variant needs no trial."""
+        self._planned = trainings * len(self._seeds) * self._schedule.steps
+        self._planned += trials * self._trial.steps if trials > 1 else 0
+
+    def trial(self, panel: Panel, spec: ModelSpec, judge: Judge) -> float:
+        """Return the error of a variant after a short training; infinite if it diverges."""
+        try:
+            learnt = train(panel, spec, self._trial, self._seeds[0], None, self._tell)
+        except TrainingDiverged:
+            self._planned -= self._trial.steps
+            return math.inf
+        self._count(learnt, self._trial.steps)
+        return judge(learnt.network)
+
+    def train(self, panel: Panel, spec: ModelSpec, judge: Judge | None) -> list[Learnt]:
+        """Train one network per seed, judged on the way."""
+        return [self._train(panel, spec, self._schedule, seed, judge) for seed in self._seeds]
+
+    def train_again(self, panel: Panel, spec: ModelSpec, judged: list[Learnt]) -> list[Learnt]:
+        """Train all of them on more data, for as many steps as made those that were judged."""
+        schedules = [replace(self._schedule, steps=each.steps) for each in judged]
+        plans = zip(schedules, self._seeds, strict=True)
+        return [self._train(panel, spec, schedule, seed, None) for schedule, seed in plans]
+
+    def _train(
+        self, panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None
+    ) -> Learnt:
+        learnt = train(panel, spec, schedule, seed, judge, self._tell)
+        self._count(learnt, self._schedule.steps)
+        return learnt
+
+    def _count(self, learnt: Learnt, planned: int) -> None:
+        self.steps += learnt.taken
+        self.windows += learnt.windows
+        self.notes = (*self.notes, *learnt.notes)
+        self._planned -= planned - learnt.taken
+
+    def _tell(self, step: int, loss: float) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(step=self.steps + step, steps=self._planned, loss=loss))
+
+
+def _network(members: Sequence[Learnt]) -> Network:
+    return assemble([member.network for member in members])
 
 
 def _held_out(panel: Panel, spec: ModelSpec) -> int:
@@ -147,13 +219,6 @@ def _held_out(panel: Panel, spec: ModelSpec) -> int:
     return wanted if cutoff_ranges(rest, spec).total else 0
 
 
-def _tell(
-    on_progress: Callable[[Progress], None] | None, before: int, steps: int, step: int, loss: float
-) -> None:
-    if on_progress is not None:
-        on_progress(Progress(step=before + step, steps=steps, loss=loss))
-
-
 def plan(config: TrainingConfig, panel: Panel, spec: ModelSpec) -> Schedule:
     """Return how long to train: more for more series, less where windows would only repeat."""
     many = len(panel) >= 100
@@ -161,63 +226,6 @@ def plan(config: TrainingConfig, panel: Panel, spec: ModelSpec) -> Schedule:
     repeats = MOST_REPEATS * cutoff_ranges(panel, spec).total // batch_size
     steps = config.steps or min(2400 if many else 700, max(FEWEST_STEPS, repeats))
     return Schedule(steps=steps, batch_size=batch_size, learning_rate=config.learning_rate)
-
-
-def _train(
-    panel: Panel,
-    spec: ModelSpec,
-    schedule: Schedule,
-    seed: int,
-    tell: Callable[[int, float], None],
-) -> tuple[AttentionLSTM, float]:
-    """Train a network on every window of `panel`; return it with the loss of its last batches."""
-    device = panel.deviations.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)  # initial weights and dropout draw from the global state
-        network = AttentionLSTM(spec, plugins.load(spec)).to(device)
-        sampler = Sampler(panel, spec, torch.Generator(device).manual_seed(seed))
-        loss = 0.0
-        for step, mean in _losses(network, sampler, schedule):
-            loss = mean
-            tell(step, loss)
-    return network, loss
-
-
-def _losses(
-    network: AttentionLSTM, sampler: Sampler, schedule: Schedule
-) -> Iterator[tuple[int, float]]:
-    """Take all optimisation steps; every few of them yield the step and the mean loss since."""
-    optimizer = torch.optim.AdamW(
-        network.parameters(), schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True
-    )
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, schedule.learning_rate, total_steps=schedule.steps, pct_start=WARM_UP
-    )
-    network.train()
-    losses = []
-    for step in range(1, schedule.steps + 1):
-        batch = sampler.draw(schedule.batch_size)
-        output = network(batch.context, batch.hidden)
-        loss = weighted_pinball(output, batch.target, batch.weights)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
-        scheduler.step()
-        losses.append(loss.detach())
-        if step % REPORT_EVERY == 0 or step == schedule.steps:
-            yield step, _finite_mean(losses, step)
-            losses.clear()
-
-
-def _finite_mean(losses: list[Tensor], step: int) -> float:
-    mean = float(torch.stack(losses).mean())
-    if not math.isfinite(mean):
-        raise TrainingDiverged(
-            f"the loss must be finite, found {mean} at step {step}",
-            hint="set a smaller `learning_rate` under [datasets.NAME.training]",
-        )
-    return mean
 
 
 def _require_windows(ranges: CutoffRanges, spec: ModelSpec) -> None:

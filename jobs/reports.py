@@ -94,6 +94,8 @@ class RetrainReport:
     train_seconds: float
     windows_per_second: float
     device: str
+    notes: tuple[str, ...]
+    """What did not go as planned in training, or that a naive forecast serves."""
     pull: PullReport | None
     stages: Mapping[str, float]
 

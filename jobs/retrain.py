@@ -1,7 +1,7 @@
 """Retrain one dataset for one tick: pull, read, prepare, fit, write. Promotes what it trained."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
@@ -27,12 +27,16 @@ class Fitted:
     """A trained model as bytes, and how its training went."""
 
     checkpoint: bytes
+    spec: str
+    """That of the model as JSON: what `prepare` left open is settled by then."""
     scores: Mapping[str, float]
     train_loss: float
     steps: int
     seconds: float
     windows_per_second: float
     device: str
+    notes: Sequence[str]
+    """What did not go as planned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +44,12 @@ class Challenger:
     """A trained model beside what it was trained on."""
 
     panel: Panel
-    spec: ModelSpec
     fitted: Fitted
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is made of."""
+        return ModelSpec.from_json(self.fitted.spec)
 
     @property
     def trained_from(self) -> datetime:
@@ -84,7 +92,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
         panel, spec = training.prepare(history, dataset)
 
     with watch.stage("fit"):
-        challenger = Challenger(panel=panel, spec=spec, fitted=fit(panel, spec, dataset.training))
+        challenger = Challenger(panel=panel, fitted=fit(panel, spec, dataset.training))
 
     with watch.stage("write"), writing(engine) as conn:
         promoted = promote(conn, dataset.name, challenger, now=turn.clock())
@@ -154,6 +162,7 @@ def report_on(
         train_seconds=fitted.seconds,
         windows_per_second=fitted.windows_per_second,
         device=fitted.device,
+        notes=tuple(fitted.notes),
         pull=pulled,
         stages=stages,
     )
@@ -166,10 +175,12 @@ def fit_here(
     result = training.fit(panel, spec, config, on_progress)
     return Fitted(
         checkpoint=checkpoint.dumps(result.model),
+        spec=result.model.spec.to_json(),
         scores={} if result.validation is None else asdict(result.validation),
         train_loss=result.train_loss,
         steps=result.steps,
         seconds=result.seconds,
         windows_per_second=result.windows_per_second,
         device=result.device,
+        notes=result.notes,
     )

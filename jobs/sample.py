@@ -61,4 +61,6 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # batch_size = 128                         # default: derived from the number of series
 # learning_rate = 0.004
 # device = "auto"                          # auto, cpu or cuda
+# ensemble = 1                             # networks whose forecasts are averaged
+# naive_guard = true                       # a naive forecast serves if clearly better on validation
 """

@@ -14,11 +14,14 @@ from torch import Tensor
 
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.model import plugins
+from forecaster.model.ensemble import Network, assemble, disassemble
+from forecaster.model.fallback import FALLBACKS
 from forecaster.model.network import AttentionLSTM
 from forecaster.model.scores import SCORES
 from forecaster.model.spec import RETRAIN, ModelSpec
 
 FORMAT_VERSION = 2
+MOST_MEMBERS = 100
 _ABOUT = "forecaster"
 _SCALES = "series_scale"
 _NETWORK = "network."
@@ -29,8 +32,10 @@ class TrainedModel:
     """A network with the scale of every series it was trained on."""
 
     spec: ModelSpec
-    network: AttentionLSTM
+    network: Network
     series_scale: Mapping[str, float]
+    fallback: str | None = None
+    """The naive forecast that serves in place of the network, since it was clearly better."""
 
 
 def dumps(model: TrainedModel) -> bytes:
@@ -42,6 +47,8 @@ def dumps(model: TrainedModel) -> bytes:
         "format_version": FORMAT_VERSION,
         "spec": model.spec.to_json(),
         "series_ids": list(model.series_scale),
+        "members": len(disassemble(model.network)),
+        "fallback": model.fallback,
     }
     # one key, because safetensors writes several in any order: equal models have equal bytes
     return save(tensors, metadata={_ABOUT: json.dumps(about)})
@@ -60,7 +67,12 @@ def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ())
     spec = ModelSpec.from_json(about["spec"])
     _require_enabled(spec, enabled)
     series_scale = _series_scale(about["series_ids"], tensors.pop(_SCALES, None))
-    return TrainedModel(spec=spec, network=_network(spec, tensors), series_scale=series_scale)
+    return TrainedModel(
+        spec=spec,
+        network=_network(spec, _members(about), tensors),
+        series_scale=series_scale,
+        fallback=_fallback(about),
+    )
 
 
 def _incompatible(message: str) -> IncompatibleCheckpoint:
@@ -104,6 +116,20 @@ def _about(data: bytes) -> dict[str, Any]:
     return cast(dict[str, Any], about)
 
 
+def _members(about: Mapping[str, Any]) -> int:
+    members = about.get("members")
+    if type(members) is not int or not 1 <= members <= MOST_MEMBERS:
+        raise _incompatible(f"members must be 1 to {MOST_MEMBERS}, found {members!r}")
+    return members
+
+
+def _fallback(about: Mapping[str, Any]) -> str | None:
+    fallback = about.get("fallback")
+    if fallback is not None and fallback not in list(FALLBACKS):
+        raise _incompatible(f"fallback must be one of {list(FALLBACKS)}, found {fallback!r}")
+    return fallback
+
+
 def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
     if scales is None or scales.shape != (len(names),) or not {*map(type, names)} <= {str}:
         raise _incompatible("the checkpoint must have one scale per series")
@@ -112,17 +138,18 @@ def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
     return dict(zip(names, scales.double().tolist(), strict=True))
 
 
-def _network(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> AttentionLSTM:
+def _network(spec: ModelSpec, members: int, tensors: Mapping[str, Tensor]) -> Network:
     """Build the network; shapes are compared before memory is asked for."""
     found = {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items()}
     parts = plugins.load(spec)
     with _building(spec), torch.device("meta"):
-        expected = AttentionLSTM(spec, parts).state_dict()
+        one = AttentionLSTM(spec, parts)
+        expected = assemble([one] * members).state_dict()
     shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
     if shapes != {name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()}:
         raise _incompatible("the weights must have the shapes of the spec, found others")
     with torch.random.fork_rng(devices=[]):
-        network = AttentionLSTM(spec, parts)
+        network = assemble([AttentionLSTM(spec, parts) for _ in range(members)])
     network.load_state_dict(found)
     return network.eval()
 

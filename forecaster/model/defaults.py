@@ -51,6 +51,11 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
     )
 
 
+def variants(spec: ModelSpec) -> tuple[ModelSpec, ...]:
+    """Return every way to settle what `spec` leaves open, for validation to choose from."""
+    return (spec,)
+
+
 def median_history(panel: Panel) -> int:
     """Return the median length of the series, from first to last observed value."""
     observed = panel.deviations.isfinite()

@@ -70,6 +70,7 @@ def _retrain(report: RetrainReport) -> Iterator[str]:
     scores = ", ".join(f"{name} {cell(value)}" for name, value in report.scores.items())
     if scores:
         yield f"validation: {scores}"
+    yield from report.notes
     if report.pull is not None:
         yield _pull(report.pull)
         yield from _rejected(report.pull)

@@ -45,7 +45,10 @@ def around_the_last_value(windows: Windows) -> Tensor:
     return naive(windows.context, HORIZON)[..., None] + SPREAD
 
 
-PREDICTORS = {"walk": around_the_last_value, "seasonal": points(seasonal_naive, HORIZON, SEASON)}
+PREDICTORS = {
+    "walk": around_the_last_value,
+    "seasonal": points(lambda context: seasonal_naive(context, HORIZON, SEASON)),
+}
 
 
 def run(

@@ -35,7 +35,7 @@ class Served:
             'query = "SELECT series_id, timestamp, value FROM source"\n'
             f'step = "{STEP}s"\nprediction_length = {HORIZON}\nforecast_every = "{STEP}s"\n'
             'retrain_every = "1d"\nhistory = "30m"\n'
-            "training = { steps = 4, batch_size = 8 }\n"
+            "training = { steps = 4, batch_size = 8, naive_guard = false }\n"
             "model = { hidden_size = 8, layers = 1, heads = 2 }\n"
         )
 

@@ -34,7 +34,7 @@ DATASET = DatasetConfig(
     history=timedelta(days=365),
     late_data=2 * HOUR,
     model=ModelConfig(hidden_size=8, layers=1, heads=2),
-    training=TrainingConfig(steps=4, batch_size=8, device="cpu"),
+    training=TrainingConfig(steps=4, batch_size=8, device="cpu", naive_guard=False),
 )
 
 

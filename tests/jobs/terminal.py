@@ -17,7 +17,7 @@ database_url = "sqlite:///{database}"
 step = "1h"
 horizon = "6h"
 model = {{ hidden_size = 8, layers = 1, heads = 2, context_length = 48 }}
-training = {{ steps = 4, batch_size = 8, device = "cpu" }}
+training = {{ steps = 4, batch_size = 8, device = "cpu", naive_guard = false }}
 """
 
 

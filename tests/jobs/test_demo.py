@@ -61,7 +61,7 @@ def small(found: Material) -> Config:
     dataset = replace(
         config.datasets[found.name],
         model=ModelConfig(hidden_size=8, layers=1, heads=2),
-        training=TrainingConfig(steps=4, batch_size=8, device="cpu"),
+        training=TrainingConfig(steps=4, batch_size=8, device="cpu", naive_guard=False),
     )
     return replace(config, datasets={found.name: dataset})
 

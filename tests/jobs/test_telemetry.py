@@ -93,6 +93,7 @@ def retrain(decision: str = "promoted") -> RetrainReport:
         train_seconds=12.0,
         windows_per_second=900.0,
         device="cpu",
+        notes=(),
         pull=None,
         stages={"fit": 12.0},
     )

@@ -1,0 +1,154 @@
+"""Validation: how good a model is on windows it has not learnt from, and whether naive is better.
+
+All windows inside the stretch kept back are looked at, not one per prediction length: on etth1 the
+error then falls smoothly over a training, where ten windows a series go up and down by 3 %.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from forecaster.backtest import Backtest, Predictor, backtest, points
+from forecaster.model.device import Runner
+from forecaster.model.eligibility import FORECAST, judge
+from forecaster.model.ensemble import Network
+from forecaster.model.fallback import FALLBACKS, served
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+from forecaster.series.windows import Windows
+
+MOST_WINDOWS, MOST_ON_THE_WAY = 4096, 512
+"""Enough to judge a model at the end, and while it learns; more would only cost time."""
+MODEL = "model"
+MARGIN = 0.01
+"""A naive forecast serves where its error is less than the model's by more than this share."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Accuracy of what is served on the validation windows (`forecaster.series.accuracy`)."""
+
+    mase: float
+    seasonal_naive_mase: float
+    wql: float
+    coverage_80: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What validation found; None and no fallback where no value could be judged."""
+
+    scores: Scores | None = None
+    fallback: str | None = None
+    """The naive forecast that is to serve in place of the network."""
+    notes: tuple[str, ...] = ()
+
+
+class Validation:
+    """The windows in the last `held_out` prediction lengths of a panel, on its device."""
+
+    def __init__(self, panel: Panel, spec: ModelSpec, held_out: int) -> None:
+        self._panel = panel
+        pairs = _pairs(panel, spec.prediction_length, held_out)
+        self._pairs = _some(pairs, MOST_WINDOWS)
+
+    def error(self, network: Network) -> float:
+        """Return the mean absolute scaled error of the median; infinite where there is none."""
+        if len(self._pairs) == 0:
+            return math.inf
+        runner = Runner(network, self._panel.deviations.device)
+        few = _some(self._pairs, MOST_ON_THE_WAY)
+        found = self._backtest({MODEL: predictor(runner)}, network.spec, few).of(MODEL)
+        return math.inf if found is None else found["mase"]
+
+    def examine(self, network: Network, *, guarded: bool) -> Verdict:
+        """Score `network`; where `guarded`, a naive forecast that beats it clearly takes over."""
+        if len(self._pairs) == 0:
+            return Verdict()
+        spec, runner = network.spec, Runner(network, self._panel.deviations.device)
+        naive = {name: _naive(name, spec) for name in FALLBACKS}
+        found = self._backtest({MODEL: predictor(runner), **naive}, spec, self._pairs)
+        fallback = _better_naive(found) if guarded else None
+        if fallback is None:
+            return Verdict(scores=_scores(found))
+        serving = {MODEL: predictor(runner, fallback)}
+        return Verdict(
+            scores=_scores(self._backtest(serving, spec, self._pairs)),
+            fallback=fallback,
+            notes=(_note(_errors(found), fallback),),
+        )
+
+    def _backtest(
+        self, predictors: Mapping[str, Predictor], spec: ModelSpec, pairs: Tensor
+    ) -> Backtest:
+        return backtest(
+            predictors,
+            self._panel,
+            pairs,
+            context_length=spec.context_length,
+            prediction_length=spec.prediction_length,
+            season_length=spec.season_length,
+        )
+
+
+def predictor(runner: Runner, fallback: str | None = None) -> Predictor:
+    """Return what a model says in service: nothing where a series would be skipped."""
+
+    def predict(windows: Windows) -> Tensor:
+        output = served(runner(windows.context), windows.context, fallback, runner.spec)
+        skipped = judge(windows.context, runner.spec) != FORECAST
+        quantiles = output.level[:, None, None] + output.deviations
+        return quantiles.masked_fill(skipped[:, None, None], torch.nan)
+
+    return predict
+
+
+def _naive(name: str, spec: ModelSpec) -> Predictor:
+    return points(lambda context: FALLBACKS[name](context, spec))
+
+
+def _pairs(panel: Panel, prediction_length: int, held_out: int) -> Tensor:
+    """Return rows and cutoffs (W, 2): every cutoff whose targets are all kept back."""
+    device = panel.deviations.device
+    last = panel.end - prediction_length
+    first = last - max(0, held_out - 1) * prediction_length
+    cutoffs = torch.arange(first, last + 1 if held_out else first, device=device)
+    return torch.cartesian_prod(torch.arange(len(panel), device=device), cutoffs).view(-1, 2)
+
+
+def _some(pairs: Tensor, most: int) -> Tensor:
+    """Return at most so many of the pairs, always the same ones and from all over."""
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
+    return pairs[order[:most].sort().values.to(pairs.device)]
+
+
+def _errors(found: Backtest) -> dict[str, float]:
+    """Return the mean absolute scaled error of each predictor."""
+    overall = found.overall()
+    return dict(zip(overall["predictor"], overall["mase"], strict=True))
+
+
+def _better_naive(found: Backtest) -> str | None:
+    errors = _errors(found)
+    of_model = errors.pop(MODEL, None)
+    if of_model is None:
+        return None
+    best = min(errors, key=errors.__getitem__)
+    return best if errors[best] < (1 - MARGIN) * of_model else None
+
+
+def _note(errors: Mapping[str, float], fallback: str) -> str:
+    return (
+        f"{fallback} serves in place of the network: its error on validation windows is "
+        f"{errors[fallback]:.4g} of the seasonal one, the network's {errors[MODEL]:.4g}"
+    )
+
+
+def _scores(found: Backtest) -> Scores | None:
+    of_model = found.of(MODEL)
+    if of_model is None:
+        return None
+    return Scores(**{field.name: of_model[field.name] for field in fields(Scores)})
