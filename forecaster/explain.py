@@ -1,0 +1,270 @@
+"""How far the attention of a model can be trusted: figures that are measured, not claimed.
+
+Shapes: B windows, L context steps = Lp past patches of P, Hp future patches, H steps ahead,
+S = Lp + 2 sources (past patches from the oldest, the last value, the level).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from torch import Tensor
+
+from forecaster.fidelity import COUNTS, Deleter, Effect, Look, Removal, naopc, removals
+from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.defaults import median_history
+from forecaster.model.eligibility import FORECAST, judge
+from forecaster.model.network import NetworkOutput
+from forecaster.model.quantiles import MEDIAN
+from forecaster.model.sampling import validation_cutoffs
+from forecaster.model.scaling import scale_window
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+from forecaster.series.windows import Windows, gather
+
+PREFIX = "trust_"
+"""Of the figures among the scores of a model."""
+MOST_WINDOWS = 128
+FEWEST_WINDOWS = 32
+WORK = 2048
+"""Windows × past patches: each patch of each window is one forecast without it."""
+TOP = 5
+"""Most attended patches that two models are compared on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """Where the forecasts of some windows come from, on average."""
+
+    copied: float
+    """|copied| over |copied| + |last value| + |residual|, all relative to the level."""
+    last_value: float
+    residual: float
+    last_value_weight: float
+    """Attention on the last value, and on the level."""
+    level_weight: float
+    effective_patches: float
+    """exp(entropy) of the weights of the past patches: how many are attended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """How far the attention of one model can be trusted, over `windows` windows."""
+
+    windows: int
+    past_patches: int
+    reconstruction_error: float
+    """Largest |median - parts recomputed from raw values and weights|, in spreads."""
+    shares: Shares
+    naopc: float
+    removals: tuple[Removal, ...]
+    older: tuple[Removal, ...]
+    """The same when the newest patch always stays."""
+
+    @property
+    def informative(self) -> bool:
+        """Tell whether removing the most attended patch moves the forecast more than another."""
+        return bool(self.removals) and self.removals[0].ratio > 1
+
+    def to_scores(self) -> dict[str, float]:
+        """Return the figures as flat scores of a model; `from_scores` undoes it."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        curves = {**_flat("", self.removals), **_flat("older_", self.older)}
+        found = {**plain, **asdict(self.shares), **curves}
+        return {PREFIX + name: float(value) for name, value in found.items()}
+
+    @classmethod
+    def from_scores(cls, scores: Mapping[str, float | None]) -> "Trust | None":
+        """Read the figures back; None where the scores of a model have none. Null is NaN."""
+        found = {
+            name.removeprefix(PREFIX): math.nan if value is None else float(value)
+            for name, value in scores.items()
+            if name.startswith(PREFIX)
+        }
+        try:
+            return cls(
+                windows=int(found["windows"]),
+                past_patches=int(found["past_patches"]),
+                reconstruction_error=found["reconstruction_error"],
+                shares=Shares(**{field.name: found[field.name] for field in fields(Shares)}),
+                naopc=found["naopc"],
+                removals=_curve("", found),
+                older=_curve("older_", found),
+            )
+        except KeyError:
+            return None
+
+
+_PLAIN = ("windows", "past_patches", "reconstruction_error", "naopc")
+_ORDERS = ("attended", "random", "least")
+
+
+def _flat(prefix: str, curve: tuple[Removal, ...]) -> dict[str, float]:
+    return {
+        f"{prefix}{order}_{removal.patches}_{measure}": value
+        for removal in curve
+        for order in _ORDERS
+        for measure, value in asdict(getattr(removal, order)).items()
+    }
+
+
+def _curve(prefix: str, found: Mapping[str, float]) -> tuple[Removal, ...]:
+    return tuple(
+        Removal(
+            patches=count,
+            **{
+                order: Effect(
+                    change=found[f"{prefix}{order}_{count}_change"],
+                    error=found[f"{prefix}{order}_{count}_error"],
+                )
+                for order in _ORDERS
+            },
+        )
+        for count in COUNTS
+        if f"{prefix}{_ORDERS[0]}_{count}_change" in found
+    )
+
+
+def looking(model: TrainedModel) -> Look:
+    """Return `model` as something that forecasts windows."""
+    network = model.network.eval()
+
+    def look(windows: Windows) -> NetworkOutput:
+        output: NetworkOutput = network(windows.context)
+        return output
+
+    return look
+
+
+def trust(model: TrainedModel, panel: Panel, *, seed: int = 0) -> Trust:
+    """Measure `model` on the last windows of `panel`, on the CPU: about a second.
+
+    `seed` draws the patches that are removed at random.
+    """
+    windows = newest_windows(panel, model.spec)
+    with torch.inference_mode():
+        return measure(looking(model), windows, model.spec, torch.Generator().manual_seed(seed))
+
+
+def measure(look: Look, windows: Windows, spec: ModelSpec, generator: torch.Generator) -> Trust:
+    """Measure what forecasts `windows` as `look` does."""
+    output = look(windows)
+    deleter = Deleter(look, windows, spec.patch_length)
+    observed = windows.context.isfinite().unflatten(1, (-1, spec.patch_length)).any(2)  # (B, Lp)
+    newest = _newest(observed)
+    weights = patch_weights(output, newest, spec)
+    older = observed & ~newest
+    return Trust(
+        windows=len(windows.rows),
+        past_patches=spec.past_patches,
+        reconstruction_error=reconstruction_error(output, windows.context, spec),
+        shares=shares(output, spec),
+        naopc=naopc(deleter, weights, observed),
+        removals=removals(deleter, weights, observed, generator),
+        older=removals(deleter, weights, older, generator),
+    )
+
+
+def newest_windows(panel: Panel, spec: ModelSpec) -> Windows:
+    """Cut evenly spread windows that can be forecast out of the validation part of `panel`.
+
+    As many as can be judged in about a second; their targets are what is known of them.
+    """
+    length = spec.prediction_length
+    span = max(1, validation_cutoffs(median_history(panel), length)) * length
+    cutoffs = torch.arange(panel.end - span, panel.end - length + 1)
+    pairs = torch.cartesian_prod(torch.arange(len(panel)), cutoffs).view(-1, 2)
+    most = min(MOST_WINDOWS, max(FEWEST_WINDOWS, WORK // spec.past_patches))
+    chosen = pairs[torch.linspace(0, len(pairs) - 1, min(most, len(pairs))).round().long()]
+    windows = gather(panel, chosen[:, 0], chosen[:, 1], spec.context_length, length)
+    kept = chosen[judge(windows.context, spec) == FORECAST]
+    return gather(panel, kept[:, 0], kept[:, 1], spec.context_length, length)
+
+
+def patch_weights(output: NetworkOutput, newest: Tensor, spec: ModelSpec) -> Tensor:
+    """Return (B, Lp): how much each past patch is attended, as the mean over the H steps.
+
+    The last value is one of the `newest` patch (B, Lp), so its weight counts there.
+    """
+    weights = _by_step(output, spec).mean(1)
+    return weights[:, :-2] + weights[:, -2, None] * newest
+
+
+def _newest(observed: Tensor) -> Tensor:
+    """Return (B, Lp), True for the newest patch with any value; the first one if none has."""
+    last = torch.where(observed, torch.arange(observed.shape[1]), 0).amax(1)
+    return torch.nn.functional.one_hot(last, observed.shape[1]).bool()
+
+
+def _by_step(output: NetworkOutput, spec: ModelSpec) -> Tensor:
+    """Return the weights of every step (B, H, S)."""
+    return output.weights[:, torch.arange(spec.prediction_length) // spec.patch_length]
+
+
+def reconstruction_error(output: NetworkOutput, context: Tensor, spec: ModelSpec) -> float:
+    """Return how far the parts are from the median at most, in spreads of each window.
+
+    The past values and the last one are multiplied by the weights again here, in float64 and from
+    the raw `context` (B, L); only what a level is comes from `forecaster.model.scaling`.
+    """
+    window = scale_window(context.double(), spec.patch_length, spec.season_patches)
+    spread, level = window.spread[:, None], output.level.double()[:, None]
+    mask = window.observed
+    raw = torch.where(mask > 0, context.double().unflatten(1, (-1, spec.patch_length)), 0.0)
+    levels = (window.centre[:, None] + spread * window.patch_levels)[..., None]  # (B, Lp, 1)
+    weights, adjusted = output.weights.double(), output.adjusted_weights.double()
+    copied = weights[..., :-2] @ ((raw - level[..., None]) * mask)
+    copied += adjusted @ ((level[..., None] - levels) * mask)  # (B, Hp, P)
+    last = (window.centre + window.spread * window.last)[:, None] - level
+    copied += (weights[..., -2] * last)[..., None]
+    parts = copied.flatten(1)[:, : spec.prediction_length] + output.residual.double()
+    error = (output.deviations[..., MEDIAN].double() - parts).abs() / spread
+    return float(error.max()) if error.numel() else 0.0
+
+
+def shares(output: NetworkOutput, spec: ModelSpec) -> Shares:
+    """Return where the forecasts come from, as the mean over windows and steps."""
+    sizes = [
+        float(part.abs().double().mean())
+        for part in (output.copied, output.last_value, output.residual)
+    ]
+    copied, last_value, residual = (size / (sum(sizes) or 1.0) for size in sizes)
+    weights = _by_step(output, spec).double()
+    past = weights[..., :-2] / weights[..., :-2].sum(2, keepdim=True)
+    entropy = -torch.special.xlogy(past, past).sum(2)
+    return Shares(
+        copied=copied,
+        last_value=last_value,
+        residual=residual,
+        last_value_weight=float(weights[..., -2].mean()),
+        level_weight=float(weights[..., -1].mean()),
+        effective_patches=float(entropy.exp().nanmean()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How alike the attention of two models is on the same windows."""
+
+    divergence: float
+    """Mean Jensen-Shannon divergence of the weights of all sources, in bits: 0 is the same."""
+    overlap: float
+    """Share of the most attended patches of one that are among those of the other."""
+
+
+def agreement(first: NetworkOutput, second: NetworkOutput) -> Agreement:
+    """Compare what two models, such as two seeds, attend to; both (B, Hp, S)."""
+    one, other = first.weights.double(), second.weights.double()
+    mixed = (one + other) / 2
+    divergence = (_divergence(one, mixed) + _divergence(other, mixed)) / 2
+    top = min(TOP, one.shape[2] - 2)
+    tops = [weights[..., :-2].topk(top).indices for weights in (one, other)]
+    shared = (tops[0][..., None] == tops[1][..., None, :]).any(3)
+    return Agreement(divergence=float(divergence.mean()), overlap=float(shared.double().mean()))
+
+
+def _divergence(weights: Tensor, mixed: Tensor) -> Tensor:
+    """Return the Kullback-Leibler divergence along the last axis, in bits; 0 log 0 is 0."""
+    terms = torch.special.xlogy(weights, weights / mixed)
+    return torch.where(weights > 0, terms, 0.0).sum(-1) / math.log(2)
