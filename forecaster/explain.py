@@ -5,26 +5,28 @@ S = Lp + 2 sources (past patches from the oldest, the last value, the level).
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from statistics import mean
 
 import torch
 from torch import Tensor
 
-from forecaster.fidelity import COUNTS, Deleter, Effect, Look, Removal, naopc, removals
+from forecaster.fidelity import Deleter, Look, naopc, removals
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.defaults import median_history
 from forecaster.model.eligibility import FORECAST, judge
-from forecaster.model.network import NetworkOutput
+from forecaster.model.ensemble import Network, disassemble
+from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.quantiles import MEDIAN
 from forecaster.model.sampling import validation_cutoffs
 from forecaster.model.scaling import scale_window
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.series.windows import Windows, gather
+from forecaster.trust import Agreement, Shares, Trust
 
-PREFIX = "trust_"
-"""Of the figures among the scores of a model."""
 MOST_WINDOWS = 128
 FEWEST_WINDOWS = 32
 WORK = 2048
@@ -33,102 +35,9 @@ TOP = 5
 """Most attended patches that two models are compared on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
-    """Where the forecasts of some windows come from, on average."""
-
-    copied: float
-    """|copied| over |copied| + |last value| + |residual|, all relative to the level."""
-    last_value: float
-    residual: float
-    last_value_weight: float
-    """Attention on the last value, and on the level."""
-    level_weight: float
-    effective_patches: float
-    """exp(entropy) of the weights of the past patches: how many are attended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """How far the attention of one model can be trusted, over `windows` windows."""
-
-    windows: int
-    past_patches: int
-    reconstruction_error: float
-    """Largest |median - parts recomputed from raw values and weights|, in spreads."""
-    shares: Shares
-    naopc: float
-    removals: tuple[Removal, ...]
-    older: tuple[Removal, ...]
-    """The same when the newest patch always stays."""
-
-    @property
-    def informative(self) -> bool:
-        """Tell whether removing the most attended patch moves the forecast more than another."""
-        return bool(self.removals) and self.removals[0].ratio > 1
-
-    def to_scores(self) -> dict[str, float]:
-        """Return the figures as flat scores of a model; `from_scores` undoes it."""
-        plain = {name: getattr(self, name) for name in _PLAIN}
-        curves = {**_flat("", self.removals), **_flat("older_", self.older)}
-        found = {**plain, **asdict(self.shares), **curves}
-        return {PREFIX + name: float(value) for name, value in found.items()}
-
-    @classmethod
-    def from_scores(cls, scores: Mapping[str, float | None]) -> "Trust | None":
-        """Read the figures back; None where the scores of a model have none. Null is NaN."""
-        found = {
-            name.removeprefix(PREFIX): math.nan if value is None else float(value)
-            for name, value in scores.items()
-            if name.startswith(PREFIX)
-        }
-        try:
-            return cls(
-                windows=int(found["windows"]),
-                past_patches=int(found["past_patches"]),
-                reconstruction_error=found["reconstruction_error"],
-                shares=Shares(**{field.name: found[field.name] for field in fields(Shares)}),
-                naopc=found["naopc"],
-                removals=_curve("", found),
-                older=_curve("older_", found),
-            )
-        except KeyError:
-            return None
-
-
-_PLAIN = ("windows", "past_patches", "reconstruction_error", "naopc")
-_ORDERS = ("attended", "random", "least")
-
-
-def _flat(prefix: str, curve: tuple[Removal, ...]) -> dict[str, float]:
-    return {
-        f"{prefix}{order}_{removal.patches}_{measure}": value
-        for removal in curve
-        for order in _ORDERS
-        for measure, value in asdict(getattr(removal, order)).items()
-    }
-
-
-def _curve(prefix: str, found: Mapping[str, float]) -> tuple[Removal, ...]:
-    return tuple(
-        Removal(
-            patches=count,
-            **{
-                order: Effect(
-                    change=found[f"{prefix}{order}_{count}_change"],
-                    error=found[f"{prefix}{order}_{count}_error"],
-                )
-                for order in _ORDERS
-            },
-        )
-        for count in COUNTS
-        if f"{prefix}{_ORDERS[0]}_{count}_change" in found
-    )
-
-
-def looking(model: TrainedModel) -> Look:
-    """Return `model` as something that forecasts windows."""
-    network = model.network.eval()
+def looking(network: Network) -> Look:
+    """Return `network` as something that forecasts windows."""
+    network.eval()
 
     def look(windows: Windows) -> NetworkOutput:
         output: NetworkOutput = network(windows.context)
@@ -140,11 +49,25 @@ def looking(model: TrainedModel) -> Look:
 def trust(model: TrainedModel, panel: Panel, *, seed: int = 0) -> Trust:
     """Measure `model` on the last windows of `panel`, on the CPU: about a second.
 
-    `seed` draws the patches that are removed at random.
+    The members of an ensemble are compared. `seed` draws the patches that are removed at random.
     """
-    windows = newest_windows(panel, model.spec)
+    spec, windows = model.spec, newest_windows(panel, model.spec)
+    generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
-        return measure(looking(model), windows, model.spec, torch.Generator().manual_seed(seed))
+        found = measure(looking(model.network), windows, spec, generator)
+        return replace(found, seeds=_among(disassemble(model.network), windows))
+
+
+def _among(members: Sequence[AttentionLSTM], windows: Windows) -> Agreement | None:
+    """Compare every network with the next; None where there is only one."""
+    outputs = [looking(member)(windows) for member in members]
+    pairs = [agreement(one, other) for one, other in pairwise(outputs)]
+    if not pairs:
+        return None
+    return Agreement(
+        divergence=mean(pair.divergence for pair in pairs),
+        overlap=mean(pair.overlap for pair in pairs),
+    )
 
 
 def measure(look: Look, windows: Windows, spec: ModelSpec, generator: torch.Generator) -> Trust:
@@ -241,16 +164,6 @@ def shares(output: NetworkOutput, spec: ModelSpec) -> Shares:
         level_weight=float(weights[..., -1].mean()),
         effective_patches=float(entropy.exp().nanmean()),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How alike the attention of two models is on the same windows."""
-
-    divergence: float
-    """Mean Jensen-Shannon divergence of the weights of all sources, in bits: 0 is the same."""
-    overlap: float
-    """Share of the most attended patches of one that are among those of the other."""
 
 
 def agreement(first: NetworkOutput, second: NetworkOutput) -> Agreement:

@@ -9,7 +9,7 @@ panel, which are seasonal errors.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -18,42 +18,13 @@ from torch import Tensor
 from forecaster.model.network import NetworkOutput
 from forecaster.model.quantiles import MEDIAN
 from forecaster.series.windows import Windows
+from forecaster.trust import COUNTS, Effect, Removal
 
 Look: TypeAlias = Callable[[Windows], NetworkOutput]
 """A model that forecasts windows."""
 
-COUNTS = (1, 3, 5)
-"""How many patches are removed."""
 DRAWS = 4
 """Random choices per window, where not every choice of one is tried."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
-    """What removing patches does on average."""
-
-    change: float
-    """Mean absolute change of the median."""
-    error: float
-    """Increase of the mean absolute error; NaN where no target is known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
-    """The effect of removing `patches` past patches, by how they were chosen.
-
-    Comprehensiveness of ERASER (DeYoung et al. 2020, section 4), for forecasts.
-    """
-
-    patches: int
-    attended: Effect
-    random: Effect
-    least: Effect
-
-    @property
-    def ratio(self) -> float:
-        """How many times as much the attended patches move the forecast as random ones."""
-        return self.attended.change / self.random.change if self.random.change else math.nan
 
 
 class Deleter:

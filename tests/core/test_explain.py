@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from forecaster import explain
-from forecaster.explain import Trust
+from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.ensemble import assemble
 from forecaster.model.network import NetworkOutput
 from forecaster.series.panel import Panel, PanelCounts
+from forecaster.trust import Agreement, Trust
 from tests.core.networks import (
     MISSING,
     contexts,
@@ -189,6 +191,27 @@ def test_trust_survives_the_scores_of_a_model() -> None:
     again = Trust.from_scores({"mase": 0.7, **found.to_scores()})
 
     assert again == found
+
+
+def test_what_an_audit_adds_survives_too() -> None:
+    found = replace(
+        explain.trust(small_model(), panel_of(contexts(1, 60))),
+        seeds=Agreement(divergence=0.1, overlap=0.8),
+        planted_mass=0.97,
+    )
+
+    assert Trust.from_scores(found.to_scores()) == found
+
+
+def test_the_members_of_an_ensemble_are_compared() -> None:
+    networks = [small_network(SPEC, seed) for seed in (0, 1, 2)]
+    model = TrainedModel(spec=SPEC, network=assemble(networks), series_scale={})
+
+    found = explain.trust(model, panel_of(contexts(3, 120))).seeds
+
+    assert found is not None
+    assert 0 < found.divergence < 1
+    assert 0 < found.overlap <= 1
 
 
 def test_scores_of_an_older_model_hold_no_trust() -> None:

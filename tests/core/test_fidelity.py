@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from forecaster.fidelity import Deleter, Look, Removal, naopc, rank, removals
+from forecaster.fidelity import Deleter, Look, naopc, rank, removals
 from forecaster.frames import QUANTILE_LEVELS
 from forecaster.model.network import NetworkOutput
 from forecaster.series.windows import Windows
+from forecaster.trust import Removal
 from tests.core.networks import MISSING
 
 PATCH, STEPS = 2, 3
