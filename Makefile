@@ -5,12 +5,13 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALLED := .venv/.installed
+PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check bench golden clean
+.PHONY: help run test test-all check bench bench-accuracy bench-ablation bench-peers golden clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
 
 run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by itself
 	$(BIN)/forecaster demo $(ARGS)
@@ -27,14 +28,23 @@ check: $(INSTALLED) ## format, lint, types and floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED) ## run the benchmarks; FORECASTER_DATA names the data folder
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+bench: bench-accuracy ## accuracy, and what a user waits for; FORECASTER_DATA names the data folder
+	$(BIN)/python benchmarks/demo.py
+
+bench-accuracy: $(INSTALLED) ## accuracy and its cost on public series; ARGS=m4_hourly for one of them
+	$(BIN)/python -m benchmarks.accuracy $(ARGS)
+
+bench-ablation: $(INSTALLED) ## what each part of the model is worth, on validation windows
+	$(BIN)/python -m benchmarks.ablation $(ARGS)
+
+bench-peers: $(PEERS)/.installed ## ours beside neuralforecast and statsforecast, in their own environment
+	$(PEERS)/bin/python -W ignore -m benchmarks.peers $(ARGS)
 
 golden: $(INSTALLED) ## rewrite the files in tests/golden; review the diff
 	$(BIN)/python -m pytest -m "not slow" --write-golden $(ARGS)
 
 clean: ## remove .venv, builds and caches, but no database
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv $(PEERS) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # torch first: alone, nothing else can decide which torch it is.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -43,4 +53,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into .venv; torch is large, the first time takes some minutes"
 	$(PIP) torch
 	$(PIP) --editable ".[demo,dev]"
+	@touch $@
+
+$(PEERS)/.installed: pyproject.toml benchmarks/constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(PEERS)/bin/python -m pip install --quiet --constraint benchmarks/constraints-peers.txt torch
+	$(PEERS)/bin/python -m pip install --quiet --constraint benchmarks/constraints-peers.txt --editable ".[demo]" --group peers
 	@touch $@

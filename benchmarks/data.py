@@ -4,6 +4,7 @@
 repository). They are read there and never copied; co2 comes with statsmodels.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def absent(name: str) -> str | None:
     if path_of(name).exists():
         return None
     return f"{path_of(name)} not found; FORECASTER_DATA names the folder of the data files"
+
+
+def sha256(name: str) -> str:
+    """Return the checksum of the file of a dataset."""
+    return hashlib.sha256(path_of(name).read_bytes()).hexdigest()
 
 
 def shared(name: str, timezone: str = "UTC") -> pl.DataFrame:

@@ -1,0 +1,136 @@
+"""Protocols: which windows are judged, what training may see, and where forecasts land."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from benchmarks import data, ltsf
+from benchmarks.accuracy import judged, naive
+from benchmarks.protocols import TASKS, Task, Trial
+from benchmarks.scores import point
+from benchmarks.where import by_lead, by_noise, window_errors
+from forecaster import training
+from forecaster.frames import INSTANT
+
+HOURS = 24 * 30
+
+
+def waves() -> pl.DataFrame:
+    """Return two hourly series that repeat every day, the second one ten times as large."""
+    hours = np.arange(HOURS)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    timestamps = pl.Series([start + timedelta(hours=int(hour)) for hour in hours], dtype=INSTANT)
+    wave = 5 + np.sin(hours / 24 * 2 * np.pi) + 0.01 * hours
+    return pl.concat(
+        pl.DataFrame({"series_id": name, "timestamp": timestamps, "value": size * wave})
+        for name, size in (("a", 1.0), ("b", 10.0))
+    )
+
+
+WAVES = Task(name="waves", about="", load=waves, horizon=12, test=48, stride=12, seasons=(24,))
+
+
+def test_windows_follow_each_other_to_the_end_and_training_ends_before_them() -> None:
+    trial = Trial(WAVES)
+
+    known = trial.known()
+
+    assert trial.actual.shape == (2 * 4, 12)
+    assert len(known) == 2 * (HOURS - 48)
+    np.testing.assert_allclose(trial.actual[:4].ravel(), waves()["value"][HOURS - 48 : HOURS])
+
+
+def test_the_denominator_stays_or_moves_with_the_window() -> None:
+    still, moving = Trial(WAVES), Trial(replace(WAVES, moving=True))
+
+    assert len(set(still.scale[:4])) == 1
+    np.testing.assert_allclose(still.scale[0], moving.scale[0])
+    np.testing.assert_allclose(still.scale[:4], 0.24, rtol=1e-4)
+
+
+def test_the_forecasts_of_a_model_land_at_their_windows() -> None:
+    trial = Trial(WAVES)
+    panel, spec = training.prepare(trial.known(), WAVES.config(0, steps=2))
+    model = training.fit(panel, spec, WAVES.config(0, steps=2).training).model
+
+    quantiles = trial.forecast(model)
+
+    assert quantiles.shape == (8, 12, 9)
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=2) >= 0).all()
+    assert (quantiles[4:] > 3 * quantiles[:4]).all()  # series b, ten times the size of a
+
+
+def test_a_forecast_with_a_hole_takes_the_point_from_all_of_them() -> None:
+    trial = Trial(WAVES)
+    whole = point(trial.actual + 1)
+    holed = whole.copy()
+    holed[:4] = np.nan
+
+    rows = judged(trial, {"model": holed}, {"naive": whole}, {})
+
+    assert [row["windows"] for row in rows] == [4, 4]
+    assert rows[0]["mase"] == rows[1]["mase"]
+
+
+def test_naive_forecasts_repeat_what_is_known_at_the_cutoff() -> None:
+    trial = Trial(WAVES)
+
+    said = naive(trial)
+
+    expected = waves()["value"].to_numpy()[HOURS - 48 - 24 : HOURS - 48 - 12]
+    np.testing.assert_allclose(said["seasonal_naive 24"][0, :, 4], expected, rtol=1e-5)
+
+
+def test_errors_are_shared_out_by_lead_and_by_noise() -> None:
+    actual = np.arange(1.0, 41.0).reshape(20, 2)
+    quantiles = point(actual + np.array([1.0, 3.0]))
+    scale = np.arange(1.0, 21.0)
+
+    leads = list(by_lead(actual, quantiles, np.ones(20)))
+    errors = window_errors(actual, quantiles[..., 4], np.ones(20))
+    tenths = list(by_noise(errors, scale))
+
+    assert [row["mase"] for row in leads] == [1.0, 3.0]
+    np.testing.assert_allclose(errors[:, 0], 2.0)
+    assert [row["windows"] for row in tenths] == [2] * 10
+    np.testing.assert_allclose(sum(float(str(row["share of mase"])) for row in tenths), 1.0)
+
+
+def test_every_long_horizon_window_lies_in_the_test_months() -> None:
+    ends = ltsf.test_ends(0, 96)
+
+    assert len(ends) == 2880 - 96 + 1
+    assert ends[0] + 1 == 8640 + 2880
+    assert ends[-1] + 96 == 14_400 - 1
+
+
+def test_long_horizon_errors_are_those_of_z_scores() -> None:
+    panel, _ = training.prepare(waves(), WAVES.config(0))
+    deviation = waves().filter(pl.col("series_id") == "b")["value"].std(ddof=0)
+    assert isinstance(deviation, float)
+    errors, actual = ltsf.Errors(panel), np.zeros((1, 4))
+
+    errors.add(torch.tensor([1]).numpy(), actual, actual + 2 * deviation)
+
+    found = errors.scores("constant")
+    assert {name: round(float(str(found[name])), 4) for name in ("mse", "mae")} == {
+        "mse": 4.0,
+        "mae": 2.0,
+    }
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task.file], ids=lambda task: task.name)
+def test_the_file_of_a_task_has_the_sha256_that_the_documents_give(task: Task) -> None:
+    if task.absent():
+        pytest.skip(str(task.absent()))
+    assert task.file is not None
+
+    digest = data.sha256(task.file)
+
+    text = (data.ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert f"`{digest}`" in next(line for line in text.splitlines() if f"`{task.file}.p" in line)
