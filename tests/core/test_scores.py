@@ -85,7 +85,7 @@ def test_general_puts_a_matrix_between_query_and_key() -> None:
     score, queries, keys, scores = tried("general")
 
     def general(k: int, query: list[float], key: list[float], _: int) -> float:
-        return dot(through(query, score.between[k]), key)
+        return dot(through(query, score.get_parameter("between")[k]), key)
 
     expect(scores, loops(general, queries, keys))
 
@@ -94,8 +94,14 @@ def test_additive_is_a_hidden_layer_over_query_and_key() -> None:
     score, queries, keys, scores = tried("additive")
 
     def additive(k: int, query: list[float], key: list[float], _: int) -> float:
-        sums = zip(through(query, score.of_query[k]), through(key, score.of_key[k]), strict=True)
-        return dot([math.tanh(a + b) for a, b in sums], score.of_sum[k, :, 0].tolist())
+        sums = zip(
+            through(query, score.get_parameter("of_query")[k]),
+            through(key, score.get_parameter("of_key")[k]),
+            strict=True,
+        )
+        return dot(
+            [math.tanh(a + b) for a, b in sums], score.get_parameter("of_sum")[k, :, 0].tolist()
+        )
 
     expect(scores, loops(additive, queries, keys))
 
@@ -104,7 +110,7 @@ def test_location_sees_the_query_and_the_place_but_no_key() -> None:
     score, queries, keys, scores = tried("location")
 
     def location(k: int, query: list[float], _: list[float], place: int) -> float:
-        return through(query, score.of_query[k])[place]
+        return through(query, score.get_parameter("of_query")[k])[place]
 
     expect(scores, loops(location, queries, keys))
     assert torch.equal(score(queries, torch.randn_like(keys)), scores)
@@ -115,9 +121,11 @@ def test_local_adds_the_logarithm_of_a_gaussian_to_general() -> None:
     half_window = SHAPE.past / 4
 
     def local(k: int, query: list[float], key: list[float], place: int) -> float:
-        content = dot(through(query, score.content.between[k]), key)
-        inner = [math.tanh(value) for value in through(query, score.inner[k])]
-        centre = SHAPE.past / (1 + math.exp(-dot(inner, score.centre[k, :, 0].tolist())))
+        content = dot(through(query, score.get_parameter("content.between")[k]), key)
+        inner = [math.tanh(value) for value in through(query, score.get_parameter("inner")[k])]
+        centre = SHAPE.past / (
+            1 + math.exp(-dot(inner, score.get_parameter("centre")[k, :, 0].tolist()))
+        )
         gaussian = math.exp(-((place - centre) ** 2) / (2 * (half_window / 2) ** 2))
         return content + (math.log(gaussian) if place < SHAPE.past else 0.0)
 

@@ -1,19 +1,25 @@
 """Attention of the user's own, through the commands, by configuration alone."""
 
+import re
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.jobs.terminal import trips, type_
 
-OWN = """\
+ROOT = Path(__file__).resolve().parent.parent.parent
+BIKES = """\
 database_url = "sqlite:///forecaster.db"
 [datasets.bikes]
 step = "1h"
 horizon = "6h"
+training = {steps = 4, batch_size = 8, device = "cpu", naive_guard = false}
+"""
+OWN = """\
 [datasets.bikes.model]
-score = "{score}"
+score = "SCORE"
 normaliser = "entmax15"
 temperature = 0.8
 attention_window = 5
@@ -23,11 +29,6 @@ hidden_size = 8
 layers = 1
 heads = 2
 context_length = 48
-[datasets.bikes.training]
-steps = 4
-batch_size = 8
-device = "cpu"
-naive_guard = false
 """
 
 
@@ -40,7 +41,7 @@ def own(folder: Path, own_attention: str) -> Path:
 
 
 def configure(folder: Path, score: str) -> None:
-    (folder / "forecaster.toml").write_text(OWN.format(score=score))
+    (folder / "forecaster.toml").write_text(BIKES + OWN.replace("SCORE", score))
 
 
 def test_attention_of_ones_own_trains_and_forecasts(own: Path) -> None:
@@ -80,3 +81,20 @@ def test_a_model_with_a_plugin_that_config_no_longer_names_is_not_used(own: Path
     assert answer.status == 1
     assert "score must be one of" in answer.talk
     assert "forecaster retrain" in answer.talk.split("hint:")[1]
+
+
+def test_the_example_of_the_documents_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "attention.md").read_text(encoding="utf-8")
+    python, settings, _ = re.findall(r"```(?:python|toml)\n(.*?)```", page, re.DOTALL)
+    (folder / "my_attention.py").write_text(python)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    (folder / "forecaster.toml").write_text(BIKES + settings)
+    assert type_("ingest", "-", "--format", "csv", stdin=trips()).status == 0
+
+    checked, trained, forecast = type_("check"), type_("retrain"), type_("forecast")
+    sys.modules.pop("my_attention", None)
+
+    assert checked.status == 0
+    assert trained.data.startswith("bikes: model 1 promoted"), trained.talk
+    assert forecast.data.startswith("bikes: forecast 2 series, 12 rows"), forecast.talk

@@ -1,7 +1,7 @@
 """What holds for any network, any weights and any gaps, as assertions on a batch of contexts."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.quantiles import MEDIAN
@@ -10,7 +10,7 @@ from forecaster.model.spec import ModelSpec
 from tests.core.networks import contexts
 
 
-def forecast(network: AttentionLSTM, context: Tensor) -> NetworkOutput:
+def forecast(network: nn.Module, context: Tensor) -> NetworkOutput:
     with torch.inference_mode():
         output: NetworkOutput = network(context)
     return output

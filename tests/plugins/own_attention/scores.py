@@ -21,7 +21,8 @@ class Cosine(nn.Module):
 
 def negative_distance(queries: Tensor, keys: Tensor) -> Tensor:
     """A function will do where nothing is learnt."""
-    return -(queries[:, :, :, None] - keys[:, :, None]).square().sum(4)
+    distance: Tensor = (queries[:, :, :, None] - keys[:, :, None]).square().sum(4)
+    return -distance
 
 
 class Raw(Cosine):
