@@ -66,10 +66,10 @@ def load(model: ModelConfig | ModelSpec) -> Plugins:
 def _imported(name: str) -> Any:
     point = plugin_names.find(name)
     if point is None:
-        offered = ", ".join(plugin_names.installed()) or "none"
+        known = [*SCORES, *plugin_names.installed()]
         raise UnusablePlugin(
-            f"a plug-in must be a path such as 'package.module:Name' or one of those that are "
-            f"installed ({offered}), found {name!r}",
+            f"a score must be one of {known}, a prior one of those that are installed, and both "
+            f"may be a path such as 'package.module:Name', found {name!r}",
             hint=_INSTALL,
         )
     try:

@@ -114,7 +114,7 @@ def test_a_prior_that_breaks_its_protocol_is_refused(name: str, problem: str) ->
     [
         ("own_attentoin.scores:Cosine", "ModuleNotFoundError: No module named 'own_attentoin'"),
         ("own_attention.broken:Cosine", "RuntimeError: no licence"),
-        ("cosin", "installed .*cosine.*, found 'cosin'"),
+        ("cosin", "one of .*'dot'.*'cosine'.*, found 'cosin'"),
     ],
 )
 def test_a_plugin_that_cannot_be_imported_is_refused(name: str, problem: str) -> None:
