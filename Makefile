@@ -8,7 +8,8 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check bench bench-accuracy bench-ablation bench-peers golden clean
+.PHONY: help run test test-all check golden clean
+.PHONY: bench bench-accuracy bench-ablation bench-fidelity bench-peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -31,13 +32,16 @@ check: $(INSTALLED) ## format, lint, types and floors
 bench: bench-accuracy ## accuracy, and what a user waits for; FORECASTER_DATA names the data folder
 	$(BIN)/python benchmarks/demo.py
 
-bench-accuracy: $(INSTALLED) ## accuracy and its cost on public series; ARGS=m4_hourly for one of them
+bench-accuracy: $(INSTALLED) ## accuracy and its cost; ARGS=m4_hourly for one series set
 	$(BIN)/python -m benchmarks.accuracy $(ARGS)
 
 bench-ablation: $(INSTALLED) ## what each part of the model is worth, on validation windows
 	$(BIN)/python -m benchmarks.ablation $(ARGS)
 
-bench-peers: $(PEERS)/.installed ## ours beside neuralforecast and statsforecast, in their own environment
+bench-fidelity: $(INSTALLED) ## whether the attention weights say what a forecast stands on
+	$(BIN)/python -m benchmarks.fidelity $(ARGS)
+
+bench-peers: $(PEERS)/.installed ## neuralforecast and statsforecast beside ours
 	$(PEERS)/bin/python -W ignore -m benchmarks.peers $(ARGS)
 
 golden: $(INSTALLED) ## rewrite the files in tests/golden; review the diff

@@ -112,7 +112,7 @@ def judged(
         {
             "forecast": name,
             **scores[name],
-            "vs_best_naive": scores[name]["mase"] / best - 1 if name in said else None,
+            "vs_best_naive": round(scores[name]["mase"] / best - 1, 4) if name in said else None,
             **costs.get(name, {}),
             "windows": windows,
         }

@@ -107,7 +107,7 @@ def network(trial: Trial, name: str, budget: Budget) -> Outcome:
     steps = len(forecaster.models[0].train_trajectories)
     return Outcome(
         quantiles=quantiles(trial, said, name),
-        costs=_costs(started, trained, steps * model.windows_batch_size),
+        costs={"steps": steps, **_costs(started, trained, steps * model.windows_batch_size)},
     )
 
 
