@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from forecaster import __version__
-from jobs.commands import database, demo, models, processor, run, serve, setup, status
+from jobs.commands import database, demo, explain, models, processor, run, serve, setup, status
 from jobs.commands.boundary import Boundary
 
 # Commands tell their own story; only `serve` shows the log.
@@ -53,5 +53,6 @@ app.command()(run.retrain)
 app.command()(run.forecast)
 app.command()(run.score)
 app.command()(run.prune)
+app.command()(explain.explain)
 app.command()(status.status)
 app.add_typer(models.app, name="models")

@@ -8,7 +8,7 @@ from datetime import datetime
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from forecaster import training
+from forecaster import explain, training
 from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.model import checkpoint
 from forecaster.model.spec import ModelSpec
@@ -171,12 +171,13 @@ def report_on(
 def fit_here(
     panel: Panel, spec: ModelSpec, config: TrainingConfig, on_progress: OnProgress | None = None
 ) -> Fitted:
-    """Train in this process."""
+    """Train in this process, and measure how far the attention can be trusted."""
     result = training.fit(panel, spec, config, on_progress)
+    accuracy = {} if result.validation is None else asdict(result.validation)
     return Fitted(
         checkpoint=checkpoint.dumps(result.model),
         spec=result.model.spec.to_json(),
-        scores={} if result.validation is None else asdict(result.validation),
+        scores={**accuracy, **explain.trust(result.model, panel).to_scores()},
         train_loss=result.train_loss,
         steps=result.steps,
         seconds=result.seconds,

@@ -51,6 +51,11 @@ def keys(conn: Connection, dataset: str) -> pl.DataFrame:
     return read_frame(conn, query, _KEYS).sort("key").with_row_index("rank")
 
 
+def names(conn: Connection) -> list[str]:
+    """Return the names of all datasets that were ever named, sorted."""
+    return sorted(conn.scalars(select(datasets.c.name)))
+
+
 def lock(conn: Connection, dataset: str) -> int:
     """Let no other transaction change this dataset until this one ends; return its key."""
     owner = dataset_id(conn, dataset)
@@ -60,9 +65,10 @@ def lock(conn: Connection, dataset: str) -> int:
     return owner
 
 
-def series_of(dataset: str) -> Select[int]:
-    """Select the integer keys of all series of a dataset."""
-    return select(series.c.id).join(datasets).where(datasets.c.name == dataset)
+def series_of(dataset: str, key: str | None = None) -> Select[int]:
+    """Select the integer keys of all series of a dataset, or of the one called `key`."""
+    query = select(series.c.id).join(datasets).where(datasets.c.name == dataset)
+    return query if key is None else query.where(series.c.key == key)
 
 
 def id_of(dataset: str) -> Select[int]:

@@ -86,6 +86,16 @@ def add(conn: Connection, dataset: str, model: NewModel) -> int:
     return int(found)
 
 
+def add_scores(conn: Connection, dataset: str, model_id: int, scores: Mapping[str, float]) -> None:
+    """Add to the scores of a model, in place of those of the same name; ModelError if unknown."""
+    datasets.lock(conn, dataset)
+    _require_weights(conn, dataset, model_id)
+    known = conn.scalar(select(models.c.scores).where(models.c.id == model_id))
+    conn.execute(
+        update(models).where(models.c.id == model_id).values(scores={**(known or {}), **scores})
+    )
+
+
 def promote(conn: Connection, dataset: str, model_id: int, *, now: datetime, reason: str) -> None:
     """Put a model in service and retire the one that was; ModelError if it cannot serve."""
     owner = datasets.lock(conn, dataset)

@@ -66,13 +66,14 @@ def read(
     since: datetime | None = None,
     until: datetime | None = None,
     as_of: datetime | None = None,
+    series: str | None = None,
 ) -> pl.DataFrame:
     """Return the OBSERVATIONS between `since` and `until`, both included, without gaps.
 
-    With `as_of`: as they were known at that instant.
+    With `as_of`: as they were known at that instant. With `series`: of that one only.
     """
     query = select(*(observations.c[name] for name in _ROW)).where(
-        observations.c.series_id.in_(datasets.series_of(dataset)),
+        observations.c.series_id.in_(datasets.series_of(dataset, series)),
         observations.c.value.is_not(None),
         *_between(since, until),
         _is_newest(as_of),

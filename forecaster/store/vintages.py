@@ -1,12 +1,13 @@
 """What was said at a cutoff, and what it looked at: read back for people."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from forecaster.frames import ATTENTION, INSTANT, PATCHES
+from forecaster.frames import ATTENTION, INSTANT, PART_COLUMNS, PATCHES
 from forecaster.store import datasets
 from forecaster.store.bulk import read_frame
 from forecaster.store.tables import attention, attention_patches, forecasts, series
@@ -23,20 +24,76 @@ INTERVALS = pl.Schema(
 """Medians and 80 % intervals, sorted by series_id, cutoff and step."""
 
 
+PARTS = pl.Schema(
+    {
+        **{name: INTERVALS[name] for name in ("step", "timestamp")},
+        "status": pl.String(),
+        **dict.fromkeys(("level", *PART_COLUMNS, "q10", "q50", "q90"), pl.Float64()),
+    }
+)
+"""One forecast and what its medians are made of, sorted by step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vintage:
+    """Which forecast of a series is meant, and when it was made."""
+
+    series_id: str
+    cutoff: datetime
+    model_id: int
+    issued_at: datetime
+
+
+def newest(
+    conn: Connection, dataset: str, series_id: str, *, until: datetime | None = None
+) -> Vintage | None:
+    """Return the forecast with the greatest cutoff, up to `until`; None where there is none.
+
+    Of several at one cutoff: the newest that is not hindsight, if there is such a one.
+    """
+    query = (
+        select(forecasts.c.cutoff, forecasts.c.model_id, forecasts.c.issued_at)
+        .where(
+            forecasts.c.series_id.in_(datasets.series_of(dataset, series_id)),
+            forecasts.c.step == 1,
+            *([] if until is None else [forecasts.c.cutoff <= until]),
+        )
+        .order_by(
+            forecasts.c.cutoff.desc(),
+            sa.case((forecasts.c.status == "hindsight", 1), else_=0),
+            forecasts.c.issued_at.desc(),
+            forecasts.c.model_id.desc(),
+        )
+        .limit(1)
+    )
+    row = conn.execute(query).one_or_none()
+    return None if row is None else Vintage(series_id=series_id, **row._mapping)
+
+
+def read_parts(conn: Connection, dataset: str, vintage: Vintage) -> pl.DataFrame:
+    """Return PARTS of one forecast."""
+    query = select(
+        *(forecasts.c[name] for name in ("step", "timestamp", "status", "level", *PART_COLUMNS)),
+        *_quantiles(),
+    ).where(
+        forecasts.c.series_id.in_(datasets.series_of(dataset, vintage.series_id)),
+        forecasts.c.cutoff == vintage.cutoff,
+        forecasts.c.model_id == vintage.model_id,
+    )
+    return read_frame(conn, query, PARTS).sort("step")
+
+
 def read_intervals(
     conn: Connection, dataset: str, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
     """Return INTERVALS of the cutoffs between `since` and `until`, both included."""
-    deviations = [
-        (forecasts.c.level + forecasts.c[f"d{level}"]).label(f"q{level}") for level in (10, 50, 90)
-    ]
     query = (
         select(
             series.c.key.label("series_id"),
             forecasts.c.cutoff,
             forecasts.c.step,
             forecasts.c.timestamp,
-            *deviations,
+            *_quantiles(),
         )
         .join(series, series.c.id == forecasts.c.series_id)
         .where(
@@ -47,8 +104,11 @@ def read_intervals(
     return read_frame(conn, query, INTERVALS).sort("series_id", "cutoff", "step")
 
 
-def read_attention(conn: Connection, dataset: str, cutoff: datetime) -> pl.DataFrame:
-    """Return ATTENTION of one cutoff, sorted by series_id and step_from."""
+def read_attention(
+    conn: Connection, dataset: str, cutoff: datetime, *, of: Vintage | None = None
+) -> pl.DataFrame:
+    """Return ATTENTION of one cutoff, sorted by series_id and step_from; with `of`: of that one."""
+    key = None if of is None else of.series_id
     query = (
         select(
             series.c.key.label("series_id"),
@@ -58,20 +118,33 @@ def read_attention(conn: Connection, dataset: str, cutoff: datetime) -> pl.DataF
             _as_json(conn).label("weights"),
         )
         .join(series, series.c.id == attention.c.series_id)
-        .where(attention.c.series_id.in_(datasets.series_of(dataset)), attention.c.cutoff == cutoff)
+        .where(
+            attention.c.series_id.in_(datasets.series_of(dataset, key)),
+            attention.c.cutoff == cutoff,
+            *([] if of is None else [attention.c.model_id == of.model_id]),
+        )
     )
     found = read_frame(conn, query, {**ATTENTION, "weights": pl.String()})
     weights = pl.col("weights").str.json_decode(ATTENTION["weights"])
     return found.with_columns(weights).sort("series_id", "step_from")
 
 
-def read_patches(conn: Connection, dataset: str, cutoff: datetime) -> pl.DataFrame:
-    """Return PATCHES of one cutoff, from the oldest on."""
+def read_patches(
+    conn: Connection, dataset: str, cutoff: datetime, *, of: Vintage | None = None
+) -> pl.DataFrame:
+    """Return PATCHES of one cutoff, from the oldest on; with `of`: those of its model."""
     query = select(*(attention_patches.c[name] for name in PATCHES)).where(
         attention_patches.c.dataset_id.in_(datasets.id_of(dataset)),
         attention_patches.c.cutoff == cutoff,
+        *([] if of is None else [attention_patches.c.model_id == of.model_id]),
     )
     return read_frame(conn, query, PATCHES).sort("patch")
+
+
+def _quantiles() -> list[sa.ColumnElement[float]]:
+    return [
+        (forecasts.c.level + forecasts.c[f"d{level}"]).label(f"q{level}") for level in (10, 50, 90)
+    ]
 
 
 def _as_json(conn: Connection) -> sa.ColumnElement[str]:

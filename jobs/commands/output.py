@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 PLAIN_WIDTH = 200
@@ -36,7 +36,12 @@ def table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str]) -> No
         drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left")
     for row in rows:
         drawn.add_row(*(cell(row.get(column)) for column in columns))
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False).print(drawn)
+    show(drawn, width=PLAIN_WIDTH)
+
+
+def show(drawn: RenderableType, *, width: int) -> None:
+    """Print what rich draws: as wide as a terminal, `width` columns into a pipe or a file."""
+    Console(width=None if sys.stdout.isatty() else width, highlight=False).print(drawn)
 
 
 def cell(value: object) -> str:

@@ -1,0 +1,139 @@
+"""`forecaster explain`: where a forecast looked, how much each place adds, how far to trust it."""
+
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forecaster.config import TrainingConfig
+from forecaster.errors import DataError
+from forecaster.settings import nearest
+from forecaster.trust import Trust
+from jobs.commands import processor, progress
+from jobs.commands.opening import database_url, opened
+from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, instant, load
+from jobs.commands.output import as_json, show
+from jobs.reports import to_json
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from jobs.explanation import Explanation
+
+WIDTH = 110
+"""Columns in a pipe or a file."""
+
+
+def explain(
+    dataset: Annotated[str, typer.Argument(help="Whose forecasts.")],
+    series: Annotated[str | None, typer.Argument(help="Left out: the model alone.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="ISO", help="The newest forecast with a cutoff up to then."),
+    ] = None,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Measure the model more thoroughly; takes a training."),
+    ] = False,
+    database: Annotated[
+        Path | None,
+        typer.Option("--database", metavar="<path>", help="Of a demo, in place of a config."),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Say where a forecast looked, what that adds, and how far to trust it."""
+    until = None if at is None else instant(at)
+    url = database_url(config) if database is None else f"sqlite:///{database}"
+    with opened(url) as engine:
+        _require(engine, dataset)
+        if audit:
+            _audit(engine, dataset, config if database is None else None)
+        if series is None:
+            _tell_model(engine, dataset, json=json)
+        else:
+            _tell_series(engine, dataset, series, until, json=json)
+
+
+def _require(engine: "Engine", dataset: str) -> None:
+    from forecaster.store import datasets
+    from forecaster.store.engine import reading
+
+    with reading(engine) as conn:
+        known = datasets.names(conn)
+    if dataset not in known:
+        near = nearest(dataset, known)
+        meant = f"; did you mean {near!r}?" if near else ""
+        raise DataError(
+            f"dataset must be one of {', '.join(known) or 'none'}, found {dataset!r}{meant}",
+            hint="`forecaster status` shows what the database holds",
+        )
+
+
+def _audit(engine: "Engine", dataset: str, config: Path | None) -> None:
+    from jobs import audit
+    from jobs.trainer import fit_in_child
+
+    processor.flush_denormals()
+    datasets = {} if config is None else load(config).datasets
+    chosen = datasets.get(dataset)
+    training = TrainingConfig() if chosen is None else chosen.training
+    plugins = () if chosen is None else tuple(chosen.model.plugins)
+    with progress.training(f"training {dataset} with another seed") as told:
+        fit = partial(fit_in_child, on_progress=told)
+        audit.run(engine, dataset, training=training, plugins=plugins, fit=fit)
+
+
+def _tell_series(
+    engine: "Engine", dataset: str, series: str, until: datetime | None, *, json: bool
+) -> None:
+    from forecaster.store.engine import reading
+    from jobs import explanation
+    from jobs.commands.explaining import Page
+
+    with reading(engine) as conn:
+        found = explanation.explain(conn, dataset, series, until=until)
+    if json:
+        as_json(_document(found))
+    else:
+        show(Page(found).render(), width=WIDTH)
+
+
+def _tell_model(engine: "Engine", dataset: str, *, json: bool) -> None:
+    from forecaster.store import models
+    from forecaster.store.engine import reading
+    from jobs.commands.explaining import model_page
+
+    with reading(engine) as conn:
+        model = models.champion(conn, dataset)
+    if json:
+        trust = Trust.from_scores(model.scores)
+        as_json({"dataset": dataset, "model_id": model.model_id, "trust": _figures(trust)})
+    else:
+        show(model_page(model), width=WIDTH)
+
+
+def _document(found: "Explanation") -> Any:
+    """Return an explanation as JSON: all of it, nothing rounded."""
+    known = {name: getattr(found, name) for name in ("dataset", "series_id", "cutoff", "issued_at")}
+    return to_json(
+        {
+            **known,
+            "status": found.status,
+            "model_id": found.model_id,
+            "step": str(found.step),
+            "timezone": found.timezone,
+            "stretches": found.stretches,
+            "forecast": found.forecast.to_dicts(),
+            "trust": _figures(found.trust),
+        }
+    )
+
+
+def _figures(trust: Trust | None) -> Any:
+    if trust is None:
+        return None
+    return to_json({**asdict(trust), "attention_informative": trust.informative})
