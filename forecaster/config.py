@@ -9,6 +9,7 @@ from forecaster.durations import Step
 SCORES = ("scaled_dot", "dot", "general", "additive", "location", "local")
 NORMALISERS = ("softmax", "sparsemax", "entmax15")
 ENCODERS = ("lstm", "gru", "rnn")
+STATISTICS = ("window", "causal")
 HEADS = ("quantile", "student_t", "gaussian_mixture")
 
 
@@ -25,6 +26,10 @@ class ModelConfig:
     priors: tuple[str, ...] = ()
     encoder: str = "lstm"
     head: str = "quantile"
+    statistics: str | None = None
+    """What tokens are scaled by; None is chosen on validation windows."""
+    calendar: bool | None = None
+    """Whether the network is told the time; None is chosen on validation windows."""
     season_length: int | None = None
     patch_length: int | None = None
     context_length: int | None = None

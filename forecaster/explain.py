@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from forecaster.fidelity import Deleter, Look, naopc, removals
+from forecaster.model.calendar import calendar_features
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.defaults import median_history
 from forecaster.model.eligibility import FORECAST, judge
@@ -40,7 +41,8 @@ def looking(network: Network) -> Look:
     network.eval()
 
     def look(windows: Windows) -> NetworkOutput:
-        output: NetworkOutput = network(windows.context)
+        calendar = calendar_features(network.spec, windows.cutoffs)
+        output: NetworkOutput = network(windows.context, None, calendar)
         return output
 
     return look

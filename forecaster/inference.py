@@ -102,7 +102,7 @@ def _forecast(
         outcome = judge(windows.context, model.spec)
         chosen = (outcome == FORECAST).nonzero()[:, 0]
         rows, context = windows.rows[chosen], windows.context[chosen]
-        output = served(run(context), context, model.fallback, model.spec)
+        output = served(run(context, windows.cutoffs[chosen]), context, model.fallback, model.spec)
         numbers = in_units(output, panel.offset[rows], panel.scale[rows], bounds)
         finite = numbers.finite()
         outcome[chosen[~finite]] = REASONS.index(SkipReason.NON_FINITE)

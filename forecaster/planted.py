@@ -7,6 +7,7 @@ outside the context, so that there is one place to look at.
 import torch
 from torch import Tensor
 
+from forecaster.model.calendar import calendar_features
 from forecaster.model.learning import Schedule, train
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel, PanelCounts
@@ -39,8 +40,9 @@ def planted_mass(spec: ModelSpec, *, seed: int = 0, steps: int = STEPS) -> float
     first = panel.start + spec.context_length - 1
     cutoffs = torch.randint(first, panel.end + 1, (JUDGED,), generator=generator)
     windows = gather(panel, rows, cutoffs, spec.context_length)
+    dates = calendar_features(spec, cutoffs)
     with torch.inference_mode():
-        weights: Tensor = network(windows.context).weights
+        weights: Tensor = network(windows.context, None, dates).weights
     future = torch.arange(spec.future_patches)
     return float(weights[:, future, spec.past_patches - lag + future].mean())
 

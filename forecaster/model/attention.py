@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.errors import IncompatibleCheckpoint
+from forecaster.model.calendar import CalendarEmbedding
 from forecaster.model.masks import Places, causal, lags, missing, seasonal_prior, window
 from forecaster.model.normalisers import NORMALISERS
 from forecaster.model.scores import SCORES, Shape
@@ -92,18 +93,21 @@ class TemporalAttention(_Attention):
         self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, self.width) * 0.02)
         self.lag_bias = nn.Parameter(seasonal_prior(spec).repeat(spec.heads, 1))
         self.sentinel_bias = nn.Parameter(_sentinel_prior(spec).repeat(spec.heads, 1))
+        self.dates = CalendarEmbedding(self.width) if spec.calendar else None
         self.priors = nn.ModuleList(_Prior(plugins, name, self.shape) for name in spec.priors)
         self.register_buffer("lags", lags(self.future, spec.past_patches), persistent=False)
         self.register_buffer(
             "window", window(spec.past_patches, spec.attention_window), persistent=False
         )
 
-    def forward(self, states: Tensor, observed: Tensor) -> Tensor:
+    def forward(self, states: Tensor, observed: Tensor, dates: Tensor | None = None) -> Tensor:
         """Return the weights (B, K, Hp, S) of encoder states (B, Lp, hidden size).
 
-        `observed` (B, Lp) is the observed share of each patch.
+        `observed` (B, Lp) is the observed share of each patch. `dates` (B, Hp, FEATURES) are
+        needed by a model with a calendar.
         """
-        queries = self._split(self.patch_queries + self.query(states[:, -1:]))
+        queries = self.patch_queries + self.query(states[:, -1:])
+        queries = self._split(queries if self.dates is None else queries + self.dates(dates))
         keys = torch.cat((self.key(states), self.sentinel_keys.expand(len(states), -1, -1)), 1)
         logits = (self.score(queries, self._split(keys)) + self._bias()) / self.temperature
         prior = nn.functional.pad(self._log_prior(observed), (0, SENTINELS))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from forecaster.errors import ModelError
+from forecaster.model.calendar import calendar_features
 from forecaster.model.ensemble import Network
 from forecaster.model.network import NetworkOutput
 
@@ -59,20 +60,25 @@ class Runner:
         """Where it computes now."""
         return self._device
 
-    def __call__(self, context: Tensor) -> NetworkOutput:
-        """Forecast from contexts (B, L) on any device; the output is on that device."""
+    def __call__(self, context: Tensor, cutoffs: Tensor) -> NetworkOutput:
+        """Forecast from contexts (B, L) that end at the grid indices `cutoffs` (B,).
+
+        They may be on any device; the output is on that of the contexts.
+        """
         while True:
             try:
-                parts = [self._forward(part) for part in context.split(self.batch_size)]
+                contexts, ends = context.split(self.batch_size), cutoffs.split(self.batch_size)
+                parts = [self._forward(*part) for part in zip(contexts, ends, strict=True)]
                 return _joined(parts)
             except torch.OutOfMemoryError:
                 if self.batch_size <= SMALLEST_BATCH and self._device == CPU:
                     raise
             self._want_less()
 
-    def _forward(self, context: Tensor) -> NetworkOutput:
+    def _forward(self, context: Tensor, cutoffs: Tensor) -> NetworkOutput:
+        calendar = calendar_features(self.spec, cutoffs.to(self._device))
         with torch.inference_mode():
-            output: NetworkOutput = self._network(context.to(self._device))
+            output: NetworkOutput = self._network(context.to(self._device), None, calendar)
         return _mapped(lambda part: part.to(context.device), output)
 
     def _want_less(self) -> None:

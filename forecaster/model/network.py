@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.model.attention import NO_PLUGINS, Plugins, SelfAttention, TemporalAttention, lookup
+from forecaster.model.calendar import CalendarEmbedding
 from forecaster.model.quantiles import HEADS
 from forecaster.model.scaling import ScaledWindow, scale_window
 from forecaster.model.spec import ModelSpec
+from forecaster.model.tokens import Tokens
 
 ENCODERS: Mapping[str, Callable[..., nn.RNNBase]] = {
     "lstm": nn.LSTM,
@@ -61,7 +63,7 @@ class AttentionLSTM(nn.Module):
         self.spec = spec
         encoder = lookup(ENCODERS, "encoder", spec.encoder)
         size, patch, heads = spec.hidden_size, spec.patch_length, spec.heads
-        self.embed = nn.Linear(2 * patch, size)
+        self.tokens = Tokens(spec)
         self.encoder = encoder(
             size,
             size,
@@ -73,6 +75,7 @@ class AttentionLSTM(nn.Module):
         self.attention = TemporalAttention(spec, plugins)
         self.summary = nn.Linear(size, size)
         self.future = nn.Parameter(torch.randn(spec.future_patches, PATCH_EMBEDDING) * 0.02)
+        self.dates = CalendarEmbedding(PATCH_EMBEDDING) if spec.calendar else None
         self.mlp = nn.Sequential(
             nn.Linear(2 * size + PATCH_EMBEDDING + (heads + 1) * patch, spec.mlp_size),
             nn.GELU(),
@@ -83,18 +86,23 @@ class AttentionLSTM(nn.Module):
         self.head = lookup(HEADS, "head", spec.head)(spec.mlp_size, patch)
         self.register_buffer("adjusted", _adjusted_heads(heads), persistent=False)
 
-    def forward(self, context: Tensor, hidden: Tensor | None = None) -> NetworkOutput:
+    def forward(
+        self, context: Tensor, hidden: Tensor | None = None, calendar: Tensor | None = None
+    ) -> NetworkOutput:
         """Forecast from `context` (B, L).
 
         `hidden` (B, L) marks values the encoder may not see although they can be copied: training
-        noise, which keeps the weights honest.
+        noise, which keeps the weights honest. `calendar` are the `calendar_features` of the
+        windows, needed by a model that looks at them.
         """
         window = scale_window(context, self.spec.patch_length, self.spec.season_patches)
-        states = self._encode(window, hidden)
-        weights = self.attention(states, window.observed.mean(2))  # (B, K, Hp, Lp + 2)
+        before, ahead = self._dates(calendar)
+        states = self._encode(self.tokens(window, hidden, before))
+        weights = self.attention(states, window.observed.mean(2), ahead)  # (B, K, Hp, Lp + 2)
         past = self._copy(window, weights)  # (B, K, Hp, P)
         last = weights[..., -2, None] * (window.last - window.level)[:, None, None, None]
-        features = self._features(states, weights, window.level[:, None, None, None] + past + last)
+        copies = window.level[:, None, None, None] + past + last
+        features = self._features(states, weights, copies, self._ahead(len(states), ahead))
         gates = self.gates(features).softmax(2).transpose(1, 2)[..., None]  # (B, K, Hp, 1)
         return self._output(
             window,
@@ -105,12 +113,14 @@ class AttentionLSTM(nn.Module):
             weights=gates * weights,
         )
 
-    def _encode(self, window: ScaledWindow, hidden: Tensor | None) -> Tensor:
-        values, observed = window.patches, window.observed
-        if hidden is not None:
-            visible = (~hidden).to(values.dtype).unflatten(1, (-1, self.spec.patch_length))
-            values, observed = values * visible, observed * visible
-        tokens: Tensor = self.embed(torch.cat((values, observed), 2))  # (B, Lp, hidden size)
+    def _dates(self, calendar: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return the features of the past and of the future patches."""
+        if calendar is None:
+            return None, None
+        before, ahead = calendar.split((self.spec.past_patches, self.spec.future_patches), 1)
+        return before, ahead
+
+    def _encode(self, tokens: Tensor) -> Tensor:
         encoded: Tensor = self.encoder(tokens)[0]
         states: Tensor = self.among_states(tokens + encoded)
         return states
@@ -122,13 +132,17 @@ class AttentionLSTM(nn.Module):
         values = raw[:, None] + self.adjusted[:, None, None] * drift[:, None]  # (B, K, Lp, P)
         return weights[..., :-2] @ values
 
-    def _features(self, states: Tensor, weights: Tensor, copies: Tensor) -> Tensor:
+    def _ahead(self, batch: int, dates: Tensor | None) -> Tensor:
+        """Return what tells the future patches apart, (B, Hp, PATCH_EMBEDDING)."""
+        future = self.future.expand(batch, -1, -1)
+        return future if self.dates is None else future + self.dates(dates)
+
+    def _features(self, states: Tensor, weights: Tensor, copies: Tensor, ahead: Tensor) -> Tensor:
         summary = weights[..., :-2].mean(1) @ self.summary(states)  # (B, Hp, hidden size)
         latest = states[:, -1:].expand_as(summary)
-        future = self.future.expand(len(states), -1, -1)
         disagreement = (copies - copies.mean(1, keepdim=True)).abs().mean(1)  # (B, Hp, P)
         flat = copies.transpose(1, 2).flatten(2)  # (B, Hp, K * P)
-        features: Tensor = self.mlp(torch.cat((summary, latest, future, flat, disagreement), 2))
+        features: Tensor = self.mlp(torch.cat((summary, latest, ahead, flat, disagreement), 2))
         return features
 
     def _output(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from forecaster.model.calendar import calendar_features
 from forecaster.model.loss import series_weights
 from forecaster.model.masking import cut_gaps, hide_values
 from forecaster.model.regimes import change_regimes, changed_share
@@ -44,13 +45,14 @@ class Batch:
     """B windows to learn from, NaN where missing, with the noise of `masking`.
 
     context (B, L), target (B, H), hidden (B, L) values the encoder may not see, weights (B,) of
-    their series in the loss.
+    their series in the loss, calendar (B, Lp + Hp, FEATURES) where the model looks at one.
     """
 
     context: Tensor
     target: Tensor
     hidden: Tensor
     weights: Tensor
+    calendar: Tensor | None = None
 
 
 class Sampler:
@@ -81,6 +83,7 @@ class Sampler:
             target=target,
             hidden=hide_values(context, spec.patch_length, generator),
             weights=self._weights[rows],
+            calendar=calendar_features(spec, cutoffs),
         )
 
 

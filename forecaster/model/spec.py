@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 
-from forecaster.config import SCORES
+from forecaster.config import SCORES, STATISTICS
 from forecaster.durations import Step
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.series.grid import Grid
@@ -42,6 +42,12 @@ class ModelSpec:
     self_attention: bool
     priors: tuple[str, ...]
     """Plug-ins that say more about which past patches may be attended."""
+    statistics: str
+    """What tokens are scaled by: "window" or "causal"."""
+    calendar: bool
+    """Whether the network is told the time of day and the weekday."""
+    undecided: tuple[str, ...]
+    """Which of `statistics` and `calendar` training settles, on validation windows."""
     encoder: str
     head: str
     hidden_size: int
@@ -60,6 +66,8 @@ class ModelSpec:
             least, most = _LIMITS.get(field.name, _SIZES)
             if field.type is int and not least <= value <= most:
                 raise _refusal(field.name, f"between {least} and {most}", value)
+        if self.statistics not in STATISTICS:
+            raise _refusal("statistics", f"one of {sorted(STATISTICS)}", self.statistics)
         if not 0 <= self.dropout < 1:
             raise _refusal("dropout", "in [0, 1)", self.dropout)
         if not 0 < self.temperature < math.inf:
@@ -106,8 +114,9 @@ class ModelSpec:
         expected = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or set(values) != expected:
             raise _refusal("the model spec", f"an object with the keys {sorted(expected)}", values)
-        priors = values.pop("priors")
-        return cls(**values, priors=tuple(priors) if isinstance(priors, list) else priors)
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
 
 
 def _is_a(kind: object, value: object) -> bool:
