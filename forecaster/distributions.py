@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 import torch
-from numpy.polynomial import chebyshev, legendre
+from numpy.polynomial import chebyshev, legendre, polynomial
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +22,7 @@ _T_NODES = 64
 _T_REFINEMENTS = 12
 
 _BISECTIONS = 14
+_NEWTON_STEPS = 2
 _LEAST_DENSITY = 1e-2
 
 
@@ -53,8 +54,7 @@ def _t_polynomials(levels: tuple[float, ...]) -> NDArray[np.float64]:
     """Return the interpolants as power series (degree + 1, Q) in 2 * fewest / degrees - 1."""
     x = chebyshev.chebpts1(_T_DEGREE + 1)
     values = _t_by_quadrature(2 * FEWEST_DEGREES / (x + 1), levels)
-    series = chebyshev.chebfit(x, values, _T_DEGREE)
-    return np.stack([chebyshev.cheb2poly(column) for column in series.T], axis=1)
+    return polynomial.polyfit(x, values, _T_DEGREE)
 
 
 def _t_by_quadrature(degrees: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:
@@ -82,14 +82,14 @@ def mixture_quantiles(
 
     `weights`, `means` and `scales` are (..., K); the weights sum to 1 and the scales are above 0.
     A quantile lies between those of the components at its level: 14 bisections leave it within
-    6e-5 of that width, one Newton step goes on from there. The gradient is that of the implicit
+    6e-5 of that width, Newton steps go on from there. The gradient is that of the implicit
     function, dq = -(dF at q) / f(q) (Figurnov et al. 2018, Implicit Reparameterization Gradients);
     where next to no mass lies around the quantile, f is bounded below and the gradient above.
     """
     level = weights.new_tensor(levels)
     with torch.no_grad():
         low, high = _bracket(means, scales, levels)
-        found = _bisect(weights, means, scales, level, (low, high)).cummax(-1).values
+        found = _solve(weights, means, scales, level, (low, high)).cummax(-1).values
         least = _LEAST_DENSITY / (high - low + scales.amax(-1, keepdim=True))
         density = _density(found, weights, means, scales).maximum(least)
     missing = (level - _mass(found, weights, means, scales)) / density
@@ -101,7 +101,7 @@ def _bracket(means: Tensor, scales: Tensor, levels: Sequence[float]) -> tuple[Te
     return quantiles.amin(-2), quantiles.amax(-2)
 
 
-def _bisect(
+def _solve(
     weights: Tensor, means: Tensor, scales: Tensor, level: Tensor, bracket: tuple[Tensor, Tensor]
 ) -> Tensor:
     low, high = bracket
@@ -109,11 +109,12 @@ def _bisect(
         middle = low + (high - low) / 2
         below = _mass(middle, weights, means, scales) < level
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    middle = low + (high - low) / 2
-    step = (level - _mass(middle, weights, means, scales)) / _density(
-        middle, weights, means, scales
-    )
-    return (middle + step.nan_to_num(0.0)).clamp(low, high)
+    found = low + (high - low) / 2
+    for _ in range(_NEWTON_STEPS):
+        missing = level - _mass(found, weights, means, scales)
+        step = missing / _density(found, weights, means, scales)
+        found = (found + step.nan_to_num(0.0)).clamp(low, high)
+    return found
 
 
 def _mass(at: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tensor:

@@ -51,10 +51,10 @@ class StudentTHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Turn features (B, Hp, width) into offsets (B, Hp, P, Q), ascending along Q."""
-        shape = functional.softplus(self.shape(features) - 1.0)
-        scale, degrees = shape.unflatten(2, (self.patch_length, 2)).unbind(3)
-        above = scale[..., None] * student_t_quantiles(
-            FEWEST_DEGREES + degrees, QUANTILE_LEVELS[MEDIAN + 1 :]
+        scale, degrees = self.shape(features).unflatten(2, (self.patch_length, 2)).unbind(3)
+        degrees = FEWEST_DEGREES + functional.softplus(degrees + 3.0)
+        above = functional.softplus(scale - 1.0)[..., None] * student_t_quantiles(
+            degrees, QUANTILE_LEVELS[MEDIAN + 1 :]
         )
         return torch.cat((-above.flip(3), torch.zeros_like(above[..., :1]), above), 3)
 
