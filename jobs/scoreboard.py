@@ -103,9 +103,9 @@ def _naive_forecasts(panel: Panel, spec: ModelSpec, pairs: Tensor) -> dict[str, 
     }
 
 
-def _forecasts(spec: ModelSpec) -> list[tuple[str, baselines.Baseline, int]]:
+def _forecasts(spec: ModelSpec) -> list[tuple[str, baselines.PointForecast, int]]:
     season = _length(spec, spec.season_length)
-    found: list[tuple[str, baselines.Baseline, int]] = [("naive", baselines.naive, 1)]
+    found: list[tuple[str, baselines.PointForecast, int]] = [("naive", baselines.naive, 1)]
     if spec.season_length > 1:
         found.append((f"seasonal {season}", baselines.seasonal_naive, spec.season_length))
     if spec.long_season > spec.season_length:

@@ -32,7 +32,7 @@ HOMES = {
     "psycopg": ("forecaster/store/",),
     "sqlite3": ("forecaster/store/",),
     "starlette": ("jobs/server.py",),
-    "statsmodels": ("jobs/demo.py",),
+    "statsmodels": ("jobs/demo.py", "forecaster/series/markov_switching.py"),
     "typer": ("jobs/cli.py", "jobs/commands/"),
     "uvicorn": ("jobs/server.py",),
 }

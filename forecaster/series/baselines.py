@@ -1,71 +1,90 @@
-"""Naive forecasts: the yardsticks of every score.
+"""Baselines: forecasts without training, the yardsticks of every score.
 
-All take a context (B, L), NaN where missing, its last column at the cutoff, and return (B, H) in
-the same units and dtype; NaN only for rows without any observation.
+`naive`, `seasonal_naive`, `drift` and `seasonal_naive_drift` are points (B, H); BASELINES holds
+what forecasts quantiles, the naive ones with the intervals of their textbook.
 """
 
+from collections.abc import Mapping
+from functools import wraps
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from forecaster.frames import QUANTILE_LEVELS
+from forecaster.series.markov_chain import markov_chain
+from forecaster.series.markov_switching import markov_switching
+from forecaster.series.naive import (
+    drift,
+    drift_quantiles,
+    naive,
+    naive_quantiles,
+    seasonal_naive,
+    seasonal_naive_drift,
+    seasonal_naive_drift_quantiles,
+    seasonal_naive_quantiles,
+)
 
-class Baseline(Protocol):
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "PointForecast",
+    "drift",
+    "naive",
+    "seasonal_naive",
+    "seasonal_naive_drift",
+]
+
+
+class PointForecast(Protocol):
     """Forecast `prediction_length` steps from a context (B, L) with gaps; returns (B, H)."""
 
     def __call__(self, context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
         """Forecast from `context`."""
 
 
-def naive(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
-    """Repeat the last observed value."""
-    last, _ = _last_observed(context)
-    return last[:, None].expand(-1, prediction_length).clone()
+class Baseline(Protocol):
+    """Forecast quantiles (B, H, Q), ascending, from a context (B, L) with gaps.
 
-
-def seasonal_naive(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
-    """Repeat the latest observed value of the same phase, else the last observed value."""
-    values, _ = _same_phase(context, prediction_length, season_length)
-    return values
-
-
-def seasonal_naive_drift(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
-    """Seasonal naive, plus the average seasonal change for the time since the value repeated.
-
-    With season_length 1 and no gaps this is the drift method of Hyndman and Athanasopoulos,
-    Forecasting: Principles and Practice, 5.2.
+    In the units, dtype and device of the context. What is not finite counts as missing; a row
+    without any observation is NaN, all others are finite.
     """
-    values, age = _same_phase(context, prediction_length, season_length)
-    change = context[:, season_length:] - context[:, :-season_length]
-    slope = change.nanmean(dim=1).nan_to_num(nan=0.0) / season_length
-    return values + slope[:, None] * age
+
+    def __call__(self, context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
+        """Forecast from `context`."""
 
 
-def _same_phase(
-    context: Tensor, prediction_length: int, season_length: int
-) -> tuple[Tensor, Tensor]:
-    """Return the value each step repeats and how many steps before it that was seen, (B, H)."""
-    batch, length = context.shape
-    seasons = -(-length // season_length)
-    padding = (seasons * season_length - length, 0)
-    padded = torch.nn.functional.pad(context, padding, value=torch.nan)
-    by_phase = padded.view(batch, seasons, season_length).transpose(1, 2)
-    values, seasons_ago = _last_observed(by_phase)
-    steps = torch.arange(prediction_length, device=context.device)
-    phase, season = steps % season_length, steps // season_length
-    values, age = values[:, phase], (seasons_ago[:, phase] + season) * season_length
-    last, last_age = _last_observed(context)
-    missing = values.isnan()
-    return (
-        torch.where(missing, last[:, None], values),
-        torch.where(missing, last_age[:, None] + steps, age),
-    )
+def _sound(forecast: Baseline) -> Baseline:
+    """Hand `forecast` only rows with a value, in float64, none above 2, and make it ascend."""
+
+    @wraps(forecast)
+    def sound(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
+        values = context.double().where(context.isfinite(), torch.nan)
+        found = values.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
+        rows = (~values.isnan()).any(1)
+        if rows.any():
+            unit = _unit(values[rows])[:, None]
+            quantiles = forecast(values[rows] / unit, prediction_length, season_length)
+            found[rows] = quantiles.cummax(2).values * unit[..., None]
+        limit = torch.finfo(context.dtype).max
+        return found.clamp(-limit, limit).to(context.dtype)
+
+    return sound
 
 
-def _last_observed(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the last value that is not NaN along the last axis, and its age: 1 is the last."""
-    length = values.shape[-1]
-    positions = torch.arange(length, device=values.device)
-    latest = torch.where(values.isnan(), -1, positions).amax(dim=-1, keepdim=True)
-    found = values.gather(-1, latest.clamp(min=0))
-    return found.squeeze(-1), (length - latest).squeeze(-1)
+def _unit(values: Tensor) -> Tensor:
+    """Return the power of two (B,) that brings the largest value of a row between 1 and 2."""
+    _, exponent = values.nan_to_num().abs().amax(1).frexp()
+    return torch.pow(2.0, (exponent - 1).double())
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "naive": _sound(naive_quantiles),
+    "seasonal_naive": _sound(seasonal_naive_quantiles),
+    "drift": _sound(drift_quantiles),
+    "seasonal_naive_drift": _sound(seasonal_naive_drift_quantiles),
+    "markov_chain": _sound(markov_chain),
+    "markov_switching": _sound(markov_switching),
+}
+"""Each with the context, the prediction length and the season; `markov_switching` fits series by
+series and needs statsmodels."""

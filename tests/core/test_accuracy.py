@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from forecaster.durations import Step
 from forecaster.frames import ACCURACY, QUANTILE_COLUMNS, QUANTILE_LEVELS
 from forecaster.series import accuracy
-from forecaster.series.baselines import Baseline, naive, seasonal_naive
+from forecaster.series.baselines import PointForecast, naive, seasonal_naive
 from forecaster.series.grid import Grid
 from forecaster.series.panel import build
 from forecaster.series.windows import gather
@@ -182,7 +182,7 @@ def test_a_history_without_a_pair_has_no_seasonal_error() -> None:
     [(naive, 1, 43.003, 11.608), (seasonal_naive, 24, 13.912, 1.193)],
 )
 def test_published_m4_hourly_figures_are_reproduced(
-    shared_data: Path, baseline: Baseline, season_length: int, smape: float, mase: float
+    shared_data: Path, baseline: PointForecast, season_length: int, smape: float, mase: float
 ) -> None:
     path = shared_data / "m4_hourly.parquet"
     series, split = shared_series(path), pl.read_parquet(path).sort("series_id", "ts")["split"]
