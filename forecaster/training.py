@@ -85,21 +85,31 @@ def fit(
     config: TrainingConfig,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> TrainingResult:
-    """Train on `panel`, which ends at the training cutoff.
+    """Train on `panel`, which ends at the training cutoff; see `fit_one_of`."""
+    return fit_one_of(panel, variants(spec), config, on_progress)
 
-    The last windows are kept back. On them the variant is chosen where the spec leaves a choice,
+
+def fit_one_of(
+    panel: Panel,
+    candidates: Sequence[ModelSpec],
+    config: TrainingConfig,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TrainingResult:
+    """Train the best of `candidates`, which must share their grid and prediction length.
+
+    The last windows are kept back. On them the candidates are compared after a short training,
     a training whose error rises is ended, and the model is judged beside naive forecasts, one of
     which serves in its place if it is clearly better. Where these windows are a small part of the
     history the model they judged is the result; else it is trained again, for as many steps, on
     everything, the newest data included.
 
-    The plug-ins of `spec` are imported: it has to come from local config, as that of `prepare`.
+    Plug-ins of a spec are imported: it has to come from local config, as that of `prepare`.
 
     Raises InsufficientHistory, TrainingDiverged and, before any step is taken, UnusablePlugin. The
     global random state is left as found. A GPU whose memory runs out gives way to the CPU.
     """
     device = choose_device(config.device)
-    made = or_on_cpu(device, partial(_fit, panel, spec, config, on_progress))
+    made = or_on_cpu(device, partial(_fit, panel, candidates, config, on_progress))
     if made.device == str(device):
         return made
     note = f"out of memory on {device}: trained on {made.device}"
@@ -108,12 +118,12 @@ def fit(
 
 def _fit(
     panel: Panel,
-    spec: ModelSpec,
+    candidates: Sequence[ModelSpec],
     config: TrainingConfig,
     on_progress: Callable[[Progress], None] | None,
     device: torch.device,
 ) -> TrainingResult:
-    started = time.perf_counter()
+    started, spec = time.perf_counter(), candidates[0]
     resident = replace(panel, deviations=panel.deviations.to(device))
     held_out = _held_out(panel, spec)
     kept_back = held_out * spec.prediction_length
@@ -121,12 +131,12 @@ def _fit(
     known = truncate(resident, kept_back)
     validation = Validation(resident, spec, held_out)
     work = _Work(plan(config, panel, spec), config, on_progress)
-    candidates = variants(spec)
-    work.expect(trials=len(candidates), trainings=2 if again else 1)
+    trials = candidates if held_out and len(candidates) > 1 else ()
+    work.expect(trials=len(trials), trainings=2 if again else 1)
 
-    if len(candidates) > 1:
-        errors = [work.trial(known, candidate, validation.error) for candidate in candidates]
-        spec = candidates[errors.index(min(errors))]
+    if trials:
+        errors = [work.trial(known, each, validation.error) for each in trials]
+        spec = trials[errors.index(min(errors))]
     members = work.train(known, spec, validation.error if held_out else None)
     verdict = validation.examine(_network(members), guarded=config.naive_guard)
     if again:
@@ -166,9 +176,9 @@ class _Work:
         self.notes: tuple[str, ...] = ()
 
     def expect(self, *, trials: int, trainings: int) -> None:
-        """Say what is to come; a single variant needs no trial."""
-        self._planned = trainings * len(self._seeds) * self._schedule.steps
-        self._planned += trials * self._trial.steps if trials > 1 else 0
+        """Say what is to come."""
+        self._planned = trials * self._trial.steps
+        self._planned += trainings * len(self._seeds) * self._schedule.steps
 
     def trial(self, panel: Panel, spec: ModelSpec, judge: Judge) -> float:
         """Return the error of a variant after a short training; infinite if it diverges."""

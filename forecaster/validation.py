@@ -25,6 +25,8 @@ MOST_WINDOWS, MOST_ON_THE_WAY = 4096, 512
 MODEL = "model"
 MARGIN = 0.01
 """A naive forecast serves where its error is less than the model's by more than this share."""
+NEXT_TO_NOTHING = 0.1
+"""Of the seasonal error: a model this good stays, so that a clean season keeps its attention."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ def _errors(found: Backtest) -> dict[str, float]:
 def _better_naive(found: Backtest) -> str | None:
     errors = _errors(found)
     of_model = errors.pop(MODEL, None)
-    if of_model is None:
+    if of_model is None or of_model < NEXT_TO_NOTHING:
         return None
     best = min(errors, key=errors.__getitem__)
     return best if errors[best] < (1 - MARGIN) * of_model else None
@@ -149,6 +151,6 @@ def _note(errors: Mapping[str, float], fallback: str) -> str:
 
 def _scores(found: Backtest) -> Scores | None:
     of_model = found.of(MODEL)
-    if of_model is None:
+    if of_model is None or of_model < NEXT_TO_NOTHING:
         return None
     return Scores(**{field.name: of_model[field.name] for field in fields(Scores)})

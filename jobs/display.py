@@ -38,8 +38,9 @@ class Picture:
     low: Sequence[float]
     median: Sequence[float]
     high: Sequence[float]
-    attended: Sequence[Attended]
-    attended_for: str
+    attended: Sequence[Attended] = ()
+    """Nothing where a naive forecast serves."""
+    attended_for: str = ""
     """The steps that `attended` is about, such as 1-13."""
 
 
@@ -202,7 +203,10 @@ def picture(shown: Picture) -> RenderableType:
     for attended in shown.attended:
         bar = "█" * max(1, round(BAR_WIDTH * attended.weight))
         bars.add_row(attended.label, Text(bar, style="cyan"), f"{attended.weight:.0%}")
-    heading = Text(f"what steps {shown.attended_for} were copied from", style="dim")
+    looked_at = f"what steps {shown.attended_for} were copied from"
+    heading = Text(
+        looked_at if shown.attended else "a naive forecast, so no attention", style="dim"
+    )
     return Group(sketch, heading, Padding(bars, (0, 0, 0, 2)))
 
 

@@ -1,5 +1,6 @@
 """The newest forecast of one series as something to look at: values, interval, attention."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -23,19 +24,24 @@ def of_first_series(
 ) -> Picture | None:
     """Return the forecast of the first series at `cutoff`; None when none has one."""
     said = vintages.read_intervals(conn, dataset.name, since=cutoff, until=cutoff)
-    weights = vintages.read_attention(conn, dataset.name, cutoff)
-    if said.is_empty() or weights.is_empty():
+    if said.is_empty():
         return None
     series_id = said["series_id"][0]
     shown = said.filter(pl.col("series_id") == series_id)
-    first = weights.filter(pl.col("series_id") == series_id).row(0, named=True)
-    starts = shown.filter(pl.col("step") == first["step_from"])["timestamp"][0]
-    return Picture(
+    picture = Picture(
         series_id=series_id,
         recent=_recent(panel, series_id, cutoff),
         low=shown["q10"].to_list(),
         median=shown["q50"].to_list(),
         high=shown["q90"].to_list(),
+    )
+    weights = vintages.read_attention(conn, dataset.name, cutoff)
+    if weights.is_empty():  # a naive forecast serves
+        return picture
+    first = weights.filter(pl.col("series_id") == series_id).row(0, named=True)
+    starts = shown.filter(pl.col("step") == first["step_from"])["timestamp"][0]
+    return replace(
+        picture,
         attended_for=f"{first['step_from']}-{first['step_to']}",
         attended=_attended(
             vintages.read_patches(conn, dataset.name, cutoff),

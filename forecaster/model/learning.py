@@ -210,7 +210,7 @@ def _diverged(message: str) -> TrainingDiverged:
 class Course:
     """The errors of one training on windows kept back, and the weights at the least of them."""
 
-    def __init__(self, network: AttentionLSTM) -> None:
+    def __init__(self, network: nn.Module) -> None:
         self._network = network
         self._least, self._latest, self._risen = math.inf, math.nan, 0
         self._best_step, self._best = 0, network.state_dict()

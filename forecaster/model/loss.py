@@ -20,7 +20,7 @@ def series_weights(panel: Panel) -> Tensor:
     observed = deviations.isfinite()
     values = panel.offset[:, None] + panel.scale[:, None] * deviations
     values = torch.where(observed, values, 0.0)
-    size = values.abs().sum(1) / observed.sum(1).clamp(min=1)
+    size = (values.abs() / observed.sum(1, keepdim=True).clamp(min=1)).sum(1)
     one_signed = ((values >= 0).all(1) | (values <= 0).all(1)) & (size > 0)
     if not one_signed.any():
         return torch.ones(len(panel))

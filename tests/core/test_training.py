@@ -26,6 +26,9 @@ torch.set_num_threads(1)
 QUICK = TrainingConfig(steps=3, batch_size=8, device="cpu")
 
 
+SMALL = {"hidden_size": 8, "layers": 1, "heads": 2, "statistics": "window", "calendar": False}
+
+
 def dataset(prediction_length: int = 12, **model: object) -> DatasetConfig:
     return DatasetConfig(
         name="small",
@@ -35,7 +38,7 @@ def dataset(prediction_length: int = 12, **model: object) -> DatasetConfig:
         retrain_every=timedelta(days=1),
         history=timedelta(days=365),
         late_data=timedelta(hours=2),
-        model=ModelConfig(**({"hidden_size": 8, "layers": 1, "heads": 2} | model)),  # type: ignore[arg-type]
+        model=ModelConfig(**(SMALL | model)),  # type: ignore[arg-type]
     )
 
 
