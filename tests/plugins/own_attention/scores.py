@@ -21,8 +21,8 @@ class Cosine(nn.Module):
 
 def negative_distance(queries: Tensor, keys: Tensor) -> Tensor:
     """A function will do where nothing is learnt."""
-    scores: Tensor = -(queries[:, :, :, None] - keys[:, :, None]).square().sum(4)
-    return scores
+    distances: Tensor = (queries[:, :, :, None] - keys[:, :, None]).square().sum(4)
+    return distances.neg()
 
 
 class Raw(Cosine):
