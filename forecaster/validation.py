@@ -100,7 +100,8 @@ def predictor(runner: Runner, fallback: str | None = None) -> Predictor:
     """Return what a model says in service: nothing where a series would be skipped."""
 
     def predict(windows: Windows) -> Tensor:
-        output = served(runner(windows.context), windows.context, fallback, runner.spec)
+        output = runner(windows.context, windows.cutoffs)
+        output = served(output, windows.context, fallback, runner.spec)
         skipped = judge(windows.context, runner.spec) != FORECAST
         quantiles = output.level[:, None, None] + output.deviations
         return quantiles.masked_fill(skipped[:, None, None], torch.nan)
@@ -151,6 +152,6 @@ def _note(errors: Mapping[str, float], fallback: str) -> str:
 
 def _scores(found: Backtest) -> Scores | None:
     of_model = found.of(MODEL)
-    if of_model is None or of_model < NEXT_TO_NOTHING:
+    if of_model is None:
         return None
     return Scores(**{field.name: of_model[field.name] for field in fields(Scores)})

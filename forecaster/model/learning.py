@@ -19,12 +19,11 @@ from forecaster.model import plugins
 from forecaster.model.device import SMALLEST_BATCH
 from forecaster.model.loss import weighted_pinball
 from forecaster.model.network import AttentionLSTM
+from forecaster.model.optimisers import Optimisers
 from forecaster.model.sampling import Batch, Sampler
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 
-WARM_UP = 0.15
-WEIGHT_DECAY = 1e-4
 LARGEST_GRADIENT = 1.0
 REPORT_EVERY = 25
 JUDGEMENTS = 10
@@ -137,21 +136,13 @@ def _stopped(kept: int, planned: int) -> list[str]:
 
 
 class Descent:
-    """AdamW under a one-cycle learning rate; a batch that does not fit in memory is halved."""
+    """Steps down the loss on batches; one that does not fit in memory is halved."""
 
     def __init__(
         self, network: AttentionLSTM, draw: Callable[[int], Batch], schedule: Schedule
     ) -> None:
         self._network, self._draw, self._schedule = network, draw, schedule
-        self._optimizer = torch.optim.AdamW(
-            network.parameters(), schedule.learning_rate, weight_decay=WEIGHT_DECAY, fused=True
-        )
-        self._rate = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer,
-            schedule.learning_rate,
-            total_steps=schedule.steps,
-            pct_start=WARM_UP,
-        )
+        self._optimisers = Optimisers(network, schedule.learning_rate, schedule.steps)
         self._losses: list[Tensor] = []
         self._first_loss: float | None = None
         self.batch_size, self.windows = schedule.batch_size, 0
@@ -161,8 +152,7 @@ class Descent:
         self._network.train()
         loss = self._gradients()
         nn.utils.clip_grad_norm_(self._network.parameters(), LARGEST_GRADIENT)
-        self._optimizer.step()
-        self._rate.step()
+        self._optimisers.step()
         self._losses.append(loss)
         self.windows += self.batch_size
 
@@ -171,8 +161,8 @@ class Descent:
         while True:
             try:
                 batch = self._draw(self.batch_size)
-                self._optimizer.zero_grad()
-                output = self._network(batch.context, batch.hidden)
+                self._optimisers.zero_grad()
+                output = self._network(batch.context, batch.hidden, batch.calendar)
                 loss = weighted_pinball(output, batch.target, batch.weights)
                 loss.backward()
                 return loss.detach()
