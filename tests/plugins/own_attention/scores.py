@@ -36,7 +36,8 @@ def nan(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def divided_by_zero(queries: Tensor, keys: Tensor) -> Tensor:
-    return queries @ keys.mT / (queries.norm(dim=3, keepdim=True) * keys.norm(dim=3)[:, :, None])
+    lengths = queries.norm(dim=3, keepdim=True) * keys.norm(dim=3)[:, :, None]
+    return (queries @ keys.mT).div(lengths)
 
 
 def transposed(queries: Tensor, keys: Tensor) -> Tensor:
