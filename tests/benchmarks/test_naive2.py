@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import data, protocols, scores
+from benchmarks import protocols, scores
 from benchmarks.naive2 import is_seasonal, naive2, seasonal_indices
 
 
@@ -52,7 +52,7 @@ def test_a_history_that_cannot_show_a_season_is_not_seasonal(
     assert not is_seasonal(history, 4)
 
 
-@pytest.mark.skipif(bool(data.absent("m4_hourly")), reason=str(data.absent("m4_hourly")))
+@pytest.mark.usefixtures("real_data")
 def test_naive2_has_its_published_score_on_m4_hourly() -> None:
     trial = protocols.Trial(protocols.M4)
 
