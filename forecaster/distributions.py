@@ -54,7 +54,7 @@ def _t_polynomials(levels: tuple[float, ...]) -> NDArray[np.float64]:
     """Return the interpolants as power series (degree + 1, Q) in 2 * fewest / degrees - 1."""
     x = chebyshev.chebpts1(_T_DEGREE + 1)
     values = _t_by_quadrature(2 * FEWEST_DEGREES / (x + 1), levels)
-    return polynomial.polyfit(x, values, _T_DEGREE)
+    return np.asarray(polynomial.polyfit(x, values, _T_DEGREE), dtype=np.float64)
 
 
 def _t_by_quadrature(degrees: NDArray[np.float64], levels: Sequence[float]) -> NDArray[np.float64]:

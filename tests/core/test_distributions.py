@@ -23,7 +23,8 @@ def mixtures(batch: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
 
 def mass(at: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tensor:
     z = (at[..., None] - means[:, None]) / scales[:, None]
-    return (weights[:, None] * torch.special.ndtr(z)).sum(-1)
+    below: Tensor = (weights[:, None] * torch.special.ndtr(z)).sum(-1)
+    return below
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -10,10 +10,10 @@ from forecaster.frames import QUANTILE_LEVELS
 from forecaster.model.loss import pinball
 from forecaster.model.network import ENCODERS
 from forecaster.model.quantiles import HEADS, MEDIAN
-from forecaster.training import fit
+from forecaster.training import fit, prepare
 from tests.core.configs import dataset, parsed
 from tests.core.networks import contexts, small_network, small_spec
-from tests.core.test_training import QUICK, daily, prepare
+from tests.core.test_training import QUICK, daily
 from tests.core.test_training import dataset as trained_on
 
 torch.set_num_threads(1)
