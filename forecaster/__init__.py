@@ -3,7 +3,8 @@
 The library; imports only point down, from the last floor to the first:
 
 floor 0   errors · frames · durations · config · configfile
-floor 1   intake            raw rows -> observations
+floor 1   distributions     quantiles of Student's t and of mixtures, with gradients
+          intake            raw rows -> observations
           series/           grid · seasons · panel · windows · accuracy · baselines
           model/            patches -> LSTM -> temporal attention -> quantiles; checkpoints
 floor 2   training · inference
