@@ -8,8 +8,8 @@ from forecaster.series.naive import seasonal_naive
 
 BINS = 20
 SMOOTHING = 0.1
-"""Weight of how often a bin occurs at all, in transitions. Tried on validation windows: 5 to 40 bins
-and weights of .02 to 5. 20 bins are best on hourly loads and rentals, 40 on rates and machine
+"""Weight of how often a bin occurs at all, in transitions. Tried on validation windows: 5 to 40
+bins and weights of .02 to 5. 20 bins are best on hourly loads and rentals, 40 on rates and machine
 metrics; the weight hardly matters except on rates, where less is better."""
 
 ROUNDING = 1e-9
