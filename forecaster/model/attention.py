@@ -108,8 +108,9 @@ class TemporalAttention(_Attention):
         """
         queries = self.patch_queries + self.query(states[:, -1:])
         queries = self._split(queries if self.dates is None else queries + self.dates(dates))
-        keys = torch.cat((self.key(states), self.sentinel_keys.expand(len(states), -1, -1)), 1)
-        logits = (self.score(queries, self._split(keys)) + self._bias()) / self.temperature
+        sentinels = self.sentinel_keys.expand(len(states), -1, -1)
+        keys = torch.cat((self._split(self.key(states)), self._split(sentinels)), 2)
+        logits = (self.score(queries, keys) + self._bias()) / self.temperature
         prior = nn.functional.pad(self._log_prior(observed), (0, SENTINELS))
         weights: Tensor = self.normalise(logits + prior)
         return weights
