@@ -14,7 +14,7 @@ from forecaster import explain
 from forecaster.config import TrainingConfig
 from forecaster.model import checkpoint
 from forecaster.model.checkpoint import TrainedModel
-from forecaster.planted import planted_mass
+from forecaster.planted import STEPS, planted_mass
 from forecaster.series.panel import Panel, build
 from forecaster.store import models, observations
 from forecaster.store.engine import reading, writing
@@ -38,6 +38,7 @@ def run(
     training: TrainingConfig,
     plugins: Collection[str],
     fit: Fit,
+    planted_steps: int = STEPS,
 ) -> Trust:
     """Measure the model in service, and keep the figures with it. Takes as long as a retrain.
 
@@ -46,9 +47,8 @@ def run(
     with reading(engine) as conn:
         audited = read(conn, dataset, plugins)
     model, panel = audited.model, audited.panel
-    found = replace(
-        explain.trust(model, panel), planted_mass=planted_mass(model.spec, seed=training.seed)
-    )
+    planted = planted_mass(model.spec, seed=training.seed, steps=planted_steps)
+    found = replace(explain.trust(model, panel), planted_mass=planted)
     if found.seeds is None:  # an ensemble has compared its members
         twin = fit(panel, model.spec, replace(training, seed=training.seed + 1))
         found = replace(found, seeds=compare(model, twin.checkpoint, panel, plugins))

@@ -8,6 +8,7 @@ tick, as it would from a user's own table.
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -255,3 +256,6 @@ def summary(replay: Replay, database: str) -> Iterator[str]:
     yield f"everything is in {database}; look at it, for example with"
     for query in _QUERIES:
         yield f'  sqlite3 {database} "{query}"'
+    if replay.standing is not None:
+        series = shlex.quote(replay.standing.series_ids[0])
+        yield f"  forecaster explain {replay.dataset.name} {series} --database {database}"

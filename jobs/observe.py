@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from forecaster.errors import NoChampion
 from forecaster.store import models, runs
+from forecaster.trust import Trust
 from jobs.reports import (
     ForecastReport,
     JobReport,
@@ -102,6 +103,16 @@ def _retrain(telemetry: Telemetry, found: RetrainReport) -> None:
     telemetry.rows_written.labels(found.job, dataset).inc()
     if found.decision == "promoted":
         champion_is(telemetry, dataset, trained_to=found.trained_to)
+        attention(telemetry, dataset, found.scores)
+
+
+def attention(telemetry: Telemetry, dataset: str, scores: Mapping[str, float | None]) -> None:
+    """Show how far the attention of the model in service can be trusted, where that is known."""
+    trust = Trust.from_scores(scores)
+    if trust is None or not trust.removals:
+        return
+    telemetry.attention_ratio.labels(dataset).set(trust.removals[0].ratio)
+    telemetry.attention_patches.labels(dataset).set(trust.shares.effective_patches)
 
 
 def champion_is(telemetry: Telemetry, dataset: str, *, trained_to: datetime) -> None:
@@ -156,7 +167,9 @@ def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
         leads = (run.report or {}).get("leads", ())
         accuracy(telemetry, dataset, [_lead(lead) for lead in leads])
     with suppress(NoChampion):
-        champion_is(telemetry, dataset, trained_to=models.champion(conn, dataset).trained_to)
+        champion = models.champion(conn, dataset)
+        champion_is(telemetry, dataset, trained_to=champion.trained_to)
+        attention(telemetry, dataset, champion.scores)
 
 
 def _lead(kept: Mapping[str, Any]) -> LeadAccuracy:

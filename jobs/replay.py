@@ -92,6 +92,11 @@ class Standing:
         self._board.add(pending.filter(is_known))
         self._open = pending.filter(~is_known)
 
+    @property
+    def series_ids(self) -> tuple[str, ...]:
+        """The series, sorted."""
+        return self._panel.series_ids
+
     def mase(self) -> dict[str, float]:
         """Return the MASE of the model and of the naive forecasts so far."""
         return self._board.mase()

@@ -152,6 +152,18 @@ class Telemetry:
             "train_loss", "Training loss at the end of the last retrain.", "dataset"
         )
 
+        self.attention_ratio = self._gauge(
+            "attention_deletion_ratio",
+            "Change of forecasts without the most attended stretch over that without a random one; "
+            "at 1 or below the weights of the model in service explain nothing.",
+            "dataset",
+        )
+        self.attention_patches = self._gauge(
+            "attention_effective_patches",
+            "Past stretches that are attended, exp(entropy).",
+            "dataset",
+        )
+
     def _declare_accuracy(self) -> None:
         by_lead = ("dataset", "lead")
         self.mase = self._gauge(

@@ -76,11 +76,10 @@ class Page:
 
     def _heading(self) -> Text:
         found = self._found
-        zone = "" if found.step.is_calendar else f", times in {found.timezone}"
         heading = Text.assemble(
             (f"{found.dataset} / {found.series_id}", "bold"),
             f"  forecast at {self._local(found.cutoff)} by model {found.model_id}",
-            (f", issued {when(found.issued_at)}{zone}", "dim"),
+            (f"\nissued {when(found.issued_at)}, times in {found.timezone}", "dim"),
         )
         if found.status in NOTES:
             heading.append(f"\n{found.status}: {NOTES[found.status]}", "yellow")
@@ -116,15 +115,15 @@ class Page:
 
     def _sources(self, stretch: Stretch, most: int) -> Table:
         bars = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-        for justify in ("right", "left", "left", "left", "right"):
+        for justify in ("right", "left", "left", "left", "left", "right"):
             bars.add_column(justify=justify, no_wrap=True)
         shown = [source for source in stretch.sources[:most] if source.weight >= LEAST_WEIGHT]
         rest = stretch.sources[len(shown) :]
         for source in shown:
-            bars.add_row(*self._weight(source.weight), *self._place(source), self._adds(source))
+            bars.add_row(*self._weight(source.weight), *self._place(source), *self._adds(source))
         if rest:
             weight = sum(source.weight for source in rest)
-            bars.add_row(*self._weight(weight), f"{len(rest)} more", "", self._adds(*rest))
+            bars.add_row(*self._weight(weight), f"{len(rest)} more", "", *self._adds(*rest))
         return bars
 
     def _weight(self, weight: float) -> tuple[str, Text]:
@@ -139,9 +138,9 @@ class Page:
         before = f"{words(source.steps_before, self._found.step)} before"
         return before, self._span(source.context_from, source.context_to)
 
-    def _adds(self, *sources: Source) -> str:
+    def _adds(self, *sources: Source) -> tuple[str, str]:
         known = [source.adds for source in sources if source.adds is not None]
-        return f"adds {self._signed(sum(known))}" if len(known) == len(sources) else "values gone"
+        return ("adds", self._signed(sum(known))) if len(known) == len(sources) else ("gone", "?")
 
     def _sum(self, stretch: Stretch) -> Text:
         """Return the line in which all parts add up to the median."""
@@ -171,7 +170,7 @@ class Page:
         return f"{value:,.{self._digits}f}"
 
     def _signed(self, value: float) -> str:
-        return f"{value:+,.{self._digits}f}".replace("-", "−")
+        return _signed(value, self._digits)
 
     def _local(self, instant: datetime) -> str:
         shown = instant.astimezone(ZoneInfo(self._found.timezone))
@@ -183,6 +182,11 @@ class Page:
         ends = [self._local(first), self._local(last)]
         date, _, time = ends[1].rpartition(" ")
         return f"{ends[0]} … {time}" if date and ends[0].startswith(date) else " … ".join(ends)
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:+,.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.,") else "0"
 
 
 def _repeated(stretch: Stretch) -> str:
@@ -205,20 +209,21 @@ def model_page(model: ModelRecord) -> RenderableType:
         return Group(heading, Text(f"how far to trust its attention: not measured; {hint}"))
     patch = words(model.config["patch_length"], Step.parse(model.config["step"]))
     said = table(figures(trust, patch))
-    return Group(heading, Text(), said, Text(), _curves(trust))
+    legend = Text("change of the forecast (and of its error), in seasonal errors:", "dim")
+    return Group(heading, Text(), said, Text(), legend, _curves(trust))
 
 
 def _curves(trust: Trust) -> Table:
-    """Return what removing past patches does to forecasts, by how they are chosen."""
+    """Return the change of forecasts, and of their error, by which past patches are removed."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("change [error] without", "most attended", "random", "least attended", "ratio"):
-        drawn.add_column(heading, justify="left" if heading.startswith("change") else "right")
+    for heading in ("removed", "most attended", "random", "least attended", "ratio"):
+        drawn.add_column(heading, justify="left" if heading == "removed" else "right")
     for removals, kept in ((trust.removals, ""), (trust.older, ", newest kept")):
         for removal in removals:
-            patches = _counted(removal.patches, "patch").replace("patchs", "patches")
+            removed = _counted(removal.patches, "stretch").replace("stretchs", "stretches")
             effects = (removal.attended, removal.random, removal.least)
-            cells = [f"{effect.change:.3f} [{effect.error:+.3f}]" for effect in effects]
-            drawn.add_row(f"{patches}{kept}", *cells, f"{removal.ratio:.1f}")
+            cells = [f"{effect.change:.3f} ({_signed(effect.error, 3)})" for effect in effects]
+            drawn.add_row(f"{removed}{kept}", *cells, f"{removal.ratio:.1f}")
     return drawn
 
 

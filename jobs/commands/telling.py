@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import assert_never
 
+from forecaster.trust import PREFIX, Trust
 from jobs.commands.output import cell
+from jobs.commands.trusting import headline
 from jobs.reports import (
     ForecastReport,
     IngestReport,
@@ -67,9 +69,13 @@ def _retrain(report: RetrainReport) -> Iterator[str]:
         f"{report.steps} steps in {report.train_seconds:.1f} s on {report.device}, "
         f"{report.windows_per_second:,.0f} windows/s, loss {report.train_loss:.4f}"
     )
-    scores = ", ".join(f"{name} {cell(value)}" for name, value in report.scores.items())
+    accuracy = {name: value for name, value in report.scores.items() if PREFIX not in name}
+    scores = ", ".join(f"{name} {cell(value)}" for name, value in accuracy.items())
     if scores:
         yield f"validation: {scores}"
+    trust = Trust.from_scores(report.scores)
+    if trust is not None:
+        yield f"attention: {headline(trust)}"
     yield from report.notes
     if report.pull is not None:
         yield _pull(report.pull)

@@ -21,7 +21,7 @@ def headline(trust: Trust) -> str:
     if not trust.removals:
         return "no window had enough data to tell whether attention can be trusted"
     text = (
-        "removing the most attended patch moves the forecast "
+        "removing the most attended stretch moves the forecast "
         f"{trust.removals[0].ratio:.1f} times as much as removing a random one"
     )
     if trust.older:
@@ -43,7 +43,7 @@ def figures(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
         )
     yield "complete", _complete(trust)
     attended = f"{trust.shares.effective_patches:.1f} of {trust.past_patches}"
-    yield "focused", f"attention on the past spreads over {attended} patches of {patch}"
+    yield "focused", f"attention on the past spreads over {attended} stretches of {patch}"
     yield from _audited(trust)
 
 
@@ -57,7 +57,7 @@ def _at_stake(removal: Removal) -> str:
 
 def _order(naopc: float) -> str:
     if naopc >= TELLING:
-        return "as telling as trying out which patches matter"
+        return "as telling as trying out which stretch matters"
     return "better than chance" if naopc > CHANCE else "no better than chance"
 
 
@@ -82,5 +82,5 @@ def _audited(trust: Trust) -> Iterator[tuple[str, str]]:
         yield (
             "stable",
             f"two seeds {verdict}: {trust.seeds.divergence:.2f} bits apart, "
-            f"{trust.seeds.overlap:.0%} of the most attended patches in common",
+            f"{trust.seeds.overlap:.0%} of the most attended stretches in common",
         )

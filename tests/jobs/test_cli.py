@@ -27,8 +27,8 @@ from tests.jobs.terminal import configure, type_
 
 COMMANDS = (
     "demo", "init", "check", "config", "db", "db upgrade", "db check", "ingest", "serve",
-    "retrain", "forecast", "score", "prune", "status", "models", "models list", "models show",
-    "models promote", "models rollback",
+    "retrain", "forecast", "score", "prune", "explain", "status", "models", "models list",
+    "models show", "models promote", "models rollback",
 )  # fmt: skip
 
 

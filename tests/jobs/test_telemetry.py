@@ -3,6 +3,7 @@
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from jobs.reports import (
     ScoreReport,
 )
 from jobs.telemetry import LABELS, Telemetry
+from tests.jobs.test_trusting import GOOD
 
 TICK = datetime(2026, 1, 2, tzinfo=UTC)
 NAN = float("nan")
@@ -174,6 +176,21 @@ def test_a_promoted_model_becomes_the_champion_and_a_kept_one_does_not(
     assert trained == TICK.timestamp()
     assert sample(telemetry, "retrain_decisions_total", dataset="bikes", outcome="kept") == 1
     assert sample(telemetry, "train_windows_per_second", dataset="bikes") == 900
+
+
+def test_the_attention_of_a_promoted_model_shows_how_far_it_can_be_trusted(
+    telemetry: Telemetry,
+) -> None:
+    trusted = replace(retrain(), scores={"mase": 0.8, **GOOD.to_scores()})
+
+    observe.report(telemetry, replace(trusted, decision="kept"), at=TICK)
+    before = sample(telemetry, "attention_deletion_ratio", dataset="bikes")
+    observe.report(telemetry, trusted, at=TICK)
+
+    assert before is None
+    ratio = sample(telemetry, "attention_deletion_ratio", dataset="bikes")
+    assert ratio == pytest.approx(4.2)
+    assert sample(telemetry, "attention_effective_patches", dataset="bikes") == 6.3
 
 
 def test_accuracy_is_shown_by_lead_and_an_unknown_measure_leaves_its_gauge_alone(

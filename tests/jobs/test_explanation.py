@@ -1,0 +1,253 @@
+"""What a stored forecast is made of: every number must be found again, on both stores."""
+
+import io
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from rich.console import Console
+from sqlalchemy import text
+
+from forecaster.config import TrainingConfig
+from forecaster.durations import Step
+from forecaster.errors import DataError
+from forecaster.store import models
+from forecaster.store.engine import reading, writing
+from forecaster.trust import Trust
+from jobs import audit, explanation
+from jobs.commands.explaining import Page, words
+from jobs.explanation import Explanation, Stretch
+from jobs.retrain import fit_here
+from tests.jobs.small import HORIZON, HOUR, LAST, World, hour, land, rows
+
+
+@pytest.fixture
+def forecast(trained: World) -> World:
+    trained.tick("forecast", hour(LAST))
+    return trained
+
+
+def explained(world: World, series_id: str = "a", at: int | None = None) -> Explanation:
+    with reading(world.engine) as conn:
+        until = None if at is None else hour(at)
+        return explanation.explain(conn, "bikes", series_id, until=until)
+
+
+def total(stretch: Stretch) -> float:
+    parts = (stretch.copied, stretch.last_value, stretch.residual, stretch.adjustment)
+    return stretch.level + sum(parts)
+
+
+def test_the_parts_of_every_stretch_add_up_to_its_median(forecast: World) -> None:
+    found = explained(forecast, "b/c")
+
+    assert (found.status, found.cutoff, found.model_id) == ("ok", hour(LAST), 1)
+    assert found.forecast.height == HORIZON
+    covered = [(stretch.step_from, stretch.step_to) for stretch in found.stretches]
+    assert (covered[0][0], covered[-1][1]) == (1, HORIZON)
+    for stretch in found.stretches:
+        assert total(stretch) == pytest.approx(stretch.median, abs=1e-4)
+        assert stretch.low <= stretch.median <= stretch.high
+
+
+def test_the_weights_of_a_stretch_are_shares_the_heaviest_first(forecast: World) -> None:
+    for stretch in explained(forecast).stretches:
+        weights = [source.weight for source in stretch.sources]
+        assert sum(weights) == pytest.approx(1, abs=1e-5)
+        assert weights == sorted(weights, reverse=True)
+
+
+def test_what_the_past_adds_is_its_weight_times_the_values_that_lie_there(
+    forecast: World,
+) -> None:
+    values = dict(rows("a", 0, LAST).select("timestamp", "value").iter_rows())
+
+    for stretch in explained(forecast).stretches:
+        assert stretch.lift is not None
+        past = [source for source in stretch.sources if source.source == "past"]
+        for source in past:
+            assert source.context_from is not None
+            assert source.steps_before is not None
+            assert source.context_from == stretch.starts - source.steps_before * HOUR
+            steps = range(stretch.step_to - stretch.step_from + 1)
+            above = [values[source.context_from + step * HOUR] - stretch.level for step in steps]
+            assert source.adds == pytest.approx(source.weight * sum(above) / len(above), abs=1e-4)
+        adds = sum(source.adds or 0.0 for source in past)
+        assert adds + stretch.lift == pytest.approx(stretch.copied, abs=1e-4)
+
+
+def test_without_level_adjusted_heads_nothing_is_lifted(world: World) -> None:
+    model = replace(world.dataset.model, heads=1)  # the only head copies values as they are
+    world.dataset = replace(world.dataset, model=model)
+    world.tick("retrain", hour(LAST))
+    world.tick("forecast", hour(LAST))
+
+    for stretch in explained(world).stretches:
+        assert stretch.lift == pytest.approx(0, abs=1e-4)
+
+
+def test_values_are_those_known_when_the_forecast_was_made(forecast: World) -> None:
+    before = explained(forecast)
+    corrected = rows("a", LAST - 5, LAST).with_columns(value=rows("b/c", 0, 5)["value"] + 1000)
+    land(forecast.engine, corrected, rows("a", LAST + 1, LAST + 1))
+
+    assert explained(forecast).stretches == before.stretches
+
+
+def test_an_earlier_forecast_can_be_asked_for(forecast: World) -> None:
+    land(forecast.engine, rows("a", LAST + 1, LAST + 1), rows("b/c", LAST + 1, LAST + 1))
+    forecast.tick("forecast", hour(LAST + 1))
+
+    assert explained(forecast).cutoff == hour(LAST + 1)
+    assert explained(forecast, at=LAST).cutoff == hour(LAST)
+
+
+def test_values_that_retention_deleted_leave_what_they_add_unknown(forecast: World) -> None:
+    with writing(forecast.engine) as conn:
+        conn.execute(text("DELETE FROM observations"))
+
+    found = explained(forecast)
+
+    assert all(value != value for value in found.recent)
+    for stretch in found.stretches:
+        assert stretch.lift is None
+        assert total(stretch) == pytest.approx(stretch.median, abs=1e-4)
+
+
+def test_a_forecast_without_attention_has_one_stretch_and_no_sources(forecast: World) -> None:
+    with writing(forecast.engine) as conn:
+        conn.execute(text("DELETE FROM attention"))
+        conn.execute(text("UPDATE forecasts SET status = 'fallback_naive'"))
+
+    found = explained(forecast)
+
+    (stretch,) = found.stretches
+    assert (stretch.step_from, stretch.step_to, stretch.sources) == (1, HORIZON, ())
+    assert found.status == "fallback_naive"
+
+
+def test_a_retrain_keeps_how_far_its_model_can_be_trusted(forecast: World) -> None:
+    trust = explained(forecast).trust
+
+    assert trust is not None
+    assert trust.windows > 0
+    assert trust.reconstruction_error < 1e-5
+    assert trust.removals
+
+
+@pytest.mark.parametrize(
+    ("series_id", "said", "hint"),
+    [("bc", "found 'bc'; did you mean 'b/c'?", "there are 2"), ("zz", "found 'zz'", "such as a")],
+)
+def test_an_unknown_series_gets_a_suggestion(
+    forecast: World, series_id: str, said: str, hint: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        explained(forecast, series_id)
+
+    assert said in caught.value.message
+    assert caught.value.hint is not None
+    assert hint in caught.value.hint
+
+
+def test_a_series_without_a_forecast_says_what_to_run(trained: World) -> None:
+    with pytest.raises(DataError, match="must have a forecast, found none") as caught:
+        explained(trained)
+
+    assert "forecaster forecast" in str(caught.value.hint)
+
+
+def test_an_audit_adds_its_figures_to_those_of_the_model(
+    trained: World,
+) -> None:
+    found = audit.run(
+        trained.engine,
+        "bikes",
+        training=TrainingConfig(steps=4, batch_size=8, device="cpu"),
+        plugins=(),
+        fit=fit_here,
+        planted_steps=2,
+    )
+
+    with reading(trained.engine) as conn:
+        scores = models.champion(conn, "bikes").scores
+    assert "mase" in scores
+    assert Trust.from_scores(scores) == found
+    assert found.seeds is not None
+    assert 0 < found.seeds.divergence < 1
+    assert found.planted_mass is not None
+
+
+def page(found: Explanation) -> str:
+    """What a person reads, 110 columns wide."""
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(Page(found).render())
+    return console.export_text()
+
+
+def test_the_page_says_where_it_looked_and_how_far_to_trust_that(forecast: World) -> None:
+    found = explained(forecast)
+
+    told = page(found)
+
+    assert "bikes / a  forecast at Sat 2026-01-17 16:00 by model 1" in told
+    assert "12 hours ahead, Sun 2026-01-18 04:00: " in told
+    assert told.count("step ") == len(found.stretches)
+    for stretch in found.stretches:
+        heaviest = stretch.sources[0]
+        assert f"{100 * heaviest.weight:.0f} %  " in told
+        assert f"{stretch.median:.2f}" in told
+    assert "the parts add up to the forecast" in told
+    assert "removing the most attended stretch moves the forecast" in told
+
+
+def test_the_page_of_a_fallback_says_that_no_attention_stands_behind_it(forecast: World) -> None:
+    with writing(forecast.engine) as conn:
+        conn.execute(text("DELETE FROM attention"))
+        conn.execute(text("UPDATE forecasts SET status = 'fallback_naive', last_value = 0"))
+
+    told = page(explained(forecast))
+
+    assert "fallback_naive: a naive forecast serves" in told
+    assert "repeats the latest season with its drift; no attention stands behind it" in told
+    assert "not measured for this forecast" in told
+
+
+def test_the_page_says_where_values_are_gone(forecast: World) -> None:
+    with writing(forecast.engine) as conn:
+        conn.execute(text("DELETE FROM observations"))
+
+    assert "  gone " in page(explained(forecast))
+
+
+def test_many_stretches_show_fewer_sources_each(forecast: World) -> None:
+    found = explained(forecast)
+
+    many = replace(found, stretches=found.stretches[:1] * 4)
+
+    assert page(many).count(" before  ") < 4 * page(
+        replace(many, stretches=many.stretches[:1])
+    ).count(" before  ")
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "expected"),
+    [
+        (168, "1h", "7 days"),
+        (1, "1h", "1 hour"),
+        (25, "1h", "1 day 1 hour"),
+        (3, "30m", "1 hour 30 minutes"),
+        (52, "1w", "52 weeks"),
+        (7, "1d", "7 days"),
+        (12, "1mo", "1 year"),
+        (7, "1mo", "7 months"),
+        (90, "1s", "1 minute 30 seconds"),
+        (1, "250ms", "250000 microseconds"),
+    ],
+)
+def test_lengths_are_told_in_words(steps: int, step: str, expected: str) -> None:
+    assert words(steps, Step.parse(step)) == expected
+
+
+def test_a_length_of_days_is_told_in_days() -> None:
+    assert words(int(timedelta(days=2) / timedelta(minutes=5)), Step.parse("5m")) == "2 days"
