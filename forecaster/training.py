@@ -234,7 +234,7 @@ def plan(config: TrainingConfig, panel: Panel, spec: ModelSpec) -> Schedule:
     many = len(panel) >= 100
     batch_size = config.batch_size or (256 if many else 128)
     repeats = MOST_REPEATS * cutoff_ranges(panel, spec).total // batch_size
-    steps = config.steps or min(2400 if many else 700, max(FEWEST_STEPS, repeats))
+    steps = config.steps or min(2000 if many else 700, max(FEWEST_STEPS, repeats))
     return Schedule(steps=steps, batch_size=batch_size, learning_rate=config.learning_rate)
 
 

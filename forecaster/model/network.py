@@ -138,7 +138,7 @@ class AttentionLSTM(nn.Module):
         return future if self.dates is None else future + self.dates(dates)
 
     def _features(self, states: Tensor, weights: Tensor, copies: Tensor, ahead: Tensor) -> Tensor:
-        summary = weights[..., :-2].mean(1) @ self.summary(states)  # (B, Hp, hidden size)
+        summary = self.summary(weights[..., :-2].mean(1) @ states)  # (B, Hp, hidden size)
         latest = states[:, -1:].expand_as(summary)
         disagreement = (copies - copies.mean(1, keepdim=True)).abs().mean(1)  # (B, Hp, P)
         flat = copies.transpose(1, 2).flatten(2)  # (B, Hp, K * P)
