@@ -33,7 +33,7 @@ DATASET = DatasetConfig(
     retrain_every=24 * HOUR,
     history=timedelta(days=365),
     late_data=2 * HOUR,
-    model=ModelConfig(hidden_size=8, layers=1, heads=2),
+    model=ModelConfig(hidden_size=8, layers=1, heads=2, statistics="window", calendar=False),
     training=TrainingConfig(steps=4, batch_size=8, device="cpu", naive_guard=False),
 )
 
