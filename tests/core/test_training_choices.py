@@ -16,7 +16,7 @@ from forecaster.frames import DEVIATION_COLUMNS
 from forecaster.inference import predict
 from forecaster.model.checkpoint import dumps, loads
 from forecaster.model.ensemble import disassemble
-from forecaster.training import Progress, fit, fit_one_of, prepare
+from forecaster.training import Progress, clearly_least, fit, fit_one_of, prepare
 from tests.core.observed import HOUR, MONDAY, observed
 
 torch.set_num_threads(1)
@@ -81,22 +81,28 @@ def test_the_best_of_some_candidates_on_validation_windows_is_trained() -> None:
     panel, spec = prepare(seasons(4), dataset())
     blind = replace(spec, context_length=spec.patch_length, min_observed=2, max_lag=1)
     told: list[Progress] = []
-    config = replace(LEARNING, steps=60, naive_guard=False)
+    config = replace(LEARNING, steps=120, batch_size=16, naive_guard=False)
 
     result = fit_one_of(panel, [blind, spec, blind], config, told.append)
 
     assert result.model.spec == spec
-    assert result.steps == told[-1].step == told[-1].steps == 3 * 15 + 60
-    assert dumps(result.model) == dumps(fit(panel, spec, config).model)
+    assert result.steps == told[-1].step == told[-1].steps == 3 * 30 + 120
 
 
 def test_a_candidate_that_diverges_is_not_chosen() -> None:
     panel, spec = prepare(seasons(2), dataset())
     broken = replace(spec, temperature=1e-300)
 
-    result = fit_one_of(panel, [broken, spec], replace(QUICK, steps=40))
+    result = fit_one_of(panel, [broken, spec], replace(QUICK, steps=120))
 
     assert result.model.spec == spec
+
+
+def test_candidates_that_hardly_differ_leave_the_first_one() -> None:
+    assert clearly_least([1.0, 0.99, 1.2]) == 0
+    assert clearly_least([1.0, 0.99, 0.9]) == 2
+    assert clearly_least([math.inf, 1.0]) == 1
+    assert clearly_least([math.inf, math.inf]) == 0
 
 
 def test_a_random_walk_is_left_to_repeating_the_last_value() -> None:
