@@ -16,12 +16,11 @@ from torch import Tensor
 from forecaster.fidelity import Deleter, Look, naopc, removals
 from forecaster.model.calendar import calendar_features
 from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.defaults import median_history
 from forecaster.model.eligibility import FORECAST, judge
 from forecaster.model.ensemble import Network, disassemble
+from forecaster.model.holdout import hold_out
 from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.quantiles import MEDIAN
-from forecaster.model.sampling import validation_cutoffs
 from forecaster.model.scaling import scale_window
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
@@ -96,10 +95,8 @@ def newest_windows(panel: Panel, spec: ModelSpec) -> Windows:
 
     As many as can be judged in about a second; their targets are what is known of them.
     """
-    length = spec.prediction_length
-    span = max(1, validation_cutoffs(median_history(panel), length)) * length
-    cutoffs = torch.arange(panel.end - span, panel.end - length + 1)
-    pairs = torch.cartesian_prod(torch.arange(len(panel)), cutoffs).view(-1, 2)
+    length, holdout = spec.prediction_length, hold_out(panel, spec)
+    pairs = replace(holdout, windows=max(1, holdout.windows)).pairs(panel)
     most = min(MOST_WINDOWS, max(FEWEST_WINDOWS, WORK // spec.past_patches))
     chosen = pairs[torch.linspace(0, len(pairs) - 1, min(most, len(pairs))).round().long()]
     windows = gather(panel, chosen[:, 0], chosen[:, 1], spec.context_length, length)

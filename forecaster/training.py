@@ -13,11 +13,12 @@ import torch
 from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.errors import InsufficientHistory, TrainingDiverged
 from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.defaults import derive, median_history, variants
+from forecaster.model.defaults import MANY_SERIES, derive, variants
 from forecaster.model.device import choose_device, or_on_cpu
 from forecaster.model.ensemble import Network, assemble
+from forecaster.model.holdout import hold_out
 from forecaster.model.learning import Judge, Learnt, Schedule, train
-from forecaster.model.sampling import CutoffRanges, cutoff_ranges, truncate, validation_cutoffs
+from forecaster.model.sampling import CutoffRanges, cutoff_ranges
 from forecaster.model.spec import ModelSpec
 from forecaster.series.grid import detect_grid
 from forecaster.series.panel import Panel, build
@@ -129,19 +130,17 @@ def _fit(
 ) -> TrainingResult:
     started, spec = time.perf_counter(), candidates[0]
     resident = replace(panel, deviations=panel.deviations.to(device))
-    held_out = _held_out(panel, spec)
-    kept_back = held_out * spec.prediction_length
-    again = kept_back > SPARED * median_history(panel)
-    known = truncate(resident, kept_back)
-    validation = Validation(resident, spec, held_out)
+    holdout = hold_out(panel, spec)
+    again = holdout.share_of(panel) > SPARED
+    known, validation = holdout.rest_of(resident), Validation(resident, holdout)
     work = _Work(plan(config, panel, spec), config, on_progress)
-    trials = work.worth_trying(candidates) if held_out else ()
+    trials = work.worth_trying(candidates) if holdout.windows else ()
     work.expect(trials=len(trials), trainings=2 if again else 1)
 
     if trials:
         errors = [work.trial(known, each, validation.error) for each in trials]
         spec = trials[clearly_least(errors)]
-    members = work.train(known, spec, validation.error if held_out else None)
+    members = work.train(known, spec, validation.error if holdout.windows else None)
     verdict = validation.examine(_network(members), guarded=config.naive_guard)
     if again:
         members = work.train_again(resident, spec, members)
@@ -243,16 +242,9 @@ def _network(members: Sequence[Learnt]) -> Network:
     return assemble([member.network for member in members])
 
 
-def _held_out(panel: Panel, spec: ModelSpec) -> int:
-    """Return how many validation windows to keep back: none where nothing else would be left."""
-    wanted = validation_cutoffs(median_history(panel), spec.prediction_length)
-    rest = truncate(panel, wanted * spec.prediction_length)
-    return wanted if cutoff_ranges(rest, spec).total else 0
-
-
 def plan(config: TrainingConfig, panel: Panel, spec: ModelSpec) -> Schedule:
     """Return how long to train: more for more series, less where windows would only repeat."""
-    many = len(panel) >= 100
+    many = len(panel) >= MANY_SERIES
     batch_size = config.batch_size or (256 if many else 128)
     repeats = MOST_REPEATS * cutoff_ranges(panel, spec).total // batch_size
     steps = config.steps or min(2000 if many else 700, max(FEWEST_STEPS, repeats))

@@ -16,6 +16,7 @@ from forecaster.model.device import Runner
 from forecaster.model.eligibility import FORECAST, judge
 from forecaster.model.ensemble import Network
 from forecaster.model.fallback import FALLBACKS, served
+from forecaster.model.holdout import HoldOut
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.series.windows import Windows
@@ -50,11 +51,11 @@ class Verdict:
 
 
 class Validation:
-    """The windows in the last `held_out` prediction lengths of a panel, on its device."""
+    """The windows of a panel that are held out, on its device."""
 
-    def __init__(self, panel: Panel, spec: ModelSpec, held_out: int) -> None:
+    def __init__(self, panel: Panel, holdout: HoldOut) -> None:
         self._panel = panel
-        pairs = _pairs(panel, spec.prediction_length, held_out)
+        pairs = holdout.pairs(panel).to(panel.deviations.device)
         self._pairs = _some(pairs, MOST_WINDOWS)
 
     def error(self, network: Network) -> float:
@@ -111,15 +112,6 @@ def predictor(runner: Runner, fallback: str | None = None) -> Predictor:
 
 def _naive(name: str, spec: ModelSpec) -> Predictor:
     return points(lambda context: FALLBACKS[name](context, spec))
-
-
-def _pairs(panel: Panel, prediction_length: int, held_out: int) -> Tensor:
-    """Return rows and cutoffs (W, 2): every cutoff whose targets are all kept back."""
-    device = panel.deviations.device
-    last = panel.end - prediction_length
-    first = last - max(0, held_out - 1) * prediction_length
-    cutoffs = torch.arange(first, last + 1 if held_out else first, device=device)
-    return torch.cartesian_prod(torch.arange(len(panel), device=device), cutoffs).view(-1, 2)
 
 
 def _some(pairs: Tensor, most: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""Where windows may lie: the cutoffs to learn from, and those kept back for validation."""
+"""Where windows may lie: the cutoffs to learn from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,10 +12,6 @@ from forecaster.model.regimes import change_regimes, changed_share
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.series.windows import gather
-
-MOST_VALIDATION_WINDOWS = 10
-VALIDATION_SHARE = 0.05
-"""Of the history; at least one window, as long as that leaves three quarters to learn from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +96,3 @@ def cutoff_ranges(panel: Panel, spec: ModelSpec) -> CutoffRanges:
     last = torch.maximum(first, end - spec.prediction_length)
     rows = (seen & (first < end)).nonzero()[:, 0]
     return CutoffRanges(rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows])
-
-
-def validation_cutoffs(history: int, prediction_length: int) -> int:
-    """Return how many windows, one after the other, the end of `history` steps can spare."""
-    wanted = round(history * VALIDATION_SHARE / prediction_length)
-    possible = history // 4 // prediction_length
-    return min(max(1, wanted), possible, MOST_VALIDATION_WINDOWS)
-
-
-def truncate(panel: Panel, steps: int) -> Panel:
-    """Return `panel` without its last `steps` columns."""
-    return replace(panel, deviations=panel.deviations[:, : panel.length - steps])

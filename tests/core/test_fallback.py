@@ -15,8 +15,9 @@ from forecaster.frames import DEVIATION_COLUMNS, PART_COLUMNS
 from forecaster.inference import Prediction, predict
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.fallback import FALLBACKS, served
+from forecaster.model.holdout import HoldOut
 from forecaster.model.quantiles import MEDIAN
-from forecaster.series.panel import build
+from forecaster.series.panel import Panel, build
 from forecaster.validation import Validation
 from tests.core.networks import gappy_contexts, small_model, small_network, small_spec
 from tests.core.observed import HOUR, MONDAY, observed
@@ -124,11 +125,17 @@ def test_bounds_clip_a_fallback_too() -> None:
     assert frame["adjustment"].abs().max() > 0  # type: ignore[operator]
 
 
+def kept_back(panel: Panel, windows: int) -> HoldOut:
+    rows = torch.arange(len(panel))
+    return HoldOut(rows=rows, windows=windows, prediction_length=SPEC.prediction_length)
+
+
 @pytest.fixture(scope="module")
 def seasonal() -> Validation:
     """Windows kept back from two clean seasons."""
     series = {"a": season(200), "b": season(200, 50.0)}
-    return Validation(build(observed(series), SPEC.grid(), season_length=8), SPEC, 3)
+    panel = build(observed(series), SPEC.grid(), season_length=8)
+    return Validation(panel, kept_back(panel, 3))
 
 
 def test_a_naive_forecast_takes_over_where_it_is_clearly_better(seasonal: Validation) -> None:
@@ -148,7 +155,7 @@ def test_a_naive_forecast_takes_over_where_it_is_clearly_better(seasonal: Valida
 @pytest.mark.parametrize("held_out", [0, 3])
 def test_without_a_value_to_judge_there_is_no_verdict(held_out: int) -> None:
     panel = build(observed({"a": [None] * 99 + [1.0]}), SPEC.grid())
-    validation = Validation(panel, SPEC, held_out)
+    validation = Validation(panel, kept_back(panel, held_out))
 
     verdict = validation.examine(NETWORK, guarded=True)
 

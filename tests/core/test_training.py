@@ -14,9 +14,10 @@ from forecaster.errors import InsufficientHistory, ModelError, TrainingDiverged
 from forecaster.model.checkpoint import dumps
 from forecaster.model.defaults import context_length, patch_length
 from forecaster.model.device import choose_device
+from forecaster.model.holdout import windows_to_spare
 from forecaster.model.loss import series_weights
 from forecaster.model.masking import cut_gaps, hide_values
-from forecaster.model.sampling import cutoff_ranges, validation_cutoffs
+from forecaster.model.sampling import cutoff_ranges
 from forecaster.training import Progress, fit, plan, prepare
 from tests.core.networks import small_spec
 from tests.core.observed import observed
@@ -182,10 +183,11 @@ def test_windows_to_learn_from_have_context_and_whole_targets() -> None:
 
 
 def test_validation_never_takes_more_than_a_quarter() -> None:
-    assert validation_cutoffs(10_000, 48) == 10
-    assert validation_cutoffs(960, 48) == 1
-    assert validation_cutoffs(60, 12) == 1
-    assert validation_cutoffs(40, 12) == 0
+    assert windows_to_spare(10_000, 48) == 10
+    assert windows_to_spare(960, 48) == 1
+    assert windows_to_spare(60, 12) == 1
+    assert windows_to_spare(40, 12) == 0
+    assert windows_to_spare(960, 48, stride=8) == 5
 
 
 def test_series_that_change_sign_weigh_one_and_others_by_their_relative_error() -> None:
