@@ -1,4 +1,4 @@
-"""Calendar features: the time of day and the weekday on which each patch begins, on local clocks."""
+"""Calendar features: the time of day and the weekday on which a patch begins, on local clocks."""
 
 import math
 
@@ -12,7 +12,7 @@ FEATURES = 9
 """Sine and cosine of the time of day, and one number for each weekday: 1 for the one it is.
 
 No time of the year: two years of bike rentals forecast the next months better without it."""
-_DAY = 86_400.0
+_DAY = 86_400e9  # nanoseconds, as a pl.Time counts
 
 
 def calendar_features(spec: ModelSpec, cutoffs: Tensor) -> Tensor | None:
@@ -34,8 +34,8 @@ def _phases(spec: ModelSpec, indices: Tensor) -> Tensor:
     grid = spec.grid()
     instants = grid.timestamps_of(pl.Series(indices.numpy(), dtype=pl.Int64))
     clock = instants.dt.convert_time_zone(grid.timezone).dt
-    seconds = clock.hour().cast(pl.Float64) * 3600 + clock.minute() * 60 + clock.second()
-    angle = torch.tensor(seconds.to_numpy())[:, None] * (2 * math.pi / _DAY)
+    nanoseconds = clock.time().cast(pl.Int64).to_numpy()
+    angle = torch.tensor(nanoseconds)[:, None] * (2 * math.pi / _DAY)
     weekday = torch.tensor(clock.weekday().to_numpy())[:, None] == torch.arange(1, 8)
     return torch.cat((angle.sin(), angle.cos(), weekday), 1).float()
 

@@ -26,11 +26,10 @@ class Optimisers:
     """Both optimisers of one training, each under a one-cycle learning rate."""
 
     def __init__(self, network: AttentionLSTM, learning_rate: float, steps: int) -> None:
-        matrices = list(inner_matrices(network))
-        inner = set(map(id, matrices))
+        inner = {id(weight): weight for weight in inner_matrices(network)}
         others = [weight for weight in network.parameters() if id(weight) not in inner]
         muon = torch.optim.Muon(
-            matrices,
+            inner.values(),
             MATRIX_RATE * learning_rate,
             weight_decay=WEIGHT_DECAY,
             adjust_lr_fn="match_rms_adamw",

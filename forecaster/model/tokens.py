@@ -43,23 +43,28 @@ class Tokens(nn.Module):
 
 
 def _causal(values: Tensor, observed: Tensor, window: ScaledWindow) -> tuple[Tensor, ...]:
-    """Return patches in running units, what is observed, and the moves of those units."""
-    count = observed.sum(2).cumsum(1).clamp(min=1.0)
-    centre = values.sum(2).cumsum(1) / count
-    variance = values.square().sum(2).cumsum(1) / count - centre.square()
+    """Return patches in running units, what is observed, and the moves of those units.
+
+    Sums are in float64, where a patch that is far from the centre of its window keeps its spread.
+    """
+    exact, seen = values.double(), observed.double().sum(2).cumsum(1)
+    count = seen.clamp(min=1.0)
+    centre = exact.sum(2).cumsum(1) / count
+    variance = exact.square().sum(2).cumsum(1) / count - centre.square()
     least = SMALLEST_SPREAD / window.spread[:, None]
     spread = torch.maximum(variance.clamp(min=0.0).sqrt(), least)
     scaled = (values - centre[..., None]) / spread[..., None]
     move = centre.diff(dim=1) / spread[:, 1:]
     growth = spread.log().diff(dim=1)
+    moved = seen[:, :-1] > 0
     return (
-        scaled.clamp(-LARGEST_VALUE, LARGEST_VALUE) * observed,
+        scaled.clamp(-LARGEST_VALUE, LARGEST_VALUE).to(values.dtype) * observed,
         observed,
-        _after_first(move.clamp(-LARGEST_MOVE, LARGEST_MOVE)),
-        _after_first(growth.clamp(-LARGEST_GROWTH, LARGEST_GROWTH)),
+        _moves(move.clamp(-LARGEST_MOVE, LARGEST_MOVE) * moved, values),
+        _moves(growth.clamp(-LARGEST_GROWTH, LARGEST_GROWTH) * moved, values),
     )
 
 
-def _after_first(moves: Tensor) -> Tensor:
+def _moves(moves: Tensor, like: Tensor) -> Tensor:
     """Return moves (B, Lp - 1) between patches as (B, Lp, 1): none before the first."""
-    return nn.functional.pad(moves, (1, 0))[..., None]
+    return nn.functional.pad(moves, (1, 0))[..., None].to(like.dtype)
