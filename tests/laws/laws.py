@@ -1,8 +1,10 @@
 """What holds for any network, any weights and any gaps, as assertions on a batch of contexts."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from forecaster.model.calendar import calendar_features
+from forecaster.model.ensemble import Network
 from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.quantiles import MEDIAN
 from forecaster.model.scaling import scale_window
@@ -10,9 +12,11 @@ from forecaster.model.spec import ModelSpec
 from tests.core.networks import contexts
 
 
-def forecast(network: nn.Module, context: Tensor) -> NetworkOutput:
+def forecast(network: Network, context: Tensor) -> NetworkOutput:
+    """Forecast windows that end at the same time, on the calendar of the network if it has one."""
+    calendar = calendar_features(network.spec, torch.full((len(context),), 1000))
     with torch.inference_mode():
-        output: NetworkOutput = network(context)
+        output: NetworkOutput = network(context, None, calendar)
     return output
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from forecaster import training
-from forecaster.config import ModelConfig
+from forecaster.config import STATISTICS, ModelConfig
 from forecaster.model.checkpoint import TrainedModel, dumps, loads
 from forecaster.model.network import ENCODERS, AttentionLSTM
 from forecaster.model.normalisers import NORMALISERS
@@ -32,6 +32,8 @@ CHOICES: Mapping[str, Sequence[object]] = {
     "attention_window": (6, 2),
     "heads": (4, 1),
     "temperature": (1.0, 0.5),
+    "statistics": STATISTICS,
+    "calendar": (False, True),
 }
 Combination = dict[str, object]
 
