@@ -14,6 +14,7 @@ from forecaster import inference
 from forecaster.frames import INSTANT
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.defaults import derive
+from forecaster.model.device import LARGEST_BATCH
 from forecaster.model.network import AttentionLSTM
 from forecaster.model.spec import ModelSpec
 from forecaster.series.grid import detect_grid
@@ -21,7 +22,7 @@ from forecaster.series.panel import build
 from forecaster.series.season import Seasons
 
 SERIES, CONTEXT = 10_000, 512
-BATCH, REPEATS = 1024, 3
+REPEATS = 3
 
 
 def run() -> list[Row]:
@@ -45,10 +46,10 @@ def _forward(spec: ModelSpec) -> Row:
     context = torch.randn(SERIES, spec.context_length)
     seconds = []
     with torch.inference_mode():
-        network(context[:BATCH])
+        network(context[:LARGEST_BATCH])
         for _ in range(REPEATS):
             started = time.process_time()
-            for chunk in context.split(BATCH):
+            for chunk in context.split(LARGEST_BATCH):
                 network(chunk)
             seconds.append(time.process_time() - started)
     return _row("forward pass", spec, min(seconds))

@@ -48,7 +48,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_forecasts_the_same() -> None:
 
     found = run(context, CUTOFFS[: len(context)])
 
-    assert run.batch_size == LARGEST_BATCH // 64 == 16
+    assert run.batch_size == LARGEST_BATCH // 32 == 16
     expected = small_network(SPEC)(context)
     for field in fields(NetworkOutput):
         torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name))
