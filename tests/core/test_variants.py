@@ -50,8 +50,8 @@ def days(
     return observed(series, every=every)
 
 
-def short_sighted(**model: object) -> DatasetConfig:
-    return dataset(patch_length=4, context_length=4, **model)
+def short_sighted() -> DatasetConfig:
+    return dataset(patch_length=4, context_length=4)
 
 
 @pytest.fixture(scope="module")
