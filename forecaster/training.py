@@ -214,12 +214,12 @@ class _Work:
     ) -> Learnt:
         learnt = train(panel, spec, schedule, seed, judge, self._tell)
         self._count(learnt, self._schedule.steps)
+        self.notes = (*self.notes, *learnt.notes)
         return learnt
 
     def _count(self, learnt: Learnt, planned: int) -> None:
         self.steps += learnt.taken
         self.windows += learnt.windows
-        self.notes = (*self.notes, *learnt.notes)
         self._planned -= planned - learnt.taken
 
     def _tell(self, step: int, loss: float) -> None:
