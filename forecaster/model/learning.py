@@ -161,16 +161,20 @@ class Descent:
         """Return the loss of the next batch, with its gradients in place."""
         while True:
             try:
-                batch = self._draw(self.batch_size)
-                self._optimisers.zero_grad()
-                output = self._network(batch.context, batch.hidden, batch.calendar)
-                loss = weighted_pinball(output, batch.target, batch.weights)
-                loss.backward()
-                return loss.detach()
+                return self._gradients_of(self.batch_size)
             except torch.OutOfMemoryError:
                 if self.batch_size <= SMALLEST_BATCH:
                     raise
             self.batch_size //= 2
+
+    def _gradients_of(self, size: int) -> Tensor:
+        """Try it with so many windows: when this fails, nothing holds on to their memory."""
+        batch = self._draw(size)
+        self._optimisers.zero_grad()
+        output = self._network(batch.context, batch.hidden, batch.calendar)
+        loss = weighted_pinball(output, batch.target, batch.weights)
+        loss.backward()
+        return loss.detach()
 
     def loss_since(self, step: int) -> float:
         """Return the mean loss since the last call; TrainingDiverged where it leads nowhere."""

@@ -1,6 +1,7 @@
 """Learning: what ends a training, which weights it leaves, and what it does without memory."""
 
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from forecaster.model.learning import (
     Schedule,
     learn,
 )
-from forecaster.model.network import AttentionLSTM
+from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.sampling import Batch
 from tests.core.networks import contexts, small_network, small_spec
 
@@ -168,3 +169,27 @@ def test_a_loss_that_explodes_is_a_divergence_and_one_wild_batch_is_none() -> No
     descent.step()
     with pytest.raises(TrainingDiverged, match=r"the loss must fall, found .* at step 8"):
         descent.loss_since(8)
+
+
+def test_a_batch_that_did_not_fit_is_let_go_before_the_next_is_drawn() -> None:
+    drawn: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+
+    def draw_and_look(size: int) -> Batch:
+        alive.extend(batch() is not None for batch in drawn)
+        batch = draw(size)
+        drawn.append(weakref.ref(batch.context))
+        return batch
+
+    class Crowded(AttentionLSTM):
+        def forward(
+            self, context: Tensor, hidden: Tensor | None = None, calendar: Tensor | None = None
+        ) -> NetworkOutput:
+            if len(context) > 8:
+                raise torch.OutOfMemoryError(f"no room for {len(context)} windows")
+            return super().forward(context, hidden, calendar)
+
+    Descent(Crowded(SPEC), draw_and_look, SCHEDULE).step()
+
+    assert len(drawn) == 2
+    assert not any(alive)
