@@ -18,7 +18,8 @@ MOST_WINDOWS = 10
 SHARE = 0.05
 """Of all values; at least one window a series, as long as that leaves three quarters of it."""
 LEAST_SERIES, LARGEST_STRIDE = 50, 8
-"""Of many series, every so-manieth one up to the eighth is held out, at least fifty of them."""
+"""Of many series that can be judged, every so-manieth one up to the eighth is held out, and at
+least fifty of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +56,23 @@ class HoldOut:
 
 def hold_out(panel: Panel, spec: ModelSpec) -> HoldOut:
     """Return what to keep back of `panel`: nothing where nothing else would be left to learn."""
-    length, count = spec.prediction_length, len(panel)
-    stride = min(LARGEST_STRIDE, count // LEAST_SERIES) if count >= MANY_SERIES else 1
+    length, rows, stride = spec.prediction_length, torch.arange(len(panel)), 1
+    if len(panel) >= MANY_SERIES:
+        rows = _able(panel, spec)
+        stride = max(1, min(LARGEST_STRIDE, len(rows) // LEAST_SERIES))
     found = HoldOut(
-        rows=torch.arange(0, count, stride),
+        rows=rows[::stride],
         windows=windows_to_spare(median_history(panel), length, stride),
         prediction_length=length,
     )
     return found if cutoff_ranges(found.rest_of(panel), spec).total else replace(found, windows=0)
+
+
+def _able(panel: Panel, spec: ModelSpec) -> Tensor:
+    """Return the rows whose newest window can be judged: not those that ended or just began."""
+    observed, cutoff = panel.deviations.isfinite().cpu(), -spec.prediction_length
+    enough = observed[:, :cutoff].sum(1) >= spec.min_observed
+    return (enough & observed[:, cutoff:].any(1)).nonzero()[:, 0]
 
 
 def windows_to_spare(history: int, prediction_length: int, stride: int = 1) -> int:

@@ -1,5 +1,7 @@
 """What is kept back from training, and that nothing of it is learnt."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -71,3 +73,15 @@ def test_nothing_is_kept_back_where_nothing_would_be_left() -> None:
     assert holdout.windows == 0
     assert len(holdout.pairs(short)) == 0
     assert holdout.rest_of(short).length == 12
+
+
+def test_of_many_series_those_are_held_out_that_can_be_judged() -> None:
+    panel = panel_of(200)
+    deviations = panel.deviations.clone()
+    deviations[::2, 300:] = torch.nan  # ended long ago
+    deviations[1::4, : -SPEC.prediction_length] = torch.nan  # have just begun
+
+    rows = hold_out(replace(panel, deviations=deviations), SPEC).rows
+
+    assert len(rows) == 50
+    assert set(rows.tolist()) <= set(range(3, 200, 4))
