@@ -10,6 +10,8 @@ from forecaster.series.season import Seasons
 
 KEY_SIZE, MLP_SIZE = 32, 128
 WEEK = timedelta(weeks=1)
+FEWEST_STEPS = 2
+"""A context and what must be known of it are at least so long, unless settings say otherwise."""
 PATCHES = 14
 """Past patches of a context where nothing asks for more."""
 MOST_PATCHES = 64
@@ -26,7 +28,7 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
     model, horizon = config.model, config.prediction_length
     season = model.season_length or seasons.season_length
     long_season = max(season, seasons.long_season)
-    room = max(1, int(median_history(panel) / 2.5))
+    room = max(FEWEST_STEPS, int(median_history(panel) / 2.5))
     patch = model.patch_length or patch_length(season, horizon, room)
     context = model.context_length or context_length(season, long_season, patch, horizon)
     context = max(1, min(context, room if model.context_length is None else context) // patch)
@@ -40,7 +42,7 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         context_length=context * patch,
         prediction_length=horizon,
         max_lag=max(1, min(max(patch, horizon), context * patch // 3)),
-        min_observed=max(2, min(max(patch, season), context * patch // 2)),
+        min_observed=_min_observed(max(patch, season), context * patch),
         score=model.score,
         normaliser=model.normaliser,
         temperature=float(model.temperature),
@@ -59,6 +61,11 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         mlp_size=MLP_SIZE,
         dropout=float(model.dropout),
     )
+
+
+def _min_observed(wanted: int, context: int) -> int:
+    """Return how many values a context needs: never more than it has room for."""
+    return min(context, max(FEWEST_STEPS, min(wanted, context // 2)))
 
 
 def _undecided(config: DatasetConfig, series: int) -> tuple[str, ...]:

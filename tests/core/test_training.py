@@ -11,6 +11,7 @@ import torch
 from forecaster.config import DatasetConfig, ModelConfig, TrainingConfig
 from forecaster.durations import Step
 from forecaster.errors import InsufficientHistory, ModelError, TrainingDiverged
+from forecaster.inference import predict
 from forecaster.model.checkpoint import dumps
 from forecaster.model.defaults import context_length, patch_length
 from forecaster.model.device import choose_device
@@ -20,7 +21,7 @@ from forecaster.model.masking import cut_gaps, hide_values
 from forecaster.model.sampling import cutoff_ranges
 from forecaster.training import Progress, fit, plan, prepare
 from tests.core.networks import small_spec
-from tests.core.observed import observed
+from tests.core.observed import HOUR, MONDAY, observed
 
 torch.set_num_threads(1)
 
@@ -100,6 +101,20 @@ def test_a_tiny_dataset_still_trains(length: int) -> None:
     panel, spec = prepare(observed({"a": wave(length)}), dataset())
     result = fit(panel, spec, QUICK)
     assert math.isfinite(result.train_loss)
+
+
+@pytest.mark.parametrize(
+    ("length", "model"),
+    [(3, {}), (4, {}), (60, {"context_length": 1, "patch_length": 1})],
+    ids=["three values", "four values", "a context of one step"],
+)
+def test_what_can_be_trained_can_be_forecast(length: int, model: dict[str, object]) -> None:
+    observations = observed({"a": wave(length)})
+    result = fit(*prepare(observations, dataset(**model)), QUICK)
+
+    said = predict(result.model, observations, [MONDAY + (length - 1) * HOUR])
+
+    assert (said.skipped, said.forecasts.height) == ({}, 12)
 
 
 def test_a_dataset_without_a_window_to_learn_from_is_refused() -> None:
