@@ -93,7 +93,7 @@ class AttentionLSTM(nn.Module):
 
         `hidden` (B, L) marks values the encoder may not see although they can be copied: training
         noise, which keeps the weights honest. `calendar` are the `calendar_features` of the
-        windows, needed by a model that looks at them.
+        windows; ValueError where a model that looks at them gets none.
         """
         window = scale_window(context, self.spec.patch_length, self.spec.season_patches)
         before, ahead = self._dates(calendar)
@@ -114,9 +114,11 @@ class AttentionLSTM(nn.Module):
         )
 
     def _dates(self, calendar: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """Return the features of the past and of the future patches."""
-        if calendar is None:
+        """Return the features of the past and of the future patches; none without a calendar."""
+        if not self.spec.calendar:
             return None, None
+        if calendar is None:
+            raise ValueError("calendar features must be given to this network, found none")
         before, ahead = calendar.split((self.spec.past_patches, self.spec.future_patches), 1)
         return before, ahead
 

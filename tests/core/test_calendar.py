@@ -228,3 +228,8 @@ def test_trust_in_a_model_with_a_calendar_is_measured(learnt: TrainedModel) -> N
 
     assert trust.reconstruction_error < 1e-5
     assert trust.seeds is not None
+
+
+def test_a_network_with_a_calendar_says_that_it_needs_the_time() -> None:
+    with pytest.raises(ValueError, match="calendar features must be given to this network"):
+        NETWORK(contexts(2, SPEC.context_length))
