@@ -53,7 +53,7 @@ class _Attention(nn.Module):
 
     def __init__(self, spec: ModelSpec, plugins: Plugins, *, queries: int, sentinels: int) -> None:
         super().__init__()
-        part = lookup({**SCORES, **plugins}, "score", spec.score)
+        part = lookup({**plugins, **SCORES}, "score", spec.score)
         projected = getattr(part, "projected", True)
         size = spec.key_size if projected else spec.hidden_size
         self.heads, self.width, self.temperature = spec.heads, spec.heads * size, spec.temperature

@@ -10,8 +10,10 @@ from forecaster import plugin_names, training
 from forecaster.config import ModelConfig
 from forecaster.errors import IncompatibleCheckpoint, UnusablePlugin
 from forecaster.model import plugins
+from forecaster.model.attention import TemporalAttention
 from forecaster.model.checkpoint import TrainedModel, dumps, loads
 from forecaster.model.network import AttentionLSTM
+from forecaster.model.scores import Dot
 from forecaster.model.spec import ModelSpec
 from tests.core.configs import dataset, parsed, problems_of
 from tests.core.networks import contexts, small_spec
@@ -204,3 +206,9 @@ def test_concat_is_another_name_for_additive() -> None:
 def test_without_plugins_nothing_is_offered() -> None:
     assert plugin_names.find("cosine") is None
     assert plugins.load(small_spec()) == {}
+
+
+def test_a_plugin_cannot_stand_in_for_a_score_that_is_built_in() -> None:
+    attention = TemporalAttention(small_spec(score="dot"), {"dot": lambda queries, keys: None})
+
+    assert isinstance(attention.score, Dot)
