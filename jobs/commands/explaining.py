@@ -110,8 +110,13 @@ class Page:
         if stretch.sources:
             yield Padding(self._sources(stretch, most), (0, 0, 0, 2))
         else:
-            yield Text(f"  repeats {_repeated(stretch)}; no attention stands behind it")
+            yield Text(f"  {self._without_attention(stretch)}")
         yield self._sum(stretch)
+
+    def _without_attention(self, stretch: Stretch) -> str:
+        if self._found.status == "fallback_naive":
+            return f"repeats {_repeated(stretch)}; no attention stands behind it"
+        return "no attention of this forecast is stored, or not any more"
 
     def _sources(self, stretch: Stretch, most: int) -> Table:
         bars = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
@@ -160,7 +165,7 @@ class Page:
 
     def _trust(self) -> RenderableType:
         trust = self._found.trust
-        if trust is None or self._found.status == "fallback_naive":
+        if trust is None or not self._found.stretches[0].sources:
             return Text("how far to trust the weights: not measured for this forecast", "dim")
         heading = f"how far to trust this: model {self._found.model_id} on {trust.windows} windows"
         patch = words(self._found.patch_length, self._found.step)

@@ -251,3 +251,14 @@ def test_lengths_are_told_in_words(steps: int, step: str, expected: str) -> None
 
 def test_a_length_of_days_is_told_in_days() -> None:
     assert words(int(timedelta(days=2) / timedelta(minutes=5)), Step.parse("5m")) == "2 days"
+
+
+def test_the_page_says_where_attention_is_gone(forecast: World) -> None:
+    with writing(forecast.engine) as conn:
+        conn.execute(text("DELETE FROM attention"))
+
+    told = page(explained(forecast))
+
+    assert "no attention of this forecast is stored, or not any more" in told
+    assert "repeats" not in told
+    assert "not measured for this forecast" in told
