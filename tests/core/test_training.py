@@ -110,7 +110,7 @@ def test_a_tiny_dataset_still_trains(length: int) -> None:
 )
 def test_what_can_be_trained_can_be_forecast(length: int, model: dict[str, object]) -> None:
     observations = observed({"a": wave(length)})
-    result = fit(*prepare(observations, dataset(**model)), QUICK)
+    result = fit(*prepare(observations, dataset(**model)), QUICK)  # type: ignore[arg-type]
 
     said = predict(result.model, observations, [MONDAY + (length - 1) * HOUR])
 
