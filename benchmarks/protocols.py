@@ -68,7 +68,7 @@ class Task:
 
 M4 = Task(
     name="m4_hourly",
-    about="official split: 414 series, the last 48 points; no validation part is held back",
+    about="official split: 414 series, the last 48 points",
     load=data.m4_hourly,
     file="m4_hourly",
     test=48,
