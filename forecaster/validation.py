@@ -62,9 +62,11 @@ class Validation:
         """Return the mean absolute scaled error of the median; infinite where there is none."""
         if len(self._pairs) == 0:
             return math.inf
-        runner = Runner(network, self._panel.deviations.device)
+        device = self._panel.deviations.device
         few = _some(self._pairs, MOST_ON_THE_WAY)
-        found = self._backtest({MODEL: predictor(runner)}, network.spec, few).of(MODEL)
+        said = {MODEL: predictor(Runner(network, device))}
+        found = self._backtest(said, network.spec, few).of(MODEL)
+        network.to(device)  # a runner short of memory leaves it on the CPU, and it is to learn on
         return math.inf if found is None else found["mase"]
 
     def examine(self, network: Network, *, guarded: bool) -> Verdict:
