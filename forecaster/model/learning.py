@@ -46,6 +46,8 @@ class Schedule:
     steps: int
     batch_size: int
     learning_rate: float
+    matrix_rate: float = 1.0
+    """Learning rate of the matrices inside the network, in units of that of all else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,9 @@ class Descent:
         self, network: AttentionLSTM, draw: Callable[[int], Batch], schedule: Schedule
     ) -> None:
         self._network, self._draw, self._schedule = network, draw, schedule
-        self._optimisers = Optimisers(network, schedule.learning_rate, schedule.steps)
+        self._optimisers = Optimisers(
+            network, schedule.learning_rate, schedule.matrix_rate, steps=schedule.steps
+        )
         self._losses: list[Tensor] = []
         self._first_loss: float | None = None
         self.batch_size, self.windows = schedule.batch_size, 0

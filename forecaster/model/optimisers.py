@@ -16,28 +16,32 @@ from forecaster.model.network import AttentionLSTM
 WARM_UP = 0.15
 """Share of the steps in which the learning rates rise."""
 WEIGHT_DECAY = 1e-4
-MATRIX_RATE = 2.0
-"""Learning rate of Muon in units of that of AdamW; updates of both have the same size."""
 OUTPUTS = frozenset({"gates", "residual", "head"})
 """Layers that the network's output comes from: they are AdamW's, as its author advises."""
 
 
 class Optimisers:
-    """Both optimisers of one training, each under a one-cycle learning rate."""
+    """Both optimisers of one training, each under a one-cycle learning rate.
 
-    def __init__(self, network: AttentionLSTM, learning_rate: float, steps: int) -> None:
+    `matrix_rate` is Muon's learning rate in units of AdamW's, `learning_rate`; updates of both have
+    the same size.
+    """
+
+    def __init__(
+        self, network: AttentionLSTM, learning_rate: float, matrix_rate: float, *, steps: int
+    ) -> None:
         inner = {id(weight): weight for weight in inner_matrices(network)}
         others = [weight for weight in network.parameters() if id(weight) not in inner]
         muon = torch.optim.Muon(
             inner.values(),
-            MATRIX_RATE * learning_rate,
+            matrix_rate * learning_rate,
             weight_decay=WEIGHT_DECAY,
             adjust_lr_fn="match_rms_adamw",
         )
         adam = torch.optim.AdamW(others, learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
         self._both = (muon, adam)
         self._rates = (
-            _one_cycle(muon, MATRIX_RATE * learning_rate, steps),
+            _one_cycle(muon, matrix_rate * learning_rate, steps),
             _one_cycle(adam, learning_rate, steps),
         )
 

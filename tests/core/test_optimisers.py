@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from forecaster.model.network import ENCODERS, AttentionLSTM
-from forecaster.model.optimisers import MATRIX_RATE, WARM_UP, Optimisers, inner_matrices
+from forecaster.model.optimisers import WARM_UP, Optimisers, inner_matrices
 from forecaster.model.scores import SCORES
 from tests.core.networks import small_network, small_spec
 
@@ -36,7 +36,7 @@ def groups(optimisers: Optimisers) -> list[torch.optim.Optimizer]:
 def test_every_weight_is_in_exactly_one_optimiser(changes: dict[str, object]) -> None:
     network = small_network(small_spec(**changes))
 
-    both = groups(Optimisers(network, 1e-3, 10))
+    both = groups(Optimisers(network, 1e-3, 2.0, steps=10))
 
     held = Counter(
         id(weight) for optimiser in both for group in optimiser.param_groups
@@ -91,7 +91,7 @@ def test_weights_of_a_plugin_with_three_axes_are_left_to_adamw() -> None:
     network = AttentionLSTM(small_spec(score="own"), {"own": Bilinear})
 
     assert not {name for name in muons(network) if name.endswith("between")}
-    muon, adam = groups(Optimisers(network, 1e-3, 10))
+    muon, adam = groups(Optimisers(network, 1e-3, 2.0, steps=10))
     assert any(weight.ndim == 3 for weight in adam.param_groups[0]["params"])
     assert "attention.score.once.weight" in muons(network)
     assert len(muon.param_groups[0]["params"]) == len(muons(network))
@@ -100,7 +100,7 @@ def test_weights_of_a_plugin_with_three_axes_are_left_to_adamw() -> None:
 def test_learning_rates_rise_and_fall() -> None:
     steps, rate = 100, 1e-2
     network = small_network(small_spec())
-    optimisers = Optimisers(network, rate, steps)
+    optimisers = Optimisers(network, rate, 2.0, steps=steps)
     muon, adam = groups(optimisers)
     rates = []
     for _ in range(steps):
@@ -110,7 +110,7 @@ def test_learning_rates_rise_and_fall() -> None:
         optimisers.step()
 
     of_muon, of_adam = zip(*rates, strict=True)
-    assert of_muon == pytest.approx([MATRIX_RATE * each for each in of_adam])
+    assert of_muon == pytest.approx([2.0 * each for each in of_adam])
     highest = of_adam.index(max(of_adam))
     assert highest == pytest.approx(WARM_UP * steps, abs=1)
     assert of_adam[highest] == pytest.approx(rate)
@@ -124,7 +124,7 @@ def test_learning_rates_rise_and_fall() -> None:
 def test_a_step_moves_every_weight_that_has_a_gradient(changes: dict[str, object]) -> None:
     network = small_network(small_spec(**changes))
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
-    optimisers = Optimisers(network, 1e-2, 10)
+    optimisers = Optimisers(network, 1e-2, 2.0, steps=10)
 
     generator = torch.Generator().manual_seed(0)
     for weight in network.parameters():
