@@ -7,6 +7,7 @@ patches from oldest to newest, then the last value, then the level), k the size 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -48,26 +49,42 @@ def built(part: Any, shape: Shape) -> Any:
     return part(shape) if isinstance(part, type) else part
 
 
+def temporal(spec: ModelSpec, plugins: Plugins) -> Shape:
+    """Return the sizes of temporal attention; a score that is not projected gets the states."""
+    return Shape(
+        heads=spec.heads,
+        key_size=spec.key_size if _is_projected(spec, plugins) else spec.hidden_size,
+        inner_size=spec.key_size,
+        queries=spec.future_patches,
+        past=spec.past_patches,
+        sentinels=SENTINELS,
+        patch_length=spec.patch_length,
+        season_length=spec.season_length,
+    )
+
+
+def among_states(spec: ModelSpec, plugins: Plugins) -> Shape:
+    """Return the sizes of self-attention: every past patch asks, and no sentinel answers."""
+    return replace(temporal(spec, plugins), queries=spec.past_patches, sentinels=0)
+
+
+def _score(spec: ModelSpec, plugins: Plugins) -> Any:
+    return lookup({**plugins, **SCORES}, "score", spec.score)
+
+
+def _is_projected(spec: ModelSpec, plugins: Plugins) -> bool:
+    return bool(getattr(_score(spec, plugins), "projected", True))
+
+
 class _Attention(nn.Module):
     """Queries and keys of every head, and the score and the normaliser between them."""
 
-    def __init__(self, spec: ModelSpec, plugins: Plugins, *, queries: int, sentinels: int) -> None:
+    def __init__(self, spec: ModelSpec, plugins: Plugins, shape: Shape) -> None:
         super().__init__()
-        part = lookup({**plugins, **SCORES}, "score", spec.score)
-        projected = getattr(part, "projected", True)
-        size = spec.key_size if projected else spec.hidden_size
-        self.heads, self.width, self.temperature = spec.heads, spec.heads * size, spec.temperature
-        self.shape = Shape(
-            heads=spec.heads,
-            key_size=size,
-            inner_size=spec.key_size,
-            queries=queries,
-            past=spec.past_patches,
-            sentinels=sentinels,
-            patch_length=spec.patch_length,
-            season_length=spec.season_length,
-        )
-        self.score = built(part, self.shape)
+        self.shape, self.temperature = shape, spec.temperature
+        self.heads, self.width = shape.heads, shape.heads * shape.key_size
+        projected = _is_projected(spec, plugins)
+        self.score = built(_score(spec, plugins), shape)
         self.normalise = lookup(NORMALISERS, "normaliser", spec.normaliser)
         self.query = self._projection(spec, projected)
         self.key = self._projection(spec, projected)
@@ -87,7 +104,7 @@ class TemporalAttention(_Attention):
     window: Tensor
 
     def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
-        super().__init__(spec, plugins, queries=spec.future_patches, sentinels=SENTINELS)
+        super().__init__(spec, plugins, temporal(spec, plugins))
         self.future = spec.future_patches
         self.patch_queries = nn.Parameter(torch.randn(self.future, self.width) * 0.02)
         self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, self.width) * 0.02)
@@ -136,7 +153,7 @@ class SelfAttention(_Attention):
     causal: Tensor
 
     def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
-        super().__init__(spec, plugins, queries=spec.past_patches, sentinels=0)
+        super().__init__(spec, plugins, among_states(spec, plugins))
         self.value = nn.Linear(spec.hidden_size, spec.heads * spec.key_size)
         self.mix = nn.Linear(spec.heads * spec.key_size, spec.hidden_size, bias=False)
         nn.init.zeros_(self.mix.weight)

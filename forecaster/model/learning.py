@@ -96,7 +96,9 @@ def _attempt(
     device = panel.deviations.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # initial weights and dropout draw from the global state
-        network = AttentionLSTM(spec, plugins.load(spec)).to(device)
+        parts = plugins.load(spec)
+        plugins.try_on(spec, parts)
+        network = AttentionLSTM(spec, parts).to(device)
         sampler = Sampler(panel, spec, torch.Generator(device).manual_seed(seed))
         return learn(network, sampler.draw, schedule, judge, tell)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from forecaster import plugin_names
 from forecaster.config import SCORES, ModelConfig
 from forecaster.errors import UnusablePlugin
-from forecaster.model.attention import Plugins, built
+from forecaster.model.attention import Plugins, among_states, built, temporal
 from forecaster.model.masks import Places, lags
 from forecaster.model.scores import Shape
 from forecaster.model.spec import ModelSpec
@@ -41,26 +41,37 @@ AMONG_STATES = replace(PROBE, queries=PROBE.past, sentinels=0)
 SIZES = (1.0, 0.0, 100.0)
 """Of the queries and keys a score is tried with: a quotient by their length fails on zeros."""
 
+GAPPY = (1.0, 0.5, 0.0, 1.0, 0.25, 0.0)
+"""Observed shares of past patches that a prior is tried with, over and over."""
+
 _INSTALL = "install it beside Forecaster, or put its folder on PYTHONPATH"
 _MEND = "mend it, or take it out of [datasets.NAME.model]"
 
 
 def load(model: ModelConfig | ModelSpec) -> Plugins:
-    """Return the plug-ins that `model` names, or raise UnusablePlugin.
+    """Return the plug-ins that `model` names, tried on a small example, or raise UnusablePlugin.
 
     Never to be called with the spec of a checkpoint, unless local config names the same.
     """
-    trials: list[tuple[str, Callable[[Any], None]]] = []
-    if model.score not in SCORES:
-        shapes = (PROBE, AMONG_STATES) if model.self_attention else (PROBE,)
-        trials += [(model.score, partial(_try_score, shape)) for shape in shapes]
-    trials += [(name, _try_prior) for name in model.priors]
-    plugins = {}
-    for name, trial in trials:
-        plugins[name] = _imported(name)
-        with _blaming(name), torch.random.fork_rng(devices=[]):
-            trial(plugins[name])
+    plugins = {name: _imported(name) for name in sorted(model.plugins)}
+    _try(model, plugins, PROBE, AMONG_STATES)
     return plugins
+
+
+def try_on(spec: ModelSpec, plugins: Plugins) -> None:
+    """Try `plugins` at the sizes of `spec`, on a few windows; raise UnusablePlugin."""
+    _try(spec, plugins, temporal(spec, plugins), among_states(spec, plugins))
+
+
+def _try(model: ModelConfig | ModelSpec, plugins: Plugins, across: Shape, among: Shape) -> None:
+    trials: list[tuple[str, Callable[[Shape, Any], None], Shape]] = []
+    if model.score not in SCORES:
+        shapes = (across, among) if model.self_attention else (across,)
+        trials += [(model.score, _try_score, shape) for shape in shapes]
+    trials += [(name, _try_prior, across) for name in model.priors]
+    for name, trial, shape in trials:
+        with _blaming(name, shape), torch.random.fork_rng(devices=[]):
+            trial(shape, plugins[name])
 
 
 def _imported(name: str) -> Any:
@@ -86,15 +97,16 @@ def _imported(name: str) -> Any:
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
+def _blaming(name: str, shape: Shape) -> Iterator[None]:
     """Turn whatever goes wrong inside into UnusablePlugin."""
     try:
         yield
     except _Broken as error:
         raise UnusablePlugin(f"plug-in {name!r} must {error}", hint=_MEND) from None
     except Exception as error:  # whatever somebody else's code raises
+        where = "on a small example" if shape in (PROBE, AMONG_STATES) else f"with {shape}"
         raise UnusablePlugin(
-            f"plug-in {name!r} must run on a small example, found {_shown(error)}", hint=_MEND
+            f"plug-in {name!r} must run {where}, found {_shown(error)}", hint=_MEND
         ) from error
 
 
@@ -119,35 +131,47 @@ def _try_score(shape: Shape, part: Any) -> None:
         torch.randn(WINDOWS, shape.heads, count, shape.key_size, generator=generator)
         for count in (shape.queries, shape.sources)
     ]
-    expected = (WINDOWS, shape.heads, shape.queries, shape.sources)
-    for size in SIZES:
-        scaled = [(size * each).requires_grad_() for each in inputs]
-        scores = _tensor(score(*scaled))
-        _require(scores.shape == expected, f"return shape {expected}", tuple(scores.shape))
-        _require_finite(scores, f"scores of inputs of size {size:g}")
-        gradients = _gradients(scores, [*scaled, *_parameters(score)])
-        flat = not any(bool(gradient.any()) for gradient in gradients)
-        _require(size == 0 or not flat, "be differentiable", "no gradient, or one of 0 everywhere")
+    for training, size in product((True, False), SIZES):
+        _set_mode(score, training=training)
+        _try_inputs(score, shape, size, [size * each for each in inputs])
     _require_alone(score(*inputs)[:1], score(*(each[:1] for each in inputs)))
 
 
-def _try_prior(part: Any) -> None:
+def _try_inputs(score: Any, shape: Shape, size: float, inputs: list[Tensor]) -> None:
+    expected = (WINDOWS, shape.heads, shape.queries, shape.sources)
+    scores = _tensor(score(*(each.requires_grad_() for each in inputs)))
+    _require(scores.shape == expected, f"return shape {expected}", tuple(scores.shape))
+    _require_finite(scores, f"scores of inputs of size {size:g}")
+    gradients = _gradients(scores, [*inputs, *_parameters(score)])
+    flat = not any(bool(gradient.any()) for gradient in gradients)
+    _require(size == 0 or not flat, "be differentiable", "no gradient, or one of 0 everywhere")
+
+
+def _try_prior(shape: Shape, part: Any) -> None:
     """Ask for a prior where patches are missing: it fits, and is a number or -inf."""
-    prior = _build(part, PROBE)
-    observed = torch.tensor([[1.0, 0.5, 0.0, 1.0, 0.25, 0.0], [1.0] * 6, [0.0] * 6])
-    places = [
-        Places(shape=PROBE, lags=lags(PROBE.queries, PROBE.past), observed=rows)
+    prior = _build(part, shape)
+    gappy = torch.tensor(GAPPY).repeat(-(-shape.past // len(GAPPY)))[: shape.past]
+    observed = torch.stack((gappy, torch.ones(shape.past), torch.zeros(shape.past)))
+    together, alone = (
+        Places(shape=shape, lags=lags(shape.queries, shape.past), observed=rows)
         for rows in (observed, observed[:1])
-    ]
-    added = _tensor(prior(places[0]))
-    expected = (WINDOWS, PROBE.heads, PROBE.queries, PROBE.past)
-    rule = f"return a shape that broadcasts to {expected}"
-    _require(_broadcasts(added.shape, expected), rule, tuple(added.shape))
-    found = "NaN or +infinity"
-    _require(not bool((added.isnan() | (added == torch.inf)).any()), "stay below +inf", found)
-    if added.requires_grad:
-        _gradients(torch.where(added.isfinite(), added, 0.0), _parameters(prior))
-    _require_alone(added.expand(expected)[:1], prior(places[1]).expand(1, *expected[1:]))
+    )
+    expected = (WINDOWS, shape.heads, shape.queries, shape.past)
+    for training in (True, False):
+        _set_mode(prior, training=training)
+        added = _tensor(prior(together))
+        rule = f"return a shape that broadcasts to {expected}"
+        _require(_broadcasts(added.shape, expected), rule, tuple(added.shape))
+        found = "NaN or +infinity"
+        _require(not bool((added.isnan() | (added == torch.inf)).any()), "stay below +inf", found)
+        if added.requires_grad:
+            _gradients(torch.where(added.isfinite(), added, 0.0), _parameters(prior))
+    _require_alone(added.expand(expected)[:1], prior(alone).expand(1, *expected[1:]))
+
+
+def _set_mode(part: Any, *, training: bool) -> None:
+    if isinstance(part, nn.Module):
+        part.train(training)
 
 
 def _build(part: Any, shape: Shape) -> Any:
@@ -161,7 +185,6 @@ def _build(part: Any, shape: Shape) -> Any:
             _require_finite(tensor, f"values in {name}")
         with torch.device("meta"):
             built(part, shape)
-        made.eval()
     return made
 
 

@@ -83,6 +83,7 @@ def test_the_parameters_of_a_plugin_are_trained() -> None:
         ("failing", "run on a small example, found KeyError: 'lost'"),
         ("Counted", r"keep calls as floating point, found torch.int64"),
         ("Uncallable", "be callable when built, found Uncallable"),
+        ("Untrainable", "run on a small example, found NotImplementedError: no training yet"),
         ("NUMBER", "be a class or a function, found int"),
         ("Cosin", "be importable, found AttributeError: .*; did you mean 'Cosine'"),
     ],
@@ -126,8 +127,9 @@ def test_a_plugin_that_cannot_be_imported_is_refused(name: str, problem: str) ->
 
 
 @pytest.mark.usefixtures("own_attention")
-def test_a_bad_plugin_is_refused_before_training() -> None:
-    model = replace(DATASET.model, score="own_attention.scores:nan")
+@pytest.mark.parametrize("name", ["nan", "PerSeason"])
+def test_a_bad_plugin_is_refused_before_training(name: str) -> None:
+    model = replace(DATASET.model, score=f"own_attention.scores:{name}", season_length=1)
     panel, spec = training.prepare(rows("a", 0, 300), replace(DATASET, model=model))
     steps: list[training.Progress] = []
 
@@ -135,6 +137,42 @@ def test_a_bad_plugin_is_refused_before_training() -> None:
         training.fit(panel, spec, DATASET.training, steps.append)
 
     assert steps == []
+
+
+@pytest.mark.usefixtures("own_attention")
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"score": "own_attention.scores:Paired"}, r"run with Shape\(.*queries=3.*must be even"),
+        (
+            {"score": "own_attention.scores:PerSeason", "season_length": 1},
+            "run with Shape.*season_length=1.*ZeroDivisionError",
+        ),
+        (
+            {"priors": ("own_attention.priors:second_half",), "context_length": 20},
+            r"broadcasts to \(3, 4, 3, 5\), found \(6,\)",
+        ),
+    ],
+)
+def test_a_plugin_is_tried_at_the_sizes_that_it_is_trained_with(
+    changes: dict[str, object], problem: str
+) -> None:
+    spec = small_spec(attention_window=5, **changes)
+    parts = plugins.load(spec)
+
+    with pytest.raises(UnusablePlugin, match=problem):
+        plugins.try_on(spec, parts)
+
+
+@pytest.mark.usefixtures("own_attention")
+def test_a_score_that_cannot_compare_past_patches_is_refused_only_where_it_has_to() -> None:
+    changes = {"score": "own_attention.scores:Paired", "prediction_length": 8, "context_length": 20}
+    alone, among = (small_spec(self_attention=either, **changes) for either in (False, True))
+
+    plugins.try_on(alone, plugins.load(alone))
+
+    with pytest.raises(UnusablePlugin, match="queries=5"):
+        plugins.try_on(among, plugins.load(among))
 
 
 def test_trying_a_plugin_leaves_the_global_random_state_alone(own_attention: str) -> None:

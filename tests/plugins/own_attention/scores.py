@@ -73,6 +73,34 @@ class Counted(nn.Module):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
 
+class Paired(Cosine):
+    """Needs an even number of future patches."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        assert shape.queries % 2 == 0, "queries must be even"
+
+
+class PerSeason(Cosine):
+    """Divides by something that a small season makes 0."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.steps = shape.season_length - 1
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        return super().forward(queries, keys) * (1 / self.steps)
+
+
+class Untrainable(Cosine):
+    """Works once it is trained, which it cannot be."""
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        if self.training:
+            raise NotImplementedError("no training yet")
+        return super().forward(queries, keys)
+
+
 class Uncallable:
     """Not even a score."""
 
