@@ -25,6 +25,16 @@ MOST_MEMBERS = 100
 _ABOUT = "forecaster"
 _SCALES = "series_scale"
 _NETWORK = "network."
+_UNFIT = (
+    ValueError,
+    RuntimeError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    OSError,
+    AssertionError,
+)
+"""What comes of building a grid or a network, plug-ins included, that cannot be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +149,7 @@ def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
 
 
 def _network(spec: ModelSpec, members: int, tensors: Mapping[str, Tensor]) -> Network:
-    """Build the network; shapes are compared before memory is asked for."""
+    """Build the network; its weights are compared with the spec before it is given memory."""
     found = {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items()}
     parts = plugins.load(spec)
     with _building(spec), torch.device("meta"):
@@ -148,6 +158,7 @@ def _network(spec: ModelSpec, members: int, tensors: Mapping[str, Tensor]) -> Ne
     shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
     if shapes != {name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()}:
         raise _incompatible("the weights must have the shapes of the spec, found others")
+    plugins.try_on(spec, parts)
     with torch.random.fork_rng(devices=[]):
         network = assemble([AttentionLSTM(spec, parts) for _ in range(members)])
     network.load_state_dict(found)
@@ -159,5 +170,5 @@ def _building(spec: ModelSpec) -> Iterator[None]:
     try:
         spec.grid()
         yield
-    except (ValueError, RuntimeError, TypeError, ArithmeticError, LookupError, OSError) as error:
+    except _UNFIT as error:
         raise _incompatible(f"the spec must describe a network, found {error}") from error

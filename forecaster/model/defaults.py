@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from forecaster.config import DatasetConfig
-from forecaster.model.spec import ModelSpec
+from forecaster.errors import ConfigError
+from forecaster.model.spec import MOST_PAIRS, ModelSpec, pairs
 from forecaster.series.panel import Panel
 from forecaster.series.season import Seasons
 
@@ -24,14 +25,15 @@ changed the error by less than 1 %, which is noise between seeds, and each costs
 
 
 def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
-    """Return the spec of a model for `panel`; settings given in `config.model` come first."""
+    """Return the spec of a model for `panel`; settings given in `config.model` come first.
+
+    ConfigError where they ask for more patches than attention can hold.
+    """
     model, horizon = config.model, config.prediction_length
     season = model.season_length or seasons.season_length
     long_season = max(season, seasons.long_season)
-    room = max(FEWEST_STEPS, int(median_history(panel) / 2.5))
-    patch = model.patch_length or patch_length(season, horizon, room)
-    context = model.context_length or context_length(season, long_season, patch, horizon)
-    context = max(1, min(context, room if model.context_length is None else context) // patch)
+    patch, patches = _patches(config, season, long_season, median_history(panel))
+    context = patches * patch
     return ModelSpec(
         step=str(config.step),
         anchor=panel.grid.anchor,
@@ -39,14 +41,14 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         season_length=season,
         long_season=long_season,
         patch_length=patch,
-        context_length=context * patch,
+        context_length=context,
         prediction_length=horizon,
-        max_lag=max(1, min(max(patch, horizon), context * patch // 3)),
-        min_observed=_min_observed(max(patch, season), context * patch),
+        max_lag=max(1, min(max(patch, horizon), context // 3)),
+        min_observed=_min_observed(max(patch, season), context),
         score=model.score,
         normaliser=model.normaliser,
         temperature=float(model.temperature),
-        attention_window=min(model.attention_window or context, context),
+        attention_window=min(model.attention_window or patches, patches),
         self_attention=model.self_attention,
         priors=model.priors,
         statistics=model.statistics or "window",
@@ -61,6 +63,24 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         mlp_size=MLP_SIZE,
         dropout=float(model.dropout),
     )
+
+
+def _patches(config: DatasetConfig, season: int, long_season: int, history: int) -> tuple[int, int]:
+    """Return how long a patch is and how many make a context; ConfigError if they are too many."""
+    model, horizon = config.model, config.prediction_length
+    room = max(FEWEST_STEPS, int(history / 2.5))
+    patch = model.patch_length or patch_length(season, horizon, room)
+    derived = min(room, context_length(season, long_season, patch, horizon))
+    past, future = max(1, (model.context_length or derived) // patch), -(-horizon // patch)
+    if pairs(past, future) > MOST_PAIRS:
+        raise ConfigError(
+            [
+                f"datasets.{config.name}.model: pairs of patches must be at most {MOST_PAIRS}, "
+                f"found {past} past and {future} future patches"
+            ],
+            hint="set a longer `patch_length`, or a shorter `context_length`",
+        )
+    return patch, past
 
 
 def _min_observed(wanted: int, context: int) -> int:

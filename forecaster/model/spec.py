@@ -13,6 +13,8 @@ RETRAIN = "run `forecaster retrain`, or put another model in service with `forec
 
 _LIMITS = {"anchor": (-(2**62), 2**62), "layers": (1, 32)}
 _SIZES = (1, 1_000_000)
+MOST_PAIRS = 2**24
+"""Of a past patch and another patch: attention keeps a number for each, whatever the weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +61,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         """Raise IncompatibleCheckpoint on values that cannot make a network."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not _is_a(field.type, value):
-                raise _refusal(field.name, f"of type {field.type}", value)
-            least, most = _LIMITS.get(field.name, _SIZES)
-            if field.type is int and not least <= value <= most:
-                raise _refusal(field.name, f"between {least} and {most}", value)
+        self._require_types()
         if self.statistics not in STATISTICS:
             raise _refusal("statistics", f"one of {sorted(STATISTICS)}", self.statistics)
         if not 0 <= self.dropout < 1:
@@ -75,6 +71,20 @@ class ModelSpec:
         if self.context_length % self.patch_length:
             multiple = f"a multiple of patch_length {self.patch_length}"
             raise _refusal("context_length", multiple, self.context_length)
+        past, future = self.past_patches, self.future_patches
+        if pairs(past, future) > MOST_PAIRS:
+            found = f"{past} past and {future} future patches"
+            raise _refusal("pairs of patches", f"at most {MOST_PAIRS}", found)
+
+    def _require_types(self) -> None:
+        """Require values of the declared types, and whole numbers within bounds."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _is_a(field.type, value):
+                raise _refusal(field.name, f"of type {field.type}", value)
+            least, most = _LIMITS.get(field.name, _SIZES)
+            if field.type is int and not least <= value <= most:
+                raise _refusal(field.name, f"between {least} and {most}", value)
 
     @property
     def past_patches(self) -> int:
@@ -117,6 +127,11 @@ class ModelSpec:
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
+
+
+def pairs(past: int, future: int) -> int:
+    """Return how many numbers attention keeps at most between so many patches."""
+    return past * max(past, future)
 
 
 def _is_a(kind: object, value: object) -> bool:

@@ -112,6 +112,11 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
         ({"spec": spec_text(anchor=10**30)}, "anchor must be between"),
         ({"spec": spec_text(dropout=float("nan"))}, r"dropout must be in \[0, 1\)"),
         ({"spec": spec_text(context_length=25)}, "multiple of patch_length"),
+        (
+            {"spec": spec_text(context_length=16_388)},
+            "of patches must be at most 16777216, found '4097 past",
+        ),
+        ({"spec": spec_text(prediction_length=1_000_000, context_length=800)}, "found '200 past"),
         ({"spec": spec_text(step="now")}, "must describe a network"),
         ({"series_ids": None}, "one of Forecaster's"),
         ({"series_ids": "ab"}, "format 2"),

@@ -10,7 +10,7 @@ import torch
 
 from forecaster.config import DatasetConfig, ModelConfig, TrainingConfig
 from forecaster.durations import Step
-from forecaster.errors import InsufficientHistory, ModelError, TrainingDiverged
+from forecaster.errors import ConfigError, InsufficientHistory, ModelError, TrainingDiverged
 from forecaster.inference import predict
 from forecaster.model.checkpoint import dumps
 from forecaster.model.defaults import context_length, patch_length
@@ -64,6 +64,21 @@ def test_the_shape_follows_from_the_data() -> None:
 def test_settings_come_before_what_the_data_say() -> None:
     _, spec = prepare(daily(), dataset(season_length=12, patch_length=6, context_length=50))
     assert (spec.season_length, spec.patch_length, spec.context_length) == (12, 6, 48)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "model", "found"),
+    [
+        (12, {"patch_length": 1, "context_length": 4097}, "4097 past and 12 future patches"),
+        (900_000, {"patch_length": 1, "context_length": 20}, "20 past and 900000 future patches"),
+    ],
+)
+def test_settings_that_leave_too_many_patches_are_refused(
+    horizon: int, model: dict[str, object], found: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"datasets\.small\.model: .* found {found}") as caught:
+        prepare(daily(), dataset(horizon, **model))
+    assert "patch_length" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
