@@ -8,6 +8,7 @@ benchmarks/results/ablation-<date>.md and .json.
 """
 
 import argparse
+import math
 import shlex
 import sys
 import time
@@ -21,13 +22,16 @@ import torch
 
 from benchmarks.fitting import fitted
 from benchmarks.protocols import ETTH1_GIFT, M4, Task, Trial
-from benchmarks.scores import judge
 from benchmarks.tables import Row, Section, keep, markdown, over_seeds
 from forecaster.config import DatasetConfig
 from forecaster.model import masking, regimes
+from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.device import CPU, Runner
+from forecaster.validation import MODEL, predictor
 
 TASKS = (replace(M4, test=48), replace(ETTH1_GIFT, test=48 * 10))
 DEFAULT = "default"
+SCORES = ("mase", "smape", "wql", "coverage_80")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +109,16 @@ def run(arm: Arm, trial: Trial, seed: int, steps: int | None) -> Row:
             changes.enter_context(constant(module, name, value))
         fit = fitted(trial.known(), arm.config(trial.task, seed, steps))
         started = time.process_time()
-        quantiles = trial.forecast(fit.model)
+        scores = judged(trial, fit.model)
         seconds = time.process_time() - started
-    return {**judge(trial.actual, quantiles, trial.scale), **fit.costs(), "forecast_cpu_s": seconds}
+    return {**scores, **fit.costs(), "forecast_cpu_s": seconds}
+
+
+def judged(trial: Trial, model: TrainedModel) -> dict[str, float]:
+    """Return `SCORES` of what `model` says in service, as retraining judges it."""
+    serving = predictor(Runner(model.network, CPU), model.fallback)
+    found = trial.backtest({MODEL: serving}, context_length=model.spec.context_length).of(MODEL)
+    return {name: math.nan if found is None else found[name] for name in SCORES}
 
 
 def rows(names: Sequence[str], trial: Trial, seeds: Sequence[int], steps: int | None) -> list[Row]:

@@ -24,7 +24,7 @@ from benchmarks.fitting import fitted
 from benchmarks.naive2 import naive2
 from benchmarks.protocols import TASKS, Task, Trial
 from benchmarks.published import PUBLISHED
-from benchmarks.scores import Array, judge, mean_forecast, nine, point, with_owa
+from benchmarks.scores import Array, mean_forecast, nine, point, published, with_owa, wql
 from benchmarks.tables import Row, Section, keep, markdown, over_seeds
 from forecaster.series import baselines
 
@@ -103,7 +103,7 @@ def judged(
     everything = {**said, **yardsticks}
     known = np.all([np.isfinite(quantiles).all(2) for quantiles in everything.values()], axis=0)
     actual = np.where(known, trial.actual, np.nan)
-    scores = {name: judge(actual, each, trial.scale) for name, each in everything.items()}
+    scores = _scores(trial, actual, everything)
     best = min(scores[name]["mase"] for name in yardsticks if "naive" in name or name == "drift")
     if "naive2" in scores:
         scores = {name: with_owa(each, scores["naive2"]) for name, each in scores.items()}
@@ -118,6 +118,16 @@ def judged(
         }
         for name in everything
     ]
+
+
+def _scores(
+    trial: Trial, actual: Array, everything: Mapping[str, Array]
+) -> dict[str, dict[str, float]]:
+    found = trial.backtest({name: trial.said(each) for name, each in everything.items()})
+    return {
+        row["predictor"]: published(row, wql(actual, everything[row["predictor"]]))
+        for row in found.overall().to_dicts()
+    }
 
 
 def naive(trial: Trial) -> dict[str, Array]:

@@ -1,7 +1,7 @@
 """Which series, which windows, which denominators: the protocol of every benchmark."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from benchmarks import data
-from benchmarks.scores import Array, gift_windows, nine
+from benchmarks.scores import Array, all_levels, gift_windows, nine
 from forecaster import inference, training
+from forecaster.backtest import Backtest, Predictor, backtest
 from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.durations import Step
 from forecaster.frames import DEVIATION_COLUMNS, QUANTILE_LEVELS
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.series import accuracy
 from forecaster.series.panel import Panel
-from forecaster.series.windows import gather
+from forecaster.series.windows import Windows, gather
 
 MOST_ROWS = 300_000
 """Of forecasts held at once."""
@@ -142,6 +143,7 @@ class Trial:
         self.actual = actual(panel, self.rows, self.cutoffs, task.horizon)
         self.history = in_units(panel, slice(None), panel.deviations)
         self.scale = self._scale()
+        self.names = tuple(f"{window:06}" for window in range(len(self.rows)))
 
     def known(self) -> pl.DataFrame:
         """Return what training may see."""
@@ -169,6 +171,48 @@ class Trial:
             for ends, quantiles in forecasts(model, self.observations, self.panel, self.ends)
         ]
         return np.concatenate(parts, axis=1).reshape(*self.actual.shape, -1)
+
+    def backtest(self, predictors: Mapping[str, Predictor], *, context_length: int = 1) -> Backtest:
+        """Judge predictors on the points that all of them have.
+
+        As M4 counts, every window is a series of its own, with one of `names` and the denominator
+        of the task. Rows that a predictor sees are windows, 0 … B - 1.
+        """
+        first = self.train_end + 1 - max(context_length, self.task.season)
+        found = backtest(
+            predictors,
+            self._one_row_per_window(max(first, self.panel.start)),
+            torch.stack((torch.arange(len(self.rows)), self.cutoffs), 1),
+            context_length=context_length,
+            prediction_length=self.task.horizon,
+            season_length=self.task.season,
+        )
+        scales = pl.DataFrame({"series_id": self.names, "scale": self.scale})
+        sums = found.sums.drop("scale").join(scales, on="series_id", maintain_order="left")
+        return replace(found, sums=sums)
+
+    def _one_row_per_window(self, first: int) -> Panel:
+        panel = self.panel
+        return replace(
+            panel,
+            series_ids=self.names,
+            start=first,
+            deviations=panel.deviations[:, first - panel.start :][self.rows],
+            offset=panel.offset[self.rows],
+            scale=panel.scale[self.rows],
+        )
+
+    def said(self, quantiles: Array) -> Predictor:
+        """Return forecasts (B, H, 9) made before as a predictor for `backtest`."""
+        offset, scale = (
+            part[self.rows, None, None] for part in (self.panel.offset, self.panel.scale)
+        )
+        deviations = (torch.from_numpy(all_levels(quantiles)) - offset) / scale
+
+        def predict(windows: Windows) -> Tensor:
+            return deviations[windows.rows].float()
+
+        return predict
 
     def _scale(self) -> Array:
         """Return the denominator of MASE for each window, (B,)."""

@@ -1,7 +1,7 @@
-"""Scores as the published tables define them, on arrays: B windows, H steps, nine quantiles.
+"""What published tables score that a backtest does not: B windows, H steps, nine quantiles.
 
-MASE, sMAPE and OWA are those of M4; GIFT-Eval takes the mean over all points, each window with the
-seasonal error of its own history, and calls the WQL over nine levels CRPS (`gluonts.ev`).
+OWA is that of M4; GIFT-Eval calls the WQL over nine levels CRPS (`gluonts.ev`). MASE, sMAPE and
+coverage come from `forecaster.backtest`, through `benchmarks.protocols.Trial.backtest`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,20 +32,28 @@ def point(forecast: Array) -> Array:
     return np.broadcast_to(forecast[..., None], (*forecast.shape, len(NINE)))
 
 
-def judge(actual: Array, quantiles: Array, scale: Array) -> dict[str, float]:
-    """Score quantiles (B, H, 9) against actual (B, H), NaN where unknown, in scales (B,).
+def all_levels(quantiles: Array) -> Array:
+    """Return ours (…, Q) from nine (…, 9): the two on either side repeat the outermost.
+
+    No score that is taken from them looks at these.
+    """
+    nearest = [int(np.abs(np.array(NINE) - level).argmin()) for level in QUANTILE_LEVELS]
+    chosen: Array = quantiles[..., nearest]
+    return chosen
+
+
+def wql(actual: Array, quantiles: Array) -> float:
+    """Return the WQL over nine levels of quantiles (B, H, 9); NaN of actual (B, H) is left out."""
+    return accuracy.wql(actual, quantiles, NINE)
+
+
+def published(found: Mapping[str, float], wql: float) -> dict[str, float]:
+    """Return the scores of our tables from a row of a `Backtest` and the WQL over nine levels.
 
     A point forecast covers nothing: its coverage is left out.
     """
-    median, low, high = (quantiles[..., place] for place in (MEDIAN, 0, -1))
-    scores = {
-        "mase": accuracy.mase(actual, median, scale),
-        "smape": accuracy.smape(actual, median),
-        "wql": accuracy.wql(actual, quantiles, NINE),
-    }
-    if np.array_equal(low, high, equal_nan=True):
-        return scores
-    return {**scores, "coverage_80": accuracy.coverage(actual, low, high)}
+    scores = {"mase": found["mase"], "smape": found["smape"], "wql": wql}
+    return {**scores, "coverage_80": found["coverage_80"]} if found["width_80"] else scores
 
 
 def with_owa(scores: Mapping[str, float], naive2: Mapping[str, float]) -> dict[str, float]:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import polars as pl
 
 from benchmarks.protocols import Trial
-from benchmarks.scores import MEDIAN, Array, judge
+from benchmarks.scores import Array, published, wql
 from benchmarks.tables import Row
-from forecaster.series.accuracy import leads, mase, smape
+from forecaster.backtest import Backtest
+from forecaster.series.accuracy import leads
 
 GROUPS, WORST = 10, 10
 
@@ -15,32 +17,31 @@ GROUPS, WORST = 10, 10
 def tables(trial: Trial, quantiles: Array) -> list[list[Row]]:
     """Return the tables of one forecast (B, H, 9)."""
     sizes = np.array([np.abs(trial.seen(row)).mean() for row in range(len(trial.panel))])
-    rows, scale = trial.rows.numpy(), trial.scale
-    errors = window_errors(trial.actual, quantiles[..., MEDIAN], scale)
+    rows = trial.rows.numpy()
+    found = trial.backtest({"forecast": trial.said(quantiles)})
+    errors = window_errors(trial, found)
     names = [trial.panel.series_ids[row] for row in rows]
     return [
-        list(by_lead(trial.actual, quantiles, scale)),
-        list(by_noise(errors, scale / sizes[rows])),
+        list(by_lead(found, trial.actual, quantiles)),
+        list(by_noise(errors, trial.scale / sizes[rows])),
         *(worst(names, errors, column) for column in range(2)),
     ]
 
 
-def by_lead(actual: Array, quantiles: Array, scale: Array) -> Iterator[Row]:
-    """Score each lead, a bucket of steps ahead."""
-    for lead in leads(actual.shape[1]):
-        steps = slice(lead.step_from - 1, lead.step_to)
-        yield {"steps ahead": lead.name, **judge(actual[:, steps], quantiles[:, steps], scale)}
+def by_lead(found: Backtest, actual: Array, quantiles: Array) -> Iterator[Row]:
+    """Score each lead, a bucket of steps ahead, of the only predictor of `found`."""
+    ends = {lead.name: slice(lead.step_from - 1, lead.step_to) for lead in leads(actual.shape[1])}
+    for row in found.by_lead().to_dicts():
+        steps = ends[row["lead"]]
+        said = wql(actual[:, steps], quantiles[:, steps])
+        yield {"steps ahead": row["lead"], **published(row, said)}
 
 
-def window_errors(actual: Array, median: Array, scale: Array) -> Array:
-    """Return MASE and sMAPE of each window, (B, 2)."""
-    one_by_one = range(len(actual))
-    return np.array(
-        [
-            (mase(actual[[b]], median[[b]], scale[[b]]), smape(actual[[b]], median[[b]]))
-            for b in one_by_one
-        ]
-    )
+def window_errors(trial: Trial, found: Backtest) -> Array:
+    """Return MASE and sMAPE of each window, (B, 2), NaN where nothing was judged."""
+    windows = pl.DataFrame({"series_id": trial.names})
+    errors = windows.join(found.by_series(), on="series_id", how="left", maintain_order="left")
+    return errors.select("mase", "smape").cast(pl.Float64).fill_null(np.nan).to_numpy()
 
 
 def by_noise(errors: Array, noise: Array) -> Iterator[Row]:

@@ -58,5 +58,6 @@ def test_naive2_has_its_published_score_on_m4_hourly() -> None:
 
     said = np.stack([naive2(trial.seen(row), 48, 24) for row in range(len(trial.panel))])
 
-    found = scores.judge(trial.actual, scores.point(said), trial.scale)
+    found = trial.backtest({"naive2": trial.said(scores.point(said))}).of("naive2")
+    assert found is not None
     assert (round(found["smape"], 3), round(found["mase"], 3)) == (18.383, 2.395)

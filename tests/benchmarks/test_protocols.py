@@ -8,13 +8,14 @@ import polars as pl
 import pytest
 import torch
 
-from benchmarks import data, ltsf
+from benchmarks import ablation, data, ltsf
 from benchmarks.accuracy import judged, naive
 from benchmarks.protocols import TASKS, Task, Trial
 from benchmarks.scores import point
 from benchmarks.where import by_lead, by_noise, window_errors
 from forecaster import training
 from forecaster.frames import INSTANT
+from forecaster.series import accuracy
 
 HOURS = 24 * 30
 
@@ -29,6 +30,11 @@ def waves() -> pl.DataFrame:
         pl.DataFrame({"series_id": name, "timestamp": timestamps, "value": size * wave})
         for name, size in (("a", 1.0), ("b", 10.0))
     )
+
+
+def noisy() -> pl.DataFrame:
+    noise = pl.Series(np.random.default_rng(0).normal(size=2 * HOURS))
+    return waves().with_columns(pl.col("value") * (1 + 0.2 * noise))
 
 
 WAVES = Task(name="waves", about="", load=waves, horizon=12, test=48, stride=12, seasons=(24,))
@@ -86,17 +92,61 @@ def test_naive_forecasts_repeat_what_is_known_at_the_cutoff() -> None:
     np.testing.assert_allclose(said["seasonal_naive 24"][0, :, 4], expected, rtol=1e-5)
 
 
-def test_errors_are_shared_out_by_lead_and_by_noise() -> None:
-    actual = np.arange(1.0, 41.0).reshape(20, 2)
-    quantiles = point(actual + np.array([1.0, 3.0]))
-    scale = np.arange(1.0, 21.0)
+def test_every_window_counts_as_a_series_with_the_denominator_of_the_task() -> None:
+    trial = Trial(replace(WAVES, moving=True, partial=True, stride=10))
+    said = trial.actual + trial.rows.numpy()[:, None] + 1
+    said[trial.actual % 2 < 1] += 5
 
-    leads = list(by_lead(actual, quantiles, np.ones(20)))
-    errors = window_errors(actual, quantiles[..., 4], np.ones(20))
-    tenths = list(by_noise(errors, scale))
+    found = trial.backtest({"model": trial.said(point(said))}).of("model")
 
-    assert [row["mase"] for row in leads] == [1.0, 3.0]
-    np.testing.assert_allclose(errors[:, 0], 2.0)
+    assert found is not None
+    assert found["series"] == len(trial.actual)
+    assert found["mase"] == pytest.approx(accuracy.mase(trial.actual, said, trial.scale))
+    assert found["smape"] == pytest.approx(accuracy.smape(trial.actual, said))
+
+
+def test_live_forecasts_of_a_model_are_those_that_a_user_gets() -> None:
+    trial, config = Trial(replace(WAVES, load=noisy)), WAVES.config(0, steps=2)
+    panel, spec = training.prepare(trial.known(), config)
+    model = training.fit(panel, spec, config.training).model
+
+    live = ablation.judged(trial, model)
+
+    stored = trial.backtest({"model": trial.said(trial.forecast(model))}).of("model")
+    assert stored is not None
+    for name in ("mase", "smape", "coverage_80"):
+        assert live[name] == pytest.approx(stored[name], rel=1e-5)
+
+
+def test_errors_are_shared_out_by_lead() -> None:
+    trial = Trial(WAVES)
+    quantiles = point(trial.actual + np.where(np.arange(12) == 0, 1.0, 3.0))
+    found = trial.backtest({"model": trial.said(quantiles)})
+
+    leads = list(by_lead(found, trial.actual, quantiles))
+
+    off_by_one = float((1 / trial.scale).mean())
+    assert [row["steps ahead"] for row in leads] == ["1", "2", "3-5", "6-12"]
+    assert [row["mase"] for row in leads] == pytest.approx([off_by_one, *[3 * off_by_one] * 3])
+    assert "coverage_80" not in leads[0]
+
+
+def test_a_window_that_nothing_was_said_about_has_no_error() -> None:
+    trial = Trial(WAVES)
+    quantiles = point(trial.actual + trial.scale[:, None]).copy()
+    quantiles[3] = np.nan
+
+    errors = window_errors(trial, trial.backtest({"model": trial.said(quantiles)}))
+
+    assert np.isnan(errors[3]).all()
+    np.testing.assert_allclose(np.delete(errors[:, 0], 3), 1.0, rtol=1e-5)
+
+
+def test_errors_are_shared_out_by_noise() -> None:
+    errors = np.full((20, 2), 2.0)
+
+    tenths = list(by_noise(errors, np.arange(1.0, 21.0)))
+
     assert [row["windows"] for row in tenths] == [2] * 10
     np.testing.assert_allclose(sum(float(str(row["share of mase"])) for row in tenths), 1.0)
 

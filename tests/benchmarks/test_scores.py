@@ -21,19 +21,28 @@ def test_the_wql_of_a_point_forecast_is_its_absolute_error_over_the_size() -> No
     actual = np.array([[1.0, 3.0], [4.0, np.nan]])
     said = np.array([[2.0, 3.0], [2.0, 7.0]])
 
-    found = scores.judge(actual, scores.point(said), np.ones(2))
+    found = scores.wql(actual, scores.point(said))
 
-    assert math.isclose(found["wql"], (1 + 0 + 2) / (1 + 3 + 4))
+    assert math.isclose(found, (1 + 0 + 2) / (1 + 3 + 4))
 
 
-def test_only_quantiles_that_differ_have_a_coverage() -> None:
-    actual = np.array([[0.15, 0.95]])
-    quantiles = np.broadcast_to(np.array(scores.NINE), (1, 2, 9))
+def test_all_levels_keep_the_nine_and_repeat_the_outermost() -> None:
+    quantiles = np.arange(9.0)[None, None]
 
-    found = scores.judge(actual, quantiles, np.ones(1))
+    found = scores.all_levels(quantiles)
 
-    assert found["coverage_80"] == 0.5
-    assert "coverage_80" not in scores.judge(actual, scores.point(actual), np.ones(1))
+    np.testing.assert_array_equal(scores.nine(found), quantiles)
+    np.testing.assert_array_equal(found[0, 0, [0, 1, -2, -1]], [0, 0, 8, 8])
+
+
+@pytest.mark.parametrize(("width", "covers"), [(0.5, True), (0.0, False)])
+def test_only_quantiles_that_differ_have_a_coverage(width: float, covers: bool) -> None:
+    found = {"mase": 1.0, "smape": 2.0, "wql": 3.0, "coverage_80": 0.8, "width_80": width}
+
+    row = scores.published(found, 0.1)
+
+    assert row["wql"] == 0.1
+    assert ("coverage_80" in row) == covers
 
 
 def test_owa_is_one_for_naive2_itself() -> None:
