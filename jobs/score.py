@@ -13,7 +13,7 @@ from forecaster.config import DatasetConfig
 from forecaster.errors import ModelError
 from forecaster.frames import ACCURACY, empty
 from forecaster.model import checkpoint
-from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.checkpoint import Yardstick
 from forecaster.model.spec import ModelSpec
 from forecaster.series import accuracy
 from forecaster.series.baselines import seasonal_naive
@@ -33,7 +33,7 @@ class Case:
     """What one model said, and what was observed before and after it."""
 
     model_id: int
-    model: TrainedModel
+    yardstick: Yardstick
     forecasts: pl.DataFrame
     observations: pl.DataFrame
 
@@ -99,17 +99,17 @@ def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case
 
 def _case(conn: Connection, dataset: DatasetConfig, said: pl.DataFrame) -> Case:
     stored = models.get(conn, dataset.name, said["model_id"][0])
-    model = checkpoint.loads(stored.weights, stored.sha256, dataset.model.plugins)
-    grid = model.spec.grid()
+    yardstick = checkpoint.yardstick(stored.weights, stored.sha256)
+    grid = yardstick.spec.grid()
     first, last = _span(said)
     return Case(
         model_id=stored.model_id,
-        model=model,
+        yardstick=yardstick,
         forecasts=said,
         observations=observations.read(
             conn,
             dataset.name,
-            since=grid.timestamp_at(grid.index_at(first) - _memory(model.spec)),
+            since=grid.timestamp_at(grid.index_at(first) - _memory(yardstick.spec)),
             until=grid.timestamp_at(grid.index_at(last) + 1),
         ),
     )
@@ -124,12 +124,12 @@ def _span(said: pl.DataFrame) -> tuple[datetime, datetime]:
 
 def judge(case: Case, prediction_length: int) -> pl.DataFrame:
     """Return ACCURACY of one model; a series' scale is the one the model was trained with."""
-    spec = case.model.spec
+    spec = case.yardstick.spec
     panel = build(
         case.observations,
         spec.grid(),
         season_length=spec.season_length,
-        scales=case.model.series_scale,
+        scales=case.yardstick.series_scale,
     )
     parts = [
         said.join(_happened(case, panel, said), on=["series_id", "step"])
@@ -140,7 +140,7 @@ def judge(case: Case, prediction_length: int) -> pl.DataFrame:
 
 def _happened(case: Case, panel: Panel, said: pl.DataFrame) -> pl.DataFrame:
     """Return the actual and the seasonal-naive value of every step after one cutoff."""
-    spec = case.model.spec
+    spec = case.yardstick.spec
     rows = torch.arange(len(panel))
     end = torch.full((len(panel),), spec.grid().index_at(said["cutoff"][0]))
     windows = gather(panel, rows, end, _memory(spec), spec.prediction_length)

@@ -48,6 +48,14 @@ class TrainedModel:
     """The naive forecast that serves in place of the network, since it was clearly better."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yardstick:
+    """What it takes to say how right the forecasts of a model were."""
+
+    spec: ModelSpec
+    series_scale: Mapping[str, float]
+
+
 def dumps(model: TrainedModel) -> bytes:
     """Return `model` as safetensors bytes; loads(dumps(model)) forecasts the same bits."""
     weights = model.network.state_dict()
@@ -71,17 +79,35 @@ def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ())
     another version, or names a plug-in that is not `enabled`, the plug-ins of local config. Those
     are imported, nothing else is, and nothing in `data` is ever executed.
     """
+    tensors, about = _contents(data, sha256)
+    measures = _yardstick(tensors, about)
+    _require_enabled(measures.spec, enabled)
+    return TrainedModel(
+        spec=measures.spec,
+        network=_network(measures.spec, _members(about), tensors),
+        series_scale=measures.series_scale,
+        fallback=_fallback(about),
+    )
+
+
+def yardstick(data: bytes, sha256: str | None = None) -> Yardstick:
+    """Read what forecasts are scored by. No network is built, so that no plug-in is needed.
+
+    Raises IncompatibleCheckpoint as `loads` does.
+    """
+    return _yardstick(*_contents(data, sha256))
+
+
+def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise _incompatible("the checkpoint must hash to the recorded sha256")
-    tensors, about = _tensors(data), _about(data)
-    spec = ModelSpec.from_json(about["spec"])
-    _require_enabled(spec, enabled)
-    series_scale = _series_scale(about["series_ids"], tensors.pop(_SCALES, None))
-    return TrainedModel(
-        spec=spec,
-        network=_network(spec, _members(about), tensors),
-        series_scale=series_scale,
-        fallback=_fallback(about),
+    return _tensors(data), _about(data)
+
+
+def _yardstick(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Yardstick:
+    return Yardstick(
+        spec=ModelSpec.from_json(about["spec"]),
+        series_scale=_series_scale(about["series_ids"], tensors.get(_SCALES)),
     )
 
 
@@ -150,7 +176,9 @@ def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
 
 def _network(spec: ModelSpec, members: int, tensors: Mapping[str, Tensor]) -> Network:
     """Build the network; its weights are compared with the spec before it is given memory."""
-    found = {name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items()}
+    found = {
+        name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name != _SCALES
+    }
     parts = plugins.load(spec)
     with _building(spec), torch.device("meta"):
         one = AttentionLSTM(spec, parts)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from forecaster.errors import IncompatibleCheckpoint
-from forecaster.model.checkpoint import TrainedModel, dumps, loads
+from forecaster.model.checkpoint import TrainedModel, dumps, loads, yardstick
 from forecaster.model.spec import ModelSpec
 from tests.core.networks import contexts, small_model, small_spec
 
@@ -135,6 +135,18 @@ def test_the_description_of_another_model_is_refused(
 def test_a_scale_that_is_not_above_zero_is_refused() -> None:
     with pytest.raises(IncompatibleCheckpoint, match="above 0"):
         loads(dumps(replace(MODEL, series_scale={"a": 0.0})))
+
+
+def test_what_forecasts_are_scored_by_is_read_without_a_network() -> None:
+    read = yardstick(repacked(spec=spec_text(priors=["os:system"]), members=0))
+
+    assert read.spec == small_spec(priors=("os:system",))
+    assert read.series_scale == MODEL.series_scale
+
+
+def test_scores_are_not_taken_from_other_bytes_than_the_recorded_ones() -> None:
+    with pytest.raises(IncompatibleCheckpoint, match="must hash to the recorded sha256"):
+        yardstick(DATA, "0" * 64)
 
 
 def test_a_spec_comes_back_from_its_json() -> None:

@@ -1,5 +1,6 @@
 """Scores of whole ticks on both stores: what matured is judged once, against what happened."""
 
+import sys
 from dataclasses import replace
 from datetime import timedelta
 
@@ -94,6 +95,22 @@ def test_a_series_off_the_grid_is_scored_like_any_other(engine: Engine) -> None:
         engine, "SELECT key, sum(points) FROM accuracy JOIN series ON id = series_id GROUP BY key"
     )
     assert sorted(found) == [(key, HORIZON) for key in "abc"]
+
+
+def test_forecasts_of_a_plugin_are_scored_after_config_has_forgotten_it(
+    world: World, own_attention: str
+) -> None:
+    plain, model = world.dataset, replace(world.dataset.model, score="cosine")
+    world.dataset = replace(plain, model=model)
+    world.tick("retrain", hour(LAST))
+    world.tick("forecast", hour(LAST))
+    assert own_attention in sys.modules
+    world.dataset = plain
+    land(world.engine, rows("a", LAST + 1, LAST + HORIZON + 3))
+
+    (report,) = score_all(world, range(LAST + HORIZON + 3, LAST + HORIZON + 4))
+
+    assert report.points == HORIZON
 
 
 def test_what_was_said_in_hindsight_is_not_scored(trained: World) -> None:
