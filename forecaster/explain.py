@@ -48,7 +48,7 @@ def looking(network: Network) -> Look:
 
 
 def trust(model: TrainedModel, panel: Panel, *, seed: int = 0) -> Trust:
-    """Measure `model` on the last windows of `panel`, on the CPU: about a second.
+    """Measure the network of `model` on the last windows of `panel`, on the CPU: about a second.
 
     The members of an ensemble are compared. `seed` draws the patches that are removed at random.
     """
@@ -56,7 +56,8 @@ def trust(model: TrainedModel, panel: Panel, *, seed: int = 0) -> Trust:
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         found = measure(looking(model.network), windows, spec, generator)
-        return replace(found, seeds=_among(disassemble(model.network), windows))
+        seeds = _among(disassemble(model.network), windows)
+        return replace(found, seeds=seeds, serves=model.fallback is None)
 
 
 def _among(members: Sequence[AttentionLSTM], windows: Windows) -> Agreement | None:
@@ -93,7 +94,8 @@ def measure(look: Look, windows: Windows, spec: ModelSpec, generator: torch.Gene
 def newest_windows(panel: Panel, spec: ModelSpec) -> Windows:
     """Cut evenly spread windows that can be forecast out of the validation part of `panel`.
 
-    As many as can be judged in about a second; their targets are what is known of them.
+    As many as can be judged in about a second; their targets are what is known of them. A short
+    history was learnt to its end after validation: its model has seen them.
     """
     length, holdout = spec.prediction_length, hold_out(panel, spec)
     pairs = replace(holdout, windows=max(1, holdout.windows)).pairs(panel)

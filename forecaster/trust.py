@@ -84,6 +84,8 @@ class Trust:
     """How alike networks of the same training are that differ in their seed."""
     planted_mass: float | None = None
     """Share of attention that lands on a planted copy (`forecaster.planted`)."""
+    serves: bool = True
+    """False where a naive forecast stands in for the network that was measured."""
 
     @property
     def informative(self) -> bool:
@@ -96,7 +98,8 @@ class Trust:
         curves = {**_flat("", self.removals), **_flat("older_", self.older)}
         seeds = {} if self.seeds is None else asdict(self.seeds)
         planted = {} if self.planted_mass is None else {"planted_mass": self.planted_mass}
-        found = {**plain, **asdict(self.shares), **curves, **seeds, **planted}
+        replaced = {} if self.serves else {"serves": 0.0}
+        found = {**plain, **asdict(self.shares), **curves, **seeds, **planted, **replaced}
         return {PREFIX + name: float(value) for name, value in found.items()}
 
     @classmethod
@@ -118,6 +121,7 @@ class Trust:
                 older=_curve("older_", found),
                 seeds=_agreement(found),
                 planted_mass=found.get("planted_mass"),
+                serves=found.get("serves") != 0,
             )
         except KeyError:
             return None

@@ -214,6 +214,8 @@ def model_page(model: ModelRecord) -> RenderableType:
         return Group(heading, Text(f"how far to trust its attention: not measured; {hint}"))
     patch = words(model.config["patch_length"], Step.parse(model.config["step"]))
     said = table(figures(trust, patch))
+    if not trust.removals:
+        return Group(heading, Text(), said)
     legend = Text("change of the forecast (and of its error), in seasonal errors:", "dim")
     return Group(heading, Text(), said, Text(), legend, _curves(trust))
 

@@ -6,6 +6,10 @@ from forecaster.trust import Removal, Trust
 
 UNINFORMATIVE = "attention_informative = false: do not read the weights as reasons"
 """Stands beside a model whose weights do not say what its forecasts stand on."""
+REPLACED = "a naive forecast serves; in the network it stands in for,"
+NO_ATTENTION = (
+    "a naive forecast, behind which no attention stands: what follows is of the network it replaces"
+)
 EXACT = 1e-5
 """Of the spread of a window: more than float32 rounding leaves."""
 MOSTLY = 0.5
@@ -20,6 +24,10 @@ def headline(trust: Trust) -> str:
     """Return the essence in one line."""
     if not trust.removals:
         return "no window had enough data to tell whether attention can be trusted"
+    return _ratio(trust) if trust.serves else f"{REPLACED} {_ratio(trust)}"
+
+
+def _ratio(trust: Trust) -> str:
     text = (
         "removing the most attended stretch moves the forecast "
         f"{trust.removals[0].ratio:.1f} times as much as removing a random one"
@@ -31,6 +39,16 @@ def headline(trust: Trust) -> str:
 
 def figures(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
     """Yield what was measured, a word and a sentence; `patch` is its length, such as 24 hours."""
+    if not trust.serves:
+        yield "in service", NO_ATTENTION
+    if trust.windows:
+        yield from _measured(trust, patch)
+    else:
+        yield "faithful", headline(trust)
+    yield from _audited(trust)
+
+
+def _measured(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
     added = "add up to the forecast" if trust.reconstruction_error < EXACT else "do NOT add up"
     yield "exact", f"the parts {added}: {trust.reconstruction_error:.0e} of the spread is missing"
     yield "faithful", headline(trust)
@@ -44,7 +62,6 @@ def figures(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
     yield "complete", _complete(trust)
     attended = f"{trust.shares.effective_patches:.1f} of {trust.past_patches}"
     yield "focused", f"attention on the past spreads over {attended} stretches of {patch}"
-    yield from _audited(trust)
 
 
 def _at_stake(removal: Removal) -> str:

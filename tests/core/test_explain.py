@@ -173,6 +173,17 @@ def test_trust_is_measured_on_windows_that_can_be_forecast() -> None:
     assert all(math.isfinite(score) for score in found.to_scores().values())
 
 
+def test_trust_tells_a_network_that_a_naive_forecast_stands_in_for() -> None:
+    panel = panel_of(contexts(3, 120))
+    serving = explain.trust(small_model(), panel)
+
+    found = explain.trust(replace(small_model(), fallback="naive"), panel)
+
+    assert serving.serves
+    assert found == replace(serving, serves=False)
+    assert Trust.from_scores(found.to_scores()) == found
+
+
 def test_trust_is_the_same_every_time() -> None:
     panel = panel_of(contexts(3, 120))
 

@@ -63,6 +63,21 @@ def test_without_windows_nothing_is_claimed() -> None:
     assert not {"at stake", "ordered"} & set(told(nothing))
 
 
+def test_over_no_window_nothing_is_said_but_that() -> None:
+    nothing = replace(GOOD, windows=0, removals=(), older=(), seeds=None, planted_mass=None)
+
+    assert told(nothing) == {"faithful": headline(nothing)}
+    assert "planted" in told(replace(nothing, planted_mass=0.9))
+
+
+def test_the_figures_of_a_network_that_does_not_serve_say_so() -> None:
+    replaced = replace(GOOD, serves=False)
+
+    assert headline(replaced).startswith("a naive forecast serves; in the network it stands in for")
+    assert headline(GOOD) in headline(replaced)
+    assert told(replaced)["in service"].startswith("a naive forecast, behind which no attention")
+
+
 def test_good_figures_read_well() -> None:
     assert told(GOOD) == {
         "exact": "the parts add up to the forecast: 4e-07 of the spread is missing",
