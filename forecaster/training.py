@@ -60,7 +60,8 @@ class TrainingResult:
     validation: Scores | None
     """None where the history is too short to keep anything back."""
     steps: int
-    """Taken in all, those of variants that were not chosen included."""
+    """Taken in all, those of variants that were not chosen included, but not those of a training
+    that diverged. Windows are counted likewise."""
     seconds: float
     windows_per_second: float
     device: str
@@ -209,6 +210,7 @@ class _Work:
     def train_again(self, panel: Panel, spec: ModelSpec, judged: list[Learnt]) -> list[Learnt]:
         """Train all of them on more data, for as many steps as made those that were judged."""
         schedules = [replace(self._schedule, steps=each.steps) for each in judged]
+        self._planned -= sum(self._schedule.steps - schedule.steps for schedule in schedules)
         plans = zip(schedules, self._seeds, strict=True)
         return [self._train(panel, spec, schedule, seed, None) for schedule, seed in plans]
 
@@ -216,8 +218,8 @@ class _Work:
         self, panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None
     ) -> Learnt:
         learnt = train(panel, spec, schedule, seed, judge, self._tell)
-        self._count(learnt, self._schedule.steps)
-        self.notes = (*self.notes, *learnt.notes)
+        self._count(learnt, schedule.steps)
+        self.notes = tuple(dict.fromkeys((*self.notes, *learnt.notes)))
         return learnt
 
     def _count(self, learnt: Learnt, planned: int) -> None:

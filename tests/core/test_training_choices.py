@@ -77,6 +77,17 @@ def test_progress_counts_every_training() -> None:
     assert result.steps == 12
 
 
+def test_progress_expects_no_more_of_a_second_training_than_the_first_one_took() -> None:
+    short, told = walks(1).filter(pl.col("timestamp") < MONDAY + 100 * HOUR), list[Progress]()
+
+    result = fit(
+        *prepare(short, dataset()), replace(QUICK, steps=200, learning_rate=1e-2), told.append
+    )
+
+    assert result.notes[0].startswith("the error on validation windows rose after")
+    assert {progress.steps for progress in told if progress.step > 200} == {result.steps}
+
+
 def test_the_best_of_some_candidates_on_validation_windows_is_trained() -> None:
     panel, spec = prepare(seasons(4), dataset())
     blind = replace(spec, context_length=spec.patch_length, min_observed=2, max_lag=1)
@@ -137,7 +148,7 @@ def test_the_guard_can_be_told_to_stand_aside() -> None:
 def test_a_training_that_diverges_is_tried_again_more_slowly() -> None:
     panel, spec = prepare(seasons(2), dataset())
 
-    result = fit(panel, spec, replace(QUICK, steps=60, learning_rate=1e5))
+    result = fit(panel, spec, replace(QUICK, steps=60, learning_rate=1e5, ensemble=2))
 
     assert result.notes == ("diverged at a learning rate of 100000, so a tenth of it was used",)
     assert math.isfinite(result.train_loss)
