@@ -24,7 +24,7 @@ class Fitted:
         return {
             "train_cpu_s": self.cpu_seconds,
             "windows_per_cpu_s": self.windows / self.cpu_seconds,
-            "fallback": getattr(self.model, "fallback", None),
+            "fallback": self.model.fallback,
         }
 
 
