@@ -19,7 +19,7 @@ PERIODS = 6
 NOISE = 0.1
 """Standard deviation of what is not copied, in units of the series."""
 STEPS = 300
-BATCH, LEARNING_RATE = 64, 4e-3
+BATCH, LEARNING_RATE, MATRIX_RATE = 64, 8e-3, 2.0
 JUDGED = 256
 
 
@@ -33,7 +33,9 @@ def planted_mass(spec: ModelSpec, *, seed: int = 0, steps: int = STEPS) -> float
     if lag is None:
         return None
     panel = planted_panel(spec, lag, seed)
-    schedule = Schedule(steps=steps, batch_size=BATCH, learning_rate=LEARNING_RATE)
+    schedule = Schedule(
+        steps=steps, batch_size=BATCH, learning_rate=LEARNING_RATE, matrix_rate=MATRIX_RATE
+    )
     network = train(panel, spec, schedule, seed, None, _say_nothing).network.eval()
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(len(panel), (JUDGED,), generator=generator)
