@@ -26,8 +26,6 @@ MOST_WINDOWS, MOST_ON_THE_WAY = 4096, 512
 MODEL = "model"
 MARGIN = 0.01
 """A naive forecast serves where its error is less than the model's by more than this share."""
-TIE = 1e-9
-"""Naive forecasts that differ by less are one: sums in another order, the first of them serves."""
 NEXT_TO_NOTHING = 0.1
 """Of the seasonal error: a model this good stays, so that a clean season keeps its attention."""
 
@@ -135,8 +133,7 @@ def _better_naive(found: Backtest) -> str | None:
     of_model = errors.pop(MODEL, None)
     if of_model is None or of_model < NEXT_TO_NOTHING:
         return None
-    least = min(errors.values())
-    best = next(name for name in FALLBACKS if errors[name] <= least * (1 + TIE))
+    best = min(FALLBACKS, key=errors.__getitem__)
     return best if errors[best] < (1 - MARGIN) * of_model else None
 
 

@@ -108,9 +108,11 @@ def summarise(accuracy: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     wql                 2 · pinball / levels / Σ|actual|, sums over all series (GluonTS)
     coverage_50 …       share of actuals inside the interval
     bias, width_80      mean over series of forecast - actual, and of q90 - q10, both in scales
+
+    Sums are taken in the order of the rows: equal rows have equal summaries, to the last bit.
     """
     keys = list(dict.fromkeys([*by, "series_id"]))
-    per_series = accuracy.group_by(keys).agg(
+    per_series = accuracy.group_by(keys, maintain_order=True).agg(
         pl.col("points").sum(),
         *(
             ((pl.col(column) / pl.col("scale")).sum() / pl.col("points").sum()).alias(name)
@@ -118,7 +120,8 @@ def summarise(accuracy: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         ),
         pl.col("pinball", "absolute_actual", "covered_50", "covered_80", "covered_95").sum(),
     )
-    groups = per_series.group_by(list(by)) if by else per_series.group_by(pl.lit(0).alias("all"))
+    by_group = list(by) or pl.lit(0).alias("all")
+    groups = per_series.group_by(by_group, maintain_order=True)
     summary = groups.agg(pl.len().alias("series"), *_summary()).with_columns(
         (1 - pl.col("mase") / pl.col("seasonal_naive_mase")).alias("skill")
     )

@@ -199,3 +199,19 @@ def test_published_m4_hourly_figures_are_reproduced(
 
     assert round(accuracy.smape(actual, forecast.numpy()), 3) == smape
     assert round(accuracy.mase(actual, forecast.numpy(), panel.scale.numpy()), 3) == mase
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_rows_have_equal_summaries_to_the_last_bit(seed: int) -> None:
+    """Else the order in which threads finish decides which of two equal forecasts serves."""
+    count, random = 51 * 6, np.random.default_rng(seed)
+    numbers = [name for name in ACCURACY.names() if name not in ("series_id", "cutoff", "lead")]
+    rows = pl.DataFrame(
+        {"series_id": [f"s{place // 6}" for place in range(count)]}
+        | {name: 1 + random.random(count) for name in numbers}
+    )
+    twice = pl.concat([rows.with_columns(predictor=pl.lit(name)) for name in ("one", "other")])
+
+    one, other = accuracy.summarise(twice, ["predictor"]).drop("predictor").rows()
+
+    assert one == other
