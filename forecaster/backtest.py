@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from forecaster.frames import QUANTILE_LEVELS
+from forecaster.model.loss import pinball
 from forecaster.series.accuracy import leads, summarise
 from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel
@@ -71,10 +72,10 @@ class Backtest:
         return rows[0] if rows else None
 
     def _summary(self, *by: str) -> pl.DataFrame:
-        per_series = self.sums.group_by({*by, "series_id"}).agg(
-            pl.col("smape").sum() / pl.col("points").sum()
-        )
-        smape = per_series.group_by(by).agg(pl.col("smape").mean())
+        per_series = self.sums.group_by(
+            [*dict.fromkeys((*by, "series_id"))], maintain_order=True
+        ).agg(pl.col("smape").sum() / pl.col("points").sum())
+        smape = per_series.group_by(by, maintain_order=True).agg(pl.col("smape").mean())
         return summarise(self.sums, by).join(smape, on=by, maintain_order="left")
 
 
@@ -175,7 +176,7 @@ class _Tally:
             "absolute_error": error.abs() * scale,
             "seasonal_naive_error": (yardstick - target).abs() * scale,
             "bias": error * scale,
-            "pinball": _pinball(quantiles, target) * scale,
+            "pinball": pinball(quantiles, target).sum(2) * scale,
             "absolute_actual": actual.abs(),
             "width_80": (level[0.9] - level[0.1]) * scale,
             "smape": 200 * error.abs() * scale / torch.where(size == 0, 1.0, size),
@@ -209,10 +210,3 @@ class _Tally:
 
 def _inside(target: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return (low <= target) & (target <= high)
-
-
-def _pinball(quantiles: Tensor, target: Tensor) -> Tensor:
-    """Return the sum over levels of max(q e, (q - 1) e), e = target - quantile: (B, H)."""
-    levels = torch.tensor(QUANTILE_LEVELS, device=target.device)
-    error = target[..., None] - quantiles
-    return torch.maximum(levels * error, (levels - 1) * error).sum(2)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from forecaster.fidelity import Deleter, Look, naopc, removals
-from forecaster.model.calendar import calendar_features
 from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.device import CPU, Runner
 from forecaster.model.eligibility import FORECAST, judge
 from forecaster.model.ensemble import Network, disassemble
 from forecaster.model.holdout import hold_out
@@ -36,15 +36,9 @@ TOP = 5
 
 
 def looking(network: Network) -> Look:
-    """Return `network` as something that forecasts windows."""
-    network.eval()
-
-    def look(windows: Windows) -> NetworkOutput:
-        calendar = calendar_features(network.spec, windows.cutoffs)
-        output: NetworkOutput = network(windows.context, None, calendar)
-        return output
-
-    return look
+    """Return `network` as something that forecasts windows, on the CPU."""
+    run = Runner(network, CPU)
+    return lambda windows: run(windows.context, windows.cutoffs)
 
 
 def trust(model: TrainedModel, panel: Panel, *, seed: int = 0) -> Trust:

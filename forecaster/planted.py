@@ -5,9 +5,8 @@ outside the context, so that there is one place to look at.
 """
 
 import torch
-from torch import Tensor
 
-from forecaster.model.calendar import calendar_features
+from forecaster.model.device import CPU, Runner
 from forecaster.model.learning import Schedule, train
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel, PanelCounts
@@ -36,15 +35,13 @@ def planted_mass(spec: ModelSpec, *, seed: int = 0, steps: int = STEPS) -> float
     schedule = Schedule(
         steps=steps, batch_size=BATCH, learning_rate=LEARNING_RATE, matrix_rate=MATRIX_RATE
     )
-    network = train(panel, spec, schedule, seed, None, _say_nothing).network.eval()
+    network = train(panel, spec, schedule, seed, None, _say_nothing).network
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(len(panel), (JUDGED,), generator=generator)
     first = panel.start + spec.context_length - 1
     cutoffs = torch.randint(first, panel.end + 1, (JUDGED,), generator=generator)
     windows = gather(panel, rows, cutoffs, spec.context_length)
-    dates = calendar_features(spec, cutoffs)
-    with torch.inference_mode():
-        weights: Tensor = network(windows.context, None, dates).weights
+    weights = Runner(network, CPU)(windows.context, cutoffs).weights
     future = torch.arange(spec.future_patches)
     return float(weights[:, future, spec.past_patches - lag + future].mean())
 
