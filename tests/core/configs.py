@@ -1,11 +1,13 @@
-"""Configuration files to test with."""
+"""Configuration files, and configurations, to test with."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
 
-from forecaster.config import Config
+from forecaster.config import Config, DatasetConfig, ModelConfig
 from forecaster.configfile import parse
+from forecaster.durations import Step
 from forecaster.errors import ConfigError
 
 BIKES = """
@@ -48,3 +50,25 @@ def problems_of(text: str, environ: Mapping[str, str] | None = None) -> list[str
 
 def dataset(line: str) -> str:
     return f'database_url = "sqlite:///f.db"\n[datasets.x]\nstep = "1h"\nhorizon = "2d"\n{line}\n'
+
+
+SETTLED = {"statistics": "window", "calendar": False}
+"""What is otherwise chosen on validation windows, in trainings that take three times as long."""
+
+
+def small_dataset(
+    step: str = "1h", prediction_length: int = 12, *, settled: bool = True, **model: object
+) -> DatasetConfig:
+    """A dataset with a small network, of which nothing is left to choose if it is `settled`."""
+    small: dict[str, object] = {"hidden_size": 8, "layers": 1, "heads": 2}
+    small |= SETTLED if settled else {}
+    return DatasetConfig(
+        name="small",
+        step=Step.parse(step),
+        prediction_length=prediction_length,
+        forecast_every=timedelta(hours=1),
+        retrain_every=timedelta(days=1),
+        history=timedelta(days=365),
+        late_data=timedelta(hours=2),
+        model=ModelConfig(**(small | model)),  # type: ignore[arg-type]
+    )

@@ -11,10 +11,9 @@ from forecaster.model.loss import pinball
 from forecaster.model.network import ENCODERS
 from forecaster.model.quantiles import HEADS, MEDIAN
 from forecaster.training import fit, prepare
-from tests.core.configs import dataset, parsed
+from tests.core.configs import dataset, parsed, small_dataset
 from tests.core.networks import contexts, small_network, small_spec
 from tests.core.test_training import QUICK, daily
-from tests.core.test_training import dataset as trained_on
 
 torch.set_num_threads(1)
 
@@ -93,7 +92,7 @@ def test_any_encoder_goes_with_any_head(encoder: str, head: str) -> None:
 def test_what_the_configuration_names_is_trained(setting: str, name: str) -> None:
     lines = f'[datasets.x.model]\n{setting} = "{name}"'
     asked = getattr(parsed(dataset(lines)).datasets["x"].model, setting)
-    panel, spec = prepare(daily(200), trained_on(**{setting: asked}))
+    panel, spec = prepare(daily(200), small_dataset(**{setting: asked}))
     result = fit(panel, spec, QUICK)
     assert getattr(result.model.spec, setting) == name
     assert result.validation is not None

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from datetime import timedelta
 
 import polars as pl
 import pytest
 import torch
 
-from forecaster.config import DatasetConfig, ModelConfig, TrainingConfig
-from forecaster.durations import Step
+from forecaster.config import TrainingConfig
 from forecaster.errors import ConfigError, InsufficientHistory, ModelError, TrainingDiverged
 from forecaster.inference import predict
 from forecaster.model.checkpoint import dumps
@@ -20,28 +18,13 @@ from forecaster.model.loss import series_weights
 from forecaster.model.masking import cut_gaps, hide_values
 from forecaster.model.sampling import cutoff_ranges
 from forecaster.training import Progress, fit, plan, prepare
+from tests.core.configs import small_dataset as dataset
 from tests.core.networks import small_spec
 from tests.core.observed import HOUR, MONDAY, observed
 
 torch.set_num_threads(1)
 
 QUICK = TrainingConfig(steps=3, batch_size=8, device="cpu")
-
-
-SMALL = {"hidden_size": 8, "layers": 1, "heads": 2, "statistics": "window", "calendar": False}
-
-
-def dataset(prediction_length: int = 12, **model: object) -> DatasetConfig:
-    return DatasetConfig(
-        name="small",
-        step=Step.parse("1h"),
-        prediction_length=prediction_length,
-        forecast_every=timedelta(hours=1),
-        retrain_every=timedelta(days=1),
-        history=timedelta(days=365),
-        late_data=timedelta(hours=2),
-        model=ModelConfig(**(SMALL | model)),  # type: ignore[arg-type]
-    )
 
 
 def wave(hours: int, phase: float = 0.0) -> list[float | None]:
@@ -77,7 +60,7 @@ def test_settings_that_leave_too_many_patches_are_refused(
     horizon: int, model: dict[str, object], found: str
 ) -> None:
     with pytest.raises(ConfigError, match=rf"datasets\.small\.model: .* found {found}") as caught:
-        prepare(daily(), dataset(horizon, **model))
+        prepare(daily(), dataset(prediction_length=horizon, **model))  # type: ignore[arg-type]
     assert "patch_length" in str(caught.value.hint)
 
 

@@ -2,21 +2,20 @@
 
 import math
 from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from forecaster.config import DatasetConfig, ModelConfig, TrainingConfig
-from forecaster.durations import Step
+from forecaster.config import TrainingConfig
 from forecaster.errors import SkipReason, TrainingDiverged
 from forecaster.frames import DEVIATION_COLUMNS
 from forecaster.inference import predict
 from forecaster.model.checkpoint import dumps, loads
 from forecaster.model.ensemble import disassemble
 from forecaster.training import Progress, clearly_least, fit, fit_one_of, prepare
+from tests.core.configs import small_dataset as dataset
 from tests.core.observed import HOUR, MONDAY, observed
 
 torch.set_num_threads(1)
@@ -24,22 +23,6 @@ torch.set_num_threads(1)
 QUICK = TrainingConfig(steps=3, batch_size=8, device="cpu", naive_guard=False)
 LEARNING = TrainingConfig(steps=150, batch_size=32, device="cpu")
 HOURS = 400
-
-
-SMALL = {"hidden_size": 8, "layers": 1, "heads": 2, "statistics": "window", "calendar": False}
-
-
-def dataset(**model: object) -> DatasetConfig:
-    return DatasetConfig(
-        name="small",
-        step=Step.parse("1h"),
-        prediction_length=12,
-        forecast_every=timedelta(hours=1),
-        retrain_every=timedelta(days=1),
-        history=timedelta(days=365),
-        late_data=timedelta(hours=2),
-        model=ModelConfig(**(SMALL | model)),  # type: ignore[arg-type]
-    )
 
 
 def walks(count: int) -> pl.DataFrame:

@@ -3,18 +3,19 @@
 import math
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from forecaster.config import DatasetConfig, ModelConfig, TrainingConfig
-from forecaster.durations import Step
+from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.model.checkpoint import dumps, loads
 from forecaster.model.defaults import MANY_SERIES, variants
 from forecaster.model.spec import ModelSpec
 from forecaster.training import FEWEST_TRIAL_STEPS, TRIAL, Progress, TrainingResult, fit, prepare
+from tests.core.configs import small_dataset
 from tests.core.networks import small_spec
 from tests.core.observed import observed
 
@@ -26,18 +27,7 @@ LEARNING = TrainingConfig(
 )
 
 
-def dataset(step: str = "1h", **model: object) -> DatasetConfig:
-    values: dict[str, object] = {"hidden_size": 8, "layers": 1, "heads": 2}
-    return DatasetConfig(
-        name="small",
-        step=Step.parse(step),
-        prediction_length=12,
-        forecast_every=timedelta(hours=1),
-        retrain_every=timedelta(days=1),
-        history=timedelta(days=365),
-        late_data=timedelta(hours=2),
-        model=ModelConfig(**(values | model)),  # type: ignore[arg-type]
-    )
+undecided = partial(small_dataset, settled=False)
 
 
 def days(
@@ -51,7 +41,7 @@ def days(
 
 
 def short_sighted() -> DatasetConfig:
-    return dataset(patch_length=4, context_length=4)
+    return undecided(patch_length=4, context_length=4)
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +94,15 @@ def test_without_validation_windows_the_first_variant_is_taken() -> None:
 @pytest.mark.parametrize("statistics", ["window", "causal"])
 @pytest.mark.parametrize("calendar", [False, True])
 def test_settings_leave_nothing_undecided(statistics: str, calendar: bool) -> None:
-    _, spec = prepare(days(), dataset(statistics=statistics, calendar=calendar))
+    _, spec = prepare(days(), undecided(statistics=statistics, calendar=calendar))
 
     assert (spec.statistics, spec.calendar, spec.undecided) == (statistics, calendar, ())
     assert variants(spec) == (spec,)
 
 
 def test_one_setting_leaves_the_other_undecided() -> None:
-    _, told = prepare(days(), dataset(calendar=True))
-    _, scaled = prepare(days(), dataset(statistics="causal"))
+    _, told = prepare(days(), undecided(calendar=True))
+    _, scaled = prepare(days(), undecided(statistics="causal"))
 
     assert told.undecided == ("statistics",)
     assert shapes(told) == [("window", True), ("causal", True)]
@@ -133,14 +123,16 @@ def test_one_setting_leaves_the_other_undecided() -> None:
 def test_steps_of_a_week_or_more_never_try_a_calendar(
     step: str, every: timedelta, expected: tuple[str, ...]
 ) -> None:
-    _, spec = prepare(days(2, 120, every=every), dataset(step))
+    _, spec = prepare(days(2, 120, every=every), undecided(step))
 
     assert spec.undecided == expected
     assert all(not each.calendar for each in variants(spec)) == ("calendar" not in expected)
 
 
 def test_many_series_try_nothing() -> None:
-    few, many = (prepare(days(count, 60), dataset())[1] for count in (MANY_SERIES - 1, MANY_SERIES))
+    few, many = (
+        prepare(days(count, 60), undecided())[1] for count in (MANY_SERIES - 1, MANY_SERIES)
+    )
 
     assert few.undecided == ("statistics", "calendar")
     assert many.undecided == ()
