@@ -1,13 +1,17 @@
 """Frames in and out of tables, many rows at once, inside the transaction of a connection.
 
-PostgreSQL: COPY in both directions. SQLite: the driver's executemany and fetchall.
+PostgreSQL: COPY in both directions, binary where we write. SQLite: the driver's executemany, and
+numbers straight into an array.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+import itertools
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import polars as pl
 import psycopg
 import sqlalchemy as sa
@@ -15,26 +19,34 @@ from polars import selectors as cs
 from sqlalchemy import ColumnElement, Connection, Select, Table
 
 from forecaster.errors import DataError
+from forecaster.store import pgcopy
 from forecaster.store.failures import translate
 
 _ROWS_AT_ONCE = 100_000
-_INSTANT_FORMAT = "%Y-%m-%d %H:%M:%S%.6f%:z"
+_NUMPY: Mapping[pl.DataType, str] = {
+    pl.Int32(): "i4",
+    pl.Int64(): "i8",
+    pl.Float32(): "f4",
+    pl.Float64(): "f8",
+}
 
 
 def insert_frame(conn: Connection, table: Table, frame: pl.DataFrame) -> int:
-    """Append the rows of `frame`, whose columns are columns of `table`; return how many.
+    """Append the rows of `frame`, whose columns are columns of `table`; return how many."""
+    return insert_frames(conn, table, [frame])
+
+
+def insert_frames(conn: Connection, table: Table, frames: Iterable[pl.DataFrame]) -> int:
+    """Append the rows of all `frames` in one go, each of them as it comes; return how many.
 
     StoreError when a key exists already; DataError when a number is NaN or infinite, which
     SQLite would keep as null and PostgreSQL as a number that spoils every sum.
     """
-    _require_finite(table, frame)
-    if frame.is_empty():
+    filled = (_finite(table, frame) for frame in frames if not frame.is_empty())
+    if (first := next(filled, None)) is None:
         return 0
-    if conn.dialect.name == "postgresql":
-        _copy_in(conn, table, frame)
-    else:
-        _insert_many(conn, table, frame)
-    return frame.height
+    insert = _copy_in if conn.dialect.name == "postgresql" else _insert_many
+    return insert(conn, table, first.columns, itertools.chain([first], filled))
 
 
 def read_frame(
@@ -42,21 +54,17 @@ def read_frame(
 ) -> pl.DataFrame:
     """Return the rows of `query` as a frame of the declared columns, in no order.
 
-    `query` selects columns of these names; instants become UTC with microseconds.
+    `query` selects columns of these names; instants become UTC with microseconds. Integers and
+    instants must not be null.
     """
     rows = query.subquery("found")
     plain = sa.select(*(_plain(conn, rows.c[name], kind) for name, kind in schema.items()))
     stored = {name: _stored(kind) for name, kind in schema.items()}
-    if conn.dialect.name == "postgresql":
-        frame = _copy_out(conn, plain, stored)
-    else:
-        cursor = conn.execute(plain).cursor
-        assert cursor is not None
-        frame = pl.DataFrame(cursor.fetchall(), schema=stored, orient="row")
-    return frame.cast(pl.Schema(schema))
+    read = _copy_out if conn.dialect.name == "postgresql" else _fetch
+    return read(conn, plain, stored).cast(pl.Schema(schema))
 
 
-def _require_finite(table: Table, frame: pl.DataFrame) -> None:
+def _finite(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     checks = {name: _is_finite(name, kind) for name, kind in frame.schema.items()}
     bad = frame.select(
         (~check).sum().alias(name) for name, check in checks.items() if check is not None
@@ -66,6 +74,7 @@ def _require_finite(table: Table, frame: pl.DataFrame) -> None:
         raise DataError(
             f"numbers of {table.name} must be finite, found NaN or infinite: {', '.join(found)}"
         )
+    return frame
 
 
 def _is_finite(name: str, kind: pl.DataType) -> pl.Expr | None:
@@ -76,22 +85,54 @@ def _is_finite(name: str, kind: pl.DataType) -> pl.Expr | None:
     return None
 
 
-def _insert_many(conn: Connection, table: Table, frame: pl.DataFrame) -> None:
-    names = ", ".join(conn.dialect.identifier_preparer.quote(name) for name in frame.columns)
-    marks = ", ".join("?" * frame.width)
-    plain = frame.with_columns(cs.datetime().dt.timestamp("us"), *_joined(frame, "[", "]"))
-    statement = f"INSERT INTO {table.name} ({names}) VALUES ({marks})"
-    for part in plain.iter_slices(_ROWS_AT_ONCE):
-        conn.exec_driver_sql(statement, part.rows())
+def _insert_many(
+    conn: Connection, table: Table, columns: list[str], frames: Iterable[pl.DataFrame]
+) -> int:
+    marks = ", ".join("?" * len(columns))
+    statement = f"INSERT INTO {table.name} ({_quoted(conn, columns)}) VALUES ({marks})"
+    written = 0
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    with _translated(conn):
+        for frame in frames:
+            for part in frame.iter_slices(_ROWS_AT_ONCE):
+                driver.executemany(statement, _tuples(part))
+            written += frame.height
+    return written
 
 
-def _copy_in(conn: Connection, table: Table, frame: pl.DataFrame) -> None:
-    names = ", ".join(conn.dialect.identifier_preparer.quote(name) for name in frame.columns)
-    plain = frame.with_columns(*_joined(frame, "{", "}"))
-    statement = f"COPY {table.name} ({names}) FROM STDIN (FORMAT csv)"
+def _tuples(frame: pl.DataFrame) -> Iterator[tuple[Any, ...]]:
+    plain = frame.with_columns(cs.datetime().dt.timestamp("us"), *_as_json(frame))
+    return zip(*(column.to_list() for column in plain.iter_columns()), strict=True)
+
+
+def _copy_in(
+    conn: Connection, table: Table, columns: list[str], frames: Iterable[pl.DataFrame]
+) -> int:
+    statement = f"COPY {table.name} ({_quoted(conn, columns)}) FROM STDIN (FORMAT binary)"
+    written = 0
     with _copying(conn, statement) as copy:
-        for part in plain.iter_slices(_ROWS_AT_ONCE):
-            copy.write(part.write_csv(include_header=False, datetime_format=_INSTANT_FORMAT))
+        copy.write(pgcopy.HEADER)
+        for frame in frames:
+            for block in pgcopy.encode(frame.select(columns)):
+                copy.write(block)
+            written += frame.height
+        copy.write(pgcopy.TRAILER)
+    return written
+
+
+def _quoted(conn: Connection, columns: Iterable[str]) -> str:
+    return ", ".join(map(conn.dialect.identifier_preparer.quote, columns))
+
+
+def _fetch(conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    cursor: Any = conn.execute(query).cursor
+    if pl.String() in schema.values():
+        return pl.DataFrame(cursor.fetchall(), schema=dict(schema), orient="row")
+    layout = [(name, _NUMPY[kind]) for name, kind in schema.items()]
+    rows = np.fromiter(cursor, layout)
+    frame = pl.DataFrame([pl.Series(name, np.ascontiguousarray(rows[name])) for name in schema])
+    return frame.with_columns(cs.float().fill_nan(None))  # SQLite keeps no NaN: it was null
 
 
 def _copy_out(
@@ -113,21 +154,24 @@ def _copying(
 ) -> Iterator[psycopg.Copy]:
     driver = conn.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
+    with _translated(conn), driver.cursor() as cursor, cursor.copy(statement, parameters) as copy:
+        yield copy
+
+
+@contextmanager
+def _translated(conn: Connection) -> Iterator[None]:
+    """SQLAlchemy does not see what its driver raises here, so it is not translated elsewhere."""
     try:
-        with driver.cursor() as cursor, cursor.copy(statement, parameters) as copy:
-            yield copy
-    except psycopg.Error as error:
-        # SQLAlchemy does not see this error, so it cannot be translated where all others are.
+        yield
+    except (psycopg.Error, sqlite3.Error) as error:
         raise translate(error, conn.engine.url) from error
 
 
-def _joined(frame: pl.DataFrame, opening: str, closing: str) -> list[pl.Expr]:
+def _as_json(frame: pl.DataFrame) -> list[pl.Expr]:
     lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
     return [
         pl.concat_str(
-            pl.lit(opening),
-            pl.col(name).cast(pl.List(pl.String())).list.join(","),
-            pl.lit(closing),
+            pl.lit("["), pl.col(name).cast(pl.List(pl.String())).list.join(","), pl.lit("]")
         ).alias(name)
         for name in lists
     ]

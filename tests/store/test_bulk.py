@@ -93,7 +93,10 @@ def test_arrays_keep_their_order(engine: Engine) -> None:
                 "step_from": [1, 3],
                 "step_to": [2, 4],
                 "weights": weights,
-            }
+            },
+            schema_overrides=dict.fromkeys(
+                ("series_id", "model_id", "step_from", "step_to"), pl.Int32()
+            ),
         )
         insert_frame(conn, tables.attention, frame)
         rows = conn.scalars(
