@@ -43,13 +43,13 @@ def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]
         Job(
             name="forecast",
             every=lambda dataset: dataset.forecast_every,
-            run=partial(forecast.run, champions=champions),
+            run=partial(forecast.run, champions=champions, retention=config.retention),
             catch_up=100,
         ),
         Job(
             name="score",
             every=lambda dataset: dataset.forecast_every,
-            run=score.run,
+            run=partial(score.run, retention=config.retention),
             catch_up=1,
             cumulative=True,
         ),

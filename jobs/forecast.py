@@ -10,9 +10,9 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from forecaster import inference
-from forecaster.config import DatasetConfig
+from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.inference import Prediction
-from forecaster.store import attention, forecasts, observations, runs
+from forecaster.store import attention, forecasts, observations, partitions, runs
 from forecaster.store.engine import reading, writing
 from jobs import pull
 from jobs.champions import Champion, Champions
@@ -36,7 +36,12 @@ class Known:
 
 
 def run(
-    engine: Engine, dataset: DatasetConfig, turn: Turn, *, champions: Champions
+    engine: Engine,
+    dataset: DatasetConfig,
+    turn: Turn,
+    *,
+    champions: Champions,
+    retention: RetentionConfig,
 ) -> ForecastReport:
     """Write forecasts and their attention for the tick of `turn`, all or nothing.
 
@@ -54,6 +59,7 @@ def run(
     with watch.stage("predict"):
         prediction = predict(known, dataset)
 
+    partitions.ensure(engine, retention, ("forecasts", "attention"), [known.cutoff])
     with watch.stage("write"), writing(engine) as conn:
         report = report_on(dataset, turn.tick, known, prediction, pulled, watch.seconds)
         runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))

@@ -9,7 +9,7 @@ import polars as pl
 import torch
 from sqlalchemy import Connection, Engine
 
-from forecaster.config import DatasetConfig
+from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.errors import ModelError
 from forecaster.frames import ACCURACY, empty
 from forecaster.model import checkpoint
@@ -20,7 +20,7 @@ from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, build
 from forecaster.series.windows import gather
 from forecaster.store import accuracy as scores
-from forecaster.store import forecasts, models, observations, runs, watermarks
+from forecaster.store import forecasts, models, observations, partitions, runs, watermarks
 from forecaster.store.engine import reading, writing
 from jobs.reports import LeadAccuracy, ScoreReport, Stopwatch, document
 from jobs.ticks import Turn
@@ -38,7 +38,9 @@ class Case:
     observations: pl.DataFrame
 
 
-def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ScoreReport:
+def run(
+    engine: Engine, dataset: DatasetConfig, turn: Turn, *, retention: RetentionConfig
+) -> ScoreReport:
     """Score each lead of each forecast as soon as its last step has happened, against
     seasonal_naive on the same points.
 
@@ -55,6 +57,8 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ScoreReport:
         found = {case.model_id: judge(case, dataset.prediction_length) for case in cases}
         report = report_on(dataset, turn.tick, until, found, watch.seconds)
 
+    cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
+    partitions.ensure(engine, retention, ("accuracy",), cutoffs)
     with watch.stage("write"), writing(engine) as conn:
         runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
         for model_id, frame in found.items():

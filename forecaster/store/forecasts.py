@@ -65,7 +65,7 @@ def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -
     """Return the series that one model has forecast at one cutoff, sorted."""
     query = (
         select(tables.series.c.key)
-        .join(forecasts)
+        .join(forecasts, forecasts.c.series_id == tables.series.c.id)
         .where(
             tables.series.c.id.in_(datasets.series_of(dataset)),
             forecasts.c.model_id == model_id,

@@ -1,8 +1,21 @@
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine
+
+from forecaster.config import RetentionConfig
+from forecaster.store import partitions
+from tests.store.samples import START
+
+
+@pytest.fixture
+def engine(engine: Engine) -> Engine:
+    """An engine on a database that has room for forecasts of the week of START."""
+    cutoffs = [START + timedelta(days=day) for day in range(-1, 2)]
+    partitions.ensure(engine, RetentionConfig(), partitions.PARTITIONED, cutoffs)
+    return engine
 
 
 @pytest.fixture

@@ -52,16 +52,6 @@ def test_a_forecast_is_never_written_over(engine: Engine, model_id: int) -> None
         assert set(conn.scalars(select(tables.forecasts.c.level))) == {100.0}
 
 
-def test_forecasts_of_an_unknown_status_are_refused(engine: Engine, model_id: int) -> None:
-    with pytest.raises(StoreError, match="status"), writing(engine) as conn:
-        write(conn, model_id, forecast("b", status="guessed"))
-
-
-def test_forecasts_of_a_model_that_is_not_there_are_refused(engine: Engine) -> None:
-    with pytest.raises(StoreError), writing(engine) as conn:
-        write(conn, 99, forecast())
-
-
 def test_forecasts_of_other_columns_are_refused(engine: Engine, model_id: int) -> None:
     with pytest.raises(SchemaMismatch, match="level"), writing(engine) as conn:
         write(conn, model_id, forecast("b").drop("level"))

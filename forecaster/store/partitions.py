@@ -1,0 +1,132 @@
+"""Partitions by cutoff on PostgreSQL: made before rows need them. SQLite has none.
+
+Bounds are multiples of a width that follows from how long a table keeps its rows, counted from
+one origin, so that widths of other times nest; a partition that is there is respected.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, Engine, func, select, text
+
+from forecaster.config import RetentionConfig
+from forecaster.store.engine import reading, writing
+
+PARTITIONED = ("forecasts", "attention", "accuracy")
+
+_ORIGIN = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday: whole weeks begin where people expect it
+_DAY = timedelta(days=1)
+_TURN = 0x666F7265636174  # any number, the same for every process that changes partitions
+
+_BOUND = r"substring(pg_get_expr(c.relpartbound, c.oid) FROM '{} \(''([^'']+)''\)')::timestamptz"
+_PARTITIONS = text(
+    f"""SELECT c.relname AS name, {_BOUND.format("FROM")} AS lower, {_BOUND.format("TO")} AS upper
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = CAST(:parent AS regclass)""".replace("::", r"\:\:")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """The rows with a cutoff from `lower` on and before `upper`; None is without end."""
+
+    name: str
+    lower: datetime | None
+    upper: datetime | None
+
+    def covers(self, cutoff: datetime) -> bool:
+        """Tell whether rows of this cutoff belong here."""
+        return (self.lower is None or self.lower <= cutoff) and (
+            self.upper is None or cutoff < self.upper
+        )
+
+
+def width(keep: timedelta | None) -> timedelta:
+    """Return how much time one partition covers when rows are kept for `keep`, None for ever."""
+    if keep is None or keep > timedelta(days=366):
+        return 28 * _DAY
+    return 7 * _DAY if keep > timedelta(days=31) else _DAY
+
+
+def ensure(
+    engine: Engine, retention: RetentionConfig, tables: Sequence[str], cutoffs: Iterable[datetime]
+) -> int:
+    """Make the partitions of `tables` that rows of `cutoffs` need; return how many were missing.
+
+    To be called before the transaction that writes. Takes a short one of its own, which blocks
+    neither readers nor writers of other partitions; callers at the same time take turns.
+    """
+    wanted = sorted(set(cutoffs))
+    if engine.dialect.name != "postgresql":
+        return 0
+    with reading(engine) as conn:
+        missing = [table for table in tables if _uncovered(read(conn, table), wanted)]
+    if not missing:
+        return 0
+    with writing(engine) as conn:
+        take_turn(conn)
+        return sum(_create(conn, table, _width_of(retention, table), wanted) for table in missing)
+
+
+def read(conn: Connection, table: str) -> list[Partition]:
+    """Return the partitions of a table, from the oldest on."""
+    found = [Partition(**row._mapping) for row in conn.execute(_PARTITIONS, {"parent": table})]
+    return sorted(found, key=lambda partition: partition.lower or datetime.min.replace(tzinfo=UTC))
+
+
+def take_turn(conn: Connection) -> None:
+    """Wait until no other transaction changes partitions, and keep others waiting until the end."""
+    conn.execute(select(func.pg_advisory_xact_lock(_TURN)))
+
+
+def _width_of(retention: RetentionConfig, table: str) -> timedelta:
+    keep: timedelta | None = getattr(retention, table)
+    return width(keep)
+
+
+def _uncovered(partitions: Sequence[Partition], cutoffs: Iterable[datetime]) -> list[datetime]:
+    return [
+        cutoff
+        for cutoff in cutoffs
+        if not any(partition.covers(cutoff) for partition in partitions)
+    ]
+
+
+def _create(conn: Connection, table: str, width: timedelta, cutoffs: Iterable[datetime]) -> int:
+    """Make what is missing, one partition after the other."""
+    partitions = read(conn, table)
+    before = len(partitions)
+    for cutoff in cutoffs:
+        if _uncovered(partitions, [cutoff]):
+            partitions.append(_fitting(table, partitions, cutoff, width))
+            _attach(conn, table, partitions[-1])
+    return len(partitions) - before
+
+
+def _fitting(
+    table: str, partitions: Sequence[Partition], cutoff: datetime, width: timedelta
+) -> Partition:
+    """Return the partition around `cutoff`, clipped to the gap between those that are there."""
+    lower = _ORIGIN + (cutoff - _ORIGIN) // width * width
+    upper = lower + width
+    ends = [part.upper for part in partitions if part.upper is not None and part.upper <= cutoff]
+    starts = [part.lower for part in partitions if part.lower is not None and part.lower > cutoff]
+    lower, upper = max([lower, *ends]), min([upper, *starts])
+    return Partition(name=f"{table}_{_written(lower)}", lower=lower, upper=upper)
+
+
+def _written(lower: datetime) -> str:
+    return f"{lower:%Y%m%dT%H%M%S%f}".lower().removesuffix("t000000000000")
+
+
+def _attach(conn: Connection, table: str, partition: Partition) -> None:
+    """Add an empty table: a weaker lock on its parent than CREATE TABLE … PARTITION OF takes."""
+    quote = conn.dialect.identifier_preparer.quote
+    name = quote(partition.name)
+    for statement in (
+        f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)",
+        f"ALTER TABLE {table} ATTACH PARTITION {name}"
+        f" FOR VALUES FROM ('{partition.lower}') TO ('{partition.upper}')",
+    ):
+        conn.exec_driver_sql(statement)
