@@ -10,7 +10,7 @@ import polars as pl
 
 from forecaster.errors import DataError
 from forecaster.frames import INSTANT
-from forecaster.series.clock import DAY_MICROSECONDS, instant_of, wall_clock
+from forecaster.series.clock import DAY_MICROSECONDS, locate, wall_clock
 
 EARLIEST = -2_208_988_800_000_000
 """1900-01-01: what lies before is a placeholder such as 0001-01-01 or 1899-12-30."""
@@ -20,6 +20,9 @@ LATEST = 7_258_118_400_000_000
 
 _EPOCH_UNITS = ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
 """Below the magnitude, one counts this many microseconds; above the last, 1000 make one."""
+
+_REPEATS = 4
+"""Text of as many rows is read once: it repeats from series to series."""
 
 _EPOCH_TEXT = r"^-?[0-9]{9,}(?:\.[0-9]*)?$"
 """Shorter numbers in text are years and dates (2024, 20240131), not seconds in 1970."""
@@ -54,10 +57,20 @@ def read_instants(raw: pl.Series, timezone: str | None) -> Reading:
     except for a midnight, which means the day and gives its first instant. Raises DataError for a
     column that cannot hold timestamps, and for naive ones without a zone.
     """
-    is_missing = raw.is_null()
-    if raw.dtype == pl.String:
-        raw = raw.str.strip_chars()
-        is_missing = is_missing | (raw == "").fill_null(True)
+    if raw.dtype != pl.String:
+        return _read_each(raw, raw.is_null(), timezone)
+    text = raw.str.strip_chars()
+    text = _only(text, text != "")
+    if _REPEATS * text.to_frame().select(pl.all().approx_n_unique()).item() > len(text):
+        return _read_each(text, text.is_null(), timezone)
+    known = text.drop_nulls().unique(maintain_order=True)
+    places = text.cast(pl.Enum(known)).to_physical()
+    read = _read_each(known, known.is_null(), timezone)
+    columns = pl.DataFrame(read._asdict())[places]
+    return Reading(columns["timestamps"], text.is_null(), *columns[:, 2:].fill_null(False))
+
+
+def _read_each(raw: pl.Series, is_missing: pl.Series, timezone: str | None) -> Reading:
     utc, wall = _read(raw)
     if wall.null_count() < len(wall) and timezone is None:
         raise _naive(wall.drop_nulls(), raw.name)
@@ -118,20 +131,30 @@ def _from_epoch(raw: pl.Series) -> pl.Series:
 
 def _read_text(text: pl.Series) -> _Clocked:
     """Read each row by the first shape that fits it."""
-    utc, wall = _nothing(len(text)), _nothing(len(text))
-    clock = text.str.replace(r"T([0-9])", " $1")
-    if (aware := text.str.contains(_TIME_TEXT + _OFFSET_TEXT)).any():
-        offsets = clock.str.replace(r" ?(?:[zZ]|UTC)$", "+00:00").str.replace(r" ([+-])", "$1")
-        utc = _parse(_only(offsets, aware), _AWARE_FORMATS)
-    if (naive := text.str.contains(_TIME_TEXT + "$")).any():
-        wall = _parse(_only(clock, naive), _NAIVE_FORMATS)
-    if (dates := text.str.contains(_DATE_TEXT)).any():
-        days = _midnight(_only(text, dates).str.to_date("%Y-%m-%d", strict=False))
-        wall = days.zip_with(dates.fill_null(False), wall)
-    if (numbers := text.str.contains(_EPOCH_TEXT)).any():
-        epochs = _from_epoch(_only(text, numbers).cast(pl.Float64, strict=False))
-        utc = epochs.zip_with(numbers.fill_null(False), utc)
-    return _Clocked(utc, wall)
+    aware, others = _split(text, _TIME_TEXT + _OFFSET_TEXT)
+    naive, others = _split(others, _TIME_TEXT + "$")
+    dates, others = _split(others, _DATE_TEXT)
+    numbers, _ = _split(others, _EPOCH_TEXT)
+    offsets = aware.str.replace(r" ?(?:[zZ]|UTC)$", "+00:00").str.replace(r" ([+-])", "$1")
+    instants = _parse(_spaced(offsets), _AWARE_FORMATS)
+    epochs = _from_epoch(numbers.cast(pl.Float64, strict=False))
+    times = _parse(_spaced(naive), _NAIVE_FORMATS)
+    days = _midnight(dates.str.to_date("%Y-%m-%d", strict=False))
+    return _Clocked(
+        instants.zip_with(instants.is_not_null(), epochs), times.zip_with(times.is_not_null(), days)
+    )
+
+
+def _split(text: pl.Series, shape: str) -> tuple[pl.Series, pl.Series]:
+    """Return the rows of a shape and the others, each with nulls in place of the rest."""
+    if text.null_count() == len(text):
+        return text, text
+    fits = text.str.contains(shape).fill_null(False)
+    return _only(text, fits), _only(text, ~fits)
+
+
+def _spaced(text: pl.Series) -> pl.Series:
+    return text.str.replace(r"T([0-9])", " $1")
 
 
 def _parse(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
@@ -149,12 +172,14 @@ def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     if wall.null_count() == len(wall):
         return wall, wall.is_not_null()
     near = wall.clip(EARLIEST - DAY_MICROSECONDS, LATEST + DAY_MICROSECONDS)
-    instants = instant_of(near, timezone)
-    shown = wall_clock(instants, timezone)
-    is_midnight = (near % DAY_MICROSECONDS == 0) & (
-        near == shown // DAY_MICROSECONDS * DAY_MICROSECONDS
+    instants, skipped = locate(near, timezone)
+    missed = near.gather(skipped)
+    shown = wall_clock(instants.gather(skipped), timezone)
+    is_midnight = (missed % DAY_MICROSECONDS == 0) & (
+        missed == shown // DAY_MICROSECONDS * DAY_MICROSECONDS
     )
-    return instants.to_physical(), ((near != shown) & ~is_midnight).fill_null(False)
+    is_skipped = pl.Series([False]).new_from_index(0, len(wall)).scatter(skipped, ~is_midnight)
+    return instants.to_physical(), is_skipped
 
 
 def _nothing(length: int) -> pl.Series:

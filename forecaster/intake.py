@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import polars as pl
 
 from forecaster.errors import DataError
@@ -72,7 +73,7 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
     rows = pl.DataFrame(
         {"series_id": series_ids, "timestamp": reading.timestamps, "value": positive}
     )
-    kept = rows.filter(reasons.is_null()).sort("series_id", "timestamp")
+    kept = _in_order(rows.filter(reasons.is_null()))
     observations, distinct = _collapse(kept)
     shown = [*keys, timestamps, values]
     return Intake(
@@ -170,9 +171,11 @@ def _reasons(
         RejectReason.UNREADABLE_VALUE: numbers.is_null() & is_given,
         RejectReason.NON_FINITE_VALUE: ~numbers.is_finite(),
     }
-    frame = pl.DataFrame([mask.alias(reason) for reason, mask in holds.items()])
-    first = [pl.when(pl.col(reason)).then(pl.lit(reason.value)) for reason in holds]
-    return frame.select(pl.coalesce(first).alias("reason")).to_series()
+    found = {reason: mask.alias(reason) for reason, mask in holds.items() if mask.any()}
+    if not found:
+        return pl.Series("reason", [None], dtype=pl.String()).new_from_index(0, len(numbers))
+    first = [pl.when(pl.col(reason)).then(pl.lit(reason.value)) for reason in found]
+    return pl.DataFrame(list(found.values())).select(reason=pl.coalesce(first)).to_series()
 
 
 def _count(reasons: pl.Series) -> dict[str, int]:
@@ -183,6 +186,8 @@ def _count(reasons: pl.Series) -> dict[str, int]:
 def _examples(shown: Sequence[pl.Series], reasons: pl.Series) -> dict[str, str]:
     """Show the alphabetically first rejected row for each reason, whatever the order of rows."""
     is_rejected = reasons.is_not_null()
+    if not is_rejected.any():
+        return {}
     columns = {column.name: column.filter(is_rejected) for column in shown}
     rejected = pl.DataFrame([_show(column) for column in columns.values()])
     cells = [
@@ -201,6 +206,16 @@ def _show(column: pl.Series) -> pl.Series:
     is_printable = column.dt.year().is_between(1, 9999).fill_null(False)
     numbers = column.to_physical().cast(pl.String)
     return column.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
+
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sort by series and timestamp. Numbers sort faster than keys; what is sorted is not sorted."""
+    ids, timestamps = rows["series_id"], rows["timestamp"]
+    is_same = ids == ids.shift()
+    if not ((ids < ids.shift()) | (is_same & (timestamps < timestamps.shift()))).any():
+        return rows
+    codes = ids.cast(pl.Enum(ids.unique().sort())).to_physical()
+    return rows[np.lexsort((timestamps.to_physical().to_numpy(), codes.to_numpy()))]
 
 
 def _collapse(kept: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -27,13 +27,18 @@ def instant_of(wall: pl.Series, timezone: str) -> pl.Series:
 
     `wall` is in microseconds (Int64). A wall time that clocks skip gives the end of the skip.
     """
+    return locate(wall, timezone)[0]
+
+
+def locate(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
+    """Return `instant_of` each wall time, and the positions of those that clocks skip."""
     local = wall.cast(pl.Datetime("us"))
     zoned = local.dt.replace_time_zone(timezone, ambiguous="earliest", non_existent="null")
     instants = zoned.dt.convert_time_zone("UTC").cast(INSTANT)
     skipped = (instants.is_null() & wall.is_not_null()).arg_true()
     if skipped.is_empty():
-        return instants
-    return instants.scatter(skipped, _ends_of_skips(wall.gather(skipped), timezone))
+        return instants, skipped
+    return instants.scatter(skipped, _ends_of_skips(wall.gather(skipped), timezone)), skipped
 
 
 def _ends_of_skips(wall: pl.Series, timezone: str) -> pl.Series:

@@ -71,3 +71,28 @@ def test_observations_read_again_stay_what_they_are(
 
     assert_frame_equal(again.observations, observations, check_exact=True)
     assert again.rejected == {}
+
+
+@given(st.lists(st.sampled_from(TIMES), min_size=1, max_size=5))
+def test_text_that_repeats_is_read_as_if_it_stood_alone(times: list[str | None]) -> None:
+    alone = _rows([("a", time, "1") for time in times])
+
+    many = _rows([(f"{number}", time, "1") for number in range(20) for time in times])
+
+    assert many.rejected == {reason: 20 * rows for reason, rows in alone.rejected.items()}
+    assert many.duplicates == 20 * alone.duplicates
+    for (_,), series in many.observations.group_by("series_id"):
+        assert_frame_equal(series.drop("series_id"), alone.observations.drop("series_id"))
+
+
+@given(ROWS)
+def test_sorted_rows_and_clean_ones_take_the_same_way(
+    rows: list[tuple[str | None, str | None, str | None]],
+) -> None:
+    clean = _rows(rows).observations.with_columns(pl.col("value").fill_null(1.0))
+    sick = pl.DataFrame([("c", None, 1.0)], schema=clean.schema, orient="row")
+
+    backwards = normalize(pl.concat([sick, clean.reverse()]), Columns(), timezone=None)
+
+    assert_frame_equal(backwards.observations, clean, check_exact=True)
+    assert backwards.rejected == {"missing_timestamp": 1}
