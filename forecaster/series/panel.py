@@ -105,10 +105,10 @@ def build(
     conform(observations, OBSERVATIONS)
     located = _locate(observations, grid, start, end)
     start, length = _extent(located["index"], start, end)
-    series_ids = tuple(located["series_id"].unique().sort().to_list())
+    series_ids, located = _number(located)
     seen = located.filter(pl.col("value").is_not_null())
     finite = seen.filter(pl.col("value").is_finite())
-    values, merged = _mean_by_cell(_cells(finite, series_ids, start, length))
+    values, merged = _mean_by_cell(_cells(finite, len(series_ids), start, length))
     offset = _median(values)
     scale = _scale(values, offset, season_length, _given(series_ids, scales or {}))
     deviations, overflowed = _deviations(values, offset, scale)
@@ -153,17 +153,27 @@ def _extent(indices: pl.Series, start: int | None, end: int | None) -> tuple[int
     return start, end - start + 1
 
 
-def _cells(finite: pl.DataFrame, series_ids: tuple[str, ...], start: int, length: int) -> _Cells:
-    rows = finite["series_id"].cast(pl.Enum(series_ids)).to_physical().cast(pl.Int64)
-    cell = rows * length + (finite["index"] - start)
-    return _Cells(
-        cell=cell.to_numpy(), value=finite["value"].to_numpy(), shape=(len(series_ids), length)
-    )
+def _number(located: pl.DataFrame) -> tuple[tuple[str, ...], pl.DataFrame]:
+    """Return the sorted keys, and each row's place among them in `row`: read once per run."""
+    runs = located["series_id"].rle().struct.unnest()
+    keys = runs["value"].unique().sort()
+    places = runs["value"].cast(pl.Enum(keys)).to_physical().to_numpy()
+    rows = np.repeat(places.astype(np.int64), runs["len"].to_numpy())
+    return tuple(keys), located.with_columns(pl.Series("row", rows))
+
+
+def _cells(finite: pl.DataFrame, rows: int, start: int, length: int) -> _Cells:
+    cell = finite["row"] * length + (finite["index"] - start)
+    return _Cells(cell=cell.to_numpy(), value=finite["value"].to_numpy(), shape=(rows, length))
 
 
 def _mean_by_cell(cells: _Cells) -> tuple[Tensor, int]:
     """Return the mean of each cell (N, T) float64, NaN if empty, and the surplus observations."""
     size = cells.shape[0] * cells.shape[1]
+    if (cells.cell[1:] > cells.cell[:-1]).all():
+        alone = np.full(size, np.nan)
+        alone[cells.cell] = cells.value + 0.0  # as in a sum, no zero is negative
+        return torch.from_numpy(alone.reshape(cells.shape)), 0
     taken = np.bincount(cells.cell, minlength=size)
     sums = np.bincount(cells.cell, weights=cells.value, minlength=size)
     values = sums.astype(np.float64, copy=False)  # numpy counts in integers if there are none
