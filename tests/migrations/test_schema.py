@@ -17,7 +17,7 @@ FROM pg_constraint WHERE connamespace = 'public'::regnamespace
 UNION ALL
 SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
 UNION ALL
-SELECT partrelid::regclass::text, 'partitions', pg_get_partkeydef(partrelid) FROM pg_partitioned_table
+SELECT partrelid::regclass::text, 'parts', pg_get_partkeydef(partrelid) FROM pg_partitioned_table
 ORDER BY 1, 2, 3
 """
 
