@@ -144,9 +144,10 @@ datasets = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("landed_at", Instant),
+    sa.Column("newest_observation", Instant),
     sqlite_strict=True,
 )
-"""`landed_at` is the greatest `recorded_at` of its observations."""
+"""The greatest `recorded_at` and the greatest `timestamp` of all observations it ever had."""
 
 series = sa.Table(
     "series",

@@ -34,6 +34,7 @@ KEYS = {
     "attention": ("series_id", "cutoff", "model_id", "step_from"),
     "accuracy": ("series_id", "cutoff", "model_id", "lead"),
 }
+NEWEST = {"landed_at": "recorded_at", "newest_observation": "timestamp"}
 STATUSES = "('ok', 'cold_start', 'fallback_naive', 'fallback_champion', 'hindsight')"
 
 LEVELS = ("025", "05", "10", "20", "30", "40", "50", "60", "70", "80", "90", "95", "975")
@@ -48,11 +49,12 @@ LATEST_VERSION = """NOT EXISTS (
 
 def upgrade() -> None:
     _drop_views()
-    op.add_column("datasets", sa.Column("landed_at", INSTANT))
+    for column, of in NEWEST.items():
+        op.add_column("datasets", sa.Column(column, INSTANT))
+        op.execute(f"""UPDATE datasets SET {column} = (
+            SELECT max(o.{of}) FROM observations o JOIN series s ON s.id = o.series_id
+            WHERE s.dataset_id = datasets.id)""")
     op.add_column("watermarks", sa.Column("state", JSON))
-    op.execute("""UPDATE datasets SET landed_at = (
-        SELECT max(o.recorded_at) FROM observations o JOIN series s ON s.id = o.series_id
-        WHERE s.dataset_id = datasets.id)""")
     if not _is_sqlite():
         op.drop_constraint("fk_observations_series_id", "observations")
     for table in KEYS if _is_sqlite() else PARTITIONED:
@@ -70,7 +72,8 @@ def downgrade() -> None:
         _rebuild(table, bound=True)
     op.create_index(FORECASTS_INDEX, "forecasts", ["series_id", "timestamp", "cutoff"])
     op.drop_column("watermarks", "state")
-    op.drop_column("datasets", "landed_at")
+    for column in NEWEST:
+        op.drop_column("datasets", column)
     _create_views(indexed=True)
 
 
@@ -91,8 +94,7 @@ def _rebuild(table: str, *, bound: bool) -> None:
         sa.PrimaryKeyConstraint(*KEYS[table], name=f"pk_{table}"),
         *(_parents(table) if bound else ()),
         *_checks(table, bound=bound),
-        **PACKED,
-        **({} if bound else {"postgresql_partition_by": "RANGE (cutoff)"}),
+        **PACKED | ({} if bound else {"postgresql_partition_by": "RANGE (cutoff)"}),
     )
     if not bound and not _is_sqlite():
         _create_partitions(table)
@@ -119,7 +121,7 @@ def _columns(table: str) -> list[sa.Column[Any]]:
     def needed(kind: Any, *names: str) -> Iterator[sa.Column[Any]]:
         return (sa.Column(name, kind, nullable=False) for name in names)
 
-    integer, text, real = sa.Integer(), sa.Text(), sa.REAL()
+    integer, text = sa.Integer(), sa.Text()
     if table == "observations":
         key = [*needed(integer, "series_id"), *needed(INSTANT, "timestamp", "recorded_at")]
         return [*key, sa.Column("value", DOUBLE)]
@@ -132,7 +134,7 @@ def _columns(table: str) -> list[sa.Column[Any]]:
     if table == "forecasts":
         when = [*needed(integer, "step"), *needed(INSTANT, "timestamp", "issued_at")]
         said = [*needed(text, "origin", "status"), *needed(DOUBLE, "level")]
-        return [*of_vintage, *when, *said, *needed(real, *PARTS, *(f"d{q}" for q in LEVELS))]
+        return [*of_vintage, *when, *said, *needed(sa.REAL(), *PARTS, *(f"d{q}" for q in LEVELS))]
     errors = ("absolute_error", "seasonal_naive_error", "bias", "pinball", "absolute_actual")
     return [
         *of_vintage, *needed(text, "lead"), *needed(INSTANT, "scored_at"),

@@ -18,7 +18,7 @@ TABLES = ("datasets", "series", "observations", "models", "forecasts", "attentio
           "attention_patches", "runs", "watermarks")  # fmt: skip
 VIEWS = ("all_forecasts", "latest_forecasts", "forecast_attention", "forecast_parts",
          "forecast_vs_actual", "current_observations")  # fmt: skip
-NEW_COLUMNS = ("landed_at", "state")
+NEW_COLUMNS = ("landed_at", "newest_observation", "state")
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def _instant(conn: Connection, instant: datetime) -> str:
 
 
 def contents(engine: Engine) -> dict[str, list[dict[str, Any]]]:
-    """Every row of every table and view, without what only the newer schema has."""
+    """Every row of every table and view, by the columns that the older schema has."""
     with reading(engine) as conn:
         found = {
             name: [dict(row._mapping) for row in conn.execute(text(f"SELECT * FROM {name}"))]
