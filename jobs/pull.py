@@ -45,6 +45,7 @@ def run(
         corrected=late.corrected + fresh.corrected,
         unchanged=late.unchanged + fresh.unchanged,
         late=late.new,
+        outside=taken.observations.height - frame.height,
         rejected=taken.rejected,
         examples=taken.examples,
         duplicates=taken.duplicates,

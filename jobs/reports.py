@@ -33,12 +33,14 @@ class PullReport:
     since: datetime
     until: datetime
     rows: int
-    """Read from the source; where its timestamps are text, more than were asked for."""
+    """Read from the source: what is new, corrected, unchanged, outside, rejected or repeats."""
     new: int
     corrected: int
     unchanged: int
     late: int
     """New rows at or before the newest instant seen by an earlier pull."""
+    outside: int
+    """Rows before `since` or after `until`, where the source could not leave them out."""
     rejected: Mapping[str, int]
     examples: Mapping[str, str]
     duplicates: int

@@ -49,6 +49,7 @@ def pulled() -> PullReport:
         corrected=1,
         unchanged=3,
         late=2,
+        outside=0,
         rejected={"unreadable_value": 1},
         examples={},
         duplicates=1,
