@@ -9,7 +9,7 @@ from forecaster import intake
 from forecaster.config import DatasetConfig
 from forecaster.store import observations, watermarks
 from forecaster.store.engine import reading, writing
-from forecaster.store.observations import LandingCounts
+from forecaster.store.observations import Landing
 from forecaster.store.source import read_source
 from jobs.reports import PullReport
 
@@ -82,7 +82,7 @@ def _land(
     *,
     seen: datetime | None,
     now: datetime,
-) -> tuple[LandingCounts, LandingCounts]:
+) -> tuple[Landing, Landing]:
     # Rows of a first pull are history, not late.
     is_late = pl.lit(value=False) if seen is None else pl.col("timestamp") <= seen
     late = observations.land(conn, dataset, frame.filter(is_late), recorded_at=now)

@@ -52,13 +52,16 @@ def insert_frames(conn: Connection, table: Table, frames: Iterable[pl.DataFrame]
 def read_frame(
     conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    """Return the rows of `query` as a frame of the declared columns, in no order.
+    """Return the rows of `query`, in its order, as a frame of the declared columns.
 
     `query` selects columns of these names; instants become UTC with microseconds. Integers and
     instants must not be null.
     """
-    rows = query.subquery("found")
-    plain = sa.select(*(_plain(conn, rows.c[name], kind) for name, kind in schema.items()))
+    found = query.selected_columns
+    plain = query.with_only_columns(
+        *(_plain(conn, found[name], kind).label(name) for name, kind in schema.items()),
+        maintain_column_froms=True,
+    )
     stored = {name: _stored(kind) for name, kind in schema.items()}
     read = _copy_out if conn.dialect.name == "postgresql" else _fetch
     return read(conn, plain, stored).cast(pl.Schema(schema))

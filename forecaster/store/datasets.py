@@ -1,15 +1,28 @@
 """Names and their integer keys: datasets, and the series in them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 
+import numpy as np
 import polars as pl
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select, update
 
 from forecaster.store.bulk import read_frame
 from forecaster.store.dialects import insert_or
 from forecaster.store.tables import datasets, series
 
 _KEYS = {"id": pl.Int32(), "key": pl.String()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """How far the observations of a dataset have come; None before the first."""
+
+    landed_at: datetime | None
+    """The greatest `recorded_at`: whoever has seen it has seen everything up to now."""
+    newest_observation: datetime | None
+    """The greatest `timestamp`."""
 
 
 def dataset_id(conn: Connection, name: str) -> int:
@@ -37,12 +50,12 @@ def series_ids(conn: Connection, dataset: str, keys: Iterable[str]) -> dict[str,
 
 def with_ids(conn: Connection, dataset: str, frame: pl.DataFrame) -> pl.DataFrame:
     """Return `frame` with integer keys in place of the text in `series_id`."""
-    ids = series_ids(conn, dataset, frame["series_id"].unique())
-    return frame.with_columns(
-        pl.col("series_id").replace_strict(
-            list(ids), pl.Series(list(ids.values()), dtype=pl.Int32()), return_dtype=pl.Int32()
-        )
-    )
+    runs = frame["series_id"].rle().struct.unnest()
+    ids = series_ids(conn, dataset, runs["value"].unique())
+    numbers = pl.Series(list(ids.values()), dtype=pl.Int32())
+    each = runs["value"].replace_strict(list(ids), numbers, return_dtype=pl.Int32())
+    repeated = np.repeat(each.to_numpy(), runs["len"].to_numpy())
+    return frame.with_columns(pl.Series("series_id", repeated, dtype=pl.Int32()))
 
 
 def keys(conn: Connection, dataset: str) -> pl.DataFrame:
@@ -51,18 +64,46 @@ def keys(conn: Connection, dataset: str) -> pl.DataFrame:
     return read_frame(conn, query, _KEYS).sort("key").with_row_index("rank")
 
 
+def newest_id(conn: Connection, dataset: str) -> int:
+    """Return the greatest integer key in a dataset, 0 where there is none: new ones are greater."""
+    ids = select(series.c.id).join(datasets).where(datasets.c.name == dataset)
+    return conn.scalar(select(func.max(ids.subquery().c.id))) or 0
+
+
 def names(conn: Connection) -> list[str]:
     """Return the names of all datasets that were ever named, sorted."""
     return sorted(conn.scalars(select(datasets.c.name)))
 
 
-def lock(conn: Connection, dataset: str) -> int:
-    """Let no other transaction change this dataset until this one ends; return its key."""
+def lock(conn: Connection, dataset: str) -> Landed:
+    """Let no other transaction change this dataset until this one ends."""
     owner = dataset_id(conn, dataset)
     conn.execute(
         select(datasets.c.id).where(datasets.c.id == owner).with_for_update(key_share=True)
     )
-    return owner
+    return landed(conn, dataset)
+
+
+def landed(conn: Connection, dataset: str) -> Landed:
+    """Return how far the observations of a dataset have come."""
+    row = conn.execute(
+        select(datasets.c.landed_at, datasets.c.newest_observation).where(
+            datasets.c.name == dataset
+        )
+    ).one_or_none()
+    return Landed(
+        landed_at=None if row is None else row.landed_at,
+        newest_observation=None if row is None else row.newest_observation,
+    )
+
+
+def set_landed(conn: Connection, dataset: str, reached: Landed) -> None:
+    """Note how far the observations have come; the dataset must be locked."""
+    conn.execute(
+        update(datasets)
+        .where(datasets.c.name == dataset)
+        .values(landed_at=reached.landed_at, newest_observation=reached.newest_observation)
+    )
 
 
 def series_of(dataset: str, key: str | None = None) -> Select[int]:

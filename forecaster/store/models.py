@@ -98,7 +98,8 @@ def add_scores(conn: Connection, dataset: str, model_id: int, scores: Mapping[st
 
 def promote(conn: Connection, dataset: str, model_id: int, *, now: datetime, reason: str) -> None:
     """Put a model in service and retire the one that was; ModelError if it cannot serve."""
-    owner = datasets.lock(conn, dataset)
+    datasets.lock(conn, dataset)
+    owner = datasets.dataset_id(conn, dataset)
     _require_weights(conn, dataset, model_id)
     conn.execute(
         update(models)

@@ -1,62 +1,96 @@
 """What happened, as versions: a correction is a new row, nothing is overwritten."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
+import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from forecaster.errors import SchemaMismatch
 from forecaster.frames import INSTANT, OBSERVATIONS, conform
 from forecaster.store import datasets, tables
 from forecaster.store.bulk import insert_frame, read_frame
+from forecaster.store.datasets import Landed
 from forecaster.store.tables import observations
 
+CELLS = pl.Schema({"series_id": pl.Int32(), "timestamp": INSTANT, "value": pl.Float64()})
+"""Observations under the integer keys of their series, sorted by both; a null takes one back."""
+
 _KEY = ["series_id", "timestamp"]
-_ROW = {"series_id": pl.Int32(), "timestamp": INSTANT, "value": pl.Float64()}
-_VERSIONS = {**_ROW, "recorded_at": INSTANT}
+_VERSIONS = {**CELLS, "recorded_at": INSTANT}
 _MICROSECOND = timedelta(microseconds=1)
+_ROWS_AT_ONCE = 2_000_000
+_PROBES_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LandingCounts:
+class Landing:
     """What became of landed rows; a null for an instant never seen is unchanged."""
 
-    new: int
-    corrected: int
-    unchanged: int
+    new: int = 0
+    corrected: int = 0
+    unchanged: int = 0
+    changes: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=CELLS), compare=False, repr=False
+    )
+    """CELLS that are new or corrected."""
+    before: datetime | None = None
+    """What `datasets.landed_at` was; whoever knew everything up to then needs only `changes`."""
+    recorded_at: datetime | None = None
+    """What it is now."""
 
 
-def land(
-    conn: Connection, dataset: str, frame: pl.DataFrame, *, recorded_at: datetime
-) -> LandingCounts:
+def land(conn: Connection, dataset: str, frame: pl.DataFrame, *, recorded_at: datetime) -> Landing:
     """Store the OBSERVATIONS that are new or changed; landing rows twice changes nothing.
 
-    A changed value, or a null in place of one, becomes a version recorded at `recorded_at`, or
-    just after the version it replaces if that one is not older.
+    A changed value, or a null in place of one, becomes a version. All of them are recorded at
+    `recorded_at`, or just after the last landing of the dataset if that one is not older.
     """
     conform(frame, OBSERVATIONS)
     if frame.is_empty():
-        return LandingCounts(new=0, corrected=0, unchanged=0)
-    _require_unique(frame)
-    datasets.lock(conn, dataset)
-    incoming = datasets.with_ids(conn, dataset, frame)
-    stored = read_frame(conn, _stored_beside(dataset, incoming), _VERSIONS)
-    compared = incoming.join(
-        stored.with_columns(stored=True), on=_KEY, how="left", suffix="_stored"
-    )
+        return Landing()
+    reached = datasets.lock(conn, dataset)
+    newest_id = datasets.newest_id(conn, dataset)
+    incoming = datasets.with_ids(conn, dataset, frame).sort(_KEY)
+    _require_unique(incoming)
+    is_unseen = pl.col("series_id") > newest_id
+    if reached.newest_observation is not None:
+        is_unseen |= pl.col("timestamp") > reached.newest_observation
+    unseen, compared = incoming.filter(is_unseen), _beside_stored(conn, incoming.filter(~is_unseen))
     is_known = pl.col("stored").is_not_null()
-    new = compared.filter(~is_known & pl.col("value").is_not_null())
-    changed = compared.filter(is_known & pl.col("value").ne_missing(pl.col("value_stored")))
-    at = pl.lit(recorded_at, dtype=INSTANT)
-    _insert(conn, new, at)
-    _insert(conn, changed, pl.max_horizontal(at, pl.col("recorded_at") + _MICROSECOND))
-    return LandingCounts(
+    is_new = ~is_known & pl.col("value").is_not_null()
+    is_changed = is_known & pl.col("value").ne_missing(pl.col("value_stored"))
+    new = pl.concat([unseen.drop_nulls("value"), compared.filter(is_new).select(CELLS.names())])
+    changed = compared.filter(is_changed).select(CELLS.names())
+    changes = pl.concat([new, changed]).sort(_KEY)
+    return Landing(
         new=new.height,
         corrected=changed.height,
-        unchanged=frame.height - new.height - changed.height,
+        unchanged=frame.height - changes.height,
+        changes=changes,
+        before=reached.landed_at,
+        recorded_at=_append(conn, dataset, changes, reached, recorded_at),
     )
+
+
+def _append(
+    conn: Connection, dataset: str, changes: pl.DataFrame, reached: Landed, now: datetime
+) -> datetime | None:
+    """Write versions, all recorded at one instant after those of every landing before."""
+    if changes.is_empty():
+        return reached.landed_at
+    at = now if reached.landed_at is None else max(now, reached.landed_at + _MICROSECOND)
+    insert_frame(conn, observations, changes.with_columns(recorded_at=pl.lit(at, dtype=INSTANT)))
+    last = changes["timestamp"].max()
+    assert isinstance(last, datetime)
+    newest = max(last, reached.newest_observation or last)
+    datasets.set_landed(conn, dataset, Landed(landed_at=at, newest_observation=newest))
+    return at
 
 
 def read(
@@ -72,18 +106,37 @@ def read(
 
     With `as_of`: as they were known at that instant. With `series`: of that one only.
     """
-    query = select(*(observations.c[name] for name in _ROW)).where(
-        observations.c.series_id.in_(datasets.series_of(dataset, series)),
-        observations.c.value.is_not(None),
-        *_between(since, until),
-        _is_newest(as_of),
-    )
-    found = read_frame(conn, query, _ROW)
+    is_ours = observations.c.series_id.in_(datasets.series_of(dataset, series))
+    found = _newest(conn, is_ours, *_between(since, until), *_known(as_of))
     keys = datasets.keys(conn, dataset)
-    named = found.join(keys, left_on="series_id", right_on="id").sort("rank", "timestamp")
+    named = found.join(keys, left_on="series_id", right_on="id", maintain_order="left")
+    if not named["rank"].is_sorted():
+        named = named.sort("rank", "timestamp")
     return conform(
         named.select(pl.col("key").alias("series_id"), "timestamp", "value"), OBSERVATIONS
     )
+
+
+def read_blocks(
+    conn: Connection, ids: Sequence[int], *, since: datetime, until: datetime, steps: int
+) -> Iterator[pl.DataFrame]:
+    """Return CELLS of whole series, the same in turn as `ids`, some millions of rows at a time.
+
+    `ids` are ascending; `steps` is about how many rows each of them has in that time.
+    """
+    at_once = max(1, _ROWS_AT_ONCE // max(1, steps))
+    for first in range(0, len(ids), at_once):
+        block = ids[first : first + at_once]
+        between = observations.c.series_id.between(block[0], block[-1])
+        found = _newest(conn, between, *_between(since, until))
+        yield found.filter(pl.col("series_id").is_in(block))
+
+
+def read_cells(
+    conn: Connection, ids: Sequence[int], *, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return CELLS of a few series."""
+    return _newest(conn, _one_of(ids), *_between(since, until))
 
 
 def span(conn: Connection, dataset: str) -> tuple[datetime, datetime] | None:
@@ -115,19 +168,23 @@ def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
     ).rowcount
 
 
-def _is_newest(as_of: datetime | None) -> ColumnElement[bool]:
-    """Return the condition that a row is the newest version, or was at `as_of`."""
-    newer = observations.alias("newer")
-    query = select(newer.c.series_id).where(
-        newer.c.series_id == observations.c.series_id,
-        newer.c.timestamp == observations.c.timestamp,
-        newer.c.recorded_at > observations.c.recorded_at,
+def _newest(conn: Connection, *conditions: ColumnElement[bool]) -> pl.DataFrame:
+    """Return CELLS: the newest version of each row, without those that were taken back.
+
+    Versions of one row come one after the other, so the last of them is told by its neighbour.
+    """
+    query = (
+        select(*(observations.c[name] for name in CELLS))
+        .where(*conditions)
+        .order_by(*(observations.c[name] for name in (*_KEY, "recorded_at")))
     )
-    if as_of is None:
-        return ~query.exists()
-    return (observations.c.recorded_at <= as_of) & ~query.where(
-        newer.c.recorded_at <= as_of
-    ).exists()
+    found = read_frame(conn, query, CELLS)
+    is_last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in _KEY)
+    return found.filter(is_last.fill_null(value=True)).drop_nulls("value")
+
+
+def _known(as_of: datetime | None) -> list[ColumnElement[bool]]:
+    return [] if as_of is None else [observations.c.recorded_at <= as_of]
 
 
 def _between(since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:
@@ -136,25 +193,62 @@ def _between(since: datetime | None, until: datetime | None) -> list[ColumnEleme
     return lower + upper
 
 
-def _stored_beside(dataset: str, incoming: pl.DataFrame) -> Select[Any]:
-    """Select the newest versions in the range of `incoming`: more than its rows, in few probes."""
-    ids, timestamps = incoming["series_id"], incoming["timestamp"]
-    return select(*(observations.c[name] for name in _VERSIONS)).where(
-        observations.c.series_id.in_(datasets.series_of(dataset)),
-        observations.c.series_id.between(ids.min(), ids.max()),
-        observations.c.timestamp.between(timestamps.min(), timestamps.max()),
-        _is_newest(None),
+def _beside_stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
+    """Return `incoming` beside the newest stored version of each row: one probe for each."""
+    parts = incoming.iter_slices(_PROBES_AT_ONCE)
+    stored = [read_frame(conn, _probe(conn, part), _VERSIONS) for part in parts]
+    newest = (
+        pl.concat([pl.DataFrame(schema=_VERSIONS), *stored])
+        .sort(*_KEY, "recorded_at")
+        .unique(_KEY, keep="last", maintain_order=True)
+        .with_columns(stored=True)
     )
+    return incoming.join(newest, on=_KEY, how="left", suffix="_stored")
 
 
-def _require_unique(frame: pl.DataFrame) -> None:
-    repeated = frame.height - frame.select(pl.struct(_KEY).n_unique()).item()
+def _probe(conn: Connection, part: pl.DataFrame) -> Select[Any]:
+    """Select the stored versions of the rows in `part`, whatever the planner thinks of it."""
+    ids, stamps = part["series_id"].to_list(), part["timestamp"].to_physical().to_list()
+    columns = [observations.c[name] for name in _VERSIONS]
+    if conn.dialect.name == "postgresql":
+        return _probe_postgresql(columns, ids, stamps)
+    rows = sa.func.json_each(json.dumps([*zip(ids, stamps, strict=True)])).table_valued("value")
+    wanted = select(*(sa.func.json_extract(rows.c.value, f"$[{place}]") for place in (0, 1)))
+    key = sa.tuple_(observations.c.series_id, sa.type_coerce(observations.c.timestamp, sa.Integer))
+    return select(*columns).where(key.in_(wanted))
+
+
+def _probe_postgresql(
+    columns: list[sa.Column[Any]], ids: list[int], stamps: list[int]
+) -> Select[Any]:
+    """LIMIT keeps the planner from reading the whole table because many rows are wanted."""
+    arrays = (
+        sa.bindparam(None, found, ARRAY(kind))
+        for found, kind in ((ids, sa.Integer), (stamps, sa.BigInteger))
+    )
+    wanted = sa.func.unnest(*arrays).table_valued("series_id", "microseconds").render_derived()
+    since_epoch = wanted.c.microseconds * sa.literal_column("interval '1 microsecond'")
+    newest = (
+        select(*columns)
+        .where(
+            observations.c.series_id == wanted.c.series_id,
+            observations.c.timestamp == sa.literal_column("timestamptz 'epoch'") + since_epoch,
+        )
+        .order_by(observations.c.recorded_at.desc())
+        .limit(1)
+        .lateral()
+    )
+    return select(*newest.c).select_from(wanted.join(newest, sa.true()))
+
+
+def _one_of(ids: Sequence[int]) -> ColumnElement[bool]:
+    return observations.c.series_id.in_(ids)
+
+
+def _require_unique(ordered: pl.DataFrame) -> None:
+    is_repeated = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in _KEY)
+    repeated = ordered.select(is_repeated.sum()).item()
     if repeated:
         raise SchemaMismatch(
             f"observations must be unique by series_id and timestamp, found {repeated} repeated"
         )
-
-
-def _insert(conn: Connection, frame: pl.DataFrame, recorded_at: pl.Expr) -> None:
-    rows = frame.select(*_KEY, "value", recorded_at=recorded_at)
-    insert_frame(conn, observations, rows)

@@ -9,9 +9,8 @@ from sqlalchemy import Engine, delete, func, select
 
 from forecaster.errors import SchemaMismatch
 from forecaster.frames import OBSERVATIONS
-from forecaster.store import observations, tables
+from forecaster.store import datasets, observations, tables
 from forecaster.store.engine import reading, writing
-from forecaster.store.observations import LandingCounts
 from tests.store.samples import HOUR, START, observed
 
 MICROSECOND = timedelta(microseconds=1)
@@ -208,8 +207,36 @@ def test_any_order_and_split_of_the_rows_leads_to_the_same_state(
     assert sum(new for new, _, _ in landed) == versions(engine) == whole.height
 
 
-def test_counts_are_by_name(engine: Engine) -> None:
+def test_a_landing_says_what_changed_and_what_it_follows(engine: Engine) -> None:
     with writing(engine) as conn:
-        counts = observations.land(conn, "bikes", observed({"a": [1.0]}), recorded_at=START)
+        first = observations.land(conn, "bikes", observed({"a": [1.0, 2.0]}), recorded_at=START)
+    with writing(engine) as conn:
+        again = observations.land(
+            conn, "bikes", observed({"a": [1.0, 5.0, 3.0]}), recorded_at=START - HOUR
+        )
 
-    assert counts == LandingCounts(new=1, corrected=0, unchanged=0)
+    assert (first.before, first.recorded_at) == (None, START)
+    assert (again.before, again.recorded_at) == (START, START + MICROSECOND)
+    assert first.changes["value"].to_list() == [1.0, 2.0]
+    assert again.changes["value"].to_list() == [5.0, 3.0]
+
+
+def test_a_landing_without_changes_leaves_the_landing_clock(engine: Engine) -> None:
+    frame = observed({"a": [1.0]})
+    land(engine, frame, at=START)
+
+    with writing(engine) as conn:
+        again = observations.land(conn, "bikes", frame, recorded_at=START + HOUR)
+        reached = datasets.landed(conn, "bikes")
+
+    assert again.recorded_at == reached.landed_at == START
+    assert reached.newest_observation == START
+
+
+def test_an_early_row_among_known_ones_is_found_to_be_new(engine: Engine) -> None:
+    land(engine, observed({"a": [1.0, 2.0], "b": [3.0]}))
+
+    counts = land(engine, observed({"a": [0.5], "b": [0.25]}, start=START - 400 * 24 * HOUR))
+
+    assert counts == (2, 0, 0)
+    assert read(engine).height == 5
