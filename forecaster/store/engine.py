@@ -116,14 +116,17 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log; whoever makes the database at the same time is waited for.
+    """Switch to the write-ahead log; a new file will be able to shrink.
 
+    Whoever makes the database at the same time is waited for:
     SQLite may answer at once that it is busy, whatever the timeout, when the journal changes.
     """
     [milliseconds] = connection.execute("PRAGMA busy_timeout").fetchone()
     until = time.monotonic() + milliseconds / 1000
     while True:
         try:
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heard only by an empty file
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
