@@ -106,8 +106,7 @@ def read(
 
     With `as_of`: as they were known at that instant. With `series`: of that one only.
     """
-    is_ours = observations.c.series_id.in_(datasets.series_of(dataset, series))
-    found = _newest(conn, is_ours, *_between(since, until), *_known(as_of))
+    found = _newest(conn, datasets.series_of(dataset, series), since, until, as_of)
     keys = datasets.keys(conn, dataset)
     named = found.join(keys, left_on="series_id", right_on="id", maintain_order="left")
     if not named["rank"].is_sorted():
@@ -117,26 +116,29 @@ def read(
     )
 
 
-def read_blocks(
-    conn: Connection, ids: Sequence[int], *, since: datetime, until: datetime, steps: int
+def read_cells(
+    conn: Connection, dataset: str, *, since: datetime, until: datetime, steps: int
 ) -> Iterator[pl.DataFrame]:
-    """Return CELLS of whole series, the same in turn as `ids`, some millions of rows at a time.
+    """Return CELLS between `since` and `until` of whole series, millions of rows at a time.
 
-    `ids` are ascending; `steps` is about how many rows each of them has in that time.
+    `steps` is about how many rows each series has in that time.
     """
+    series = tables.series
+    ours = datasets.series_of(dataset).order_by(series.c.id)
+    ids = conn.scalars(ours).all()
     at_once = max(1, _ROWS_AT_ONCE // max(1, steps))
     for first in range(0, len(ids), at_once):
         block = ids[first : first + at_once]
-        between = observations.c.series_id.between(block[0], block[-1])
-        found = _newest(conn, between, *_between(since, until))
-        yield found.filter(pl.col("series_id").is_in(block))
+        yield _newest(conn, ours.where(series.c.id.between(block[0], block[-1])), since, until)
 
 
-def read_cells(
+def read_some_cells(
     conn: Connection, ids: Sequence[int], *, since: datetime, until: datetime
 ) -> pl.DataFrame:
     """Return CELLS of a few series."""
-    return _newest(conn, _one_of(ids), *_between(since, until))
+    return _newest(
+        conn, select(tables.series.c.id).where(tables.series.c.id.in_(ids)), since, until
+    )
 
 
 def span(conn: Connection, dataset: str) -> tuple[datetime, datetime] | None:
@@ -168,29 +170,60 @@ def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
     ).rowcount
 
 
-def _newest(conn: Connection, *conditions: ColumnElement[bool]) -> pl.DataFrame:
-    """Return CELLS: the newest version of each row, without those that were taken back.
+def _newest(
+    conn: Connection,
+    owners: Select[int],
+    since: datetime | None,
+    until: datetime | None,
+    as_of: datetime | None = None,
+) -> pl.DataFrame:
+    """Return CELLS of the series in `owners`: the newest version of each row, and no nulls.
 
     Versions of one row come one after the other, so the last of them is told by its neighbour.
     """
-    query = (
-        select(*(observations.c[name] for name in CELLS))
-        .where(*conditions)
-        .order_by(*(observations.c[name] for name in (*_KEY, "recorded_at")))
-    )
-    found = read_frame(conn, query, CELLS)
+    limits = [
+        *([] if since is None else [observations.c.timestamp >= since]),
+        *([] if until is None else [observations.c.timestamp <= until]),
+        *([] if as_of is None else [observations.c.recorded_at <= as_of]),
+    ]
+    query = _seek_each if conn.dialect.name == "postgresql" else _seek_all
+    found = read_frame(conn, query(owners, limits), CELLS)
+    keys = found.select(_KEY)
+    if not keys.select(_is_ascending()).item():
+        found = found.sort(_KEY, maintain_order=True)
     is_last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in _KEY)
     return found.filter(is_last.fill_null(value=True)).drop_nulls("value")
 
 
-def _known(as_of: datetime | None) -> list[ColumnElement[bool]]:
-    return [] if as_of is None else [observations.c.recorded_at <= as_of]
+def _seek_each(owners: Select[int], limits: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """One descent of the index for each series, however many rows lie outside of the limits.
+
+    OFFSET keeps the planner from making one scan of it, which would read them all.
+    """
+    owner = owners.subquery()
+    rows = (
+        select(*(observations.c[name] for name in CELLS))
+        .where(observations.c.series_id == owner.c.id, *limits)
+        .order_by(observations.c.timestamp, observations.c.recorded_at)
+        .offset(0)
+        .lateral()
+    )
+    return select(*rows.c).select_from(owner.join(rows, sa.true()))
 
 
-def _between(since: datetime | None, until: datetime | None) -> list[ColumnElement[bool]]:
-    lower = [] if since is None else [observations.c.timestamp >= since]
-    upper = [] if until is None else [observations.c.timestamp <= until]
-    return lower + upper
+def _seek_all(owners: Select[int], limits: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    return (
+        select(*(observations.c[name] for name in CELLS))
+        .where(observations.c.series_id.in_(owners.order_by(None)), *limits)
+        .order_by(*(observations.c[name] for name in (*_KEY, "recorded_at")))
+    )
+
+
+def _is_ascending() -> pl.Expr:
+    """Whether rows are sorted by series and timestamp."""
+    series, stamp = (pl.col(name) for name in _KEY)
+    later = (series.shift() < series) | ((series.shift() == series) & (stamp.shift() <= stamp))
+    return later.all()
 
 
 def _beside_stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
@@ -239,10 +272,6 @@ def _probe_postgresql(
         .lateral()
     )
     return select(*newest.c).select_from(wanted.join(newest, sa.true()))
-
-
-def _one_of(ids: Sequence[int]) -> ColumnElement[bool]:
-    return observations.c.series_id.in_(ids)
 
 
 def _require_unique(ordered: pl.DataFrame) -> None:
