@@ -39,6 +39,7 @@ class Reading(NamedTuple):
 
     timestamps: pl.Series
     is_missing: pl.Series
+    is_naive: pl.Series
     is_nonexistent: pl.Series
     is_out_of_range: pl.Series
 
@@ -54,8 +55,9 @@ def read_instants(raw: pl.Series, timezone: str | None) -> Reading:
     """Read a column of timestamps; `timezone` is the clock of naive ones.
 
     A naive time that happens twice means the first one. One that clocks skip does not exist,
-    except for a midnight, which means the day and gives its first instant. Raises DataError for a
-    column that cannot hold timestamps, and for naive ones without a zone.
+    except for a midnight, which means the day and gives its first instant. Without a zone, naive
+    ones among others are none. Raises DataError for a column that cannot hold timestamps, and for
+    one that holds only naive ones and no zone is declared.
     """
     if raw.dtype != pl.String:
         return _read_each(raw, raw.is_null(), timezone)
@@ -72,15 +74,16 @@ def read_instants(raw: pl.Series, timezone: str | None) -> Reading:
 
 def _read_each(raw: pl.Series, is_missing: pl.Series, timezone: str | None) -> Reading:
     utc, wall = _read(raw)
-    if wall.null_count() < len(wall) and timezone is None:
+    is_naive = wall.is_not_null() if timezone is None else _no(len(wall))
+    if is_naive.any() and utc.null_count() == len(utc):
         raise _naive(wall.drop_nulls(), raw.name)
     local, is_nonexistent = _localise(wall, timezone or "UTC")
     microseconds = utc.zip_with(utc.is_not_null(), local)
     usable = (microseconds >= EARLIEST) & (microseconds < LATEST)
     is_out_of_range = (~usable).fill_null(False)
-    kept = (usable & ~is_nonexistent).fill_null(False)
+    kept = (usable & ~is_nonexistent & ~is_naive).fill_null(False)
     timestamps = microseconds.set(~kept, None).cast(INSTANT)
-    return Reading(timestamps, is_missing, is_nonexistent, is_out_of_range)
+    return Reading(timestamps, is_missing, is_naive, is_nonexistent, is_out_of_range)
 
 
 def _read(raw: pl.Series) -> _Clocked:
@@ -170,7 +173,7 @@ def _parse(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
 def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     """Return instants in microseconds, and which wall times no clock of the zone shows."""
     if wall.null_count() == len(wall):
-        return wall, wall.is_not_null()
+        return wall, _no(len(wall))
     near = wall.clip(EARLIEST - DAY_MICROSECONDS, LATEST + DAY_MICROSECONDS)
     instants, skipped = locate(near, timezone)
     missed = near.gather(skipped)
@@ -178,12 +181,16 @@ def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     is_midnight = (missed % DAY_MICROSECONDS == 0) & (
         missed == shown // DAY_MICROSECONDS * DAY_MICROSECONDS
     )
-    is_skipped = pl.Series([False]).new_from_index(0, len(wall)).scatter(skipped, ~is_midnight)
+    is_skipped = _no(len(wall)).scatter(skipped, ~is_midnight)
     return instants.to_physical(), is_skipped
 
 
 def _nothing(length: int) -> pl.Series:
     return pl.Series([None], dtype=pl.Int64).new_from_index(0, length)
+
+
+def _no(length: int) -> pl.Series:
+    return pl.Series([False]).new_from_index(0, length)
 
 
 def _only(text: pl.Series, mask: pl.Series) -> pl.Series:

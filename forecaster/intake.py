@@ -22,6 +22,7 @@ class RejectReason(StrEnum):
     MISSING_SERIES_ID = "missing_series_id"
     UNREADABLE_SERIES_ID = "unreadable_series_id"
     MISSING_TIMESTAMP = "missing_timestamp"
+    NAIVE_TIMESTAMP = "naive_timestamp"
     NONEXISTENT_LOCAL_TIME = "nonexistent_local_time"
     TIMESTAMP_OUT_OF_RANGE = "timestamp_out_of_range"
     UNREADABLE_TIMESTAMP = "unreadable_timestamp"
@@ -59,7 +60,7 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
 
     Several key columns are joined with `/`; inside the keys `/` and `\\` are escaped by `\\`.
     A null or blank value is kept as a gap. Raises DataError for columns that are missing or of the
-    wrong type, and for naive timestamps without a zone.
+    wrong type, and for timestamps that are all naive without a zone.
     """
     _require_columns(raw, columns)
     keys = [_plain(raw[name]) for name in columns.series]
@@ -165,6 +166,7 @@ def _reasons(
         RejectReason.MISSING_SERIES_ID: series_ids.is_null(),
         RejectReason.UNREADABLE_SERIES_ID: series_ids.str.contains("\0", literal=True),
         RejectReason.MISSING_TIMESTAMP: reading.is_missing,
+        RejectReason.NAIVE_TIMESTAMP: reading.is_naive,
         RejectReason.NONEXISTENT_LOCAL_TIME: reading.is_nonexistent,
         RejectReason.TIMESTAMP_OUT_OF_RANGE: reading.is_out_of_range,
         RejectReason.UNREADABLE_TIMESTAMP: reading.timestamps.is_null(),
