@@ -1,0 +1,106 @@
+"""One database on each store for all shapes, and one model, trained once."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from sqlalchemy import Engine
+
+from forecaster import inference, training
+from forecaster.frames import DEVIATION_COLUMNS
+from forecaster.model import checkpoint
+from forecaster.store.engine import open_engine
+from jobs.reports import ForecastReport
+from jobs.retrain import Challenger, fit_here
+from tests.conftest import TEMPLATE
+from tests.jobs.small import DATASET, LAST, hour, query, rows
+from tests.shapes.places import HEALTHY, Place, Road, is_finite
+
+Check = Callable[[Place, ForecastReport], None]
+
+
+@pytest.fixture(
+    scope="session", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+def engine(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """A database with the schema at head, for all tests of this room; each has its own dataset."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("sqlite_template")
+        path = tmp_path_factory.mktemp("shapes") / "forecaster.db"
+        path.write_bytes(template.read_bytes())
+        engine = open_engine(f"sqlite:///{path}")
+    else:
+        cluster = request.getfixturevalue("postgres")
+        request.getfixturevalue("postgres_template")
+        engine = open_engine(cluster.create_database("shapes", template=TEMPLATE))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(params=["pull", "ingest"])
+def road(request: pytest.FixtureRequest) -> Road:
+    """How rows arrive."""
+    road: Road = request.param
+    return road
+
+
+@pytest.fixture(scope="session")
+def challenger() -> Challenger:
+    """A tiny model that knows two healthy series."""
+    torch.set_num_threads(1)
+    history = pl.concat([rows(HEALTHY, 0, LAST), rows("other", 0, LAST)])
+    panel, spec = training.prepare(history, DATASET)
+    return Challenger(panel=panel, fitted=fit_here(panel, spec, DATASET.training))
+
+
+@pytest.fixture(scope="session")
+def alone(challenger: Challenger) -> np.ndarray:
+    """What the healthy series is forecast when there is no other: (steps, quantiles)."""
+    model = checkpoint.loads(challenger.fitted.checkpoint)
+    said = inference.predict(model, rows(HEALTHY, 0, LAST), [hour(LAST)], device="cpu").forecasts
+    quantiles = said.select(
+        pl.col(name).cast(pl.Float64) + pl.col("level") for name in DEVIATION_COLUMNS
+    )
+    return quantiles.to_numpy()
+
+
+@pytest.fixture
+def place(engine: Engine, road: Road, challenger: Challenger) -> Place:
+    """A dataset with a model and no rows yet."""
+    place = Place(engine=engine, road=road)
+    place.adopt(challenger)
+    return place
+
+
+@pytest.fixture
+def source(engine: Engine, challenger: Challenger) -> Place:
+    """The same, where rows arrive by a query."""
+    place = Place(engine=engine, road="pull")
+    place.adopt(challenger)
+    return place
+
+
+@pytest.fixture
+def check(alone: np.ndarray) -> Check:
+    """Call after a forecast: no series has stopped another, nothing lands twice, all is finite."""
+
+    def holds(place: Place, report: ForecastReport) -> None:
+        if report.pull is not None:
+            assert (report.pull.new, report.pull.corrected) == (0, 0)
+        assert set(report.skipped_series).isdisjoint(place.forecasts())
+        said = place.forecasts()
+        np.testing.assert_allclose(said[HEALTHY], alone, rtol=1e-6)
+        assert is_finite(said)
+        shares = query(
+            place.engine,
+            "SELECT sum(weight) FROM forecast_attention "
+            f"WHERE dataset = '{place.name}' GROUP BY series_id, cutoff, step_from",
+        )
+        assert [share for (share,) in shares] == pytest.approx([1.0] * len(shares), abs=1e-5)
+
+    return holds
