@@ -71,12 +71,18 @@ class DatasetConfig:
     series_columns: tuple[str, ...] = ("series_id",)
     timestamp_column: str = "timestamp"
     value_column: str = "value"
+    ingest_column: str | None = None
+    """Grows with every row that is written; None where there is no such column."""
     timezone: str | None = None
     delay: timedelta = timedelta(0)
     forecast_every: timedelta
     retrain_every: timedelta
     history: timedelta
     late_data: timedelta
+    read_timeout: timedelta = timedelta(minutes=5)
+    """How long one read from the source may take before it is cut."""
+    reconcile_every: timedelta = timedelta(days=1)
+    """How often all of `history` is read again."""
     lower_bound: float | None = None
     upper_bound: float | None = None
     model: ModelConfig = field(default_factory=ModelConfig)

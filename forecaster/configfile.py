@@ -29,6 +29,8 @@ _HINT = "mend these settings, then run `forecaster check`"
 _LARGEST = 2**31 - 1
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
+_SHORTEST_READ = timedelta(seconds=10)
+_LONGEST_READ = timedelta(minutes=5)
 _SHORTER = timedelta(days=3)
 """How much shorter than their usual length some months are: February, and spans with it."""
 _LONGEST_PREDICTION = 10_000
@@ -109,6 +111,7 @@ def _dataset(name: str, table: Table) -> DatasetConfig:
     step = given or Step(1, "day")
     length = _whole(step)
     columns = settings.column_names
+    forecast_every = _every(table, "forecast_every", _tick(step))
     dataset = DatasetConfig(
         name=name,
         step=step,
@@ -118,12 +121,15 @@ def _dataset(name: str, table: Table) -> DatasetConfig:
         series_columns=table.take("series_columns", columns, ("series_id",)),
         timestamp_column=table.take("timestamp_column", settings.text, "timestamp"),
         value_column=table.take("value_column", settings.text, "value"),
+        ingest_column=table.take("ingest_column", settings.text, None),
         timezone=table.take("timezone", settings.timezone, None),
         delay=table.take("delay", settings.duration, timedelta(0)),
-        forecast_every=_every(table, "forecast_every", _tick(step)),
+        forecast_every=forecast_every,
         retrain_every=_every(table, "retrain_every", max(_DAY, 24 * length)),
         history=_every(table, "history", min(10_000 * length, settings.LONGEST)),
         late_data=table.take("late_data", settings.duration, 2 * length),
+        read_timeout=_every(table, "read_timeout", _patience(forecast_every)),
+        reconcile_every=_every(table, "reconcile_every", _DAY),
         lower_bound=table.take("lower_bound", settings.number, None),
         upper_bound=table.take("upper_bound", settings.number, None),
         model=_model(table.table("model")),
@@ -141,6 +147,11 @@ def _every(table: Table, key: str, default: timedelta) -> timedelta:
 def _tick(step: Step) -> timedelta:
     """Return how often a step ends, at most once a minute; no month may go without a tick."""
     return _whole(step) - _SHORTER if step.unit == "month" else max(step.approximate, _MINUTE)
+
+
+def _patience(forecast_every: timedelta) -> timedelta:
+    """Return how long a read may take: a hanging source costs at most one tick."""
+    return max(_SHORTEST_READ, min(_LONGEST_READ, forecast_every / 2))
 
 
 def _whole(step: Step) -> timedelta:
@@ -177,6 +188,8 @@ def _check_together(table: Table, dataset: DatasetConfig) -> None:
         table.refuse("lower_bound", f"must be below upper_bound {upper!r}, found {lower!r}")
     if dataset.source_url is not None and "query" not in table:
         table.refuse("query", "must be set with source_url, found none")
+    if dataset.ingest_column is not None and "query" not in table:
+        table.refuse("query", "must be set with ingest_column, found none")
     columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
     if len(set(columns)) < len(columns):
         table.refuse("series_columns", "must differ from the other columns, found one twice")

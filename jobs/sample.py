@@ -29,12 +29,15 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # series_columns = ["series_id"]           # several columns make one key
 # timestamp_column = "timestamp"
 # value_column = "value"
+# ingest_column = "id"                     # grows with every row written; default: none
 # timezone = "America/New_York"            # of timestamps without one, and of days
 # delay = "0s"                             # data for 10:00 is complete at 10:00 + delay
 # forecast_every = "1h"                    # default: the step, at least 1m
 # retrain_every = "1d"                     # default: 24 steps, at least 1d
 # history = "10000h"                       # how much of the past is read; default: 10000 steps
 # late_data = "2h"                         # after delay, read again on every pull; default: 2 steps
+# read_timeout = "5m"                      # then a read is cut; default: half a tick, 10s to 5m
+# reconcile_every = "1d"                   # how often all of history is read again
 # lower_bound = 0                          # forecasts stay above; default: none
 # upper_bound = 100                        # and below; default: none
 

@@ -1,8 +1,9 @@
 """From when to when to read: bounds in the form a source keeps its timestamps in.
 
 Rows are filtered again, exactly, once their timestamps are instants. What is compared here may
-let rows through that lie outside, never the other way round. Rows without a timestamp, or with
-text that starts like no year, are let through as well: they are rejected later, and counted.
+let rows through that lie outside, never the other way round. Odd rows, which have no timestamp or
+one that no series reaches (infinity, 9999-12-31, text that starts like no year of ours), are let
+through as well where asked: they are rejected later, and counted.
 """
 
 import math
@@ -19,12 +20,15 @@ from sqlalchemy import BindParameter, ColumnElement, Connection
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CLOCK_CHANGE = timedelta(hours=2)
 _DAY = timedelta(days=1)
+DATED = ("timestamptz", "timestamp", "date")
 _PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
 _LARGEST = 2**63 - 1
 
 _Bounds = tuple[Any, Any, sa.types.TypeEngine[Any]]
 
-_NO_YEAR: tuple[_Bounds, ...] = (("", "1", sa.Text()), ("3", "\U0010ffff", sa.Text()))
+_NO_YEAR = (("", "1900"), ("2200", "\U0010ffff"))
+_FIRST_DAY: ColumnElement[Any] = sa.literal_column("'1900-01-01'")
+_LAST_DAY: ColumnElement[Any] = sa.literal_column("'2200-01-01'")
 
 
 def within(
@@ -34,13 +38,34 @@ def within(
     until: datetime,
     *,
     timezone: str | None,
+    odd: bool = True,
 ) -> list[ColumnElement[bool]]:
     """Return conditions on a timestamp column; none where its form has no order."""
-    ranges = [
-        timestamp.between(sa.bindparam(None, low, kind), sa.bindparam(None, high, kind))
-        for low, high, kind in _comparable(conn, timestamp, (since, until), timezone)
-    ]
-    return [sa.or_(timestamp.is_(None), *ranges)] if ranges else []
+    declared = _declared(conn, timestamp)
+    ranges = _comparable(conn, timestamp, declared, (since, until), timezone)
+    if not ranges:
+        return []
+    inside = [_between(timestamp, low, high, kind) for low, high, kind in ranges]
+    if not odd:
+        return [sa.or_(*inside)]
+    is_text = isinstance(ranges[0][2], sa.Text)
+    return [sa.or_(*inside, timestamp.is_(None), *_nowhere(timestamp, declared, is_text=is_text))]
+
+
+def _between(
+    timestamp: ColumnElement[Any], low: Any, high: Any, kind: sa.types.TypeEngine[Any]
+) -> ColumnElement[bool]:
+    return timestamp.between(sa.bindparam(None, low, kind), sa.bindparam(None, high, kind))
+
+
+def _nowhere(
+    timestamp: ColumnElement[Any], declared: str | None, *, is_text: bool
+) -> list[ColumnElement[bool]]:
+    if is_text:
+        return [_between(timestamp, low, high, sa.Text()) for low, high in _NO_YEAR]
+    if declared in DATED:
+        return [timestamp < _FIRST_DAY, timestamp >= _LAST_DAY]
+    return []
 
 
 def for_parameters(dialect: str, since: datetime, until: datetime) -> dict[str, BindParameter[Any]]:
@@ -58,10 +83,11 @@ def for_parameters(dialect: str, since: datetime, until: datetime) -> dict[str, 
 def _comparable(
     conn: Connection,
     timestamp: ColumnElement[Any],
+    declared: str | None,
     between: tuple[datetime, datetime],
     timezone: str | None,
 ) -> list[_Bounds]:
-    match _declared(conn, timestamp):
+    match declared:
         case "timestamptz":
             return [_instants(*between)]
         case "timestamp" | "date":
@@ -77,7 +103,7 @@ def _comparable(
             # One row does not tell the unit of all; the ranges of the units do not overlap.
             return [_epoch(*between, per_second) for per_second in _PER_SECOND]
         case str() as words if _ISO_DATE.match(words):
-            return [_text(*between), *_NO_YEAR]
+            return [_text(*between)]
         case _:
             return []
 
@@ -86,12 +112,21 @@ def _declared(conn: Connection, timestamp: ColumnElement[Any]) -> str | None:
     """Return PostgreSQL's name of the type; asking for a value could meet `infinity`."""
     if conn.dialect.name != "postgresql":
         return None
-    cursor = conn.execute(sa.select(timestamp).limit(0)).cursor
+    return declared_types(conn, sa.select(timestamp))[0]
+
+
+def declared_types(conn: Connection, query: sa.Select[Any]) -> list[str | None]:
+    """Return PostgreSQL's names of the types of all columns; None for a type made by a user."""
+    cursor = conn.execute(query.limit(0)).cursor
     assert cursor is not None
-    assert cursor.description is not None
-    code: Any = cursor.description[0][1]
-    info = psycopg.adapters.types.get(int(code))
-    return None if info is None else info.name
+    return [_type_name(column[1]) for column in cursor.description or ()]
+
+
+def _type_name(code: Any) -> str | None:
+    oid = int(code)
+    info = psycopg.adapters.types.get(oid)
+    # An array is found under the name of what it holds.
+    return info.name if info is not None and info.oid == oid else None
 
 
 def _instants(since: datetime, until: datetime) -> _Bounds:

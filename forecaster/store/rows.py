@@ -1,13 +1,13 @@
 """Rows of any driver as a frame: every column gets the one type that holds all its values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import polars as pl
 
-_LARGEST = 2**63 - 1
+_Values = Sequence[Any]
 
 
 def to_frame(names: Sequence[str], found: Sequence[Sequence[Any]]) -> pl.DataFrame:
@@ -22,19 +22,25 @@ def to_frame(names: Sequence[str], found: Sequence[Sequence[Any]]) -> pl.DataFra
     )
 
 
-def concat(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def gather(names: Sequence[str], parts: Iterable[Sequence[Sequence[Any]]]) -> pl.DataFrame:
     """Return the rows of all parts; a column of several types becomes one that holds them."""
-    return pl.concat(parts, how="vertical_relaxed")
+    frames = [to_frame(names, []), *(to_frame(names, part) for part in parts)]
+    return pl.concat(frames, how="vertical_relaxed")
 
 
-def _column(name: str, values: Sequence[Any]) -> pl.Series:
-    kinds = {_kind(kind) for kind in set(map(type, values)) - {type(None)}}
+def _column(name: str, values: _Values) -> pl.Series:
+    found = set(map(type, values)) - {type(None)}
+    if found == {int}:
+        return _whole(name, values)
+    if found in ({str}, {float}):
+        return pl.Series(name, values, dtype=pl.String() if found == {str} else pl.Float64())
+    kinds = {_kind(kind) for kind in found}
     match sorted(kinds):
         case []:
             return pl.Series(name, values, dtype=pl.Null())
-        case ["whole"] if all(value is None or abs(value) <= _LARGEST for value in values):
-            return pl.Series(name, _each(int, values), dtype=pl.Int64())
-        case ["whole"] | ["real"] | ["real", "whole"]:
+        case ["whole"]:
+            return _whole(name, _each(int, values))
+        case ["real"] | ["real", "whole"]:
             return pl.Series(name, _each(float, values), dtype=pl.Float64())
         case ["date"]:
             return pl.Series(name, values, dtype=pl.Date())
@@ -42,6 +48,13 @@ def _column(name: str, values: Sequence[Any]) -> pl.Series:
             return _datetimes(name, values)
         case _:
             return pl.Series(name, _each(str, values), dtype=pl.String())
+
+
+def _whole(name: str, values: _Values) -> pl.Series:
+    try:
+        return pl.Series(name, values, dtype=pl.Int64())
+    except (OverflowError, TypeError):  # beyond 64 bits
+        return pl.Series(name, _each(float, values), dtype=pl.Float64())
 
 
 def _kind(kind: type) -> str:

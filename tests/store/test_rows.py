@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from forecaster.frames import INSTANT
-from forecaster.store.rows import concat, to_frame
+from forecaster.store.rows import gather, to_frame
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TOKYO = NOON.astimezone(timezone(timedelta(hours=9)))
@@ -41,7 +41,8 @@ def test_a_column_gets_the_type_that_holds_all_its_values(
 
 
 def test_parts_of_different_types_become_one_column() -> None:
-    parts = [to_frame(["x"], [(value,)]) for value in (None, 1, 2.5)]
+    parts = [[(value,)] for value in (None, 1, 2.5)]
 
-    assert concat(parts)["x"].to_list() == [None, 1.0, 2.5]
-    assert concat([*parts, to_frame(["x"], [("a",)])])["x"].to_list()[-1] == "a"
+    assert gather(["x"], parts)["x"].to_list() == [None, 1.0, 2.5]
+    assert gather(["x"], [*parts, [("a",)]])["x"].to_list()[-1] == "a"
+    assert gather(["x", "y"], []).columns == ["x", "y"]

@@ -9,8 +9,11 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from forecaster.frames import INSTANT
+from forecaster.intake import Columns, normalize
 from forecaster.store.source import read_source
 from tests.store.sources import (
+    DAY,
+    HOUR,
     QUERY,
     SINCE,
     UNTIL,
@@ -101,16 +104,72 @@ def test_dates_of_postgresql_are_days_of_the_declared_zone(postgres_url: str) ->
     assert found["value"].to_list() == [2.5] * 3
 
 
-def test_an_infinite_timestamp_does_no_harm(postgres_url: str) -> None:
-    fill_postgres(
-        postgres_url,
-        "timestamptz",
-        [("a", "infinity", 1), ("a", "-infinity", 1), ("a", None, 1), ("a", UNTIL, "NaN")],
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+def test_timestamps_that_lie_nowhere_are_read_so_that_they_are_counted(
+    postgres_url: str, kind: str
+) -> None:
+    nowhere = ["infinity", "-infinity", "9999-12-31", "20000-01-01", "4000-01-01 BC", None]
+    rows = [("a", at, 1) for at in [*nowhere, "2026-11-20 00:00", "2020-01-01"]]
+    fill_postgres(postgres_url, "text", rows)
+    with psycopg.connect(postgres_url, options="-c TimeZone=UTC") as conn:
+        conn.execute(f"ALTER TABLE measured ALTER ts TYPE {kind} USING ts::{kind}")
+
+    found = read_source(dataset(timezone="UTC"), postgres_url, since=DAY - HOUR, until=UNTIL)
+
+    intake = normalize(found, Columns(), timezone="UTC")
+    assert intake.rejected == {"missing_timestamp": 1, "timestamp_out_of_range": 5}
+    assert intake.observations.height == 1
+    without = read_source(
+        dataset(timezone="UTC"), postgres_url, since=DAY - HOUR, until=UNTIL, odd=False
     )
+    assert without.height == 1
 
-    found = read(postgres_url)
 
-    assert found["timestamp"].drop_nulls().to_list() == [UNTIL]
+def test_columns_of_any_type_are_read(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as conn:
+        conn.execute("CREATE TYPE mood AS ENUM ('good')")
+        conn.execute("CREATE DOMAIN place AS integer")
+    kinds = {
+        "'good'::mood": "good",
+        "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "'{\"a\": 1}'::jsonb": '{"a": 1}',
+        "'1 day'::interval": "1 day",
+        "'10.0.0.1'::inet": "10.0.0.1/32",
+        "ARRAY['a']": "{a}",
+        "'ab'::char(3)": "ab ",
+        "'x'::name": "x",
+        "true": "1",
+        "7::smallint": "7",
+        "7::place": "7",
+        "4000000000::oid": "4000000000",
+        "2.5::numeric": "2.5",
+        "date '2026-11-20'": "2026-11-20",
+    }
+
+    for expression, key in kinds.items():
+        query = f"SELECT {expression} AS series_id, timestamptz '{UNTIL}' AS timestamp, 1 AS value"
+        found = normalize(read(postgres_url, dataset(query)), Columns(), timezone=None)
+        assert found.observations["series_id"].to_list() == [key]
+
+
+def test_numbers_of_any_type_are_read(postgres_url: str) -> None:
+    values = {
+        "0.5::real": 0.5,
+        "true": 1.0,
+        "'7'::text": 7.0,
+        "1e-400::numeric": 0.0,
+        "-123456789012345678901234567890.5::numeric": -123456789012345678901234567890.5,
+        "NULL::numeric": None,
+    }
+    wrong = ["1e400::numeric", "'NaN'::numeric", "'-Infinity'::float8", "'1 day'::interval"]
+
+    for expression in [*values, *wrong]:
+        at = f"timestamptz '{UNTIL}' AS timestamp"
+        query = f"SELECT 'a' AS series_id, {at}, {expression} AS value"
+        found = normalize(read(postgres_url, dataset(query)), Columns(), timezone=None)
+        expected = [values[expression]] if expression in values else []
+        assert found.observations["value"].to_list() == expected
+        assert len(found.rejected) == (expression in wrong)
 
 
 @pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date", "text", "bigint"])

@@ -1,0 +1,117 @@
+"""Rows of PostgreSQL as Arrow columns, by binary COPY through ADBC; only ever in a worker.
+
+A black hole between us and the server blocks this driver for good: whoever calls must be killable.
+"""
+
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi
+import polars as pl
+import psycopg
+import sqlalchemy as sa
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import ColumnElement, Connection, Select
+
+from forecaster.errors import ForecasterError
+from forecaster.store import bounds, source_session
+from forecaster.store.failures import describe
+from forecaster.store.source_question import Question
+from forecaster.store.urls import parse_url
+
+_AS_THEY_ARE = ("text", "varchar", "bpchar", "name", "int2", "int4", "int8", "float8")
+_EARLIEST: ColumnElement[Any] = sa.literal_column("'0001-01-01'")
+_LATEST: ColumnElement[Any] = sa.literal_column("'9999-12-31'")
+_LARGEST: ColumnElement[Any] = sa.literal_column("1.7976931348623157e308")
+_SMALLEST: ColumnElement[Any] = sa.literal_column("1e-307")
+_GONE = ("08", "53", "57", "58")
+"""Classes of SQLSTATE that are no fault of the query: connection, resources, operator, system."""
+
+
+def fetch(conn: Connection, query: Select[Any], asked: Question) -> pl.DataFrame:
+    """Return the rows of `query`, which `conn` has planned, over a connection of ADBC's own.
+
+    Dates and times beyond the years 1 to 9999, infinity included, become the first or last of
+    these years; numbers without a place among 64-bit ones become NaN or zero; types without a
+    counterpart become text.
+    """
+    kinds = bounds.declared_types(conn, query)
+    found = query.subquery("found")
+    readable = [_readable(column, kind) for column, kind in zip(found.c, kinds, strict=True)]
+    statement = _with_values(conn, sa.select(*readable))
+    with adbc_driver_postgresql.dbapi.connect(_conninfo(conn)) as arrow, arrow.cursor() as cursor:
+        try:
+            cursor.execute(statement)
+            return pl.DataFrame(cursor.fetch_arrow())
+        except (adbc_driver_manager.Error, pl.exceptions.ComputeError) as error:
+            raise _explained(error, arrow, asked) from None
+
+
+def _readable(column: ColumnElement[Any], kind: str | None) -> ColumnElement[Any]:
+    """Return the column in a type that both sides know."""
+    found: ColumnElement[Any]
+    match kind:
+        case _ if kind in _AS_THEY_ARE:
+            found = column
+        case _ if kind in bounds.DATED:
+            found = sa.case(
+                (column < _EARLIEST, _EARLIEST), (column > _LATEST, _LATEST), else_=column
+            )
+        case "numeric":
+            found = sa.case(
+                (sa.func.abs(column) > _LARGEST, sa.literal_column("'NaN'::float8")),
+                (sa.func.abs(column) < _SMALLEST, sa.literal_column("0::float8")),
+                else_=sa.cast(column, sa.Double),
+            )
+        case "float4":
+            found = sa.cast(column, sa.Double)
+        case "bool":
+            found = sa.cast(column, sa.Integer)
+        case "oid":
+            found = sa.cast(column, sa.BigInteger)
+        case _:
+            found = sa.cast(column, sa.Text)
+    return found.label(column.key)
+
+
+def _with_values(conn: Connection, query: Select[Any]) -> str:
+    # COPY takes no parameters, and without COPY this driver is half as fast and holds every row
+    # twice; psycopg quotes the values as it does for its own COPY.
+    compiled = query.compile(dialect=conn.dialect)
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return psycopg.ClientCursor(driver).mogrify(str(compiled), compiled.params)
+
+
+def _conninfo(conn: Connection) -> str:
+    """Return the address and options of the session that `conn` has, in libpq's own spelling."""
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return make_conninfo(**driver.info.get_parameters(), password=driver.info.password or None)
+
+
+def _explained(
+    error: adbc_driver_manager.Error | pl.exceptions.ComputeError,
+    arrow: adbc_driver_postgresql.dbapi.Connection,
+    asked: Question,
+) -> ForecasterError:
+    url = parse_url(asked.url)
+    state = getattr(error, "sqlstate", None)
+    if state == "57014":
+        return source_session.out_of_time(asked)
+    gone = not _answers(arrow) if state is None else state.startswith(_GONE)
+    reason = describe(error, url)
+    if gone:
+        return source_session.unavailable(asked, url, reason)
+    return source_session.bad_query(asked, reason)
+
+
+def _answers(arrow: adbc_driver_postgresql.dbapi.Connection) -> bool:
+    """Tell whether the server is still there: failures amid the rows come without a code."""
+    try:
+        arrow.rollback()
+        with arrow.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except adbc_driver_manager.Error:
+        return False
+    return True

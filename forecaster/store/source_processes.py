@@ -1,0 +1,159 @@
+"""Workers that read from sources, seen by their parent: asked, reused, killed at a deadline."""
+
+import atexit
+import fcntl
+import io
+import json
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+import polars as pl
+
+from forecaster import errors
+from forecaster.errors import DatabaseUnavailable, ForecasterError
+from forecaster.store.source_question import Question
+from forecaster.store.source_session import out_of_time
+
+_PIPE_BYTES = 1 << 20
+"""The most that Linux gives without being asked by root; other systems keep their own size."""
+
+
+class _Worker:
+    """One child process, which answers one question at a time."""
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "forecaster.store.source_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # drivers and panics print what may hold a password
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._questions, self._answers = self._child.stdin, self._child.stdout
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._child.poll() is None
+
+    def ask(self, asked: Question) -> pl.DataFrame | None:
+        """Return the answer; None from a worker that had left before it was asked.
+
+        Raises what the worker raised, and DatabaseUnavailable when it was killed at the deadline.
+        """
+        is_late = threading.Event()
+
+        def cut() -> None:
+            is_late.set()
+            self._child.kill()
+
+        watchdog = threading.Timer(asked.seconds, cut)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            answer = self._exchange(asked)
+        finally:
+            watchdog.cancel()
+        if answer is None:
+            self.end()
+        if is_late.is_set():
+            raise out_of_time(asked)
+        return answer
+
+    def _exchange(self, asked: Question) -> pl.DataFrame | None:
+        try:
+            self._questions.write(asked.to_json().encode() + b"\n")
+            self._questions.flush()
+        except BrokenPipeError:
+            return None
+        line = self._answers.readline()
+        if not line.endswith(b"\n"):
+            return None
+        head: dict[str, Any] = json.loads(line)
+        if "raised" in head:
+            raise _rebuilt(head["raised"])
+        body = self._answers.read(head["size"])
+        return pl.read_ipc_stream(io.BytesIO(body)) if len(body) == head["size"] else None
+
+    def end(self) -> None:
+        """Kill the process, and wait until it is gone."""
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._questions, self._answers):
+            with suppress(BrokenPipeError):  # a question that nobody read
+                pipe.close()
+
+
+_idle: list[_Worker] = []
+_lock = threading.Lock()
+
+
+def ask(asked: Question) -> pl.DataFrame:
+    """Return the rows that a worker reads.
+
+    Raises what the worker raised; DatabaseUnavailable past the deadline, when the worker is gone
+    by the time this returns, and for one that dies.
+    """
+    worker = _rested()
+    answer = _answer(worker, asked) if worker is not None else None
+    if answer is None:
+        answer = _answer(_Worker(), asked)
+    if answer is None:
+        raise DatabaseUnavailable(
+            f"the process that reads dataset {asked.dataset} must live, found it killed",
+            hint=f"give the machine more memory, or shorten history in [datasets.{asked.dataset}]",
+        )
+    return answer
+
+
+def _answer(worker: _Worker, asked: Question) -> pl.DataFrame | None:
+    try:
+        answer = worker.ask(asked)
+    except ForecasterError:
+        _release(worker)
+        raise
+    except BaseException:
+        worker.end()
+        raise
+    _release(worker)
+    return answer
+
+
+def _rested() -> _Worker | None:
+    """Return a worker that is idle; those that left meanwhile are buried."""
+    with _lock:
+        while _idle:
+            worker = _idle.pop()
+            if worker.is_alive:
+                return worker
+            worker.end()
+    return None
+
+
+def _release(worker: _Worker) -> None:
+    if not worker.is_alive:
+        worker.end()
+        return
+    with _lock:
+        _idle.append(worker)
+
+
+@atexit.register
+def end_idle() -> None:
+    """End the workers that wait for a next question."""
+    with _lock:
+        while _idle:
+            _idle.pop().end()
+
+
+def _rebuilt(raised: dict[str, Any]) -> ForecasterError:
+    kind = getattr(errors, raised["kind"], DatabaseUnavailable)
+    error: ForecasterError = kind(raised["message"], hint=raised["hint"])
+    return error

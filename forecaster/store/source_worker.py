@@ -1,0 +1,96 @@
+"""Read from a source in a child process that can be killed.
+
+`python -m forecaster.store.source_worker`: a question comes as a line of JSON on stdin, its answer
+goes to stdout: a line of JSON, then as many bytes of Arrow IPC as that line says. Stdin stays open
+for as long as the parent lives: when it ends, so does the worker. It also ends when nothing was
+asked of it for a while.
+"""
+
+import io
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import Any, BinaryIO
+
+import polars as pl
+
+from forecaster.errors import DataError, ForecasterError
+from forecaster.store import rows, source_postgres, source_session
+from forecaster.store.failures import describe
+from forecaster.store.source_question import Question, select_rows
+from forecaster.store.urls import parse_url
+
+IDLE_SECONDS = 60.0
+"""How long a worker waits for its next question."""
+_ROWS_AT_ONCE = 100_000
+
+
+def read(asked: Question) -> pl.DataFrame:
+    """Return the rows: PostgreSQL through ADBC, other databases through SQLAlchemy."""
+    with source_session.session(asked) as conn:
+        query = select_rows(conn, asked)
+        if (conn.dialect.name, conn.dialect.driver) == ("postgresql", "psycopg"):
+            return source_postgres.fetch(conn, query, asked)
+        result = conn.execution_options(stream_results=True).execute(query)
+        return rows.gather(asked.columns, result.partitions(_ROWS_AT_ONCE))
+
+
+def main() -> int:
+    """Be the worker, until there is nothing more to do."""
+    answers = _keep_stdout_for_answers()
+    questions: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(questions,), daemon=True).start()
+    while True:
+        try:
+            line = questions.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            return 0
+        _answer(Question.from_json(line.decode()), answers)
+
+
+def _listen(questions: "queue.SimpleQueue[bytes]") -> None:
+    for line in sys.stdin.buffer:
+        questions.put(line)
+    os._exit(0)  # the parent is gone
+
+
+def _answer(asked: Question, answers: BinaryIO) -> None:
+    # Should this process outlive its parent while a driver holds the interpreter.
+    signal.setitimer(signal.ITIMER_REAL, 2 * asked.seconds)
+    body = io.BytesIO()
+    head: dict[str, Any]
+    try:
+        read(asked).write_ipc_stream(body, compression="uncompressed")
+        head = {"size": body.tell()}
+    except BaseException as error:  # a panic of Rust is no Exception
+        head = {"raised": _described(error, asked)}
+        body = io.BytesIO()
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    answers.write(json.dumps(head).encode() + b"\n")
+    answers.write(body.getbuffer())
+    answers.flush()
+
+
+def _described(error: BaseException, asked: Question) -> dict[str, str | None]:
+    if not isinstance(error, ForecasterError):
+        reason = describe(error, parse_url(asked.url))
+        error = DataError(
+            f"rows of dataset {asked.dataset} must be readable, found "
+            f"{type(error).__name__}: {reason}",
+            hint=f"cast the columns of query in [datasets.{asked.dataset}] to plain types",
+        )
+    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+
+
+def _keep_stdout_for_answers() -> BinaryIO:
+    # What a library prints must not end up among the rows.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+if __name__ == "__main__":
+    sys.exit(main())
