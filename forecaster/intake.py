@@ -16,11 +16,16 @@ from forecaster.frames import OBSERVATIONS, conform
 from forecaster.instants import Reading, read_instants
 
 
+LONGEST_KEY = 2_000
+"""Bytes in UTF-8. An index of PostgreSQL holds 2 700, and a row that does not fit fails them all."""
+
+
 class RejectReason(StrEnum):
     """Why a row cannot become an observation; the first that holds is counted."""
 
     MISSING_SERIES_ID = "missing_series_id"
     UNREADABLE_SERIES_ID = "unreadable_series_id"
+    SERIES_ID_TOO_LONG = "series_id_too_long"
     MISSING_TIMESTAMP = "missing_timestamp"
     NAIVE_TIMESTAMP = "naive_timestamp"
     NONEXISTENT_LOCAL_TIME = "nonexistent_local_time"
@@ -165,6 +170,7 @@ def _reasons(
     holds = {
         RejectReason.MISSING_SERIES_ID: series_ids.is_null(),
         RejectReason.UNREADABLE_SERIES_ID: series_ids.str.contains("\0", literal=True),
+        RejectReason.SERIES_ID_TOO_LONG: series_ids.str.len_bytes() > LONGEST_KEY,
         RejectReason.MISSING_TIMESTAMP: reading.is_missing,
         RejectReason.NAIVE_TIMESTAMP: reading.is_naive,
         RejectReason.NONEXISTENT_LOCAL_TIME: reading.is_nonexistent,
