@@ -86,6 +86,14 @@ def source(engine: Engine, challenger: Challenger) -> Place:
 
 
 @pytest.fixture
+def file(engine: Engine, challenger: Challenger) -> Place:
+    """The same, where rows arrive in files."""
+    place = Place(engine=engine, road="ingest")
+    place.adopt(challenger)
+    return place
+
+
+@pytest.fixture
 def check(alone: np.ndarray) -> Check:
     """Call after a forecast: no series has stopped another, nothing lands twice, all is finite."""
 

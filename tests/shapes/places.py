@@ -27,7 +27,6 @@ Row = tuple[Any, Any, Any]
 HEALTHY = "healthy"
 NUMBERS = ("q025", "q05", "q10", "q20", "q30", "q40", "q50", "q60", "q70", "q80", "q90", "q95",
            "q975")  # fmt: skip
-TEXT_FORMAT = "%Y-%m-%d %H:%M:%S.%f%z"
 _FRAME_KINDS: Mapping[str, pl.DataType] = {
     "timestamptz": INSTANT,
     "timestamp": pl.Datetime("us"),
@@ -105,9 +104,9 @@ class Place:
         self.clock, self.kinds = ZoneInfo(zone), self.kinds._replace(timestamp=kind)
         self.declare(timezone=zone, history=timedelta(days=20 * 365))
 
-    def bring(self, sick: Sequence[Row]) -> Account:
+    def bring(self, sick: Sequence[Row], *, alone: bool = False) -> Account:
         """Let rows arrive and land them; the first ones come with those of the healthy series."""
-        company = [] if self._is_open else healthy()
+        company = [] if self._is_open or alone else healthy()
         report = (
             self._pulled(company, sick) if self.road == "pull" else self._ingested(company, sick)
         )
@@ -226,9 +225,7 @@ class Place:
 
 
 def _as_text(value: Any) -> Any:
-    if not isinstance(value, datetime):
-        return value
-    return value.strftime(TEXT_FORMAT if value.tzinfo else TEXT_FORMAT.removesuffix("%z"))
+    return value.isoformat(sep=" ") if isinstance(value, datetime) else value
 
 
 def utc(*parts: int) -> datetime:
