@@ -15,7 +15,6 @@ from forecaster.errors import DataError
 from forecaster.frames import OBSERVATIONS, conform
 from forecaster.instants import Reading, read_instants
 
-
 LONGEST_KEY = 2_000
 """Bytes in UTF-8. An index of PostgreSQL holds 2 700, and a row that does not fit fails them all."""
 

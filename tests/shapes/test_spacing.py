@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from forecaster.series.panel import build
+from forecaster.store import observations
 from forecaster.store.engine import reading
-from jobs import forecast
 from tests.jobs.small import HORIZON, HOUR, LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import HEALTHY, Place, Row
@@ -30,11 +30,11 @@ def hours(first: int, last: int, *, shift: timedelta = timedelta(0)) -> list[dat
 
 
 def cells(place: Place, key: str) -> list[float]:
-    """What the model sees of a series in its context: NaN for gaps."""
+    """What the model sees of a series up to LAST: NaN for gaps."""
     with reading(place.engine) as conn:
-        known = forecast.read(conn, place.world.dataset, hour(LAST), place.world.champions)
-        grid = known.champion.model.spec.grid()
-        panel = build(known.context.filter(series_id=key), grid, end=grid.index_at(known.cutoff))
+        known = observations.read(conn, place.name, series=key, until=hour(LAST))
+        grid = place.world.champions.load(conn, place.world.dataset).model.spec.grid()
+    panel = build(known, grid, end=grid.index_at(hour(LAST)))
     values = panel.offset[:, None] + panel.scale[:, None] * panel.deviations
     shown: list[float] = values[0].tolist()
     return shown
