@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from forecaster.config import Config, DatasetConfig
 from jobs import forecast, prune, retrain, score
 from jobs.champions import Champions
+from jobs.panels import Panels
 from jobs.reports import JobReport
 from jobs.retrain import Fit
 from jobs.ticks import Turn
@@ -30,7 +31,7 @@ class Job:
     """A run does the work of all ticks before it: overdue ones beyond `catch_up` are not missed."""
 
 
-def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]:
+def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> Mapping[str, Job]:
     """Return the jobs by name, in the order in which they run when due at the same tick."""
     found = (
         Job(
@@ -43,7 +44,9 @@ def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]
         Job(
             name="forecast",
             every=lambda dataset: dataset.forecast_every,
-            run=partial(forecast.run, champions=champions, retention=config.retention),
+            run=partial(
+                forecast.run, champions=champions, panels=panels, retention=config.retention
+            ),
             catch_up=100,
         ),
         Job(
@@ -56,7 +59,7 @@ def jobs(config: Config, *, champions: Champions, fit: Fit) -> Mapping[str, Job]
         Job(
             name="prune",
             every=lambda _: config.prune_every,
-            run=partial(prune.run, retention=config.retention),
+            run=partial(prune.run, retention=config.retention, datasets=config.datasets.values()),
             catch_up=1,
             cumulative=True,
         ),

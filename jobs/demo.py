@@ -28,6 +28,7 @@ from forecaster.training import Progress
 from jobs import catalog, ingest, observe
 from jobs.champions import Champions
 from jobs.display import Screen, milliseconds
+from jobs.panels import Panels
 from jobs.pictures import local
 from jobs.replay import Replay, SimulatedClock, last_ticks
 from jobs.reports import IngestReport
@@ -175,7 +176,7 @@ class Demo:
             dataset=self._dataset,
             archive=self._archive.name,
             ticks=self._ticks(),
-            jobs=catalog.jobs(self._config, champions=champions, fit=fit),
+            jobs=catalog.jobs(self._config, champions=champions, panels=Panels(), fit=fit),
             champions=champions,
             clock=self._clock,
             screen=self._screen,

@@ -12,13 +12,17 @@ from sqlalchemy import Connection, Engine
 from forecaster import inference
 from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.inference import Prediction
-from forecaster.store import attention, forecasts, observations, partitions, runs
+from forecaster.series.resident import ResidentPanel
+from forecaster.store import attention, forecasts, partitions, runs
 from forecaster.store.engine import reading, writing
 from jobs import pull
 from jobs.champions import Champion, Champions
+from jobs.panels import Panels
 from jobs.reports import ForecastReport, PullReport, Stopwatch, document
 from jobs.ticks import Turn
 
+SERIES_AT_ONCE = 8192
+"""How many series' forecasts are rows in memory at one time."""
 NAMED = 20
 """How many of the skipped series a report names."""
 
@@ -29,8 +33,10 @@ class Known:
 
     champion: Champion
     cutoff: datetime
-    context: pl.DataFrame
-    """OBSERVATIONS of the champion's context, up to the tick less the delay."""
+    panel: ResidentPanel
+    """The champion's context: everything that was observed up to the tick less the delay."""
+    names: Mapping[int, str]
+    """Keys of its series."""
     said: list[str]
     """Series that the champion has forecast at this cutoff: an earlier tick may share it."""
 
@@ -41,6 +47,7 @@ def run(
     turn: Turn,
     *,
     champions: Champions,
+    panels: Panels,
     retention: RetentionConfig,
 ) -> ForecastReport:
     """Write forecasts and their attention for the tick of `turn`, all or nothing.
@@ -51,10 +58,10 @@ def run(
     watch = Stopwatch()
 
     with watch.stage("pull"):
-        pulled = pull.run(engine, dataset, now=turn.clock())
+        pulled = pull.run(engine, dataset, now=turn.clock(), on_landing=panels.take)
 
     with watch.stage("read"), reading(engine) as conn:
-        known = read(conn, dataset, turn.tick, champions)
+        known = read(conn, dataset, turn.tick, champions, panels)
 
     with watch.stage("predict"):
         prediction = predict(known, dataset)
@@ -69,16 +76,23 @@ def run(
     return replace(report, stages=watch.seconds)
 
 
-def read(conn: Connection, dataset: DatasetConfig, tick: datetime, champions: Champions) -> Known:
+def read(
+    conn: Connection,
+    dataset: DatasetConfig,
+    tick: datetime,
+    champions: Champions,
+    panels: Panels,
+) -> Known:
     """Read what may be known at `tick`: nothing later than the tick less the delay."""
     champion = champions.load(conn, dataset)
     until = tick - dataset.delay
     cutoff = champion.cutoff(until)
-    since = champion.context_start(cutoff)
+    panel = panels.at(conn, dataset.name, champion.model.spec, until)
     return Known(
         champion=champion,
         cutoff=cutoff,
-        context=observations.read(conn, dataset.name, since=since, until=until),
+        panel=panel,
+        names=panels.names(conn, dataset.name, panel),
         said=forecasts.series_at(conn, dataset.name, champion.model_id, cutoff),
     )
 
@@ -89,19 +103,21 @@ def predict(known: Known, dataset: DatasetConfig) -> Prediction:
     A model that has seen what came after the cutoff, as when an old tick runs late or again,
     forecasts in hindsight: such forecasts are kept apart and never scored.
     """
-    prediction = inference.predict(
-        known.champion.model,
-        known.context,
-        [known.cutoff],
-        lower_bound=dataset.lower_bound,
-        upper_bound=dataset.upper_bound,
+    model, panel = known.champion.model, known.panel
+    prediction = inference.predict_panels(
+        model,
+        panel.panels(
+            known.names, season_length=model.spec.season_length, scales=model.series_scale
+        ),
+        [panel.end],
+        bounds=(dataset.lower_bound, dataset.upper_bound),
         device=dataset.training.device,
     )
-    is_new = ~pl.col("series_id").is_in(known.said)
-    fresh = prediction.forecasts.filter(is_new)
+    if known.said:
+        prediction = prediction.select(~prediction.keys["series_id"].is_in(known.said))
     if known.champion.trained_to > known.cutoff:
-        fresh = fresh.with_columns(status=pl.lit("hindsight"))
-    return replace(prediction, forecasts=fresh, attention=prediction.attention.filter(is_new))
+        prediction = prediction.with_status("hindsight")
+    return prediction
 
 
 def write(
@@ -109,10 +125,16 @@ def write(
 ) -> None:
     """Write forecasts, their attention, and once for each cutoff where the patches lie."""
     model_id = known.champion.model_id
-    forecasts.write(conn, dataset, model_id, prediction.forecasts, issued_at=now, origin="live")
-    is_first = not known.said and not prediction.forecasts.is_empty()
-    patches = prediction.patches if is_first else prediction.patches.clear()
-    attention.write(conn, dataset, model_id, prediction.attention, patches)
+    ids = {name: number for number, name in known.names.items()}
+    blocks = prediction.blocks(SERIES_AT_ONCE)
+    said = (block.forecasts for block in blocks)
+    forecasts.write_blocks(conn, ids, model_id, said, issued_at=now, origin="live")
+    if not prediction.is_explained:
+        return
+    weights = (block.attention for block in prediction.blocks(SERIES_AT_ONCE))
+    attention.write_blocks(conn, ids, model_id, weights)
+    if not known.said and not prediction.keys.is_empty():
+        attention.write_patches(conn, dataset, model_id, prediction.patches)
 
 
 def report_on(
@@ -124,23 +146,24 @@ def report_on(
     stages: Mapping[str, float],
 ) -> ForecastReport:
     """Say what was written, and what was left out and why."""
-    by_status = prediction.forecasts.group_by("status").agg(pl.col("series_id").n_unique())
+    keys, spec = prediction.keys, prediction.spec
+    by_status = keys.group_by("status").agg(pl.col("series_id").n_unique())
     return ForecastReport(
         dataset=dataset.name,
         tick=tick,
         cutoff=known.cutoff,
         model_id=known.champion.model_id,
         trained_to=known.champion.trained_to,
-        series=prediction.forecasts["series_id"].n_unique(),
-        rows=prediction.forecasts.height,
-        attention_rows=prediction.attention.height,
+        series=keys["series_id"].n_unique(),
+        rows=keys.height * spec.prediction_length,
+        attention_rows=keys.height * spec.future_patches if prediction.is_explained else 0,
         statuses=dict(by_status.sort("status").iter_rows()),
         skipped=Counter(reason.value for reason in prediction.skipped.values()),
         skipped_series={
             series_id: reason.value
             for series_id, reason in islice(prediction.skipped.items(), NAMED)
         },
-        newest_observation=pull.newest_of(known.context),
+        newest_observation=known.panel.newest,
         panel=asdict(prediction.panel_counts),
         pull=pulled,
         stages=stages,

@@ -1,5 +1,6 @@
 """Pull: read from the source what is new, and land it in our own observations."""
 
+from collections.abc import Callable
 from datetime import datetime
 
 import polars as pl
@@ -16,14 +17,23 @@ from jobs.reports import PullReport
 WATERMARK = "pull"
 
 
+OnLanding = Callable[[str, Landing], None]
+
+
 def run(
-    engine: Engine, dataset: DatasetConfig, *, now: datetime, whole: bool = False
+    engine: Engine,
+    dataset: DatasetConfig,
+    *,
+    now: datetime,
+    whole: bool = False,
+    on_landing: OnLanding = lambda _dataset, _landing: None,
 ) -> PullReport | None:
     """Land the source rows up to `now`; None for a dataset without a query.
 
     Reads again from `delay` and `late_data` before the newest instant seen, so that late rows and
     corrections are found: landing twice changes nothing. A `whole` pull reads all of `history`
-    again, for what came later still. The caller moves the watermark with `advance`, in the
+    again, for what came later still. `on_landing` is told of each landing after its commit. The
+    caller moves the watermark with `advance`, in the
     transaction that makes use of these rows.
     """
     if dataset.query is None:
@@ -37,6 +47,8 @@ def run(
     frame = taken.observations.filter(pl.col("timestamp").is_between(since, now))
     with writing(engine) as conn:
         late, fresh = _land(conn, dataset.name, frame, seen=seen, now=now)
+    for landing in (late, fresh):
+        on_landing(dataset.name, landing)
     return PullReport(
         since=since,
         until=now,

@@ -25,6 +25,7 @@ from forecaster.store.engine import reading
 from jobs import catalog, observe, probes, server
 from jobs.backlog import Backlog
 from jobs.champions import Champions
+from jobs.panels import Panels
 from jobs.scheduler import LONGEST_SLEEP, Alarm, Scheduler
 from jobs.telemetry import Telemetry
 from jobs.ticks import Clock
@@ -61,7 +62,7 @@ class Service:
             (each.retrain_every for each in config.datasets.values()), default=timedelta()
         )
         fit = partial(fit_in_child, stop=self.stopping, deadline=max(longest, SHORTEST_DEADLINE))
-        self._jobs = catalog.jobs(config, champions=Champions(), fit=fit)
+        self._jobs = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)
         self._scheduler = Scheduler(
             list(self._alarms()),
             threads={"forecast": FORECAST_THREADS, "retrain": 1, "readiness": 1},

@@ -42,8 +42,8 @@ class Numbers:
         tensors = (self.level[:, None], self.parts, self.deviations, self.weights)
         return torch.stack([t.flatten(1).isfinite().all(1) for t in tensors]).all(0)
 
-    def select(self, kept: Tensor) -> "Numbers":
-        """Return the forecasts where `kept` (B,) is true."""
+    def select(self, kept: Tensor | slice) -> "Numbers":
+        """Return the forecasts of a slice, or where `kept` (B,) is true."""
         return Numbers(**{field.name: getattr(self, field.name)[kept] for field in fields(self)})
 
 

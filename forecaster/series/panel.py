@@ -12,7 +12,7 @@ keeps changes of one: value = offset + scale · deviation. Everything decided he
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import polars as pl
@@ -29,7 +29,7 @@ _SMALLEST_SCALE = 1e-6
 """The least scale, as a share of the standard deviation, or of |offset| or 1 if constant."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PanelCounts:
     """What had to be decided about observations inside the panel.
 
@@ -39,10 +39,15 @@ class PanelCounts:
     gaps        unobserved cells between the first and the last observation of their series
     """
 
-    merged: int
-    off_grid: int
-    non_finite: int
-    gaps: int
+    merged: int = 0
+    off_grid: int = 0
+    non_finite: int = 0
+    gaps: int = 0
+
+    def __add__(self, other: "PanelCounts") -> "PanelCounts":
+        """Return the counts of two panels of other series."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return PanelCounts(*map(sum, pairs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,10 @@ class Panel:
     def __len__(self) -> int:
         return len(self.series_ids)
 
+    def counting(self, more: PanelCounts) -> "Panel":
+        """Return the same panel with more to its counts."""
+        return replace(self, counts=self.counts + more)
+
     @property
     def length(self) -> int:
         """Number of columns, T."""
@@ -79,8 +88,8 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Cells:
-    """Finite observations by cell: `cell` = row · T + column."""
+class Cells:
+    """Finite observations by cell: `cell` = row · T + column, `shape` = (N, T)."""
 
     cell: np.ndarray
     value: np.ndarray
@@ -108,9 +117,33 @@ def build(
     series_ids, located = _number(located)
     seen = located.filter(pl.col("value").is_not_null())
     finite = seen.filter(pl.col("value").is_finite())
-    values, merged = _mean_by_cell(_cells(finite, len(series_ids), start, length))
+    values, merged = mean_by_cell(_cells(finite, len(series_ids), start, length))
+    return from_values(
+        torch.from_numpy(values),
+        grid,
+        series_ids,
+        start,
+        season_length=season_length,
+        scales=scales or {},
+    ).counting(
+        PanelCounts(
+            merged=merged, off_grid=_off_grid(seen, grid), non_finite=len(seen) - len(finite)
+        )
+    )
+
+
+def from_values(
+    values: Tensor,
+    grid: Grid,
+    series_ids: tuple[str, ...],
+    start: int,
+    *,
+    season_length: int,
+    scales: Mapping[str, float],
+) -> Panel:
+    """Return the panel of cells (N, T) float64, NaN where unobserved, else finite."""
     offset = _median(values)
-    scale = _scale(values, offset, season_length, _given(series_ids, scales or {}))
+    scale = _scale(values, offset, season_length, _given(series_ids, scales))
     deviations, overflowed = _deviations(values, offset, scale)
     return Panel(
         grid=grid,
@@ -119,12 +152,7 @@ def build(
         deviations=deviations,
         offset=offset,
         scale=scale,
-        counts=PanelCounts(
-            merged=merged,
-            off_grid=_off_grid(seen, grid),
-            non_finite=len(seen) - len(finite) + overflowed,
-            gaps=_gaps(deviations.isfinite()),
-        ),
+        counts=PanelCounts(non_finite=overflowed, gaps=_gaps(deviations.isfinite())),
     )
 
 
@@ -162,25 +190,25 @@ def _number(located: pl.DataFrame) -> tuple[tuple[str, ...], pl.DataFrame]:
     return tuple(keys), located.with_columns(pl.Series("row", rows))
 
 
-def _cells(finite: pl.DataFrame, rows: int, start: int, length: int) -> _Cells:
+def _cells(finite: pl.DataFrame, rows: int, start: int, length: int) -> Cells:
     cell = finite["row"] * length + (finite["index"] - start)
-    return _Cells(cell=cell.to_numpy(), value=finite["value"].to_numpy(), shape=(rows, length))
+    return Cells(cell=cell.to_numpy(), value=finite["value"].to_numpy(), shape=(rows, length))
 
 
-def _mean_by_cell(cells: _Cells) -> tuple[Tensor, int]:
+def mean_by_cell(cells: Cells) -> tuple[np.ndarray, int]:
     """Return the mean of each cell (N, T) float64, NaN if empty, and the surplus observations."""
     size = cells.shape[0] * cells.shape[1]
     if (cells.cell[1:] > cells.cell[:-1]).all():
         alone = np.full(size, np.nan)
         alone[cells.cell] = cells.value + 0.0  # as in a sum, no zero is negative
-        return torch.from_numpy(alone.reshape(cells.shape)), 0
+        return alone.reshape(cells.shape), 0
     taken = np.bincount(cells.cell, minlength=size)
     sums = np.bincount(cells.cell, weights=cells.value, minlength=size)
     values = sums.astype(np.float64, copy=False)  # numpy counts in integers if there are none
     with np.errstate(invalid="ignore"):
         np.divide(values, taken, out=values)
     merged = len(cells.cell) - int(np.count_nonzero(taken))
-    return torch.from_numpy(values.reshape(cells.shape)), merged
+    return values.reshape(cells.shape), merged
 
 
 def _median(values: Tensor) -> Tensor:

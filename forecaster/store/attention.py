@@ -1,5 +1,6 @@
 """Why we said it: attention weights, and where the past patches lie that they point at."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import polars as pl
@@ -7,7 +8,7 @@ from sqlalchemy import Connection, delete
 
 from forecaster.frames import ATTENTION, PATCHES, conform
 from forecaster.store import datasets
-from forecaster.store.bulk import insert_frame
+from forecaster.store.bulk import insert_frame, insert_frames
 from forecaster.store.tables import attention, attention_patches
 
 
@@ -19,24 +20,37 @@ def write(
     patches: pl.DataFrame,
 ) -> int:
     """Append ATTENTION and the PATCHES of its cutoffs; return how many rows of ATTENTION."""
+    ids = datasets.series_ids(conn, dataset, weights["series_id"].unique())
+    write_patches(conn, dataset, model_id, patches)
+    return write_blocks(conn, ids, model_id, [weights])
+
+
+def write_blocks(
+    conn: Connection, ids: Mapping[str, int], model_id: int, frames: Iterable[pl.DataFrame]
+) -> int:
+    """Append ATTENTION, frame after frame as they come; `ids` are the integers of their keys."""
     model = pl.lit(model_id, dtype=pl.Int32())
-    owner = pl.lit(datasets.dataset_id(conn, dataset), dtype=pl.Int32())
-    rows = datasets.with_ids(conn, dataset, conform(weights, ATTENTION))
-    insert_frame(
-        conn,
-        attention_patches,
-        conform(patches, PATCHES).with_columns(model_id=model, dataset_id=owner),
+    rows = (
+        datasets.numbered(conform(frame, ATTENTION), ids).with_columns(model_id=model)
+        for frame in frames
     )
-    return insert_frame(conn, attention, rows.with_columns(model_id=model))
+    return insert_frames(conn, attention, rows)
 
 
-def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
-    """Delete the attention of cutoffs earlier than `before`; return how many rows, with patches."""
-    weights = delete(attention).where(
-        attention.c.series_id.in_(datasets.series_of(dataset)), attention.c.cutoff < before
+def write_patches(conn: Connection, dataset: str, model_id: int, patches: pl.DataFrame) -> int:
+    """Append PATCHES, once for each cutoff of a model; return how many rows."""
+    rows = conform(patches, PATCHES).with_columns(
+        model_id=pl.lit(model_id, dtype=pl.Int32()),
+        dataset_id=pl.lit(datasets.dataset_id(conn, dataset), dtype=pl.Int32()),
     )
-    patches = delete(attention_patches).where(
-        attention_patches.c.dataset_id.in_(datasets.id_of(dataset)),
-        attention_patches.c.cutoff < before,
-    )
-    return conn.execute(weights).rowcount + conn.execute(patches).rowcount
+    return insert_frame(conn, attention_patches, rows)
+
+
+def delete_patches_before(conn: Connection, dataset: str, before: datetime) -> int:
+    """Delete the PATCHES of cutoffs earlier than `before`; return how many rows."""
+    return conn.execute(
+        delete(attention_patches).where(
+            attention_patches.c.dataset_id.in_(datasets.id_of(dataset)),
+            attention_patches.c.cutoff < before,
+        )
+    ).rowcount

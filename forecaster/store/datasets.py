@@ -1,6 +1,6 @@
 """Names and their integer keys: datasets, and the series in them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -49,12 +49,16 @@ def series_ids(conn: Connection, dataset: str, keys: Iterable[str]) -> dict[str,
 
 
 def with_ids(conn: Connection, dataset: str, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return `frame` with integer keys in place of the text in `series_id`."""
+    """Return `frame` with integer keys in place of the text in `series_id`, new where need be."""
+    keys = frame["series_id"].rle().struct.field("value").unique()
+    return numbered(frame, series_ids(conn, dataset, keys))
+
+
+def numbered(frame: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
+    """Return `frame` with the integer of `ids` in place of the text in `series_id`."""
     runs = frame["series_id"].rle().struct.unnest()
-    ids = series_ids(conn, dataset, runs["value"].unique())
-    numbers = pl.Series(list(ids.values()), dtype=pl.Int32())
-    each = runs["value"].replace_strict(list(ids), numbers, return_dtype=pl.Int32())
-    repeated = np.repeat(each.to_numpy(), runs["len"].to_numpy())
+    each = np.array([ids[key] for key in runs["value"]], np.int32)
+    repeated = np.repeat(each, runs["len"].to_numpy())
     return frame.with_columns(pl.Series("series_id", repeated, dtype=pl.Int32()))
 
 

@@ -1,10 +1,11 @@
 """What we said: forecast rows, and those of them that can be judged by now."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, and_, delete, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from forecaster.frames import (
     DEVIATION_COLUMNS,
@@ -14,7 +15,7 @@ from forecaster.frames import (
     conform,
 )
 from forecaster.store import datasets, tables
-from forecaster.store.bulk import insert_frame, read_frame
+from forecaster.store.bulk import insert_frames, read_frame
 from forecaster.store.tables import forecasts
 
 Origin = Literal["live", "backfill"]
@@ -53,12 +54,29 @@ def write(
 
     StoreError when one of them exists: what was said is never overwritten.
     """
-    rows = datasets.with_ids(conn, dataset, conform(frame, FORECASTS)).with_columns(
-        model_id=pl.lit(model_id, dtype=pl.Int32()),
-        issued_at=pl.lit(issued_at, dtype=INSTANT),
-        origin=pl.lit(origin),
+    ids = datasets.series_ids(conn, dataset, frame["series_id"].unique())
+    return write_blocks(conn, ids, model_id, [frame], issued_at=issued_at, origin=origin)
+
+
+def write_blocks(
+    conn: Connection,
+    ids: Mapping[str, int],
+    model_id: int,
+    frames: Iterable[pl.DataFrame],
+    *,
+    issued_at: datetime,
+    origin: Origin,
+) -> int:
+    """Append FORECASTS, frame after frame as they come; `ids` are the integers of their keys."""
+    rows = (
+        datasets.numbered(conform(frame, FORECASTS), ids).with_columns(
+            model_id=pl.lit(model_id, dtype=pl.Int32()),
+            issued_at=pl.lit(issued_at, dtype=INSTANT),
+            origin=pl.lit(origin),
+        )
+        for frame in frames
     )
-    return insert_frame(conn, forecasts, rows)
+    return insert_frames(conn, forecasts, rows)
 
 
 def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
@@ -109,15 +127,6 @@ def read_matured(
     )
     found = read_frame(conn, query, _STORED)
     return _matured(found, datasets.keys(conn, dataset))
-
-
-def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
-    """Delete the forecasts with a cutoff earlier than `before`; return how many rows."""
-    return conn.execute(
-        delete(forecasts).where(
-            forecasts.c.series_id.in_(datasets.series_of(dataset)), forecasts.c.cutoff < before
-        )
-    ).rowcount
 
 
 def _is_scored(lead: str) -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from forecaster.store.engine import writing
 from jobs import catalog
 from jobs.catalog import Job
 from jobs.champions import Champions
+from jobs.panels import Panels
 from jobs.retrain import fit_here
 from jobs.runner import Outcome, run_job
 
@@ -70,17 +71,21 @@ class World:
 
     engine: Engine
     dataset: DatasetConfig = DATASET
+    others: tuple[DatasetConfig, ...] = ()
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     champions: Champions = field(default_factory=Champions)
+    panels: Panels = field(default_factory=Panels)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def job(self, name: str) -> Job:
         config = Config(
             database_url="",
-            datasets={self.dataset.name: self.dataset},
+            datasets={each.name: each for each in (self.dataset, *self.others)},
             retention=self.retention,
         )
-        return catalog.jobs(config, champions=self.champions, fit=fit_here)[name]
+        return catalog.jobs(config, champions=self.champions, panels=self.panels, fit=fit_here)[
+            name
+        ]
 
     def tick(self, name: str, tick: datetime, *, now: datetime | None = None) -> Outcome:
         """Run one job for one tick; it wakes up a second late unless told otherwise."""
