@@ -1,0 +1,169 @@
+"""Laws of landing, on both stores: how rows come in batches does not matter, unless they differ."""
+
+import itertools
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from io import BytesIO
+from random import Random
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from forecaster.durations import Step
+from forecaster.intake import Columns, normalize
+from forecaster.series.grid import Grid
+from forecaster.series.panel import Panel, build
+from forecaster.store import observations
+from forecaster.store.engine import reading, writing
+from jobs import ingest
+from jobs.reports import IngestReport
+from tests.core.observed import MONDAY
+from tests.jobs.small import DATASET
+
+HOURLY = Grid(step=Step.parse("1h"), anchor=0)
+ON_BOTH_STORES = settings(
+    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+WRITERS: dict[ingest.Format, Callable[[pl.DataFrame, BytesIO], object]] = {
+    "csv": pl.DataFrame.write_csv,
+    "parquet": pl.DataFrame.write_parquet,
+    "ndjson": pl.DataFrame.write_ndjson,
+}
+Row = tuple[str, int, float | None]
+KEYS = st.sampled_from(["a", "b", "c/d"])
+MINUTES = st.integers(0, 12).map(lambda thirds: 20 * thirds)
+VALUES = st.one_of(st.none(), st.sampled_from([0.0, -0.0, 1e300]), st.floats(-1e9, 1e9))
+AGREEING = st.dictionaries(st.tuples(KEYS, MINUTES), VALUES, max_size=15).map(
+    lambda cells: [(*cell, value) for cell, value in cells.items()]
+)
+"""No two rows contradict one another."""
+
+DIFFERING = st.lists(
+    st.tuples(KEYS, MINUTES, st.sampled_from([None, 1.0, 2.0, 0.1, -0.0])), max_size=15
+)
+RANDOM = st.randoms(use_true_random=False)
+
+
+def raw(batch: list[Row]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(key, MONDAY + timedelta(minutes=minute), value) for key, minute, value in batch],
+        schema={"series_id": pl.String, "timestamp": pl.Datetime("us", "UTC"), "value": float},
+        orient="row",
+    )
+
+
+def land(engine: Engine, batches: list[list[Row]]) -> str:
+    """Land batches one after the other in a dataset of their own; return its name."""
+    dataset = uuid.uuid4().hex
+    for batch in batches:
+        taken = normalize(raw(batch), Columns(), timezone=None)
+        with writing(engine) as conn:
+            observations.land(conn, dataset, taken.observations, recorded_at=MONDAY)
+    return dataset
+
+
+def ingest_file(
+    engine: Engine, rows: list[Row], file_format: ingest.Format
+) -> tuple[str, IngestReport]:
+    """Land rows from a file in a dataset of their own; return its name, and what became of them."""
+    dataset = replace(DATASET, name=uuid.uuid4().hex)
+    content = BytesIO()
+    WRITERS[file_format](raw(rows), content)
+    content.seek(0)
+    report = ingest.run(engine, dataset, content, file_format=file_format, now=MONDAY)
+    return dataset.name, report
+
+
+def versions(engine: Engine, dataset: str) -> list[tuple[object, ...]]:
+    """All that was ever known, oldest first, less when it was."""
+    statement = text(
+        "SELECT key, timestamp, value FROM observations JOIN series ON series.id = series_id "
+        "JOIN datasets ON datasets.id = dataset_id WHERE name = :dataset "
+        "ORDER BY key, timestamp, recorded_at"
+    )
+    with engine.connect() as conn:
+        return [tuple(row) for row in conn.execute(statement, {"dataset": dataset})]
+
+
+def panel(engine: Engine, dataset: str) -> Panel:
+    with reading(engine) as conn:
+        return build(observations.read(conn, dataset), HOURLY)
+
+
+def assert_same(engine: Engine, one: str, other: str) -> None:
+    assert versions(engine, one) == versions(engine, other)
+    first, second = panel(engine, one), panel(engine, other)
+    assert (first.series_ids, first.start, first.counts) == (
+        second.series_ids,
+        second.start,
+        second.counts,
+    )
+    for name in ("deviations", "offset", "scale"):
+        torch.testing.assert_close(
+            getattr(first, name), getattr(second, name), rtol=0, atol=0, equal_nan=True
+        )
+
+
+def parted(rows: list[Row], random: Random) -> list[list[Row]]:
+    """Split rows into consecutive batches, some of them empty."""
+    ends = sorted(random.randint(0, len(rows)) for _ in range(random.randint(0, 4)))
+    return [rows[a:b] for a, b in itertools.pairwise([0, *ends, len(rows)])]
+
+
+@given(AGREEING, RANDOM)
+@ON_BOTH_STORES
+def test_rows_that_agree_may_come_in_any_order_in_any_parts_and_any_number_of_times(
+    engine: Engine, rows: list[Row], random: Random
+) -> None:
+    again = rows + random.choices(rows, k=len(rows)) if rows else []
+    random.shuffle(again)
+
+    assert_same(engine, land(engine, [rows]), land(engine, parted(again, random)))
+
+
+@given(st.lists(DIFFERING, max_size=3), RANDOM)
+@ON_BOTH_STORES
+def test_a_batch_that_comes_again_changes_nothing(
+    engine: Engine, batches: list[list[Row]], random: Random
+) -> None:
+    again = [batch for batch in batches for _ in range(random.randint(1, 3))]
+
+    assert_same(engine, land(engine, batches), land(engine, again))
+
+
+@given(st.lists(AGREEING, max_size=3), RANDOM)
+@ON_BOTH_STORES
+def test_batches_may_be_split_where_their_order_is_kept(
+    engine: Engine, batches: list[list[Row]], random: Random
+) -> None:
+    split = [part for batch in batches for part in parted(batch, random)]
+
+    assert_same(engine, land(engine, batches), land(engine, split))
+
+
+@given(st.lists(DIFFERING, max_size=3), RANDOM)
+@ON_BOTH_STORES
+def test_rows_that_differ_inside_a_batch_have_no_order(
+    engine: Engine, batches: list[list[Row]], random: Random
+) -> None:
+    mixed = [random.sample(batch, len(batch)) for batch in batches]
+
+    assert_same(engine, land(engine, batches), land(engine, mixed))
+
+
+@pytest.mark.parametrize("file_format", ingest.FORMATS)
+@given(DIFFERING.filter(bool))
+@ON_BOTH_STORES
+def test_a_file_is_one_batch(engine: Engine, file_format: ingest.Format, rows: list[Row]) -> None:
+    dataset, report = ingest_file(engine, rows, file_format)
+
+    assert_same(engine, land(engine, [rows]), dataset)
+    landed = report.new + report.corrected + report.unchanged
+    assert report.rows == len(rows) == landed + report.duplicates + report.conflicting
