@@ -136,12 +136,17 @@ class ScoreReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
-    """Rows deleted, by table."""
+    """What is too old, and room made for what comes."""
 
     job: ClassVar[str] = "prune"
     dataset: str
     tick: datetime
     deleted: Mapping[str, int]
+    """Rows by table. Of tables in partitions: those of all datasets, large ones by statistics."""
+    partitions: Mapping[str, int] = field(default_factory=dict)
+    """How many were made ahead, dropped, and kept because somebody used them all the time."""
+    pages_given_back: int = 0
+    """By which a SQLite file shrank."""
     stages: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import polars as pl
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from forecaster.frames import ACCURACY, INSTANT, conform
 from forecaster.store import datasets
@@ -44,12 +44,3 @@ def read(
     if model_id is not None:
         query = query.where(accuracy.c.model_id == model_id)
     return read_frame(conn, query, SCORED).sort("series_id", "cutoff", "model_id", "lead")
-
-
-def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
-    """Delete the accuracy of cutoffs earlier than `before`; return how many rows."""
-    return conn.execute(
-        delete(accuracy).where(
-            accuracy.c.series_id.in_(datasets.series_of(dataset)), accuracy.c.cutoff < before
-        )
-    ).rowcount

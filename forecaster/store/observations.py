@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from forecaster.errors import SchemaMismatch
@@ -158,16 +158,6 @@ def span(conn: Connection, dataset: str) -> tuple[datetime, datetime] | None:
         select(func.min(per_series.c.first), func.max(per_series.c.last))
     ).one()
     return None if first is None else (first, last)
-
-
-def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
-    """Delete all versions of observations earlier than `before`; return how many."""
-    return conn.execute(
-        delete(observations).where(
-            observations.c.series_id.in_(datasets.series_of(dataset)),
-            observations.c.timestamp < before,
-        )
-    ).rowcount
 
 
 def _newest(

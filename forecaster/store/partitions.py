@@ -1,23 +1,34 @@
-"""Partitions by cutoff on PostgreSQL: made before rows need them. SQLite has none.
+"""Partitions by cutoff on PostgreSQL: made before rows need them, dropped when all are old.
 
 Bounds are multiples of a width that follows from how long a table keeps its rows, counted from
-one origin, so that widths of other times nest; a partition that is there is respected.
+one origin, so that widths of other times nest; a partition that is there is respected. SQLite
+has none: nothing is made and nothing dropped.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, func, select, text
 
 from forecaster.config import RetentionConfig
+from forecaster.errors import StoreError
 from forecaster.store.engine import reading, writing
 
 PARTITIONED = ("forecasts", "attention", "accuracy")
 
 _ORIGIN = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday: whole weeks begin where people expect it
 _DAY = timedelta(days=1)
+_AHEAD = 3
 _TURN = 0x666F7265636174  # any number, the same for every process that changes partitions
+
+_ATTEMPTS = 10
+_PATIENCE = "1s"
+"""How long new readers and writers may have to queue behind one attempt to drop a partition."""
+_PAUSE_SECONDS = 5.0
+_SMALL_BYTES = 64 * 2**20
 
 _BOUND = r"substring(pg_get_expr(c.relpartbound, c.oid) FROM '{} \(''([^'']+)''\)')::timestamptz"
 _PARTITIONS = text(
@@ -40,6 +51,16 @@ class Partition:
         return (self.lower is None or self.lower <= cutoff) and (
             self.upper is None or cutoff < self.upper
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """What went; rows of large partitions are the estimate of the database's statistics."""
+
+    rows: int
+    partitions: int
+    busy: int
+    """Partitions that somebody used all the time."""
 
 
 def width(keep: timedelta | None) -> timedelta:
@@ -67,6 +88,31 @@ def ensure(
     with writing(engine) as conn:
         take_turn(conn)
         return sum(_create(conn, table, _width_of(retention, table), wanted) for table in missing)
+
+
+def make_ahead(engine: Engine, retention: RetentionConfig, now: datetime) -> int:
+    """Make the partition of `now` and the next few of every table; return how many were missing."""
+    return sum(
+        ensure(engine, retention, [table], [now + i * width for i in range(_AHEAD + 1)])
+        for table in PARTITIONED
+        for width in [_width_of(retention, table)]
+    )
+
+
+def drop_before(
+    engine: Engine, table: str, before: datetime, *, attempts: int = _ATTEMPTS
+) -> Dropped:
+    """Drop the partitions that end at `before` or earlier, each in a transaction of its own.
+
+    One that is in use at all `attempts` is left for the next time. The rows are of all datasets.
+    """
+    if engine.dialect.name != "postgresql":
+        return Dropped(rows=0, partitions=0, busy=0)
+    with reading(engine) as conn:
+        expired = [part for part in read(conn, table) if part.upper and part.upper <= before]
+    rows = [_drop_patiently(engine, partition.name, attempts) for partition in expired]
+    gone = [count for count in rows if count is not None]
+    return Dropped(rows=sum(gone), partitions=len(gone), busy=len(rows) - len(gone))
 
 
 def read(conn: Connection, table: str) -> list[Partition]:
@@ -99,12 +145,12 @@ def _create(conn: Connection, table: str, width: timedelta, cutoffs: Iterable[da
     before = len(partitions)
     for cutoff in cutoffs:
         if _uncovered(partitions, [cutoff]):
-            partitions.append(_fitting(table, partitions, cutoff, width))
+            partitions.append(fitting(table, partitions, cutoff, width))
             _attach(conn, table, partitions[-1])
     return len(partitions) - before
 
 
-def _fitting(
+def fitting(
     table: str, partitions: Sequence[Partition], cutoff: datetime, width: timedelta
 ) -> Partition:
     """Return the partition around `cutoff`, clipped to the gap between those that are there."""
@@ -130,3 +176,37 @@ def _attach(conn: Connection, table: str, partition: Partition) -> None:
         f" FOR VALUES FROM ('{partition.lower}') TO ('{partition.upper}')",
     ):
         conn.exec_driver_sql(statement)
+
+
+def _drop_patiently(engine: Engine, name: str, attempts: int) -> int | None:
+    """Drop one partition as soon as nobody uses its table; None if that does not happen."""
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(_PAUSE_SECONDS)
+        try:
+            return _drop(engine, name)
+        except StoreError as error:
+            if not isinstance(error.__cause__, LockNotAvailable):
+                raise
+    return None
+
+
+def _drop(engine: Engine, name: str) -> int:
+    with writing(engine) as conn:
+        take_turn(conn)
+        rows = _count(conn, name)
+        conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+        conn.exec_driver_sql(f"DROP TABLE {conn.dialect.identifier_preparer.quote(name)}")
+    return rows
+
+
+def _count(conn: Connection, name: str) -> int:
+    """Return the rows of a table: exactly where it is small or was never looked at."""
+    quoted = conn.dialect.identifier_preparer.quote(name)
+    size, estimate = conn.execute(
+        text("SELECT pg_relation_size(oid), reltuples FROM pg_class WHERE oid = :table ::regclass"),
+        {"table": quoted},
+    ).one()
+    if size > _SMALL_BYTES and estimate >= 0:
+        return int(estimate)
+    return int(conn.exec_driver_sql(f"SELECT count(*) FROM {quoted}").scalar_one())

@@ -37,6 +37,8 @@ def _lines(report: Report) -> Iterator[str]:
         case PruneReport():
             deleted = _counts(report.deleted) or "nothing was old enough"
             yield f"{report.dataset}: pruned: {deleted}"
+            if report.partitions.get("busy"):
+                yield f"partitions in use, left for the next time: {report.partitions['busy']}"
         case IngestReport():
             yield from _ingest(report)
         case _:

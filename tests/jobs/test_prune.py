@@ -9,6 +9,8 @@ from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, qu
 
 SETTLED = HORIZON + 2
 """Hours after its cutoff at which a forecast can be scored: its last step, and late data."""
+NEXT_DAY = 17 * 24
+"""The first midnight after LAST: what was forecast before it may lie in one partition."""
 
 
 def keeping(world: World, retention: RetentionConfig) -> World:
@@ -16,21 +18,21 @@ def keeping(world: World, retention: RetentionConfig) -> World:
 
 
 def test_pruning_deletes_what_is_old(trained: World) -> None:
-    trained.tick("forecast", hour(LAST))
     later = keeping(
         trained,
         RetentionConfig(forecasts=24 * HOUR, attention=24 * HOUR, observations=100 * HOUR),
     )
+    later.tick("forecast", hour(LAST))
 
     kept = later.tick("prune", hour(LAST + SETTLED + 24)).report
-    pruned = later.tick("prune", hour(LAST + SETTLED + 25)).report
+    pruned = later.tick("prune", hour(NEXT_DAY + SETTLED + 24)).report
 
     assert isinstance(kept, PruneReport)
     assert isinstance(pruned, PruneReport)
     assert kept.deleted["forecasts"] == 0
     assert pruned.deleted["forecasts"] == 2 * HORIZON
     assert pruned.deleted["attention"] > 0
-    assert pruned.deleted["observations"] == 2
+    assert pruned.deleted["observations"] == 2 * (NEXT_DAY - LAST)
     assert query(trained.engine, "SELECT count(*) FROM forecasts") == [(0,)]
     assert query(trained.engine, "SELECT min(timestamp) FROM observations") != []
 
@@ -66,3 +68,29 @@ def test_the_newest_runs_stay_on_record_for_as_long_as_none_follows(trained: Wor
     world.tick("prune", hour(LAST + 24 * 100))
 
     assert query(trained.engine, "SELECT job FROM runs ORDER BY job") == [("prune",), ("retrain",)]
+
+
+def test_a_partition_stays_while_another_dataset_needs_its_rows(trained: World) -> None:
+    slow = replace(DATASET, name="slow", prediction_length=HORIZON + 48)
+    alone = keeping(trained, RetentionConfig(forecasts=24 * HOUR))
+    alone.tick("forecast", hour(LAST))
+    beside = replace(alone, others=(slow,))
+    at = hour(NEXT_DAY + SETTLED + 24)
+
+    kept = beside.tick("prune", at).report
+    pruned = alone.tick("prune", at + HOUR).report
+
+    assert isinstance(kept, PruneReport)
+    assert isinstance(pruned, PruneReport)
+    assert kept.deleted["forecasts"] + pruned.deleted["forecasts"] == 2 * HORIZON
+    if trained.engine.dialect.name == "postgresql":
+        assert (kept.partitions["dropped"], pruned.partitions["dropped"]) == (0, 1)
+
+
+def test_room_is_made_ahead(trained: World) -> None:
+    first, second = (trained.tick("prune", hour(LAST + later)).report for later in (0, 1))
+
+    assert isinstance(first, PruneReport)
+    assert isinstance(second, PruneReport)
+    assert (first.partitions["made"] > 0) == (trained.engine.dialect.name == "postgresql")
+    assert second.partitions["made"] == 0

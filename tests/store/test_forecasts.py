@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 
 from forecaster.errors import SchemaMismatch, StoreError
 from forecaster.store import accuracy, attention, forecasts, tables, vintages
@@ -149,27 +149,3 @@ def test_a_lead_that_has_accuracy_is_not_scored_over(engine: Engine, model_id: i
 
     with pytest.raises(StoreError), writing(engine) as conn:
         accuracy.write(conn, "bikes", model_id, scored(), scored_at=START + HOUR)
-
-
-def test_what_is_older_than_its_retention_goes(engine: Engine, model_id: int) -> None:
-    later = START + HOUR
-    with writing(engine) as conn:
-        write(conn, model_id, forecast("a", cutoff=later))
-        for cutoff in (START, later):
-            rows, places = weights(cutoff=cutoff), patches(cutoff=cutoff)
-            attention.write(conn, "bikes", model_id, rows, places)
-            accuracy.write(conn, "bikes", model_id, scored(cutoff=cutoff), scored_at=later)
-
-    with writing(engine) as conn:
-        other = [room.delete_before(conn, "cars", later) for room in (forecasts, attention)]
-        deleted = [room.delete_before(conn, "bikes", later)
-                   for room in (forecasts, attention, accuracy)]  # fmt: skip
-
-    with reading(engine) as conn:
-        left = {
-            table.name: conn.scalar(select(func.count()).select_from(table))
-            for table in (tables.forecasts, tables.attention, tables.attention_patches)
-        }
-    assert other == [0, 0]
-    assert deleted == [4, 3, 1]
-    assert left == {"forecasts": 2, "attention": 1, "attention_patches": 2}

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, delete, func, select
 
 from forecaster.errors import SchemaMismatch
 from forecaster.frames import OBSERVATIONS
-from forecaster.store import datasets, observations, tables
+from forecaster.store import datasets, expiry, observations, tables
 from forecaster.store.engine import reading, writing
 from tests.store.samples import HOUR, START, observed
 
@@ -170,8 +170,7 @@ def test_old_observations_are_deleted_with_all_versions(engine: Engine) -> None:
     land(engine, observed({"a": [1.5, 2.5]}), at=START + HOUR)
     land(engine, observed({"a": [9.0]}), dataset="cars")
 
-    with writing(engine) as conn:
-        deleted = observations.delete_before(conn, "bikes", START + HOUR)
+    deleted = expiry.delete_before(engine, "bikes", "observations", START + HOUR)
 
     assert deleted == 2
     assert read(engine)["value"].to_list() == [2.5]
