@@ -9,23 +9,29 @@ import polars as pl
 
 _Values = Sequence[Any]
 
+_ROWS_IN_FRAME = 50_000
 
-def to_frame(names: Sequence[str], found: Sequence[Sequence[Any]]) -> pl.DataFrame:
-    """Return one column per name.
+
+def gather(names: Sequence[str], parts: Iterable[Sequence[Sequence[Any]]]) -> pl.DataFrame:
+    """Return the rows of all parts, one column per name; small parts are faster than large ones.
 
     Numbers become Int64 or Float64, instants with any zone UTC, naive ones stay naive, dates are
     dates; what fits nothing else, or is of several kinds, becomes text.
     """
-    columns = zip(*found, strict=True) if found else ([] for _ in names)
-    return pl.DataFrame(
-        [_column(name, values) for name, values in zip(names, columns, strict=True)]
-    )
+    frames = [_to_frame(names, [[] for _ in names])]
+    columns: list[list[Any]] = [[] for _ in names]
+    for part in parts:
+        for column, values in zip(columns, zip(*part, strict=True), strict=True):
+            column.extend(values)
+        if len(columns[0]) >= _ROWS_IN_FRAME:
+            frames.append(_to_frame(names, columns))
+            columns = [[] for _ in names]
+    return pl.concat([*frames, _to_frame(names, columns)], how="vertical_relaxed")
 
 
-def gather(names: Sequence[str], parts: Iterable[Sequence[Sequence[Any]]]) -> pl.DataFrame:
-    """Return the rows of all parts; a column of several types becomes one that holds them."""
-    frames = [to_frame(names, []), *(to_frame(names, part) for part in parts)]
-    return pl.concat(frames, how="vertical_relaxed")
+def _to_frame(names: Sequence[str], columns: Sequence[_Values]) -> pl.DataFrame:
+    pairs = zip(names, columns, strict=True)
+    return pl.DataFrame([_column(name, values) for name, values in pairs])
 
 
 def _column(name: str, values: _Values) -> pl.Series:

@@ -16,7 +16,7 @@ from forecaster.store import rows, source_processes, source_session
 from forecaster.store.source_question import Question, select_rows
 from forecaster.store.urls import parse_url
 
-_ROWS_AT_ONCE = 100_000
+_ROWS_AT_ONCE = 1_000
 
 
 def read_source(

@@ -73,14 +73,23 @@ class _Worker:
             self._questions.flush()
         except BrokenPipeError:
             return None
+        parts: list[pl.DataFrame] = []
+        while size := self._size():
+            body = self._answers.read(size)
+            if len(body) < size:
+                return None
+            parts.append(pl.read_ipc_stream(io.BytesIO(body)))
+        return pl.concat(parts) if size == 0 else None
+
+    def _size(self) -> int | None:
+        """Return how many bytes come next, 0 after the last; None when there will be none."""
         line = self._answers.readline()
         if not line.endswith(b"\n"):
             return None
         head: dict[str, Any] = json.loads(line)
         if "raised" in head:
             raise _rebuilt(head["raised"])
-        body = self._answers.read(head["size"])
-        return pl.read_ipc_stream(io.BytesIO(body)) if len(body) == head["size"] else None
+        return int(head["size"])
 
     def end(self) -> None:
         """Kill the process, and wait until it is gone."""

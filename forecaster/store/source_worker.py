@@ -25,7 +25,9 @@ from forecaster.store.urls import parse_url
 
 IDLE_SECONDS = 60.0
 """How long a worker waits for its next question."""
-_ROWS_AT_ONCE = 100_000
+_ROWS_AT_ONCE = 1_000
+_ROWS_IN_PART = 250_000
+"""Rows that are sent at once: the parent takes one part in while the next is made."""
 
 
 def read(asked: Question) -> pl.DataFrame:
@@ -60,17 +62,27 @@ def _listen(questions: "queue.SimpleQueue[bytes]") -> None:
 def _answer(asked: Question, answers: BinaryIO) -> None:
     # Should this process outlive its parent while a driver holds the interpreter.
     signal.setitimer(signal.ITIMER_REAL, 2 * asked.seconds)
-    body = io.BytesIO()
-    head: dict[str, Any]
     try:
-        read(asked).write_ipc_stream(body, compression="uncompressed")
-        head = {"size": body.tell()}
+        found = read(asked)
     except BaseException as error:  # a panic of Rust is no Exception
-        head = {"raised": _described(error, asked)}
-        body = io.BytesIO()
+        _say({"raised": _described(error, asked)}, answers)
+    else:
+        for part in [found.clear(), *found.iter_slices(_ROWS_IN_PART)]:
+            _send(part, answers)
+        _say({"size": 0}, answers)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    answers.write(json.dumps(head).encode() + b"\n")
+
+
+def _send(part: pl.DataFrame, answers: BinaryIO) -> None:
+    body = io.BytesIO()
+    part.write_ipc_stream(body, compression="uncompressed")
+    _say({"size": body.tell()}, answers)
     answers.write(body.getbuffer())
+    answers.flush()
+
+
+def _say(head: dict[str, Any], answers: BinaryIO) -> None:
+    answers.write(json.dumps(head).encode() + b"\n")
     answers.flush()
 
 
