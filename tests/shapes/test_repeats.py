@@ -128,6 +128,18 @@ def test_a_row_deleted_at_the_source_stays_what_it_was(source: Place, check: Che
     assert source.landed("kept")[-1] == (hour(LAST), DAYS[-1])
 
 
+def test_rows_after_the_tick_wait_for_their_time(source: Place, check: Check) -> None:
+    later = [("early", hour(LAST + ahead), 1.0) for ahead in (1, 2, 100)]
+
+    account = source.bring([*series("early", DAYS), *later])
+
+    assert (account.new, account.lost) == (100, 0)
+    assert account.outside == account.rows - 100
+    check(source, source.forecast())
+    source.now = hour(LAST + 3)
+    assert source.bring([]).new == 2
+
+
 def correct(place: Place, value: float | None) -> Account:
     """Let the last row of `moved` have another value from now on."""
     if place.road == "ingest":

@@ -92,11 +92,19 @@ def test_instants_far_away_are_placeholders_and_never_land(place: Place, check: 
 
     account = place.bring([*rows, *series("far", DAYS)])
 
-    # A source is not asked for rows before the history or after the tick; text may slip through.
-    is_typed = place.engine.dialect.name == "postgresql"
-    told = 3 if place.road == "ingest" else 0 if is_typed else 2
-    assert account.rejected == ({"timestamp_out_of_range": told} if told else {})
-    assert (account.rows, account.new, account.lost) == (100 + told, 100, 0)
+    assert account.rejected == {"timestamp_out_of_range": 3}
+    assert (account.new, account.lost) == (100, 0)
+    check(place, place.forecast())
+
+
+def test_other_rows_that_say_too_little_are_rejected(place: Place, check: Check) -> None:
+    place.kinds = place.kinds._replace(timestamp="text")
+    rows = [("little", None, 1.0), ("little", "", 1.0), ("little", "soon", 1.0)]
+
+    account = place.bring([*rows, *series("little", DAYS)])
+
+    assert account.rejected == {"missing_timestamp": 2, "unreadable_timestamp": 1}
+    assert (account.new, account.lost) == (100, 0)
     check(place, place.forecast())
 
 
