@@ -45,6 +45,21 @@ LATEST_VERSION = """NOT EXISTS (
     SELECT 1 FROM observations newer
     WHERE newer.series_id = o.series_id AND newer.timestamp = o.timestamp
       AND newer.recorded_at > o.recorded_at)"""
+# Whatever is asked for, one descent of the key for a series, whose rows alone are sorted.
+LATEST_OF_EACH_SERIES = """
+FROM datasets d JOIN series s ON s.dataset_id = d.id CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (said.timestamp) said.* FROM forecasts said
+    WHERE said.series_id = s.id AND said.status <> 'hindsight'
+    ORDER BY said.timestamp, said.cutoff DESC, said.issued_at DESC, said.model_id DESC) f"""
+# Most are superseded at the next cutoff by the same model: two descents of the key tell. Only
+# what is left has to be looked for among all cutoffs before the instant itself.
+NOT_FOLLOWED = """AND NOT EXISTS (
+    SELECT 1 FROM forecasts later
+    WHERE later.series_id = f.series_id AND later.cutoff = (
+        SELECT min(next.cutoff) FROM forecasts next
+        WHERE next.series_id = f.series_id AND next.cutoff > f.cutoff)
+      AND later.model_id = f.model_id AND later.step = f.step - 1
+      AND later.timestamp = f.timestamp AND later.status <> 'hindsight')"""
 
 
 def upgrade() -> None:
@@ -211,22 +226,26 @@ def _quantiles(*levels: str) -> str:
 
 
 def _all_forecasts(sqlite: bool) -> str:
+    return f"{_said(sqlite)} FROM forecasts f {OWNER.format('f')}"
+
+
+def _said(sqlite: bool) -> str:
     return f"""
 SELECT d.name AS dataset, s.key AS series_id, {_instant("f.timestamp", sqlite)}, f.step,
   {_instant("f.cutoff", sqlite)}, {_instant("f.issued_at", sqlite)}, f.model_id, f.origin,
-  f.status, {_quantiles(*LEVELS)}
-FROM forecasts f {OWNER.format("f")}"""
+  f.status, {_quantiles(*LEVELS)}"""
 
 
 def _latest_forecasts(sqlite: bool, indexed: bool) -> str:
+    if not sqlite and not indexed:
+        return f"{_said(sqlite)} {LATEST_OF_EACH_SERIES}"
     index = f"INDEXED BY {FORECASTS_INDEX}" if sqlite and indexed else ""
-    # A later forecast of the same instant has a cutoff before that instant: the key finds it.
-    bound = "" if indexed else "AND later.cutoff < f.timestamp"
     return f"""{_all_forecasts(sqlite)}
-WHERE f.status <> 'hindsight' AND NOT EXISTS (
+WHERE f.status <> 'hindsight' {"" if indexed else NOT_FOLLOWED} AND NOT EXISTS (
     SELECT 1 FROM forecasts later {index}
     WHERE later.series_id = f.series_id AND later.timestamp = f.timestamp
-      AND later.status <> 'hindsight' AND later.cutoff >= f.cutoff {bound}
+      AND later.status <> 'hindsight' AND later.cutoff >= f.cutoff
+      {"" if indexed else "AND later.cutoff < f.timestamp"}
       AND (later.cutoff, later.issued_at, later.model_id) > (f.cutoff, f.issued_at, f.model_id))"""
 
 

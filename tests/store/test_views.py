@@ -4,10 +4,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from sqlalchemy import Connection, Engine, text
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, delete, text
 
 from forecaster.frames import FORECASTS
-from forecaster.store import attention, forecasts, observations
+from forecaster.store import attention, forecasts, observations, tables
 from forecaster.store.engine import reading, writing
 from tests.store.samples import (
     HOUR,
@@ -107,6 +109,48 @@ def test_latest_is_the_greatest_cutoff_and_then_the_latest_issue(engine: Engine)
         ("other", 1, first, 8.0),
         ("other", 2, first, 9.0),
     ]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(
+    said=st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.integers(0, 2),
+            st.integers(0, 5),
+            st.sampled_from(["ok", "ok", "cold_start", "hindsight"]),
+            st.integers(0, 2),
+            st.integers(1, 5),
+        ),
+        unique_by=lambda vintage: vintage[:3],
+        max_size=12,
+    )
+)
+def test_latest_is_what_sorting_says_whatever_was_forecast(
+    engine: Engine, said: list[tuple[str, int, int, str, int, int]]
+) -> None:
+    greatest: dict[tuple[str, datetime], tuple[datetime, datetime, int]] = {}
+    with writing(engine) as conn:
+        conn.execute(delete(tables.forecasts))
+        model_ids = [add_model(conn) for _ in range(3)]
+        for series_id, model, hour, status, late, steps in said:
+            cutoff, model_id = START + hour * HOUR, model_ids[model]
+            issued_at = cutoff + late * HOUR
+            frame = forecast(series_id, cutoff=cutoff, steps=steps, status=status)
+            write(conn, model_id, frame, issued_at=issued_at)
+            for step in range(1, steps + 1) if status != "hindsight" else ():
+                place = (series_id, cutoff + step * HOUR)
+                candidate = (cutoff, issued_at, model_id)
+                greatest[place] = max(candidate, greatest.get(place, candidate))
+
+    found = select(
+        engine, "SELECT series_id, timestamp, cutoff, issued_at, model_id FROM latest_forecasts"
+    )
+
+    assert sorted((row[0], *map(_shown, row[1:])) for row in found) == sorted(
+        (series_id, *map(_shown, (timestamp, *vintage)))
+        for (series_id, timestamp), vintage in greatest.items()
+    )
 
 
 def test_a_forecast_made_in_hindsight_is_never_latest_nor_compared(engine: Engine) -> None:
