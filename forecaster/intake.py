@@ -15,8 +15,9 @@ from forecaster.errors import DataError
 from forecaster.frames import OBSERVATIONS, conform
 from forecaster.instants import Reading, read_instants
 
+_KEY = ("series_id", "timestamp")
 LONGEST_KEY = 2_000
-"""Bytes in UTF-8. An index of PostgreSQL holds 2 700, and a row that does not fit fails them all."""
+"""Bytes in UTF-8. An index of PostgreSQL holds 2 700: a row that does not fit fails them all."""
 
 
 class RejectReason(StrEnum):
@@ -57,6 +58,8 @@ class Intake:
     examples: Mapping[str, str]
     duplicates: int
     conflicting: int
+    contested: pl.DataFrame
+    """OBSERVATIONS that contradict one another, as they were before they became their mean."""
 
 
 def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> Intake:
@@ -79,15 +82,23 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
         {"series_id": series_ids, "timestamp": reading.timestamps, "value": positive}
     )
     kept = _in_order(rows.filter(reasons.is_null()))
-    observations, distinct = _collapse(kept)
+    distinct, contested = _distinct(kept)
+    observations = distinct if contested.is_empty() else _settled(distinct, contested)
     shown = [*keys, timestamps, values]
     return Intake(
         observations=conform(observations, OBSERVATIONS),
         rejected=_count(reasons),
         examples=_examples(shown, reasons),
-        duplicates=len(kept) - distinct,
-        conflicting=distinct - len(observations),
+        duplicates=len(kept) - len(distinct),
+        conflicting=len(distinct) - len(observations),
+        contested=contested,
     )
+
+
+def settle(contested: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per series_id and timestamp: the mean of its values, in whatever order."""
+    ordered = contested.sort(*_KEY, "value")
+    return ordered.group_by(*_KEY, maintain_order=True).agg(_mean(pl.col("value")).alias("value"))
 
 
 def _require_columns(raw: pl.DataFrame, columns: Columns) -> None:
@@ -136,9 +147,13 @@ def _join_keys(keys: Sequence[pl.Series]) -> pl.Series:
     texts = [_key_text(key) for key in keys]
     if len(texts) == 1:
         return texts[0].alias("series_id").set((texts[0] == "").fill_null(False), None)
-    escaped = [text.str.replace_all(r"([/\\])", r"\$1") for text in texts]
-    frame = pl.DataFrame([text.alias(str(place)) for place, text in enumerate(escaped)])
+    frame = pl.DataFrame([_escaped(text).alias(str(place)) for place, text in enumerate(texts)])
     return frame.select(pl.concat_str(pl.all(), separator="/").alias("series_id")).to_series()
+
+
+def _escaped(text: pl.Series) -> pl.Series:
+    needs = text.str.contains("/", literal=True) | text.str.contains("\\", literal=True)
+    return text.str.replace_all(r"([/\\])", r"\$1") if needs.any() else text
 
 
 def _key_text(key: pl.Series) -> pl.Series:
@@ -225,18 +240,19 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
     return rows[np.lexsort((timestamps.to_physical().to_numpy(), codes.to_numpy()))]
 
 
-def _collapse(kept: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Leave one row per series and timestamp; also count the distinct rows there were."""
-    keys = ("series_id", "timestamp")
-    if not _repeats(kept, *keys).any():
-        return kept, len(kept)
-    ordered = kept.sort(*keys, "value")
-    distinct = ordered.filter(~_repeats(ordered, *keys, "value"))
-    repeats = _repeats(distinct, *keys)
-    is_contested = repeats | repeats.shift(-1, fill_value=False)
-    contested = distinct.filter(is_contested).group_by(*keys, maintain_order=True)
-    settled = contested.agg(_mean(pl.col("value")).alias("value"))
-    return pl.concat([distinct.filter(~is_contested), settled]).sort(*keys), len(distinct)
+def _distinct(kept: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows without repetitions, and those of them that contradict one another."""
+    if not _repeats(kept, *_KEY).any():
+        return kept, kept.clear()
+    ordered = kept.sort(*_KEY, "value")
+    distinct = ordered.filter(~_repeats(ordered, *_KEY, "value"))
+    repeats = _repeats(distinct, *_KEY)
+    return distinct, distinct.filter(repeats | repeats.shift(-1, fill_value=False))
+
+
+def _settled(distinct: pl.DataFrame, contested: pl.DataFrame) -> pl.DataFrame:
+    alone = distinct.join(contested, on=_KEY, how="anti")
+    return pl.concat([alone, settle(contested)]).sort(*_KEY)
 
 
 def _repeats(ordered: pl.DataFrame, *names: str) -> pl.Series:

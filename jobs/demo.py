@@ -25,7 +25,7 @@ from forecaster.config import Config, ServerConfig
 from forecaster.errors import ConfigError, DataError
 from forecaster.intake import Columns
 from forecaster.training import Progress
-from jobs import catalog, ingest, observe
+from jobs import catalog, files, ingest, observe
 from jobs.champions import Champions
 from jobs.display import Screen, milliseconds
 from jobs.panels import Panels
@@ -72,7 +72,7 @@ class Material:
     title: str
     name: str
     source: Path | BinaryIO
-    file_format: ingest.Format | None
+    file_format: files.Format | None
     step: str
     horizon: str
     replay: timedelta | None = None

@@ -14,7 +14,8 @@ from forecaster.model.spec import ModelSpec
 from forecaster.series.grid import Grid
 from forecaster.series.resident import Contested, ResidentPanel
 from forecaster.store import datasets, observations
-from forecaster.store.observations import CELLS, Landing
+from forecaster.store.observations import Landing
+from forecaster.store.probes import CELLS
 
 _MOST_WAITING = 10_000_000
 _MICROSECOND = timedelta(microseconds=1)

@@ -1,31 +1,28 @@
 """What happened, as versions: a correction is a new row, nothing is overwritten."""
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, func, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 
 from forecaster.errors import SchemaMismatch
 from forecaster.frames import INSTANT, OBSERVATIONS, conform
-from forecaster.store import datasets, tables
+from forecaster.store import datasets, probes, tables
 from forecaster.store.bulk import insert_frame, read_frame
 from forecaster.store.datasets import Landed
+from forecaster.store.probes import CELLS
 from forecaster.store.tables import observations
 
-CELLS = pl.Schema({"series_id": pl.Int32(), "timestamp": INSTANT, "value": pl.Float64()})
-"""Observations under the integer keys of their series, sorted by both; a null takes one back."""
+TIED = pl.Schema({**CELLS, "value_stored": pl.Float64(), "recorded_at": INSTANT})
+"""CELLS beside the version that they contradict."""
 
 _KEY = ["series_id", "timestamp"]
-_VERSIONS = {**CELLS, "recorded_at": INSTANT}
 _MICROSECOND = timedelta(microseconds=1)
 _ROWS_AT_ONCE = 2_000_000
-_PROBES_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +36,30 @@ class Landing:
         default_factory=lambda: pl.DataFrame(schema=CELLS), compare=False, repr=False
     )
     """CELLS that are new or corrected."""
+    tied: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=TIED), compare=False, repr=False
+    )
+    """Rows that differ from what the same batch said before; left as they are."""
     before: datetime | None = None
     """What `datasets.landed_at` was; whoever knew everything up to then needs only `changes`."""
     recorded_at: datetime | None = None
     """What it is now."""
 
 
-def land(conn: Connection, dataset: str, frame: pl.DataFrame, *, recorded_at: datetime) -> Landing:
+def land(
+    conn: Connection,
+    dataset: str,
+    frame: pl.DataFrame,
+    *,
+    recorded_at: datetime,
+    batch: Collection[datetime] = (),
+) -> Landing:
     """Store the OBSERVATIONS that are new or changed; landing rows twice changes nothing.
 
     A changed value, or a null in place of one, becomes a version. All of them are recorded at
-    `recorded_at`, or just after the last landing of the dataset if that one is not older.
+    `recorded_at`, or just after the last landing of the dataset if that one is not older. Rows that
+    differ from a version recorded in `batch`, by landings of the same batch, are not landed: they
+    are `tied`.
     """
     conform(frame, OBSERVATIONS)
     if frame.is_empty():
@@ -61,18 +71,23 @@ def land(conn: Connection, dataset: str, frame: pl.DataFrame, *, recorded_at: da
     is_unseen = pl.col("series_id") > newest_id
     if reached.newest_observation is not None:
         is_unseen |= pl.col("timestamp") > reached.newest_observation
-    unseen, compared = incoming.filter(is_unseen), _beside_stored(conn, incoming.filter(~is_unseen))
+    unseen, compared = (
+        incoming.filter(is_unseen),
+        probes.beside_stored(conn, incoming.filter(~is_unseen)),
+    )
     is_known = pl.col("stored").is_not_null()
     is_new = ~is_known & pl.col("value").is_not_null()
     is_changed = is_known & pl.col("value").ne_missing(pl.col("value_stored"))
     new = pl.concat([unseen.drop_nulls("value"), compared.filter(is_new).select(CELLS.names())])
-    changed = compared.filter(is_changed).select(CELLS.names())
+    is_tied = is_changed & pl.col("recorded_at").is_in(list(batch))
+    changed = compared.filter(is_changed & ~is_tied).select(CELLS.names())
     changes = pl.concat([new, changed]).sort(_KEY)
     return Landing(
         new=new.height,
         corrected=changed.height,
         unchanged=frame.height - changes.height,
         changes=changes,
+        tied=compared.filter(is_tied).select(TIED.names()),
         before=reached.landed_at,
         recorded_at=_append(conn, dataset, changes, reached, recorded_at),
     )
@@ -91,6 +106,34 @@ def _append(
     newest = max(last, reached.newest_observation or last)
     datasets.set_landed(conn, dataset, Landed(landed_at=at, newest_observation=newest))
     return at
+
+
+def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
+    """Give versions (series_id, timestamp, recorded_at) the value that their batch says in the end.
+
+    One that says what was said before it is none. Whoever reads changes has to read anew.
+    """
+    if rows.is_empty():
+        return
+    reached = datasets.lock(conn, dataset)
+    assert reached.landed_at is not None
+    version = [observations.c[name] == sa.bindparam(f"b_{name}") for name in (*_KEY, "recorded_at")]
+    found = [{f"b_{name}": value for name, value in row.items()} for row in rows.to_dicts()]
+    conn.execute(update(observations).where(*version).values(value=sa.bindparam("b_value")), found)
+    older = observations.alias("older")
+    before = (
+        select(older.c.value)
+        .where(
+            *(older.c[name] == observations.c[name] for name in _KEY),
+            older.c.recorded_at < observations.c.recorded_at,
+        )
+        .order_by(older.c.recorded_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    conn.execute(delete(observations).where(*version, observations.c.value == before), found)
+    later = replace(reached, landed_at=reached.landed_at + _MICROSECOND)
+    datasets.set_landed(conn, dataset, later)
 
 
 def read(
@@ -214,54 +257,6 @@ def _is_ascending() -> pl.Expr:
     series, stamp = (pl.col(name) for name in _KEY)
     later = (series.shift() < series) | ((series.shift() == series) & (stamp.shift() <= stamp))
     return later.all()
-
-
-def _beside_stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
-    """Return `incoming` beside the newest stored version of each row: one probe for each."""
-    parts = incoming.iter_slices(_PROBES_AT_ONCE)
-    stored = [read_frame(conn, _probe(conn, part), _VERSIONS) for part in parts]
-    newest = (
-        pl.concat([pl.DataFrame(schema=_VERSIONS), *stored])
-        .sort(*_KEY, "recorded_at")
-        .unique(_KEY, keep="last", maintain_order=True)
-        .with_columns(stored=True)
-    )
-    return incoming.join(newest, on=_KEY, how="left", suffix="_stored")
-
-
-def _probe(conn: Connection, part: pl.DataFrame) -> Select[Any]:
-    """Select the stored versions of the rows in `part`, whatever the planner thinks of it."""
-    ids, stamps = part["series_id"].to_list(), part["timestamp"].to_physical().to_list()
-    columns = [observations.c[name] for name in _VERSIONS]
-    if conn.dialect.name == "postgresql":
-        return _probe_postgresql(columns, ids, stamps)
-    rows = sa.func.json_each(json.dumps([*zip(ids, stamps, strict=True)])).table_valued("value")
-    wanted = select(*(sa.func.json_extract(rows.c.value, f"$[{place}]") for place in (0, 1)))
-    key = sa.tuple_(observations.c.series_id, sa.type_coerce(observations.c.timestamp, sa.Integer))
-    return select(*columns).where(key.in_(wanted))
-
-
-def _probe_postgresql(
-    columns: list[sa.Column[Any]], ids: list[int], stamps: list[int]
-) -> Select[Any]:
-    """LIMIT keeps the planner from reading the whole table because many rows are wanted."""
-    arrays = (
-        sa.bindparam(None, found, ARRAY(kind))
-        for found, kind in ((ids, sa.Integer), (stamps, sa.BigInteger))
-    )
-    wanted = sa.func.unnest(*arrays).table_valued("series_id", "microseconds").render_derived()
-    since_epoch = wanted.c.microseconds * sa.literal_column("interval '1 microsecond'")
-    newest = (
-        select(*columns)
-        .where(
-            observations.c.series_id == wanted.c.series_id,
-            observations.c.timestamp == sa.literal_column("timestamptz 'epoch'") + since_epoch,
-        )
-        .order_by(observations.c.recorded_at.desc())
-        .limit(1)
-        .lateral()
-    )
-    return select(*newest.c).select_from(wanted.join(newest, sa.true()))
 
 
 def _require_unique(ordered: pl.DataFrame) -> None:

@@ -21,7 +21,7 @@ from forecaster.series.grid import Grid
 from forecaster.series.panel import Panel, build
 from forecaster.store import observations
 from forecaster.store.engine import reading, writing
-from jobs import ingest
+from jobs import files, ingest
 from jobs.reports import IngestReport
 from tests.core.observed import MONDAY
 from tests.jobs.small import DATASET
@@ -31,7 +31,7 @@ ON_BOTH_STORES = settings(
     max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-WRITERS: dict[ingest.Format, Callable[[pl.DataFrame, BytesIO], object]] = {
+WRITERS: dict[files.Format, Callable[[pl.DataFrame, BytesIO], object]] = {
     "csv": pl.DataFrame.write_csv,
     "parquet": pl.DataFrame.write_parquet,
     "ndjson": pl.DataFrame.write_ndjson,
@@ -70,14 +70,16 @@ def land(engine: Engine, batches: list[list[Row]]) -> str:
 
 
 def ingest_file(
-    engine: Engine, rows: list[Row], file_format: ingest.Format
+    engine: Engine, rows: list[Row], file_format: files.Format, rows_at_once: int = 1000
 ) -> tuple[str, IngestReport]:
     """Land rows from a file in a dataset of their own; return its name, and what became of them."""
     dataset = replace(DATASET, name=uuid.uuid4().hex)
     content = BytesIO()
     WRITERS[file_format](raw(rows), content)
     content.seek(0)
-    report = ingest.run(engine, dataset, content, file_format=file_format, now=MONDAY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest, "ROWS_AT_ONCE", rows_at_once)
+        report = ingest.run(engine, dataset, content, file_format=file_format, now=MONDAY)
     return dataset.name, report
 
 
@@ -158,11 +160,13 @@ def test_rows_that_differ_inside_a_batch_have_no_order(
     assert_same(engine, land(engine, batches), land(engine, mixed))
 
 
-@pytest.mark.parametrize("file_format", ingest.FORMATS)
-@given(DIFFERING.filter(bool))
+@pytest.mark.parametrize("file_format", files.FORMATS)
+@given(DIFFERING.filter(bool), st.integers(1, 5))
 @ON_BOTH_STORES
-def test_a_file_is_one_batch(engine: Engine, file_format: ingest.Format, rows: list[Row]) -> None:
-    dataset, report = ingest_file(engine, rows, file_format)
+def test_a_file_is_one_batch(
+    engine: Engine, file_format: files.Format, rows: list[Row], rows_at_once: int
+) -> None:
+    dataset, report = ingest_file(engine, rows, file_format, rows_at_once)
 
     assert_same(engine, land(engine, [rows]), dataset)
     landed = report.new + report.corrected + report.unchanged

@@ -1,0 +1,114 @@
+"""Files as rows: CSV, Parquet and NDJSON, from a path or a stream, some rows at a time."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Literal, get_args
+
+import polars as pl
+
+from forecaster.errors import DataError
+
+Format = Literal["csv", "parquet", "ndjson"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+}
+
+
+def format_of(source: Path | BinaryIO) -> Format:
+    """Return the format that the name of the file tells; DataError when it tells none."""
+    suffix = source.suffix.lower() if isinstance(source, Path) else ""
+    found = _SUFFIXES.get(suffix)
+    if found is None:
+        raise DataError(
+            f"the format of {_name(source)} must be known, found {suffix or 'no suffix'}",
+            hint=f"pass --format {'|'.join(FORMATS)}",
+        )
+    return found
+
+
+def read(source: Path | BinaryIO, file_format: Format, rows_at_once: int) -> Iterator[pl.DataFrame]:
+    """Return the rows of a file as they are, at most `rows_at_once` in a frame, one at the least.
+
+    Memory is bounded by that; CSV and Parquet from a stream go through a temporary file. What CSV
+    holds stays text: so 007 is not 7, and an instant keeps its offset. DataError when the file
+    cannot be read: frames before the unreadable part have been returned by then.
+    """
+    with _told(_name(source), file_format):
+        if file_format == "ndjson":
+            yield from _lines(source, rows_at_once)
+            return
+        with _on_disk(source) as path:
+            found = _scan(path, file_format)
+            empty = found.collect_schema().to_frame()
+            if empty.width == 0:
+                raise pl.exceptions.NoDataError
+            yield empty
+            yield from found.collect_batches(chunk_size=rows_at_once, maintain_order=True)
+
+
+def _scan(path: Path, file_format: Format) -> pl.LazyFrame:
+    if file_format == "csv":
+        return pl.scan_csv(path, infer_schema=False)
+    return pl.scan_parquet(path)
+
+
+@contextmanager
+def _on_disk(source: Path | BinaryIO) -> Iterator[Path]:
+    if isinstance(source, Path):
+        with source.open("rb"):  # a file that cannot be read is told apart from an unreadable one
+            yield source
+        return
+    with tempfile.NamedTemporaryFile() as kept:
+        shutil.copyfileobj(source, kept)
+        kept.flush()
+        yield Path(kept.name)
+
+
+def _lines(source: Path | BinaryIO, rows_at_once: int) -> Iterator[pl.DataFrame]:
+    """Read each part with types of its own; a column that one of them lacks is null there."""
+    if isinstance(source, Path):
+        with source.open("rb") as opened:
+            yield from _lines(opened, rows_at_once)
+        return
+    columns: dict[str, None] = {}
+    while content := b"".join(islice(source, rows_at_once)):
+        part = pl.read_ndjson(content, infer_schema_length=None)
+        columns |= dict.fromkeys(part.columns)
+        missing = [pl.lit(None).alias(name) for name in columns if name not in part.columns]
+        yield part.with_columns(missing)
+    if not columns:
+        raise pl.exceptions.NoDataError
+
+
+@contextmanager
+def _told(name: str, file_format: Format) -> Iterator[None]:
+    """Say what is wrong with a file in our own words."""
+    try:
+        yield
+    except pl.exceptions.NoDataError as error:
+        raise DataError(f"{name} must have rows, found none") from error
+    except OSError as error:
+        raise DataError(
+            f"{name} must be a readable file, found: {error.strerror or error}",
+            hint="check the path and its permissions",
+        ) from error
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            f"{name} must be {file_format}, found: {reason}",
+            hint=f"pass --format {'|'.join(FORMATS)}",
+        ) from error
+
+
+def _name(source: Path | BinaryIO) -> str:
+    return str(source) if isinstance(source, Path) else "standard input"
