@@ -4,6 +4,7 @@ Accepted: instants with a zone, naive ones and dates on the clock of a declared 
 text, and seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude.
 """
 
+import functools
 from typing import NamedTuple
 
 import polars as pl
@@ -29,7 +30,8 @@ _EPOCH_TEXT = r"^-?[0-9]{9,}(?:\.[0-9]*)?$"
 
 _DATE_TEXT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _TIME_TEXT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
-_OFFSET_TEXT = r" ?(?:[zZ]|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+_UTC_TEXT = r" ?(?:[zZ]|UTC|[+-]00(?::?00)?)$"
+_OFFSET_TEXT = r" ?[+-][0-9]{2}(?::?[0-9]{2})?$"
 _NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
 _AWARE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 
@@ -134,18 +136,26 @@ def _from_epoch(raw: pl.Series) -> pl.Series:
 
 def _read_text(text: pl.Series) -> _Clocked:
     """Read each row by the first shape that fits it."""
-    aware, others = _split(text, _TIME_TEXT + _OFFSET_TEXT)
+    utc, others = _split(text, _TIME_TEXT + _UTC_TEXT)
+    aware, others = _split(others, _TIME_TEXT + _OFFSET_TEXT)
     naive, others = _split(others, _TIME_TEXT + "$")
     dates, others = _split(others, _DATE_TEXT)
     numbers, _ = _split(others, _EPOCH_TEXT)
-    offsets = aware.str.replace(r" ?(?:[zZ]|UTC)$", "+00:00").str.replace(r" ([+-])", "$1")
-    instants = _parse(_spaced(offsets), _AWARE_FORMATS)
-    epochs = _from_epoch(numbers.cast(pl.Float64, strict=False))
-    times = _parse(_spaced(naive), _NAIVE_FORMATS)
-    days = _midnight(dates.str.to_date("%Y-%m-%d", strict=False))
-    return _Clocked(
-        instants.zip_with(instants.is_not_null(), epochs), times.zip_with(times.is_not_null(), days)
-    )
+    instants = [
+        _parse(_spaced(utc.str.replace(_UTC_TEXT, "")), _NAIVE_FORMATS),
+        _parse(_spaced(aware.str.replace(r" ([+-])", "$1")), _AWARE_FORMATS),
+        _from_epoch(numbers.cast(pl.Float64, strict=False)),
+    ]
+    walls = [
+        _parse(_spaced(naive), _NAIVE_FORMATS),
+        _midnight(dates.str.to_date("%Y-%m-%d", strict=False)),
+    ]
+    return _Clocked(_first(instants), _first(walls))
+
+
+def _first(columns: list[pl.Series]) -> pl.Series:
+    """Return what each row has in one of the columns."""
+    return functools.reduce(lambda one, other: one.zip_with(one.is_not_null(), other), columns)
 
 
 def _split(text: pl.Series, shape: str) -> tuple[pl.Series, pl.Series]:
@@ -157,7 +167,7 @@ def _split(text: pl.Series, shape: str) -> tuple[pl.Series, pl.Series]:
 
 
 def _spaced(text: pl.Series) -> pl.Series:
-    return text.str.replace(r"T([0-9])", " $1")
+    return text.str.replace("T", " ", literal=True)
 
 
 def _parse(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
