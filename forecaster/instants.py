@@ -4,7 +4,6 @@ Accepted: instants with a zone, naive ones and dates on the clock of a declared 
 text, and seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude.
 """
 
-import functools
 from typing import NamedTuple
 
 import polars as pl
@@ -136,34 +135,48 @@ def _from_epoch(raw: pl.Series) -> pl.Series:
 
 def _read_text(text: pl.Series) -> _Clocked:
     """Read each row by the first shape that fits it."""
-    utc, others = _split(text, _TIME_TEXT + _UTC_TEXT)
-    aware, others = _split(others, _TIME_TEXT + _OFFSET_TEXT)
-    naive, others = _split(others, _TIME_TEXT + "$")
-    dates, others = _split(others, _DATE_TEXT)
-    numbers, _ = _split(others, _EPOCH_TEXT)
-    instants = [
-        _parse(_spaced(utc.str.replace(_UTC_TEXT, "")), _NAIVE_FORMATS),
-        _parse(_spaced(aware.str.replace(r" ([+-])", "$1")), _AWARE_FORMATS),
-        _from_epoch(numbers.cast(pl.Float64, strict=False)),
-    ]
-    walls = [
-        _parse(_spaced(naive), _NAIVE_FORMATS),
-        _midnight(dates.str.to_date("%Y-%m-%d", strict=False)),
-    ]
-    return _Clocked(_first(instants), _first(walls))
+    utc, wall, left = _nothing(len(text)), _nothing(len(text)), text
+    for shape, read, is_instant in _SHAPES:
+        fits = left.str.contains(shape).fill_null(False)
+        if fits.any():
+            found = read(_only(left, fits))
+            utc, wall = (_or(utc, found), wall) if is_instant else (utc, _or(wall, found))
+            left = _only(left, ~fits)
+    return _Clocked(utc, wall)
 
 
-def _first(columns: list[pl.Series]) -> pl.Series:
-    """Return what each row has in one of the columns."""
-    return functools.reduce(lambda one, other: one.zip_with(one.is_not_null(), other), columns)
+def _or(found: pl.Series, other: pl.Series) -> pl.Series:
+    return found.zip_with(found.is_not_null(), other)
 
 
-def _split(text: pl.Series, shape: str) -> tuple[pl.Series, pl.Series]:
-    """Return the rows of a shape and the others, each with nulls in place of the rest."""
-    if text.null_count() == len(text):
-        return text, text
-    fits = text.str.contains(shape).fill_null(False)
-    return _only(text, fits), _only(text, ~fits)
+def _read_utc(text: pl.Series) -> pl.Series:
+    return _read_clock(text.str.replace(_UTC_TEXT, ""))
+
+
+def _read_offset(text: pl.Series) -> pl.Series:
+    return _parse(_spaced(text.str.replace(r" ([+-])", "$1")), _AWARE_FORMATS)
+
+
+def _read_clock(text: pl.Series) -> pl.Series:
+    return _parse(_spaced(text), _NAIVE_FORMATS)
+
+
+def _read_date(text: pl.Series) -> pl.Series:
+    return _midnight(text.str.to_date("%Y-%m-%d", strict=False))
+
+
+def _read_number(text: pl.Series) -> pl.Series:
+    return _from_epoch(text.cast(pl.Float64, strict=False))
+
+
+_SHAPES = (
+    (_TIME_TEXT + _UTC_TEXT, _read_utc, True),
+    (_TIME_TEXT + _OFFSET_TEXT, _read_offset, True),
+    (_TIME_TEXT + "$", _read_clock, False),
+    (_DATE_TEXT, _read_date, False),
+    (_EPOCH_TEXT, _read_number, True),
+)
+"""How text may look, what reads it, and whether it tells an instant or a time on a wall."""
 
 
 def _spaced(text: pl.Series) -> pl.Series:
