@@ -114,7 +114,7 @@ def _copy_in(
 ) -> int:
     statement = f"COPY {table.name} ({_quoted(conn, columns)}) FROM STDIN (FORMAT binary)"
     written = 0
-    with _copying(conn, statement) as copy:
+    with copying(conn, statement) as copy:
         copy.write(pgcopy.HEADER)
         for frame in frames:
             for block in pgcopy.encode(frame.select(columns)):
@@ -143,7 +143,7 @@ def _copy_out(
 ) -> pl.DataFrame:
     compiled = query.compile(dialect=conn.dialect)
     content = io.BytesIO()
-    with _copying(conn, f"COPY ({compiled}) TO STDOUT (FORMAT csv)", compiled.params) as copy:
+    with copying(conn, f"COPY ({compiled}) TO STDOUT (FORMAT csv)", compiled.params) as copy:
         for piece in copy:
             content.write(piece)
     return pl.read_csv(
@@ -152,9 +152,10 @@ def _copy_out(
 
 
 @contextmanager
-def _copying(
+def copying(
     conn: Connection, statement: str, parameters: Mapping[str, Any] | None = None
 ) -> Iterator[psycopg.Copy]:
+    """Run COPY in the transaction of `conn`; StoreError for what goes wrong."""
     driver = conn.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     with _translated(conn), driver.cursor() as cursor, cursor.copy(statement, parameters) as copy:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
@@ -11,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, 
 
 from forecaster.errors import SchemaMismatch
 from forecaster.frames import INSTANT, OBSERVATIONS, conform
-from forecaster.store import datasets, probes, tables
+from forecaster.store import datasets, pgarrays, probes, tables
 from forecaster.store.bulk import insert_frame, read_frame
 from forecaster.store.datasets import Landed
 from forecaster.store.probes import CELLS
@@ -219,8 +218,8 @@ def _newest(
         *([] if until is None else [observations.c.timestamp <= until]),
         *([] if as_of is None else [observations.c.recorded_at <= as_of]),
     ]
-    query = _seek_each if conn.dialect.name == "postgresql" else _seek_all
-    found = read_frame(conn, query(owners, limits), CELLS)
+    read = pgarrays.read_cells if conn.dialect.name == "postgresql" else _read_cells
+    found = read(conn, owners, limits)
     keys = found.select(_KEY)
     if not keys.select(_is_ascending()).item():
         found = found.sort(_KEY, maintain_order=True)
@@ -228,28 +227,15 @@ def _newest(
     return found.filter(is_last.fill_null(value=True)).drop_nulls("value")
 
 
-def _seek_each(owners: Select[int], limits: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    """One descent of the index for each series, however many rows lie outside of the limits.
-
-    OFFSET keeps the planner from making one scan of it, which would read them all.
-    """
-    owner = owners.subquery()
-    rows = (
-        select(*(observations.c[name] for name in CELLS))
-        .where(observations.c.series_id == owner.c.id, *limits)
-        .order_by(observations.c.timestamp, observations.c.recorded_at)
-        .offset(0)
-        .lateral()
-    )
-    return select(*rows.c).select_from(owner.join(rows, sa.true()))
-
-
-def _seek_all(owners: Select[int], limits: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    return (
+def _read_cells(
+    conn: Connection, owners: Select[int], limits: Sequence[ColumnElement[bool]]
+) -> pl.DataFrame:
+    query = (
         select(*(observations.c[name] for name in CELLS))
         .where(observations.c.series_id.in_(owners.order_by(None)), *limits)
         .order_by(*(observations.c[name] for name in (*_KEY, "recorded_at")))
     )
+    return read_frame(conn, query, CELLS)
 
 
 def _is_ascending() -> pl.Expr:

@@ -15,7 +15,7 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 
 _ROWS_AT_ONCE = 16_384
-_EPOCH = 946_684_800_000_000
+EPOCH = 946_684_800_000_000
 """2000-01-01, from which PostgreSQL counts, in microseconds since 1970."""
 _NULL = -1
 _REAL_OID = 700
@@ -109,5 +109,5 @@ def _wire(column: pl.Series) -> np.ndarray[Any, Any]:
         found["real"] = column.explode().to_numpy().reshape(-1, size)
         return found
     if isinstance(column.dtype, pl.Datetime):
-        return column.to_physical().to_numpy() - _EPOCH
+        return column.to_physical().to_numpy() - EPOCH
     return column.to_numpy()
