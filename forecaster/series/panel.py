@@ -207,6 +207,9 @@ def mean_by_cell(cells: Cells) -> tuple[np.ndarray, int]:
     values = sums.astype(np.float64, copy=False)  # numpy counts in integers if there are none
     with np.errstate(invalid="ignore"):
         np.divide(values, taken, out=values)
+    if (too_large := np.isinf(values)).any():
+        shares = cells.value / taken[cells.cell]
+        values[too_large] = np.bincount(cells.cell, weights=shares, minlength=size)[too_large]
     merged = len(cells.cell) - int(np.count_nonzero(taken))
     return values.reshape(cells.shape), merged
 

@@ -62,6 +62,13 @@ def test_observations_in_one_cell_become_their_mean() -> None:
     assert panel.counts == PanelCounts(merged=1, off_grid=1, non_finite=0, gaps=0)
 
 
+def test_the_mean_of_a_cell_overflows_no_sum() -> None:
+    extra = row("a", MONDAY + timedelta(minutes=20), 1.5e308)
+    panel = build(pl.concat([observed({"a": [1.7e308, 1.6e308]}), extra]), GRID)
+    assert panel.offset.item() == pytest.approx(1.6e308)
+    assert panel.deviations.isfinite().all()
+
+
 def test_the_order_of_rows_does_not_matter() -> None:
     ordered = observed({"a": [1, 2, 4, 8], "b": [3, 1, 4, 1]})
     shuffled = build(ordered.sample(fraction=1, shuffle=True, seed=3), GRID)
