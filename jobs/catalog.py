@@ -8,7 +8,7 @@ from functools import partial
 from sqlalchemy import Engine
 
 from forecaster.config import Config, DatasetConfig
-from jobs import forecast, prune, retrain, score
+from jobs import forecast, prune, reconcile, retrain, score
 from jobs.champions import Champions
 from jobs.panels import Panels
 from jobs.reports import JobReport
@@ -53,6 +53,13 @@ def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> M
             name="score",
             every=lambda dataset: dataset.forecast_every,
             run=partial(score.run, retention=config.retention),
+            catch_up=1,
+            cumulative=True,
+        ),
+        Job(
+            name="reconcile",
+            every=lambda dataset: dataset.reconcile_every,
+            run=reconcile.run,
             catch_up=1,
             cumulative=True,
         ),

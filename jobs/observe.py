@@ -17,6 +17,7 @@ from jobs.reports import (
     LeadAccuracy,
     PruneReport,
     PullReport,
+    ReconcileReport,
     RetrainReport,
     ScoreReport,
 )
@@ -51,6 +52,9 @@ def report(telemetry: Telemetry, found: JobReport, *, at: datetime) -> None:
             _retrain(telemetry, found)
         case ScoreReport():
             _score(telemetry, found)
+        case ReconcileReport():
+            if found.pull is not None:
+                _pull(telemetry, found.dataset, found.pull)
         case PruneReport():
             pass
         case _:

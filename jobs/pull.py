@@ -1,21 +1,28 @@
 """Pull: read from the source what is new, and land it in our own observations."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
 from forecaster import intake
 from forecaster.config import DatasetConfig
-from forecaster.store import observations, watermarks
+from forecaster.intake import Intake
+from forecaster.store import observations, source, watermarks
 from forecaster.store.engine import reading, writing
 from forecaster.store.observations import Landing
-from forecaster.store.source import read_source
+from forecaster.store.progress import Position, Progress, Reach, follow
+from forecaster.store.source_question import Wanted
 from jobs.reports import PullReport
+from jobs.slices import slices
 
 WATERMARK = "pull"
-
+INGESTED = "ingested"
+WHOLE = "whole"
 
 OnLanding = Callable[[str, Landing], None]
 
@@ -31,45 +38,152 @@ def run(
     """Land the source rows up to `now`; None for a dataset without a query.
 
     Reads again from `delay` and `late_data` before the newest instant seen, so that late rows and
-    corrections are found: landing twice changes nothing. A `whole` pull reads all of `history`
-    again, for what came later still. `on_landing` is told of each landing after its commit. The
-    caller moves the watermark with `advance`, in the
-    transaction that makes use of these rows.
+    corrections are found: landing twice changes nothing. With an `ingest_column`, also all that was
+    written since, however old it says to be. A `whole` pull reads all of `history` again, for what
+    came later still. Long stretches are read and landed in slices, each in a transaction of its
+    own. `on_landing` is told of each landing after its commit. The caller moves the watermarks with
+    `advance`, in the transaction that makes use of these rows.
     """
     if dataset.query is None:
         return None
-    with reading(engine) as conn:
-        seen = watermarks.get(conn, dataset.name, WATERMARK)
-    overlap = dataset.delay + dataset.late_data
-    since = now - dataset.history if seen is None or whole else seen - overlap
-    raw = read_source(dataset, _source_url(engine, dataset), since=since, until=now)
-    taken = intake.normalize(raw, columns_of(dataset), timezone=dataset.timezone)
-    frame = taken.observations.filter(pl.col("timestamp").is_between(since, now))
-    with writing(engine) as conn:
-        late, fresh = _land(conn, dataset.name, frame, seen=seen, now=now)
-    for landing in (late, fresh):
-        on_landing(dataset.name, landing)
-    return PullReport(
-        since=since,
-        until=now,
-        rows=raw.height,
-        new=late.new + fresh.new,
-        corrected=late.corrected + fresh.corrected,
-        unchanged=late.unchanged + fresh.unchanged,
-        late=late.new,
-        outside=taken.observations.height - frame.height,
-        rejected=taken.rejected,
-        examples=taken.examples,
-        duplicates=taken.duplicates,
-        conflicting=taken.conflicting,
-        watermark=_newest(seen, newest_of(frame)),
-    )
+    url = dataset.source_url or engine.url.render_as_string(hide_password=False)
+    scope = _scope(engine, dataset, url, now, whole=whole)
+    tally = _Tally(seen=scope.seen)
+    read = partial(_read, dataset, url, scope)
+    for since, until, rows in slices(read, scope.since, now, dataset.step.approximate):
+        taken = intake.normalize(rows, columns_of(dataset), timezone=dataset.timezone)
+        frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
+        with writing(engine) as conn:
+            late, fresh = _land(conn, dataset.name, frame, seen=scope.seen, now=now)
+        tally.add(taken, frame, late, fresh)
+        tally.rows += rows.height
+        for landing in (late, fresh):
+            on_landing(dataset.name, landing)
+    return tally.report(scope, now)
 
 
 def advance(conn: Connection, dataset: str, report: PullReport | None) -> None:
-    """Move the watermark to what `report` has seen; it never moves back."""
-    if report is not None and report.watermark is not None:
+    """Move the watermarks to what `report` has seen; those of time never move back."""
+    if report is None:
+        return
+    if report.watermark is not None:
         watermarks.advance(conn, dataset, WATERMARK, report.watermark, now=report.until)
+    if report.whole is not None:
+        watermarks.advance(conn, dataset, WHOLE, report.until, now=report.until)
+    if report.progress is not None:
+        watermarks.keep(conn, dataset, INGESTED, report.progress, now=report.until)
+
+
+def last_whole(conn: Connection, dataset: str) -> datetime | None:
+    """Return when all of the history was last read; None before it was."""
+    return watermarks.get(conn, dataset, WHOLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """What a pull reads, and why."""
+
+    since: datetime
+    seen: datetime | None
+    whole: str | None
+    after: Position | None = None
+    overlap: datetime | None = None
+    progress: Progress | None = None
+
+
+def _scope(
+    engine: Engine, dataset: DatasetConfig, url: str, now: datetime, *, whole: bool
+) -> _Scope:
+    with reading(engine) as conn:
+        seen = watermarks.get(conn, dataset.name, WATERMARK)
+        kept = watermarks.state(conn, dataset.name, INGESTED)
+    start = now - dataset.history
+    overlap = start if seen is None else seen - dataset.delay - dataset.late_data
+    reason = "first pull" if seen is None else "reconciliation" if whole else None
+    if dataset.ingest_column is None:
+        return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
+    reach = _reach(
+        dataset, url, None if kept is None else Progress.of(kept), Wanted(since=start, until=now)
+    )
+    reason = reason or reach.whole
+    return _Scope(
+        since=start,
+        seen=seen,
+        whole=reason,
+        after=None if reason else reach.after,
+        overlap=overlap,
+        progress=reach.progress,
+    )
+
+
+def _reach(dataset: DatasetConfig, url: str, kept: Progress | None, wanted: Wanted) -> Reach:
+    return follow(kept, source.look(dataset, url, wanted, patient=kept is None))
+
+
+def _read(
+    dataset: DatasetConfig,
+    url: str,
+    scope: _Scope,
+    since: datetime,
+    until: datetime,
+    limit: int | None,
+) -> pl.DataFrame:
+    wanted = Wanted(
+        since=since,
+        until=until,
+        odd=since == scope.since,  # once is enough to count them
+        limit=limit,
+        after=scope.after,
+        overlap=scope.overlap,
+    )
+    return source.read_rows(dataset, url, wanted)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tally:
+    """What became of the rows of all slices."""
+
+    seen: datetime | None
+    rows: int = 0
+    outside: int = 0
+    duplicates: int = 0
+    conflicting: int = 0
+    late: int = 0
+    landed: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    newest: datetime | None = None
+
+    def add(self, taken: Intake, frame: pl.DataFrame, late: Landing, fresh: Landing) -> None:
+        self.outside += taken.observations.height - frame.height
+        self.duplicates += taken.duplicates
+        self.conflicting += taken.conflicting
+        self.late += late.new
+        for landing in (late, fresh):
+            for name in ("new", "corrected", "unchanged"):
+                self.landed[name] += getattr(landing, name)
+        self.rejected.update(taken.rejected)
+        self.examples = {**taken.examples, **self.examples}
+        self.newest = _newest(self.newest, newest_of(frame))
+
+    def report(self, scope: _Scope, now: datetime) -> PullReport:
+        return PullReport(
+            since=scope.since,
+            until=now,
+            rows=self.rows,
+            new=self.landed["new"],
+            corrected=self.landed["corrected"],
+            unchanged=self.landed["unchanged"],
+            late=self.late,
+            outside=self.outside,
+            rejected=dict(self.rejected),
+            examples=self.examples,
+            duplicates=self.duplicates,
+            conflicting=self.conflicting,
+            watermark=_newest(self.seen, self.newest),
+            whole=scope.whole,
+            progress=None if scope.progress is None else scope.progress.document(),
+        )
 
 
 def columns_of(dataset: DatasetConfig) -> intake.Columns:
@@ -104,7 +218,3 @@ def _land(
 
 def _newest(seen: datetime | None, found: datetime | None) -> datetime | None:
     return max((instant for instant in (seen, found) if instant is not None), default=None)
-
-
-def _source_url(engine: Engine, dataset: DatasetConfig) -> str:
-    return dataset.source_url or engine.url.render_as_string(hide_password=False)

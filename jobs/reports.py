@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from time import perf_counter
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -47,6 +47,10 @@ class PullReport:
     conflicting: int
     watermark: datetime | None
     """Newest instant seen so far; the next pull reads `delay` and `late_data` before it again."""
+    whole: str | None = None
+    """Why all of `history` was read; None when only what is new was."""
+    progress: Mapping[str, Any] | None = None
+    """How far `ingest_column` was read, as the next pull needs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +172,18 @@ class IngestReport:
     last: datetime | None
 
 
-JobReport = ForecastReport | RetrainReport | ScoreReport | PruneReport
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileReport:
+    """One reading of all of the history; no pull when it was all read since the tick."""
+
+    job: ClassVar[str] = "reconcile"
+    dataset: str
+    tick: datetime
+    pull: PullReport | None
+    stages: Mapping[str, float]
+
+
+JobReport = ForecastReport | RetrainReport | ScoreReport | PruneReport | ReconcileReport
 Report = JobReport | IngestReport
 
 

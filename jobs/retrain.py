@@ -83,7 +83,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
     watch = Stopwatch()
 
     with watch.stage("pull"):
-        pulled = pull.run(engine, dataset, now=turn.clock(), whole=True)
+        pulled = pull.run(engine, dataset, now=turn.clock())
 
     with watch.stage("read"), reading(engine) as conn:
         history = read(conn, dataset, turn.tick)

@@ -1,8 +1,9 @@
 """The service: alarms, lanes, telemetry and the HTTP server, from start to stop.
 
-Two lanes, so that training never delays a forecast: `forecast` runs forecast, score and prune of a
-dataset one after the other; `retrain` trains in a child process. Forecasts of a dataset wait for
-its first model: no run is recorded until there is one, and its arrival rings their alarm.
+Three lanes, so that nothing long delays a forecast: `forecast` runs forecast, score and prune of a
+dataset one after the other; `retrain` trains in a child process; `reconcile` reads histories again.
+Forecasts of a dataset wait for its first model: no run is recorded until there is one, and its
+arrival rings their alarm.
 
 A database that does not answer does not end the service: it stays alive, is not ready, and tries
 again at every alarm. One whose schema is not the newest is refused.
@@ -22,7 +23,7 @@ from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ForecasterError
 from forecaster.store import models, schema
 from forecaster.store.engine import reading
-from jobs import catalog, observe, probes, server
+from jobs import catalog, observe, probes, pull, server
 from jobs.backlog import Backlog
 from jobs.champions import Champions
 from jobs.panels import Panels
@@ -65,7 +66,7 @@ class Service:
         self._jobs = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)
         self._scheduler = Scheduler(
             list(self._alarms()),
-            threads={"forecast": FORECAST_THREADS, "retrain": 1, "readiness": 1},
+            threads={"forecast": FORECAST_THREADS, "retrain": 1, "reconcile": 1, "readiness": 1},
         )
         self._ready = probes.Ready(engine=engine, datasets=tuple(config.datasets))
         self._prepared = False
@@ -117,6 +118,7 @@ class Service:
             for lane, every, action in (
                 ("retrain", dataset.retrain_every, self._retraining),
                 ("forecast", dataset.forecast_every, self._forecasting),
+                ("reconcile", dataset.reconcile_every, self._reconciling),
             ):
                 yield Alarm(
                     name=f"{lane}:{dataset.name}",
@@ -139,6 +141,12 @@ class Service:
         outcomes = self._backlog.catch_up(self._jobs["retrain"], dataset)
         if any(outcome.result == "succeeded" for outcome in outcomes):
             self._scheduler.ring(f"forecast:{dataset.name}")
+
+    def _reconciling(self, dataset: DatasetConfig) -> None:
+        with reading(self._engine) as conn:
+            is_pulled = pull.last_whole(conn, dataset.name) is not None
+        if is_pulled:  # the first training reads all of the history anyway
+            self._backlog.catch_up(self._jobs["reconcile"], dataset)
 
     def _at_work(self, action: Callable[[], None]) -> None:
         """Run what an alarm rings for; what is wrong with the database is logged once."""

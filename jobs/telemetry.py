@@ -27,7 +27,7 @@ from forecaster.intake import RejectReason
 OUTCOMES = ("succeeded", "failed", "crashed", "already_done")
 """How a run ends, as `jobs.runner` says it."""
 LABELS = ("dataset", "task", "stage", "outcome", "reason", "lead", "level", "direction")
-TASKS = ("forecast", "retrain", "score", "prune", "ingest")
+TASKS = ("forecast", "retrain", "score", "reconcile", "prune", "ingest")
 PULL_OUTCOMES = ("new", "corrected", "unchanged")
 DUPLICATES = ("equal", "conflicting")
 PANEL_RULES = ("merged", "off_grid", "non_finite", "gaps")

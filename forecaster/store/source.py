@@ -5,6 +5,7 @@ nothing, and a second SQLite library loses data. Everything else is read by a wo
 """
 
 import sqlite3
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -12,34 +13,47 @@ import polars as pl
 from sqlalchemy import URL
 
 from forecaster.config import DatasetConfig
-from forecaster.store import rows, source_processes, source_session
-from forecaster.store.source_question import Question, select_rows
+from forecaster.store import rows, source_processes, source_question, source_session
+from forecaster.store.progress import Sight
+from forecaster.store.source_question import Question, Wanted, select_rows
 from forecaster.store.urls import parse_url
 
 _ROWS_AT_ONCE = 1_000
 
 
 def read_source(
-    dataset: DatasetConfig,
-    url: str,
-    *,
-    since: datetime,
-    until: datetime,
-    odd: bool = True,
-    limit: int | None = None,
+    dataset: DatasetConfig, url: str, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
-    """Return the key, timestamp and value columns of the rows between `since` and `until`.
+    """Return the rows between `since` and `until`, as `read_rows` does."""
+    return read_rows(dataset, url, Wanted(since=since, until=until))
 
-    Where timestamps are text or on a wall clock, rows up to two days outside may come along; `odd`
-    ones, whose timestamps lie nowhere, come along to be counted. At most `limit` rows come, of no
-    particular choice. DataError when the query cannot run or lacks a column, DatabaseUnavailable
+
+def read_rows(dataset: DatasetConfig, url: str, wanted: Wanted) -> pl.DataFrame:
+    """Return the key, timestamp and value columns of the wanted rows.
+
+    Where timestamps are text or on a wall clock, rows up to two days outside may come along.
+    DataError when the query cannot run or lacks a column, DatabaseUnavailable
     when nobody answers within `read_timeout`, UnsupportedDatabase for an address without a driver.
     """
-    asked = Question.of(dataset, url, since=since, until=until, odd=odd, limit=limit)
+    asked = Question.of(dataset, url, wanted)
     address = parse_url(url)
     if address.get_backend_name() == "sqlite":
         return _read_file(asked, address)
     return source_processes.ask(asked)
+
+
+def look(dataset: DatasetConfig, url: str, wanted: Wanted, *, patient: bool) -> Sight:
+    """Return how far the dataset's `ingest_column` has come, before `wanted` rows are read.
+
+    A `patient` look gives open transactions a moment to end. Raises what `read_rows` raises, and
+    DataError for a source that gives no bound.
+    """
+    question = Question.of(dataset, url, wanted)
+    asked = replace(question, look="patient" if patient else "quick")
+    if parse_url(url).get_backend_name() == "sqlite":
+        with source_session.session(asked) as conn:
+            return source_question.look(conn, asked)
+    return Sight.from_json(source_processes.ask(asked).item())
 
 
 def _read_file(asked: Question, address: URL) -> pl.DataFrame:

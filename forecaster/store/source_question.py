@@ -5,20 +5,40 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import Connection, Select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery
 from sqlalchemy.sql.elements import quoted_name
 
 from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
-from forecaster.store import bounds, placeholders
+from forecaster.store import bounds, placeholders, source_sight
+from forecaster.store.progress import Position, Sight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which rows of a dataset are wanted."""
+
+    since: datetime
+    until: datetime
+    odd: bool = True
+    """Whether rows whose timestamps lie nowhere in time come along, so that they are counted."""
+    limit: int | None = None
+    """How many rows at most, of no particular choice."""
+    after: Position | None = None
+    """Only rows whose `ingest_column` is not below this, and those of `overlap`."""
+    overlap: datetime | None = None
+    """From when on rows are wanted whatever their `ingest_column`; with `after`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Which rows of which source are wanted, and how long to wait for them."""
+    """Which rows of which source are wanted, and how long to wait for them.
+
+    With `look`, how far its `ingest_column` has come is wanted in place of rows.
+    """
 
     dataset: str
     url: str
@@ -26,26 +46,15 @@ class Question:
     series_columns: tuple[str, ...]
     timestamp_column: str
     value_column: str
+    ingest_column: str | None
     timezone: str | None
-    since: datetime
-    until: datetime
     seconds: float
-    """How long the read may take."""
-    odd: bool
-    """Whether rows whose timestamps lie nowhere in time come along, so that they are counted."""
-    limit: int | None
+    """How long the answer may take."""
+    wanted: Wanted
+    look: Literal["patient", "quick"] | None = None
 
     @classmethod
-    def of(
-        cls,
-        dataset: DatasetConfig,
-        url: str,
-        *,
-        since: datetime,
-        until: datetime,
-        odd: bool = True,
-        limit: int | None = None,
-    ) -> "Question":
+    def of(cls, dataset: DatasetConfig, url: str, wanted: Wanted) -> "Question":
         """Return the question; DataError for a dataset without a query."""
         if dataset.query is None:
             raise DataError(
@@ -59,12 +68,10 @@ class Question:
             series_columns=dataset.series_columns,
             timestamp_column=dataset.timestamp_column,
             value_column=dataset.value_column,
+            ingest_column=dataset.ingest_column,
             timezone=dataset.timezone,
-            since=since,
-            until=until,
             seconds=dataset.read_timeout.total_seconds(),
-            odd=odd,
-            limit=limit,
+            wanted=wanted,
         )
 
     @property
@@ -74,35 +81,54 @@ class Question:
 
     def to_json(self) -> str:
         """Return the question as one line of JSON, its password included."""
-        instants = {"since": self.since.isoformat(), "until": self.until.isoformat()}
-        return json.dumps(asdict(self) | instants)
+        return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
     def from_json(cls, text: str) -> "Question":
         """Undo `to_json`."""
         found: dict[str, Any] = json.loads(text)
-        for name in ("since", "until"):
-            found[name] = datetime.fromisoformat(found[name])
+        wanted = found["wanted"]
+        for name in ("since", "until", "overlap"):
+            wanted[name] = wanted[name] and datetime.fromisoformat(wanted[name])
         found["series_columns"] = tuple(found["series_columns"])
-        return cls(**found)
+        return cls(**{**found, "wanted": Wanted(**wanted)})
 
 
 def select_rows(conn: Connection, asked: Question) -> Select[Any]:
     """Return the SELECT of the wanted rows; DataError when the query lacks a column."""
+    source, wanted = _source(conn, asked), asked.wanted
+    timestamp = source.c[asked.timestamp_column]
+
+    def within(since: datetime, *, odd: bool) -> list[ColumnElement[bool]]:
+        return bounds.within(conn, timestamp, since, wanted.until, timezone=asked.timezone, odd=odd)
+
+    conditions = within(wanted.since, odd=wanted.odd)
+    if asked.ingest_column is not None and wanted.after is not None:
+        is_new = source_sight.from_on(conn, source.c[asked.ingest_column], wanted.after)
+        again = [] if wanted.overlap is None else within(wanted.overlap, odd=False)
+        conditions.append(sa.or_(is_new, *again))
+    return (
+        sa.select(*(source.c[name] for name in asked.columns))
+        .where(*conditions)
+        .limit(wanted.limit)
+    )
+
+
+def look(conn: Connection, asked: Question) -> Sight:
+    """Return how far the `ingest_column` has come; DataError when there is no such column."""
+    assert asked.ingest_column is not None
+    column = _source(conn, asked).c[asked.ingest_column]
+    return source_sight.look(conn, column, asked.dataset, patient=asked.look == "patient")
+
+
+def _source(conn: Connection, asked: Question) -> Subquery:
     statement, used = placeholders.statement(asked.query)
-    own = bounds.for_parameters(conn.dialect.name, asked.since, asked.until)
+    own = bounds.for_parameters(conn.dialect.name, asked.wanted.since, asked.wanted.until)
     statement = statement.bindparams(*(own[name] for name in sorted(used)))
     _require_columns(asked, _columns_of(conn, statement))
-    source = statement.columns(*map(_exact, asked.columns)).subquery("source")
-    within = bounds.within(
-        conn,
-        source.c[asked.timestamp_column],
-        asked.since,
-        asked.until,
-        timezone=asked.timezone,
-        odd=asked.odd,
-    )
-    return sa.select(*source.c).where(*within).limit(asked.limit)
+    ingest = () if asked.ingest_column is None else (asked.ingest_column,)
+    names = dict.fromkeys((*asked.columns, *ingest))
+    return statement.columns(*map(_exact, names)).subquery("source")
 
 
 def _exact(name: str) -> sa.ColumnClause[Any]:
@@ -119,6 +145,7 @@ def _require_columns(asked: Question, found: Sequence[str]) -> None:
         "timestamp_column": (asked.timestamp_column,),
         "value_column": (asked.value_column,),
         "series_columns": asked.series_columns,
+        "ingest_column": () if asked.ingest_column is None else (asked.ingest_column,),
     }
     missing = [(name, setting) for setting, names in settings.items() for name in names
                if name not in found]  # fmt: skip

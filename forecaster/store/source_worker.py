@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from forecaster.errors import DataError, ForecasterError
-from forecaster.store import rows, source_postgres, source_session
+from forecaster.store import rows, source_postgres, source_question, source_session
 from forecaster.store.failures import describe
 from forecaster.store.source_question import Question, select_rows
 from forecaster.store.urls import parse_url
@@ -31,8 +31,14 @@ _ROWS_IN_PART = 250_000
 
 
 def read(asked: Question) -> pl.DataFrame:
-    """Return the rows: PostgreSQL through ADBC, other databases through SQLAlchemy."""
+    """Return the rows: PostgreSQL through ADBC, other databases through SQLAlchemy.
+
+    What a look has seen is one cell of JSON.
+    """
     with source_session.session(asked) as conn:
+        if asked.look is not None:
+            conn.execution_options(isolation_level="AUTOCOMMIT")  # each statement sees anew
+            return pl.DataFrame({"sight": [source_question.look(conn, asked).to_json()]})
         query = select_rows(conn, asked)
         if (conn.dialect.name, conn.dialect.driver) == ("postgresql", "psycopg"):
             return source_postgres.fetch(conn, query, asked)

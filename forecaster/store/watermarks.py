@@ -1,6 +1,8 @@
-"""How far a job has come: one instant for each dataset and name."""
+"""How far a job has come: one instant for each dataset and name, and what else it has to keep."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, select
 
@@ -15,6 +17,37 @@ def get(conn: Connection, dataset: str, name: str) -> datetime | None:
         select(watermarks.c.instant).where(
             watermarks.c.dataset_id.in_(datasets.id_of(dataset)), watermarks.c.name == name
         )
+    )
+
+
+def state(conn: Connection, dataset: str, name: str) -> dict[str, Any] | None:
+    """Return what was kept beside the watermark; None before anything was."""
+    found: dict[str, Any] | None = conn.scalar(
+        select(watermarks.c.state).where(
+            watermarks.c.dataset_id.in_(datasets.id_of(dataset)), watermarks.c.name == name
+        )
+    )
+    return found
+
+
+def keep(
+    conn: Connection, dataset: str, name: str, document: Mapping[str, Any], *, now: datetime
+) -> None:
+    """Keep a JSON object under a name, in place of an earlier one."""
+    insert = insert_or(conn, watermarks)
+    columns = ("instant", "updated_at", "state")
+    conn.execute(
+        insert.on_conflict_do_update(
+            index_elements=["dataset_id", "name"],
+            set_={column: insert.excluded[column] for column in columns},
+        ),
+        {
+            "dataset_id": datasets.dataset_id(conn, dataset),
+            "name": name,
+            "instant": now,
+            "updated_at": now,
+            "state": dict(document),
+        },
     )
 
 

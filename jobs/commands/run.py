@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from jobs.runner import Outcome
 
-UNSCHEDULED = ("retrain", "prune")
+UNSCHEDULED = ("retrain", "reconcile", "prune")
 """Jobs that a person runs because they want them now, not for the tick of a schedule."""
 
 
@@ -73,6 +73,16 @@ def score(
 ) -> None:
     """Compare forecasts that matured with what happened."""
     _run("score", config, dataset, at=at, json=json)
+
+
+def reconcile(
+    dataset: DatasetArgument = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    at: AtOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read all of the history again, for what came later than late_data."""
+    _run("reconcile", config, dataset, at=at, json=json)
 
 
 def prune(

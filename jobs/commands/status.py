@@ -11,7 +11,7 @@ from jobs.reports import to_json
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-JOBS = ("retrain", "forecast", "score", "prune")
+JOBS = ("retrain", "forecast", "score", "reconcile", "prune")
 MODELS = ("dataset", "model", "trained_to", "newest_observation")
 RUNS = ("dataset", "job", "tick", "state", "finished_at", "attempt", "error")
 

@@ -12,6 +12,7 @@ from jobs.reports import (
     IngestReport,
     PruneReport,
     PullReport,
+    ReconcileReport,
     Report,
     RetrainReport,
     ScoreReport,
@@ -34,6 +35,8 @@ def _lines(report: Report) -> Iterator[str]:
             yield from _retrain(report)
         case ScoreReport():
             yield from _score(report)
+        case ReconcileReport():
+            yield from _reconcile(report)
         case PruneReport():
             deleted = _counts(report.deleted) or "nothing was old enough"
             yield f"{report.dataset}: pruned: {deleted}"
@@ -92,6 +95,15 @@ def _score(report: ScoreReport) -> Iterator[str]:
             f"seasonal_naive {cell(lead.seasonal_naive_mase)}, wql {cell(lead.wql)}, "
             f"80 % interval covers {lead.coverage_80:.0%}"
         )
+
+
+def _reconcile(report: ReconcileReport) -> Iterator[str]:
+    if report.pull is None:
+        yield f"{report.dataset}: nothing to reconcile"
+        return
+    yield f"{report.dataset}: reconciled from {when(report.pull.since)}, {_seconds(report.stages)}"
+    yield _pull(report.pull)
+    yield from _rejected(report.pull)
 
 
 def _ingest(report: IngestReport) -> Iterator[str]:

@@ -116,6 +116,7 @@ def test_a_whole_pull_finds_what_was_older_than_the_overlap(source: Engine) -> N
 
     assert report is not None
     assert report.since == hour(202) - PULLED.history
+    assert report.whole == "reconciliation"
     assert_frame_equal(landed(source).filter(series_id="new"), rows("new", 150, 200))
 
 

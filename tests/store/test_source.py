@@ -10,7 +10,8 @@ from sqlalchemy import make_url
 
 from forecaster.frames import INSTANT
 from forecaster.intake import Columns, normalize
-from forecaster.store.source import read_source
+from forecaster.store.source import read_rows, read_source
+from forecaster.store.source_question import Wanted
 from tests.store.sources import (
     DAY,
     HOUR,
@@ -119,8 +120,8 @@ def test_timestamps_that_lie_nowhere_are_read_so_that_they_are_counted(
     intake = normalize(found, Columns(), timezone="UTC")
     assert intake.rejected == {"missing_timestamp": 1, "timestamp_out_of_range": 5}
     assert intake.observations.height == 1
-    without = read_source(
-        dataset(timezone="UTC"), postgres_url, since=DAY - HOUR, until=UNTIL, odd=False
+    without = read_rows(
+        dataset(timezone="UTC"), postgres_url, Wanted(since=DAY - HOUR, until=UNTIL, odd=False)
     )
     assert without.height == 1
 

@@ -1,0 +1,148 @@
+"""No row is missed however transactions interleave: a model of writers, and of who reads when."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecaster.store.progress import PREPARED, Progress, Sight, follow
+
+SIGHT = Sight(
+    column="id",
+    cluster="1/1",
+    newest_transaction=100,
+    open_before=frozenset(),
+    position=10,
+    open_after=frozenset(),
+)
+
+
+@dataclass
+class Source:
+    """Transactions that take ids and commit, in any order; pulls that look and read between."""
+
+    next_id: int = 1
+    open: dict[str, list[int]] = field(default_factory=dict)
+    committed: set[int] = field(default_factory=set)
+    landed: set[int] = field(default_factory=set)
+    kept: Progress | None = None
+    begun: int = 0
+
+    def begin(self) -> None:
+        self.begun += 1
+        self.open[f"3/{self.begun}"] = []
+
+    def write(self, which: int) -> None:
+        if self.open:
+            list(self.open.values())[which % len(self.open)].append(self.next_id)
+            self.next_id += 1
+
+    def commit(self, which: int) -> None:
+        if self.open:
+            name = list(self.open)[which % len(self.open)]
+            self.committed |= set(self.open.pop(name))
+
+    def prepare(self, which: int) -> None:
+        if self.open:
+            name = list(self.open)[which % len(self.open)]
+            self.open[PREPARED + name] = self.open.pop(name)
+
+
+Event = tuple[str, int]
+events = st.lists(
+    st.tuples(st.sampled_from(["begin", "write", "write", "commit", "prepare"]), st.integers(0, 9)),
+    max_size=4,
+)
+
+
+def play(source: Source, happening: list[Event]) -> None:
+    for name, which in happening:
+        source.begin() if name == "begin" else getattr(source, name)(which)
+
+
+def pull(source: Source, between: list[list[Event]], *, is_kept: bool) -> None:
+    """Look and read with things happening before each statement."""
+    play(source, between[0])
+    before = frozenset(source.open)
+    play(source, between[1])
+    position = max(source.committed, default=None)
+    play(source, between[2])
+    after = frozenset(source.open)
+    play(source, between[3])
+    sight = replace(SIGHT, open_before=before, position=position, open_after=after)
+    reach = follow(source.kept, sight)
+    least = 0 if reach.after is None else int(reach.after)
+    source.landed |= {row for row in source.committed if row >= least}
+    if is_kept and reach.progress is not None:
+        source.kept = Progress.of(reach.progress.document())
+
+
+@given(st.lists(st.tuples(st.lists(events, min_size=4, max_size=4), st.booleans()), max_size=12))
+def test_whatever_was_committed_is_landed_in_the_end(
+    pulls: list[tuple[list[list[Event]], bool]],
+) -> None:
+    source = Source()
+
+    for between, is_kept in pulls:
+        pull(source, between, is_kept=is_kept)
+    for name in list(source.open):
+        source.committed |= set(source.open.pop(name))
+    for _ in range(3):
+        pull(source, [[], [], [], []], is_kept=True)
+
+    assert source.landed == source.committed
+
+
+def test_a_quiet_source_is_read_from_its_last_row_on() -> None:
+    first = follow(None, SIGHT)
+    second = follow(first.progress, replace(SIGHT, position=20))
+
+    assert (first.after, first.whole) == (None, "first pull")
+    assert (second.after, second.whole) == (10, None)
+
+
+def test_a_row_is_read_again_until_everybody_who_was_there_has_gone() -> None:
+    kept = follow(None, SIGHT).progress
+    for position in (20, 30):
+        sight = replace(SIGHT, position=position, open_before=frozenset({"3/1"}))
+        reach = follow(kept, replace(sight, open_after=frozenset({"3/1"})))
+        assert reach.after == 10
+        kept = reach.progress
+
+    settled = follow(kept, replace(SIGHT, position=40))
+    after = follow(settled.progress, replace(SIGHT, position=50))
+
+    assert (settled.after, after.after) == (10, 40)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"cluster": "2/1"}, "another cluster or timeline"),
+        ({"cluster": "1/2"}, "another cluster or timeline"),
+        ({"newest_transaction": 99}, "transactions went back"),
+        ({"position": 9}, "positions went back"),
+        ({"position": "9"}, "positions went back"),
+        ({"column": "recorded_at"}, "another ingest column"),
+    ],
+)
+def test_a_source_that_is_not_what_it_was_is_read_anew(
+    change: dict[str, object], reason: str
+) -> None:
+    kept = follow(None, SIGHT).progress
+
+    reach = follow(kept, replace(SIGHT, **change))  # type: ignore[arg-type]
+
+    assert (reach.after, reach.whole) == (None, reason)
+    assert reach.progress is not None
+
+
+def test_a_source_without_rows_leaves_what_was_kept() -> None:
+    assert follow(None, replace(SIGHT, position=None)).progress is None
+
+
+def test_a_sight_survives_its_way_from_the_worker() -> None:
+    sight = replace(SIGHT, open_before=frozenset({"3/1", "4/2"}))
+
+    assert Sight.from_json(sight.to_json()) == sight
