@@ -1,10 +1,15 @@
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+from polars.testing import assert_frame_equal
 
-from forecaster.errors import DatabaseUnavailable, DataError, UnsupportedDatabase
-from tests.store.sources import UNTIL, dataset, fill, fill_postgres, read
+from forecaster.errors import DatabaseUnavailable, DataError, StoreError, UnsupportedDatabase
+from forecaster.store import source_processes
+from forecaster.store.source_question import Question, Wanted
+from tests.store.sources import SINCE, UNTIL, dataset, fill, fill_postgres, read
 
 CANARY = "c4n4ry"
 
@@ -88,3 +93,69 @@ def test_a_source_without_a_driver_says_so(scheme: str) -> None:
         read(f"{scheme}://bob:{CANARY}@host/db")
 
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"postgrezql://bob:{CANARY}@127.0.0.1:1/db",
+        f"postgresql+nothing://bob:{CANARY}@127.0.0.1:1/db",
+        f"postgresql://bob:{CANARY}%@127.0.0.1:1/db",
+        f"postgresql://bob:{CANARY}%zz@127.0.0.1:1/db",
+        f"postgresql://bob:{CANARY}@{CANARY}@127.0.0.1:1/db",
+        f"postgresql://bob:{CANARY}'\\ =@127.0.0.1:1/db",
+        f"postgresql://bob@127.0.0.1:1/db?password={CANARY}",
+        f"postgresql://bob@127.0.0.1:1/db?sslmode=nonsense&password={CANARY}",
+        f"postgresql://bob:{CANARY}@127.0.0.1:1/db?connect_timeout=soon",
+        f"postgresql://bob:{CANARY}@127.0.0.1:x/db",
+        f"postgresql:/bob:{CANARY}@127.0.0.1:1/db",
+        f"sqlite:///{CANARY}/nowhere.db?password={CANARY}",
+    ],
+)
+def test_a_malformed_address_gives_no_password_away(
+    address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((StoreError, DataError)) as caught:
+        read(address)
+
+    said = [caught.value.message, caught.value.hint or "", repr(caught.value.__cause__)]
+    if not address.startswith("sqlite"):
+        assert CANARY not in "".join([*said, str(caught.getrepr(style="native")).split("\n")[-2]])
+    output = capfd.readouterr()
+    assert CANARY not in output.out + output.err
+
+
+def test_other_databases_are_read_by_their_own_driver_in_a_worker(sqlite_source: str) -> None:
+    rows = [("a", UNTIL.isoformat(), 1), ("b", UNTIL.isoformat(), 2.5), ("c", "soon", "x")]
+    fill(sqlite_source, rows)
+
+    found = source_processes.ask(
+        Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
+    )
+
+    assert_frame_equal(found, read(sqlite_source))
+
+
+def test_a_failure_of_another_driver_is_told_by_the_worker(sqlite_source: str) -> None:
+    asked = Question.of(dataset("SELECT 1"), sqlite_source, Wanted(since=SINCE, until=UNTIL))
+
+    with pytest.raises(DataError, match="must have columns"):
+        source_processes.ask(asked)
+    with pytest.raises(DataError, match="must run, found: ") as caught:
+        source_processes.ask(replace(asked, query="SELEKT"))
+    assert caught.value.hint == "correct query in [datasets.bikes]"
+
+
+def test_a_query_that_never_ends_is_left_at_the_deadline(
+    sqlite_source: str, postgres_url: str
+) -> None:
+    endless = (
+        "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) "
+        "SELECT 'a' AS series_id, max(i) AS timestamp, 1 AS value FROM n"
+    )
+    hasty = dataset(endless, read_timeout=timedelta(seconds=1))
+
+    for url in (sqlite_source, postgres_url):
+        with pytest.raises(DatabaseUnavailable, match="must give its rows within 1 s") as caught:
+            read(url, hasty)
+        assert "read_timeout" in (caught.value.hint or "")
