@@ -160,16 +160,17 @@ class Place:
             found = observations.read(conn, self.name, series=key)
         return found.rows() if key is None else found.drop("series_id").rows()
 
-    def forecasts(self, key: str | None = None) -> dict[str, list[tuple[float, ...]]]:
-        """Quantiles of each step, by series."""
+    def forecasts(self) -> dict[str, list[tuple[float, ...]]]:
+        """Quantiles of each step from the newest cutoff, by series."""
+        newest = f"SELECT max(cutoff) FROM all_forecasts WHERE dataset = '{self.name}'"
         statement = (
             f"SELECT series_id, {', '.join(NUMBERS)} FROM all_forecasts "
-            f"WHERE dataset = '{self.name}' ORDER BY step"
+            f"WHERE dataset = '{self.name}' AND cutoff = ({newest}) ORDER BY step"
         )
         found: dict[str, list[tuple[float, ...]]] = {}
         for series_id, *numbers in query(self.engine, statement):
             found.setdefault(str(series_id), []).append(tuple(numbers))  # type: ignore[arg-type]
-        return found if key is None else {key: found[key]}
+        return found
 
     def adopt(self, challenger: Challenger) -> None:
         """Put a model in service that was trained elsewhere."""

@@ -6,6 +6,7 @@ from random import Random
 
 from forecaster.store import observations
 from forecaster.store.engine import reading
+from jobs.retrain import Challenger
 from tests.jobs.small import LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import Account, Place, series
@@ -93,6 +94,29 @@ def test_a_corrected_row_is_a_new_version_and_the_old_one_is_kept(
         then = observations.read(conn, place.name, series="moved", as_of=known_at)
     assert then.drop("series_id").rows() == before
     check(place, place.forecast())
+
+
+def test_a_forecast_sees_what_was_corrected_since_the_one_before(
+    source: Place, challenger: Challenger
+) -> None:
+    fresh = Place(engine=source.engine, road="pull")
+    fresh.adopt(challenger)
+    for place in (source, fresh):
+        place.bring(series("moved", DAYS))
+    source.forecast()
+    for place in (source, fresh):
+        place.alter(
+            "UPDATE {} SET reading = ? WHERE station = 'moved' AND at = ?", 77.0, hour(LAST)
+        )
+        place.alter("UPDATE {} SET reading = NULL WHERE at = ?", hour(LAST - 1))
+        place.arrive(
+            [("moved", hour(LAST) + timedelta(minutes=5), 9.0), ("moved", hour(LAST + 1), 3.0)]
+        )
+
+    for place in (source, fresh):
+        place.forecast(LAST + 1)
+
+    assert source.forecasts() == fresh.forecasts()
 
 
 def test_a_row_withdrawn_and_given_back_is_three_versions(place: Place, check: Check) -> None:
