@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -70,12 +70,16 @@ class Cluster:
     """One server with its data; `stop` and `start` keep the data, the port and the URL.
 
     `durable` turns the guarantees back on that fast tests do without; a test that kills the
-    machine's power needs them, one that kills only the server does not.
+    machine's power needs them, one that kills only the server does not. `settings` are those of
+    its configuration file, such as `shared_buffers=1GB`.
     """
 
-    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, binaries: Path, *, durable: bool = False, settings: Sequence[str] = ()
+    ) -> None:
         self._binaries = binaries
         self._durable = durable
+        self._settings = settings
         self._account = server_account()
         self._folder = Path(tempfile.mkdtemp(prefix="forecaster-postgres-"))
         self._server: subprocess.Popen[bytes] | None = None
@@ -89,6 +93,11 @@ class Cluster:
 
     def url_of(self, database: str) -> str:
         return f"postgresql://forecaster@127.0.0.1:{self.port}/{database}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the server may keep files."""
+        return self._folder
 
     @property
     def is_running(self) -> bool:
@@ -166,6 +175,7 @@ class Cluster:
             # A zone nobody expects, so that code which leans on the server's zone fails here.
             "timezone=Asia/Kolkata",
             *(() if self._durable else LOSES_DATA_WHEN_IT_CRASHES),
+            *self._settings,
         ]
         options = [part for setting in settings for part in ("-c", setting)]
         return [*_dies_with_us(), self._binaries / "postgres", "-D", self._data, *options]
