@@ -235,13 +235,22 @@ def _given(series_ids: tuple[str, ...], scales: Mapping[str, float]) -> Tensor:
 
 
 def _scale(values: Tensor, offset: Tensor, season_length: int, given: Tensor) -> Tensor:
+    """Return the scale that was given for each series, or else what its own values tell."""
+    is_open = ~(given.isfinite() & (given > 0))
+    if not is_open.any():
+        return given
+    scale = given.clone()
+    scale[is_open] = _own_scale(values[is_open], offset[is_open], season_length)
+    return scale
+
+
+def _own_scale(values: Tensor, offset: Tensor, season_length: int) -> Tensor:
     rounding = offset.abs() * _ROUNDING
     deviation = _standard_deviation(values)
     smallest = torch.fmax(rounding, deviation * _SMALLEST_SCALE)
     scale = offset.abs().clamp(min=1.0) * _SMALLEST_SCALE
     scale = _prefer(deviation, rounding, scale)
-    scale = _prefer(_seasonal_error(values, season_length), smallest, scale)
-    return _prefer(given, torch.zeros_like(given), scale)
+    return _prefer(_seasonal_error(values, season_length), smallest, scale)
 
 
 def _prefer(scale: Tensor, least: Tensor, otherwise: Tensor) -> Tensor:
