@@ -1,8 +1,7 @@
 """Score one dataset for one tick: join forecasts that matured with what happened."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import polars as pl
@@ -10,32 +9,20 @@ import torch
 from sqlalchemy import Connection, Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
-from forecaster.errors import ModelError
 from forecaster.frames import ACCURACY, empty
-from forecaster.model import checkpoint
-from forecaster.model.checkpoint import Yardstick
-from forecaster.model.spec import ModelSpec
 from forecaster.series import accuracy
 from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, build
 from forecaster.series.windows import gather
 from forecaster.store import accuracy as scores
-from forecaster.store import forecasts, models, observations, partitions, runs, watermarks
+from forecaster.store import observations, partitions, runs, watermarks
 from forecaster.store.engine import reading, writing
+from jobs import cases
+from jobs.cases import Case
 from jobs.reports import LeadAccuracy, ScoreReport, Stopwatch, document
 from jobs.ticks import Turn
 
 WATERMARK = "score"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """What one model said, and what was observed before and after it."""
-
-    model_id: int
-    yardstick: Yardstick
-    forecasts: pl.DataFrame
-    observations: pl.DataFrame
 
 
 def run(
@@ -51,10 +38,10 @@ def run(
 
     with watch.stage("read"), reading(engine) as conn:
         until = known_until(conn, dataset, turn.tick)
-        cases = read(conn, dataset, until)
+        to_judge = read(conn, dataset, until)
 
     with watch.stage("judge"):
-        found = {case.model_id: judge(case, dataset.prediction_length) for case in cases}
+        found = judged(to_judge, dataset.prediction_length)
         report = report_on(dataset, turn.tick, until, found, watch.seconds)
 
     cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
@@ -68,6 +55,16 @@ def run(
     return replace(report, stages=watch.seconds)
 
 
+def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case]:
+    """Read what matured up to `until` and was not scored yet.
+
+    Looks back over `late_data` once more, for ticks that ran late.
+    """
+    seen = watermarks.get(conn, dataset.name, WATERMARK)
+    after = None if seen is None else seen - dataset.late_data
+    return cases.read(conn, dataset, after=after, until=until)
+
+
 def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime:
     """Return up to when everything that happened counts as known at `tick`."""
     until = tick - dataset.delay - dataset.late_data
@@ -75,55 +72,12 @@ def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> dat
     return until if span is None else min(until, span[1])
 
 
-def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case]:
-    """Read what matured up to `until` and was not scored yet, one case for each model.
-
-    Looks back over `late_data` once more, for ticks that ran late. Forecasts of a model whose
-    weights are gone can no longer be scored.
-    """
-    seen = watermarks.get(conn, dataset.name, WATERMARK)
-    after = None if seen is None else seen - dataset.late_data
-    matured = pl.concat(
-        forecasts.read_matured(
-            conn,
-            dataset.name,
-            lead.name,
-            steps=(lead.step_from, lead.step_to),
-            after=after,
-            until=until,
-        )
-        for lead in accuracy.leads(dataset.prediction_length)
-    )
-    cases = []
-    for said in matured.partition_by("model_id"):
-        with suppress(ModelError):
-            cases.append(_case(conn, dataset, said))
-    return cases
-
-
-def _case(conn: Connection, dataset: DatasetConfig, said: pl.DataFrame) -> Case:
-    stored = models.get(conn, dataset.name, said["model_id"][0])
-    yardstick = checkpoint.yardstick(stored.weights, stored.sha256)
-    grid = yardstick.spec.grid()
-    first, last = _span(said)
-    return Case(
-        model_id=stored.model_id,
-        yardstick=yardstick,
-        forecasts=said,
-        observations=observations.read(
-            conn,
-            dataset.name,
-            since=grid.timestamp_at(grid.index_at(first) - _memory(yardstick.spec)),
-            until=grid.timestamp_at(grid.index_at(last) + 1),
-        ),
-    )
-
-
-def _span(said: pl.DataFrame) -> tuple[datetime, datetime]:
-    first, last = said["cutoff"].min(), said["timestamp"].max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
-    return first, last
+def judged(to_judge: Iterable[Case], prediction_length: int) -> dict[int, pl.DataFrame]:
+    """Return ACCURACY by model."""
+    found: dict[int, list[pl.DataFrame]] = {}
+    for case in to_judge:
+        found.setdefault(case.model_id, []).append(judge(case, prediction_length))
+    return {model_id: pl.concat(frames) for model_id, frames in found.items()}
 
 
 def judge(case: Case, prediction_length: int) -> pl.DataFrame:
@@ -143,29 +97,24 @@ def judge(case: Case, prediction_length: int) -> pl.DataFrame:
 
 
 def _happened(case: Case, panel: Panel, said: pl.DataFrame) -> pl.DataFrame:
-    """Return the actual and the seasonal-naive value of every step after one cutoff."""
+    """Return the actual and the seasonal-naive value of the steps that were said at one cutoff."""
     spec = case.yardstick.spec
     rows = torch.arange(len(panel))
     end = torch.full((len(panel),), spec.grid().index_at(said["cutoff"][0]))
-    windows = gather(panel, rows, end, _memory(spec), spec.prediction_length)
+    windows = gather(panel, rows, end, case.memory, spec.prediction_length)
     assert windows.target is not None
     naive = seasonal_naive(windows.context, spec.prediction_length, spec.season_length)
-    steps = torch.arange(1, spec.prediction_length + 1).expand(len(panel), -1)
-    each = torch.arange(len(panel))[:, None].expand_as(steps).reshape(-1)
+    steps = torch.tensor(said["step"].unique().sort().to_list())
+    each = torch.arange(len(panel)).repeat_interleave(len(steps))
     return pl.DataFrame(
         {
             "series_id": pl.Series(panel.series_ids, dtype=pl.String)[each.numpy()],
-            "step": pl.Series(steps.reshape(-1).numpy(), dtype=pl.Int32),
-            "actual": _in_units(panel, windows.target),
-            "seasonal_naive": _in_units(panel, naive),
+            "step": pl.Series(steps.repeat(len(panel)).numpy(), dtype=pl.Int32),
+            "actual": _in_units(panel, windows.target[:, steps - 1]),
+            "seasonal_naive": _in_units(panel, naive[:, steps - 1]),
             "scale": panel.scale[each].numpy(),
         }
     )
-
-
-def _memory(spec: ModelSpec) -> int:
-    """Return how many steps seasonal_naive may look back: a whole season at the least."""
-    return max(spec.context_length, spec.season_length)
 
 
 def _in_units(panel: Panel, deviations: torch.Tensor) -> pl.Series:

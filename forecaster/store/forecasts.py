@@ -1,44 +1,18 @@
-"""What we said: forecast rows, and those of them that can be judged by now."""
+"""What we said: forecast rows."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import Connection, select
 
-from forecaster.frames import (
-    DEVIATION_COLUMNS,
-    FORECASTS,
-    INSTANT,
-    QUANTILE_COLUMNS,
-    conform,
-)
+from forecaster.frames import FORECASTS, INSTANT, conform
 from forecaster.store import datasets, tables
-from forecaster.store.bulk import insert_frames, read_frame
+from forecaster.store.bulk import insert_frames
 from forecaster.store.tables import forecasts
 
 Origin = Literal["live", "backfill"]
-
-MATURED = pl.Schema(
-    {
-        "series_id": pl.String(),
-        "cutoff": INSTANT,
-        "model_id": pl.Int32(),
-        "step": pl.Int32(),
-        "timestamp": INSTANT,
-        "status": pl.String(),
-        **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
-    }
-)
-"""Forecasts to judge, sorted by series_id, cutoff, model_id and step."""
-
-_STORED = {
-    **{name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp", "status")},
-    "id": pl.Int32(),
-    "level": pl.Float64(),
-    **dict.fromkeys(DEVIATION_COLUMNS, pl.Float64()),
-}
 
 
 def write(
@@ -92,59 +66,3 @@ def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -
         )
     )
     return sorted(conn.scalars(query))
-
-
-def read_matured(
-    conn: Connection,
-    dataset: str,
-    lead: str,
-    *,
-    steps: tuple[int, int],
-    after: datetime | None,
-    until: datetime,
-) -> pl.DataFrame:
-    """Return MATURED of one lead: forecasts whose last step of it lies in (after, until].
-
-    `steps` are the first and the last step of the lead. Left out: hindsight, and forecasts of
-    which this lead was scored before.
-    """
-    last = forecasts.alias("last")
-    same = [last.c[name] == forecasts.c[name] for name in ("series_id", "cutoff", "model_id")]
-    query = (
-        select(
-            *(forecasts.c[name] for name in _STORED if name != "id"),
-            forecasts.c.series_id.label("id"),
-        )
-        .join(last, and_(*same, last.c.step == steps[1]))
-        .where(
-            forecasts.c.series_id.in_(datasets.series_of(dataset)),
-            forecasts.c.step.between(*steps),
-            forecasts.c.status != "hindsight",
-            last.c.timestamp <= until,
-            *([] if after is None else [last.c.timestamp > after]),
-            ~_is_scored(lead),
-        )
-    )
-    found = read_frame(conn, query, _STORED)
-    return _matured(found, datasets.keys(conn, dataset))
-
-
-def _is_scored(lead: str) -> ColumnElement[bool]:
-    scored = tables.accuracy
-    same: list[ColumnElement[Any]] = [
-        scored.c[name] == forecasts.c[name] for name in ("series_id", "cutoff", "model_id")
-    ]
-    return select(scored.c.lead).where(*same, scored.c.lead == lead).exists()
-
-
-def _matured(found: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
-    quantiles = [
-        (pl.col("level") + pl.col(deviation)).alias(quantile)
-        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
-    ]
-    return (
-        found.join(keys, on="id")
-        .sort("rank", "cutoff", "model_id", "step")
-        .with_columns(*quantiles, series_id=pl.col("key"))
-        .select(MATURED.names())
-    )

@@ -70,7 +70,7 @@ def _query(owners: Select[int], limits: Sequence[ColumnElement[bool]]) -> Select
 
 
 def _rows(conn: Connection, query: Select[Any]) -> Iterator[tuple[int, bytes, bytes]]:
-    compiled = query.compile(dialect=conn.dialect)
+    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     statement = f"COPY ({compiled}) TO STDOUT (FORMAT binary)"
     with bulk.copying(conn, statement, compiled.params) as copy:
         copy.set_types(["int4", "bytea", "bytea"])

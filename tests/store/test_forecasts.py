@@ -4,9 +4,9 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Connection, Engine, select
 
 from forecaster.errors import SchemaMismatch, StoreError
-from forecaster.store import accuracy, attention, forecasts, tables, vintages
+from forecaster.store import accuracy, attention, forecasts, matured, tables, vintages
 from forecaster.store.engine import reading, writing
-from forecaster.store.forecasts import MATURED
+from forecaster.store.matured import MATURED, LeadWindow
 from tests.store.samples import (
     HOUR,
     START,
@@ -22,17 +22,19 @@ def write(conn: Connection, model_id: int, frame: pl.DataFrame) -> int:
     return forecasts.write(conn, "bikes", model_id, frame, issued_at=START, origin="live")
 
 
-def matured(engine: Engine, *, after: int | None = None, until: int = 99) -> pl.DataFrame:
+def due(engine: Engine, *, after: int | None = None, until: int = 99) -> pl.DataFrame:
     """Read the lead "2-3"; `after` and `until` are hours from START."""
     with reading(engine) as conn:
-        return forecasts.read_matured(
-            conn,
-            "bikes",
-            "2-3",
-            steps=(2, 3),
+        window = LeadWindow(
+            lead="2-3",
+            step_from=2,
+            step_to=3,
+            nearest=3 * HOUR,
+            farthest=3 * HOUR,
             after=None if after is None else START + after * HOUR,
             until=START + until * HOUR,
         )
+        return matured.read(conn, "bikes", window)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_forecasts_of_other_columns_are_refused(engine: Engine, model_id: int) -
 
 
 def test_a_matured_lead_comes_with_its_quantiles(engine: Engine, model_id: int) -> None:
-    found = matured(engine)
+    found = due(engine)
 
     assert found.schema == MATURED
     assert found.select("series_id", "step", "q50", "model_id").rows() == [
@@ -77,7 +79,7 @@ def test_a_matured_lead_comes_with_its_quantiles(engine: Engine, model_id: int) 
 def test_a_lead_matures_when_its_last_step_has_passed(
     engine: Engine, after: int | None, until: int, rows: int
 ) -> None:
-    assert matured(engine, after=after, until=until).height == rows
+    assert due(engine, after=after, until=until).height == rows
 
 
 def test_the_series_forecast_at_a_cutoff_are_known(engine: Engine, model_id: int) -> None:
@@ -110,19 +112,19 @@ def test_intervals_and_attention_are_read_back_as_written(engine: Engine, model_
 def test_a_lead_is_scored_once(engine: Engine, model_id: int) -> None:
     with writing(engine) as conn:
         accuracy.write(conn, "bikes", model_id, scored(lead="1"), scored_at=START)
-    other_lead = matured(engine).height
+    other_lead = due(engine).height
     with writing(engine) as conn:
         accuracy.write(conn, "bikes", model_id, scored(lead="2-3"), scored_at=START)
 
     assert other_lead == 2
-    assert matured(engine).is_empty()
+    assert due(engine).is_empty()
 
 
 def test_hindsight_is_never_scored(engine: Engine, model_id: int) -> None:
     with writing(engine) as conn:
         write(conn, model_id, forecast("b", steps=4, status="hindsight"))
 
-    assert matured(engine)["series_id"].unique().to_list() == ["a"]
+    assert due(engine)["series_id"].unique().to_list() == ["a"]
 
 
 def test_accuracy_is_read_back_as_written(engine: Engine, model_id: int) -> None:

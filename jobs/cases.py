@@ -1,0 +1,125 @@
+"""What is to be judged: forecasts that matured, what happened then, and what was known before."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import polars as pl
+from sqlalchemy import Connection
+
+from forecaster.config import DatasetConfig
+from forecaster.durations import Step
+from forecaster.errors import ModelError
+from forecaster.frames import OBSERVATIONS, conform
+from forecaster.model import checkpoint
+from forecaster.model.checkpoint import Yardstick
+from forecaster.series import accuracy
+from forecaster.series.accuracy import Lead
+from forecaster.series.grid import Grid
+from forecaster.store import datasets, matured, models, observations
+from forecaster.store.matured import LeadWindow
+
+CALENDAR_SLACK = timedelta(days=5)
+"""How far any number of calendar steps may be from their mean length."""
+FEW = 1000
+"""Up to so many series are read by name, rather than all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What one model said, and what was observed before and after it."""
+
+    model_id: int
+    yardstick: Yardstick
+    forecasts: pl.DataFrame
+    observations: pl.DataFrame
+    memory: int
+    """How many steps before a cutoff seasonal_naive looks at."""
+
+
+def read(
+    conn: Connection, dataset: DatasetConfig, *, after: datetime | None, until: datetime
+) -> list[Case]:
+    """Read what matured in (after, until] and was not scored yet, a case or two for each model.
+
+    Forecasts of a model whose weights are gone can no longer be scored.
+    """
+    steps = [Step.parse(each.config["step"]) for each in models.list_models(conn, dataset.name)]
+    said = pl.concat(
+        matured.read(conn, dataset.name, _window(lead, steps, after, until))
+        for lead in accuracy.leads(dataset.prediction_length)
+    )
+    cases: list[Case] = []
+    for of_model in said.partition_by("model_id"):
+        with suppress(ModelError):
+            cases += _of_model(conn, dataset.name, of_model)
+    return cases
+
+
+def _window(
+    lead: Lead, steps: Sequence[Step], after: datetime | None, until: datetime
+) -> LeadWindow:
+    ends = [
+        lead.step_to * step.approximate + slack
+        for step in steps
+        for slack in ((-CALENDAR_SLACK, CALENDAR_SLACK) if step.is_calendar else (timedelta(0),))
+    ]
+    return LeadWindow(
+        lead=lead.name,
+        step_from=lead.step_from,
+        step_to=lead.step_to,
+        nearest=min(ends, default=timedelta(0)),
+        farthest=max(ends, default=timedelta(0)),
+        after=after,
+        until=until,
+    )
+
+
+def _of_model(conn: Connection, dataset: str, said: pl.DataFrame) -> Iterator[Case]:
+    """Yield the series without gaps, for which a season of the past will do, and the others."""
+    stored = models.get(conn, dataset, said["model_id"][0])
+    yardstick = checkpoint.yardstick(stored.weights, stored.sha256)
+    spec, grid = yardstick.spec, yardstick.spec.grid()
+    first, last = (_index(grid, end(said["cutoff"])) for end in (pl.Series.min, pl.Series.max))
+    until = grid.timestamp_at(_index(grid, said["timestamp"].max()) + 1)
+    season, memory = spec.season_length, max(spec.context_length, spec.season_length)
+
+    recent = observations.read(conn, dataset, since=grid.timestamp_at(first - season), until=until)
+    whole = set(_whole(recent, grid, range(first - season + 1, last + 1)))
+    is_whole = pl.col("series_id").is_in(whole & yardstick.series_scale.keys())
+    ours, others = said.filter(is_whole), said.filter(~is_whole)
+    case = partial(Case, model_id=stored.model_id, yardstick=yardstick)
+    if not ours.is_empty():
+        yield case(forecasts=ours, observations=recent.filter(is_whole), memory=season)
+    if not others.is_empty():
+        since, names = grid.timestamp_at(first - memory), others["series_id"].unique()
+        older = _read_some(conn, dataset, names, since, until)
+        yield case(forecasts=others, observations=older, memory=memory)
+
+
+def _index(grid: Grid, instant: object) -> int:
+    assert isinstance(instant, datetime)
+    return grid.index_at(instant)
+
+
+def _whole(rows: pl.DataFrame, grid: Grid, steps: range) -> pl.Series:
+    """Return the series that were observed at each of `steps`."""
+    cells = rows.select("series_id", step=grid.index_of(rows["timestamp"]))
+    seen = cells.filter(pl.col("step").is_between(steps.start, steps.stop - 1))
+    counts = seen.group_by("series_id").agg(pl.col("step").n_unique())
+    return counts.filter(pl.col("step") == len(steps))["series_id"]
+
+
+def _read_some(
+    conn: Connection, dataset: str, names: pl.Series, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return OBSERVATIONS of the series in `names`."""
+    if len(names) > FEW:
+        everything = observations.read(conn, dataset, since=since, until=until)
+        return everything.filter(pl.col("series_id").is_in(names.implode()))
+    keys = datasets.keys(conn, dataset).filter(pl.col("key").is_in(names.implode()))
+    cells = observations.read_some_cells(conn, keys["id"].to_list(), since=since, until=until)
+    named = cells.join(keys, left_on="series_id", right_on="id").sort("rank", "timestamp")
+    return conform(named.with_columns(series_id="key").select(OBSERVATIONS.names()), OBSERVATIONS)
