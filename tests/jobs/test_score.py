@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
+from forecaster.durations import Step
 from forecaster.series.accuracy import leads
 from jobs.reports import ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
@@ -146,3 +147,33 @@ def test_seasonal_naive_looks_back_a_whole_season_whatever_the_context(engine: E
     actual, yesterday = (rows("a", at, at)["value"][0] for at in (LAST + 1, LAST - 23))
     found = query(engine, "SELECT seasonal_naive_error FROM accuracy WHERE lead = '1'")
     assert found == [(pytest.approx(abs(actual - yesterday), rel=1e-5),)]
+
+
+def test_a_value_that_is_missing_a_season_ago_is_looked_for_further_back(engine: Engine) -> None:
+    gap = pl.col("timestamp") != hour(LAST - 23)
+    land(engine, rows("a", 0, LAST + 20), rows("gappy", 0, LAST + 20).filter(gap))
+    world = World(engine=engine)
+    world.tick("retrain", hour(LAST))
+    world.tick("forecast", hour(LAST))
+
+    world.tick("score", hour(LAST + 3))
+
+    actual, before = (rows("gappy", at, at)["value"][0] for at in (LAST + 1, LAST - 47))
+    found = query(
+        engine,
+        "SELECT seasonal_naive_error FROM accuracy JOIN series ON id = series_id"
+        " WHERE lead = '1' AND key = 'gappy'",
+    )
+    assert found == [(pytest.approx(abs(actual - before), rel=1e-5),)]
+
+
+def test_forecasts_of_an_earlier_step_are_scored_after_the_step_has_changed(
+    trained: World,
+) -> None:
+    trained.tick("forecast", hour(LAST))
+    land(trained.engine, rows("a", LAST + 1, LAST + 30), rows("b/c", LAST + 1, LAST + 30))
+    finer = replace(trained, dataset=replace(DATASET, step=Step.parse("15m")))
+
+    reports = score_all(finer, range(LAST + 1, LAST + 30))
+
+    assert sum(report.points for report in reports) == 2 * HORIZON
