@@ -141,7 +141,7 @@ def _fetch(conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataTyp
 def _copy_out(
     conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    compiled = query.compile(dialect=conn.dialect)
+    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     content = io.BytesIO()
     with copying(conn, f"COPY ({compiled}) TO STDOUT (FORMAT csv)", compiled.params) as copy:
         for piece in copy:

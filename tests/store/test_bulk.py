@@ -144,3 +144,28 @@ def test_nothing_is_read_as_a_frame_of_the_declared_columns(engine: Engine) -> N
 
     assert found.schema == pl.Schema(OBSERVED)
     assert found.is_empty()
+
+
+def test_a_list_may_be_among_the_parameters(engine: Engine) -> None:
+    with writing(engine) as conn:
+        rows = [(series_id, START, START, 1.0) for series_id in (1, 2, 3)]
+        insert_frame(conn, tables.observations, pl.DataFrame(rows, schema=OBSERVED, orient="row"))
+        some = tables.observations.c.series_id.in_([1, 3])
+
+        found = read_frame(conn, select(tables.observations).where(some), OBSERVED)
+
+    assert found["series_id"].sort().to_list() == [1, 3]
+
+
+def test_rows_of_many_widths_go_out_together(engine: Engine) -> None:
+    frame = pl.concat(
+        forecast(series_id, steps=2, status=status)
+        for series_id, status in zip("abcd", ("ok", "cold_start", "hindsight", "ok"), strict=True)
+    )
+    with writing(engine) as conn:
+        forecasts.write(conn, "bikes", add_model(conn), frame, issued_at=START, origin="live")
+        rows = conn.execute(select(tables.forecasts.c.step, tables.forecasts.c.status)).all()
+
+    assert sorted(rows) == sorted(
+        (step, status) for step, status in frame.select("step", "status").rows()
+    )
