@@ -28,7 +28,7 @@ _ATTEMPTS = 10
 _PATIENCE = "1s"
 """How long new readers and writers may have to queue behind one attempt to drop a partition."""
 _PAUSE_SECONDS = 5.0
-_SMALL_BYTES = 64 * 2**20
+_SMALL_BYTES = 16 * 2**20
 
 _BOUND = r"substring(pg_get_expr(c.relpartbound, c.oid) FROM '{} \(''([^'']+)''\)')::timestamptz"
 _PARTITIONS = text(
@@ -61,6 +61,14 @@ class Dropped:
     partitions: int
     busy: int
     """Partitions that somebody used all the time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Rows: counted where the table is small or was never looked at, else by statistics."""
+
+    rows: int
+    is_exact: bool
 
 
 def width(keep: timedelta | None) -> timedelta:
@@ -119,6 +127,19 @@ def read(conn: Connection, table: str) -> list[Partition]:
     """Return the partitions of a table, from the oldest on."""
     found = [Partition(**row._mapping) for row in conn.execute(_PARTITIONS, {"parent": table})]
     return sorted(found, key=lambda partition: partition.lower or datetime.min.replace(tzinfo=UTC))
+
+
+def count(conn: Connection, name: str) -> Count:
+    """Count the rows of one partition or table."""
+    quoted = conn.dialect.identifier_preparer.quote(name)
+    size, estimate = conn.execute(
+        text("SELECT pg_relation_size(oid), reltuples FROM pg_class WHERE oid = :table ::regclass"),
+        {"table": quoted},
+    ).one()
+    if size > _SMALL_BYTES and estimate >= 0:
+        return Count(rows=int(estimate), is_exact=False)
+    rows = conn.exec_driver_sql(f"SELECT count(*) FROM {quoted}").scalar_one()
+    return Count(rows=int(rows), is_exact=True)
 
 
 def take_turn(conn: Connection) -> None:
@@ -194,19 +215,7 @@ def _drop_patiently(engine: Engine, name: str, attempts: int) -> int | None:
 def _drop(engine: Engine, name: str) -> int:
     with writing(engine) as conn:
         take_turn(conn)
-        rows = _count(conn, name)
+        rows = count(conn, name).rows
         conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
         conn.exec_driver_sql(f"DROP TABLE {conn.dialect.identifier_preparer.quote(name)}")
     return rows
-
-
-def _count(conn: Connection, name: str) -> int:
-    """Return the rows of a table: exactly where it is small or was never looked at."""
-    quoted = conn.dialect.identifier_preparer.quote(name)
-    size, estimate = conn.execute(
-        text("SELECT pg_relation_size(oid), reltuples FROM pg_class WHERE oid = :table ::regclass"),
-        {"table": quoted},
-    ).one()
-    if size > _SMALL_BYTES and estimate >= 0:
-        return int(estimate)
-    return int(conn.exec_driver_sql(f"SELECT count(*) FROM {quoted}").scalar_one())

@@ -127,7 +127,11 @@ def test_a_first_day_of_jobs(configured: Path) -> None:
     assert pruned.data.startswith("bikes: pruned")
     (bikes,) = status["datasets"]
     assert {run["job"] for run in bikes["runs"]} == {"retrain", "forecast", "score", "prune"}
-    assert "succeeded" in type_("status").data
+    sizes = {table["table"]: table for table in status["size"]["tables"]}
+    assert sizes["forecasts"]["rows"] == 12 * 2
+    shown = type_("status").data
+    assert "succeeded" in shown
+    assert " MB in all" in shown
 
 
 def test_models_can_be_listed_shown_promoted_and_rolled_back(configured: Path) -> None:
