@@ -9,7 +9,7 @@ PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all check golden clean
-.PHONY: bench bench-accuracy bench-ablation bench-fidelity bench-peers
+.PHONY: bench bench-accuracy bench-ablation bench-data-plane bench-fidelity bench-peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,9 @@ bench-accuracy: $(INSTALLED) ## accuracy and its cost; ARGS=m4_hourly for one se
 
 bench-ablation: $(INSTALLED) ## what each part of the model is worth, on validation windows
 	$(BIN)/python -m benchmarks.ablation $(ARGS)
+
+bench-data-plane: $(INSTALLED) ## rows in and out of both stores, and a tick of 100 000 series
+	$(BIN)/python -m benchmarks.data_plane $(ARGS)
 
 bench-fidelity: $(INSTALLED) ## whether the attention weights say what a forecast stands on
 	$(BIN)/python -m benchmarks.fidelity $(ARGS)
