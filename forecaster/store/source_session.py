@@ -89,6 +89,8 @@ def _open(url: URL, asked: Question) -> Engine:
             url = _existing_file(url)
         case "postgresql":
             arguments = postgres_arguments(url, _postgres_options(asked))
+        case "duckdb":
+            arguments = {"read_only": True}
     try:
         engine = create_engine(
             url, connect_args=arguments, poolclass=NullPool, hide_parameters=True
