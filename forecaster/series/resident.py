@@ -21,6 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _SERIES_AT_ONCE = 8192
 _LARGEST_COUNT = np.iinfo(np.uint16).max
+"""Of a cell with more observations no more are counted: a count is for people, a mean is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
