@@ -35,8 +35,10 @@ class _Worker:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._questions, self._answers = self._child.stdin, self._child.stdout
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(AttributeError, OSError):  # not Linux, or too many pipes as they are
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        # One that leaves because nothing is asked of it shall not stay as a zombie.
+        threading.Thread(target=self._child.wait, daemon=True).start()
 
     @property
     def is_alive(self) -> bool:
