@@ -97,9 +97,9 @@ class RetentionConfig:
     """
 
     observations: timedelta | None = None
-    forecasts: timedelta | None = timedelta(days=90)
-    attention: timedelta | None = timedelta(days=90)
-    accuracy: timedelta | None = timedelta(days=400)
+    forecasts: timedelta | None = timedelta(days=14)
+    attention: timedelta | None = timedelta(days=14)
+    accuracy: timedelta | None = timedelta(days=90)
     runs: timedelta | None = timedelta(days=90)
     models: int = 10
     """Retired models kept per dataset; the champion is always kept, and what is yet to score."""

@@ -13,9 +13,9 @@ database_url = "sqlite:///forecaster.db"   # or postgresql://user:password@host/
 
 [retention]                                # how long rows are kept
 # observations = "forever"
-# forecasts = "90d"                        # counted from when their last step can be scored
-# attention = "90d"
-# accuracy = "400d"
+# forecasts = "14d"                        # counted from when their last step can be scored
+# attention = "14d"
+# accuracy = "90d"
 # runs = "90d"
 # models = 10                              # retired ones kept per dataset, once all is scored
 

@@ -125,7 +125,16 @@ def test_the_sample_holds_every_setting_and_shows_its_default() -> None:
         assert {name for name in names if f"\n{name} = " not in shown} <= {"prediction_length"}
     assert {field.name for field in fields(ServerConfig)} == {"host", "port"}
     example, defaults = filled.datasets["example"], plain.datasets["example"]
-    chosen = {"query", "source_url", "timezone", "lower_bound", "upper_bound", "model", "training"}
+    chosen = {
+        "query",
+        "source_url",
+        "ingest_column",
+        "timezone",
+        "lower_bound",
+        "upper_bound",
+        "model",
+        "training",
+    }
     for field in fields(DatasetConfig):
         if field.name not in chosen:
             assert getattr(example, field.name) == getattr(defaults, field.name), field.name
