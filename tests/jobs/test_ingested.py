@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
@@ -271,38 +271,3 @@ def state(source: Source) -> dict[str, Any]:
 def keep(source: Source, document: dict[str, Any]) -> None:
     with writing(source.engine) as conn:
         watermarks.keep(conn, source.dataset.name, pull.INGESTED, document, now=NOW)
-
-
-@pytest.mark.parametrize("kind", ["INTEGER PRIMARY KEY", "TEXT DEFAULT (datetime('now'))"])
-def test_a_sqlite_source_is_read_by_what_was_written(
-    sqlite_url: str, migrate: object, kind: str
-) -> None:
-    assert callable(migrate)
-    migrate(sqlite_url)
-    engine = open_engine(sqlite_url)
-    with writing(engine) as conn:
-        conn.execute(text(f"CREATE TABLE written (key TEXT, at TEXT, value REAL, grows {kind})"))
-    source = Source(engine, sqlite_url, "grows")
-
-    def insert(*values: int) -> None:
-        with writing(engine) as conn:
-            for value in values:
-                conn.execute(
-                    text("INSERT INTO written (key, at, value) VALUES ('a', :at, :value)"),
-                    {"at": hour(value).isoformat(), "value": value},
-                )
-
-    assert source.pull().whole == "first pull"
-    insert(1, 999)
-    source.pull()
-    insert(2)
-    second = source.pull()
-    with writing(engine) as conn:
-        conn.execute(text("DELETE FROM written WHERE value <> 1"))
-        conn.execute(text("UPDATE written SET grows = 0"))
-    third = source.pull()
-
-    assert (second.whole, second.new, second.late) == (None, 1, 1)
-    assert third.whole == "positions went back"
-    assert source.landed == [1, 2]
-    engine.dispose()
