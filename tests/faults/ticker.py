@@ -20,8 +20,8 @@ PLACES = {
     "land": (observations, "land"),
     "read": (observations, "read"),
     "finish": (runs, "finish"),
-    "forecasts": (forecasts, "write"),
-    "attention": (attention, "write"),
+    "forecasts": (forecasts, "write_blocks"),
+    "attention": (attention, "write_blocks"),
     "watermark": (watermarks, "advance"),
 }
 
