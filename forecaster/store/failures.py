@@ -17,6 +17,8 @@ from forecaster.store.urls import masked, redact
 UPGRADE_HINT = "run `forecaster db upgrade`"
 
 _DAMAGED_SQLITE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
+_BUSY_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_BUSY_PG = (pg.LockNotAvailable, pg.DeadlockDetected)
 _MISSING_PG = (pg.UndefinedTable, pg.UndefinedColumn)
 _UNAVAILABLE = (
     psycopg.OperationalError,
@@ -38,6 +40,11 @@ def translate(error: BaseException, url: URL) -> StoreError:
         return SchemaOutOfDate(
             f"{address} must have the newest schema, found: {reason}", hint=UPGRADE_HINT
         )
+    if is_busy(error):
+        return DatabaseUnavailable(
+            f"{address} must be free, found it locked: {reason}",
+            hint="another job is writing: `forecaster serve` tries again, so does a second run",
+        )
     if isinstance(error, _UNAVAILABLE):
         return DatabaseUnavailable(
             f"{address} must answer, found: {reason}",
@@ -52,6 +59,11 @@ def describe(error: BaseException, url: URL) -> str:
     return redact("; ".join(line for line in lines if line), url)[:500]
 
 
+def is_busy(error: BaseException | None) -> bool:
+    """Tell whether the database answers, but somebody else held for too long what is needed."""
+    return isinstance(error, _BUSY_PG) or _sqlite_code(error) in _BUSY_SQLITE
+
+
 def is_bad_sqlite_statement(error: BaseException) -> bool:
     """Tell whether SQLite did not understand the statement: no such table or column, syntax."""
     return _sqlite_code(error) == sqlite3.SQLITE_ERROR
@@ -62,6 +74,6 @@ def is_sqlite_damage(error: BaseException) -> bool:
     return _sqlite_code(error) in _DAMAGED_SQLITE
 
 
-def _sqlite_code(error: BaseException) -> int | None:
+def _sqlite_code(error: BaseException | None) -> int | None:
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else int(code) & 0xFF  # the rest says more than we need

@@ -159,10 +159,28 @@ def test_a_locked_sqlite_file_is_unavailable(sqlite_url: str) -> None:
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    with pytest.raises(DatabaseUnavailable, match="database is locked"), writing(engine):
+    with pytest.raises(DatabaseUnavailable, match="must be free, found") as caught, writing(engine):
         pass
 
+    assert "database is locked" in caught.value.message
+    assert "another job is writing" in str(caught.value.hint)
     other.close()
+    engine.dispose()
+
+
+def test_a_locked_row_is_no_server_that_does_not_answer(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with writing(engine) as conn:
+        conn.exec_driver_sql("CREATE TABLE busy (x integer)")
+
+    with writing(engine) as holder, writing(engine) as conn:
+        holder.exec_driver_sql("LOCK TABLE busy")
+        conn.exec_driver_sql("SET LOCAL lock_timeout = '10ms'")
+        with pytest.raises(DatabaseUnavailable, match="must be free, found") as caught:
+            conn.exec_driver_sql("SELECT * FROM busy")
+
+    assert "lock timeout" in caught.value.message
+    assert "another job is writing" in str(caught.value.hint)
     engine.dispose()
 
 
