@@ -22,7 +22,8 @@ from jobs.files import Format
 from jobs.pull import columns_of
 from jobs.reports import IngestReport
 
-ROWS_AT_ONCE = 500_000
+ROWS_AT_ONCE = 200_000
+"""As many are landed in one transaction, while nobody else can land in the dataset."""
 _KEY = ["series_id", "timestamp"]
 
 

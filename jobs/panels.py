@@ -4,22 +4,24 @@ A tick costs what its new rows cost: rows that were landed are handed over as th
 somebody else landed in between, or after a start, a panel is read anew from our own observations.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.model.spec import ModelSpec
-from forecaster.series.grid import Grid
 from forecaster.series.resident import Contested, ResidentPanel
 from forecaster.store import datasets, observations
+from forecaster.store.datasets import Landed
 from forecaster.store.observations import Landing
 from forecaster.store.probes import CELLS
 
 _MOST_WAITING = 10_000_000
 _MICROSECOND = timedelta(microseconds=1)
 _KEY = ["series_id", "timestamp"]
+_SERIES_AT_ONCE = 10_000
+"""Fewer than a statement of SQLite may have parameters."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,9 +31,14 @@ class Resident:
     panel: ResidentPanel
     mark: datetime | None
     """It knows of all landings up to this one."""
-    is_complete: bool
-    """Whether `waiting` holds everything that was landed after the panel's end."""
+    known_to: datetime | None
+    """The newest observation when it was read: what came since is `waiting`."""
     waiting: list[pl.DataFrame] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether `waiting` holds everything that was landed after the panel's end."""
+        return self.known_to is None or self.known_to <= self.panel.until
 
     def take(self, landing: Landing) -> bool:
         """Queue what was landed; False if something before it was missed, or it is too much."""
@@ -65,19 +72,21 @@ class Panels:
             del self._residents[dataset]
 
     def at(self, conn: Connection, dataset: str, spec: ModelSpec, until: datetime) -> ResidentPanel:
-        """Return the panel of everything that was observed up to `until`."""
-        resident = self._residents.pop(dataset, None)
+        """Return the panel of everything that was observed up to `until`.
+
+        One that has gone further is kept for later ticks, and another one is read.
+        """
         reached = datasets.landed(conn, dataset)
-        if (
-            resident is None
-            or not _serves(resident, spec.grid(), spec.context_length, until)
-            or (resident.mark != reached.landed_at)
-        ):
-            resident = _read(conn, dataset, spec.grid(), spec.context_length, until)
+        resident = self._residents.pop(dataset, None)
+        if resident is not None and not _is_of(resident, spec, reached):
+            resident = None
+        if resident is not None and until < resident.panel.until:
+            self._residents[dataset] = resident
+            return _read(conn, dataset, spec, until, reached).panel
+        if resident is None:
+            resident = _read(conn, dataset, spec, until, reached)
         else:
             _update(conn, dataset, resident, until)
-        newest = reached.newest_observation
-        resident.is_complete |= newest is None or newest <= until
         self._residents[dataset] = resident
         return resident.panel
 
@@ -90,32 +99,33 @@ class Panels:
         return known
 
 
-def _serves(resident: Resident, grid: Grid, length: int, until: datetime) -> bool:
+def _is_of(resident: Resident, spec: ModelSpec, reached: Landed) -> bool:
+    """Tell whether a panel is what this model looks at, and nobody else has landed since."""
     panel = resident.panel
-    return panel.grid == grid and panel.length == length and panel.until <= until
+    is_alike = panel.grid == spec.grid() and panel.length == spec.context_length
+    return is_alike and resident.mark == reached.landed_at
 
 
-def _read(conn: Connection, dataset: str, grid: Grid, length: int, until: datetime) -> Resident:
+def _read(
+    conn: Connection, dataset: str, spec: ModelSpec, until: datetime, reached: Landed
+) -> Resident:
     """Read the newest steps of every series, some series at a time."""
+    grid, length = spec.grid(), spec.context_length
     ids = datasets.keys(conn, dataset)["id"].sort().to_numpy()
     panel = ResidentPanel(grid, length, until, ids)
     since = grid.timestamp_at(panel.start)
-    blocks = observations.read_cells(conn, dataset, since=since, until=until, steps=length)
-    for rows in blocks:
-        whole = Contested(
-            ids=rows["series_id"].unique().sort().to_list(), first=panel.start, last=panel.end
-        )
-        panel.replace(whole, rows)
-    mark = datasets.landed(conn, dataset).landed_at
-    return Resident(panel=panel, mark=mark, is_complete=False)
+    for rows in observations.read_cells(conn, dataset, since=since, until=until, steps=length):
+        found = rows["series_id"].unique().sort().to_numpy()
+        panel.replace(Contested(ids=found, first=panel.start, last=panel.end), rows)
+    return Resident(panel=panel, mark=reached.landed_at, known_to=reached.newest_observation)
 
 
 def _update(conn: Connection, dataset: str, resident: Resident, until: datetime) -> None:
     """Move the end to `until`, and take in what was landed up to there."""
     panel, passed = resident.panel, resident.panel.until
-    due = resident.due(until)
+    due, was_complete = resident.due(until), resident.is_complete
     panel.move(until)
-    if resident.is_complete:
+    if was_complete:
         return _apply(conn, panel, due)
     _apply(conn, panel, due.filter(pl.col("timestamp") <= passed))
     since = max(passed + _MICROSECOND, panel.grid.timestamp_at(panel.start))
@@ -126,9 +136,14 @@ def _update(conn: Connection, dataset: str, resident: Resident, until: datetime)
 
 
 def _apply(conn: Connection, panel: ResidentPanel, rows: pl.DataFrame) -> None:
-    contested = panel.apply(rows)
-    if contested is not None:
-        since, behind = (panel.grid.timestamp_at(i) for i in (contested.first, contested.last + 1))
-        until = min(panel.until, behind - _MICROSECOND)
-        found = observations.read_some_cells(conn, contested.ids, since=since, until=until)
-        panel.replace(contested, found)
+    for contested in panel.apply(rows):
+        for first in range(0, len(contested.ids), _SERIES_AT_ONCE):
+            _read_again(conn, panel, contested, slice(first, first + _SERIES_AT_ONCE))
+
+
+def _read_again(conn: Connection, panel: ResidentPanel, contested: Contested, part: slice) -> None:
+    cells = replace(contested, ids=contested.ids[part])
+    since, behind = (panel.grid.timestamp_at(i) for i in (cells.first, cells.last + 1))
+    until = min(panel.until, behind - _MICROSECOND)
+    found = observations.read_some_cells(conn, cells.ids.tolist(), since=since, until=until)
+    panel.replace(cells, found)

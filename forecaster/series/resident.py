@@ -26,9 +26,9 @@ _LARGEST_COUNT = np.iinfo(np.uint16).max
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contested:
-    """Cells of series `ids`, from grid index `first` to `last`, that have to be read as a whole."""
+    """Cells of series `ids` (ascending), grid index `first` to `last`: to be read as a whole."""
 
-    ids: list[int]
+    ids: Array
     first: int
     last: int
 
@@ -81,7 +81,7 @@ class ResidentPanel:
         self._taken[:, fresh] = self._astray[:, fresh] = 0
         self.until, self.end = until, end
 
-    def apply(self, rows: pl.DataFrame) -> Contested | None:
+    def apply(self, rows: pl.DataFrame) -> list[Contested]:
         """Take in changed rows up to `until`; return what has to be read again, for `replace`.
 
         A value in an empty cell is that cell's mean; whatever else may share its cell.
@@ -96,17 +96,15 @@ class ResidentPanel:
         self._taken.flat[cell[is_alone]] = 1
         self._astray.flat[cell[is_alone]] = found.is_astray[is_alone]
         left = found[~is_alone]
-        if not len(left.ids):
-            return None
-        return Contested(
-            ids=np.unique(left.ids).tolist(),
-            first=int(left.index.min()),
-            last=int(left.index.max()),
-        )
+        return [
+            Contested(ids=np.unique(left.ids[left.index == index]), first=index, last=index)
+            for index in np.unique(left.index).tolist()
+        ]
 
     def replace(self, contested: Contested, rows: pl.DataFrame) -> None:
         """Let those cells hold `rows` and nothing else."""
-        self._admit(ids := np.asarray(contested.ids, np.int32))
+        ids = contested.ids
+        self._admit(ids)
         found = self._locate(rows)
         shape = (len(ids), contested.last - contested.first + 1)
         cell = np.searchsorted(ids, found.ids) * shape[1] + found.index - contested.first

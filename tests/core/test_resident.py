@@ -11,7 +11,7 @@ from forecaster.durations import Step
 from forecaster.frames import INSTANT
 from forecaster.series.grid import Grid
 from forecaster.series.panel import Panel, PanelCounts
-from forecaster.series.resident import Contested, ResidentPanel
+from forecaster.series.resident import ResidentPanel
 from tests.core.observed import HOUR, MONDAY
 
 GRID = Grid(step=Step.parse("1h"), anchor=0)
@@ -55,7 +55,7 @@ def test_a_value_in_an_empty_cell_needs_no_second_look() -> None:
 
     contested = panel.apply(cells([(1, 0, 5.0), (2, 3, 7.0)]))
 
-    assert contested is None
+    assert contested == []
     assert held(panel) == {"s1": [5, None, None, None], "s2": [None, None, None, 7]}
 
 
@@ -63,23 +63,33 @@ def test_a_second_value_for_a_cell_is_to_be_read_with_the_first() -> None:
     panel = resident(1, 2)
     panel.apply(cells([(1, 1, 5.0), (2, 1, 9.0)]))
 
-    contested = panel.apply(cells([(1, 1.5, 7.0), (2, 2, 1.0)]))
-    assert contested is not None
+    [contested] = panel.apply(cells([(1, 1.5, 7.0), (2, 2, 1.0)]))
     panel.replace(contested, cells([(1, 1, 5.0), (1, 1.5, 7.0)]))
 
     hour = GRID.index_at(MONDAY) + 1
-    assert contested == Contested(ids=[1], first=hour, last=hour)
+    assert (contested.ids.tolist(), contested.first, contested.last) == ([1], hour, hour)
     assert held(panel)["s1"] == [None, 6, None, None]
     assert held(panel)["s2"] == [None, 9, 1, None]
     assert shown(panel).counts == PanelCounts(merged=1, off_grid=1, gaps=0)
+
+
+def test_an_old_row_does_not_stretch_what_is_read_again_of_other_series() -> None:
+    panel = resident(1, 2)
+    panel.apply(cells([(1, 0, 1.0), (1, 3, 1.0), (2, 3, 1.0)]))
+
+    contested = panel.apply(cells([(1, 0, 2.0), (1, 3, 2.0), (2, 3, 2.0)]))
+
+    assert [(cell.ids.tolist(), cell.first == cell.last) for cell in contested] == [
+        ([1], True),
+        ([1, 2], True),
+    ]
 
 
 def test_a_value_that_was_taken_back_leaves_a_gap() -> None:
     panel = resident(1)
     panel.apply(cells([(1, 0, 1.0), (1, 1, 2.0), (1, 2, 3.0)]))
 
-    contested = panel.apply(cells([(1, 1, None)]))
-    assert contested is not None
+    [contested] = panel.apply(cells([(1, 1, None)]))
     panel.replace(contested, cells([]))
 
     assert held(panel) == {"s1": [1, None, 3, None]}
@@ -110,7 +120,7 @@ def test_a_leap_over_the_whole_context_leaves_nothing_behind() -> None:
 def test_rows_older_than_the_context_are_not_taken_in() -> None:
     panel = resident(1)
 
-    assert panel.apply(cells([(1, -1, 3.0), (1, 0, 4.0)])) is None
+    assert panel.apply(cells([(1, -1, 3.0), (1, 0, 4.0)])) == []
     assert held(panel) == {"s1": [4, None, None, None]}
 
 

@@ -127,6 +127,23 @@ def test_rows_that_were_handed_over_are_not_read_again(
     assert found.counts == PanelCounts()
 
 
+def test_rows_newer_than_the_look_wait_for_theirs(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels = Panels()
+    land(engine, "bikes", Rows({("a", 0): 1.0}, handed=True), panels)
+    with reading(engine) as conn:
+        resident(conn, panels, "bikes", START)
+    monkeypatch.delattr(observations, "read_cells")
+
+    for hour in range(1, 4):  # as with a delay: each look is an hour behind what was landed
+        land(engine, "bikes", Rows({("a", 4 * hour): float(hour)}, handed=True), panels)
+        with reading(engine) as conn:
+            found = resident(conn, panels, "bikes", START + (hour - 1) * HOUR)
+
+    assert found.deviations[0, -3:].isfinite().all()
+
+
 def test_an_older_look_is_read_anew(engine: Engine) -> None:
     panels = Panels()
     land(
@@ -140,3 +157,5 @@ def test_an_older_look_is_read_anew(engine: Engine) -> None:
 
         back = START - 2 * HOUR - timedelta(minutes=10)
         assert_same(resident(conn, panels, "bikes", back), anew(conn, "bikes", back))
+        ahead = START + 9 * HOUR
+        assert_same(resident(conn, panels, "bikes", ahead), anew(conn, "bikes", ahead))
