@@ -110,10 +110,10 @@ def _against_limits(cluster: Cluster, url: str, fleet: Fleet, found: dict[str, A
 
 def _growth(cluster: Cluster | None, folder: Path, series: int) -> Section:
     """Let one size grow at a time: series, context, new rows."""
-    base = Fleet(series=series // 4, context=CONTEXT)
+    base = Fleet(series=series // 8, context=CONTEXT)
     cases = [
         *((f"series {series // part}", Fleet(series=series // part, context=CONTEXT), 1)
-          for part in (8, 4, 2)),
+          for part in (16, 8, 4)),
         *((f"context {context}", Fleet(series=base.series, context=context), 1)
           for context in (168, 504)),
         *((f"new points {points}", base, points) for points in (2, 4)),
