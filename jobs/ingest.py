@@ -41,8 +41,9 @@ def run(
     The format follows the name of the file where none is given. A file of two columns, timestamps
     and something else, is one series: `only_series`, or else called like the dataset. Some rows
     are read and landed at a time, but a file is one batch: values that contradict one another
-    become their mean, however far apart they stand. Landing a file twice changes nothing; a value
-    that differs from an earlier landing is kept as a correction.
+    become their mean, however far apart they stand (but for what docs/data.md says of parts).
+    Landing a file twice changes nothing; a value that differs from an earlier landing is kept as a
+    correction.
 
     DataError when the file cannot be read; rows before the unreadable part are landed by then.
     """
