@@ -83,11 +83,12 @@ def _limits(
 
 
 def _drop(engine: Engine, limits: Collection[Mapping[str, datetime]]) -> dict[str, Dropped]:
-    return {
-        table: partitions.drop_before(engine, table, min(found[table] for found in limits))
+    shared = {
+        table: min(found[table] for found in limits)
         for table in PARTITIONED
         if all(table in found for found in limits)
     }
+    return partitions.drop_before(engine, shared)
 
 
 def _delete_records(

@@ -6,16 +6,17 @@ has none: nothing is made and nothing dropped.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, func, select, text
 
 from forecaster.config import RetentionConfig
 from forecaster.errors import StoreError
 from forecaster.store.engine import reading, writing
+from forecaster.store.failures import is_busy
 
 PARTITIONED = ("forecasts", "attention", "accuracy")
 
@@ -24,8 +25,8 @@ _DAY = timedelta(days=1)
 _AHEAD = 3
 _TURN = 0x666F7265636174  # any number, the same for every process that changes partitions
 
-_ATTEMPTS = 10
-_PATIENCE = "1s"
+_PATIENCE_SECONDS = 30.0
+_ATTEMPT = "1s"
 """How long new readers and writers may have to queue behind one attempt to drop a partition."""
 _PAUSE_SECONDS = 5.0
 _SMALL_BYTES = 16 * 2**20
@@ -60,7 +61,7 @@ class Dropped:
     rows: int
     partitions: int
     busy: int
-    """Partitions that somebody used all the time."""
+    """1 if somebody used a partition all the time: it was left, and those after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,19 +109,18 @@ def make_ahead(engine: Engine, retention: RetentionConfig, now: datetime) -> int
 
 
 def drop_before(
-    engine: Engine, table: str, before: datetime, *, attempts: int = _ATTEMPTS
-) -> Dropped:
-    """Drop the partitions that end at `before` or earlier, each in a transaction of its own.
+    engine: Engine, limits: Mapping[str, datetime], *, patience: float = _PATIENCE_SECONDS
+) -> dict[str, Dropped]:
+    """Drop the partitions of each table that end at its limit or earlier, and say what went.
 
-    One that is in use at all `attempts` is left for the next time. The rows are of all datasets.
+    Each goes in a transaction of its own. Those in use are waited for, in all for `patience`
+    seconds; one that stays in use ends the work on its table until the next time. The rows are of
+    all datasets.
     """
     if engine.dialect.name != "postgresql":
-        return Dropped(rows=0, partitions=0, busy=0)
-    with reading(engine) as conn:
-        expired = [part for part in read(conn, table) if part.upper and part.upper <= before]
-    rows = [_drop_patiently(engine, partition.name, attempts) for partition in expired]
-    gone = [count for count in rows if count is not None]
-    return Dropped(rows=sum(gone), partitions=len(gone), busy=len(rows) - len(gone))
+        return dict.fromkeys(limits, Dropped(rows=0, partitions=0, busy=0))
+    until = time.monotonic() + patience
+    return {table: _drop_expired(engine, table, before, until) for table, before in limits.items()}
 
 
 def read(conn: Connection, table: str) -> list[Partition]:
@@ -199,23 +199,39 @@ def _attach(conn: Connection, table: str, partition: Partition) -> None:
         conn.exec_driver_sql(statement)
 
 
-def _drop_patiently(engine: Engine, name: str, attempts: int) -> int | None:
-    """Drop one partition as soon as nobody uses its table; None if that does not happen."""
-    for attempt in range(attempts):
-        if attempt:
-            time.sleep(_PAUSE_SECONDS)
+def _drop_expired(engine: Engine, table: str, before: datetime, until: float) -> Dropped:
+    with reading(engine) as conn:
+        expired = [part for part in read(conn, table) if part.upper and part.upper <= before]
+    rows = gone = 0
+    for partition in expired:
+        try:
+            rows += _drop_patiently(engine, partition.name, until)
+        except StoreError as error:
+            if is_busy(error.__cause__):
+                return Dropped(rows=rows, partitions=gone, busy=1)
+            if not isinstance(error.__cause__, UndefinedTable):
+                raise  # otherwise another process has dropped it
+        else:
+            gone += 1
+    return Dropped(rows=rows, partitions=gone, busy=0)
+
+
+def _drop_patiently(engine: Engine, name: str, until: float) -> int:
+    """Drop one partition as soon as nobody uses its table; return how many rows it had."""
+    while True:
         try:
             return _drop(engine, name)
         except StoreError as error:
-            if not isinstance(error.__cause__, LockNotAvailable):
+            if not is_busy(error.__cause__) or time.monotonic() + _PAUSE_SECONDS > until:
                 raise
-    return None
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _drop(engine: Engine, name: str) -> int:
+    with reading(engine) as conn:
+        rows = count(conn, name).rows  # may take long: before others have to wait for us
     with writing(engine) as conn:
         take_turn(conn)
-        rows = count(conn, name).rows
-        conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+        conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_ATTEMPT}'")
         conn.exec_driver_sql(f"DROP TABLE {conn.dialect.identifier_preparer.quote(name)}")
     return rows

@@ -1,5 +1,6 @@
 """Partitions on PostgreSQL: there when a row needs them, gone when all their rows are too old."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from forecaster.config import RetentionConfig
 from forecaster.errors import StoreError
@@ -33,6 +34,22 @@ def empty(postgres_url: str) -> Iterator[Engine]:
 
 def ensure(engine: Engine, *cutoffs: datetime, retention: RetentionConfig = DAILY) -> int:
     return partitions.ensure(engine, retention, ["forecasts"], cutoffs)
+
+
+def drop(engine: Engine, before: datetime, *, patience: float = 30.0) -> Dropped:
+    return partitions.drop_before(engine, {"forecasts": before}, patience=patience)["forecasts"]
+
+
+def wait_for_a_waiter(conn: Connection, kind: str) -> None:
+    """Return as soon as somebody waits for a lock of this kind in our database."""
+    waiting = text(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = :kind AND database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    until = time.monotonic() + 10
+    while not conn.scalar(waiting, {"kind": kind}):
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def ranges(engine: Engine) -> list[tuple[datetime | None, datetime | None]]:
@@ -154,8 +171,8 @@ def test_only_partitions_that_are_too_old_as_a_whole_are_dropped(empty: Engine) 
     ensure(empty, START, START + DAY)
     write(empty, START, START + DAY)
 
-    early = partitions.drop_before(empty, "forecasts", MIDNIGHT + DAY - timedelta(seconds=1))
-    late = partitions.drop_before(empty, "forecasts", MIDNIGHT + DAY)
+    early = drop(empty, MIDNIGHT + DAY - timedelta(seconds=1))
+    late = drop(empty, MIDNIGHT + DAY)
 
     assert early == Dropped(rows=0, partitions=0, busy=0)
     assert late == Dropped(rows=2, partitions=1, busy=0)
@@ -168,11 +185,57 @@ def test_a_partition_in_use_stays_until_the_next_time(empty: Engine) -> None:
 
     with empty.begin() as reader:
         reader.execute(text("SELECT count(*) FROM forecasts"))
-        kept = partitions.drop_before(empty, "forecasts", START + 9 * DAY, attempts=1)
-    gone = partitions.drop_before(empty, "forecasts", START + 9 * DAY)
+        kept = drop(empty, START + 9 * DAY, patience=0)
+    gone = drop(empty, START + 9 * DAY)
 
     assert kept == Dropped(rows=0, partitions=0, busy=1)
     assert gone.rows == 2
+
+
+def test_the_first_partition_in_use_ends_the_work_on_its_table(empty: Engine) -> None:
+    partitions.ensure(empty, DAILY, partitions.PARTITIONED, [START + i * DAY for i in range(3)])
+    limits = dict.fromkeys(partitions.PARTITIONED, START + 9 * DAY)
+
+    with empty.begin() as reader:
+        reader.execute(text("SELECT count(*) FROM forecasts"))
+        started = time.monotonic()
+        found = partitions.drop_before(empty, limits, patience=0)
+        seconds = time.monotonic() - started
+
+    assert found["forecasts"] == Dropped(rows=0, partitions=0, busy=1)
+    assert (found["attention"].partitions, found["accuracy"].partitions) == (3, 1)
+    assert seconds < 2.5, "one attempt of a second, not three"
+
+
+def test_rows_are_counted_before_anybody_has_to_wait_for_it(empty: Engine) -> None:
+    ensure(empty, START)
+    write(empty, START)
+
+    with ThreadPoolExecutor(1) as pool:
+        with writing(empty) as first, reading(empty) as onlooker:
+            partitions.take_turn(first)
+            dropping = pool.submit(drop, empty, START + 9 * DAY)
+            wait_for_a_waiter(onlooker, "advisory")
+            first.execute(text("DELETE FROM forecasts"))
+        dropped = dropping.result()
+
+    assert dropped == Dropped(rows=2, partitions=1, busy=0)
+
+
+def test_a_partition_that_another_process_drops_first_is_gone_as_well(empty: Engine) -> None:
+    ensure(empty, START)
+    write(empty, START)
+
+    with ThreadPoolExecutor(1) as pool:
+        with writing(empty) as first, reading(empty) as onlooker:
+            partitions.take_turn(first)
+            dropping = pool.submit(drop, empty, START + 9 * DAY)
+            wait_for_a_waiter(onlooker, "advisory")
+            first.execute(text(f"DROP TABLE forecasts_{START:%Y%m%d}"))
+        dropped = dropping.result()
+
+    assert dropped == Dropped(rows=0, partitions=0, busy=0)
+    assert ranges(empty) == []
 
 
 def test_room_is_made_ahead_for_every_table(empty: Engine) -> None:
@@ -189,7 +252,7 @@ def test_somebody_elses_partition_for_everything_is_enough(empty: Engine) -> Non
 
     assert ensure(empty, START) == 0
     write(empty, START)
-    assert partitions.drop_before(empty, "forecasts", START + 9 * DAY).partitions == 0
+    assert drop(empty, START + 9 * DAY).partitions == 0
 
 
 def test_sqlite_needs_none(sqlite_url: str) -> None:
@@ -197,5 +260,5 @@ def test_sqlite_needs_none(sqlite_url: str) -> None:
     schema.upgrade(engine)
 
     assert ensure(engine, START) == 0
-    assert partitions.drop_before(engine, "forecasts", START).partitions == 0
+    assert drop(engine, START).partitions == 0
     engine.dispose()
