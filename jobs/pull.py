@@ -50,7 +50,7 @@ def run(
     scope = _scope(engine, dataset, url, now, whole=whole)
     tally = _Tally(seen=scope.seen)
     read = partial(_read, dataset, url, scope)
-    for since, until, rows in slices(read, scope.since, now, dataset.step.approximate):
+    for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
         taken = intake.normalize(rows, columns_of(dataset), timezone=dataset.timezone)
         frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
         with writing(engine) as conn:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from forecaster.durations import Step
+from forecaster.series.grid import Grid
+
 WANTED_ROWS = 2_000_000
 MOST_ROWS = 3_000_000
 """A slice with as many rows is too long, and is read again in shorter ones."""
@@ -26,16 +29,21 @@ class Slice(NamedTuple):
     rows: pl.DataFrame
 
 
-def slices(read: ReadRows, since: datetime, until: datetime, step: timedelta) -> Iterator[Slice]:
+def slices(
+    read: ReadRows, since: datetime, until: datetime, step: Step, timezone: str | None
+) -> Iterator[Slice]:
     """Return the rows from `since` to `until`, oldest first; most often that is one slice.
 
-    No slice is cut shorter than some `step`s, however many rows it has.
+    Slices begin where a step does, or a day for steps of the calendar. None is cut shorter than
+    some steps, however many rows it has.
     """
-    shortest = min(_LONGEST_SHORTEST, _SHORTEST_STEPS * step)
+    cuts = Grid(Step(1, "day") if step.is_calendar else step, 0, timezone or "UTC")
+    shortest = max(min(_LONGEST_SHORTEST, _SHORTEST_STEPS * step.approximate), _longest(cuts.step))
     width = until - since
     while since <= until:
-        end = min(since + max(width, shortest), until)
-        is_short = end - since <= shortest
+        width = max(width, shortest)
+        end = until if width >= until - since else _last_before(since + width, cuts)
+        is_short = width <= shortest
         rows = read(since, end, None if is_short else MOST_ROWS)
         if rows.height >= MOST_ROWS and not is_short:
             width = (end - since) / 8
@@ -43,3 +51,13 @@ def slices(read: ReadRows, since: datetime, until: datetime, step: timedelta) ->
         yield Slice(since, end, rows)
         width = (end - since) * min(4.0, WANTED_ROWS / max(1, rows.height))
         since = end + _MICROSECOND
+
+
+def _longest(step: Step) -> timedelta:
+    """Return how long a step may take, less than two of them: clocks change on some days."""
+    return 1.5 * step.approximate if step.is_calendar else step.approximate
+
+
+def _last_before(instant: datetime, cuts: Grid) -> datetime:
+    """Return the last microsecond before the step in which an instant lies."""
+    return cuts.timestamp_at(cuts.index_at(instant)) - _MICROSECOND

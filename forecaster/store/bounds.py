@@ -17,6 +17,8 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import BindParameter, ColumnElement, Connection
 
+from forecaster.durations import Step
+
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CLOCK_CHANGE = timedelta(hours=2)
 _DAY = timedelta(days=1)
@@ -66,6 +68,17 @@ def _nowhere(
     if declared in DATED:
         return [timestamp < _FIRST_DAY, timestamp >= _LAST_DAY]
     return []
+
+
+def margin(step: Step) -> timedelta:
+    """Return by how much `:since` and `:until` lie outside what is wanted.
+
+    A query may add up the rows of a step, or of a day, or a longer span of the calendar: whatever
+    is wanted of its sums is complete, wherever in their spans these have their timestamps.
+    """
+    if not step.is_calendar:
+        return step.approximate
+    return -(-step.approximate // _DAY) * _DAY + _DAY  # months differ, and so do clocks
 
 
 def for_parameters(dialect: str, since: datetime, until: datetime) -> dict[str, BindParameter[Any]]:

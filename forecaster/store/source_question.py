@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -48,6 +48,8 @@ class Question:
     value_column: str
     ingest_column: str | None
     timezone: str | None
+    margin: float
+    """By how many seconds `:since` and `:until` lie outside what is wanted."""
     seconds: float
     """How long the answer may take."""
     wanted: Wanted
@@ -70,6 +72,7 @@ class Question:
             value_column=dataset.value_column,
             ingest_column=dataset.ingest_column,
             timezone=dataset.timezone,
+            margin=bounds.margin(dataset.step).total_seconds(),
             seconds=dataset.read_timeout.total_seconds(),
             wanted=wanted,
         )
@@ -123,7 +126,9 @@ def look(conn: Connection, asked: Question) -> Sight:
 
 def _source(conn: Connection, asked: Question) -> Subquery:
     statement, used = placeholders.statement(asked.query)
-    own = bounds.for_parameters(conn.dialect.name, asked.wanted.since, asked.wanted.until)
+    margin = timedelta(seconds=asked.margin)
+    since, until = asked.wanted.since - margin, asked.wanted.until + margin
+    own = bounds.for_parameters(conn.dialect.name, since, until)
     statement = statement.bindparams(*(own[name] for name in sorted(used)))
     _require_columns(asked, _columns_of(conn, statement))
     ingest = () if asked.ingest_column is None else (asked.ingest_column,)

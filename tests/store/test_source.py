@@ -206,8 +206,9 @@ def test_a_query_may_use_since_and_until_itself(postgres_url: str, sqlite_source
     in_postgres = read(postgres_url, dataset(own))
     in_sqlite = read(sqlite_source, dataset(own))
 
-    assert in_postgres["timestamp"].to_list() == [at for at in hours() if SINCE < at < UNTIL]
-    assert {at.isoformat() for at in hours() if SINCE < at < UNTIL} <= set(in_sqlite["timestamp"])
+    wanted = [at for at in hours() if SINCE <= at <= UNTIL]
+    assert in_postgres["timestamp"].to_list() == wanted
+    assert {at.isoformat() for at in wanted} <= set(in_sqlite["timestamp"])
 
 
 def test_columns_of_any_name_are_names_and_nothing_else(sqlite_source: str) -> None:
