@@ -24,13 +24,14 @@ _EARLIEST: ColumnElement[Any] = sa.literal_column("'0001-01-01'")
 _LATEST: ColumnElement[Any] = sa.literal_column("'9999-12-31'")
 _LARGEST: ColumnElement[Any] = sa.literal_column("1.7976931348623157e308")
 _SMALLEST: ColumnElement[Any] = sa.literal_column("1e-307")
-_GONE = ("08", "53", "57", "58")
+_GONE = ("08", "53", "57", "58", source_session.ENDED_AS_IDLE)
 """Classes of SQLSTATE that are no fault of the query: connection, resources, operator, system."""
 
 
 def fetch(conn: Connection, query: Select[Any], asked: Question) -> pl.DataFrame:
     """Return the rows of `query`, which `conn` has planned, over a connection of ADBC's own.
 
+    The session of `conn` is over after that.
     Dates and times beyond the years 1 to 9999, infinity included, become the first or last of
     these years; numbers without a place among 64-bit ones become NaN or zero; types without a
     counterpart become text.
@@ -38,8 +39,9 @@ def fetch(conn: Connection, query: Select[Any], asked: Question) -> pl.DataFrame
     kinds = bounds.declared_types(conn, query)
     found = query.subquery("found")
     readable = [_readable(column, kind) for column, kind in zip(found.c, kinds, strict=True)]
-    statement = _with_values(conn, sa.select(*readable))
-    with adbc_driver_postgresql.dbapi.connect(_conninfo(conn)) as arrow, arrow.cursor() as cursor:
+    statement, conninfo = _with_values(conn, sa.select(*readable)), _conninfo(conn)
+    conn.invalidate()  # ends the session, even a dead one: its transaction is not to wait idle
+    with adbc_driver_postgresql.dbapi.connect(conninfo) as arrow, arrow.cursor() as cursor:
         try:
             cursor.execute(statement)
             return pl.DataFrame(cursor.fetch_arrow())

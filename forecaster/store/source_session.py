@@ -20,6 +20,8 @@ from forecaster.store.failures import describe, is_bad_sqlite_statement
 from forecaster.store.source_question import Question
 from forecaster.store.urls import masked, parse_url
 
+ENDED_AS_IDLE = pg.IdleInTransactionSessionTimeout.sqlstate
+"""Its class is that of mistakes in the use of transactions, but it depends on the server."""
 _LOCK_TIMEOUT = "30s"
 _STEPS_BETWEEN_LOOKS = 100_000
 """Steps of SQLite's machine between looks at the clock: some milliseconds."""
@@ -143,8 +145,10 @@ def _make_read_only(engine: Engine, seconds: float) -> None:
 
 def _translated(context: ExceptionContext, asked: Question, url: URL) -> ForecasterError:
     kinds = sa.exc.OperationalError | sa.exc.InterfaceError
+    error = context.original_exception
     gone = isinstance(context.sqlalchemy_exception, kinds)
-    return explain(context.original_exception, asked, url, gone=gone)
+    gone = gone or isinstance(error, pg.IdleInTransactionSessionTimeout)
+    return explain(error, asked, url, gone=gone)
 
 
 def _is_out_of_time(error: BaseException) -> bool:

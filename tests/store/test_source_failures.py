@@ -1,15 +1,18 @@
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from polars.testing import assert_frame_equal
+from psycopg import sql
 
 from forecaster.errors import DatabaseUnavailable, DataError, StoreError, UnsupportedDatabase
-from forecaster.store import source_processes
+from forecaster.store import source_processes, source_session
 from forecaster.store.source_question import Question, Wanted
-from tests.store.sources import SINCE, UNTIL, dataset, fill, fill_postgres, read
+from tests.store.sources import QUERY, SINCE, UNTIL, dataset, fill, fill_postgres, read
 
 CANARY = "c4n4ry"
 
@@ -52,6 +55,33 @@ def test_a_query_that_cannot_run_is_an_error_of_the_dataset(
             read(url, dataset(query))
         assert caught.value.hint == "correct query in [datasets.bikes]"
         assert read(url).height == 1
+
+
+def test_a_long_read_leaves_no_transaction_idle(postgres_url: str) -> None:
+    fill_postgres(postgres_url, "timestamptz", [("a", UNTIL, 1)])
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        conn.execute(
+            sql.SQL("ALTER DATABASE {} SET idle_in_transaction_session_timeout = '1s'").format(
+                sql.Identifier(conn.info.dbname)
+            )
+        )
+    slow = QUERY + " CROSS JOIN (SELECT pg_sleep(3)) AS sleep"
+
+    assert read(postgres_url, dataset(slow)).height == 1
+
+
+def test_a_session_that_was_ended_as_idle_is_no_fault_of_the_query(postgres_url: str) -> None:
+    asked = Question.of(dataset(), postgres_url, Wanted(since=SINCE, until=UNTIL))
+
+    with pytest.raises(DatabaseUnavailable, match="must answer, found: .* idle-in-transaction"):
+        be_idle(asked)
+
+
+def be_idle(asked: Question) -> None:
+    with source_session.session(asked) as conn:
+        conn.execute(sa.text("SET idle_in_transaction_session_timeout = '50ms'"))
+        time.sleep(0.5)
+        conn.execute(sa.text("SELECT 1"))
 
 
 def test_a_query_cannot_write(postgres_url: str) -> None:
