@@ -21,6 +21,8 @@ from forecaster.series.grid import Grid
 from forecaster.store import datasets, matured, models, observations
 from forecaster.store.matured import LeadWindow
 
+JUDGED = "score"
+"""The watermark up to which all that was forecast has been judged."""
 CALENDAR_SLACK = timedelta(days=5)
 """How far any number of calendar steps may be from their mean length."""
 FEW = 1000

@@ -2,17 +2,37 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
-from forecaster.store import attention, expiry, models, partitions, runs
-from forecaster.store.engine import writing
+from forecaster.store import (
+    attention,
+    expiry,
+    forecasts,
+    models,
+    partitions,
+    runs,
+    watermarks,
+)
+from forecaster.store.engine import reading, writing
 from forecaster.store.partitions import PARTITIONED, Dropped
+from jobs.cases import CALENDAR_SLACK, JUDGED
 from jobs.reports import PruneReport, Stopwatch, document
 from jobs.ticks import Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ages:
+    """The first instants of one dataset whose rows are kept."""
+
+    limits: Mapping[str, datetime]
+    """By large table that forgets."""
+    judged: datetime | None
+    """The last cutoff that was judged whole, None before there is one."""
+    runs: datetime | None
 
 
 def run(
@@ -25,35 +45,33 @@ def run(
 ) -> PruneReport:
     """Delete rows of `dataset` that are older than `retention` at the tick of `turn`.
 
-    What belongs to a forecast ages from when its last step can be scored, not from its cutoff:
-    nothing is deleted before it was judged. A partition has rows of all `datasets`: it goes when
-    it is too old for each of them.
+    What belongs to a forecast ages from when its last step can be scored, not from its cutoff, and
+    stays for as long as it was not: nothing is deleted before it was judged. A partition has rows
+    of all `datasets`: it goes when it is too old for each of them.
     """
     watch, tick = Stopwatch(), turn.tick
 
     with watch.stage("partitions"):
+        ages = {each.name: _ages(engine, each, tick, retention) for each in datasets}
         made = partitions.make_ahead(engine, retention, tick)
-        dropped = _drop(engine, [_limits(each, tick, retention) for each in datasets])
+        dropped = partitions.drop_before(engine, _shared([each.limits for each in ages.values()]))
 
     with watch.stage("rows"):
+        ours = ages[dataset.name]
         deleted = Counter({table: gone.rows for table, gone in dropped.items()})
-        for table, before in _limits(dataset, tick, retention).items():
+        for table, before in ours.limits.items():
             deleted[table] += expiry.delete_before(engine, dataset.name, table, before)
 
     with watch.stage("file"):
         pages = expiry.shrink(engine)
 
     with watch.stage("records"), writing(engine) as conn:
-        deleted.update(_delete_records(conn, dataset, tick, retention))
+        deleted.update(_delete_records(conn, dataset.name, ours, retention.models))
         report = PruneReport(
             dataset=dataset.name,
             tick=tick,
             deleted=deleted,
-            partitions={
-                "made": made,
-                "dropped": sum(gone.partitions for gone in dropped.values()),
-                "busy": sum(gone.busy for gone in dropped.values()),
-            },
+            partitions=_counts(made, dropped.values()),
             pages_given_back=pages,
             stages=watch.seconds,
         )
@@ -62,44 +80,71 @@ def run(
     return replace(report, stages=watch.seconds)
 
 
-def settled(dataset: DatasetConfig, tick: datetime) -> datetime:
-    """Return the last cutoff whose forecasts could be scored whole at `tick`."""
-    horizon = dataset.prediction_length * dataset.step.approximate
-    return tick - horizon - dataset.delay - dataset.late_data
+def judged_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime | None:
+    """Return the last cutoff whose forecasts were judged whole, or None if they all wait.
+
+    Where nothing waits at all, that is the last one that could be scored at `tick`: a dataset that
+    never forecast anything keeps nothing.
+    """
+    slack = CALENDAR_SLACK if dataset.step.is_calendar else timedelta(0)
+    horizon = dataset.prediction_length * dataset.step.approximate + slack
+    possible = tick - dataset.delay - dataset.late_data - horizon
+    scored = watermarks.get(conn, dataset.name, JUDGED)
+    whole = None if scored is None else scored - horizon
+    if not forecasts.awaits_judgement(conn, dataset.name, after=whole):
+        return possible
+    return None if whole is None else min(possible, whole)
 
 
-def _limits(
-    dataset: DatasetConfig, tick: datetime, retention: RetentionConfig
-) -> dict[str, datetime]:
-    """Return for each large table that forgets the first instant whose rows are kept."""
-    scored = settled(dataset, tick)
+def _ages(
+    engine: Engine, dataset: DatasetConfig, tick: datetime, retention: RetentionConfig
+) -> _Ages:
+    with reading(engine) as conn:
+        judged = judged_to(conn, dataset, tick)
     ages = {
         "observations": (tick, retention.observations),
-        "forecasts": (scored, retention.forecasts),
-        "attention": (scored, retention.attention),
-        "accuracy": (scored, retention.accuracy),
+        "forecasts": (judged, retention.forecasts),
+        "attention": (judged, retention.attention),
+        "accuracy": (judged, retention.accuracy),
     }
-    return {table: since - age for table, (since, age) in ages.items() if age is not None}
+    return _Ages(
+        limits={
+            table: since - keep
+            for table, (since, keep) in ages.items()
+            if since is not None and keep is not None
+        },
+        judged=judged,
+        runs=None if retention.runs is None else tick - retention.runs,
+    )
 
 
-def _drop(engine: Engine, limits: Collection[Mapping[str, datetime]]) -> dict[str, Dropped]:
-    shared = {
+def _shared(limits: Collection[Mapping[str, datetime]]) -> dict[str, datetime]:
+    """Return for each table in partitions what is too old for every dataset."""
+    return {
         table: min(found[table] for found in limits)
         for table in PARTITIONED
         if all(table in found for found in limits)
     }
-    return partitions.drop_before(engine, shared)
+
+
+def _counts(made: int, dropped: Collection[Dropped]) -> dict[str, int]:
+    return {
+        "made": made,
+        "dropped": sum(gone.partitions for gone in dropped),
+        "busy": sum(gone.busy for gone in dropped),
+    }
 
 
 def _delete_records(
-    conn: Connection, dataset: DatasetConfig, tick: datetime, retention: RetentionConfig
+    conn: Connection, dataset: str, ages: _Ages, models_kept: int
 ) -> dict[str, int]:
     """Delete what there is little of: patches, runs, and weights of models; return how many."""
-    scored, deleted = settled(dataset, tick), {}
-    if retention.attention is not None:
-        before = scored - retention.attention
-        deleted["patches"] = attention.delete_patches_before(conn, dataset.name, before)
-    if retention.runs is not None:
-        deleted["runs"] = runs.delete_before(conn, dataset.name, tick - retention.runs)
-    deleted["models"] = models.prune(conn, dataset.name, retention.models, retired_before=scored)
+    deleted = {}
+    if "attention" in ages.limits:
+        before = ages.limits["attention"]
+        deleted["patches"] = attention.delete_patches_before(conn, dataset, before)
+    if ages.runs is not None:
+        deleted["runs"] = runs.delete_before(conn, dataset, ages.runs)
+    if ages.judged is not None:
+        deleted["models"] = models.prune(conn, dataset, models_kept, retired_before=ages.judged)
     return deleted

@@ -18,11 +18,9 @@ from forecaster.store import accuracy as scores
 from forecaster.store import observations, partitions, runs, watermarks
 from forecaster.store.engine import reading, writing
 from jobs import cases
-from jobs.cases import Case
+from jobs.cases import JUDGED, Case
 from jobs.reports import LeadAccuracy, ScoreReport, Stopwatch, document
 from jobs.ticks import Turn
-
-WATERMARK = "score"
 
 
 def run(
@@ -50,7 +48,7 @@ def run(
         runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
         for model_id, frame in found.items():
             scores.write(conn, dataset.name, model_id, frame, scored_at=turn.clock())
-        watermarks.advance(conn, dataset.name, WATERMARK, until, now=turn.clock())
+        watermarks.advance(conn, dataset.name, JUDGED, until, now=turn.clock())
 
     return replace(report, stages=watch.seconds)
 
@@ -60,7 +58,7 @@ def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case
 
     Looks back over `late_data` once more, for ticks that ran late.
     """
-    seen = watermarks.get(conn, dataset.name, WATERMARK)
+    seen = watermarks.get(conn, dataset.name, JUDGED)
     after = None if seen is None else seen - dataset.late_data
     return cases.read(conn, dataset, after=after, until=until)
 

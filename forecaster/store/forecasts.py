@@ -66,3 +66,19 @@ def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -
         )
     )
     return sorted(conn.scalars(query))
+
+
+def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) -> bool:
+    """Tell whether something but hindsight was forecast at a cutoff after `after`, None is any.
+
+    Descends the key of one series after the other: OFFSET 0 keeps PostgreSQL from reading whole
+    partitions of everybody instead.
+    """
+    said = select(forecasts.c.step).where(
+        forecasts.c.series_id == tables.series.c.id, forecasts.c.status != "hindsight"
+    )
+    later = said if after is None else said.where(forecasts.c.cutoff > after)
+    query = select(tables.series.c.id).where(
+        tables.series.c.id.in_(datasets.series_of(dataset)), later.offset(0).exists()
+    )
+    return conn.scalar(query.limit(1)) is not None

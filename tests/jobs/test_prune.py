@@ -3,6 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from forecaster.config import RetentionConfig
 from jobs.reports import PruneReport, ScoreReport
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
@@ -17,12 +19,19 @@ def keeping(world: World, retention: RetentionConfig) -> World:
     return World(engine=world.engine, dataset=world.dataset, retention=retention)
 
 
+def judge(world: World) -> None:
+    """Let all of what was forecast at LAST happen, and score it."""
+    land(world.engine, rows("a", LAST + 1, LAST + 20), rows("b/c", LAST + 1, LAST + 20))
+    world.tick("score", hour(LAST + SETTLED))
+
+
 def test_pruning_deletes_what_is_old(trained: World) -> None:
     later = keeping(
         trained,
         RetentionConfig(forecasts=24 * HOUR, attention=24 * HOUR, observations=100 * HOUR),
     )
     later.tick("forecast", hour(LAST))
+    judge(later)
 
     kept = later.tick("prune", hour(LAST + SETTLED + 24)).report
     pruned = later.tick("prune", hour(NEXT_DAY + SETTLED + 24)).report
@@ -53,6 +62,41 @@ def test_nothing_is_deleted_before_it_can_be_scored(trained: World) -> None:
     assert query(trained.engine, "SELECT count(*) FROM models WHERE weights IS NOT NULL") == [(2,)]
 
 
+@pytest.mark.parametrize("was_scored_before", [False, True])
+def test_what_was_not_judged_outlives_a_source_that_is_down(
+    trained: World, was_scored_before: bool
+) -> None:
+    hasty = keeping(trained, RetentionConfig(forecasts=HOUR, attention=HOUR, models=0))
+    if was_scored_before:
+        trained.tick("score", hour(LAST))
+    trained.tick("forecast", hour(LAST))
+    trained.tick("retrain", hour(LAST + 1))
+
+    waiting = hasty.tick("prune", hour(LAST + 1000)).report
+    judge(trained)
+    judged = hasty.tick("prune", hour(LAST + 1001)).report
+
+    assert isinstance(waiting, PruneReport)
+    assert isinstance(judged, PruneReport)
+    assert {table: count for table, count in waiting.deleted.items() if count} == {}
+    assert query(trained.engine, "SELECT sum(points) FROM accuracy") == [(2 * HORIZON,)]
+    assert judged.deleted["forecasts"] == 2 * HORIZON
+    assert judged.deleted["models"] == 1
+
+
+def test_a_dataset_without_forecasts_holds_up_no_partitions(trained: World) -> None:
+    trained.tick("forecast", hour(LAST))
+    judge(trained)
+    beside = replace(
+        keeping(trained, RetentionConfig(forecasts=HOUR)), others=(replace(DATASET, name="new"),)
+    )
+
+    pruned = beside.tick("prune", hour(NEXT_DAY + SETTLED + 24)).report
+
+    assert isinstance(pruned, PruneReport)
+    assert pruned.deleted["forecasts"] == 2 * HORIZON
+
+
 def test_weights_are_dropped_when_nothing_is_left_to_score(trained: World) -> None:
     trained.tick("retrain", hour(LAST + 1))
 
@@ -74,6 +118,7 @@ def test_a_partition_stays_while_another_dataset_needs_its_rows(trained: World) 
     slow = replace(DATASET, name="slow", prediction_length=HORIZON + 48)
     alone = keeping(trained, RetentionConfig(forecasts=24 * HOUR))
     alone.tick("forecast", hour(LAST))
+    judge(alone)
     beside = replace(alone, others=(slow,))
     at = hour(NEXT_DAY + SETTLED + 24)
 
