@@ -49,7 +49,7 @@ def parse(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
     prune_every = top.take("prune_every", settings.positive_duration, timedelta(days=1))
     server = _server(top.table("server"))
     retention = _retention(top.table("retention"))
-    datasets = _datasets(top.table("datasets"))
+    datasets = _datasets(top.table("datasets"), retention.observations)
     top.close()
     if surroundings.problems or url is None:
         raise ConfigError(surroundings.problems, hint=_HINT)
@@ -93,24 +93,23 @@ def _retention(table: Table) -> RetentionConfig:
     return retention
 
 
-def _datasets(table: Table) -> dict[str, DatasetConfig]:
+def _datasets(table: Table, kept: timedelta | None) -> dict[str, DatasetConfig]:
     datasets = {}
     for name in table.names:
         if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
-            datasets[name] = _dataset(name, table.table(name))
+            datasets[name] = _dataset(name, table.table(name), kept)
         else:
             rule = "dataset names must be letters, digits and _ . - up to 100"
             table.refuse("", f"{rule}, found {settings.shown(name)}")
     return datasets
 
 
-def _dataset(name: str, table: Table) -> DatasetConfig:
+def _dataset(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     if "step" not in table:
         table.refuse("step", 'must be set, such as "1h"')
     given = table.take("step", settings.step, None)
     step = given or Step(1, "day")
     length = _whole(step)
-    columns = settings.column_names
     forecast_every = _every(table, "forecast_every", _tick(step))
     dataset = DatasetConfig(
         name=name,
@@ -118,7 +117,7 @@ def _dataset(name: str, table: Table) -> DatasetConfig:
         prediction_length=_prediction_length(table, given),
         query=table.take("query", settings.text, None),
         source_url=table.take_secret("source_url", source_url),
-        series_columns=table.take("series_columns", columns, ("series_id",)),
+        series_columns=table.take("series_columns", settings.column_names, ("series_id",)),
         timestamp_column=table.take("timestamp_column", settings.text, "timestamp"),
         value_column=table.take("value_column", settings.text, "value"),
         ingest_column=table.take("ingest_column", settings.text, None),
@@ -126,7 +125,7 @@ def _dataset(name: str, table: Table) -> DatasetConfig:
         delay=table.take("delay", settings.duration, timedelta(0)),
         forecast_every=forecast_every,
         retrain_every=_every(table, "retrain_every", max(_DAY, 24 * length)),
-        history=_every(table, "history", min(10_000 * length, settings.LONGEST)),
+        history=_every(table, "history", min(10_000 * length, kept or settings.LONGEST)),
         late_data=table.take("late_data", settings.duration, 2 * length),
         read_timeout=_every(table, "read_timeout", _patience(forecast_every)),
         reconcile_every=_every(table, "reconcile_every", _DAY),
@@ -135,7 +134,7 @@ def _dataset(name: str, table: Table) -> DatasetConfig:
         model=_model(table.table("model")),
         training=_training(table.table("training")),
     )
-    _check_together(table, dataset)
+    _check_together(table, dataset, kept)
     table.close()
     return dataset
 
@@ -181,15 +180,17 @@ def _prediction_length(table: Table, step: Step | None) -> int:
     return table.take("prediction_length", in_steps, table.take("horizon", steps_in, 1))
 
 
-def _check_together(table: Table, dataset: DatasetConfig) -> None:
+def _check_together(table: Table, dataset: DatasetConfig, kept: timedelta | None) -> None:
     """Note the settings that are well formed but contradict one another."""
     lower, upper = dataset.lower_bound, dataset.upper_bound
     if lower is not None and upper is not None and lower >= upper:
         table.refuse("lower_bound", f"must be below upper_bound {upper!r}, found {lower!r}")
-    if dataset.source_url is not None and "query" not in table:
-        table.refuse("query", "must be set with source_url, found none")
-    if dataset.ingest_column is not None and "query" not in table:
-        table.refuse("query", "must be set with ingest_column, found none")
+    for key in ("source_url", "ingest_column"):
+        if getattr(dataset, key) is not None and "query" not in table:
+            table.refuse("query", f"must be set with {key}, found none")
+    if kept is not None and dataset.query is not None and dataset.history > kept:
+        most, found = format_duration(kept), format_duration(dataset.history)
+        table.refuse("history", f"must be at most retention.observations {most}, found {found}")
     columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
     if len(set(columns)) < len(columns):
         table.refuse("series_columns", "must differ from the other columns, found one twice")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import polars as pl
@@ -23,6 +23,8 @@ from jobs.slices import slices
 WATERMARK = "pull"
 INGESTED = "ingested"
 WHOLE = "whole"
+
+_MICROSECOND = timedelta(microseconds=1)
 
 OnLanding = Callable[[str, Landing], None]
 
@@ -98,7 +100,7 @@ def _scope(
         seen = watermarks.get(conn, dataset.name, WATERMARK)
         kept = watermarks.state(conn, dataset.name, INGESTED)
     start = now - dataset.history
-    overlap = start if seen is None else seen - dataset.delay - dataset.late_data
+    overlap = start if seen is None else _overlap(dataset, seen, start)
     reason = "first pull" if seen is None else "reconciliation" if whole else None
     if dataset.ingest_column is None:
         return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
@@ -114,6 +116,11 @@ def _scope(
         overlap=overlap,
         progress=reach.progress,
     )
+
+
+def _overlap(dataset: DatasetConfig, seen: datetime, start: datetime) -> datetime:
+    """Return from when to read again: from before `start` only what was never read."""
+    return max(seen - dataset.delay - dataset.late_data, min(start, seen + _MICROSECOND))
 
 
 def _reach(dataset: DatasetConfig, url: str, kept: Progress | None, wanted: Wanted) -> Reach:

@@ -12,7 +12,7 @@ database_url = "sqlite:///forecaster.db"   # or postgresql://user:password@host/
 # listen = "127.0.0.1:8790"                # /metrics /livez /readyz
 
 [retention]                                # how long rows are kept
-# observations = "forever"
+# observations = "forever"                 # no shorter than the history that a query gives
 # forecasts = "14d"                        # counted from when their last step can be scored
 # attention = "14d"
 # accuracy = "90d"

@@ -179,6 +179,17 @@ def test_any_other_listen_is_refused(listen: str) -> None:
     assert problem.startswith('server.listen: must be "host:port"')
 
 
+def test_history_is_not_longer_than_observations_are_kept() -> None:
+    kept = '[retention]\nobservations = "90d"\n'
+    query = 'query = "SELECT 1"\n'
+
+    assert problems_of(dataset(query + 'history = "95d"') + kept) == [
+        "datasets.x.history: must be at most retention.observations 90d, found 95d"
+    ]
+    assert parsed(dataset(query) + kept).datasets["x"].history == timedelta(days=90)
+    assert parsed(dataset('history = "95d"') + kept).datasets["x"].history == timedelta(days=95)
+
+
 def test_retention_is_a_duration_or_forever() -> None:
     config = parsed(
         'database_url = "sqlite:///f"\nretention = {forecasts = "forever", runs = "2w"}'

@@ -131,6 +131,20 @@ def test_a_source_that_stood_still_is_read_from_where_it_stopped(source: Engine)
     assert_frame_equal(landed(source), rows("a", 190, 231))
 
 
+def test_only_what_was_never_read_is_read_from_before_history(source: Engine) -> None:
+    slow = replace(PULLED, delay=timedelta(hours=500))
+    arrive(source, rows("a", 90, 200))
+    pulls(source, 200, slow)
+    arrive(source, rows("a", 201, 220))
+
+    assert pulls(source, 201, slow).since == hour(101)
+    assert pulls(source, 400, slow).new == 19
+    ended = pulls(source, 401, slow)
+
+    assert ended.since == hour(220) + timedelta(microseconds=1)
+    assert (ended.new, ended.unchanged) == (0, 0)
+
+
 def test_rows_from_the_future_wait_for_their_time(source: Engine) -> None:
     arrive(source, rows("a", 190, 210))
 
