@@ -1,7 +1,7 @@
 """Pull: read from the source what is new, and land it in our own observations."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +24,8 @@ WATERMARK = "pull"
 INGESTED = "ingested"
 WHOLE = "whole"
 
+ROWS_AT_ONCE = 200_000
+"""Landed in one transaction: it takes about a second, and others wait five for a lock."""
 _MICROSECOND = timedelta(microseconds=1)
 
 OnLanding = Callable[[str, Landing], None]
@@ -42,9 +44,9 @@ def run(
     Reads again from `delay` and `late_data` before the newest instant seen, so that late rows and
     corrections are found: landing twice changes nothing. With an `ingest_column`, also all that was
     written since, however old it says to be. A `whole` pull reads all of `history` again, for what
-    came later still. Long stretches are read and landed in slices, each in a transaction of its
-    own. `on_landing` is told of each landing after its commit. The caller moves the watermarks with
-    `advance`, in the transaction that makes use of these rows.
+    came later still. Long stretches are read in slices, and landed in transactions that others do
+    not wait long for. `on_landing` is told of each landing after its commit. The caller moves the
+    watermarks with `advance`, in the transaction that makes use of these rows.
     """
     if dataset.query is None:
         return None
@@ -55,12 +57,13 @@ def run(
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
         taken = intake.normalize(rows, columns_of(dataset), timezone=dataset.timezone)
         frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
-        with writing(engine) as conn:
-            late, fresh = _land(conn, dataset.name, frame, seen=scope.seen, now=now)
-        tally.add(taken, frame, late, fresh)
-        tally.rows += rows.height
-        for landing in (late, fresh):
-            on_landing(dataset.name, landing)
+        tally.add(rows, taken, frame)
+        for part in _parts(frame):
+            with writing(engine) as conn:
+                late, fresh = _land(conn, dataset.name, part, seen=scope.seen, now=now)
+            tally.land(late, fresh)
+            for landing in (late, fresh):
+                on_landing(dataset.name, landing)
     return tally.report(scope, now)
 
 
@@ -161,17 +164,20 @@ class _Tally:
     examples: dict[str, str] = field(default_factory=dict)
     newest: datetime | None = None
 
-    def add(self, taken: Intake, frame: pl.DataFrame, late: Landing, fresh: Landing) -> None:
+    def add(self, rows: pl.DataFrame, taken: Intake, frame: pl.DataFrame) -> None:
+        self.rows += rows.height
         self.outside += taken.observations.height - frame.height
         self.duplicates += taken.duplicates
         self.conflicting += taken.conflicting
+        self.rejected.update(taken.rejected)
+        self.examples = {**taken.examples, **self.examples}
+        self.newest = _newest(self.newest, newest_of(frame))
+
+    def land(self, late: Landing, fresh: Landing) -> None:
         self.late += late.new
         for landing in (late, fresh):
             for name in ("new", "corrected", "unchanged"):
                 self.landed[name] += getattr(landing, name)
-        self.rejected.update(taken.rejected)
-        self.examples = {**taken.examples, **self.examples}
-        self.newest = _newest(self.newest, newest_of(frame))
 
     def report(self, scope: _Scope, now: datetime) -> PullReport:
         return PullReport(
@@ -206,6 +212,14 @@ def newest_of(frame: pl.DataFrame) -> datetime | None:
     """Return the last instant of OBSERVATIONS; None when there is none."""
     found = frame["timestamp"].max()
     return found if isinstance(found, datetime) else None
+
+
+def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Cut OBSERVATIONS so that others may write in between."""
+    if frame.height > ROWS_AT_ONCE:
+        # Rows newer than all that is known need not be compared with it.
+        frame = frame.sort("timestamp", maintain_order=True)
+    return frame.iter_slices(ROWS_AT_ONCE)
 
 
 def _land(

@@ -11,8 +11,9 @@ from sqlalchemy import Engine, text
 from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
 from forecaster.frames import OBSERVATIONS
-from forecaster.store import observations
+from forecaster.store import datasets, observations
 from forecaster.store.engine import reading, writing
+from forecaster.store.observations import Landing
 from jobs import pull
 from jobs.reports import PullReport
 from tests.jobs.small import DATASET, hour, rows
@@ -143,6 +144,31 @@ def test_only_what_was_never_read_is_read_from_before_history(source: Engine) ->
 
     assert ended.since == hour(220) + timedelta(microseconds=1)
     assert (ended.new, ended.unchanged) == (0, 0)
+
+
+def test_many_rows_are_landed_in_several_transactions(
+    source: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landings: list[Landing] = []
+
+    def take(dataset: str, landing: Landing) -> None:
+        with writing(source) as conn:  # nobody holds the lock meanwhile
+            datasets.lock(conn, dataset)
+        landings.append(landing)
+
+    arrive(source, pl.concat([rows("a", 150, 180), rows("b", 150, 180)]))
+    pulls(source, 180)
+    arrive(source, pl.concat([rows("a", 181, 200), rows("b", 178, 200), rows("c", 160, 200)]))
+    monkeypatch.setattr(pull, "ROWS_AT_ONCE", 10)
+
+    report = pull.run(source, PULLED, now=hour(200), whole=True, on_landing=take)
+
+    assert report is not None
+    assert (report.new, report.corrected, report.unchanged) == (81, 0, 62)
+    assert (report.rows, report.duplicates, report.late) == (146, 3, 21)
+    assert sum(landing.new for landing in landings) == 81
+    assert max(landing.new + landing.unchanged for landing in landings) == 10
+    assert_frame_equal(landed(source).filter(series_id="c"), rows("c", 160, 200))
 
 
 def test_rows_from_the_future_wait_for_their_time(source: Engine) -> None:
