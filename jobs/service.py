@@ -1,7 +1,8 @@
 """The service: alarms, lanes, telemetry and the HTTP server, from start to stop.
 
-Three lanes, so that nothing long delays a forecast: `forecast` runs forecast, score and prune of a
-dataset one after the other; `retrain` trains in a child process; `reconcile` reads histories again.
+Four lanes, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
+one after the other; `retrain` trains in a child process; `reconcile` reads histories again; `prune`
+may wait for partitions in use.
 Forecasts of a dataset wait for its first model: no run is recorded until there is one, and its
 arrival rings their alarm.
 
@@ -36,8 +37,9 @@ LOOK_EVERY = 1.0
 FINISH_SECONDS = 15.0
 """How long a stop waits for the ticks under way; what is not done by then runs at next start."""
 SHORTEST_DEADLINE = timedelta(hours=1)
-FORECAST_THREADS = 4
-SCHEDULED = ("forecast", "score", "prune")
+THREADS = {"forecast": 4, "retrain": 1, "reconcile": 1, "prune": 1, "readiness": 1}
+"""How many datasets each lane serves at once."""
+SCHEDULED = ("forecast", "score")
 
 log = logging.getLogger("forecaster")
 
@@ -64,10 +66,7 @@ class Service:
         )
         fit = partial(fit_in_child, stop=self.stopping, deadline=max(longest, SHORTEST_DEADLINE))
         self._jobs = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)
-        self._scheduler = Scheduler(
-            list(self._alarms()),
-            threads={"forecast": FORECAST_THREADS, "retrain": 1, "reconcile": 1, "readiness": 1},
-        )
+        self._scheduler = Scheduler(list(self._alarms()), threads=THREADS)
         self._ready = probes.Ready(engine=engine, datasets=tuple(config.datasets))
         self._prepared = False
         self._idle = threading.Condition()
@@ -119,6 +118,7 @@ class Service:
                 ("retrain", dataset.retrain_every, self._retraining),
                 ("forecast", dataset.forecast_every, self._forecasting),
                 ("reconcile", dataset.reconcile_every, self._reconciling),
+                ("prune", self._config.prune_every, self._pruning),
             ):
                 yield Alarm(
                     name=f"{lane}:{dataset.name}",
@@ -134,7 +134,7 @@ class Service:
     def _forecasting(self, dataset: DatasetConfig) -> None:
         with reading(self._engine) as conn:
             served = models.has_champion(conn, dataset.name)
-        for name in SCHEDULED if served else ("prune",):
+        for name in SCHEDULED if served else ():
             self._backlog.catch_up(self._jobs[name], dataset)
 
     def _retraining(self, dataset: DatasetConfig) -> None:
@@ -147,6 +147,9 @@ class Service:
             is_pulled = pull.last_whole(conn, dataset.name) is not None
         if is_pulled:  # the first training reads all of the history anyway
             self._backlog.catch_up(self._jobs["reconcile"], dataset)
+
+    def _pruning(self, dataset: DatasetConfig) -> None:
+        self._backlog.catch_up(self._jobs["prune"], dataset)
 
     def _at_work(self, action: Callable[[], None]) -> None:
         """Run what an alarm rings for; what is wrong with the database is logged once."""
