@@ -33,42 +33,30 @@ class Job:
 
 def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> Mapping[str, Job]:
     """Return the jobs by name, in the order in which they run when due at the same tick."""
+    retention, datasets = config.retention, config.datasets.values()
     found = (
-        Job(
-            name="retrain",
-            every=lambda dataset: dataset.retrain_every,
-            run=partial(retrain.run, fit=fit),
-            catch_up=1,
-            cumulative=True,
-        ),
+        _once("retrain", lambda dataset: dataset.retrain_every, partial(retrain.run, fit=fit)),
         Job(
             name="forecast",
             every=lambda dataset: dataset.forecast_every,
-            run=partial(
-                forecast.run, champions=champions, panels=panels, retention=config.retention
-            ),
+            run=partial(forecast.run, champions=champions, panels=panels, retention=retention),
             catch_up=100,
         ),
-        Job(
-            name="score",
-            every=lambda dataset: dataset.forecast_every,
-            run=partial(score.run, retention=config.retention),
-            catch_up=1,
-            cumulative=True,
+        _once(
+            "score",
+            lambda dataset: dataset.forecast_every,
+            partial(score.run, retention=retention),
         ),
-        Job(
-            name="reconcile",
-            every=lambda dataset: dataset.reconcile_every,
-            run=reconcile.run,
-            catch_up=1,
-            cumulative=True,
-        ),
-        Job(
-            name="prune",
-            every=lambda _: config.prune_every,
-            run=partial(prune.run, retention=config.retention, datasets=config.datasets.values()),
-            catch_up=1,
-            cumulative=True,
+        _once("reconcile", lambda dataset: dataset.reconcile_every, reconcile.run),
+        _once(
+            "prune",
+            lambda _: config.prune_every,
+            partial(prune.run, retention=retention, datasets=datasets),
         ),
     )
     return {job.name: job for job in found}
+
+
+def _once(name: str, every: Callable[[DatasetConfig], timedelta], run: Run) -> Job:
+    """Return a job whose newest tick makes up for all before it."""
+    return Job(name=name, every=every, run=run, catch_up=1, cumulative=True)

@@ -59,8 +59,7 @@ def run(
     with watch.stage("rows"):
         ours = ages[dataset.name]
         deleted = Counter({table: gone.rows for table, gone in dropped.items()})
-        for table, before in ours.limits.items():
-            deleted[table] += expiry.delete_before(engine, dataset.name, table, before)
+        deleted.update(_delete_rows(engine, dataset.name, ours.limits))
 
     with watch.stage("file"):
         pages = expiry.shrink(engine)
@@ -84,7 +83,7 @@ def judged_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datet
     """Return the last cutoff whose forecasts were judged whole, or None if they all wait.
 
     Where nothing waits at all, that is the last one that could be scored at `tick`: a dataset that
-    never forecast anything keeps nothing.
+    never forecast anything holds up nobody.
     """
     slack = CALENDAR_SLACK if dataset.step.is_calendar else timedelta(0)
     horizon = dataset.prediction_length * dataset.step.approximate + slack
@@ -124,6 +123,13 @@ def _shared(limits: Collection[Mapping[str, datetime]]) -> dict[str, datetime]:
         table: min(found[table] for found in limits)
         for table in PARTITIONED
         if all(table in found for found in limits)
+    }
+
+
+def _delete_rows(engine: Engine, dataset: str, limits: Mapping[str, datetime]) -> dict[str, int]:
+    return {
+        table: expiry.delete_before(engine, dataset, table, before)
+        for table, before in limits.items()
     }
 
 
