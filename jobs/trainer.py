@@ -59,7 +59,7 @@ def fit_in_child(
     killed, crashes, or `stop` is set. The child is gone when this returns.
     """
     child = subprocess.Popen(
-        [sys.executable, "-m", "jobs.trainer"],
+        [sys.executable, "-P", "-m", "jobs.trainer"],  # no module of the current directory
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

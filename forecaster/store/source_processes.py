@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import io
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -17,6 +18,10 @@ from forecaster.errors import DatabaseUnavailable, ForecasterError
 from forecaster.store.source_question import Question
 from forecaster.store.source_session import out_of_time
 
+_MODULE = "forecaster.store.source_worker"
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+_LAST_BREATH = 1.0
+"""Seconds that a process has to end by itself, once it has closed its pipes."""
 _PIPE_BYTES = 1 << 20
 """The most that Linux gives without being asked by root; other systems keep their own size."""
 
@@ -26,7 +31,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "forecaster.store.source_worker"],
+            [sys.executable, "-P", "-m", _MODULE],  # no module of the current directory
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # drivers and panics print what may hold a password
@@ -44,6 +49,11 @@ class _Worker:
     def is_alive(self) -> bool:
         """Whether the process runs."""
         return self._child.poll() is None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, less than zero for the signal that ended it; None while it runs."""
+        return self._child.poll()
 
     def ask(self, asked: Question) -> pl.DataFrame | None:
         """Return the answer; None from a worker that had left before it was asked.
@@ -64,6 +74,8 @@ class _Worker:
         finally:
             watchdog.cancel()
         if answer is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(_LAST_BREATH)  # so that its exit status is its own
             self.end()
         if is_late.is_set():
             raise out_of_time(asked)
@@ -110,18 +122,28 @@ def ask(asked: Question) -> pl.DataFrame:
     """Return the rows that a worker reads.
 
     Raises what the worker raised; DatabaseUnavailable past the deadline, when the worker is gone
-    by the time this returns, and for one that dies.
+    by the time this returns, and for one that dies or does not start.
     """
     worker = _rested()
     answer = _answer(worker, asked) if worker is not None else None
     if answer is None:
-        answer = _answer(_Worker(), asked)
-    if answer is None:
-        raise DatabaseUnavailable(
+        worker = _Worker()
+        answer = _answer(worker, asked)
+        if answer is None:
+            raise _lost(asked, worker.status)
+    return answer
+
+
+def _lost(asked: Question, status: int | None) -> DatabaseUnavailable:
+    if status in _KILLED:
+        return DatabaseUnavailable(
             f"the process that reads dataset {asked.dataset} must live, found it killed",
             hint=f"give the machine more memory, or shorten history in [datasets.{asked.dataset}]",
         )
-    return answer
+    return DatabaseUnavailable(
+        f"the process that reads dataset {asked.dataset} must run, found exit status {status}",
+        hint=f"run `python -P -m {_MODULE} < /dev/null` to see whether it starts",
+    )
 
 
 def _answer(worker: _Worker, asked: Question) -> pl.DataFrame | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import psutil
 import pytest
@@ -96,6 +97,15 @@ def test_a_child_trains_the_same_model(task: tuple[Panel, ModelSpec]) -> None:
     assert checkpoint.loads(there.checkpoint).spec == task[1]
     assert said[-1].step == said[-1].steps == 4
     assert trainers() == []
+
+
+def test_a_child_imports_nothing_from_where_it_is_started(
+    task: tuple[Panel, ModelSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "polars.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+
+    assert fit_in_child(*task, DATASET.training).steps == 4
 
 
 def test_what_a_child_raises_is_raised_here(task: tuple[Panel, ModelSpec]) -> None:

@@ -166,6 +166,35 @@ def test_other_databases_are_read_by_their_own_driver_in_a_worker(sqlite_source:
     assert_frame_equal(found, read(sqlite_source))
 
 
+def test_a_worker_imports_nothing_from_where_it_is_started(
+    sqlite_source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite_source, [("a", UNTIL.isoformat(), 1)])
+    (tmp_path / "polars.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    source_processes.end_idle()
+
+    asked = Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
+
+    assert source_processes.ask(asked).height == 1
+
+
+def test_a_worker_that_cannot_start_is_not_short_of_memory(
+    sqlite_source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "polars.py").write_text("raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    source_processes.end_idle()
+
+    with pytest.raises(DatabaseUnavailable, match="must run, found exit status 3") as caught:
+        source_processes.ask(
+            Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
+        )
+
+    assert "source_worker" in (caught.value.hint or "")
+    assert "memory" not in (caught.value.hint or "")
+
+
 def test_a_failure_of_another_driver_is_told_by_the_worker(sqlite_source: str) -> None:
     asked = Question.of(dataset("SELECT 1"), sqlite_source, Wanted(since=SINCE, until=UNTIL))
 
