@@ -15,7 +15,7 @@ from forecaster.intake import Intake
 from forecaster.store import observations, source, watermarks
 from forecaster.store.engine import reading, writing
 from forecaster.store.observations import Landing
-from forecaster.store.progress import Position, Progress, Reach, follow
+from forecaster.store.progress import NO_START, Position, Progress, Reach, follow
 from forecaster.store.source_question import Wanted
 from jobs.reports import PullReport
 from jobs.slices import slices
@@ -73,7 +73,7 @@ def advance(conn: Connection, dataset: str, report: PullReport | None) -> None:
         return
     if report.watermark is not None:
         watermarks.advance(conn, dataset, WATERMARK, report.watermark, now=report.until)
-    if report.whole is not None:
+    if report.whole not in (None, NO_START):
         watermarks.advance(conn, dataset, WHOLE, report.until, now=report.until)
     if report.progress is not None:
         watermarks.keep(conn, dataset, INGESTED, report.progress, now=report.until)

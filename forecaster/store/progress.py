@@ -17,6 +17,9 @@ Position = int | float | str
 PREPARED = "prepared/"
 """Begins the names of transactions that were prepared, and had another name until then."""
 
+NO_START = "no row to start from"
+"""Why all of the history is read for as long as no row has a position."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
@@ -82,7 +85,7 @@ class Reach:
 def follow(progress: Progress | None, sight: Sight) -> Reach:
     """Return the least that has to be read to miss no row, after `sight` and what was kept."""
     if sight.position is None:
-        return Reach(after=None, whole="no row to start from", progress=None)
+        return Reach(after=None, whole=NO_START, progress=None)
     reason = _why_whole(progress, sight, sight.position)
     if progress is None or reason is not None:
         return Reach(after=None, whole=reason, progress=_next(sight, sight.position, None))

@@ -63,7 +63,7 @@ def look(conn: Connection, column: ColumnElement[Any], dataset: str, *, patient:
 
 
 def from_on(conn: Connection, column: ColumnElement[Any], after: Position) -> ColumnElement[bool]:
-    """Return the condition that a row is at the position `after`, beyond it, or has none."""
+    """Return the condition that a row is at the position `after` or beyond it."""
     bound: ColumnElement[Any] = sa.literal(after)
     if conn.dialect.name == "postgresql":
         match _kind(conn, column):
@@ -73,7 +73,7 @@ def from_on(conn: Connection, column: ColumnElement[Any], after: Position) -> Co
                 bound = sa.cast(sa.literal(str(after), sa.Text), _Xid8())
             case _:
                 bound = sa.literal(after, sa.BigInteger)
-    return sa.or_(column >= bound, column.is_(None))
+    return column >= bound
 
 
 class _Xid8(sa.types.UserDefinedType[int]):
