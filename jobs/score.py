@@ -15,7 +15,7 @@ from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, build
 from forecaster.series.windows import gather
 from forecaster.store import accuracy as scores
-from forecaster.store import observations, partitions, runs, watermarks
+from forecaster.store import datasets, partitions, runs, watermarks
 from forecaster.store.engine import reading, writing
 from jobs import cases
 from jobs.cases import JUDGED, Case
@@ -66,8 +66,8 @@ def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case
 def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime:
     """Return up to when everything that happened counts as known at `tick`."""
     until = tick - dataset.delay - dataset.late_data
-    span = observations.span(conn, dataset.name)
-    return until if span is None else min(until, span[1])
+    newest = datasets.landed(conn, dataset.name).newest_observation
+    return until if newest is None else min(until, newest)
 
 
 def judged(to_judge: Iterable[Case], prediction_length: int) -> dict[int, pl.DataFrame]:

@@ -50,19 +50,18 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
 
 
 def _of_dataset(conn: "Connection", name: str) -> dict[str, Any]:
-    from forecaster.store import models, observations, runs
+    from forecaster.store import datasets, models, runs
 
     try:
         champion = models.champion(conn, name)
         model = {"model": champion.model_id, "trained_to": champion.trained_to}
     except NoChampion:
         model = {"model": None, "trained_to": None}
-    span = observations.span(conn, name)
     latest = [runs.latest(conn, job, name) for job in JOBS]
     return {
         "dataset": name,
         **model,
-        "newest_observation": None if span is None else span[1],
+        "newest_observation": datasets.landed(conn, name).newest_observation,
         "runs": [
             {column: getattr(run, column) for column in (*RUNS, "started_at", "hint")}
             for run in latest
