@@ -18,7 +18,8 @@ from forecaster.model.network import AttentionLSTM
 from forecaster.series.panel import Panel, build
 from forecaster.store import attention, datasets, forecasts, partitions, schema
 from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.source import read_source
+from forecaster.store.source import read_rows
+from forecaster.store.source_question import Wanted
 from jobs import ingest
 from jobs.panels import Panels
 from jobs.pull import columns_of
@@ -42,13 +43,13 @@ class Paths:
 
     def read(self) -> int:
         """Source rows as a frame."""
-        whole = {"since": READ.end - 2 * READ.context * HOUR, "until": READ.end}
-        return read_source(READ.dataset, self.url, **whole).height
+        whole = Wanted(since=READ.end - 2 * READ.context * HOUR, until=READ.end)
+        return read_rows(READ.dataset, self.url, whole).height
 
     def read_to_panel(self) -> Panel:
         """Source rows as a Panel."""
-        whole = {"since": READ.end - 2 * READ.context * HOUR, "until": READ.end}
-        rows = read_source(READ.dataset, self.url, **whole)
+        whole = Wanted(since=READ.end - 2 * READ.context * HOUR, until=READ.end)
+        rows = read_rows(READ.dataset, self.url, whole)
         taken = intake.normalize(rows, columns_of(READ.dataset), timezone=None)
         return build(taken.observations, READ.spec.grid(), season_length=24)
 

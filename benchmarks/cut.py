@@ -23,7 +23,8 @@ from benchmarks.tables import Row, Section, keep
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
 from forecaster.errors import DatabaseUnavailable
-from forecaster.store.source import read_source
+from forecaster.store.source import read_rows
+from forecaster.store.source_question import Wanted
 from tests.faults.proxy import Proxy
 
 DEADLINE = 1.0
@@ -49,7 +50,7 @@ Read = Callable[[str, float], pl.DataFrame]
 def by_worker(url: str, deadline: float) -> pl.DataFrame:
     """Read as the program does."""
     dataset = replace(DATASET, read_timeout=timedelta(seconds=deadline))
-    return read_source(dataset, url, since=SINCE, until=UNTIL)
+    return read_rows(dataset, url, Wanted(since=SINCE, until=UNTIL))
 
 
 def by_socket(url: str, deadline: float) -> pl.DataFrame:

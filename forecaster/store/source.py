@@ -6,7 +6,6 @@ nothing, and a second SQLite library loses data. Everything else is read by a wo
 
 import sqlite3
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 import polars as pl
@@ -19,13 +18,6 @@ from forecaster.store.source_question import Question, Wanted, select_rows
 from forecaster.store.urls import parse_url
 
 _ROWS_AT_ONCE = 1_000
-
-
-def read_source(
-    dataset: DatasetConfig, url: str, *, since: datetime, until: datetime
-) -> pl.DataFrame:
-    """Return the rows between `since` and `until`, as `read_rows` does."""
-    return read_rows(dataset, url, Wanted(since=since, until=until))
 
 
 def read_rows(dataset: DatasetConfig, url: str, wanted: Wanted) -> pl.DataFrame:

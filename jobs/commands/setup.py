@@ -94,7 +94,8 @@ def _found(dataset: DatasetConfig, settings: Config, engine: "Engine") -> dict[s
     from forecaster import frames, intake
     from forecaster.store import observations, schema
     from forecaster.store.engine import reading
-    from forecaster.store.source import read_source
+    from forecaster.store.source import read_rows
+    from forecaster.store.source_question import Wanted
     from jobs.pull import columns_of
 
     now = datetime.now(UTC)
@@ -106,9 +107,9 @@ def _found(dataset: DatasetConfig, settings: Config, engine: "Engine") -> dict[s
         return _described(landed, landed.height, {})
     url = dataset.source_url or settings.database_url
     recent = now - min(dataset.history, PEEK_STEPS * dataset.step.approximate + dataset.late_data)
-    raw = read_source(dataset, url, since=recent, until=now)
+    raw = read_rows(dataset, url, Wanted(since=recent, until=now))
     if raw.is_empty():
-        raw = read_source(dataset, url, since=now - dataset.history, until=now)
+        raw = read_rows(dataset, url, Wanted(since=now - dataset.history, until=now))
     taken = intake.normalize(raw, columns_of(dataset), timezone=dataset.timezone)
     return _described(taken.observations, raw.height, taken.rejected)
 

@@ -12,7 +12,8 @@ from sqlalchemy import make_url
 
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
-from forecaster.store.source import read_source
+from forecaster.store.source import read_rows
+from forecaster.store.source_question import Wanted
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -55,4 +56,4 @@ def fill_postgres(url: str, kind: str, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def read(url: str, given: DatasetConfig | None = None) -> pl.DataFrame:
-    return read_source(given or dataset(), url, since=SINCE, until=UNTIL)
+    return read_rows(given or dataset(), url, Wanted(since=SINCE, until=UNTIL))

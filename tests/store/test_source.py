@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 
 from forecaster.frames import INSTANT
 from forecaster.intake import Columns, normalize
-from forecaster.store.source import read_rows, read_source
+from forecaster.store.source import read_rows
 from forecaster.store.source_question import Wanted
 from tests.store.sources import (
     DAY,
@@ -94,11 +94,13 @@ def test_dates_of_postgresql_are_days_of_the_declared_zone(postgres_url: str) ->
     days = [date(2026, 11, day) for day in range(1, 30)]
     fill_postgres(postgres_url, "date", [("a", day, Decimal("2.5")) for day in days])
 
-    found = read_source(
+    found = read_rows(
         dataset(timezone="America/New_York"),
         postgres_url,
-        since=datetime(2026, 11, 10, 5, tzinfo=UTC),
-        until=datetime(2026, 11, 12, 5, tzinfo=UTC),
+        Wanted(
+            since=datetime(2026, 11, 10, 5, tzinfo=UTC),
+            until=datetime(2026, 11, 12, 5, tzinfo=UTC),
+        ),
     )
 
     assert found["timestamp"].to_list() == [date(2026, 11, day) for day in (10, 11, 12)]
@@ -115,7 +117,7 @@ def test_timestamps_that_lie_nowhere_are_read_so_that_they_are_counted(
     with psycopg.connect(postgres_url, options="-c TimeZone=UTC") as conn:
         conn.execute(f"ALTER TABLE measured ALTER ts TYPE {kind} USING ts::{kind}")
 
-    found = read_source(dataset(timezone="UTC"), postgres_url, since=DAY - HOUR, until=UNTIL)
+    found = read_rows(dataset(timezone="UTC"), postgres_url, Wanted(since=DAY - HOUR, until=UNTIL))
 
     intake = normalize(found, Columns(), timezone="UTC")
     assert intake.rejected == {"missing_timestamp": 1, "timestamp_out_of_range": 5}
