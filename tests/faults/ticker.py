@@ -18,7 +18,7 @@ from tests.jobs.small import DATASET, World, hour
 PLACES = {
     "claim": (runs, "claim"),
     "land": (observations, "land"),
-    "read": (observations, "read"),
+    "read": (observations, "read_cells"),
     "finish": (runs, "finish"),
     "forecasts": (forecasts, "write_blocks"),
     "attention": (attention, "write_blocks"),
