@@ -37,14 +37,14 @@ def main() -> None:
     chosen = parser.parse_args()
     series = chosen.series // 10 if chosen.quick else chosen.series
     stores = ("postgresql", "sqlite") if chosen.store == "both" else (chosen.store,)
+    command = " ".join(["python -m benchmarks.data_plane", *sys.argv[1:]])
     sections = []
     for store in stores:
         for section in _of_store(store, series):
             print(f"\n## {section.name}\n", *map(table, section.tables), sep="\n\n", flush=True)
             sections.append(section)
-    if not chosen.quick:
-        command = " ".join(["python -m benchmarks.data_plane", *sys.argv[1:]])
-        keep("data_plane", "The data plane", command, sections)
+            if not chosen.quick:
+                keep("data_plane", "The data plane", command, sections)
 
 
 def _of_store(store: str, series: int) -> Iterator[Section]:
@@ -110,10 +110,10 @@ def _against_limits(cluster: Cluster, url: str, fleet: Fleet, found: dict[str, A
 
 def _growth(cluster: Cluster | None, folder: Path, series: int) -> Section:
     """Let one size grow at a time: series, context, new rows."""
-    base = Fleet(series=series // 8, context=CONTEXT)
+    base = Fleet(series=series // 10, context=CONTEXT)
     cases = [
         *((f"series {series // part}", Fleet(series=series // part, context=CONTEXT), 1)
-          for part in (16, 8, 4)),
+          for part in (40, 20, 10, 5)),
         *((f"context {context}", Fleet(series=base.series, context=context), 1)
           for context in (168, 504)),
         *((f"new points {points}", base, points) for points in (2, 4)),
