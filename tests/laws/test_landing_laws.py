@@ -28,7 +28,7 @@ from tests.jobs.small import DATASET
 
 HOURLY = Grid(step=Step.parse("1h"), anchor=0)
 ON_BOTH_STORES = settings(
-    max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 WRITERS: dict[files.Format, Callable[[pl.DataFrame, BytesIO], object]] = {

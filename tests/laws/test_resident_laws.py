@@ -94,7 +94,7 @@ def assert_same(found: Panel, expected: Panel) -> None:
         )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(story=STORIES)
 def test_whatever_was_landed_a_panel_kept_in_memory_equals_one_built_anew(
     engine: Engine, story: list[Rows | Look]
