@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
 from forecaster.errors import ModelError
-from forecaster.frames import OBSERVATIONS, conform
 from forecaster.model import checkpoint
 from forecaster.model.checkpoint import Yardstick
 from forecaster.series import accuracy
@@ -123,5 +122,4 @@ def _read_some(
         return everything.filter(pl.col("series_id").is_in(names.implode()))
     keys = datasets.keys(conn, dataset).filter(pl.col("key").is_in(names.implode()))
     cells = observations.read_some_cells(conn, keys["id"].to_list(), since=since, until=until)
-    named = cells.join(keys, left_on="series_id", right_on="id").sort("rank", "timestamp")
-    return conform(named.with_columns(series_id="key").select(OBSERVATIONS.names()), OBSERVATIONS)
+    return observations.named(cells, keys)

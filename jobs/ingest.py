@@ -19,11 +19,9 @@ from forecaster.store.observations import Landing
 from forecaster.store.probes import CELLS
 from jobs import files
 from jobs.files import Format
-from jobs.pull import columns_of
+from jobs.pull import ROWS_AT_ONCE, columns_of
 from jobs.reports import IngestReport
 
-ROWS_AT_ONCE = 200_000
-"""As many are landed in one transaction, while nobody else can land in the dataset."""
 _KEY = ["series_id", "timestamp"]
 
 

@@ -60,10 +60,9 @@ def run(
         tally.add(rows, taken, frame)
         for part in _parts(frame):
             with writing(engine) as conn:
-                late, fresh = _land(conn, dataset.name, part, seen=scope.seen, now=now)
-            tally.land(late, fresh)
-            for landing in (late, fresh):
-                on_landing(dataset.name, landing)
+                landing = observations.land(conn, dataset.name, part, recorded_at=now)
+            tally.land(landing)
+            on_landing(dataset.name, landing)
     return tally.report(scope, now)
 
 
@@ -173,11 +172,11 @@ class _Tally:
         self.examples = {**taken.examples, **self.examples}
         self.newest = _newest(self.newest, newest_of(frame))
 
-    def land(self, late: Landing, fresh: Landing) -> None:
-        self.late += late.new
-        for landing in (late, fresh):
-            for name in ("new", "corrected", "unchanged"):
-                self.landed[name] += getattr(landing, name)
+    def land(self, landing: Landing) -> None:
+        if self.seen is not None:  # rows of a first pull are history, not late
+            self.late += landing.added.filter(pl.col("timestamp") <= self.seen).height
+        for name in ("new", "corrected", "unchanged"):
+            self.landed[name] += getattr(landing, name)
 
     def report(self, scope: _Scope, now: datetime) -> PullReport:
         return PullReport(
@@ -220,21 +219,6 @@ def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
         # Rows newer than all that is known need not be compared with it.
         frame = frame.sort("timestamp", maintain_order=True)
     return frame.iter_slices(ROWS_AT_ONCE)
-
-
-def _land(
-    conn: Connection,
-    dataset: str,
-    frame: pl.DataFrame,
-    *,
-    seen: datetime | None,
-    now: datetime,
-) -> tuple[Landing, Landing]:
-    # Rows of a first pull are history, not late.
-    is_late = pl.lit(value=False) if seen is None else pl.col("timestamp") <= seen
-    late = observations.land(conn, dataset, frame.filter(is_late), recorded_at=now)
-    fresh = observations.land(conn, dataset, frame.filter(~is_late), recorded_at=now)
-    return late, fresh
 
 
 def _newest(seen: datetime | None, found: datetime | None) -> datetime | None:

@@ -39,6 +39,8 @@ def dataset_id(conn: Connection, name: str) -> int:
 def series_ids(conn: Connection, dataset: str, keys: Iterable[str]) -> dict[str, int]:
     """Return the integer key of every series in `keys`, new where need be."""
     wanted = sorted(set(keys))
+    if not wanted:
+        return {}
     owner = dataset_id(conn, dataset)
     known = _known(conn, dataset)
     missing = [{"dataset_id": owner, "key": key} for key in wanted if key not in known]

@@ -35,6 +35,10 @@ class Landing:
         default_factory=lambda: pl.DataFrame(schema=CELLS), compare=False, repr=False
     )
     """CELLS that are new or corrected."""
+    added: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=CELLS), compare=False, repr=False
+    )
+    """Those of them that are new."""
     tied: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(schema=TIED), compare=False, repr=False
     )
@@ -70,10 +74,8 @@ def land(
     is_unseen = pl.col("series_id") > newest_id
     if reached.newest_observation is not None:
         is_unseen |= pl.col("timestamp") > reached.newest_observation
-    unseen, compared = (
-        incoming.filter(is_unseen),
-        probes.beside_stored(conn, incoming.filter(~is_unseen)),
-    )
+    unseen = incoming.filter(is_unseen)
+    compared = probes.beside_stored(conn, incoming.filter(~is_unseen))
     is_known = pl.col("stored").is_not_null()
     is_new = ~is_known & pl.col("value").is_not_null()
     is_changed = is_known & pl.col("value").ne_missing(pl.col("value_stored"))
@@ -86,6 +88,7 @@ def land(
         corrected=changed.height,
         unchanged=frame.height - changes.height,
         changes=changes,
+        added=new,
         tied=compared.filter(is_tied).select(TIED.names()),
         before=reached.landed_at,
         recorded_at=_append(conn, dataset, changes, reached, recorded_at),
@@ -149,13 +152,15 @@ def read(
     With `as_of`: as they were known at that instant. With `series`: of that one only.
     """
     found = _newest(conn, datasets.series_of(dataset, series), since, until, as_of)
-    keys = datasets.keys(conn, dataset)
-    named = found.join(keys, left_on="series_id", right_on="id", maintain_order="left")
-    if not named["rank"].is_sorted():
-        named = named.sort("rank", "timestamp")
-    return conform(
-        named.select(pl.col("key").alias("series_id"), "timestamp", "value"), OBSERVATIONS
-    )
+    return named(found, datasets.keys(conn, dataset))
+
+
+def named(cells: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    """Return CELLS as OBSERVATIONS; `keys` are those of `datasets.keys`, or some of them."""
+    found = cells.join(keys, left_on="series_id", right_on="id", maintain_order="left")
+    if not found["rank"].is_sorted():
+        found = found.sort("rank", "timestamp")
+    return conform(found.with_columns(series_id="key").select(OBSERVATIONS.names()), OBSERVATIONS)
 
 
 def read_cells(

@@ -48,7 +48,7 @@ class _Worker:
     @property
     def is_alive(self) -> bool:
         """Whether the process runs."""
-        return self._child.poll() is None
+        return self.status is None
 
     @property
     def status(self) -> int | None:
