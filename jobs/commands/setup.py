@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forecaster import configfile
+from forecaster import configtext
 from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ConfigError, ForecasterError
 from jobs.commands.boundary import complain
@@ -47,7 +47,7 @@ def init(
 
 def config(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Print all settings in force as TOML, passwords masked."""
-    data(configfile.to_toml(load(config)).rstrip("\n"))
+    data(configtext.to_toml(load(config)).rstrip("\n"))
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:

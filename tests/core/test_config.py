@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecaster.config import ModelConfig, RetentionConfig, ServerConfig, TrainingConfig
-from forecaster.configfile import to_toml
+from forecaster.configtext import to_toml
 from forecaster.durations import Step
 from forecaster.errors import ConfigError
 from tests.core.configs import BIKES, MINIMAL, WAREHOUSE, dataset, parsed, problems_of

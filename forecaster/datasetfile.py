@@ -1,0 +1,171 @@
+"""One dataset of the configuration file: its settings, its model's and its training's."""
+
+import re
+from datetime import timedelta
+
+from forecaster import plugin_names, settings
+from forecaster.addresses import source_url
+from forecaster.config import (
+    ENCODERS,
+    HEADS,
+    NORMALISERS,
+    STATISTICS,
+    DatasetConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+from forecaster.durations import Step, format_duration
+from forecaster.sections import Table
+from forecaster.settings import LARGEST, Unfit
+
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+_SHORTEST_READ = timedelta(seconds=10)
+_LONGEST_READ = timedelta(minutes=5)
+_SHORTER = timedelta(days=3)
+"""How much shorter than their usual length some months are: February, and spans with it."""
+_LONGEST_PREDICTION = 10_000
+
+
+def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
+    """Read the table of one dataset; `kept` is how long observations are."""
+    if "step" not in table:
+        table.refuse("step", 'must be set, such as "1h"')
+    given = table.take("step", settings.step, None)
+    step = given or Step(1, "day")
+    length = _whole(step)
+    forecast_every = _every(table, "forecast_every", _tick(step))
+    dataset = DatasetConfig(
+        name=name,
+        step=step,
+        prediction_length=_prediction_length(table, given),
+        query=table.take("query", settings.text, None),
+        source_url=table.take_secret("source_url", source_url),
+        series_columns=table.take("series_columns", settings.column_names, ("series_id",)),
+        timestamp_column=table.take("timestamp_column", settings.text, "timestamp"),
+        value_column=table.take("value_column", settings.text, "value"),
+        ingest_column=table.take("ingest_column", settings.text, None),
+        timezone=table.take("timezone", settings.timezone, None),
+        delay=table.take("delay", settings.duration, timedelta(0)),
+        forecast_every=forecast_every,
+        retrain_every=_every(table, "retrain_every", max(_DAY, 24 * length)),
+        history=_every(table, "history", min(10_000 * length, kept or settings.LONGEST)),
+        late_data=table.take("late_data", settings.duration, 2 * length),
+        read_timeout=_every(table, "read_timeout", _patience(forecast_every)),
+        reconcile_every=_every(table, "reconcile_every", _DAY),
+        lower_bound=table.take("lower_bound", settings.number, None),
+        upper_bound=table.take("upper_bound", settings.number, None),
+        model=_model(table.table("model")),
+        training=_training(table.table("training")),
+    )
+    _check_together(table, dataset, kept)
+    table.close()
+    return dataset
+
+
+def _every(table: Table, key: str, default: timedelta) -> timedelta:
+    return table.take(key, settings.positive_duration, default)
+
+
+def _tick(step: Step) -> timedelta:
+    """Return how often a step ends, at most once a minute; no month may go without a tick."""
+    return _whole(step) - _SHORTER if step.unit == "month" else max(step.approximate, _MINUTE)
+
+
+def _patience(forecast_every: timedelta) -> timedelta:
+    """Return how long a read may take: a hanging source costs at most one tick."""
+    return max(_SHORTEST_READ, min(_LONGEST_READ, forecast_every / 2))
+
+
+def _whole(step: Step) -> timedelta:
+    """Return the length of a step, in whole days for months."""
+    return -(-step.approximate // _DAY) * _DAY if step.unit == "month" else step.approximate
+
+
+def _prediction_length(table: Table, step: Step | None) -> int:
+    """Read `horizon` or `prediction_length`; 1 when that cannot be done."""
+    both = [key for key in ("horizon", "prediction_length") if key in table]
+    if len(both) != 1:
+        found = " and ".join(both) or "neither"
+        table.refuse("horizon", f"must be set, or else prediction_length, found {found}")
+
+    def steps_in(value: object) -> int:
+        if step is None:
+            return 1
+        try:
+            length = step.steps_in(settings.text(value))
+        except ValueError as error:
+            raise Unfit(str(error).partition(", found ")[0]) from None
+        if length > _LONGEST_PREDICTION:
+            raise Unfit(f"must be at most {_LONGEST_PREDICTION} steps")
+        return length
+
+    in_steps = settings.count_between(1, _LONGEST_PREDICTION)
+    return table.take("prediction_length", in_steps, table.take("horizon", steps_in, 1))
+
+
+def _check_together(table: Table, dataset: DatasetConfig, kept: timedelta | None) -> None:
+    """Note the settings that are well formed but contradict one another."""
+    lower, upper = dataset.lower_bound, dataset.upper_bound
+    if lower is not None and upper is not None and lower >= upper:
+        table.refuse("lower_bound", f"must be below upper_bound {upper!r}, found {lower!r}")
+    for key in ("source_url", "ingest_column"):
+        if getattr(dataset, key) is not None and "query" not in table:
+            table.refuse("query", f"must be set with {key}, found none")
+    if kept is not None and dataset.query is not None and dataset.history > kept:
+        most, found = format_duration(kept), format_duration(dataset.history)
+        table.refuse("history", f"must be at most retention.observations {most}, found {found}")
+    columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
+    if len(set(columns)) < len(columns):
+        table.refuse("series_columns", "must differ from the other columns, found one twice")
+
+
+def _model(table: Table) -> ModelConfig:
+    default = ModelConfig()
+    length = settings.count_between(1, 1_000_000)
+    model = ModelConfig(
+        score=table.take("score", plugin_names.score, default.score),
+        normaliser=table.take("normaliser", settings.one_of(NORMALISERS), default.normaliser),
+        temperature=table.take("temperature", settings.number_between(1e-3, 1e3), 1.0),
+        attention_window=table.take("attention_window", length, None),
+        self_attention=table.take("self_attention", settings.flag, default.self_attention),
+        priors=table.take("priors", plugin_names.priors, default.priors),
+        encoder=table.take("encoder", settings.one_of(ENCODERS), default.encoder),
+        head=table.take("head", settings.one_of(HEADS), default.head),
+        statistics=table.take("statistics", settings.one_of(STATISTICS), None),
+        calendar=table.take("calendar", settings.flag, None),
+        season_length=table.take("season_length", length, None),
+        patch_length=table.take("patch_length", length, None),
+        context_length=table.take("context_length", length, None),
+        hidden_size=table.take("hidden_size", settings.count_between(1, 4096), default.hidden_size),
+        layers=table.take("layers", settings.count_between(1, 16), default.layers),
+        heads=table.take("heads", settings.count_between(1, 64), default.heads),
+        dropout=table.take("dropout", settings.number_between(0, 1), default.dropout),
+    )
+    patch, context = model.patch_length, model.context_length
+    if patch is not None and context is not None and patch > context:
+        table.refuse("patch_length", f"must be at most context_length {context}, found {patch}")
+    table.close()
+    return model
+
+
+def _training(table: Table) -> TrainingConfig:
+    default = TrainingConfig()
+    rate = settings.number_between(1e-8, 1)
+    training = TrainingConfig(
+        seed=table.take("seed", settings.count_between(0, LARGEST), default.seed),
+        steps=table.take("steps", settings.count_between(1, LARGEST), None),
+        batch_size=table.take("batch_size", settings.count_between(1, 1_000_000), None),
+        learning_rate=table.take("learning_rate", rate, default.learning_rate),
+        device=table.take("device", _device, default.device),
+        ensemble=table.take("ensemble", settings.count_between(1, 100), default.ensemble),
+        naive_guard=table.take("naive_guard", settings.flag, default.naive_guard),
+    )
+    table.close()
+    return training
+
+
+def _device(value: object) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", settings.text(value)):
+        raise Unfit("must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    return str(value)
