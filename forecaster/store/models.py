@@ -51,6 +51,7 @@ class ModelRecord:
     promoted_at: datetime | None
     retired_at: datetime | None
     reason: str | None
+    damaged_at: datetime | None = None
 
     @property
     def is_champion(self) -> bool:

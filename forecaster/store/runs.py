@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, or_, select, u
 
 from forecaster.errors import TickAlreadyDone, TickTakenOver
 from forecaster.store import datasets, tables
+from forecaster.store.columns import printable
 from forecaster.store.dialects import insert_or
 from forecaster.store.tables import runs
 
@@ -40,6 +41,8 @@ class Run:
     report: Mapping[str, Any] | None
     error: str | None
     hint: str | None
+    token: int | None = None
+    progress: float | None = None
 
 
 def claim(conn: Connection, job: str, dataset: str, tick: datetime, now: datetime) -> RunClaim:
@@ -97,7 +100,7 @@ def fail(
     conn.execute(
         update(runs)
         .where(_holds(claim))
-        .values(state="failed", finished_at=now, error=tables.printable(error), hint=hint)
+        .values(state="failed", finished_at=now, error=printable(error), hint=hint)
     )
 
 

@@ -1,20 +1,12 @@
-"""The tables, and how their values look on SQLite and PostgreSQL.
+"""The tables. People read the views instead; they are defined in the migrations."""
 
-SQLite tables are STRICT: instants are INTEGER microseconds since 1970, arrays and documents are
-JSON text. People read the views instead; they are defined in the migrations.
-"""
-
-import json
-import math
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 from forecaster.frames import DEVIATION_COLUMNS, PART_COLUMNS
+from forecaster.store.columns import Double, Instant, Json, Long, RealArray
 
 NAMING = {
     "pk": "pk_%(table_name)s",
@@ -26,75 +18,6 @@ NAMING = {
 
 RUN_STATES = ("running", "succeeded", "failed", "missed")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-class Instant(sa.TypeDecorator[datetime]):
-    """A moment in UTC; naive datetimes are refused."""
-
-    impl = sa.TIMESTAMP(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        stored = sa.Integer() if dialect.name == "sqlite" else sa.TIMESTAMP(timezone=True)
-        return dialect.type_descriptor(stored)
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"an instant must have a time zone, found {value}")
-        return (value - _EPOCH) // _MICROSECOND if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None or dialect.name == "sqlite":
-            return None if value is None else _EPOCH + int(value) * _MICROSECOND
-        stamp: datetime = value
-        return stamp.astimezone(UTC)
-
-
-class Json(sa.TypeDecorator[Any]):
-    """A document; numbers that JSON has no word for become null, and NUL in text its picture."""
-
-    impl = sa.Text()
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        stored = sa.Text() if dialect.name == "sqlite" else postgresql.JSONB(none_as_null=True)
-        return dialect.type_descriptor(stored)
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        kept = _storable(value)
-        return json.dumps(kept, allow_nan=False) if dialect.name == "sqlite" else kept
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return json.loads(value) if isinstance(value, str) and dialect.name == "sqlite" else value
-
-
-def printable(text: str) -> str:
-    """Return `text` without NUL, which PostgreSQL keeps neither in text nor in documents."""
-    return text.replace("\0", "\N{SYMBOL FOR NULL}")
-
-
-def _storable(value: Any) -> Any:
-    match value:
-        case dict():
-            return {printable(str(name)): _storable(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_storable(item) for item in value]
-        case str():
-            return printable(value)
-        case float() if not math.isfinite(value):
-            return None
-        case _:
-            return value
-
-
-Double: TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
-RealArray: TypeEngine[Any] = postgresql.ARRAY(sa.REAL()).with_variant(sa.Text(), "sqlite")
 _PACKED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 """Stored in the order of the primary key: for many small rows."""
 _BY_CUTOFF: dict[str, Any] = {"postgresql_partition_by": "RANGE (cutoff)", **_PACKED}
@@ -145,9 +68,11 @@ datasets = sa.Table(
     sa.Column("name", sa.Text, nullable=False, unique=True),
     sa.Column("landed_at", Instant),
     sa.Column("newest_observation", Instant),
+    sa.Column("config", Json),
     sqlite_strict=True,
 )
-"""The greatest `recorded_at` and the greatest `timestamp` of all observations it ever had."""
+"""The greatest `recorded_at` and the greatest `timestamp` of all observations it ever had, and
+the settings that the service last ran with, without secrets."""
 
 series = sa.Table(
     "series",
@@ -188,6 +113,7 @@ models = sa.Table(
     sa.Column("promoted_at", Instant),
     sa.Column("retired_at", Instant),
     sa.Column("reason", sa.Text),
+    sa.Column("damaged_at", Instant),
     sqlite_strict=True,
 )
 """The champion was promoted and not retired. Pruned models keep their row but no weights."""
@@ -280,10 +206,25 @@ runs = sa.Table(
     sa.Column("report", Json),
     sa.Column("error", sa.Text),
     sa.Column("hint", sa.Text),
+    sa.Column("token", Long),
+    sa.Column("progress", sa.REAL),
     _one_of("state", RUN_STATES),
     sa.UniqueConstraint("job", "dataset_id", "tick"),
     sqlite_strict=True,
 )
+"""`token` is that of the lease under which the attempt was claimed, `progress` goes to 1."""
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("token", Long, nullable=False),
+    sa.Column("expires_at", Instant, nullable=False),
+    sa.UniqueConstraint("name", "token"),
+    **_PACKED,
+)
+"""The second key makes a change of the token wait for those who hold it by FOR KEY SHARE."""
 
 watermarks = sa.Table(
     "watermarks",
