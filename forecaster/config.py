@@ -57,6 +57,8 @@ class TrainingConfig:
     """Networks that are trained, with seeds from `seed` on, and whose forecasts are averaged."""
     naive_guard: bool = True
     """Whether a naive forecast serves where it beats the model on validation windows."""
+    memory_limit_gb: float | None = None
+    """Main memory that a training may take, in 10^9 bytes; None leaves it to the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,7 @@ def _training(table: Table) -> TrainingConfig:
         device=table.take("device", _device, default.device),
         ensemble=table.take("ensemble", settings.count_between(1, 100), default.ensemble),
         naive_guard=table.take("naive_guard", settings.flag, default.naive_guard),
+        memory_limit_gb=table.take("memory_limit_gb", settings.number_between(0.5, 1e6), None),
     )
     table.close()
     return training

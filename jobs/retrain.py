@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Protocol
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -71,8 +72,20 @@ class Promoted:
 
 
 OnProgress = Callable[[Progress], None]
-Fit = Callable[[Panel, ModelSpec, TrainingConfig], Fitted]
-"""Trains in this process (`fit_here`) or in a child (`jobs.trainer.fit_in_child`)."""
+Watch = Callable[[Progress | None], None]
+"""Called again and again during a training; what it raises ends it."""
+
+
+def unwatched(_: Progress | None) -> None:
+    """Let a training run to its end."""
+
+
+class Fit(Protocol):
+    """Trains in this process (`fit_here`) or in a child (`jobs.trainer.fit_in_child`)."""
+
+    def __call__(
+        self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
+    ) -> Fitted: ...
 
 
 def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> RetrainReport:
@@ -169,10 +182,10 @@ def report_on(
 
 
 def fit_here(
-    panel: Panel, spec: ModelSpec, config: TrainingConfig, on_progress: OnProgress | None = None
+    panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
 ) -> Fitted:
     """Train in this process, and measure how far the attention can be trusted."""
-    result = training.fit(panel, spec, config, on_progress)
+    result = training.fit(panel, spec, config, watch)
     accuracy = {} if result.validation is None else asdict(result.validation)
     return Fitted(
         checkpoint=checkpoint.dumps(result.model),

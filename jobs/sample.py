@@ -68,4 +68,5 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # device = "auto"                          # auto, cpu or cuda
 # ensemble = 1                             # networks whose forecasts are averaged
 # naive_guard = true                       # a naive forecast serves if clearly better on validation
+# memory_limit_gb = 8                      # main memory a training may take; default: no limit
 """

@@ -15,15 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 
 from sqlalchemy import Engine
 
 from forecaster.config import Config, DatasetConfig
-from forecaster.errors import ForecasterError
+from forecaster.errors import ForecasterError, RunError
 from forecaster.store import models, schema
 from forecaster.store.engine import reading
+from forecaster.training import Progress
 from jobs import catalog, observe, probes, pull, server
 from jobs.backlog import Backlog
 from jobs.champions import Champions
@@ -36,7 +36,6 @@ from jobs.trainer import fit_in_child
 LOOK_EVERY = 1.0
 FINISH_SECONDS = 15.0
 """How long a stop waits for the ticks under way; what is not done by then runs at next start."""
-SHORTEST_DEADLINE = timedelta(hours=1)
 THREADS = {"forecast": 4, "retrain": 1, "reconcile": 1, "prune": 1, "readiness": 1}
 """How many datasets each lane serves at once."""
 SCHEDULED = ("forecast", "score")
@@ -61,10 +60,7 @@ class Service:
                 count
             ),
         )
-        longest = max(
-            (each.retrain_every for each in config.datasets.values()), default=timedelta()
-        )
-        fit = partial(fit_in_child, stop=self.stopping, deadline=max(longest, SHORTEST_DEADLINE))
+        fit = partial(fit_in_child, watch=self._watch)
         self._jobs = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)
         self._scheduler = Scheduler(list(self._alarms()), threads=THREADS)
         self._ready = probes.Ready(engine=engine, datasets=tuple(config.datasets))
@@ -108,6 +104,10 @@ class Service:
         if self._server is not None:
             self._server.stop()
         return done
+
+    def _watch(self, _: Progress | None) -> None:
+        if self.stopping.is_set():
+            raise RunError("training was stopped", hint="it runs again at the next start")
 
     def _alarms(self) -> Iterator[Alarm]:
         yield Alarm(

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 import torch
@@ -24,19 +24,11 @@ from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.training import Progress
 from jobs.retrain import fit_here
-from jobs.trainer import (
-    child_environment,
-    fit_in_child,
-    pack,
-    pack_task,
-    rebuild,
-    unpack,
-    unpack_task,
-)
+from jobs.trainer import child_environment, ending, fit_in_child, rebuild
+from jobs.training_task import pack, pack_task, unpack, unpack_task
 from tests.jobs.small import DATASET, rows
 
 LONG = replace(DATASET.training, steps=10**6)
-PATIENCE = timedelta(seconds=60)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +38,9 @@ def task() -> tuple[Panel, ModelSpec]:
 
 def trainers() -> list[psutil.Process]:
     """Return the training processes under this one, and no other child of the test session."""
-    return [child for child in psutil.Process().children() if "jobs.trainer" in child.cmdline()]
+    return [
+        child for child in psutil.Process().children() if "jobs.training_child" in child.cmdline()
+    ]
 
 
 def when(condition: Callable[[], bool], action: Callable[[], object]) -> threading.Thread:
@@ -121,33 +115,72 @@ def test_an_unknown_failure_of_a_child_is_a_failed_run() -> None:
     assert isinstance(error, RunError)
 
 
-def test_a_child_past_its_deadline_is_killed(task: tuple[Panel, ModelSpec]) -> None:
-    with pytest.raises(StageTimedOut, match="was killed"):
-        fit_in_child(*task, LONG, deadline=timedelta(seconds=0.5))
+def test_what_watches_a_child_can_end_it(task: tuple[Panel, ModelSpec]) -> None:
+    def overdue(made: Progress | None) -> None:
+        if made is not None:
+            raise StageTimedOut("the training must end in time, found it running")
+
+    with pytest.raises(StageTimedOut, match="must end in time"):
+        fit_in_child(*task, LONG, watch=overdue)
 
     assert trainers() == []
 
 
-def test_a_child_can_be_stopped(task: tuple[Panel, ModelSpec]) -> None:
-    stop = threading.Event()
-    stopper = when(lambda: bool(trainers()), stop.set)
-
-    with pytest.raises(RunError, match="was stopped"):
-        fit_in_child(*task, LONG, stop=stop, deadline=PATIENCE)
-
-    stopper.join()
-    assert trainers() == []
-
-
+@pytest.mark.fault(24)
 def test_a_child_that_was_killed_says_so(task: tuple[Panel, ModelSpec]) -> None:
     killer = when(lambda: bool(trainers()), lambda: trainers()[0].kill())
 
     with pytest.raises(RunError, match="killed: out of memory"):
-        fit_in_child(*task, LONG, deadline=PATIENCE)
+        fit_in_child(*task, LONG)
 
     killer.join()
 
 
+def test_a_child_that_hangs_is_killed(task: tuple[Panel, ModelSpec]) -> None:
+    seen: list[Progress | None] = []
+
+    def stop_it(made: Progress | None) -> None:
+        if made is not None and not seen:
+            seen.append(made)
+            trainers()[0].suspend()
+
+    with pytest.raises(StageTimedOut, match=r"sign of life every 6 s"):
+        fit_in_child(*task, LONG, watch=stop_it, silence=6)
+
+    assert trainers() == []
+
+
+@pytest.mark.fault(24)
+def test_a_child_stays_below_its_memory_limit() -> None:
+    many = [rows(f"series {number}", 0, 300) for number in range(400)]
+    panel, spec = training.prepare(
+        pl.concat(many), replace(DATASET, model=replace(DATASET.model, hidden_size=512))
+    )
+    hungry = replace(DATASET.training, batch_size=4096, memory_limit_gb=0.6)
+
+    with pytest.raises(RunError, match="memory_limit_gb") as caught:
+        fit_in_child(panel, spec, hungry)
+
+    assert "memory_limit_gb" in str(caught.value.hint)
+    assert trainers() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (-signal.SIGSEGV, "ended by SIGSEGV"),
+        (128 + signal.SIGABRT, "ended by SIGABRT"),
+        (-signal.SIGKILL, "out of memory"),
+        (128 + signal.SIGKILL, "out of memory"),
+        (71, "memory_limit_gb"),
+        (3, "exit status 3; it said: the end"),
+    ],
+)
+def test_every_ending_has_a_meaning(status: int, says: str) -> None:
+    assert says in ending(status, "the end").message
+
+
+@pytest.mark.fault(28)
 def test_a_child_ends_with_its_parent() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
