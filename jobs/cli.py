@@ -11,6 +11,7 @@ import typer
 from forecaster import __version__
 from jobs.commands import database, demo, explain, models, processor, run, serve, setup, status
 from jobs.commands.boundary import Boundary
+from jobs.discretion import hush_tracebacks
 
 # Commands tell their own story; only `serve` shows the log.
 logging.getLogger("forecaster").addHandler(logging.NullHandler())
@@ -40,6 +41,7 @@ def forecaster(
 ) -> None:
     """Forecasts for time series in SQL, on a schedule, with the attention behind them."""
     processor.wait_without_spinning()
+    hush_tracebacks()
 
 
 app.command()(demo.demo)

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from forecaster.errors import ConfigError, ForecasterError
+from jobs.commands.output import say
 
 
 class Boundary(TyperGroup):
@@ -26,6 +27,6 @@ class Boundary(TyperGroup):
 def complain(error: ForecasterError, *, about: str = "") -> None:
     """Write `error` to stderr: one `error:` line for each problem, then its hint."""
     for problem in error.problems if isinstance(error, ConfigError) else [error.message]:
-        typer.echo(f"error: {about}{problem}", err=True)
+        say(f"error: {about}{problem}")
     if error.hint:
-        typer.echo(f"hint:  {error.hint}", err=True)
+        say(f"hint:  {error.hint}")

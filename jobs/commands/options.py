@@ -10,6 +10,7 @@ import typer
 from forecaster import configfile, settings
 from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ConfigError
+from jobs import discretion
 
 DEFAULT_CONFIG = Path("forecaster.toml")
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
@@ -61,7 +62,9 @@ def load(path: Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path} cannot be read: {error}"]) from error
-    return configfile.parse(text, os.environ, read_file=_read_secret)
+    config = configfile.parse(text, os.environ, read_file=_read_secret)
+    discretion.keep(config)
+    return config
 
 
 def _read_secret(path: str) -> str:

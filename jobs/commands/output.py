@@ -9,23 +9,25 @@ import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from jobs.discretion import discreet
+
 PLAIN_WIDTH = 200
 """Columns of a table that goes to a pipe or a file."""
 
 
 def say(text: str) -> None:
     """Talk to the user."""
-    typer.echo(text, err=True)
+    typer.echo(discreet(text), err=True)
 
 
 def data(text: str) -> None:
     """Print a result."""
-    typer.echo(text)
+    typer.echo(discreet(text))
 
 
 def as_json(value: Any) -> None:
     """Print `value` as JSON; instants become ISO 8601 text."""
-    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    data(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
 def table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str]) -> None:
@@ -52,4 +54,4 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return str(value)
+    return discreet(str(value))

@@ -12,6 +12,7 @@ from forecaster.errors import ConfigError, DatabaseUnavailable
 from jobs.commands import processor
 from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load, now
 from jobs.commands.output import say
+from jobs.discretion import Formatter
 
 if TYPE_CHECKING:
     from threading import Event
@@ -49,7 +50,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
 def log_to_stderr() -> None:
     """Write log lines with a UTC clock."""
     handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter(LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
+    formatter = Formatter(LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.getLogger().handlers = [handler]
