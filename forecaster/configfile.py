@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
 from forecaster import datasetfile, settings
@@ -14,11 +15,30 @@ from forecaster.sections import Surroundings, Table, shown
 _HINT = "mend these settings, then run `forecaster check`"
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What could be made of the settings, with a default in place of each that is wrong."""
+
+    config: Config
+    problems: list[str]
+
+    def finished(self) -> Config:
+        """Return the settings; ConfigError lists everything that is wrong with them."""
+        if self.problems:
+            raise ConfigError(self.problems, hint=_HINT)
+        return self.config
+
+
 def parse(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]) -> Config:
     """Return the settings; ConfigError lists everything that is wrong with them.
 
     `read_file` gives the content of the files that `*_file` settings name.
     """
+    return draft(text, environ, read_file=read_file).finished()
+
+
+def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]) -> Draft:
+    """Return as many of the settings as can be read; ConfigError only if the file is no TOML."""
     surroundings = Surroundings(environ, read_file)
     top = Table(_load(text), "", surroundings)
     if "database_url" not in top and "database_url_file" not in top:
@@ -29,15 +49,14 @@ def parse(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
     retention = _retention(top.table("retention"))
     datasets = _datasets(top.table("datasets"), retention.observations)
     top.close()
-    if surroundings.problems or url is None:
-        raise ConfigError(surroundings.problems, hint=_HINT)
-    return Config(
-        database_url=url,
+    config = Config(
+        database_url=url or "",
         datasets=datasets,
         server=server,
         retention=retention,
         prune_every=prune_every,
     )
+    return Draft(config, surroundings.problems)
 
 
 def _load(text: str) -> dict[str, object]:
