@@ -20,6 +20,7 @@ from hypothesis import settings
 from sqlalchemy import Engine
 
 from forecaster.plugin_names import GROUP
+from tests.faults import coverage
 from tests.postgres import Cluster, find_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="rewrite tests/golden")
+    parser.addoption("--fault-table", action="store_true", help="print what became of each fault")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if coverage.is_wanted(config):
+        config.pluginmanager.register(coverage.FaultTable())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -51,17 +51,20 @@ def test_loading_leaves_the_global_random_state_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.fault(21)
 def test_other_bytes_than_the_recorded_ones_are_refused() -> None:
     with pytest.raises(IncompatibleCheckpoint, match="must hash to the recorded sha256"):
         loads(DATA, "0" * 64)
 
 
+@pytest.mark.fault(21)
 @given(size=st.integers(0, len(DATA) - 1))
 def test_a_truncated_checkpoint_is_refused(size: int) -> None:
     with pytest.raises(IncompatibleCheckpoint):
         loads(DATA[:size])
 
 
+@pytest.mark.fault(21)
 @given(where=st.integers(0, LENGTH + 200), byte=st.integers(0, 255))
 def test_a_damaged_header_is_refused_or_harmless(where: int, byte: int) -> None:
     damaged = DATA[:where] + bytes([byte]) + DATA[where + 1 :]
@@ -75,6 +78,7 @@ def test_bytes_that_are_no_checkpoint_are_refused(data: bytes) -> None:
         loads(data)
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
     tensors = load(DATA)
@@ -84,6 +88,7 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
         loads(save(tensors, metadata=metadata))
 
 
+@pytest.mark.fault(21)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -69,6 +69,7 @@ def test_a_file_without_datasets_is_enough_for_a_database() -> None:
     assert config.retention == RetentionConfig()
 
 
+@pytest.mark.fault(18)
 def test_everything_wrong_is_said_at_once_with_its_key() -> None:
     problems = problems_of(
         """
@@ -246,6 +247,7 @@ LINES = st.one_of(
 )
 
 
+@pytest.mark.fault(18)
 @given(st.lists(LINES, max_size=8).map("\n".join) | st.text(max_size=40))
 def test_any_text_is_read_or_refused_with_a_config_error(text: str) -> None:
     with contextlib.suppress(ConfigError):

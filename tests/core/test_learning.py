@@ -138,6 +138,7 @@ def roomy(most: int) -> Callable[[int], Batch]:
     return draw_what_fits
 
 
+@pytest.mark.fault(23)
 def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
     schedule = Schedule(steps=3, batch_size=64, learning_rate=1e-3)
 
@@ -147,6 +148,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
     assert found.notes == ("out of memory: batches of 16, not 64",)
 
 
+@pytest.mark.fault(23)
 def test_memory_that_has_no_room_for_a_small_batch_ends_the_training() -> None:
     schedule = Schedule(steps=3, batch_size=64, learning_rate=1e-3)
 
@@ -154,6 +156,7 @@ def test_memory_that_has_no_room_for_a_small_batch_ends_the_training() -> None:
         learn(small_network(SPEC), roomy(7), schedule, None, silent)
 
 
+@pytest.mark.fault(22)
 def test_a_loss_that_explodes_is_a_divergence_and_one_wild_batch_is_none() -> None:
     wild = replace(draw(16), target=torch.full((16, SPEC.prediction_length), 1e9))
     batches = iter([draw(16)] * 4 + [wild] + [draw(16)] * 2 + [wild])

@@ -115,11 +115,13 @@ def test_what_can_be_trained_can_be_forecast(length: int, model: dict[str, objec
     assert (said.skipped, said.forecasts.height) == ({}, 12)
 
 
+@pytest.mark.fault(12)
 def test_a_dataset_without_a_window_to_learn_from_is_refused() -> None:
     with pytest.raises(InsufficientHistory, match="at least one series must have more than"):
         prepare(observed({"a": [1.0, 2.0], "b": [None] * 5}), dataset())
 
 
+@pytest.mark.fault(12)
 def test_constant_series_train_to_a_constant() -> None:
     panel, spec = prepare(observed({"a": [5.0] * 100}), dataset())
     result = fit(panel, spec, QUICK)

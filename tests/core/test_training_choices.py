@@ -83,6 +83,7 @@ def test_the_best_of_some_candidates_on_validation_windows_is_trained() -> None:
     assert result.steps == told[-1].step == told[-1].steps == 3 * 30 + 120
 
 
+@pytest.mark.fault(22)
 def test_a_candidate_that_diverges_is_not_chosen() -> None:
     panel, spec = prepare(seasons(2), dataset())
     broken = replace(spec, temperature=1e-300)
@@ -128,6 +129,7 @@ def test_the_guard_can_be_told_to_stand_aside() -> None:
     assert fit(panel, spec, QUICK).model.fallback is None
 
 
+@pytest.mark.fault(22)
 def test_a_training_that_diverges_is_tried_again_more_slowly() -> None:
     panel, spec = prepare(seasons(2), dataset())
 
@@ -149,6 +151,7 @@ ODD: dict[str, list[float | None]] = {
 FINE: list[float | None] = [10 + math.sin(math.tau * hour / 24) for hour in range(HOURS)]
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("name", list(ODD))
 @pytest.mark.parametrize("guard", [False, True], ids=["unguarded", "guarded"])
 def test_odd_series_neither_stop_a_training_nor_the_forecasts_of_others(
@@ -175,6 +178,7 @@ def test_an_odd_series_alone_trains(name: str) -> None:
     assert result.validation is not None
 
 
+@pytest.mark.fault(12)
 def test_a_context_without_any_value_is_skipped() -> None:
     panel, spec = prepare(observed({"a": FINE}), dataset())
     model = fit(panel, spec, QUICK).model
@@ -197,6 +201,7 @@ def test_a_season_longer_than_the_history_is_no_obstacle(hours: int, guard: bool
     assert len(prediction.forecasts) == 12
 
 
+@pytest.mark.fault(22)
 def test_a_learning_rate_beyond_reason_is_refused_after_the_second_try() -> None:
     panel, spec = prepare(seasons(2), dataset())
 

@@ -135,6 +135,7 @@ def test_both_devices_forecast_the_same(changes: dict[str, object]) -> None:
         assert float(((ours - theirs).abs() / (1 if is_share else unit)).max()) < TOLERANCE
 
 
+@pytest.mark.fault(23)
 def test_a_batch_too_large_for_the_memory_is_halved() -> None:
     spec = small_spec(hidden_size=64, context_length=20 * 4, heads=6)
     context = contexts(LARGEST_BATCH, spec.context_length).to(GPU)
@@ -155,6 +156,7 @@ def test_a_batch_too_large_for_the_memory_is_halved() -> None:
     torch.testing.assert_close(halved.deviations, whole.deviations, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.fault(23)
 def test_a_training_batch_too_large_for_the_memory_is_halved(
     task: tuple[Panel, ModelSpec],
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_training_batch_too_large_for_the_memory_is_halved(
     assert math.isfinite(result.train_loss)
 
 
+@pytest.mark.fault(23)
 def test_a_gpu_without_any_room_leaves_training_and_forecasts_to_the_cpu(
     task: tuple[Panel, ModelSpec], trained: TrainedModel
 ) -> None:

@@ -74,6 +74,7 @@ def kill_at(points: list[str], world: World, url: str) -> None:
     require_whole_ticks(world.engine, FIRST, FIRST + len(points) - 1)
 
 
+@pytest.mark.fault(1)
 @pytest.mark.slow
 def test_a_process_killed_between_two_writes_leaves_no_half_tick(
     world: World, database_url: str
@@ -81,6 +82,7 @@ def test_a_process_killed_between_two_writes_leaves_no_half_tick(
     kill_at(["land:after", "forecasts:after", "watermark:after"], world, database_url)
 
 
+@pytest.mark.fault(1)
 @pytest.mark.slow
 def test_a_process_killed_at_any_stage_leaves_no_half_tick(world: World, database_url: str) -> None:
     points = [f"{place}:{when}" for place in PLACES for when in ("before", "after")]
@@ -88,6 +90,7 @@ def test_a_process_killed_at_any_stage_leaves_no_half_tick(world: World, databas
     kill_at(points, world, database_url)
 
 
+@pytest.mark.fault(25)
 def test_two_processes_that_race_for_the_same_ticks_write_each_once(
     world: World, database_url: str
 ) -> None:
@@ -101,6 +104,7 @@ def test_two_processes_that_race_for_the_same_ticks_write_each_once(
     require_whole_ticks(world.engine, FIRST, FIRST + 8)
 
 
+@pytest.mark.fault(1)
 @pytest.mark.slow
 def test_a_process_killed_at_random_moments_loses_and_doubles_nothing(
     world: World, database_url: str

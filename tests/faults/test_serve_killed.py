@@ -77,6 +77,7 @@ class Served:
             time.sleep(0.05)
 
 
+@pytest.mark.fault(1)
 def test_a_service_killed_twenty_times_has_every_tick_once_and_whole(
     engine: Engine, database_url: str, tmp_path: Path
 ) -> None:

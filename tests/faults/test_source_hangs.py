@@ -73,6 +73,7 @@ def require_cut(url: str) -> DatabaseUnavailable:
     return caught.value
 
 
+@pytest.mark.fault(4, 7)
 @pytest.mark.parametrize("swallow_after", [0, 2_000, 1_000_000])
 def test_a_black_hole_is_left_at_the_deadline(
     source: str, proxy: Proxy, swallow_after: int
@@ -86,12 +87,14 @@ def test_a_black_hole_is_left_at_the_deadline(
     assert proxy.forwarded > swallow_after
 
 
+@pytest.mark.fault(4)
 def test_a_crawling_source_is_left_at_the_deadline(source: str, proxy: Proxy) -> None:
     proxy.mode = "slow"
 
     require_cut(through(proxy, source))
 
 
+@pytest.mark.fault(3)
 def test_a_broken_connection_is_a_source_that_does_not_answer(source: str, proxy: Proxy) -> None:
     proxy.mode = "reset"
 
@@ -99,6 +102,7 @@ def test_a_broken_connection_is_a_source_that_does_not_answer(source: str, proxy
         read(through(proxy, source), HASTY)
 
 
+@pytest.mark.fault(2)
 def test_a_server_that_goes_away_amid_the_rows_does_not_answer(source: str, proxy: Proxy) -> None:
     proxy.swallow_after = 1_000_000
 
@@ -118,6 +122,7 @@ def test_a_server_that_goes_away_amid_the_rows_does_not_answer(source: str, prox
         read(through(proxy, source), HASTY)
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("mode", ["blackhole", "reset"])
 def test_a_source_that_recovers_is_read_again(source: str, proxy: Proxy, mode: Mode) -> None:
     proxy.mode = mode
@@ -129,6 +134,7 @@ def test_a_source_that_recovers_is_read_again(source: str, proxy: Proxy, mode: M
     assert read(through(proxy, source)).height == ROWS
 
 
+@pytest.mark.fault(4, 7)
 def test_a_hanging_source_holds_up_no_other(source: str, proxy: Proxy) -> None:
     proxy.mode = "blackhole"
     caught: list[DatabaseUnavailable] = []
@@ -168,6 +174,7 @@ def test_a_worker_that_was_killed_between_two_reads_is_replaced(source: str, pro
     assert read(source).height == ROWS
 
 
+@pytest.mark.fault(6)
 def test_a_lock_on_the_table_does_not_hold_up_a_read_for_ever(source: str, proxy: Proxy) -> None:
     with psycopg.connect(source) as conn:
         conn.execute("LOCK TABLE measured IN ACCESS EXCLUSIVE MODE")
@@ -175,6 +182,7 @@ def test_a_lock_on_the_table_does_not_hold_up_a_read_for_ever(source: str, proxy
         require_cut(source)
 
 
+@pytest.mark.fault(28)
 @pytest.mark.parametrize("when", ["idle", "reading"])
 def test_a_worker_dies_with_its_parent(source: str, proxy: Proxy, when: str) -> None:
     proxy.swallow_after = 1_000_000 if when == "reading" else None
@@ -201,6 +209,7 @@ def test_a_worker_dies_with_its_parent(source: str, proxy: Proxy, when: str) -> 
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
+@pytest.mark.fault(20)
 def test_no_failure_shows_the_password(
     source: str, proxy: Proxy, capfd: pytest.CaptureFixture[str]
 ) -> None:

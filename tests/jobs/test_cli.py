@@ -89,6 +89,7 @@ def test_a_missing_configuration_is_an_error_with_a_hint(folder: Path) -> None:
     )
 
 
+@pytest.mark.fault(18)
 def test_all_wrong_settings_are_told_at_once_with_suggestions(folder: Path) -> None:
     configure(folder, 'dealy = "5m"\ntimezone = "America/New_Yrok"\nlate_data = 3\n')
 
@@ -202,6 +203,7 @@ def test_a_database_that_is_down_is_an_error_without_the_password(folder: Path) 
         assert "s3cret" not in answer.talk
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize("command", ["check", "retrain", "serve", "status"])
 def test_an_older_schema_is_refused_with_the_command_that_mends_it(
     configured: Path, command: str
@@ -217,6 +219,7 @@ def test_an_older_schema_is_refused_with_the_command_that_mends_it(
     assert "hint:  run `forecaster db upgrade`" in answer.talk
 
 
+@pytest.mark.fault(17)
 def test_serve_refuses_a_database_without_tables(folder: Path) -> None:
     configure(folder)
 

@@ -90,6 +90,7 @@ def sessions(source: Source) -> Iterator[list[psycopg.Connection]]:
         yield [stack.enter_context(psycopg.connect(source.url)) for _ in range(2)]
 
 
+@pytest.mark.fault(15)
 def test_a_slow_committer_is_not_lost(source: Source, sessions: list[psycopg.Connection]) -> None:
     slow, fast = sessions
     source.pull()
@@ -105,6 +106,7 @@ def test_a_slow_committer_is_not_lost(source: Source, sessions: list[psycopg.Con
     assert source.landed == [1, 2]
 
 
+@pytest.mark.fault(15)
 def test_a_committer_slower_than_several_pulls_is_not_lost(
     source: Source, sessions: list[psycopg.Connection]
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_committer_slower_than_several_pulls_is_not_lost(
     assert {report.whole for report in reports} == {None}
 
 
+@pytest.mark.fault(15)
 def test_a_transaction_that_was_open_at_the_first_pull_is_not_lost(
     source: Source, sessions: list[psycopg.Connection]
 ) -> None:
@@ -141,6 +144,7 @@ def test_a_transaction_that_was_open_at_the_first_pull_is_not_lost(
     assert source.pull().whole is None
 
 
+@pytest.mark.fault(15)
 def test_a_transaction_that_begins_before_a_pull_and_writes_after_it_is_not_lost(
     source: Source, sessions: list[psycopg.Connection]
 ) -> None:

@@ -84,6 +84,7 @@ def test_a_failure_is_recorded_and_said_with_its_hint(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.fault(37)
 @pytest.mark.parametrize("bug", [crash, panic])
 def test_a_bug_is_logged_with_its_traceback_and_does_not_get_out(
     bug: object, engine: Engine, caplog: pytest.LogCaptureFixture
@@ -119,6 +120,7 @@ def test_an_attempt_that_was_taken_over_writes_nothing(engine: Engine) -> None:
     assert (recorded(engine).state, recorded(engine).attempt) == ("succeeded", 2)
 
 
+@pytest.mark.fault(3)
 def test_a_commit_that_succeeded_after_all_is_not_marked_failed(engine: Engine) -> None:
     def commit_and_lose_the_connection(
         engine: Engine, dataset: DatasetConfig, turn: Turn
@@ -132,6 +134,7 @@ def test_a_commit_that_succeeded_after_all_is_not_marked_failed(engine: Engine) 
     assert outcome_of(succeed, engine).result == "already_done"
 
 
+@pytest.mark.fault(30)
 def test_a_database_that_is_down_is_an_outcome_like_any_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -117,6 +117,7 @@ def test_nothing_long_is_in_the_lane_of_the_forecasts(world: World) -> None:
     assert lanes["retrain:bikes"] == ("retrain", DATASET.retrain_every)
 
 
+@pytest.mark.fault(27)
 @pytest.mark.slow
 def test_a_first_start_trains_then_forecasts_and_stops_without_a_trace(
     folder: Path, free_port: int, serve: Callable[[], Running]
@@ -142,6 +143,7 @@ def test_a_first_start_trains_then_forecasts_and_stops_without_a_trace(
     assert "forecast done dataset=bikes" in service.log()
 
 
+@pytest.mark.fault(27)
 @pytest.mark.slow
 def test_a_stop_during_training_kills_the_child_and_a_new_start_trains_again(
     folder: Path, free_port: int, serve: Callable[[], Running]
@@ -163,6 +165,7 @@ def test_a_stop_during_training_kills_the_child_and_a_new_start_trains_again(
     assert again.stop() == 0
 
 
+@pytest.mark.fault(27)
 @pytest.mark.slow
 def test_a_second_signal_ends_at_once(
     folder: Path, free_port: int, serve: Callable[[], Running]
@@ -186,6 +189,7 @@ def test_a_second_signal_ends_at_once(
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.fault(27)
 @pytest.mark.slow
 def test_a_tick_that_cannot_be_finished_is_abandoned_in_time(
     folder: Path, free_port: int, serve: Callable[[], Running]
@@ -203,6 +207,7 @@ def test_a_tick_that_cannot_be_finished_is_abandoned_in_time(
     assert "abandoned what was still running" in service.log()
 
 
+@pytest.mark.fault(30)
 @pytest.mark.slow
 def test_a_database_that_is_down_at_start_is_waited_for(
     folder: Path, free_port: int, serve: Callable[[], Running], postgres: Cluster

@@ -121,6 +121,7 @@ def scored(*, mase: float = 0.75) -> ScoreReport:
     )
 
 
+@pytest.mark.fault(35)
 def test_every_label_is_one_of_the_bounded_set_and_never_job_or_series(
     telemetry: Telemetry,
 ) -> None:

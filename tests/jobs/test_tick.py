@@ -81,6 +81,7 @@ def test_a_tick_that_failed_can_be_run_again(world: World) -> None:
     assert states == [("succeeded", 2)]
 
 
+@pytest.mark.fault(11)
 def test_a_sick_series_is_skipped_and_the_others_are_forecast(trained: World) -> None:
     land(
         trained.engine,

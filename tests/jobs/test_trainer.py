@@ -136,6 +136,7 @@ def test_a_child_that_was_killed_says_so(task: tuple[Panel, ModelSpec]) -> None:
     killer.join()
 
 
+@pytest.mark.fault(24)
 def test_a_child_that_hangs_is_killed(task: tuple[Panel, ModelSpec]) -> None:
     seen: list[Progress | None] = []
 

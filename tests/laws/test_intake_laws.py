@@ -3,6 +3,7 @@
 from random import Random
 
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -26,6 +27,7 @@ def _rows(rows: list[tuple[str | None, str | None, str | None]]) -> Intake:
     return normalize(pl.DataFrame(rows, schema=schema, orient="row"), Columns(), timezone=ZONE)
 
 
+@pytest.mark.fault(11, 13)
 @given(ROWS)
 def test_every_row_is_accounted_for(rows: list[tuple[str | None, str | None, str | None]]) -> None:
     intake = _rows(rows)
@@ -36,6 +38,7 @@ def test_every_row_is_accounted_for(rows: list[tuple[str | None, str | None, str
     assert not intake.observations.select("series_id", "timestamp").is_duplicated().any()
 
 
+@pytest.mark.fault(10)
 @given(ROWS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(
     rows: list[tuple[str | None, str | None, str | None]], random: Random

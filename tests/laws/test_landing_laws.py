@@ -118,6 +118,7 @@ def parted(rows: list[Row], random: Random) -> list[list[Row]]:
     return [rows[a:b] for a, b in itertools.pairwise([0, *ends, len(rows)])]
 
 
+@pytest.mark.fault(10)
 @given(AGREEING, RANDOM)
 @ON_BOTH_STORES
 def test_rows_that_agree_may_come_in_any_order_in_any_parts_and_any_number_of_times(
@@ -129,6 +130,7 @@ def test_rows_that_agree_may_come_in_any_order_in_any_parts_and_any_number_of_ti
     assert_same(engine, land(engine, [rows]), land(engine, parted(again, random)))
 
 
+@pytest.mark.fault(10)
 @given(st.lists(DIFFERING, max_size=3), RANDOM)
 @ON_BOTH_STORES
 def test_a_batch_that_comes_again_changes_nothing(
@@ -139,6 +141,7 @@ def test_a_batch_that_comes_again_changes_nothing(
     assert_same(engine, land(engine, batches), land(engine, again))
 
 
+@pytest.mark.fault(10)
 @given(st.lists(AGREEING, max_size=3), RANDOM)
 @ON_BOTH_STORES
 def test_batches_may_be_split_where_their_order_is_kept(

@@ -30,6 +30,7 @@ KEYS = [
 ]
 
 
+@pytest.mark.fault(19, 35)
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_is_kept_as_it_is(place: Place, check: Check, key: str) -> None:
     account = place.bring(series(key, DAYS))

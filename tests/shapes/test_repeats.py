@@ -4,6 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
+import pytest
+
 from forecaster.store import observations
 from forecaster.store.engine import reading
 from jobs.retrain import Challenger
@@ -15,6 +17,7 @@ DAYS = [float(place % 24) for place in range(100)]
 FIRST = LAST - len(DAYS) + 1
 
 
+@pytest.mark.fault(10)
 def test_rows_that_repeat_one_another_are_one(place: Place, check: Check) -> None:
     account = place.bring(series("twice", DAYS) * 2)
 
@@ -37,6 +40,7 @@ def test_rows_that_contradict_one_another_become_the_mean_of_their_distinct_valu
     assert place.landed("torn")[-1] == (hour(LAST), 2.5)
 
 
+@pytest.mark.fault(10)
 def test_the_order_of_rows_does_not_matter(place: Place, check: Check) -> None:
     mixed = [*series("a", DAYS), *series("b", DAYS[::-1]), ("a", hour(LAST), 100.0)]
     Random(7).shuffle(mixed)
@@ -50,6 +54,7 @@ def test_the_order_of_rows_does_not_matter(place: Place, check: Check) -> None:
     assert place.landed("b") == [row[1:] for row in series("b", DAYS[::-1])]
 
 
+@pytest.mark.fault(10)
 def test_a_late_row_within_late_data_is_found_by_the_next_pull(source: Place, check: Check) -> None:
     on_time = [row for row in series("slow", DAYS) if row[1] != hour(LAST - 1)]
     source.bring(on_time)
@@ -63,6 +68,7 @@ def test_a_late_row_within_late_data_is_found_by_the_next_pull(source: Place, ch
     check(source, replace(report, pull=None))
 
 
+@pytest.mark.fault(10)
 def test_a_late_row_beyond_late_data_waits_for_the_whole_history_to_be_read(
     source: Place, check: Check
 ) -> None:

@@ -49,6 +49,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "large.parquet"
 
 
+@pytest.mark.fault(14)
 def test_a_long_series_is_forecast_from_its_end(file: Place, path: Path) -> None:
     loads.write(path, series=1, rows=50_000, every=MINUTE)
 
@@ -57,6 +58,7 @@ def test_a_long_series_is_forecast_from_its_end(file: Place, path: Path) -> None
     assert_long(file, load, 50_000)
 
 
+@pytest.mark.fault(14)
 def test_many_series_are_all_forecast(file: Place, path: Path) -> None:
     loads.write(path, series=300, rows=30)
 
@@ -65,6 +67,7 @@ def test_many_series_are_all_forecast(file: Place, path: Path) -> None:
     assert_many(file, load, 300)
 
 
+@pytest.mark.fault(14)
 @pytest.mark.slow
 def test_a_series_of_ten_million_rows_fits_in_memory(file: Place, path: Path) -> None:
     loads.write(path, series=1, rows=10_000_000, every=MINUTE)
@@ -75,6 +78,7 @@ def test_a_series_of_ten_million_rows_fits_in_memory(file: Place, path: Path) ->
     assert load.peak < LEAST_MEMORY
 
 
+@pytest.mark.fault(14)
 @pytest.mark.slow
 def test_a_hundred_thousand_series_fit_in_memory(file: Place, path: Path) -> None:
     loads.write(path, series=100_000, rows=30)

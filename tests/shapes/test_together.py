@@ -3,6 +3,8 @@
 import math
 from random import Random
 
+import pytest
+
 from jobs.reports import RetrainReport
 from tests.jobs.small import HORIZON, LAST, hour
 from tests.shapes.places import HEALTHY, Place, Row, is_finite, series
@@ -35,6 +37,7 @@ def shapes() -> list[Row]:
     return [*rows, *silent, *odd, (None, hour(LAST), 1.0), ("lost", None, 1.0)]
 
 
+@pytest.mark.fault(11, 12, 13)
 def test_a_training_on_all_shapes_at_once_is_finite(file: Place) -> None:
     account = file.bring(shapes())
     assert account.lost == 0

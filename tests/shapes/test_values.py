@@ -25,6 +25,7 @@ def has_no_nan(place: Place) -> bool:
     return place.road == "pull" and place.engine.dialect.name == "sqlite"
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("odd", [NAN, INFINITY, -INFINITY])
 def test_values_that_are_not_finite_are_rejected_and_become_gaps(
     place: Place, check: Check, odd: float
@@ -42,6 +43,7 @@ def test_values_that_are_not_finite_are_rejected_and_become_gaps(
     assert len(place.forecasts()["sick"]) == HORIZON
 
 
+@pytest.mark.fault(11)
 def test_text_in_a_column_of_numbers_is_read_or_rejected(place: Place, check: Check) -> None:
     place.kinds = place.kinds._replace(value="text")
     odd = ["12 kWh", "1,5", "n/a", "nan", "-inf", " 7.5 ", "1e3", ""]
@@ -55,6 +57,7 @@ def test_text_in_a_column_of_numbers_is_read_or_rejected(place: Place, check: Ch
     check(place, place.forecast())
 
 
+@pytest.mark.fault(11)
 def test_huge_values_land_and_spoil_no_other_series(place: Place, check: Check) -> None:
     huge = [
         1e300 * (-1) ** (number % 7) if number % 5 == 0 else float(number) for number in range(100)
@@ -67,6 +70,7 @@ def test_huge_values_land_and_spoil_no_other_series(place: Place, check: Check) 
     check(place, place.forecast())
 
 
+@pytest.mark.fault(11)
 def test_negative_zero_is_zero_and_contradicts_no_other(place: Place, check: Check) -> None:
     account = place.bring([*series("zero", [-0.0] * 80), *series("zero", [0.0] * 80)])
 
@@ -75,6 +79,7 @@ def test_negative_zero_is_zero_and_contradicts_no_other(place: Place, check: Che
     check(place, place.forecast())
 
 
+@pytest.mark.fault(11)
 def test_subnormal_values_are_kept_exactly(place: Place, check: Check) -> None:
     tiny = [5e-324 * (1 + place % 24) for place in range(100)]
 
@@ -86,6 +91,7 @@ def test_subnormal_values_are_kept_exactly(place: Place, check: Check) -> None:
     assert medians(place, "tiny") == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.fault(13)
 def test_instants_far_away_are_placeholders_and_never_land(place: Place, check: Check) -> None:
     far = [utc(1, 1, 2), utc(1899, 12, 30), utc(9999, 12, 30)]
     rows = [("far", instant, 1.0) for instant in far]
@@ -108,6 +114,7 @@ def test_other_rows_that_say_too_little_are_rejected(place: Place, check: Check)
     check(place, place.forecast())
 
 
+@pytest.mark.fault(13, 37)
 def test_an_infinite_instant_stops_nobody(source: Place, check: Check) -> None:
     rows = [("endless", "infinity", 1.0), ("endless", "-infinity", 1.0)]
 
@@ -120,6 +127,7 @@ def test_an_infinite_instant_stops_nobody(source: Place, check: Check) -> None:
     check(source, source.forecast())
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("constant", [0.0, 1.0, -273.15, 5e8, 1e10])
 def test_a_series_that_never_changes_is_forecast_as_it_is(
     place: Place, check: Check, constant: float
@@ -131,6 +139,7 @@ def test_a_series_that_never_changes_is_forecast_as_it_is(
     assert medians(place, "constant") == pytest.approx(constant, abs=1e-4 * max(1, abs(constant)))
 
 
+@pytest.mark.fault(12)
 def test_a_series_without_any_value_and_one_of_a_single_value_are_skipped(
     place: Place, check: Check
 ) -> None:

@@ -52,6 +52,7 @@ def test_what_is_written_is_read_back_bit_by_bit(
     assert_frame_equal(found.sort("timestamp"), frame.sort("timestamp"), check_exact=True)
 
 
+@pytest.mark.fault(19, 35)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(keys=st.sets(TEXTS, max_size=10))
 def test_keys_of_any_spelling_come_back_as_they_were(engine: Engine, keys: set[str]) -> None:
@@ -64,6 +65,7 @@ def test_keys_of_any_spelling_come_back_as_they_were(engine: Engine, keys: set[s
     assert len(set(ids.values())) == len(keys)
 
 
+@pytest.mark.fault(11)
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_numbers_that_are_not_finite_are_refused(engine: Engine, number: float) -> None:
     frame = pl.DataFrame([(1, START, START, number)], schema=OBSERVED, orient="row")
@@ -123,6 +125,7 @@ def test_a_key_that_exists_is_an_error_and_nothing_is_written(engine: Engine) ->
         assert conn.scalars(select(tables.observations.c.value)).all() == [1.0]
 
 
+@pytest.mark.fault(14)
 def test_a_hundred_thousand_forecasts_are_written_at_once(engine: Engine) -> None:
     keys = pl.DataFrame({"series_id": [f"series-{number:05}" for number in range(5_000)]})
     frame = forecast(steps=20).drop("series_id").join(keys, how="cross")

@@ -66,6 +66,7 @@ def test_a_reader_cannot_write_on_postgresql(
     engine.dispose()
 
 
+@pytest.mark.fault(36)
 def test_writers_take_turns(engine: Engine) -> None:
     def add_counted(number: int) -> None:
         with writing(engine) as conn:
@@ -153,6 +154,7 @@ def test_a_file_that_is_no_database_is_told_apart(tmp_path: Path) -> None:
     engine.dispose()
 
 
+@pytest.mark.fault(6, 36)
 def test_a_locked_sqlite_file_is_unavailable(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url + "?timeout=0.05")
     schema.upgrade(engine)
@@ -168,6 +170,7 @@ def test_a_locked_sqlite_file_is_unavailable(sqlite_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.fault(6)
 def test_a_locked_row_is_no_server_that_does_not_answer(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with writing(engine) as conn:
@@ -184,6 +187,7 @@ def test_a_locked_row_is_no_server_that_does_not_answer(postgres_url: str) -> No
     engine.dispose()
 
 
+@pytest.mark.fault(3)
 def test_a_connection_that_was_cut_is_replaced(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     cut = text("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -196,6 +200,7 @@ def test_a_connection_that_was_cut_is_replaced(postgres_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.fault(2, 3)
 def test_a_server_that_went_away_between_two_uses_goes_unnoticed(
     postgres_url: str,
 ) -> None:
@@ -232,6 +237,7 @@ def unreachable(url: str) -> list[str]:
     ]
 
 
+@pytest.mark.fault(20)
 def test_no_failure_shows_a_password(postgres_url: str) -> None:
     shown = []
     for url in unreachable(postgres_url):
@@ -258,6 +264,7 @@ def test_a_short_address_of_postgresql_means_our_driver() -> None:
     assert found == {"postgresql+psycopg"}
 
 
+@pytest.mark.fault(36)
 def test_many_who_make_one_sqlite_database_at_once_all_get_in(tmp_path: Path) -> None:
     def come(path: Path) -> None:
         engine = open_engine(f"sqlite:///{path}")

@@ -44,6 +44,7 @@ def test_what_was_landed_is_read_back_sorted(engine: Engine) -> None:
     assert_frame_equal(read(engine), frame.sort("series_id", "timestamp"), check_exact=True)
 
 
+@pytest.mark.fault(10)
 def test_landing_twice_changes_nothing(engine: Engine) -> None:
     frame = observed({"a": [1.0, None, 3.0]})
     land(engine, frame)
@@ -85,6 +86,7 @@ def test_a_null_for_an_instant_never_seen_is_not_stored(engine: Engine) -> None:
     assert versions(engine) == 0
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("shift", [timedelta(0), -HOUR])
 def test_a_correction_counts_even_when_the_clock_stood_still_or_went_back(
     engine: Engine, shift: timedelta
@@ -177,6 +179,7 @@ def test_old_observations_are_deleted_with_all_versions(engine: Engine) -> None:
     assert read(engine, "cars")["value"].to_list() == [9.0]
 
 
+@pytest.mark.fault(10)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(data=st.data())
 def test_any_order_and_split_of_the_rows_leads_to_the_same_state(

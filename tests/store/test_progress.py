@@ -78,6 +78,7 @@ def pull(source: Source, between: list[list[Event]], *, is_kept: bool) -> None:
         source.kept = Progress.of(reach.progress.document())
 
 
+@pytest.mark.fault(15)
 @given(st.lists(st.tuples(st.lists(events, min_size=4, max_size=4), st.booleans()), max_size=12))
 def test_whatever_was_committed_is_landed_in_the_end(
     pulls: list[tuple[list[list[Event]], bool]],

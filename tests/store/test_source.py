@@ -107,6 +107,7 @@ def test_dates_of_postgresql_are_days_of_the_declared_zone(postgres_url: str) ->
     assert found["value"].to_list() == [2.5] * 3
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
 def test_timestamps_that_lie_nowhere_are_read_so_that_they_are_counted(
     postgres_url: str, kind: str
@@ -213,6 +214,7 @@ def test_a_query_may_use_since_and_until_itself(postgres_url: str, sqlite_source
     assert {at.isoformat() for at in wanted} <= set(in_sqlite["timestamp"])
 
 
+@pytest.mark.fault(19)
 def test_columns_of_any_name_are_names_and_nothing_else(sqlite_source: str) -> None:
     odd = 'x"; DROP TABLE measured; --'
     quoted = odd.replace('"', '""')

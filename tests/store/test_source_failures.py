@@ -17,6 +17,7 @@ from tests.store.sources import QUERY, SINCE, UNTIL, dataset, fill, fill_postgre
 CANARY = "c4n4ry"
 
 
+@pytest.mark.fault(16)
 def test_a_missing_column_is_named_with_what_was_found(sqlite_source: str) -> None:
     query = "SELECT key AS station, ts AS Timestamp, value AS rentals FROM measured"
 
@@ -33,6 +34,7 @@ def test_a_missing_column_is_named_with_what_was_found(sqlite_source: str) -> No
     )
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     "query",
     [
@@ -108,6 +110,7 @@ def test_a_sqlite_source_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "missing.db").exists()
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "host.invalid"])
 def test_a_source_that_does_not_answer_is_shown_without_its_password(host: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="must answer, found: ") as caught:
@@ -125,6 +128,7 @@ def test_a_source_without_a_driver_says_so(scheme: str) -> None:
     assert CANARY not in str(caught.value)
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize(
     "address",
     [
@@ -205,6 +209,7 @@ def test_a_failure_of_another_driver_is_told_by_the_worker(sqlite_source: str) -
     assert caught.value.hint == "correct query in [datasets.bikes]"
 
 
+@pytest.mark.fault(7)
 def test_a_query_that_never_ends_is_left_at_the_deadline(
     sqlite_source: str, postgres_url: str
 ) -> None:

@@ -74,6 +74,7 @@ def listen(conn: Connection, interruption: Interruption) -> None:
     event.listen(conn, "before_cursor_execute", interruption)
 
 
+@pytest.mark.fault(15)
 @pytest.mark.parametrize("number", range(1, STATEMENTS + 2))
 def test_who_takes_a_number_during_a_look_is_not_lost(
     source: str, slow: psycopg.Connection, number: int
