@@ -9,7 +9,8 @@ ForecasterError                 stops a run; the command line exits 1
 │   └── InsufficientHistory     nothing is left to train on
 ├── ModelError
 │   ├── NoChampion              no model is in service yet
-│   ├── IncompatibleCheckpoint  damaged, or written by another version
+│   ├── IncompatibleCheckpoint  written by another version, or names parts we do not have
+│   │   └── DamagedCheckpoint   not the bytes that were written; nothing can serve them
 │   ├── TrainingDiverged        the loss stopped being finite
 │   └── UnusablePlugin          a score or prior of the user's own does not do what it must
 ├── StoreError
@@ -65,7 +66,11 @@ class NoChampion(ModelError):
 
 
 class IncompatibleCheckpoint(ModelError):
-    """Damaged, or written by another version."""
+    """Damaged, written by another version, or in need of parts that we do not have."""
+
+
+class DamagedCheckpoint(IncompatibleCheckpoint):
+    """Not the bytes that were written: no version and no setting makes a model of them."""
 
 
 class TrainingDiverged(ModelError):

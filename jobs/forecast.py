@@ -60,8 +60,10 @@ def run(
     with watch.stage("pull"):
         pulled = pull.run(engine, dataset, now=turn.clock(), on_landing=panels.take)
 
-    with watch.stage("read"), reading(engine) as conn:
-        known = read(conn, dataset, turn.tick, champions, panels)
+    with watch.stage("read"):
+        champion = champions.serving(engine, dataset, now=turn.clock())
+        with reading(engine) as conn:
+            known = read(conn, dataset, turn.tick, champion, panels)
 
     with watch.stage("predict"):
         prediction = predict(known, dataset)
@@ -80,11 +82,10 @@ def read(
     conn: Connection,
     dataset: DatasetConfig,
     tick: datetime,
-    champions: Champions,
+    champion: Champion,
     panels: Panels,
 ) -> Known:
     """Read what may be known at `tick`: nothing later than the tick less the delay."""
-    champion = champions.load(conn, dataset)
     until = tick - dataset.delay
     cutoff = champion.cutoff(until)
     panel = panels.at(conn, dataset.name, champion.model.spec, until)
@@ -115,6 +116,8 @@ def predict(known: Known, dataset: DatasetConfig) -> Prediction:
     )
     if known.said:
         prediction = prediction.select(~prediction.keys["series_id"].is_in(known.said))
+    if known.champion.stands_in:
+        prediction = prediction.with_status("fallback_champion")
     if known.champion.trained_to > known.cutoff:
         prediction = prediction.with_status("hindsight")
     return prediction

@@ -189,8 +189,8 @@ class Replay:
 
     def _stand(self) -> Standing:
         if self.standing is None:
+            champion = self.champions.serving(self.engine, self.dataset, now=self.ticks[-1])
             with reading(self.engine) as conn:
-                champion = self.champions.load(conn, self.dataset)
                 truth = observations.read(conn, self.archive, until=self.ticks[-1])
             self.standing = Standing(self.engine, self.dataset, truth, champion, self.ticks)
         return self.standing

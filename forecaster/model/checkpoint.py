@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from forecaster.errors import IncompatibleCheckpoint
+from forecaster.errors import DamagedCheckpoint, IncompatibleCheckpoint
 from forecaster.model import plugins
 from forecaster.model.ensemble import Network, assemble, disassemble
 from forecaster.model.fallback import FALLBACKS
@@ -75,9 +75,10 @@ def dumps(model: TrainedModel) -> bytes:
 def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ()) -> TrainedModel:
     """Rebuild a model on the CPU, ready to forecast.
 
-    Raises IncompatibleCheckpoint if `data` does not hash to `sha256`, is damaged, was written by
-    another version, or names a plug-in that is not `enabled`, the plug-ins of local config. Those
-    are imported, nothing else is, and nothing in `data` is ever executed.
+    Raises DamagedCheckpoint if `data` does not hash to `sha256` or cannot be read, and another
+    IncompatibleCheckpoint if it was written by another version, or names a plug-in that is not
+    `enabled`, the plug-ins of local config. Those are imported, nothing else is, and nothing in
+    `data` is ever executed.
     """
     tensors, about = _contents(data, sha256)
     measures = _yardstick(tensors, about)
@@ -100,8 +101,9 @@ def yardstick(data: bytes, sha256: str | None = None) -> Yardstick:
 
 def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise _incompatible("the checkpoint must hash to the recorded sha256")
-    return _tensors(data), _about(data)
+        raise _damaged("the checkpoint must hash to the recorded sha256, found another hash")
+    about = _about(data)
+    return _tensors(data), about
 
 
 def _yardstick(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Yardstick:
@@ -113,6 +115,10 @@ def _yardstick(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Yards
 
 def _incompatible(message: str) -> IncompatibleCheckpoint:
     return IncompatibleCheckpoint(message, hint=RETRAIN)
+
+
+def _damaged(message: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(message, hint=RETRAIN)
 
 
 def _require_enabled(spec: ModelSpec, enabled: Collection[str]) -> None:
@@ -132,21 +138,21 @@ def _tensors(data: bytes) -> dict[str, Tensor]:
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, RuntimeError, LookupError, OverflowError) as error:
-        raise _incompatible(f"the checkpoint must be readable, found {error}") from error
+        raise _damaged(f"the checkpoint must be readable, found {error}") from error
     for name, tensor in tensors.items():
         if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
-            raise _incompatible(f"every weight must be a finite number, found others in {name!r}")
+            raise _damaged(f"every weight must be a finite number, found others in {name!r}")
     return tensors
 
 
 def _about(data: bytes) -> dict[str, Any]:
-    """Return what readable safetensors bytes say about themselves."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    """Return what safetensors bytes of ours say about themselves."""
     try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         about = json.loads(header["__metadata__"][_ABOUT])
         version, found = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
-    except (ValueError, LookupError, TypeError) as error:
-        raise _incompatible("the checkpoint must be one of Forecaster's, found another") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise _damaged("the checkpoint must be one of Forecaster's, found another") from error
     if version != FORMAT_VERSION or found != (str, list):
         raise _incompatible(f"the checkpoint must have format {FORMAT_VERSION}, found {version!r}")
     return cast(dict[str, Any], about)
@@ -168,9 +174,9 @@ def _fallback(about: Mapping[str, Any]) -> str | None:
 
 def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
     if scales is None or scales.shape != (len(names),) or not {*map(type, names)} <= {str}:
-        raise _incompatible("the checkpoint must have one scale per series")
+        raise _damaged("the checkpoint must have one scale per series")
     if not bool((scales > 0).all()):
-        raise _incompatible("the scale of every series must be above 0")
+        raise _damaged("the scale of every series must be above 0")
     return dict(zip(names, scales.double().tolist(), strict=True))
 
 

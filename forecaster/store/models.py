@@ -1,11 +1,11 @@
 """Trained models: opaque bytes with their scores, and which of them is in service."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, literal, or_, select, update
 
 from forecaster.errors import ModelError, NoChampion
 from forecaster.store import datasets, tables
@@ -13,6 +13,7 @@ from forecaster.store.tables import models
 
 _LIST_HINT = "run `forecaster models list`"
 _IS_CHAMPION = and_(models.c.promoted_at.is_not(None), models.c.retired_at.is_(None))
+_IS_WHOLE = and_(models.c.weights.is_not(None), models.c.damaged_at.is_(None))
 _RECORD = [
     models.c.id.label("model_id"),
     tables.datasets.c.name.label("dataset"),
@@ -102,6 +103,7 @@ def promote(conn: Connection, dataset: str, model_id: int, *, now: datetime, rea
     datasets.lock(conn, dataset)
     owner = datasets.dataset_id(conn, dataset)
     _require_weights(conn, dataset, model_id)
+    _require_undamaged(conn, model_id)
     conn.execute(
         update(models)
         .where(models.c.dataset_id == owner, _IS_CHAMPION, models.c.id != model_id)
@@ -126,7 +128,7 @@ def rollback(conn: Connection, dataset: str, *, now: datetime, reason: str) -> i
             models.c.dataset_id.in_(datasets.id_of(dataset)),
             models.c.id < current,
             models.c.promoted_at.is_not(None),
-            models.c.weights.is_not(None),
+            _IS_WHOLE,
         )
     )
     if earlier is None:
@@ -136,6 +138,61 @@ def rollback(conn: Connection, dataset: str, *, now: datetime, reason: str) -> i
         )
     promote(conn, dataset, earlier, now=now, reason=reason)
     return int(earlier)
+
+
+def succession(conn: Connection, dataset: str) -> list[ModelRecord]:
+    """Return the champion, then the models that can stand in for it, the newest first.
+
+    These served before it was made, and have weights that nobody found damaged.
+    """
+    owned = models.c.dataset_id.in_(datasets.id_of(dataset))
+    current = select(models.c.id).where(owned, _IS_CHAMPION).scalar_subquery()
+    served = and_(models.c.id < current, models.c.promoted_at.is_not(None), _IS_WHOLE)
+    rows = conn.execute(
+        select(*_RECORD)
+        .join(tables.datasets)
+        .where(owned, or_(models.c.id == current, served))
+        .order_by(models.c.id.desc())
+    )
+    return [ModelRecord(**row._mapping) for row in rows]
+
+
+def weights(conn: Connection, model_id: int) -> bytes | None:
+    """Return the bytes of a model, of which nothing is known yet; None where they are gone."""
+    return conn.scalar(select(models.c.weights).where(models.c.id == model_id))
+
+
+def stands_in(conn: Connection, dataset: str, model_id: int) -> bool:
+    """Tell whether a later model served and was found damaged."""
+    query = select(models.c.id).where(
+        models.c.dataset_id.in_(datasets.id_of(dataset)),
+        models.c.id > model_id,
+        models.c.promoted_at.is_not(None),
+        models.c.damaged_at.is_not(None),
+    )
+    return conn.scalar(query.limit(1)) is not None
+
+
+def mark_damaged(
+    conn: Connection, dataset: str, damaged: Sequence[int], *, successor: int | None, now: datetime
+) -> list[int]:
+    """Note that the bytes of models are not what was written; return those not known before.
+
+    They leave service. Where the champion is one of them, `successor` takes its place.
+    """
+    datasets.lock(conn, dataset)
+    owned = models.c.dataset_id.in_(datasets.id_of(dataset))
+    current = conn.scalar(select(models.c.id).where(owned, _IS_CHAMPION))
+    retired = func.coalesce(models.c.retired_at, literal(now, models.c.retired_at.type))
+    marked = conn.scalars(
+        update(models)
+        .where(owned, models.c.id.in_(damaged), models.c.damaged_at.is_(None))
+        .values(damaged_at=now, retired_at=retired)
+        .returning(models.c.id)
+    ).all()
+    if current in damaged and successor is not None:
+        promote(conn, dataset, successor, now=now, reason=f"model {current} is damaged")
+    return list(marked)
 
 
 def champion(conn: Connection, dataset: str) -> StoredModel:
@@ -192,7 +249,8 @@ def prune(conn: Connection, dataset: str, keep: int, *, retired_before: datetime
         models.c.weights.is_not(None),
     )
     is_old = func.coalesce(models.c.retired_at, models.c.created_at) < retired_before
-    kept = select(models.c.id).where(others).order_by(models.c.id.desc()).limit(keep)
+    good = and_(others, _IS_WHOLE)
+    kept = select(models.c.id).where(good).order_by(models.c.id.desc()).limit(keep)
     return conn.execute(
         update(models).where(others, is_old, models.c.id.not_in(kept)).values(weights=None)
     ).rowcount
@@ -210,3 +268,12 @@ def _require_weights(conn: Connection, dataset: str, model_id: int) -> None:
         )
     if not row[0]:
         raise ModelError(f"model {model_id} must have weights, found them pruned", hint=_LIST_HINT)
+
+
+def _require_undamaged(conn: Connection, model_id: int) -> None:
+    damaged_at = conn.scalar(select(models.c.damaged_at).where(models.c.id == model_id))
+    if damaged_at is not None:
+        raise ModelError(
+            f"model {model_id} must be undamaged, found it damaged on {damaged_at:%Y-%m-%d}",
+            hint=_LIST_HINT,
+        )

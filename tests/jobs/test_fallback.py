@@ -52,8 +52,8 @@ def test_a_fallback_is_as_right_as_the_yardstick_that_it_is(guarded: World) -> N
 def test_a_fallback_is_drawn_without_attention(guarded: World, engine: Engine) -> None:
     guarded.tick("forecast", hour(LAST))
 
+    grid = guarded.champions.serving(engine, GUARDED, now=hour(LAST)).model.spec.grid()
     with reading(engine) as conn:
-        grid = guarded.champions.load(conn, GUARDED).model.spec.grid()
         panel = build(rows("a", 0, LAST), grid)
         shown = pictures.of_first_series(conn, GUARDED, panel, hour(LAST))
 

@@ -31,15 +31,17 @@ def hours(first: int, last: int, *, shift: timedelta = timedelta(0)) -> list[dat
 
 def cells(place: Place, key: str) -> list[float]:
     """What the model sees of a series up to LAST: NaN for gaps."""
+    champion = place.world.champions.serving(place.engine, place.world.dataset, now=hour(LAST))
+    grid = champion.model.spec.grid()
     with reading(place.engine) as conn:
         known = observations.read(conn, place.name, series=key, until=hour(LAST))
-        grid = place.world.champions.load(conn, place.world.dataset).model.spec.grid()
     panel = build(known, grid, end=grid.index_at(hour(LAST)))
     values = panel.offset[:, None] + panel.scale[:, None] * panel.deviations
     shown: list[float] = values[0].tolist()
     return shown
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("missing", [1, 2, 24, 100])
 def test_gaps_are_bridged_and_counted(place: Place, check: Check, missing: int) -> None:
     kept = [*hours(200, 280), *hours(281 + missing, LAST)]
@@ -53,6 +55,7 @@ def test_gaps_are_bridged_and_counted(place: Place, check: Check, missing: int) 
     assert len(place.forecasts()["holes"]) == HORIZON
 
 
+@pytest.mark.fault(12)
 def test_a_gap_of_years_lands_and_does_not_widen_the_context(place: Place, check: Check) -> None:
     place.declare(history=5 * YEAR)
     old = [instant - 4 * YEAR for instant in hours(0, 50)]
@@ -66,6 +69,7 @@ def test_a_gap_of_years_lands_and_does_not_widen_the_context(place: Place, check
     assert len(place.forecasts()["gone"]) == HORIZON
 
 
+@pytest.mark.fault(13)
 def test_instants_between_two_of_the_grid_are_floored_and_counted(
     place: Place, check: Check
 ) -> None:
@@ -83,6 +87,7 @@ def test_instants_between_two_of_the_grid_are_floored_and_counted(
     assert cells(place, "jitter")[:-1] == pytest.approx([wave(at) for at in jittered])
 
 
+@pytest.mark.fault(13)
 def test_jitter_around_the_grid_may_merge_and_part_cells_and_both_are_counted(
     place: Place, check: Check
 ) -> None:
@@ -100,6 +105,7 @@ def test_jitter_around_the_grid_may_merge_and_part_cells_and_both_are_counted(
     assert "nervous" in place.forecasts()
 
 
+@pytest.mark.fault(13)
 def test_series_of_several_phases_share_a_grid(place: Place, check: Check) -> None:
     phases = (0, 2, 27, 59)
     found = [
@@ -115,6 +121,7 @@ def test_series_of_several_phases_share_a_grid(place: Place, check: Check) -> No
     assert {f"at {m:02}" for m in phases} < set(place.forecasts())
 
 
+@pytest.mark.fault(13)
 def test_a_series_without_any_step_is_averaged_by_the_hour(place: Place, check: Check) -> None:
     random = Random(1)
     at, instants = hour(200), []
@@ -131,6 +138,7 @@ def test_a_series_without_any_step_is_averaged_by_the_hour(place: Place, check: 
     assert len(place.forecasts()["irregular"]) == HORIZON
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize("finer_first", [True, False])
 def test_a_step_that_changes_is_averaged_where_it_is_finer(
     place: Place, check: Check, finer_first: bool
@@ -152,6 +160,7 @@ def test_a_step_that_changes_is_averaged_where_it_is_finer(
     assert cells(place, "changing")[(first - hour(250)) // HOUR] == pytest.approx(means)
 
 
+@pytest.mark.fault(12)
 def test_a_series_that_appears_is_too_short_until_it_is_not(place: Place, check: Check) -> None:
     place.bring(waves("new", hours(LAST - 1, LAST)))
 
