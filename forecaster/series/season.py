@@ -32,7 +32,7 @@ _LEAST_DEVIATIONS = 2.0
 _LEAST_ADDED = 0.05
 """How far above half of it a season must lie once a shorter one was found."""
 
-_LEAST_CYCLES, _MOST_CYCLES = 3, 20
+LEAST_CYCLES, _MOST_CYCLES = 3, 20
 _MOST_SERIES, _MOST_VALUES = 60, 4_000_000
 _LEAST_SMOOTHED = 7
 """Steps in a moving average at the least; fewer would make noise look like a season of 2."""
@@ -83,7 +83,7 @@ def detect_seasons(panel: Panel, step: Step) -> Seasons:
 
 def _passes(panel: Panel, season: int, least_added: float) -> bool:
     cycles = min(_MOST_CYCLES, panel.length // season)
-    if cycles < _LEAST_CYCLES:
+    if cycles < LEAST_CYCLES:
         return False
     residual = _clipped(_detrended(_latest(panel, cycles * season, season), season))
     correlation, pairs = _autocorrelation(residual, season)

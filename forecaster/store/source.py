@@ -4,6 +4,7 @@ A SQLite file is read here, with the driver of the standard library: a second pr
 nothing, and a second SQLite library loses data. Everything else is read by a worker process.
 """
 
+import json
 import sqlite3
 from dataclasses import replace
 from functools import partial
@@ -46,6 +47,17 @@ def look(dataset: DatasetConfig, url: str, wanted: Wanted, *, patient: bool) -> 
         with source_session.session(asked) as conn:
             return source_question.look(conn, asked)
     return Sight.from_json(source_processes.ask(asked).item())
+
+
+def writable_tables(dataset: DatasetConfig, url: str, wanted: Wanted) -> tuple[str, ...]:
+    """Return some tables that the role of a PostgreSQL source may write, though reading is enough.
+
+    Raises what `read_rows` raises.
+    """
+    if parse_url(url).get_backend_name() != "postgresql":
+        return ()
+    asked = replace(Question.of(dataset, url, wanted), look="rights")
+    return tuple(json.loads(source_processes.ask(asked).item()))
 
 
 def _read_file(asked: Question, address: URL) -> pl.DataFrame:

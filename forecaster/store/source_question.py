@@ -37,7 +37,8 @@ class Wanted:
 class Question:
     """Which rows of which source are wanted, and how long to wait for them.
 
-    With `look`, how far its `ingest_column` has come is wanted in place of rows.
+    With `look`, how far its `ingest_column` has come is wanted in place of rows, or which tables
+    its role may write.
     """
 
     dataset: str
@@ -53,7 +54,7 @@ class Question:
     seconds: float
     """How long the answer may take."""
     wanted: Wanted
-    look: Literal["patient", "quick"] | None = None
+    look: Literal["patient", "quick", "rights"] | None = None
 
     @classmethod
     def of(cls, dataset: DatasetConfig, url: str, wanted: Wanted) -> "Question":

@@ -18,7 +18,13 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from forecaster.errors import DataError, ForecasterError
-from forecaster.store import rows, source_postgres, source_question, source_session
+from forecaster.store import (
+    rows,
+    source_postgres,
+    source_question,
+    source_rights,
+    source_session,
+)
 from forecaster.store.failures import describe
 from forecaster.store.source_question import Question, select_rows
 from forecaster.store.urls import parse_url
@@ -36,6 +42,8 @@ def read(asked: Question) -> pl.DataFrame:
     What a look has seen is one cell of JSON.
     """
     with source_session.session(asked) as conn:
+        if asked.look == "rights":
+            return pl.DataFrame({"rights": [json.dumps(source_rights.writable_tables(conn))]})
         if asked.look is not None:
             conn.execution_options(isolation_level="AUTOCOMMIT")  # each statement sees anew
             return pl.DataFrame({"sight": [source_question.look(conn, asked).to_json()]})

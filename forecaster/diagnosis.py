@@ -1,0 +1,294 @@
+"""What rows tell about the settings of their dataset, from a sample of them and an instant.
+
+Facts are numbers for a table; findings are sentences, for what is not as it was meant; suggestions
+are settings that fit the rows better.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from forecaster import training
+from forecaster.config import DatasetConfig
+from forecaster.durations import Step, format_duration
+from forecaster.errors import ForecasterError
+from forecaster.findings import Finding, failure, failures_of, note
+from forecaster.intake import Intake
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+from forecaster.series.season import LEAST_CYCLES, candidates
+from forecaster.spacing import Spacing, find_spacing, is_same_step
+
+MOST_CELLS = 200_000_000
+"""Of a panel: a step that is far too short would otherwise fill the memory."""
+_LIVE_STEPS = 20
+"""A series that has been silent for longer does not tell how late rows come."""
+_SLOW = 0.9
+"""Share of the live series whose newest rows are to be in once `delay` is over."""
+_FEW = 0.01
+"""Shares below this are not worth a sentence."""
+_ROUND = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360, 1440))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Rows of a dataset between two instants, and what became of them."""
+
+    rows: int
+    taken: Intake
+    since: datetime
+    """All rows from here to `now` are in the sample."""
+    now: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Diagnosis:
+    """What was found; keys of `suggestions` are settings of the dataset."""
+
+    facts: dict[str, object] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    suggestions: dict[str, str | int | float] = field(default_factory=dict)
+
+
+def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
+    """Return what the sample tells. Raises nothing: what cannot be told is a finding."""
+    found = Diagnosis(facts=_counts(sample))
+    observations = sample.taken.observations
+    found.findings += _on_rows(sample, dataset)
+    if observations.is_empty():
+        return found
+    spacing = find_spacing(observations)
+    is_sparse = _judge_spacing(spacing, dataset, found)
+    _judge_age(sample, spacing.step if spacing and is_sparse else dataset.step, dataset, found)
+    _judge_values(observations, dataset, found)
+    if is_sparse:
+        return found
+    cells = _cells(observations, dataset)
+    if cells > MOST_CELLS:
+        found.findings.append(
+            failure(
+                dataset.name,
+                f"history must fit into memory, found {cells:,.0f} cells of {dataset.step}",
+                hint="set a longer step, or a shorter history",
+            )
+        )
+        return found
+    try:
+        panel, spec = training.prepare(observations, dataset)
+    except ForecasterError as error:
+        found.findings += failures_of(dataset.name, error)
+        return found
+    _judge_panel(panel, spec, dataset, found)
+    _judge_length(panel, spec, dataset, found)
+    _judge_seasons(sample, panel, dataset, found)
+    return found
+
+
+def _counts(sample: Sample) -> dict[str, object]:
+    observations, taken = sample.taken.observations, sample.taken
+    newest = observations["timestamp"].max()
+    return {
+        "rows": sample.rows,
+        "series": observations["series_id"].n_unique(),
+        "first": observations["timestamp"].min(),
+        "last": newest,
+        "age": None if not isinstance(newest, datetime) else _rough(sample.now - newest),
+        "rejected": sum(taken.rejected.values()),
+        "duplicates": taken.duplicates + taken.conflicting,
+    }
+
+
+def _on_rows(sample: Sample, dataset: DatasetConfig) -> Iterator[Finding]:
+    taken = sample.taken
+    for reason, count in taken.rejected.items():
+        message = f"{count} of {sample.rows} rows cannot be used: {reason}"
+        message += f", such as {taken.examples[reason]}" if reason in taken.examples else ""
+        rejected_all = taken.observations.is_empty()
+        yield (failure if rejected_all else note)(dataset.name, message)
+    if taken.conflicting:
+        yield note(
+            dataset.name,
+            f"{taken.conflicting} rows contradict another of their series and timestamp: each such "
+            "value is their mean",
+            hint="add what tells them apart to series_columns, or aggregate in the query",
+        )
+    if sample.rows == 0:
+        yield failure(
+            dataset.name,
+            f"there must be rows since {sample.since:%Y-%m-%d %H:%M}Z, found none",
+            hint="see whether the query is right, lengthen history, or run `forecaster ingest`",
+        )
+
+
+def _judge_spacing(spacing: Spacing | None, dataset: DatasetConfig, found: Diagnosis) -> bool:
+    """Return whether the step is so short that nothing can be told of what lies on it."""
+    if spacing is None:
+        return False
+    found.facts |= {"step": str(spacing.step), "regular": spacing.regular}
+    if spacing.regular < 1 - _FEW:
+        found.findings.append(
+            note(
+                dataset.name,
+                f"{1 - spacing.regular:.0%} of the rows do not come a whole number of "
+                f"{spacing.step} after the one before: those that share a step are averaged",
+            )
+        )
+    if is_same_step(spacing.step, dataset.step):
+        return False
+    found.suggestions["step"] = str(spacing.step)
+    is_sparse = spacing.step.approximate > dataset.step.approximate
+    found.findings.append(
+        (failure if is_sparse else note)(
+            dataset.name,
+            f"step is {dataset.step}, rows come every {spacing.step}: "
+            + ("most steps would be empty" if is_sparse else "rows that share a step are averaged"),
+            hint=f'set step = "{spacing.step}", or let the query give a row for each step',
+        )
+    )
+    return is_sparse
+
+
+def _judge_age(sample: Sample, spaced: Step, dataset: DatasetConfig, found: Diagnosis) -> None:
+    newest = sample.taken.observations.group_by("series_id").agg(pl.col("timestamp").max())
+    stamps, step = newest["timestamp"], spaced.approximate
+    latest = stamps.max()
+    assert isinstance(latest, datetime)
+    silent = int((stamps < latest - _LIVE_STEPS * step).sum())
+    if silent:
+        message = f"{silent} of {len(stamps)} series have been silent for {_LIVE_STEPS} steps"
+        found.findings.append(note(dataset.name, message))
+    if sample.now - latest > _LIVE_STEPS * step + dataset.delay:
+        age = _rough(sample.now - latest)
+        message = f"the newest row is {age} old: series that are silent so long are not forecast"
+        found.findings.append(note(dataset.name, message, hint="see whether rows still arrive"))
+        return
+    slow = stamps.filter(stamps >= latest - _LIVE_STEPS * step).quantile(1 - _SLOW, "lower")
+    assert isinstance(slow, datetime)
+    least = sample.now - slow - step
+    if least > dataset.delay:
+        found.suggestions["delay"] = format_duration(_rounded_up(least))
+        found.findings.append(
+            note(
+                dataset.name,
+                f"delay is {format_duration(dataset.delay)}, but rows come at least "
+                f"{_rough(least)} after their step is over: forecasts would not have seen them",
+                hint=f'set delay = "{found.suggestions["delay"]}"',
+            )
+        )
+
+
+def _judge_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> None:
+    values = observations["value"].drop_nulls()
+    if values.is_empty():
+        return
+    outside = 0
+    if dataset.lower_bound is not None:
+        outside += int((values < dataset.lower_bound).sum())
+    if dataset.upper_bound is not None:
+        outside += int((values > dataset.upper_bound).sum())
+    if outside:
+        message = f"{outside} values lie outside lower_bound and upper_bound, forecasts never will"
+        found.findings.append(note(dataset.name, message))
+    if dataset.lower_bound is None and values.min() == 0:
+        found.suggestions["lower_bound"] = 0
+
+
+def _judge_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
+    observed = panel.deviations.isfinite()
+    seen, counts = int(observed.sum()), panel.counts
+    found.facts |= {
+        "off_grid": counts.off_grid / max(1, seen + counts.merged),
+        "gaps": counts.gaps / max(1, seen + counts.gaps),
+        "season_length": spec.season_length,
+        "context_length": spec.context_length,
+    }
+    some = panel.deviations.nan_to_num(nan=0.0)
+    empty = int((~observed.any(1)).sum())
+    constant = int(((some == 0).all(1) & observed.any(1)).sum())
+    short = int((observed.sum(1) < spec.min_observed).sum()) - empty
+    for count, what in (
+        (empty, "have no value at all, and are not forecast"),
+        (constant, "never change"),
+        (short, f"have fewer than {spec.min_observed} values, and are not forecast yet"),
+    ):
+        if count:
+            found.findings.append(note(dataset.name, f"{count} of {len(panel)} series {what}"))
+    for name, what in (("off_grid", "rows lie between two steps"), ("gaps", "steps have no row")):
+        share = found.facts[name]
+        if isinstance(share, float) and share >= _FEW:
+            found.findings.append(note(dataset.name, f"{share:.0%} of the {what}"))
+    if spec.season_length == 1:
+        message = "no season was found: a forecast will mostly be a level and its spread"
+        found.findings.append(note(dataset.name, message))
+
+
+def _judge_length(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
+    needed = spec.context_length + 2 * spec.prediction_length
+    if panel.length < needed:
+        message = (
+            f"there are {panel.length} steps: {spec.context_length} to look back, "
+            f"{spec.prediction_length} to learn from and as many to judge by take {needed}"
+        )
+        hint = "lengthen history, shorten the horizon, or wait for more data"
+        found.findings.append(note(dataset.name, message, hint=hint))
+
+
+def _judge_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: Diagnosis) -> None:
+    """Say which seasons nobody could look for, and whether a longer `history` would help."""
+    missed = [each for each in candidates(dataset.step) if LEAST_CYCLES * each > panel.length]
+    if not missed or dataset.model.season_length is not None:
+        return
+    needed = LEAST_CYCLES * missed[0]
+    first = sample.taken.observations["timestamp"].min()
+    assert isinstance(first, datetime)
+    is_cut = first - sample.since < 2 * dataset.step.approximate
+    hint = "wait for more data"
+    if is_cut:
+        found.suggestions["history"] = format_duration(
+            _rounded_up((needed + 1) * dataset.step.approximate)
+        )
+        hint = f'set history = "{found.suggestions["history"]}"'
+    found.findings.append(
+        note(
+            dataset.name,
+            f"a season of {missed[0]} steps takes {needed} steps to be found, and there are "
+            f"{panel.length}",
+            hint=hint,
+        )
+    )
+
+
+def _cells(observations: pl.DataFrame, dataset: DatasetConfig) -> float:
+    first, last = observations["timestamp"].min(), observations["timestamp"].max()
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
+    steps = (last - first) / dataset.step.approximate + 1
+    return steps * observations["series_id"].n_unique()
+
+
+def _rounded_up(length: timedelta) -> timedelta:
+    """Return a length that people would write, a little longer."""
+    unit = max((unit for unit in _ROUND if 4 * unit <= length), default=_ROUND[0])
+    return -(-length // unit) * unit
+
+
+def _rough(length: timedelta) -> str:
+    """Return a length of time for people: minutes, or seconds if it is short."""
+    unit = timedelta(minutes=1) if length >= timedelta(minutes=10) else timedelta(seconds=1)
+    return format_duration(max(length, timedelta()) // unit * unit)
+
+
+def snippet(suggestions: Mapping[str, Mapping[str, str | int | float]]) -> str:
+    """Return the suggestions for each dataset as TOML, to be copied; empty without any."""
+    lines = []
+    for dataset, settings in suggestions.items():
+        if settings:
+            name = f'"{dataset}"' if "." in dataset else dataset
+            lines.append(f"[datasets.{name}]")
+            lines += [
+                f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+                for key, value in settings.items()
+            ]
+    return "\n".join(lines)

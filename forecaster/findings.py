@@ -1,0 +1,36 @@
+"""Findings: what `forecaster check` has to say, all of it, instead of stopping at the first."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from forecaster.errors import ConfigError, ForecasterError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing to know: a failure stops a job, a note does not."""
+
+    level: Literal["failure", "note"]
+    about: str
+    """A dataset, or `database`."""
+    message: str
+    hint: str | None = None
+
+
+def failure(about: str, message: str, *, hint: str | None = None) -> Finding:
+    """Return what has to be mended before jobs can run."""
+    return Finding(level="failure", about=about, message=message, hint=hint)
+
+
+def note(about: str, message: str, *, hint: str | None = None) -> Finding:
+    """Return what works, but hardly as it was meant."""
+    return Finding(level="note", about=about, message=message, hint=hint)
+
+
+def failures_of(about: str, error: ForecasterError) -> Iterator[Finding]:
+    """Return an error as failures, one for each of its problems; the last has its hint."""
+    problems = error.problems if isinstance(error, ConfigError) else [error.message]
+    for problem in problems[:-1]:
+        yield failure(about, problem)
+    yield failure(about, problems[-1], hint=error.hint)

@@ -1,0 +1,94 @@
+"""The step that rows come at, whatever the settings say."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from forecaster.durations import Step
+
+_DAY = 86_400_000_000
+_MONTHS = ((28, 31, 1), (89, 92, 3), (181, 184, 6), (365, 366, 12))
+"""Fewest and most days of so many months."""
+_UNITS = (1_000, 1_000_000, 5_000_000, 60_000_000, 300_000_000, 3_600_000_000, _DAY)
+"""What distances that jitter are rounded to: a millisecond to a day."""
+_NEAR = 0.01
+"""Two lengths of time that differ by less are the same."""
+_FEWEST = 3
+"""Distances between rows that are too few to tell a step from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spacing:
+    """How rows follow one another in their series."""
+
+    step: Step
+    """The distance that is the most common one in most series."""
+    regular: float
+    """Share of rows that come as far after the one before, or a whole number of times as far."""
+
+
+def find_spacing(observations: pl.DataFrame) -> Spacing | None:
+    """Return how OBSERVATIONS, sorted by series and timestamp, are spaced; None of too few rows."""
+    stamps = observations["timestamp"].to_physical()
+    is_same = observations["series_id"] == observations["series_id"].shift()
+    distances = pl.DataFrame(
+        {"series_id": observations["series_id"], "distance": stamps - stamps.shift()}
+    ).filter(is_same.fill_null(False))
+    if distances.height < _FEWEST:
+        return None
+    commonest = _commonest(distances)
+    if (distances["distance"] == commonest).sum() * 2 < distances.height:
+        commonest = _commonest(distances.with_columns(_rounded(distances["distance"])))
+    step = _step_of(commonest, distances["distance"])
+    if step.unit == "month":
+        return Spacing(step=step, regular=_share_of_months(distances["distance"], step.count))
+    times = distances["distance"] / commonest
+    whole = ((times - times.round()).abs() <= _tolerance(step, times)) & (times.round() >= 1)
+    return Spacing(step=step, regular=float(whole.sum()) / distances.height)
+
+
+def _commonest(distances: pl.DataFrame) -> int:
+    """Return the distance that most series have most often; ties go to the shorter one."""
+    counts = distances.group_by("series_id", "distance").len()
+    ordered = counts.sort("series_id", "len", "distance", descending=[False, True, False])
+    modes = ordered.unique("series_id", keep="first", maintain_order=True)
+    votes = modes.group_by("distance").agg(pl.len().alias("series"), pl.col("len").sum())
+    best = votes.sort("series", "len", "distance", descending=[True, True, False])
+    return int(best["distance"][0])
+
+
+def _rounded(distances: pl.Series) -> pl.Series:
+    """Round distances that jitter, to a tenth of the usual one or less."""
+    usual = distances.median()
+    assert isinstance(usual, float)
+    unit = max((unit for unit in _UNITS if 10 * unit <= usual), default=1)
+    return ((distances / unit).round() * unit).cast(pl.Int64).clip(lower_bound=unit)
+
+
+def _step_of(distance: int, distances: pl.Series) -> Step:
+    """Return a distance as a step: of months where days alone do not tell."""
+    days, rest = divmod(distance, _DAY)
+    for fewest, most, months in _MONTHS:
+        is_near = distances.is_between(fewest * _DAY - _DAY // 12, most * _DAY + _DAY // 12)
+        if fewest <= days <= most and distances.n_unique() > 1 and is_near.mean() > 0.5:  # type: ignore[operator]
+            return Step(months, "month")
+    return Step(distance, "microsecond") if rest else Step(days, "day")
+
+
+def _share_of_months(distances: pl.Series, months: int) -> float:
+    fewest, most = next((low, high) for low, high, count in _MONTHS if count == months)
+    times = (distances / _DAY * 2 / (fewest + most)).round()
+    off = (distances / _DAY - times * (fewest + most) / 2).abs()
+    return float(((off <= 2 * times) & (times >= 1)).sum()) / len(distances)
+
+
+def _tolerance(step: Step, times: pl.Series) -> pl.Series:
+    """Return by how much of a step a distance may be off: an hour where clocks change."""
+    hour = 1 / 24 / step.count + 1e-9 if step.is_calendar else 0.0
+    return (times * _NEAR).clip(upper_bound=_NEAR) + hour
+
+
+def is_same_step(one: Step, other: Step) -> bool:
+    """Tell whether two steps are as good as equally long."""
+    longer, shorter = sorted((one.approximate, other.approximate), reverse=True)
+    return longer - shorter <= longer * _NEAR
