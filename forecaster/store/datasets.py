@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -110,6 +111,20 @@ def set_landed(conn: Connection, dataset: str, reached: Landed) -> None:
         .where(datasets.c.name == dataset)
         .values(landed_at=reached.landed_at, newest_observation=reached.newest_observation)
     )
+
+
+def noted_settings(conn: Connection, dataset: str) -> Mapping[str, Any] | None:
+    """Return the settings that the service last ran with; None before it did."""
+    found: Mapping[str, Any] | None = conn.scalar(
+        select(datasets.c.config).where(datasets.c.name == dataset)
+    )
+    return found
+
+
+def note_settings(conn: Connection, dataset: str, document: Mapping[str, Any]) -> None:
+    """Note the settings that the service runs with (`forecaster.planning.documents`)."""
+    owner = dataset_id(conn, dataset)
+    conn.execute(update(datasets).where(datasets.c.id == owner).values(config=document))
 
 
 def series_of(dataset: str, key: str | None = None) -> Select[int]:
