@@ -1,28 +1,25 @@
 """Open Forecaster's own database, and the two ways to use it: `reading` and `writing`.
 
 SQLite: the driver of the standard library only (a second SQLite library in one process loses
-committed data), write-ahead log, every commit on disk, the write lock taken at `begin`.
-PostgreSQL: psycopg 3, sessions in UTC, with limits on waiting.
+committed data). PostgreSQL: psycopg 3. A limit or a lease that `guards.guarded` puts on the engine
+is respected here.
 """
 
 import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from forecaster.errors import DatabaseUnavailable, UnsupportedDatabase
-from forecaster.store.failures import translate
+from forecaster.errors import DatabaseUnavailable, StoreError
+from forecaster.store import guards, postgres_sessions, watchdog
+from forecaster.store.failures import is_read_only, translate
+from forecaster.store.guards import Limit
+from forecaster.store.sqlite_sessions import sqlite_engine
 from forecaster.store.urls import masked, store_url
 
-SQLITE_MINIMUM = (3, 37, 0)
-"""STRICT tables exist since then."""
-
-_SQLITE_BUSY_SECONDS = 30
 _POSTGRES_OPTIONS = {
     "TimeZone": "UTC",
     "lock_timeout": "5s",
@@ -31,114 +28,114 @@ _POSTGRES_OPTIONS = {
 
 
 def open_engine(
-    url: str, *, sqlite_version: tuple[int, int, int] = sqlite3.sqlite_version_info
+    url: str,
+    *,
+    sqlite_version: tuple[int, int, int] = sqlite3.sqlite_version_info,
+    application_name: str | None = None,
 ) -> Engine:
     """Return an engine on the database at `url`; it connects when first used.
 
     Failures of the database come out of it as StoreErrors. `engine.begin()` writes.
+    PostgreSQL shows its sessions under `application_name`, or what the address names.
     """
     parsed = store_url(url)
     if parsed.get_backend_name() == "sqlite":
-        _require_sqlite(parsed, sqlite_version)
-        engine = _sqlite_engine(parsed)
+        engine = sqlite_engine(parsed, sqlite_version)
     else:
         engine = create_engine(
             parsed,
-            connect_args=postgres_arguments(parsed, _POSTGRES_OPTIONS),
-            pool_pre_ping=True,
+            connect_args=postgres_sessions.postgres_arguments(
+                parsed, _POSTGRES_OPTIONS, application_name=application_name
+            ),
+            pool_timeout=postgres_sessions.ACQUIRE_SECONDS,
             hide_parameters=True,
         )
+        postgres_sessions.bound_connections(engine)
     event.listen(engine, "handle_error", _translated)
     return engine
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that may write; committed at the end, rolled back by any exception."""
-    with engine.begin() as conn:
+    """One transaction that may write; committed at the end, rolled back by any exception.
+
+    TickTakenOver when the engine is guarded by a lease that another holder took over.
+    """
+    with _connected(engine) as conn, _transaction(conn):
+        guards.allow_statements(conn)
+        guards.hold_lease(conn)
         yield conn
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that sees a single state of the database and blocks no writer."""
-    with engine.connect() as conn:
+    with _connected(engine) as conn:
         if conn.dialect.name == "postgresql":
             conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         else:
             conn.execution_options(sqlite_begin="BEGIN")
-        with conn.begin():
+        with _transaction(conn):
+            guards.allow_statements(conn)
             yield conn
 
 
-def postgres_arguments(url: URL, options: dict[str, str]) -> dict[str, Any]:
-    """Return psycopg's arguments: session `options` come after those of the address."""
-    given = url.query.get("options", ())
-    parts = [given] if isinstance(given, str) else [*given]
-    parts += [f"-c {name}={value}" for name, value in options.items()]
-    return {
-        "options": " ".join(parts),
-        "connect_timeout": int(str(url.query.get("connect_timeout", 5))),
-        "application_name": url.query.get("application_name", "forecaster"),
-        "client_encoding": "utf8",
-        "prepare_threshold": None,  # prepared statements do not survive a pooling proxy
-    }
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    limit = guards.limit_of(engine) or Limit()
+    limit.check()
+    with (
+        limit.converting(),
+        _leaving_a_standby(engine),
+        _acquire(engine, limit) as conn,
+        _cutting(conn, limit),
+    ):
+        yield conn
 
 
-def _require_sqlite(url: URL, version: tuple[int, int, int]) -> None:
-    if version < SQLITE_MINIMUM:
-        found, needed = (".".join(map(str, numbers)) for numbers in (version, SQLITE_MINIMUM[:2]))
-        raise UnsupportedDatabase(
-            f"sqlite must be at least {needed}, found {found}",
-            hint="use a newer Python, or database_url = 'postgresql://…'",
-        )
-    folder = Path(url.database or "").parent
-    if not folder.is_dir():
+@contextmanager
+def _transaction(conn: Connection) -> Iterator[None]:
+    transaction = conn.begin()
+    try:
+        yield
+        transaction.commit()
+    except BaseException:
+        with suppress(StoreError):  # a connection that was cut; what came before says more
+            transaction.rollback()
+        raise
+
+
+def _acquire(engine: Engine, limit: Limit) -> Connection:
+    try:
+        with postgres_sessions.acquiring(limit.remaining):
+            return engine.connect()
+    except PoolTimeoutError as error:
         raise DatabaseUnavailable(
-            f"{masked(url)} must be in an existing folder, found no {folder}",
-            hint=f"mkdir -p {folder}",
-        )
+            f"{masked(engine.url)} must have a free connection, "
+            f"found all in use for {postgres_sessions.ACQUIRE_SECONDS:g} s",
+            hint="see what the other jobs wait for",
+        ) from error
 
 
-def _sqlite_engine(url: URL) -> Engine:
-    timeout = float(str(url.query.get("timeout", _SQLITE_BUSY_SECONDS)))
-    engine = create_engine(url, connect_args={"timeout": timeout}, hide_parameters=True)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
+def _cutting(conn: Connection, limit: Limit) -> AbstractContextManager[None]:
+    if guards.limit_of(conn.engine) is None:
+        return nullcontext()
+    driver = conn.connection.driver_connection
+    if isinstance(driver, psycopg.Connection):
+        return watchdog.watching(driver, limit.remaining)
+    assert isinstance(driver, sqlite3.Connection)
+    return watchdog.interrupting(driver, limit.remaining)
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # we begin by ourselves, see _begin_sqlite
-    _enter_wal(connection)
-    for setting in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
-        connection.execute(f"PRAGMA {setting}")
-
-
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log; a new file will be able to shrink.
-
-    Whoever makes the database at the same time is waited for:
-    SQLite may answer at once that it is busy, whatever the timeout, when the journal changes.
-    """
-    [milliseconds] = connection.execute("PRAGMA busy_timeout").fetchone()
-    until = time.monotonic() + milliseconds / 1000
-    while True:
-        try:
-            if connection.execute("PRAGMA page_count").fetchone() == (0,):
-                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heard only by an empty file
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
-def _begin_sqlite(conn: Connection) -> None:
-    # A transaction that starts as a reader and then writes fails at once when another wrote.
-    conn.exec_driver_sql(conn.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE"))
+@contextmanager
+def _leaving_a_standby(engine: Engine) -> Iterator[None]:
+    """Connect anew after a server turned out to be read-only: another one may lead now."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        if is_read_only(error.__cause__):
+            engine.dispose()
+        raise
 
 
 def _translated(context: ExceptionContext) -> BaseException | None:

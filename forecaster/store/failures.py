@@ -1,6 +1,7 @@
 """What goes wrong in a database, said as StoreErrors: with a hint and without secrets."""
 
 import sqlite3
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import errors as pg
@@ -18,33 +19,99 @@ UPGRADE_HINT = "run `forecaster db upgrade`"
 
 _DAMAGED_SQLITE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _BUSY_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_BUSY_PG = (pg.LockNotAvailable, pg.DeadlockDetected)
+_BUSY_PG = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
 _MISSING_PG = (pg.UndefinedTable, pg.UndefinedColumn)
 _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
+    pg.IdleInTransactionSessionTimeout,
     sqlite3.OperationalError,
     sqlite3.InterfaceError,
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meaning:
+    """What an error says about the database at an address, and what helps."""
+
+    kind: type[StoreError]
+    says: str
+    hint: str
+    postgres: tuple[type[psycopg.Error], ...] = ()
+    sqlite: frozenset[int] = frozenset()
+
+    def covers(self, error: BaseException) -> bool:
+        return isinstance(error, self.postgres) or _sqlite_code(error) in self.sqlite
+
+
+_MEANINGS = (
+    _Meaning(
+        kind=UnsupportedDatabase,
+        says="must be a sound sqlite database, found",
+        hint="check the path, or restore the file from a backup",
+        sqlite=frozenset(_DAMAGED_SQLITE),
+    ),
+    _Meaning(
+        kind=SchemaOutOfDate,
+        says="must have the newest schema, found",
+        hint=UPGRADE_HINT,
+        postgres=_MISSING_PG,
+        sqlite=frozenset({sqlite3.SQLITE_ERROR}),
+    ),
+    _Meaning(
+        kind=DatabaseUnavailable,
+        says="must be free, found it locked",
+        hint="another job is writing: `forecaster serve` tries again, so does a second run",
+        postgres=_BUSY_PG,
+        sqlite=frozenset(_BUSY_SQLITE),
+    ),
+    _Meaning(
+        kind=DatabaseUnavailable,
+        says="must take what is written, found a server that only reads",
+        hint="after a failover name all servers and target_session_attrs=read-write in "
+        "database_url: the next attempt looks for the one that leads",
+        postgres=(pg.ReadOnlySqlTransaction,),
+    ),
+    _Meaning(
+        kind=StoreError,
+        says="must have room on its disk, found none",
+        hint="free some space or raise the limit; shorter times in [retention] keep it free",
+        postgres=(pg.DiskFull,),
+        sqlite=frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}),
+    ),
+    _Meaning(
+        kind=StoreError,
+        says="must have memory for a statement, found too little",
+        hint="give the machine of the database more memory, or run less beside it",
+        postgres=(pg.OutOfMemory,),
+        sqlite=frozenset({sqlite3.SQLITE_NOMEM}),
+    ),
+    _Meaning(
+        kind=StoreError,
+        says="must let us do our work, found a permission missing",
+        hint="grant it to the user of database_url; `forecaster check --connect` tells what is "
+        "missing",
+        postgres=(pg.InsufficientPrivilege,),
+        sqlite=frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}),
+    ),
+    _Meaning(
+        kind=DatabaseUnavailable,
+        says="must have a session left for us, found them all taken",
+        hint="raise max_connections there, or let fewer programs connect",
+        postgres=(pg.TooManyConnections,),
+    ),
+)
+
+
 def translate(error: BaseException, url: URL) -> StoreError:
-    """Return the StoreError that says what the driver's `error` means to a user."""
+    """Return the StoreError that says what the driver's `error` means to a user.
+
+    DatabaseUnavailable is safe to retry: nothing is known to be wrong that would stay so.
+    """
     address, reason = masked(url), describe(error, url)
-    if is_sqlite_damage(error):
-        return UnsupportedDatabase(
-            f"{address} must be a sound sqlite database, found: {reason}",
-            hint="check the path, or restore the file from a backup",
-        )
-    if isinstance(error, _MISSING_PG) or is_bad_sqlite_statement(error):
-        return SchemaOutOfDate(
-            f"{address} must have the newest schema, found: {reason}", hint=UPGRADE_HINT
-        )
-    if is_busy(error):
-        return DatabaseUnavailable(
-            f"{address} must be free, found it locked: {reason}",
-            hint="another job is writing: `forecaster serve` tries again, so does a second run",
-        )
+    for meaning in _MEANINGS:
+        if meaning.covers(error):
+            return meaning.kind(f"{address} {meaning.says}: {reason}", hint=meaning.hint)
     if isinstance(error, _UNAVAILABLE):
         return DatabaseUnavailable(
             f"{address} must answer, found: {reason}",
@@ -64,14 +131,14 @@ def is_busy(error: BaseException | None) -> bool:
     return isinstance(error, _BUSY_PG) or _sqlite_code(error) in _BUSY_SQLITE
 
 
+def is_read_only(error: BaseException | None) -> bool:
+    """Tell whether the server takes no writes now, as after a failover."""
+    return isinstance(error, pg.ReadOnlySqlTransaction)
+
+
 def is_bad_sqlite_statement(error: BaseException) -> bool:
     """Tell whether SQLite did not understand the statement: no such table or column, syntax."""
     return _sqlite_code(error) == sqlite3.SQLITE_ERROR
-
-
-def is_sqlite_damage(error: BaseException) -> bool:
-    """Tell whether the file is no SQLite database, or a broken one."""
-    return _sqlite_code(error) in _DAMAGED_SQLITE
 
 
 def _sqlite_code(error: BaseException | None) -> int | None:

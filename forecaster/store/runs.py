@@ -45,10 +45,17 @@ class Run:
     progress: float | None = None
 
 
-def claim(conn: Connection, job: str, dataset: str, tick: datetime, now: datetime) -> RunClaim:
+def claim(
+    conn: Connection,
+    job: str,
+    dataset: str,
+    tick: datetime,
+    now: datetime,
+    token: int | None = None,
+) -> RunClaim:
     """Take a tick: a new one, or over from an attempt that failed, was killed, or still runs.
 
-    TickAlreadyDone when it succeeded before.
+    `token` is that of the lease it is done under. TickAlreadyDone when it succeeded before.
     """
     insert = insert_or(conn, runs)
     row = conn.execute(
@@ -61,6 +68,8 @@ def claim(conn: Connection, job: str, dataset: str, tick: datetime, now: datetim
                 "finished_at": None,
                 "error": None,
                 "hint": None,
+                "token": insert.excluded.token,
+                "progress": None,
             },
             where=runs.c.state != "succeeded",
         ).returning(runs.c.id, runs.c.attempt),
@@ -71,11 +80,24 @@ def claim(conn: Connection, job: str, dataset: str, tick: datetime, now: datetim
             "state": "running",
             "attempt": 1,
             "started_at": now,
+            "token": token,
         },
     ).one_or_none()
     if row is None:
         raise TickAlreadyDone(f"tick {tick.isoformat()} already done, nothing written")
     return RunClaim(run_id=row.id, attempt=row.attempt)
+
+
+def note_progress(conn: Connection, claim: RunClaim, share: float) -> None:
+    """Note how much of a run is done, from 0 to 1, unless a later attempt took it over."""
+    conn.execute(update(runs).where(_holds(claim)).values(progress=share))
+
+
+def require(conn: Connection, claim: RunClaim) -> None:
+    """Keep a run from being taken over until the transaction ends; TickTakenOver if it was."""
+    lock = select(runs.c.id).where(_holds(claim)).with_for_update()
+    if conn.scalar(lock) is None:
+        raise _taken_over(claim)
 
 
 def finish(conn: Connection, claim: RunClaim, *, now: datetime, report: Mapping[str, Any]) -> None:
@@ -87,10 +109,7 @@ def finish(conn: Connection, claim: RunClaim, *, now: datetime, report: Mapping[
         update(runs).where(_holds(claim)).values(state="succeeded", finished_at=now, report=report)
     )
     if done.rowcount != 1:
-        raise TickTakenOver(
-            f"attempt {claim.attempt} of run {claim.run_id} must be the newest, "
-            "found another; nothing written"
-        )
+        raise _taken_over(claim)
 
 
 def fail(
@@ -158,6 +177,15 @@ def latest(
     return None if row is None else Run(**row._mapping)
 
 
+def lookup(conn: Connection, claim: RunClaim) -> Run:
+    """Return the run of a claim: whether it succeeded, when its commit came to an unknown end.
+
+    It did if its state is `succeeded` and its attempt is that of the claim.
+    """
+    query = _all().where(runs.c.id == claim.run_id)
+    return Run(**conn.execute(query).one()._mapping)
+
+
 def unfinished(conn: Connection, job: str, dataset: str) -> list[Run]:
     """Return the runs that were started and did not succeed, the oldest tick first."""
     query = _select(dataset, runs.c.job == job, runs.c.state.in_(["running", "failed"]))
@@ -194,6 +222,13 @@ def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
     ).rowcount
 
 
+def _taken_over(claim: RunClaim) -> TickTakenOver:
+    return TickTakenOver(
+        f"attempt {claim.attempt} of run {claim.run_id} must be the newest, "
+        "found another; nothing written"
+    )
+
+
 def _holds(claim: RunClaim) -> ColumnElement[bool]:
     return (
         (runs.c.id == claim.run_id)
@@ -204,12 +239,15 @@ def _holds(claim: RunClaim) -> ColumnElement[bool]:
 
 def _select(dataset: str, *conditions: ColumnElement[bool]) -> Select[Any]:
     return (
-        select(
-            runs.c.id.label("run_id"),
-            tables.datasets.c.name.label("dataset"),
-            *(column for column in runs.c if column.name not in {"id", "dataset_id"}),
-        )
-        .join(tables.datasets)
+        _all()
         .where(tables.datasets.c.name == dataset, *conditions)
         .order_by(runs.c.tick.desc(), runs.c.id.desc())
     )
+
+
+def _all() -> Select[Any]:
+    return select(
+        runs.c.id.label("run_id"),
+        tables.datasets.c.name.label("dataset"),
+        *(column for column in runs.c if column.name not in {"id", "dataset_id"}),
+    ).join(tables.datasets)

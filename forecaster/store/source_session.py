@@ -15,8 +15,8 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.pool import NullPool
 
 from forecaster.errors import DatabaseUnavailable, DataError, ForecasterError, UnsupportedDatabase
-from forecaster.store.engine import postgres_arguments
 from forecaster.store.failures import describe, is_bad_sqlite_statement
+from forecaster.store.postgres_sessions import postgres_arguments
 from forecaster.store.source_question import Question
 from forecaster.store.urls import masked, parse_url
 

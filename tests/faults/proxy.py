@@ -8,19 +8,20 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
 
-Mode = Literal["pass", "blackhole", "reset", "slow"]
+Mode = Literal["pass", "blackhole", "reset", "slow", "late"]
 
 _PIECE = 65_536
 _LINGER = struct.pack("ii", 1, 0)  # close() then resets
 _SLOW_BYTES, _SLOW_PAUSE = 1_000, 0.1
+_LATE = 10.0
 
 
 class Proxy:
     """Forwards to `port` as `mode` says, which may change at any time.
 
     `pass` forwards, `blackhole` takes bytes and forwards none, `reset` breaks every connection,
-    `slow` lets 10 kB a second through. After `swallow_after` bytes from the server the mode
-    becomes `blackhole` by itself.
+    `slow` lets 10 kB a second through, `late` holds every piece back for 10 s. After
+    `swallow_after` bytes from the server the mode becomes `blackhole` by itself.
     """
 
     def __init__(self, port: int) -> None:
@@ -96,5 +97,8 @@ class Proxy:
                 for at in range(0, len(piece), _SLOW_BYTES):
                     target.sendall(piece[at : at + _SLOW_BYTES])
                     time.sleep(_SLOW_PAUSE)
+            case "late":
+                time.sleep(_LATE)
+                target.sendall(piece)
             case "blackhole":
                 pass

@@ -1,0 +1,146 @@
+"""What a job may do with its database: for how long, and under which lease.
+
+`guarded` puts both on an engine; `reading` and `writing` respect them.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, Engine, select
+
+from forecaster.errors import StageTimedOut, StoreError, TickTakenOver
+from forecaster.store.tables import leases
+
+_FENCE, _LIMIT = "forecaster_fence", "forecaster_limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """The right to write under a lease; whoever takes the lease over has a greater token."""
+
+    name: str
+    holder: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    name: str
+    seconds: float
+    until: float
+
+
+class Limit:
+    """Deadlines of one job on the monotonic clock; of nested ones the nearest counts.
+
+    One thread enters stages, any thread may ask.
+    """
+
+    def __init__(self, *, dataset: str | None = None) -> None:
+        """Limit nothing yet; hints of what is cut name the deadlines of `dataset`."""
+        self._dataset = dataset
+        self._stages: tuple[_Stage, ...] = ()
+
+    @contextmanager
+    def stage(self, name: str, length: timedelta) -> Iterator[None]:
+        """Give what happens inside `length`; StageTimedOut for what the database was cut in."""
+        seconds = length.total_seconds()
+        entered = _Stage(name=name, seconds=seconds, until=time.monotonic() + seconds)
+        before = self._stages
+        self._stages = (*before, entered)
+        try:
+            with self.converting():
+                yield
+        finally:
+            self._stages = before
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Give a part of the current stage no more than `seconds`."""
+        name = self._stages[-1].name if self._stages else "work"
+        with self.stage(name, timedelta(seconds=seconds)):
+            yield
+
+    def remaining(self) -> float:
+        """Return the seconds until the nearest deadline: negative after it, infinite for none."""
+        return min((stage.until for stage in self._stages), default=math.inf) - time.monotonic()
+
+    def overdue(self) -> float:
+        """Return the seconds since the nearest deadline, 0 before it."""
+        return max(0.0, -self.remaining())
+
+    def check(self) -> None:
+        """Raise StageTimedOut after the nearest deadline."""
+        if self.overdue():
+            raise self._timed_out()
+
+    @contextmanager
+    def converting(self) -> Iterator[None]:
+        """Say StageTimedOut for a failure of the database that comes after the deadline."""
+        try:
+            yield
+        except StoreError as error:
+            if not self.overdue():
+                raise
+            raise self._timed_out() from error
+
+    def _timed_out(self) -> StageTimedOut:
+        passed = min(self._stages, key=lambda stage: stage.until)
+        setting = f", or set {passed.name} in [datasets.{self._dataset}.deadlines]"
+        return StageTimedOut(
+            f"stage {passed.name} must end within {passed.seconds:g} s, found it still at it",
+            hint=f"see what holds it up{setting if self._dataset else ''}",
+        )
+
+
+def guarded(engine: Engine, *, fence: Fence | None = None, limit: Limit | None = None) -> Engine:
+    """Return `engine` for work under a lease, within a limit, or both; it shares connections.
+
+    `writing` then raises TickTakenOver when the lease was lost; what takes too long is cut and
+    raises StageTimedOut.
+    """
+    options = {_FENCE: fence, _LIMIT: limit}
+    return engine.execution_options(**{key: each for key, each in options.items() if each})
+
+
+def limit_of(engine: Engine) -> Limit | None:
+    """Return the limit that was put on the engine."""
+    limit: Limit | None = engine.get_execution_options().get(_LIMIT)
+    return limit
+
+
+def fence_of(engine: Engine) -> Fence | None:
+    """Return the right to write that was put on the engine."""
+    fence: Fence | None = engine.get_execution_options().get(_FENCE)
+    return fence
+
+
+def hold_lease(conn: Connection) -> None:
+    """Keep the lease from being taken over until the transaction ends; TickTakenOver if it was."""
+    fence: Fence | None = conn.get_execution_options().get(_FENCE)
+    if fence is None:
+        return
+    ours = (
+        leases.c.name == fence.name,
+        leases.c.holder == fence.holder,
+        leases.c.token == fence.token,
+    )
+    lock = select(leases.c.token).where(*ours).with_for_update(read=True, key_share=True)
+    if conn.scalar(lock) is None:
+        raise TickTakenOver(
+            f"lease {fence.name} must have token {fence.token}, "
+            "found it taken over; nothing written"
+        )
+
+
+def allow_statements(conn: Connection) -> None:
+    """Let PostgreSQL cut each statement of this transaction after what remains of the limit."""
+    limit = limit_of(conn.engine)
+    remaining = math.inf if limit is None else limit.remaining()
+    if conn.dialect.name == "postgresql" and remaining < math.inf:
+        milliseconds = max(1, math.ceil(remaining * 1000))
+        conn.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")

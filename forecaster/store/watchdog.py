@@ -1,0 +1,106 @@
+"""Cut connections whose time is over.
+
+Behind a black hole no driver comes back by itself: neither a server's timeout nor the kernel's
+keepalives end the wait. A thread shuts the socket down, and the driver fails at once.
+"""
+
+import math
+import os
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import psycopg
+
+Remaining = Callable[[], float]
+"""Gives the seconds that are left; it may change its mind at any time."""
+
+GRACE = 1.0
+"""Seconds in which the server may cut by itself, and keep the connection usable."""
+_LOOK_EVERY = 0.1
+_CANCEL_SECONDS = 0.3
+_STEPS_BETWEEN_LOOKS = 20_000
+"""Steps of SQLite's machine between looks at the clock: a millisecond or less."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    """A connection in use; `socket` is our own handle on its socket."""
+
+    driver: psycopg.Connection
+    socket: socket.socket
+    remaining: Remaining
+
+    def cut(self) -> None:
+        """End the statement where the server can be reached, and the connection in any case."""
+        asking = threading.Thread(target=self._cancel, daemon=True)
+        asking.start()
+        asking.join(_CANCEL_SECONDS)
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def _cancel(self) -> None:
+        with suppress(psycopg.Error):
+            self.driver.cancel_safe(timeout=_CANCEL_SECONDS)
+
+
+class Watchdog:
+    """One thread, started when first needed, that looks after all connections in use."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._lines: set[_Line] = set()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watching(self, driver: psycopg.Connection, remaining: Remaining) -> Iterator[None]:
+        """Cut the connection a little after its time is over, unless the block ends before."""
+        line = _Line(driver, socket.socket(fileno=os.dup(driver.pgconn.socket)), remaining)
+        with self._changed:
+            self._lines.add(line)
+            self._start()
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._lines.discard(line)
+            line.socket.close()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
+            self._thread.start()
+
+    def _look(self) -> None:
+        while True:
+            for line in self._overdue():
+                line.cut()
+
+    def _overdue(self) -> list[_Line]:
+        with self._changed:
+            self._changed.wait(_LOOK_EVERY if self._lines else None)
+            found = [line for line in self._lines if line.remaining() < -GRACE]
+            self._lines.difference_update(found)
+            return found
+
+
+_watchdog = Watchdog()
+watching = _watchdog.watching
+
+
+@contextmanager
+def interrupting(driver: sqlite3.Connection, remaining: Remaining) -> Iterator[None]:
+    """End a statement of SQLite when its time is over, and wait no longer for a lock."""
+    [usual] = driver.execute("PRAGMA busy_timeout").fetchone()
+    left = min(remaining() * 1000, usual)
+    driver.execute(f"PRAGMA busy_timeout = {max(1, math.ceil(left))}")
+    driver.set_progress_handler(lambda: remaining() < 0, _STEPS_BETWEEN_LOOKS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, 0)
+        driver.execute(f"PRAGMA busy_timeout = {usual}")
