@@ -34,7 +34,7 @@ from jobs.champions import Champions
 from jobs.commands.processor import flush_denormals
 from jobs.panels import Panels
 from jobs.reports import ForecastReport
-from jobs.ticks import Turn
+from jobs.turn import Turn
 
 TICKS = ("after a start", "in service")
 

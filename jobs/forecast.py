@@ -1,7 +1,7 @@
 """Forecast one dataset for one tick: pull, read, predict, write. The main path: start here."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -12,14 +12,16 @@ from sqlalchemy import Connection, Engine
 from forecaster import inference
 from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.inference import Prediction
+from forecaster.series.panel import Panel
 from forecaster.series.resident import ResidentPanel
-from forecaster.store import attention, forecasts, partitions, runs
-from forecaster.store.engine import reading, writing
+from forecaster.store import attention, forecasts, partitions
+from forecaster.store.engine import reading
+from forecaster.store.guards import Limit
 from jobs import pull
 from jobs.champions import Champion, Champions
 from jobs.panels import Panels
-from jobs.reports import ForecastReport, PullReport, Stopwatch, document
-from jobs.ticks import Turn
+from jobs.reports import ForecastReport, PullReport
+from jobs.turn import Turn
 
 SERIES_AT_ONCE = 8192
 """How many series' forecasts are rows in memory at one time."""
@@ -52,30 +54,32 @@ def run(
 ) -> ForecastReport:
     """Write forecasts and their attention for the tick of `turn`, all or nothing.
 
-    Claiming the end comes first in that transaction: whoever lost the tick writes nothing.
+    Whoever lost the tick to a later attempt writes nothing.
     A series that cannot be forecast is skipped with a reason; NoChampion before a first retrain.
     """
-    watch = Stopwatch()
+    deadlines = dataset.deadlines
 
-    with watch.stage("pull"):
+    with turn.stage("pull", deadlines.pull):
         pulled = pull.run(engine, dataset, now=turn.clock(), on_landing=panels.take)
 
-    with watch.stage("read"):
+    with turn.stage("read", deadlines.pull):
         champion = champions.serving(engine, dataset, now=turn.clock())
         with reading(engine) as conn:
             known = read(conn, dataset, turn.tick, champion, panels)
 
-    with watch.stage("predict"):
-        prediction = predict(known, dataset)
+    with turn.stage("predict", deadlines.predict):
+        prediction = predict(known, dataset, turn.limit)
 
-    partitions.ensure(engine, retention, ("forecasts", "attention"), [known.cutoff])
-    with watch.stage("write"), writing(engine) as conn:
-        report = report_on(dataset, turn.tick, known, prediction, pulled, watch.seconds)
-        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+    def made(conn: Connection) -> ForecastReport:
         write(conn, dataset.name, known, prediction, now=turn.clock())
         pull.advance(conn, dataset.name, pulled)
+        return report_on(dataset, turn.tick, known, prediction, pulled, turn.seconds)
 
-    return replace(report, stages=watch.seconds)
+    with turn.stage("write", deadlines.write):
+        partitions.ensure(engine, retention, ("forecasts", "attention"), [known.cutoff])
+        report = turn.commit(engine, made)
+
+    return replace(report, stages=turn.seconds)
 
 
 def read(
@@ -98,18 +102,19 @@ def read(
     )
 
 
-def predict(known: Known, dataset: DatasetConfig) -> Prediction:
+def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
     """Forecast every series that was not forecast at this cutoff before.
 
     A model that has seen what came after the cutoff, as when an old tick runs late or again,
     forecasts in hindsight: such forecasts are kept apart and never scored.
     """
     model, panel = known.champion.model, known.panel
+    blocks = panel.panels(
+        known.names, season_length=model.spec.season_length, scales=model.series_scale
+    )
     prediction = inference.predict_panels(
         model,
-        panel.panels(
-            known.names, season_length=model.spec.season_length, scales=model.series_scale
-        ),
+        in_time(blocks, limit),
         [panel.end],
         bounds=(dataset.lower_bound, dataset.upper_bound),
         device=dataset.training.device,
@@ -121,6 +126,13 @@ def predict(known: Known, dataset: DatasetConfig) -> Prediction:
     if known.champion.trained_to > known.cutoff:
         prediction = prediction.with_status("hindsight")
     return prediction
+
+
+def in_time(blocks: Iterable[Panel], limit: Limit) -> Iterator[Panel]:
+    """Give one block after the other; StageTimedOut when the stage is over before the last."""
+    for block in blocks:
+        limit.check()
+        yield block
 
 
 def write(

@@ -17,11 +17,11 @@ from forecaster.store import (
     runs,
     watermarks,
 )
-from forecaster.store.engine import reading, writing
+from forecaster.store.engine import reading
 from forecaster.store.partitions import PARTITIONED, Dropped
 from jobs.cases import CALENDAR_SLACK, JUDGED
-from jobs.reports import PruneReport, Stopwatch, document
-from jobs.ticks import Turn
+from jobs.reports import PruneReport
+from jobs.turn import Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,34 +49,36 @@ def run(
     stays for as long as it was not: nothing is deleted before it was judged. A partition has rows
     of all `datasets`: it goes when it is too old for each of them.
     """
-    watch, tick = Stopwatch(), turn.tick
+    tick, patience = turn.tick, dataset.deadlines.train
 
-    with watch.stage("partitions"):
+    with turn.stage("partitions", patience):
         ages = {each.name: _ages(engine, each, tick, retention) for each in datasets}
         made = partitions.make_ahead(engine, retention, tick)
         dropped = partitions.drop_before(engine, _shared([each.limits for each in ages.values()]))
 
-    with watch.stage("rows"):
+    with turn.stage("rows", patience):
         ours = ages[dataset.name]
         deleted = Counter({table: gone.rows for table, gone in dropped.items()})
         deleted.update(_delete_rows(engine, dataset.name, ours.limits))
 
-    with watch.stage("file"):
+    with turn.stage("file", patience):
         pages = expiry.shrink(engine)
 
-    with watch.stage("records"), writing(engine) as conn:
-        deleted.update(_delete_records(conn, dataset.name, ours, retention.models))
-        report = PruneReport(
+    def write(conn: Connection) -> PruneReport:
+        records = _delete_records(conn, dataset.name, ours, retention.models)
+        return PruneReport(
             dataset=dataset.name,
             tick=tick,
-            deleted=deleted,
+            deleted=deleted + Counter(records),
             partitions=_counts(made, dropped.values()),
             pages_given_back=pages,
-            stages=watch.seconds,
+            stages=turn.seconds,
         )
-        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
 
-    return replace(report, stages=watch.seconds)
+    with turn.stage("records", dataset.deadlines.write):
+        report = turn.commit(engine, write)
+
+    return replace(report, stages=turn.seconds)
 
 
 def judged_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime | None:

@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from forecaster.config import DatasetConfig
-from forecaster.store import runs
-from forecaster.store.engine import reading, writing
+from forecaster.store.engine import reading
 from jobs import pull
-from jobs.reports import ReconcileReport, Stopwatch, document
-from jobs.ticks import Turn
+from jobs.reports import ReconcileReport
+from jobs.turn import Turn
 
 
 def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ReconcileReport:
@@ -17,9 +16,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ReconcileReport:
 
     Nothing is read when all of the history was read since the tick, as by a first pull.
     """
-    watch = Stopwatch()
-
-    with watch.stage("pull"):
+    with turn.stage("pull", dataset.deadlines.train):
         with reading(engine) as conn:
             done = pull.last_whole(conn, dataset.name)
         is_due = done is None or done < turn.tick
@@ -27,11 +24,13 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ReconcileReport:
         if is_due:
             pulled = pull.run(engine, dataset, now=turn.clock(), whole=True)
 
-    with watch.stage("write"), writing(engine) as conn:
-        report = ReconcileReport(
-            dataset=dataset.name, tick=turn.tick, pull=pulled, stages=watch.seconds
-        )
-        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+    def write(conn: Connection) -> ReconcileReport:
         pull.advance(conn, dataset.name, pulled)
+        return ReconcileReport(
+            dataset=dataset.name, tick=turn.tick, pull=pulled, stages=turn.seconds
+        )
 
-    return replace(report, stages=watch.seconds)
+    with turn.stage("write", dataset.deadlines.write):
+        report = turn.commit(engine, write)
+
+    return replace(report, stages=turn.seconds)

@@ -1,29 +1,11 @@
 """What a job says about its run: plain numbers for the run row, the log line and telemetry."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
-from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
-
-
-class Stopwatch:
-    """Seconds of each named stage, in the order in which they ended."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the block; a stage that is entered twice adds up."""
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from time import monotonic
 from typing import Protocol
 
 import polars as pl
@@ -11,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from forecaster import explain, training
 from forecaster.config import DatasetConfig, TrainingConfig
+from forecaster.errors import StageTimedOut, StoreError
 from forecaster.model import checkpoint
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
@@ -19,8 +22,13 @@ from forecaster.store.engine import reading, writing
 from forecaster.store.models import NewModel
 from forecaster.training import Progress
 from jobs import pull
-from jobs.reports import PullReport, RetrainReport, Stopwatch, document
-from jobs.ticks import Turn, floor_tick
+from jobs.reports import PullReport, RetrainReport
+from jobs.turn import Turn
+
+NOTE_EVERY = 5.0
+"""Seconds between two notes of how far a training is."""
+NOTE_SECONDS = 2.0
+"""How long such a note may take: the training does not wait for its database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,27 +101,51 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
 
     InsufficientHistory, TrainingDiverged or a training that was killed leave the champion alone.
     """
-    watch = Stopwatch()
+    deadlines = dataset.deadlines
 
-    with watch.stage("pull"):
+    with turn.stage("pull", deadlines.train):
         pulled = pull.run(engine, dataset, now=turn.clock())
 
-    with watch.stage("read"), reading(engine) as conn:
+    with turn.stage("read", deadlines.train), reading(engine) as conn:
         history = read(conn, dataset, turn.tick)
 
-    with watch.stage("prepare"):
+    with turn.stage("prepare", deadlines.train):
         panel, spec = training.prepare(history, dataset)
 
-    with watch.stage("fit"):
-        challenger = Challenger(panel=panel, fitted=fit(panel, spec, dataset.training))
+    with turn.stage("fit", deadlines.train):
+        fitted = fit(panel, spec, dataset.training, watch=Noting(engine, turn))
+        challenger = Challenger(panel=panel, fitted=fitted)
 
-    with watch.stage("write"), writing(engine) as conn:
+    def write(conn: Connection) -> RetrainReport:
         promoted = promote(conn, dataset.name, challenger, now=turn.clock())
         pull.advance(conn, dataset.name, pulled)
-        report = report_on(dataset.name, turn.tick, challenger, promoted, pulled, watch.seconds)
-        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+        return report_on(dataset.name, turn.tick, challenger, promoted, pulled, turn.seconds)
 
-    return replace(report, stages=watch.seconds)
+    with turn.stage("write", deadlines.write):
+        report = turn.commit(engine, write)
+
+    return replace(report, stages=turn.seconds)
+
+
+class Noting:
+    """Watches a training: ends it at its deadline, or when its tick was lost, and notes how far
+    it is."""
+
+    def __init__(self, engine: Engine, turn: Turn) -> None:
+        self._engine, self._turn = engine, turn
+        self._noted = monotonic()
+
+    def __call__(self, made: Progress | None) -> None:
+        self._turn.limit.check()
+        if made is None or monotonic() - self._noted < NOTE_EVERY:
+            return
+        self._noted = monotonic()
+        with (
+            suppress(StoreError, StageTimedOut),
+            self._turn.limit.within(NOTE_SECONDS),
+            writing(self._engine) as conn,
+        ):
+            runs.note_progress(conn, self._turn.claim, made.step / made.steps)
 
 
 def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
@@ -121,7 +153,7 @@ def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFra
 
     Not up to `tick`: the model would have seen the future of the forecast that is due next.
     """
-    until = floor_tick(tick, dataset.forecast_every) - dataset.delay
+    until = dataset.forecast_schedule.floor(tick) - dataset.delay
     return observations.read(conn, dataset.name, since=until - dataset.history, until=until)
 
 

@@ -7,8 +7,8 @@ interrupt gets out: a job that fails or crashes leaves the scheduler alive.
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from time import perf_counter
 from typing import Literal
 
@@ -18,10 +18,16 @@ from forecaster.config import DatasetConfig
 from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
 from forecaster.store import runs
 from forecaster.store.engine import writing
+from forecaster.store.guards import Limit, fence_of, guarded
 from forecaster.store.runs import RunClaim
+from jobs import hangs
 from jobs.catalog import Job
 from jobs.reports import JobReport, Json, document
-from jobs.ticks import Clock, Turn
+from jobs.ticks import Clock
+from jobs.turn import Turn
+
+NOTES_WITHIN = timedelta(seconds=10)
+"""How long it may take to claim a tick, and to note how it failed."""
 
 log = logging.getLogger("forecaster")
 
@@ -40,6 +46,8 @@ class Outcome:
     started_at: datetime
     ended_at: datetime
     seconds: float
+    retries: int = 0
+    """How often its transaction was tried again."""
     report: JobReport | None = None
     error: BaseException | None = None
 
@@ -57,9 +65,15 @@ def run_job(
     clock: Clock,
     observe: Observe,
 ) -> Outcome:
-    """Run `job` for `tick` unless it was done before; never raises but for an interrupt."""
+    """Run `job` for `tick` unless it was done before; never raises but for an interrupt.
+
+    Where the engine is guarded by a lease, so is everything that the run writes.
+    """
     started_at, started = clock(), perf_counter()
-    result, report, error = _attempt(job, engine, dataset, tick=tick, clock=clock)
+    limit = Limit(dataset=dataset.name)
+    attempt = _Attempt(engine=guarded(engine, limit=limit), clock=clock, limit=limit)
+    with hangs.watching(f"{job.name} of {dataset.name}", limit):
+        result, report, error = attempt.run(job, dataset, tick)
     outcome = Outcome(
         job=job.name,
         dataset=dataset.name,
@@ -68,6 +82,7 @@ def run_job(
         started_at=started_at,
         ended_at=clock(),
         seconds=perf_counter() - started,
+        retries=len(attempt.retries),
         report=report,
         error=error,
     )
@@ -76,37 +91,49 @@ def run_job(
     return outcome
 
 
-def _attempt(
-    job: Job, engine: Engine, dataset: DatasetConfig, *, tick: datetime, clock: Clock
-) -> tuple[Result, JobReport | None, BaseException | None]:
-    claim = None
-    try:
-        with writing(engine) as conn:
-            claim = runs.claim(conn, job.name, dataset.name, tick, clock())
-        report = job.run(engine, dataset, Turn(tick=tick, claim=claim, clock=clock))
-    except (KeyboardInterrupt, SystemExit) as error:
-        _record_failure(engine, claim, clock, error)
-        raise
-    except (TickAlreadyDone, TickTakenOver) as error:
-        return "already_done", None, error
-    except BaseException as error:
-        # A panic inside polars is no Exception, and must not end the scheduler either.
-        _record_failure(engine, claim, clock, error)
-        return ("failed" if isinstance(error, ForecasterError) else "crashed"), None, error
-    return "succeeded", report, None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    engine: Engine
+    clock: Clock
+    limit: Limit
+    retries: list[str] = field(default_factory=list)
 
+    def run(
+        self, job: Job, dataset: DatasetConfig, tick: datetime
+    ) -> tuple[Result, JobReport | None, BaseException | None]:
+        claim = None
+        try:
+            claim = self._claim(job, dataset, tick)
+            turn = Turn(
+                tick=tick, claim=claim, clock=self.clock, limit=self.limit, retries=self.retries
+            )
+            report = job.run(self.engine, dataset, turn)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._record_failure(claim, error)
+            raise
+        except (TickAlreadyDone, TickTakenOver) as error:
+            return "already_done", None, error
+        except BaseException as error:
+            # A panic inside polars is no Exception, and must not end the scheduler either.
+            self._record_failure(claim, error)
+            return ("failed" if isinstance(error, ForecasterError) else "crashed"), None, error
+        return "succeeded", report, None
 
-def _record_failure(
-    engine: Engine, claim: RunClaim | None, clock: Clock, error: BaseException
-) -> None:
-    if claim is None:
-        return
-    try:
-        with writing(engine) as conn:
-            hint = error.hint if isinstance(error, ForecasterError) else None
-            runs.fail(conn, claim, now=clock(), error=_describe(error), hint=hint)
-    except Exception as failure:
-        log.warning("the failure could not be recorded: %s", failure)
+    def _claim(self, job: Job, dataset: DatasetConfig, tick: datetime) -> RunClaim:
+        fence = fence_of(self.engine)
+        token = None if fence is None else fence.token
+        with self.limit.stage("claim", NOTES_WITHIN), writing(self.engine) as conn:
+            return runs.claim(conn, job.name, dataset.name, tick, self.clock(), token)
+
+    def _record_failure(self, claim: RunClaim | None, error: BaseException) -> None:
+        if claim is None:
+            return
+        hint = error.hint if isinstance(error, ForecasterError) else None
+        try:
+            with self.limit.stage("record", NOTES_WITHIN), writing(self.engine) as conn:
+                runs.fail(conn, claim, now=self.clock(), error=_describe(error), hint=hint)
+        except Exception as failure:
+            log.warning("the failure could not be recorded: %s", failure)
 
 
 def _describe(error: BaseException | None) -> str:

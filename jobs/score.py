@@ -15,12 +15,12 @@ from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, build
 from forecaster.series.windows import gather
 from forecaster.store import accuracy as scores
-from forecaster.store import datasets, partitions, runs, watermarks
-from forecaster.store.engine import reading, writing
+from forecaster.store import datasets, partitions, watermarks
+from forecaster.store.engine import reading
 from jobs import cases
 from jobs.cases import JUDGED, Case
-from jobs.reports import LeadAccuracy, ScoreReport, Stopwatch, document
-from jobs.ticks import Turn
+from jobs.reports import LeadAccuracy, ScoreReport
+from jobs.turn import Turn
 
 
 def run(
@@ -32,25 +32,27 @@ def run(
     What happened counts as known when the delay and the time for late data are over, and
     something newer was observed: an outage of the source leaves nothing unscored.
     """
-    watch = Stopwatch()
+    deadlines = dataset.deadlines
 
-    with watch.stage("read"), reading(engine) as conn:
+    with turn.stage("read", deadlines.pull), reading(engine) as conn:
         until = known_until(conn, dataset, turn.tick)
         to_judge = read(conn, dataset, until)
 
-    with watch.stage("judge"):
+    with turn.stage("judge", deadlines.predict):
         found = judged(to_judge, dataset.prediction_length)
-        report = report_on(dataset, turn.tick, until, found, watch.seconds)
 
-    cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
-    partitions.ensure(engine, retention, ("accuracy",), cutoffs)
-    with watch.stage("write"), writing(engine) as conn:
-        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+    def write(conn: Connection) -> ScoreReport:
         for model_id, frame in found.items():
             scores.write(conn, dataset.name, model_id, frame, scored_at=turn.clock())
         watermarks.advance(conn, dataset.name, JUDGED, until, now=turn.clock())
+        return report_on(dataset, turn.tick, until, found, turn.seconds)
 
-    return replace(report, stages=watch.seconds)
+    with turn.stage("write", deadlines.write):
+        cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
+        partitions.ensure(engine, retention, ("accuracy",), cutoffs)
+        report = turn.commit(engine, write)
+
+    return replace(report, stages=turn.seconds)
 
 
 def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.reports import LeadAccuracy, ScoreReport, Stopwatch, document, to_json
+from jobs.reports import LeadAccuracy, ScoreReport, document, to_json
 
 LEAD = LeadAccuracy(
     lead="1",
@@ -38,14 +38,3 @@ def test_a_report_is_a_json_object_with_iso_instants_and_no_nan() -> None:
 def test_a_report_holds_nothing_else() -> None:
     with pytest.raises(TypeError, match="a report holds"):
         to_json(object())
-
-
-def test_a_stage_that_is_entered_twice_adds_up() -> None:
-    watch = Stopwatch()
-
-    for _ in range(2):
-        with watch.stage("read"):
-            pass
-
-    assert list(watch.seconds) == ["read"]
-    assert watch.seconds["read"] > 0

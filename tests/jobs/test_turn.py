@@ -1,0 +1,153 @@
+"""One attempt at one tick: its stages are timed and cut, and its transaction is written once."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from forecaster.errors import DataError, DatabaseUnavailable, StageTimedOut, TickTakenOver
+from forecaster.store import runs
+from forecaster.store.engine import reading, writing
+from forecaster.store.guards import Limit, guarded
+from jobs import hangs
+from jobs.reports import PruneReport
+from jobs.turn import Turn
+from tests.jobs.small import DATASET, fixed, hour, query
+
+NOW = hour(5)
+SHORT = timedelta(seconds=0.05)
+
+
+@pytest.fixture
+def turn(engine: Engine) -> Turn:
+    with writing(engine) as conn:
+        claim = runs.claim(conn, "prune", DATASET.name, NOW, NOW)
+        conn.execute(text("CREATE TABLE made (number INTEGER)"))
+    return Turn(tick=NOW, claim=claim, clock=fixed(NOW))
+
+
+def report() -> PruneReport:
+    return PruneReport(dataset=DATASET.name, tick=NOW, deleted={"forecasts": 3})
+
+
+def failing(times: int, error: Exception) -> Callable[[Connection], PruneReport]:
+    """Write a row, and fail so many times before it is kept."""
+    left = [error] * times
+
+    def write(conn: Connection) -> PruneReport:
+        conn.execute(text("INSERT INTO made VALUES (1)"))
+        if left:
+            raise left.pop()
+        return report()
+
+    return write
+
+
+def state(engine: Engine) -> object:
+    return query(engine, "SELECT state FROM runs")[0][0]
+
+
+def test_a_stage_that_is_entered_twice_adds_up(turn: Turn) -> None:
+    for _ in range(2):
+        with turn.stage("read", timedelta(minutes=1)):
+            pass
+
+    assert list(turn.seconds) == ["read"]
+    assert turn.seconds["read"] > 0
+
+
+def test_a_stage_ends_when_it_asks_after_its_deadline(turn: Turn) -> None:
+    with pytest.raises(StageTimedOut, match=r"stage predict must end within 0\.05 s"):
+        with turn.stage("predict", SHORT):
+            time.sleep(0.1)
+            turn.limit.check()
+
+
+def test_a_run_and_what_it_made_are_committed_together(turn: Turn, engine: Engine) -> None:
+    assert turn.commit(engine, failing(0, DataError("never"))) == report()
+
+    assert state(engine) == "succeeded"
+    assert query(engine, "SELECT count(*) FROM made") == [(1,)]
+
+
+def test_a_transaction_that_another_one_disturbed_is_tried_again(
+    turn: Turn, engine: Engine
+) -> None:
+    turn.commit(engine, failing(2, DatabaseUnavailable("it must be free, found a deadlock")))
+
+    assert state(engine) == "succeeded"
+    assert query(engine, "SELECT count(*) FROM made") == [(1,)]
+    assert turn.retries == ["it must be free, found a deadlock"] * 2
+
+
+def test_what_would_fail_again_is_tried_once(turn: Turn, engine: Engine) -> None:
+    with pytest.raises(DataError):
+        turn.commit(engine, failing(1, DataError("rows must be sorted, found chaos")))
+
+    assert (state(engine), turn.retries) == ("running", [])
+    assert query(engine, "SELECT count(*) FROM made") == [(0,)]
+
+
+def test_a_database_that_stays_away_ends_the_attempts(turn: Turn, engine: Engine) -> None:
+    with pytest.raises(DatabaseUnavailable):
+        turn.commit(engine, failing(9, DatabaseUnavailable("it must answer, found silence")))
+
+    assert state(engine) == "running"
+
+
+def test_no_attempt_is_made_after_the_deadline(turn: Turn, engine: Engine) -> None:
+    limited = replace(turn, limit=Limit())
+    bounded = guarded(engine, limit=limited.limit)
+
+    with pytest.raises(StageTimedOut):
+        with limited.stage("write", SHORT):
+            limited.commit(bounded, failing(9, DatabaseUnavailable("it must answer")))
+
+    assert len(limited.retries) < 3
+
+
+def test_a_commit_whose_answer_was_lost_is_looked_up(
+    turn: Turn, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, calls = engine.dialect.do_commit, 0
+
+    def lose_first_answer(connection: object) -> None:
+        nonlocal calls
+        calls += 1
+        commit(connection)  # type: ignore[arg-type]
+        if calls == 1:
+            raise DatabaseUnavailable("it must answer, found the connection gone")
+
+    monkeypatch.setattr(engine.dialect, "do_commit", lose_first_answer)
+
+    assert turn.commit(engine, failing(0, DataError("never"))) == report()
+
+    assert state(engine) == "succeeded"
+    assert query(engine, "SELECT count(*) FROM made") == [(1,)]
+
+
+def test_an_attempt_that_was_overtaken_writes_nothing(turn: Turn, engine: Engine) -> None:
+    with writing(engine) as conn:
+        runs.claim(conn, "prune", DATASET.name, NOW, NOW)
+
+    with pytest.raises(TickTakenOver):
+        turn.commit(engine, failing(0, DataError("never")))
+
+    with reading(engine) as conn:
+        assert runs.lookup(conn, turn.claim).attempt == 2
+    assert query(engine, "SELECT count(*) FROM made") == [(0,)]
+
+
+def test_what_hangs_is_noticed_by_name() -> None:
+    limit = Limit()
+    with hangs.watching("forecast of bikes", limit), limit.stage("predict", SHORT):
+        assert hangs.overdue(by=0) == []
+        time.sleep(0.1)
+        noticed = hangs.overdue(by=0)
+        assert hangs.overdue() == []
+
+    assert noticed == ["forecast of bikes must have ended, found it 0 s over its deadline"]
+    assert hangs.overdue(by=0) == []
