@@ -23,6 +23,7 @@ from benchmarks.tables import Row, Section, keep
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
 from forecaster.errors import DatabaseUnavailable
+from forecaster.schedules import Every
 from forecaster.store.source import read_rows
 from forecaster.store.source_question import Wanted
 from tests.faults.proxy import Proxy
@@ -38,8 +39,8 @@ DATASET = DatasetConfig(
     step=Step.parse("1h"),
     prediction_length=1,
     query=QUERY,
-    forecast_every=HOUR,
-    retrain_every=HOUR,
+    forecast_schedule=Every(HOUR),
+    retrain_schedule=Every(HOUR),
     history=HOUR,
     late_data=HOUR,
 )

@@ -21,6 +21,7 @@ from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.defaults import derive
 from forecaster.model.network import AttentionLSTM
 from forecaster.model.spec import ModelSpec
+from forecaster.schedules import Every
 from forecaster.series.grid import detect_grid
 from forecaster.series.panel import build
 from forecaster.series.season import Seasons
@@ -53,8 +54,8 @@ class Fleet:
             step=Step(count=HOUR // timedelta(microseconds=1), unit="microsecond"),
             prediction_length=48,
             query="SELECT series_id, timestamp, value FROM metrics",
-            forecast_every=HOUR,
-            retrain_every=24 * HOUR,
+            forecast_schedule=Every(HOUR),
+            retrain_schedule=Every(24 * HOUR),
             history=self.context * HOUR,
             late_data=timedelta(0),
         )

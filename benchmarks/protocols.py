@@ -17,6 +17,7 @@ from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.durations import Step
 from forecaster.frames import DEVIATION_COLUMNS, QUANTILE_LEVELS
 from forecaster.model.checkpoint import TrainedModel
+from forecaster.schedules import Every
 from forecaster.series import accuracy
 from forecaster.series.panel import Panel
 from forecaster.series.windows import Windows, gather
@@ -59,8 +60,8 @@ class Task:
             step=Step.parse(self.step),
             prediction_length=self.horizon,
             timezone=self.timezone,
-            forecast_every=timedelta(hours=1),
-            retrain_every=timedelta(days=1),
+            forecast_schedule=Every(timedelta(hours=1)),
+            retrain_schedule=Every(timedelta(days=1)),
             history=timedelta(days=36_500),
             late_data=timedelta(0),
             training=TrainingConfig(seed=seed, steps=steps, device="cpu"),

@@ -5,12 +5,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from forecaster.durations import Step
+from forecaster.schedules import Every, Schedule
 
 SCORES = ("scaled_dot", "dot", "general", "additive", "location", "local")
 NORMALISERS = ("softmax", "sparsemax", "entmax15")
 ENCODERS = ("lstm", "gru", "rnn")
 STATISTICS = ("window", "causal")
 HEADS = ("quantile", "student_t", "gaussian_mixture")
+CATCHUPS = ("all", "latest", "none")
+OVERLAPS = ("queue", "skip")
+DAILY = Every(timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,16 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeadlineConfig:
+    """How long each stage of a job may take before it is cut."""
+
+    pull: timedelta = timedelta(minutes=30)
+    predict: timedelta = timedelta(minutes=30)
+    write: timedelta = timedelta(minutes=30)
+    train: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetConfig:
     """One named group of series sharing a source query, a grid, schedules and a model lineage."""
 
@@ -77,14 +91,23 @@ class DatasetConfig:
     """Grows with every row that is written; None where there is no such column."""
     timezone: str | None = None
     delay: timedelta = timedelta(0)
-    forecast_every: timedelta
-    retrain_every: timedelta
+    forecast_schedule: Schedule
+    retrain_schedule: Schedule
     history: timedelta
     late_data: timedelta
     read_timeout: timedelta = timedelta(minutes=5)
     """How long one read from the source may take before it is cut."""
-    reconcile_every: timedelta = timedelta(days=1)
-    """How often all of `history` is read again."""
+    reconcile_schedule: Schedule = DAILY
+    """When all of `history` is read again."""
+    catchup: str = "all"
+    """Which forecast ticks are run that nobody looked at when they were due."""
+    catchup_limit: int = 100
+    """The most overdue ticks that are run; older ones are missed."""
+    overlap: str = "queue"
+    """What becomes of ticks that come due while an earlier one of the same job runs."""
+    jitter: timedelta = timedelta(0)
+    """Jobs wake up to so much later than their ticks, each by a share of its own."""
+    deadlines: DeadlineConfig = field(default_factory=DeadlineConfig)
     lower_bound: float | None = None
     upper_bound: float | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -109,10 +132,15 @@ class RetentionConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """Where /metrics, /livez and /readyz listen."""
+    """Where the pages are, and for whom; the probes /livez and /readyz have no password."""
 
     host: str = "127.0.0.1"
     port: int = 8790
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls_certificate: str | None = None
+    """A file with the certificate and those that signed it; None is plain HTTP."""
+    tls_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,4 +151,4 @@ class Config:
     datasets: Mapping[str, DatasetConfig]
     server: ServerConfig = field(default_factory=ServerConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
-    prune_every: timedelta = timedelta(days=1)
+    prune_schedule: Schedule = DAILY

@@ -10,6 +10,7 @@ from forecaster import datasetfile, settings
 from forecaster.addresses import database_url, listen
 from forecaster.config import Config, DatasetConfig, RetentionConfig, ServerConfig
 from forecaster.errors import ConfigError
+from forecaster.schedules import Every
 from forecaster.sections import Surroundings, Table, shown
 
 _HINT = "mend these settings, then run `forecaster check`"
@@ -54,7 +55,7 @@ def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
         datasets=datasets,
         server=server,
         retention=retention,
-        prune_every=prune_every,
+        prune_schedule=Every(prune_every),
     )
     return Draft(config, surroundings.problems)
 
@@ -72,8 +73,26 @@ def _load(text: str) -> dict[str, object]:
 def _server(table: Table) -> ServerConfig:
     default = ServerConfig()
     host, port = table.take("listen", listen, (default.host, default.port))
+    server = ServerConfig(
+        host=host,
+        port=port,
+        username=table.take("username", settings.user, None),
+        password=table.take_secret("password", settings.secret),
+        tls_certificate=table.take("tls_certificate", settings.text, None),
+        tls_key=table.take("tls_key", settings.text, None),
+    )
+    for key, other in (("username", "password"), ("tls_certificate", "tls_key")):
+        _require_both(table, key, other)
     table.close()
-    return ServerConfig(host=host, port=port)
+    return server
+
+
+def _require_both(table: Table, key: str, other: str) -> None:
+    """Note where one of two settings is in the file, itself or as a file, and the other is not."""
+    given = [name in table or f"{name}_file" in table for name in (key, other)]
+    for name, is_given in zip((other, key), given, strict=True):
+        if is_given and not all(given):
+            table.refuse(name, f"must be set with {key if name == other else other}, found none")
 
 
 def _retention(table: Table) -> RetentionConfig:

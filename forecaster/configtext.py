@@ -8,15 +8,25 @@ from datetime import timedelta
 from forecaster.addresses import masked
 from forecaster.config import Config, DatasetConfig, RetentionConfig
 from forecaster.durations import format_duration
+from forecaster.schedules import Cron, Every
 from forecaster.settings import FOREVER
 
 
 def to_toml(config: Config) -> str:
     """Write all settings, defaults included, as `configfile` reads them; passwords become `***`."""
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    top = {"database_url": masked(config.database_url), "prune_every": config.prune_every}
-    lines = _lines(top)
-    lines += _section("server", {"listen": f"{host}:{config.server.port}"})
+    top = {"database_url": masked(config.database_url), "prune_schedule": config.prune_schedule}
+    lines = _lines(_spelled(top))
+    lines += _section(
+        "server",
+        {
+            "listen": f"{host}:{config.server.port}",
+            "username": config.server.username,
+            "password": None if config.server.password is None else "***",
+            "tls_certificate": config.server.tls_certificate,
+            "tls_key": config.server.tls_key,
+        },
+    )
     kept = {f.name: getattr(config.retention, f.name) for f in fields(RetentionConfig)}
     forever = {key: FOREVER if kept[key] is None else kept[key] for key in kept}
     lines += _section("retention", forever)
@@ -26,18 +36,33 @@ def to_toml(config: Config) -> str:
 
 
 def _dataset_lines(path: str, dataset: DatasetConfig) -> list[str]:
-    tables = ("model", "training")
+    tables = ("deadlines", "model", "training")
     values = {f.name: getattr(dataset, f.name) for f in fields(DatasetConfig)}
     flat = {key: value for key, value in values.items() if key not in ("name", *tables)}
     if dataset.source_url is not None:
         flat["source_url"] = masked(dataset.source_url)
-    lines = _section(path, flat)
+    lines = _section(path, _spelled(flat))
     for key in tables:
         of_table = values[key]
         lines += _section(
             f"{path}.{key}", {f.name: getattr(of_table, f.name) for f in fields(of_table)}
         )
     return lines
+
+
+def _spelled(values: Mapping[str, object]) -> dict[str, object]:
+    """Return settings as the file spells them: a schedule is an interval or a cron expression."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        match value:
+            case Every():
+                found[key.replace("_schedule", "_every")] = value.period
+            case Cron():
+                found[key.replace("_schedule", "_cron")] = value.expression
+                found["schedule_timezone"] = value.timezone
+            case _:
+                found[key] = value
+    return found
 
 
 def _section(path: str, values: Mapping[str, object]) -> list[str]:

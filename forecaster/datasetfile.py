@@ -3,12 +3,14 @@
 import re
 from datetime import timedelta
 
-from forecaster import plugin_names, settings
+from forecaster import plugin_names, schedulefile, settings
 from forecaster.addresses import source_url
 from forecaster.config import (
+    CATCHUPS,
     ENCODERS,
     HEADS,
     NORMALISERS,
+    OVERLAPS,
     STATISTICS,
     DatasetConfig,
     ModelConfig,
@@ -20,8 +22,6 @@ from forecaster.settings import LARGEST, Unfit
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
-_SHORTEST_READ = timedelta(seconds=10)
-_LONGEST_READ = timedelta(minutes=5)
 _SHORTER = timedelta(days=3)
 """How much shorter than their usual length some months are: February, and spans with it."""
 _LONGEST_PREDICTION = 10_000
@@ -34,25 +34,35 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     given = table.take("step", settings.step, None)
     step = given or Step(1, "day")
     length = _whole(step)
-    forecast_every = _every(table, "forecast_every", _tick(step))
+    ahead = _prediction_length(table, given)
+    timezone = table.take("timezone", settings.timezone, None)
+    zone = table.take("schedule_timezone", settings.timezone, timezone or "UTC")
+    forecast = schedulefile.schedule(table, "forecast", _tick(step), zone)
+    retrain = schedulefile.schedule(table, "retrain", max(_DAY, 24 * length), zone)
+    deadlines = schedulefile.deadlines(table.table("deadlines"), forecast, retrain)
     dataset = DatasetConfig(
         name=name,
         step=step,
-        prediction_length=_prediction_length(table, given),
+        prediction_length=ahead,
         query=table.take("query", settings.text, None),
         source_url=table.take_secret("source_url", source_url),
         series_columns=table.take("series_columns", settings.column_names, ("series_id",)),
         timestamp_column=table.take("timestamp_column", settings.text, "timestamp"),
         value_column=table.take("value_column", settings.text, "value"),
         ingest_column=table.take("ingest_column", settings.text, None),
-        timezone=table.take("timezone", settings.timezone, None),
+        timezone=timezone,
         delay=table.take("delay", settings.duration, timedelta(0)),
-        forecast_every=forecast_every,
-        retrain_every=_every(table, "retrain_every", max(_DAY, 24 * length)),
-        history=_every(table, "history", min(10_000 * length, kept or settings.LONGEST)),
+        forecast_schedule=forecast,
+        retrain_schedule=retrain,
+        history=_history(table, length, kept),
         late_data=table.take("late_data", settings.duration, 2 * length),
-        read_timeout=_every(table, "read_timeout", _patience(forecast_every)),
-        reconcile_every=_every(table, "reconcile_every", _DAY),
+        read_timeout=schedulefile.read_timeout(table, forecast, deadlines.pull),
+        reconcile_schedule=schedulefile.schedule(table, "reconcile", _DAY, zone),
+        catchup=table.take("catchup", settings.one_of(CATCHUPS), CATCHUPS[0]),
+        catchup_limit=table.take("catchup_limit", settings.count_between(1, 10_000), 100),
+        overlap=table.take("overlap", settings.one_of(OVERLAPS), OVERLAPS[0]),
+        jitter=schedulefile.jitter(table, forecast),
+        deadlines=deadlines,
         lower_bound=table.take("lower_bound", settings.number, None),
         upper_bound=table.take("upper_bound", settings.number, None),
         model=_model(table.table("model")),
@@ -63,18 +73,14 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     return dataset
 
 
-def _every(table: Table, key: str, default: timedelta) -> timedelta:
-    return table.take(key, settings.positive_duration, default)
+def _history(table: Table, length: timedelta, kept: timedelta | None) -> timedelta:
+    default = min(10_000 * length, kept or settings.LONGEST)
+    return table.take("history", settings.positive_duration, default)
 
 
 def _tick(step: Step) -> timedelta:
     """Return how often a step ends, at most once a minute; no month may go without a tick."""
     return _whole(step) - _SHORTER if step.unit == "month" else max(step.approximate, _MINUTE)
-
-
-def _patience(forecast_every: timedelta) -> timedelta:
-    """Return how long a read may take: a hanging source costs at most one tick."""
-    return max(_SHORTEST_READ, min(_LONGEST_READ, forecast_every / 2))
 
 
 def _whole(step: Step) -> timedelta:

@@ -64,10 +64,13 @@ class Table:
         if key not in self._values:
             return default
         raw = self._values[key]
+        value = raw
         try:
-            return read(_expand(raw, self._around.environ))
+            value = _expand(raw, self._around.environ)
+            return read(value)
         except Unfit as error:
-            self.refuse(key, f"{error.rule}, found {error.found or shown(raw)}{error.suggestion}")
+            found = error.found if value == raw else None
+            self.refuse(key, f"{error.rule}, found {found or shown(raw)}{error.suggestion}")
             return default
 
     def take_secret(self, key: str, read: Callable[[object], T]) -> T | None:

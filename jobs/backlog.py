@@ -25,7 +25,7 @@ from forecaster.store.engine import reading, writing
 from forecaster.store.runs import Run, RunClaim
 from jobs.catalog import Job
 from jobs.runner import Observe, Outcome, run_job
-from jobs.ticks import Clock, due_ticks, floor_tick
+from jobs.ticks import Clock, due_ticks
 
 FIRST_PAUSE = 15.0
 LONGEST_PAUSE = 600.0
@@ -104,9 +104,9 @@ class Backlog:
         unfinished: list[Run],
         last: Run | None,
     ) -> Due:
-        every = job.every(dataset)
-        fresh, given_up = due_ticks(last.tick if last else None, now, every, limit=job.catch_up)
-        oldest = floor_tick(now, every) - (job.catch_up - 1) * every
+        schedule = job.schedule(dataset)
+        fresh, given_up = due_ticks(last.tick if last else None, now, schedule, limit=job.catch_up)
+        oldest = schedule.floor(now) - (job.catch_up - 1) * schedule.shortest
         ours = [run for run in unfinished if self._is_ours(run, LEFT_BEHIND)]
         self._give_up(job, dataset, given_up, [run for run in ours if run.tick < oldest])
         return Due(fresh, [run.tick for run in ours if oldest <= run.tick <= now])
@@ -119,9 +119,9 @@ class Backlog:
         unfinished: list[Run],
         done: Run | None,
     ) -> Due:
-        due = floor_tick(now, job.every(dataset))
-        tick = max(due, floor_tick(now, dataset.forecast_every))
-        patience = max(LEFT_BEHIND, job.every(dataset))
+        due = job.schedule(dataset).floor(now)
+        tick = max(due, dataset.forecast_schedule.floor(now))
+        patience = max(LEFT_BEHIND, job.schedule(dataset).shortest)
         ours = [run for run in unfinished if self._is_ours(run, patience)]
         is_busy = any(run.tick >= due and run not in ours for run in unfinished)
         is_done = done is not None and done.tick >= due

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
 from sqlalchemy import Engine
 
 from forecaster.config import Config, DatasetConfig
+from forecaster.schedules import Schedule
 from jobs import forecast, prune, reconcile, retrain, score
 from jobs.champions import Champions
 from jobs.panels import Panels
 from jobs.reports import JobReport
 from jobs.retrain import Fit
-from jobs.ticks import Turn
+from jobs.turn import Turn
 
 Run = Callable[[Engine, DatasetConfig, Turn], JobReport]
 
@@ -23,7 +23,7 @@ class Job:
     """A unit of scheduled work; every dataset has ticks of its own."""
 
     name: str
-    every: Callable[[DatasetConfig], timedelta]
+    schedule: Callable[[DatasetConfig], Schedule]
     run: Run
     catch_up: int
     """How many overdue ticks are run."""
@@ -35,28 +35,28 @@ def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> M
     """Return the jobs by name, in the order in which they run when due at the same tick."""
     retention, datasets = config.retention, config.datasets.values()
     found = (
-        _once("retrain", lambda dataset: dataset.retrain_every, partial(retrain.run, fit=fit)),
+        _once("retrain", lambda dataset: dataset.retrain_schedule, partial(retrain.run, fit=fit)),
         Job(
             name="forecast",
-            every=lambda dataset: dataset.forecast_every,
+            schedule=lambda dataset: dataset.forecast_schedule,
             run=partial(forecast.run, champions=champions, panels=panels, retention=retention),
             catch_up=100,
         ),
         _once(
             "score",
-            lambda dataset: dataset.forecast_every,
+            lambda dataset: dataset.forecast_schedule,
             partial(score.run, retention=retention),
         ),
-        _once("reconcile", lambda dataset: dataset.reconcile_every, reconcile.run),
+        _once("reconcile", lambda dataset: dataset.reconcile_schedule, reconcile.run),
         _once(
             "prune",
-            lambda _: config.prune_every,
+            lambda _: config.prune_schedule,
             partial(prune.run, retention=retention, datasets=datasets),
         ),
     )
     return {job.name: job for job in found}
 
 
-def _once(name: str, every: Callable[[DatasetConfig], timedelta], run: Run) -> Job:
+def _once(name: str, schedule: Callable[[DatasetConfig], Schedule], run: Run) -> Job:
     """Return a job whose newest tick makes up for all before it."""
-    return Job(name=name, every=every, run=run, catch_up=1, cumulative=True)
+    return Job(name=name, schedule=schedule, run=run, catch_up=1, cumulative=True)

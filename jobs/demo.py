@@ -192,8 +192,8 @@ class Demo:
         length = self._material.replay or (
             REPLAYED_HORIZONS * dataset.prediction_length * dataset.step.approximate
         )
-        every = dataset.forecast_every
-        return last_ticks(self._engine, self._archive.name, every=every, replay=length)
+        schedule = dataset.forecast_schedule
+        return last_ticks(self._engine, self._archive.name, schedule=schedule, replay=length)
 
     def _show_training(self, at: Progress) -> None:
         self._screen.progress("training", at.step, at.steps, f"loss {at.loss:.4f}")

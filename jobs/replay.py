@@ -9,8 +9,9 @@ import polars as pl
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
-from forecaster.durations import format_duration
+from forecaster.durations import MICROSECOND, format_duration
 from forecaster.errors import DataError
+from forecaster.schedules import Schedule
 from forecaster.series.panel import Panel, build
 from forecaster.store import observations, vintages
 from forecaster.store.engine import reading
@@ -21,7 +22,6 @@ from jobs.display import Picture, Screen, TickView
 from jobs.reports import ForecastReport, RetrainReport
 from jobs.runner import Observe, Outcome, run_job
 from jobs.scoreboard import Scoreboard, yardsticks
-from jobs.ticks import floor_tick
 
 
 class SimulatedClock:
@@ -39,7 +39,7 @@ class SimulatedClock:
 
 
 def last_ticks(
-    engine: Engine, archive: str, *, every: timedelta, replay: timedelta
+    engine: Engine, archive: str, *, schedule: Schedule, replay: timedelta
 ) -> list[datetime]:
     """Return the ticks of the last `replay` of what was observed.
 
@@ -50,8 +50,9 @@ def last_ticks(
     if span is None:
         raise DataError("the file must have observations, found none")
     first, last = span
-    newest = floor_tick(last, every)
-    ticks = [newest - back * every for back in reversed(range(max(2, replay // every)))]
+    newest = schedule.floor(last)
+    before = schedule.floor(newest - MICROSECOND)
+    ticks = schedule.between(min(newest - replay, before - MICROSECOND), newest)
     if ticks[0] <= first:
         raise DataError(
             f"replay must be shorter than the history of {format_duration(last - first)}, "

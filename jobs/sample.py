@@ -9,7 +9,11 @@ database_url = "sqlite:///forecaster.db"   # or postgresql://user:password@host/
 # prune_every = "1d"                       # how often rows past their [retention] are deleted
 
 [server]
-# listen = "127.0.0.1:8790"                # /metrics /livez /readyz
+# listen = "127.0.0.1:8790"                # 0.0.0.0:8790 is open to the world: set the following
+# username = "prometheus"                  # asked for on all pages but /livez and /readyz
+# password_file = "/run/secrets/password"
+# tls_certificate = "/run/secrets/tls.crt" # read again when it changes
+# tls_key = "/run/secrets/tls.key"
 
 [retention]                                # how long rows are kept
 # observations = "forever"                 # no shorter than the history that a query gives
@@ -33,13 +37,25 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # timezone = "America/New_York"            # of timestamps without one, and of days
 # delay = "0s"                             # data for 10:00 is complete at 10:00 + delay
 # forecast_every = "1h"                    # default: the step, at least 1m
-# retrain_every = "1d"                     # default: 24 steps, at least 1d
+# or by a clock: forecast_cron = "5 6-18 * * mon-fri"   # minute hour day month weekday, or @daily
+# retrain_every = "1d"                     # default: 24 steps, at least 1d; or retrain_cron
+# schedule_timezone = "America/New_York"   # of cron; default: timezone, or else UTC
+# jitter = "0s"                            # jobs wake up to so much later, each by its own share
+# catchup = "all"                          # ticks while we were down: all, latest or none are run
+# catchup_limit = 100                      # the newest so many of them; the others are missed
+# overlap = "queue"                        # ticks while an earlier one runs: queue or skip
 # history = "10000h"                       # how much of the past is read; default: 10000 steps
 # late_data = "2h"                         # after delay, read again on every pull; default: 2 steps
 # read_timeout = "5m"                      # then a read is cut; default: half a tick, 10s to 5m
-# reconcile_every = "1d"                   # how often all of history is read again
+# reconcile_every = "1d"                   # all of history is read again; or reconcile_cron
 # lower_bound = 0                          # forecasts stay above; default: none
 # upper_bound = 100                        # and below; default: none
+
+[datasets.example.deadlines]               # then a stage is cut; shorter than the interval
+# pull = "30m"                             # default: half of the forecast interval, 10s to 30m
+# predict = "30m"                          # the same
+# write = "30m"                            # the same
+# train = "1d"                             # default: the retrain interval, 10m to 1d
 
 [datasets.example.model]                   # left out: derived from the data
 # score = "scaled_dot"                     # dot, general, additive, location, local; or yours

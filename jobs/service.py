@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 
 from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ForecasterError, RunError
+from forecaster.schedules import Every
 from forecaster.store import models, schema
 from forecaster.store.engine import reading
 from forecaster.training import Progress
@@ -62,7 +63,7 @@ class Service:
         )
         fit = partial(fit_in_child, watch=self._watch)
         self._jobs = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)
-        self._scheduler = Scheduler(list(self._alarms()), threads=THREADS)
+        self._scheduler = Scheduler(list(self._alarms()), threads=THREADS, clock=clock)
         self._ready = probes.Ready(engine=engine, datasets=tuple(config.datasets))
         self._prepared = False
         self._idle = threading.Condition()
@@ -111,19 +112,22 @@ class Service:
 
     def _alarms(self) -> Iterator[Alarm]:
         yield Alarm(
-            name="readiness", lane="readiness", every=LONGEST_SLEEP, action=self._show_readiness
+            name="readiness",
+            lane="readiness",
+            schedule=Every(LONGEST_SLEEP),
+            action=self._show_readiness,
         )
         for dataset in self._config.datasets.values():
-            for lane, every, action in (
-                ("retrain", dataset.retrain_every, self._retraining),
-                ("forecast", dataset.forecast_every, self._forecasting),
-                ("reconcile", dataset.reconcile_every, self._reconciling),
-                ("prune", self._config.prune_every, self._pruning),
+            for lane, schedule, action in (
+                ("retrain", dataset.retrain_schedule, self._retraining),
+                ("forecast", dataset.forecast_schedule, self._forecasting),
+                ("reconcile", dataset.reconcile_schedule, self._reconciling),
+                ("prune", self._config.prune_schedule, self._pruning),
             ):
                 yield Alarm(
                     name=f"{lane}:{dataset.name}",
                     lane=lane,
-                    every=every,
+                    schedule=schedule,
                     action=partial(self._at_work, partial(action, dataset)),
                 )
 

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, inspect
 from forecaster.config import (
     Config,
     DatasetConfig,
+    DeadlineConfig,
     ModelConfig,
     RetentionConfig,
     ServerConfig,
@@ -24,8 +25,15 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 MARKS = ("<!-- generated: make golden -->\n", "<!-- end -->\n")
 # How settings are spelled in the file where that is not the name of the field.
-SPELLED = {"host": "listen", "port": "listen"}
-IN_THE_TABLE_NAME = {"name", "datasets", "server", "retention", "model", "training"}
+SPELLED = {
+    "host": "listen",
+    "port": "listen",
+    "forecast_schedule": "forecast_cron",
+    "retrain_schedule": "retrain_cron",
+    "reconcile_schedule": "reconcile_cron",
+    "prune_schedule": "prune_every",
+}
+IN_THE_TABLE_NAME = {"name", "datasets", "server", "retention", "model", "training", "deadlines"}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +76,7 @@ def test_every_command_is_in_the_readme(command: str, readme: str) -> None:
         for kind in (
             Config,
             DatasetConfig,
+            DeadlineConfig,
             ModelConfig,
             RetentionConfig,
             ServerConfig,

@@ -147,15 +147,14 @@ def _attempt(
     from jobs.champions import Champions
     from jobs.panels import Panels
     from jobs.runner import run_job
-    from jobs.ticks import floor_tick
     from jobs.trainer import fit_in_child
 
     processor.flush_denormals()
     with progress.training(f"training {dataset.name}") as show:
         fit = partial(fit_in_child, on_progress=show)
         job = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)[name]
-        every = job.every(dataset)
-        tick = now().replace(microsecond=0) if at is None else floor_tick(at, every)
+        schedule = job.schedule(dataset)
+        tick = now().replace(microsecond=0) if at is None else schedule.floor(at)
         return run_job(job, engine, dataset, tick=tick, clock=now, observe=lambda _: None)
 
 

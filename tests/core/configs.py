@@ -9,6 +9,7 @@ from forecaster.config import Config, DatasetConfig, ModelConfig
 from forecaster.configfile import parse
 from forecaster.durations import Step
 from forecaster.errors import ConfigError
+from forecaster.schedules import Every
 
 BIKES = """
 database_url = "sqlite:///forecaster.db"
@@ -66,8 +67,8 @@ def small_dataset(
         name="small",
         step=Step.parse(step),
         prediction_length=prediction_length,
-        forecast_every=timedelta(hours=1),
-        retrain_every=timedelta(days=1),
+        forecast_schedule=Every(timedelta(hours=1)),
+        retrain_schedule=Every(timedelta(days=1)),
         history=timedelta(days=365),
         late_data=timedelta(hours=2),
         model=ModelConfig(**(small | model)),  # type: ignore[arg-type]

@@ -59,7 +59,9 @@ def test_no_span_of_months_goes_without_a_tick(months: int) -> None:
     begins = [date(2000 + month // 12, month % 12 + 1, 1) for month in range(100)]
     shortest = min(end - begin for begin, end in zip(begins, begins[months:], strict=False))
 
-    assert parsed(MINIMAL.format(f"{months}mo")).datasets["x"].forecast_every <= shortest
+    found = parsed(MINIMAL.format(f"{months}mo")).datasets["x"]
+
+    assert found.forecast_schedule.shortest <= shortest
 
 
 def test_a_file_without_datasets_is_enough_for_a_database() -> None:

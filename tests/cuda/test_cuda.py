@@ -24,6 +24,7 @@ from forecaster.model.checkpoint import TrainedModel, dumps, loads
 from forecaster.model.device import CPU, LARGEST_BATCH, Runner, choose_device
 from forecaster.model.network import NetworkOutput
 from forecaster.model.spec import ModelSpec
+from forecaster.schedules import Every
 from forecaster.series.panel import Panel
 from forecaster.training import fit, prepare
 from jobs.trainer import fit_in_child
@@ -77,8 +78,8 @@ def task() -> tuple[Panel, ModelSpec]:
         name="small",
         step=Step.parse("1h"),
         prediction_length=24,
-        forecast_every=timedelta(hours=1),
-        retrain_every=timedelta(days=1),
+        forecast_schedule=Every(timedelta(hours=1)),
+        retrain_schedule=Every(timedelta(days=1)),
         history=timedelta(days=365),
         late_data=timedelta(hours=2),
         model=model,

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from forecaster.config import Config, DatasetConfig, ModelConfig, RetentionConfig, TrainingConfig
 from forecaster.durations import Step
 from forecaster.frames import OBSERVATIONS
+from forecaster.schedules import Every
 from forecaster.store import observations
 from forecaster.store.engine import writing
 from jobs import catalog
@@ -30,8 +31,8 @@ DATASET = DatasetConfig(
     name="bikes",
     step=Step.parse("1h"),
     prediction_length=HORIZON,
-    forecast_every=HOUR,
-    retrain_every=24 * HOUR,
+    forecast_schedule=Every(HOUR),
+    retrain_schedule=Every(24 * HOUR),
     history=timedelta(days=365),
     late_data=2 * HOUR,
     model=ModelConfig(hidden_size=8, layers=1, heads=2, statistics="window", calendar=False),

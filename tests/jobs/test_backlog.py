@@ -9,13 +9,14 @@ from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
+from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
 from jobs import backlog
 from jobs.backlog import Backlog
 from jobs.catalog import Job
 from jobs.reports import PruneReport, document
-from jobs.ticks import Turn
+from jobs.turn import Turn
 from tests.jobs.small import DATASET, HOUR, hour
 
 
@@ -25,7 +26,9 @@ class Errand:
     def __init__(self, engine: Engine, *, catch_up: int = 100) -> None:
         self.ticks: list[datetime] = []
         self.broken = False
-        self.job = Job(name="prune", every=lambda _: HOUR, run=self.run, catch_up=catch_up)
+        self.job = Job(
+            name="prune", schedule=lambda _: Every(HOUR), run=self.run, catch_up=catch_up
+        )
         self._engine = engine
 
     def run(self, engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
@@ -265,7 +268,7 @@ def test_a_run_whose_work_a_newer_one_does_has_failed(
 def test_what_does_the_work_of_all_ticks_runs_for_the_newest_forecast_tick(
     work: Backlog, errand: Errand, wall: Wall
 ) -> None:
-    weekly = replace(errand.job, every=lambda _: 168 * HOUR, catch_up=1, cumulative=True)
+    weekly = replace(errand.job, schedule=lambda _: Every(168 * HOUR), catch_up=1, cumulative=True)
     errand.broken = True
     work.catch_up(weekly, DATASET)
     errand.broken = False

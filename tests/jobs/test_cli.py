@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from forecaster import configfile
 from forecaster.config import (
     DatasetConfig,
+    DeadlineConfig,
     ModelConfig,
     RetentionConfig,
     ServerConfig,
@@ -120,9 +121,10 @@ def test_the_sample_holds_every_setting_and_shows_its_default() -> None:
 
     assert plain.server == filled.server
     assert plain.retention == filled.retention
-    assert plain.prune_every == filled.prune_every
-    for kind in (DatasetConfig, ModelConfig, TrainingConfig, RetentionConfig):
-        names = {field.name for field in fields(kind)} - {"name", "model", "training"}
+    assert plain.prune_schedule == filled.prune_schedule
+    for kind in (DatasetConfig, DeadlineConfig, ModelConfig, TrainingConfig, RetentionConfig):
+        names = {field.name.replace("_schedule", "_every") for field in fields(kind)}
+        names -= {"name", "deadlines", "model", "training"}
         assert {name for name in names if f"\n{name} = " not in shown} <= {"prediction_length"}
     assert {field.name for field in fields(ServerConfig)} == {"host", "port"}
     example, defaults = filled.datasets["example"], plain.datasets["example"]

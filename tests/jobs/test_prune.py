@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from forecaster.config import RetentionConfig
+from forecaster.schedules import Every
 from jobs.reports import PruneReport, ScoreReport
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
@@ -106,7 +107,7 @@ def test_weights_are_dropped_when_nothing_is_left_to_score(trained: World) -> No
 
 
 def test_the_newest_runs_stay_on_record_for_as_long_as_none_follows(trained: World) -> None:
-    short = replace(DATASET, retrain_every=timedelta(days=168))
+    short = replace(DATASET, retrain_schedule=Every(timedelta(days=168)))
     world = World(engine=trained.engine, dataset=short, retention=RetentionConfig(runs=24 * HOUR))
 
     world.tick("prune", hour(LAST + 24 * 100))

@@ -3,15 +3,18 @@
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from jobs.scheduler import LONGEST_SLEEP, Alarm, Scheduler, period
+from forecaster.schedules import Every
+from jobs.scheduler import Alarm, Scheduler
 
 DAY = timedelta(days=1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Bell:
@@ -40,19 +43,11 @@ def bell() -> Bell:
 
 @pytest.fixture
 def scheduler(bell: Bell) -> Iterator[Scheduler]:
-    alarm = Alarm(name="bell", lane="forecast", every=DAY, action=bell.ring)
-    made = Scheduler([alarm], threads={"forecast": 1})
+    alarm = Alarm(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
+    made = Scheduler([alarm], threads={"forecast": 1}, clock=now)
     yield made
     bell.go_on.set()
     made.stop()
-
-
-@given(st.integers(1, 10**6))
-def test_every_multiple_of_a_period_is_hit_and_no_sleep_is_long(seconds: int) -> None:
-    found = period(timedelta(seconds=seconds))
-
-    assert seconds % found == 0
-    assert 1 <= found <= LONGEST_SLEEP.total_seconds()
 
 
 def test_every_alarm_rings_at_start(scheduler: Scheduler, bell: Bell) -> None:

@@ -110,11 +110,11 @@ def test_nothing_long_is_in_the_lane_of_the_forecasts(world: World) -> None:
 
     service = Service(config, world.engine, Telemetry(["bikes"]), clock=fixed(hour(LAST)))
 
-    lanes = {alarm.name: (alarm.lane, alarm.every) for alarm in service._alarms()}
-    assert lanes["forecast:bikes"] == ("forecast", DATASET.forecast_every)
-    assert lanes["prune:bikes"] == ("prune", config.prune_every)
-    assert lanes["reconcile:bikes"] == ("reconcile", DATASET.reconcile_every)
-    assert lanes["retrain:bikes"] == ("retrain", DATASET.retrain_every)
+    lanes = {alarm.name: (alarm.lane, alarm.schedule) for alarm in service._alarms()}
+    assert lanes["forecast:bikes"] == ("forecast", DATASET.forecast_schedule)
+    assert lanes["prune:bikes"] == ("prune", config.prune_schedule)
+    assert lanes["reconcile:bikes"] == ("reconcile", DATASET.reconcile_schedule)
+    assert lanes["retrain:bikes"] == ("retrain", DATASET.retrain_schedule)
 
 
 @pytest.mark.fault(27)

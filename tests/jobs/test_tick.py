@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.errors import InsufficientHistory, NoChampion, TickAlreadyDone
+from forecaster.schedules import Every
 from jobs.reports import ForecastReport, RetrainReport
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
@@ -121,7 +122,7 @@ def test_a_model_that_saw_the_future_forecasts_in_hindsight(trained: World) -> N
 
 
 def test_ticks_that_share_a_cutoff_say_each_thing_once(trained: World) -> None:
-    quarterly = replace(DATASET, forecast_every=HOUR / 4)
+    quarterly = replace(DATASET, forecast_schedule=Every(HOUR / 4))
     world = World(engine=trained.engine, dataset=quarterly)
     first = world.tick("forecast", hour(LAST)).report
     land(trained.engine, rows("late", 0, LAST))

@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
+from forecaster.schedules import Every
 from forecaster.store.source import read_rows
 from forecaster.store.source_question import Wanted
 
@@ -27,8 +28,8 @@ def dataset(query: str | None = QUERY, **settings: Any) -> DatasetConfig:
         step=Step.parse("1h"),
         prediction_length=2,
         query=query,
-        forecast_every=HOUR,
-        retrain_every=24 * HOUR,
+        forecast_schedule=Every(HOUR),
+        retrain_schedule=Every(24 * HOUR),
         history=240 * HOUR,
         late_data=2 * HOUR,
         **settings,

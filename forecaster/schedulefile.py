@@ -1,0 +1,94 @@
+"""When the jobs of a dataset run, and how long they may take: that part of its table."""
+
+import re
+from datetime import timedelta
+
+from forecaster import settings
+from forecaster.config import DeadlineConfig
+from forecaster.durations import format_duration
+from forecaster.schedules import Cron, Every, Schedule
+from forecaster.sections import Table
+from forecaster.settings import Unfit
+
+_SHORTEST_STAGE = timedelta(seconds=10)
+_LONGEST_STAGE = timedelta(minutes=30)
+_LONGEST_READ = timedelta(minutes=5)
+_SHORTEST_TRAINING = timedelta(minutes=10)
+_LONGEST_TRAINING = timedelta(days=1)
+
+
+def schedule(table: Table, job: str, default: timedelta, zone: str) -> Schedule:
+    """Read `<job>_every` or `<job>_cron`; `zone` is where the clock of the latter hangs."""
+    every, cron = f"{job}_every", f"{job}_cron"
+    if every in table and cron in table:
+        table.refuse(cron, f"must be the only one, found {every} too")
+
+    def expression(value: object) -> Cron:
+        try:
+            return Cron(settings.text(value), zone)
+        except Unfit:
+            raise
+        except ValueError as error:
+            rule, _, found = str(error).rpartition(", found ")
+            shown = re.sub(r"://.*", "://…", found, flags=re.DOTALL)
+            raise Unfit(rule, found=shown) from None
+
+    period = Every(table.take(every, settings.positive_duration, default))
+    return table.take(cron, expression, period)
+
+
+def jitter(table: Table, forecast: Schedule) -> timedelta:
+    """Read by how much jobs wake up later: at most half of the shortest forecast interval."""
+    most = forecast.shortest / 2
+
+    def read(value: object) -> timedelta:
+        found = settings.duration(value)
+        if found > most:
+            raise Unfit(f"must be at most half of the forecast interval, {format_duration(most)}")
+        return found
+
+    return table.take("jitter", read, timedelta(0))
+
+
+def deadlines(table: Table, forecast: Schedule, retrain: Schedule) -> DeadlineConfig:
+    """Read how long stages may take: less than the interval, so that none delays the next tick."""
+    half = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_STAGE)
+    training = _within(retrain.shortest, _SHORTEST_TRAINING, _LONGEST_TRAINING)
+    found = DeadlineConfig(
+        pull=_deadline(table, "pull", half, forecast.shortest),
+        predict=_deadline(table, "predict", half, forecast.shortest),
+        write=_deadline(table, "write", half, forecast.shortest),
+        train=_deadline(table, "train", training, retrain.shortest),
+    )
+    table.close()
+    return found
+
+
+def read_timeout(table: Table, forecast: Schedule, pull: timedelta) -> timedelta:
+    """Read how long one read from the source may take: never longer than a pull."""
+
+    def read(value: object) -> timedelta:
+        found = settings.positive_duration(value)
+        if found > pull:
+            raise Unfit(f"must be at most deadlines.pull, {format_duration(pull)}")
+        return found
+
+    patience = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_READ)
+    return table.take("read_timeout", read, min(patience, pull))
+
+
+def _deadline(table: Table, key: str, default: timedelta, interval: timedelta) -> timedelta:
+    """Read a deadline that is shorter than the interval; the default is allowed in any case."""
+
+    def read(value: object) -> timedelta:
+        found = settings.positive_duration(value)
+        if found < interval or found <= default:
+            return found
+        rule = "at most" if default >= interval else "shorter than"
+        raise Unfit(f"must be {rule} {format_duration(max(default, interval))}")
+
+    return table.take(key, read, default)
+
+
+def _within(found: timedelta, low: timedelta, high: timedelta) -> timedelta:
+    return max(low, min(high, found))

@@ -1,0 +1,177 @@
+"""Schedules: at which instants a job is due, computed and never remembered. No clock in here.
+
+`Every` counts from 1970 in UTC. `Cron` follows the wall clock of a time zone, and takes a change of
+that clock as Debian's cron does. Where minute or hour begins with `*`, ticks follow real time: an
+hour that comes twice has its ticks twice, and one that is skipped has none. Everywhere else a time
+of day ticks once: the first time if it comes twice, and at the end of the jump if it is skipped.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from forecaster.crontab import Crontab
+from forecaster.durations import format_duration
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1)
+_MINUTE = timedelta(minutes=1)
+_SECOND = timedelta(seconds=1)
+_SIXTY_YEARS = range(date(2000, 1, 1).toordinal(), date(2060, 1, 1).toordinal())
+_DAYS_AT_HAND = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Ticks at the multiples of `period` since 1970 in UTC."""
+
+    period: timedelta
+
+    def __str__(self) -> str:
+        return format_duration(self.period)
+
+    @property
+    def shortest(self) -> timedelta:
+        """The distance of two ticks."""
+        return self.period
+
+    def floor(self, instant: datetime) -> datetime:
+        """Return the last tick at or before `instant`."""
+        return _EPOCH + (instant - _EPOCH) // self.period * self.period
+
+    def after(self, instant: datetime) -> datetime:
+        """Return the first tick after `instant`."""
+        return self.floor(instant) + self.period
+
+    def between(self, after: datetime, until: datetime) -> list[datetime]:
+        """Return the ticks after `after` up to and with `until`, in order."""
+        first = (after - _EPOCH) // self.period + 1
+        last = (until - _EPOCH) // self.period
+        return [_EPOCH + number * self.period for number in range(first, last + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """Ticks at the minutes of a cron expression on the wall clock of an IANA time zone.
+
+    ValueError when the expression is none, or can never tick.
+    """
+
+    expression: str
+    timezone: str = "UTC"
+    crontab: Crontab = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "crontab", Crontab.parse(self.expression))
+
+    def __str__(self) -> str:
+        return f"{self.expression} ({self.timezone})"
+
+    @property
+    def shortest(self) -> timedelta:
+        """The shortest distance of two ticks, changes of the clock aside."""
+        return _shortest(self.crontab)
+
+    def floor(self, instant: datetime) -> datetime:
+        """Return the last tick at or before `instant`."""
+        day = instant.astimezone(UTC).date()
+        while True:
+            ticks = _ticks(self, day)
+            if ticks and ticks[0] <= instant:
+                return ticks[bisect_right(ticks, instant) - 1]
+            day -= _DAY
+
+    def after(self, instant: datetime) -> datetime:
+        """Return the first tick after `instant`."""
+        day = instant.astimezone(UTC).date()
+        while True:
+            ticks = _ticks(self, day)
+            if ticks and ticks[-1] > instant:
+                return ticks[bisect_right(ticks, instant)]
+            day += _DAY
+
+    def between(self, after: datetime, until: datetime) -> list[datetime]:
+        """Return the ticks after `after` up to and with `until`, in order."""
+        first, last = after.astimezone(UTC).date(), until.astimezone(UTC).date()
+        days = (first + n * _DAY for n in range((last - first).days + 1))
+        return [tick for day in days for tick in _ticks(self, day) if after < tick <= until]
+
+
+Schedule = Every | Cron
+
+
+def _ticks(cron: Cron, day: date) -> tuple[datetime, ...]:
+    """Return the ticks of a day of UTC, in order.
+
+    No zone is a day or more from UTC, so they lie on three days of its calendar; these may overlap
+    where the clock is set back across midnight.
+    """
+    nearby = [day + n * _DAY for n in (-1, 0, 1)]
+    if not any(map(cron.crontab.falls_on, nearby)):
+        return ()
+    return _ticks_near(cron, day)
+
+
+@lru_cache(_DAYS_AT_HAND)
+def _ticks_near(cron: Cron, day: date) -> tuple[datetime, ...]:
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    near = {tick for n in (-1, 0, 1) for tick in _ticks_on(cron, day + n * _DAY)}
+    return tuple(sorted(tick for tick in near if begin <= tick < begin + _DAY))
+
+
+@lru_cache(_DAYS_AT_HAND)
+def _ticks_on(cron: Cron, day: date) -> frozenset[datetime]:
+    """Return the ticks whose time on the wall is on `day`."""
+    if not cron.crontab.falls_on(day):
+        return frozenset()
+    zone = ZoneInfo(cron.timezone)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
+    found = set[datetime]()
+    for minutes in cron.crontab.times:
+        found.update(_instants(midnight + minutes * _MINUTE, cron.crontab.follows_real_time))
+    return frozenset(found)
+
+
+def _instants(wall: datetime, follows_real_time: bool) -> tuple[datetime, ...]:
+    """Return when the wall clock shows `wall`, or what stands for it."""
+    first, second = wall.astimezone(UTC), wall.replace(fold=1).astimezone(UTC)
+    if first == second:
+        return (first,)
+    is_skipped = first > second
+    if follows_real_time:
+        return () if is_skipped else (first, second)
+    return (_jump(wall.tzinfo, second, first),) if is_skipped else (first,)
+
+
+def _jump(zone: object, before: datetime, after: datetime) -> datetime:
+    """Return the instant in between at which the clock of the zone jumps, to the second."""
+    assert isinstance(zone, ZoneInfo)
+    offset = before.astimezone(zone).utcoffset()
+    while after - before > _SECOND:
+        middle = before + (after - before) // _SECOND // 2 * _SECOND
+        if middle.astimezone(zone).utcoffset() == offset:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+@lru_cache
+def _shortest(crontab: Crontab) -> timedelta:
+    times = crontab.times
+    overnight = _shortest_days(crontab) * _DAY - (times[-1] - times[0]) * _MINUTE
+    return min([overnight, *((later - time) * _MINUTE for time, later in pairwise(times))])
+
+
+def _shortest_days(crontab: Crontab) -> int:
+    """Return the fewest days from one day with ticks to the next, as sixty years show them."""
+    fewest, last = len(_SIXTY_YEARS), -len(_SIXTY_YEARS)
+    for number in _SIXTY_YEARS:
+        if crontab.falls_on(date.fromordinal(number)):
+            fewest, last = min(fewest, number - last), number
+        if fewest == 1:
+            break
+    return fewest
