@@ -13,7 +13,7 @@ from forecaster.errors import ConfigError
 from forecaster.schedules import Every
 from forecaster.sections import Surroundings, Table, shown
 
-_HINT = "mend these settings, then run `forecaster check`"
+HINT = "mend these settings, then run `forecaster check`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Draft:
     def finished(self) -> Config:
         """Return the settings; ConfigError lists everything that is wrong with them."""
         if self.problems:
-            raise ConfigError(self.problems, hint=_HINT)
+            raise ConfigError(self.problems, hint=HINT)
         return self.config
 
 
@@ -89,10 +89,10 @@ def _server(table: Table) -> ServerConfig:
 
 def _require_both(table: Table, key: str, other: str) -> None:
     """Note where one of two settings is in the file, itself or as a file, and the other is not."""
-    given = [name in table or f"{name}_file" in table for name in (key, other)]
-    for name, is_given in zip((other, key), given, strict=True):
-        if is_given and not all(given):
-            table.refuse(name, f"must be set with {key if name == other else other}, found none")
+    given = {name for name in (key, other) if name in table or f"{name}_file" in table}
+    for name, partner in ((key, other), (other, key)):
+        if partner in given and name not in given:
+            table.refuse(name, f"must be set with {partner}, found none")
 
 
 def _retention(table: Table) -> RetentionConfig:

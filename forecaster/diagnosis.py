@@ -4,7 +4,7 @@ Facts are numbers for a table; findings are sentences, for what is not as it was
 are settings that fit the rows better.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -100,13 +100,20 @@ def _counts(sample: Sample) -> dict[str, object]:
     }
 
 
+def rejections(about: str, rows: int, taken: Intake) -> Iterator[Finding]:
+    """Say which of so many rows cannot be used, with an example: a failure if none of them can."""
+    for reason, count in taken.rejected.items():
+        message = f"{count} of {rows} rows cannot be used: {reason}"
+        message += f", such as {taken.examples[reason]}" if reason in taken.examples else ""
+        if taken.observations.is_empty():
+            yield failure(about, message, hint="name another column, or cast it in the query")
+        else:
+            yield note(about, message)
+
+
 def _on_rows(sample: Sample, dataset: DatasetConfig) -> Iterator[Finding]:
     taken = sample.taken
-    for reason, count in taken.rejected.items():
-        message = f"{count} of {sample.rows} rows cannot be used: {reason}"
-        message += f", such as {taken.examples[reason]}" if reason in taken.examples else ""
-        rejected_all = taken.observations.is_empty()
-        yield (failure if rejected_all else note)(dataset.name, message)
+    yield from rejections(dataset.name, sample.rows, taken)
     if taken.conflicting:
         yield note(
             dataset.name,
@@ -278,17 +285,3 @@ def _rough(length: timedelta) -> str:
     """Return a length of time for people: minutes, or seconds if it is short."""
     unit = timedelta(minutes=1) if length >= timedelta(minutes=10) else timedelta(seconds=1)
     return format_duration(max(length, timedelta()) // unit * unit)
-
-
-def snippet(suggestions: Mapping[str, Mapping[str, str | int | float]]) -> str:
-    """Return the suggestions for each dataset as TOML, to be copied; empty without any."""
-    lines = []
-    for dataset, settings in suggestions.items():
-        if settings:
-            name = f'"{dataset}"' if "." in dataset else dataset
-            lines.append(f"[datasets.{name}]")
-            lines += [
-                f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
-                for key, value in settings.items()
-            ]
-    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Findings: what `forecaster check` has to say, all of it, instead of stopping at the first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,3 +34,17 @@ def failures_of(about: str, error: ForecasterError) -> Iterator[Finding]:
     for problem in problems[:-1]:
         yield failure(about, problem)
     yield failure(about, problems[-1], hint=error.hint)
+
+
+def snippet(suggestions: Mapping[str, Mapping[str, str | int | float]]) -> str:
+    """Return the suggestions for each dataset as TOML, to be copied; empty without any."""
+    lines = []
+    for dataset, settings in suggestions.items():
+        if settings:
+            name = f'"{dataset}"' if "." in dataset else dataset
+            lines.append(f"[datasets.{name}]")
+            lines += [
+                f'{key} = "{value}"' if isinstance(value, str) else f"{key} = {value}"
+                for key, value in settings.items()
+            ]
+    return "\n".join(lines)

@@ -6,8 +6,9 @@ settings are compared with those that the service last ran with, as it noted the
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
 
 from forecaster.config import Config, DatasetConfig, ModelConfig
 from forecaster.configtext import to_toml
@@ -45,6 +46,56 @@ class Effects:
     learnt: tuple[Change, ...] = ()
     """Heeded by the next training."""
     at_once: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What is stored of a dataset; None where there is no model, or the service never ran."""
+
+    model_id: int | None = None
+    spec: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What becomes of one dataset."""
+
+    dataset: str
+    action: Literal["new", "reuse", "retrain"]
+    model_id: int | None
+    reasons: tuple[Change, ...]
+    """In what the model is not what the settings ask for."""
+    missing_plugins: tuple[str, ...]
+    """What the model needs to serve until then, and no setting names."""
+    effects: Effects
+    first_training: datetime | None
+    """The tick of the training that is due at once, where there is no model yet."""
+    next_forecast: datetime
+    next_retrain: datetime
+
+
+def plan_of(
+    dataset: DatasetConfig, settings: Mapping[str, Any], stored: Stored, now: datetime
+) -> Plan:
+    """Return what becomes of a dataset whose `documents` are `settings`."""
+    spec = stored.spec
+    reasons = () if spec is None else reasons_to_retrain(spec, dataset)
+    missing = () if spec is None else missing_plugins(spec, dataset)
+    changed = Effects() if stored.settings is None else effects(stored.settings, settings)
+    told = {reason.setting for reason in reasons}
+    learnt = tuple(each for each in changed.learnt if each.setting.split(".")[-1] not in told)
+    return Plan(
+        dataset=dataset.name,
+        action="new" if spec is None else "retrain" if reasons or missing else "reuse",
+        model_id=stored.model_id,
+        reasons=reasons,
+        missing_plugins=missing,
+        effects=replace(changed, learnt=learnt),
+        first_training=dataset.retrain_schedule.floor(now) if spec is None else None,
+        next_forecast=dataset.forecast_schedule.after(now),
+        next_retrain=dataset.retrain_schedule.after(now),
+    )
 
 
 def documents(config: Config) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from forecaster import __version__
-from jobs.commands import database, demo, explain, models, processor, run, serve, setup, status
+from jobs.commands import check, database, demo, explain, models, plan, processor, run, serve, setup, status
 from jobs.commands.boundary import Boundary
 from jobs.discretion import hush_tracebacks
 
@@ -46,7 +46,8 @@ def forecaster(
 
 app.command()(demo.demo)
 app.command()(setup.init)
-app.command()(setup.check)
+app.command()(check.check)
+app.command()(plan.plan)
 app.command()(setup.config)
 app.add_typer(database.app, name="db")
 app.command()(run.ingest)

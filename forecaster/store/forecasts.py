@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 import polars as pl
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select, true
 
 from forecaster.frames import FORECASTS, INSTANT, conform
 from forecaster.store import datasets, tables
@@ -82,3 +82,21 @@ def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) 
         tables.series.c.id.in_(datasets.series_of(dataset)), later.offset(0).exists()
     )
     return conn.scalar(query.limit(1)) is not None
+
+
+def count(conn: Connection, dataset: str, *, at_most: int) -> int:
+    """Count the rows of a dataset's forecasts, of all models: one more than `at_most` is many.
+
+    Descends the key of one series after the other, and stops there.
+    """
+    series = tables.series
+    of_series = select(forecasts.c.step).where(forecasts.c.series_id == series.c.id)
+    if conn.dialect.name == "postgresql":
+        # OFFSET 0 keeps PostgreSQL from reading whole partitions of everybody instead.
+        rows = of_series.offset(0).lateral()
+        joined = series.join(rows, true())
+    else:
+        joined = series.join(forecasts, forecasts.c.series_id == series.c.id)
+    found = select(series.c.id).select_from(joined)
+    found = found.where(series.c.id.in_(datasets.series_of(dataset))).limit(at_most + 1)
+    return conn.scalar(select(func.count()).select_from(found.subquery())) or 0

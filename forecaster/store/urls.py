@@ -1,5 +1,6 @@
 """Database addresses: parsed without ever repeating a password, and shown masked."""
 
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import URL, make_url
@@ -52,6 +53,14 @@ def masked(url: URL) -> str:
 def is_secret(name: str) -> bool:
     """Tell whether a parameter of this name holds a secret."""
     return any(word in name.lower() for word in _SECRET_WORDS)
+
+
+def is_missing_file(url: URL) -> bool:
+    """Tell whether the address is that of a SQLite file that is yet to be made, in its folder."""
+    if url.get_backend_name() != "sqlite":
+        return False
+    path = Path(url.database or "")
+    return path.parent.is_dir() and not path.exists()
 
 
 def redact(text: str, url: URL) -> str:

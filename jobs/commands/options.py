@@ -9,6 +9,7 @@ import typer
 
 from forecaster import configfile, settings
 from forecaster.config import Config, DatasetConfig
+from forecaster.configfile import Draft
 from forecaster.errors import ConfigError
 from jobs import discretion
 
@@ -53,6 +54,11 @@ Zone = Annotated[
 
 def load(path: Path) -> Config:
     """Read the configuration; ConfigError lists every problem in it."""
+    return drafted(path).finished()
+
+
+def drafted(path: Path) -> Draft:
+    """Read as much of the configuration as makes sense; ConfigError if it is no file of TOML."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -62,9 +68,9 @@ def load(path: Path) -> Config:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path} cannot be read: {error}"]) from error
-    config = configfile.parse(text, os.environ, read_file=_read_secret)
-    discretion.keep(config)
-    return config
+    draft = configfile.draft(text, os.environ, read_file=_read_secret)
+    discretion.keep(draft.config)
+    return draft
 
 
 def _read_secret(path: str) -> str:

@@ -118,7 +118,7 @@ def five_minute_user(user: User, postgres_url: str, free_tcp_port: int, newest: 
         'query = "SELECT service AS series_id, at AS timestamp, cpu AS value FROM load"\n'
         'step = "5m"\nhorizon = "2h"\ndelay = "15m"\nforecast_every = "5s"\n' + FAST
     )
-    user.types("check")
+    user.types("check", "--data")
     user.types("retrain")
     user.types("forecast")
     return user
@@ -185,7 +185,7 @@ def test_daily_data_in_a_local_zone_in_postgresql(user: User, postgres_url: str)
         'step = "1d"\nhorizon = "14d"\ntimezone = "America/New_York"\ndelay = "1d"\n' + FAST
     )
 
-    user.types("check")
+    user.types("check", "--data")
     user.types("retrain")
     user.types("forecast")
     found = ask(postgres_url, "SELECT series_id, timestamp FROM latest_forecasts ORDER BY 1, 2")
@@ -217,7 +217,7 @@ def test_hourly_data_in_sqlite(user: User, free_tcp_port: int) -> None:
         'step = "1h"\nhorizon = "2d"\ntimezone = "UTC"\n' + FAST
     )
 
-    user.types("check")
+    user.types("check", "--data")
     user.types("retrain")
     first = user.types("forecast", "--at", newest.isoformat())
     second = user.types("forecast", "--at", newest.isoformat())

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from forecaster.diagnosis import Diagnosis, Sample, diagnose, snippet
+from forecaster.diagnosis import Diagnosis, Sample, diagnose
+from forecaster.findings import snippet
 from forecaster.intake import Columns, normalize
 from tests.core.configs import parsed
 

@@ -27,7 +27,7 @@ from jobs.sample import SAMPLE
 from tests.jobs.terminal import configure, type_
 
 COMMANDS = (
-    "demo", "init", "check", "config", "db", "db upgrade", "db check", "ingest", "serve",
+    "demo", "init", "check", "plan", "config", "db", "db upgrade", "db check", "ingest", "serve",
     "retrain", "forecast", "score", "prune", "explain", "status", "models", "models list",
     "models show", "models promote", "models rollback",
 )  # fmt: skip
@@ -195,18 +195,19 @@ def test_a_database_that_is_down_is_an_error_without_the_password(folder: Path) 
         'database_url = "postgresql://me:s3cret@127.0.0.1:9/x"\n'
     )
 
-    for command in ("check", "retrain", "status"):
-        answer = type_(command)
+    for command in (["check", "--connect"], ["retrain"], ["status"], ["plan"]):
+        answer = type_(*command)
+        about = "database: " if "--connect" in command else ""
         assert answer.status == 1
         assert answer.talk.startswith(
-            "error: postgresql+psycopg://me:***@127.0.0.1:9/x must answer"
+            f"error: {about}postgresql+psycopg://me:***@127.0.0.1:9/x must answer"
         )
         assert "hint:  " in answer.talk
         assert "s3cret" not in answer.talk
 
 
 @pytest.mark.fault(17)
-@pytest.mark.parametrize("command", ["check", "retrain", "serve", "status"])
+@pytest.mark.parametrize("command", ["check --connect", "plan", "retrain", "serve", "status"])
 def test_an_older_schema_is_refused_with_the_command_that_mends_it(
     configured: Path, command: str
 ) -> None:
@@ -214,7 +215,7 @@ def test_an_older_schema_is_refused_with_the_command_that_mends_it(
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()
 
-    answer = type_(command)
+    answer = type_(*command.split())
 
     assert answer.status == 1
     assert "must be at revision" in answer.talk
@@ -245,7 +246,7 @@ def test_a_file_that_is_no_database_is_an_error(folder: Path) -> None:
     configure(folder)
     (folder / "forecaster.db").write_text("this is a text, and quite a long one at that" * 50)
 
-    answer = type_("check")
+    answer = type_("check", "--connect")
 
     assert answer.status == 1
     assert "must be a sound sqlite database" in answer.talk

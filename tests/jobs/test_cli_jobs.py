@@ -10,28 +10,6 @@ import pytest
 from tests.jobs.terminal import NEWEST, configure, trips, type_
 
 
-def test_check_finds_the_rows_of_a_query(folder: Path) -> None:
-    warehouse(folder)
-    configure(folder, source(folder, "SELECT * FROM trips"))
-
-    answer = type_("check", "--json")
-
-    (found,) = json.loads(answer.data)
-    assert (answer.status, found["series"], found["rejected"]) == (0, 1, "none")
-    assert not (folder / "forecaster.db").exists() or type_("db", "check").status == 1
-
-
-def test_check_names_missing_columns_and_exits_1(folder: Path) -> None:
-    warehouse(folder)
-    configure(folder, source(folder, "SELECT series_id, timestamp, value AS vlaue FROM trips"))
-
-    answer = type_("check")
-
-    assert answer.status == 1
-    assert "must have columns 'value', found series_id, timestamp, vlaue" in answer.talk
-    assert "vlaue" in answer.talk.split("hint:")[1]
-
-
 def test_naive_timestamps_need_a_declared_zone(folder: Path) -> None:
     configure(folder)
     text = "series_id,timestamp,value\na,2026-01-01 00:00:00,1\n"

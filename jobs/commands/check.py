@@ -1,0 +1,149 @@
+"""`forecaster check`: everything that is wrong, at once; with the databases and data when asked."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forecaster.config import Config, DatasetConfig
+from forecaster.configfile import HINT, Draft
+from forecaster.durations import format_duration
+from forecaster.findings import Finding, failure, failures_of, snippet
+from forecaster.oddities import oddities
+from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, drafted, now
+from jobs.commands.output import as_json, data, say, table
+from jobs.commands.telling import when
+from jobs.plugs import unusable_plugins
+
+if TYPE_CHECKING:
+    from jobs.inspection import Inspection
+
+UNDERSTOOD = ("dataset", "step", "horizon", "forecast", "retrain", "next_forecast", "next_retrain")
+CONNECTED = ("dataset", "rows", "series", "first", "last", "rejected")
+DIAGNOSED = (
+    *CONNECTED, "duplicates", "late", "age", "step", "regular", "off_grid", "gaps",
+    "season_length", "context_length",
+)  # fmt: skip
+SHARES = ("regular", "off_grid", "gaps")
+NEXT = "`forecaster check --connect` tries the databases and queries, `--data` looks at the rows"
+FILE = "configuration"
+
+
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Try the database, and the source of every dataset.")
+    ] = False,
+    with_data: Annotated[
+        bool, typer.Option("--data", help="Look at the rows too, and suggest settings.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say everything that is wrong with the configuration; nothing is changed.
+
+    Exit 2 when settings are wrong, 1 when something else is.
+    """
+    draft = drafted(config)
+    findings = list(_in_file(draft))
+    found = None
+    if (connect or with_data) and not draft.problems:
+        found = _inspected(draft.config, with_data=with_data)
+        findings += found.findings
+    if json:
+        as_json(_document(draft, found, findings))
+    elif not draft.problems:
+        _show(draft.config, found, with_data=with_data)
+    _tell(findings, wrong=FILE if draft.problems else None)
+    if draft.problems or any(finding.level == "failure" for finding in findings):
+        raise typer.Exit(2 if draft.problems else 1)
+    say("" if findings else "nothing is wrong")
+    if found is None:
+        say(NEXT)
+
+
+def _in_file(draft: Draft) -> Iterable[Finding]:
+    """Return what the file alone tells; plug-ins are tried even where other settings are wrong."""
+    for problem in draft.problems:
+        yield failure(FILE, problem)
+    for dataset, error in unusable_plugins(draft.config).items():
+        yield from failures_of(dataset, error)
+    if not draft.problems:
+        yield from oddities(draft.config)
+
+
+def _inspected(config: Config, *, with_data: bool) -> "Inspection":
+    from jobs.inspection import inspect
+
+    return inspect(config, now=now(), with_data=with_data)
+
+
+def _show(config: Config, found: "Inspection | None", *, with_data: bool) -> None:
+    table([_understood(dataset, now()) for dataset in config.datasets.values()], columns=UNDERSTOOD)
+    if found is None:
+        return
+    about = [found.database.get(key) for key in ("product", "revision", "role")]
+    labels = [f"{label}{value}" for label, value in zip(("", "revision ", "role "), about,
+              strict=True) if value]  # fmt: skip
+    data(f"\n{found.database['address']}: {', '.join(labels) or 'not looked at'}")
+    rows = [{"dataset": name, **_readable(facts)} for name, facts in found.datasets.items()]
+    if rows:
+        data("")
+        table(rows, columns=DIAGNOSED if with_data else CONNECTED)
+    suggested = snippet(found.suggestions)
+    if suggested:
+        data(f"\n# settings that fit the rows better\n{suggested}")
+
+
+def _understood(dataset: DatasetConfig, at: datetime) -> dict[str, object]:
+    steps = dataset.prediction_length
+    if dataset.step.unit == "month":
+        horizon = f"{steps} steps"
+    else:
+        horizon = f"{format_duration(steps * dataset.step.approximate)}, {steps} steps"
+    return {
+        "dataset": dataset.name,
+        "step": str(dataset.step),
+        "horizon": horizon,
+        "forecast": str(dataset.forecast_schedule),
+        "retrain": str(dataset.retrain_schedule),
+        "next_forecast": when(dataset.forecast_schedule.after(at)),
+        "next_retrain": when(dataset.retrain_schedule.after(at)),
+    }
+
+
+def _readable(facts: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        name: f"{value:.0%}" if name in SHARES else when(value)
+        if isinstance(value, datetime) else value
+        for name, value in facts.items()
+    }  # fmt: skip
+
+
+def _tell(findings: list[Finding], *, wrong: str | None) -> None:
+    """Say all findings, failures last, where they are seen."""
+    for finding in sorted(findings, key=lambda finding: finding.level == "failure"):
+        label = "error: " if finding.level == "failure" else "note:  "
+        about = "" if finding.about == FILE else f"{finding.about}: "
+        say(f"{label}{about}{finding.message}")
+        if finding.hint:
+            say(f"hint:  {finding.hint}")
+    if wrong:
+        say(f"hint:  {HINT}")
+
+
+def _document(
+    draft: Draft, found: "Inspection | None", findings: list[Finding]
+) -> dict[str, object]:
+    datasets = () if draft.problems else draft.config.datasets.values()
+    facts = {} if found is None else found.datasets
+    return {
+        "database": None if found is None else found.database,
+        "datasets": [
+            {**_understood(dataset, now()), "found": facts.get(dataset.name)}
+            for dataset in datasets
+        ],
+        "findings": [asdict(finding) for finding in findings],
+        "suggestions": {} if found is None else found.suggestions,
+    }

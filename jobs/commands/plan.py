@@ -1,0 +1,133 @@
+"""`forecaster plan`: what this configuration would retrain, reuse and drop, and why."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from forecaster.config import Config
+from forecaster.planning import Change, Plan, Stored, documents, plan_of
+from jobs.commands.opening import Schema, opened
+from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
+from jobs.commands.output import as_json, data, say
+from jobs.commands.telling import when
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+MOST_COUNTED = 1_000_000
+"""Forecasts of a dropped dataset that are counted; there may be very many."""
+
+
+def plan(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Show what this configuration would retrain, reuse and drop. Nothing is changed."""
+    settings, at = load(config), now()
+    stored, dropped = _read(settings)
+    noted = documents(settings)
+    plans = [
+        plan_of(dataset, noted[dataset.name], stored.get(dataset.name, Stored()), at)
+        for dataset in settings.datasets.values()
+    ]
+    if json:
+        as_json({"datasets": [_document(each) for each in plans], "dropped": dropped})
+        return
+    for each in plans:
+        data("\n  ".join([each.dataset, *_lines(each)]))
+    for name, forecasts in dropped.items():
+        data(f"{name}\n  dropped from service: rows kept, {_count(forecasts)} forecasts")
+    if not plans and not dropped:
+        say("no dataset is configured, and none is stored")
+
+
+def _read(config: Config) -> tuple[dict[str, Stored], dict[str, int]]:
+    """Return what is stored of the configured datasets, and how many forecasts of others."""
+    from forecaster.store import datasets, forecasts, schema
+    from forecaster.store.engine import reading
+    from forecaster.store.urls import is_missing_file, parse_url
+
+    if is_missing_file(parse_url(config.database_url)):
+        return {}, {}
+    with opened(config.database_url, Schema.ANY) as engine:
+        if schema.revision(engine) is None:
+            return {}, {}
+        schema.require_head(engine)
+        with reading(engine) as conn:
+            others = [name for name in datasets.names(conn) if name not in config.datasets]
+            return (
+                {name: _stored(conn, name) for name in config.datasets},
+                {name: forecasts.count(conn, name, at_most=MOST_COUNTED) for name in others},
+            )
+
+
+def _stored(conn: "Connection", name: str) -> Stored:
+    from forecaster.store import datasets, models
+
+    settings = datasets.noted_settings(conn, name)
+    serving = [model for model in models.list_models(conn, name) if model.is_champion]
+    if not serving:
+        return Stored(settings=settings)
+    return Stored(model_id=serving[0].model_id, spec=serving[0].config, settings=settings)
+
+
+def _lines(found: Plan) -> Iterator[str]:
+    match found.action:
+        case "new":
+            assert found.first_training is not None
+            yield f"new: trained first at once, for the tick {when(found.first_training)}"
+        case "reuse":
+            yield f"reuse model {found.model_id}"
+        case "retrain":
+            yield f"retrain: {_why(found)}"
+            yield f"  at {when(found.next_retrain)}, or by `forecaster retrain {found.dataset}`"
+            serves = "cannot serve" if found.missing_plugins else "serves"
+            yield f"  model {found.model_id} {serves} until then"
+    effects = found.effects
+    for changes, what in (
+        (effects.read, "rows are read otherwise from now on, those that are in stay"),
+        (effects.learnt, "heeded by the next training"),
+        (effects.at_once, "settings that change without retraining"),
+    ):
+        if changes:
+            yield f"{what}: {_listed(changes)}"
+    retrain = "" if found.action == "new" else f", next retrain {when(found.next_retrain)}"
+    yield f"next forecast {when(found.next_forecast)}{retrain}"
+
+
+def _why(found: Plan) -> str:
+    missing = [f"no setting names plug-in {name}" for name in found.missing_plugins]
+    return ", ".join([*map(str, found.reasons), *missing])
+
+
+def _listed(changes: Sequence[Change]) -> str:
+    return ", ".join(map(str, changes))
+
+
+def _count(forecasts: int) -> str:
+    return f"more than {MOST_COUNTED:,}" if forecasts > MOST_COUNTED else f"{forecasts:,}"
+
+
+def _document(found: Plan) -> dict[str, Any]:
+    return {
+        "dataset": found.dataset,
+        "action": found.action,
+        "model": found.model_id,
+        "reasons": _changes(found.reasons),
+        "missing_plugins": list(found.missing_plugins),
+        "changed": {
+            "read": _changes(found.effects.read),
+            "learnt": _changes(found.effects.learnt),
+            "at_once": _changes(found.effects.at_once),
+        },
+        "first_training": _iso(found.first_training),
+        "next_forecast": _iso(found.next_forecast),
+        "next_retrain": _iso(found.next_retrain),
+    }
+
+
+def _changes(changes: Sequence[Change]) -> list[Mapping[str, object]]:
+    return [
+        {"setting": each.setting, "before": each.before, "after": each.after} for each in changes
+    ]
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return None if instant is None else instant.isoformat()

@@ -1,0 +1,233 @@
+"""What `forecaster check` reads: our own database, and the source of every dataset.
+
+Nothing is written, and nothing stops at the first failure: each becomes a finding.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster import frames, intake
+from forecaster.config import Config, DatasetConfig
+from forecaster.diagnosis import Sample, diagnose, rejections
+from forecaster.errors import ForecasterError
+from forecaster.findings import Finding, failure, failures_of, note
+from forecaster.intake import Intake
+from forecaster.store import observations, rights, runs, schema, source
+from forecaster.store.engine import open_engine, reading
+from forecaster.store.source_question import Wanted
+from forecaster.store.urls import is_missing_file, masked, parse_url
+from jobs.pull import columns_of
+
+PEEK_STEPS = 200
+PEEK_ROWS = 100_000
+"""What is read of the recent past to see whether a query runs."""
+SAMPLE_ROWS = 2_000_000
+"""What is read of the newest history at most, to diagnose it."""
+GROWTH = 8
+"""A stretch of history is read again that is so much longer, as long as there is room for it."""
+RECENT_RUNS = 20
+"""Forecast runs whose late rows are counted."""
+DATABASE = "database"
+
+
+@dataclass(slots=True, kw_only=True)
+class Inspection:
+    """What was found: facts for a table, sentences, and settings that would fit better."""
+
+    database: dict[str, Any] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    suggestions: dict[str, Mapping[str, str | int | float]] = field(default_factory=dict)
+
+
+def inspect(config: Config, *, now: datetime, with_data: bool) -> Inspection:
+    """Look at everything that the configuration names; `with_data` reads histories."""
+    found = Inspection()
+    engine = _our_database(config, found)
+    try:
+        for dataset in config.datasets.values():
+            with _failing(dataset.name, found):
+                _look_at(_Place(config, dataset, engine, now), found, with_data=with_data)
+    finally:
+        if engine is not None:
+            engine.dispose()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A dataset, and where its rows come from."""
+
+    config: Config
+    dataset: DatasetConfig
+    engine: Engine | None
+    """Our database with our tables in it; None where it cannot be used."""
+    now: datetime
+
+    @property
+    def url(self) -> str:
+        return self.dataset.source_url or self.config.database_url
+
+
+@contextmanager
+def _failing(about: str, found: Inspection) -> Iterator[None]:
+    try:
+        yield
+    except ForecasterError as error:
+        found.findings += failures_of(about, error)
+
+
+def _our_database(config: Config, found: Inspection) -> Engine | None:
+    """Return an engine where our tables can be read."""
+    address = parse_url(config.database_url)
+    found.database = {"address": masked(address)}
+    with _failing(DATABASE, found):
+        if is_missing_file(address):
+            found.findings.append(note(DATABASE, "there is no file yet: the first run makes it"))
+            return None
+        engine = open_engine(config.database_url)
+        with _failing(DATABASE, found):
+            if _is_usable(engine, found):
+                return engine
+        engine.dispose()
+    return None
+
+
+def _is_usable(engine: Engine, found: Inspection) -> bool:
+    revision = schema.revision(engine)
+    ours = rights.in_our_database(engine)
+    found.database |= {"product": ours.product, "role": ours.role, "revision": revision}
+    found.findings += _on_rights(ours)
+    if revision is None:
+        found.findings.append(note(DATABASE, "there are no tables yet: the first run makes them"))
+        return False
+    schema.require_head(engine)
+    return True
+
+
+def _on_rights(ours: rights.Rights) -> Iterator[Finding]:
+    if ours.is_read_only:
+        yield failure(
+            DATABASE,
+            "our database must take writes, found it read-only",
+            hint="name the primary server, and leave default_transaction_read_only off",
+        )
+    if not ours.may_create:
+        yield failure(
+            DATABASE,
+            f"role {ours.role} must be able to make tables and partitions, found it unable",
+            hint=f"GRANT CREATE ON SCHEMA public TO {ours.role}",
+        )
+    if ours.lacking:
+        yield failure(
+            DATABASE,
+            f"role {ours.role} must be able to write our tables, found it without "
+            f"{', '.join(ours.lacking)}",
+            hint=f"let {ours.role} own them, or GRANT ALL ON ALL TABLES IN SCHEMA public",
+        )
+    if ours.not_owned:
+        yield failure(
+            DATABASE,
+            f"role {ours.role} must own {', '.join(ours.not_owned)} to add partitions, found "
+            "another owner",
+            hint=f"ALTER TABLE {ours.not_owned[0]} OWNER TO {ours.role}",
+        )
+
+
+def _look_at(place: _Place, found: Inspection, *, with_data: bool) -> None:
+    if place.dataset.query is not None:
+        _look_at_source(place, found)
+    if with_data:
+        _diagnose(place, found)
+        return
+    rows, taken = _peek(place)
+    found.datasets[place.dataset.name] = _facts(rows, taken)
+    found.findings += rejections(place.dataset.name, rows, taken)
+
+
+def _look_at_source(place: _Place, found: Inspection) -> None:
+    """See what the role of a source may do, and whether its `ingest_column` gives a bound."""
+    dataset, wanted = place.dataset, Wanted(since=place.now, until=place.now)
+    if dataset.source_url is not None:
+        tables = source.writable_tables(dataset, place.url, wanted)
+        if tables:
+            message = f"the role of source_url may write {', '.join(tables)}: to read is enough"
+            found.findings.append(note(dataset.name, message))
+    if dataset.ingest_column is not None:
+        source.look(dataset, place.url, wanted, patient=False)
+
+
+def _peek(place: _Place) -> tuple[int, Intake]:
+    """Return some rows of the recent past; of all of history where it has none."""
+    dataset = place.dataset
+    recent = min(dataset.history, PEEK_STEPS * dataset.step.approximate + dataset.late_data)
+    for length in (recent, dataset.history):
+        rows, taken = _taken(place, place.now - length, PEEK_ROWS)
+        if rows:
+            break
+    return rows, taken
+
+
+def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, Intake]:
+    """Return rows of a source, or what was ingested, and how many they are."""
+    dataset = place.dataset
+    if dataset.query is not None:
+        wanted = Wanted(since=since, until=place.now, limit=limit)
+        raw = source.read_rows(dataset, place.url, wanted)
+        return raw.height, intake.normalize(raw, columns_of(dataset), timezone=dataset.timezone)
+    landed = _landed(place, since)[:limit]
+    return landed.height, intake.normalize(landed, intake.Columns(), timezone=None)
+
+
+def _landed(place: _Place, since: datetime) -> pl.DataFrame:
+    if place.engine is None:
+        return frames.empty(frames.OBSERVATIONS)
+    with reading(place.engine) as conn:
+        return observations.read(conn, place.dataset.name, since=since, until=place.now)
+
+
+def _facts(rows: int, taken: Intake) -> dict[str, Any]:
+    stamps = taken.observations["timestamp"]
+    return {
+        "rows": rows,
+        "series": taken.observations["series_id"].n_unique(),
+        "first": stamps.min(),
+        "last": stamps.max(),
+        "rejected": sum(taken.rejected.values()),
+    }
+
+
+def _diagnose(place: _Place, found: Inspection) -> None:
+    """Read as much of the newest history as is good for a diagnosis, and say how fresh it is."""
+    dataset = place.dataset
+    length = PEEK_STEPS * dataset.step.approximate
+    while True:
+        length = min(length, dataset.history)
+        rows, taken = _taken(place, place.now - length, SAMPLE_ROWS)
+        if length == dataset.history or rows * GROWTH > SAMPLE_ROWS:
+            break
+        length *= GROWTH
+    since = place.now - length
+    told = diagnose(Sample(rows=rows, taken=taken, since=since, now=place.now), dataset)
+    found.datasets[dataset.name] = told.facts | {"late": _late(place)}
+    found.findings += told.findings
+    found.suggestions[dataset.name] = told.suggestions
+
+
+def _late(place: _Place) -> int | None:
+    """Return how many rows came late in the latest runs; None where none ran."""
+    if place.engine is None:
+        return None
+    with reading(place.engine) as conn:
+        reports = [
+            run.report
+            for run in runs.list_runs(conn, place.dataset.name, job="forecast", limit=RECENT_RUNS)
+            if run.report is not None
+        ]
+    return sum((report.get("pull") or {}).get("late", 0) for report in reports) if reports else None
