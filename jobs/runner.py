@@ -22,6 +22,7 @@ from forecaster.store.guards import Limit, fence_of, guarded
 from forecaster.store.runs import RunClaim
 from jobs import hangs
 from jobs.catalog import Job
+from jobs.discretion import discreet
 from jobs.reports import JobReport, Json, document
 from jobs.ticks import Clock
 from jobs.turn import Turn
@@ -139,7 +140,8 @@ class _Attempt:
 def _describe(error: BaseException | None) -> str:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
-    return str(error) if isinstance(error, ForecasterError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, ForecasterError) else f"{type(error).__name__}: {error}"
+    return discreet(text)
 
 
 def _log(outcome: Outcome) -> None:
