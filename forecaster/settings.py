@@ -41,6 +41,20 @@ def text(value: object) -> str:
     return value
 
 
+def user(value: object) -> str:
+    """Read a name that can stand before the colon of basic authentication."""
+    if ":" in text(value):
+        raise Unfit("must be text without a colon")
+    return str(value)
+
+
+def secret(value: object) -> str:
+    """Read text that no problem may repeat."""
+    if not isinstance(value, str) or not value.strip():
+        raise Unfit("must be text", found="something else")
+    return value
+
+
 def flag(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):

@@ -1,9 +1,16 @@
-"""The HTTP server: /metrics, /livez and /readyz, in a thread of its own."""
+"""The HTTP server: /metrics, /datasets, /livez and /readyz, in a thread of its own.
 
+It answers whoever asks at once, whatever else is connected: `jobs.doorman` limits connections, no
+page waits long for the database, and /livez never asks it.
+"""
+
+import logging
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 import uvicorn
 from starlette.applications import Starlette
@@ -13,40 +20,113 @@ from starlette.routing import Route
 
 from forecaster.config import ServerConfig
 from forecaster.errors import ConfigError
+from jobs.credentials import Certificate, may_enter
+from jobs.discretion import discreet
+from jobs.doorman import Application, Doorman, Message, Receive, Send, listener
+from jobs.reports import Json
 from jobs.telemetry import Telemetry
 
 Probe = Callable[[], list[str]]
 """Returns what is wrong; nothing is wrong when it is empty."""
 
-MAX_CONNECTIONS = 64
-IDLE_SECONDS = 5
+OPEN = ("/livez", "/readyz")
+"""Pages for probes, which have no password."""
+AT_ONCE = 64
+"""Connections accepted in one go, before anybody is shown out."""
+FRESH = 1.0
+"""Seconds for which a page of metrics is as good as a new one."""
 STOP_SECONDS = 3.0
+LOGGED = logging.ERROR
+
+log = logging.getLogger("forecaster")
+logging.getLogger("uvicorn").setLevel(LOGGED)  # garbage from clients is no news
 
 
-def application(telemetry: Telemetry, *, live: Probe, ready: Probe) -> Starlette:
-    """Return the three pages. A probe answers 503 and lists its reasons when there are any."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """What the pages tell; each may be asked from any thread, and must not wait for long."""
+
+    telemetry: Telemetry
+    live: Probe
+    """Asked in the thread of the server: it must not wait at all."""
+    ready: Probe
+    datasets: Callable[[], Sequence[Json]] = tuple
+
+
+class _Exposition:
+    """The metrics, laid out once for all who ask at the same time."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._lock = threading.Lock()
+        self._made, self._accept = float("-inf"), ""
+        self._page = (b"", "")
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Return the page that suits the header `accept`, and its content type."""
+        with self._lock:
+            if accept != self._accept or time.monotonic() - self._made > FRESH:
+                self._page = self._telemetry.expose(accept)
+                self._accept, self._made = accept, time.monotonic()
+            return self._page
+
+
+def application(pages: Pages) -> Starlette:
+    """Return the pages. A probe answers 503 and lists its reasons when there are any."""
+
+    exposition = _Exposition(pages.telemetry)
 
     def metrics(request: Request) -> Response:
-        body, content_type = telemetry.expose(request.headers.get("accept", ""))
+        body, content_type = exposition.page(request.headers.get("accept", ""))
         return Response(body, media_type=None, headers={"content-type": content_type})
 
-    def livez(_: Request) -> Response:
-        return _answer(live())
+    async def livez(_: Request) -> Response:
+        return _answer(pages.live(), "not alive")
 
     def readyz(_: Request) -> Response:
-        return _answer(ready())
+        return _answer(pages.ready(), "not ready")
 
-    def index(_: Request) -> Response:
-        return PlainTextResponse("forecaster: /metrics /livez /readyz\n")
+    def datasets(_: Request) -> Response:
+        return Discreet([*pages.datasets()])
 
-    pages = {"/": index, "/metrics": metrics, "/livez": livez, "/readyz": readyz}
-    return Starlette(routes=[Route(path, page) for path, page in pages.items()])
+    async def index(_: Request) -> Response:
+        return PlainTextResponse("forecaster: /metrics /datasets /livez /readyz\n")
+
+    served = {
+        "/": index, "/metrics": metrics, "/datasets": datasets, "/livez": livez, "/readyz": readyz
+    }  # fmt: skip
+    app = Starlette(routes=[Route(path, page) for path, page in served.items()])
+    app.router.redirect_slashes = False
+    return app
 
 
-def _answer(reasons: list[str]) -> Response:
+class Discreet(JSONResponse):
+    """A document without secrets."""
+
+    def render(self, content: object) -> bytes:
+        """Return JSON in UTF-8."""
+        return discreet(super().render(content).decode()).encode()
+
+
+def _answer(reasons: list[str], trouble: str) -> Response:
     if reasons:
-        return JSONResponse({"status": "not ok", "reasons": reasons}, status_code=503)
-    return JSONResponse({"status": "ok"})
+        return Discreet({"status": trouble, "reasons": reasons}, status_code=503)
+    return Discreet({"status": "ok"})
+
+
+def guarded(app: Application, config: ServerConfig) -> Application:
+    """Return `app` behind the password of the settings, but for the probes."""
+
+    async def checked(scope: Message, receive: Receive, send: Send) -> None:
+        authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        if scope["path"] in OPEN or may_enter(config, authorization):
+            await app(scope, receive, send)
+            return
+        challenge = {"WWW-Authenticate": 'Basic realm="forecaster", charset="UTF-8"'}
+        refusal = PlainTextResponse("authentication required\n", 401, challenge)
+        await refusal(scope, receive, send)
+
+    return checked
 
 
 @dataclass(slots=True)
@@ -55,12 +135,14 @@ class Server:
 
     host: str
     port: int
+    scheme: str
     _server: uvicorn.Server
     _thread: threading.Thread = field(repr=False)
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
     def stop(self) -> None:
         """Stop accepting and wait a moment for requests under way."""
@@ -68,32 +150,78 @@ class Server:
         self._thread.join(STOP_SECONDS)
 
 
-def start(app: Starlette, config: ServerConfig) -> Server:
-    """Bind and serve `app` in a daemon thread; ConfigError when the address cannot be had."""
-    listener = _bind(config)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=IDLE_SECONDS,
-            timeout_graceful_shutdown=int(STOP_SECONDS),
-        )
-    )
+def start(pages: Pages, config: ServerConfig) -> Server:
+    """Bind and serve in a daemon thread; ConfigError when address or certificate cannot be had."""
+    certificate = None
+    if config.tls_certificate is not None and config.tls_key is not None:
+        certificate = Certificate(config.tls_certificate, config.tls_key)
+    doorman = Doorman()
+    entrance = _bind(config, doorman)
+    _warn_of_the_world(config)
+    server = uvicorn.Server(_settings(pages, config, doorman, certificate))
     thread = threading.Thread(
-        target=server.run, kwargs={"sockets": [listener]}, name="server", daemon=True
+        target=server.run, kwargs={"sockets": [entrance]}, name="server", daemon=True
     )
     thread.start()
-    return Server(config.host, listener.getsockname()[1], server, thread)
+    scheme = "http" if certificate is None else "https"
+    return Server(config.host, entrance.getsockname()[1], scheme, server, thread)
 
 
-def _bind(config: ServerConfig) -> socket.socket:
+def _settings(
+    pages: Pages, config: ServerConfig, doorman: Doorman, certificate: Certificate | None
+) -> uvicorn.Config:
+    async def every_second() -> None:
+        doorman.look_round()
+        if certificate is not None:
+            certificate.refresh()
+
+    settings = uvicorn.Config(
+        doorman.watching(guarded(application(pages), config)),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=LOGGED,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=AT_ONCE,
+        timeout_notify=0,
+        callback_notify=every_second,
+        timeout_graceful_shutdown=int(STOP_SECONDS),
+    )
+    settings.load()
+    settings.ssl = None if certificate is None else certificate.context
+    return settings
+
+
+def _bind(config: ServerConfig, doorman: Doorman) -> socket.socket:
     try:
-        return socket.create_server((config.host, config.port), backlog=MAX_CONNECTIONS)
+        return listener(config.host, config.port, doorman)
     except OSError as error:
         raise ConfigError(
             [f"server.listen must be free, found {config.host}:{config.port}: {error.strerror}"],
             hint="set `listen` under [server], for example 127.0.0.1:8791",
         ) from error
+
+
+def _warn_of_the_world(config: ServerConfig) -> None:
+    lacking = [
+        name
+        for name, value in (("password", config.password), ("tls_certificate", config.tls_key))
+        if value is None
+    ]
+    if lacking and not _is_loopback(config.host):
+        log.warning(
+            "the pages are open to whoever reaches %s: set %s under [server]",
+            config.host,
+            " and ".join(lacking),
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

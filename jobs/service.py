@@ -79,8 +79,8 @@ class Service:
 
     def listen(self) -> None:
         """Serve HTTP; ConfigError when the address is taken."""
-        pages = server.application(
-            self._telemetry,
+        pages = server.Pages(
+            telemetry=self._telemetry,
             live=lambda: probes.live(self._scheduler.silent_for),
             ready=self._ready,
         )

@@ -10,7 +10,7 @@ import pytest
 
 from forecaster.config import ServerConfig
 from forecaster.errors import ConfigError
-from jobs.server import Server, application, start
+from jobs.server import Pages, Server, start
 from jobs.telemetry import Telemetry
 
 
@@ -34,10 +34,18 @@ def telemetry() -> Telemetry:
 
 @pytest.fixture
 def server(telemetry: Telemetry, health: Health) -> Iterator[Server]:
-    app = application(telemetry, live=lambda: health.live, ready=lambda: health.ready)
-    running = start(app, ServerConfig(port=0))
+    running = start(pages(telemetry, health), ServerConfig(port=0))
     yield running
     running.stop()
+
+
+def pages(telemetry: Telemetry, health: Health) -> Pages:
+    return Pages(
+        telemetry=telemetry,
+        live=lambda: health.live,
+        ready=lambda: health.ready,
+        datasets=lambda: [{"name": "bikes", "state": "running"}],
+    )
 
 
 def get(server: Server, path: str, accept: str = "*/*") -> tuple[int, str, str]:
@@ -78,28 +86,34 @@ def test_a_reason_not_to_be_ready_is_503_and_told(server: Server, health: Health
     status, _, body = get(server, "/readyz")
 
     assert status == 503
-    assert json.loads(body)["reasons"] == ["bikes has no model yet"]
+    assert json.loads(body) == {"status": "not ready", "reasons": ["bikes has no model yet"]}
     assert get(server, "/livez")[0] == 200
 
 
-def test_other_paths_are_not_found(server: Server) -> None:
-    assert get(server, "/etc/passwd")[0] == 404
+def test_datasets_are_told_as_json(server: Server) -> None:
+    status, content_type, body = get(server, "/datasets")
+
+    assert (status, content_type) == (200, "application/json")
+    assert json.loads(body) == [{"name": "bikes", "state": "running"}]
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "/metrics/", "/METRICS", "//", "/docs", "/livez/x"]
+)
+def test_other_paths_are_not_found(server: Server, path: str) -> None:
+    assert get(server, path)[0] == 404
+
+
+def test_a_page_is_only_read(server: Server) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="405") as refused:
+        urllib.request.urlopen(server.url + "/metrics", data=b"x", timeout=10)
+    refused.value.close()
 
 
 def test_a_taken_port_is_an_error_that_names_the_setting() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        app = application(Telemetry([]), live=lambda: [], ready=lambda: [])
+        taken_port = ServerConfig(port=port)
 
         with pytest.raises(ConfigError, match=f"server.listen must be free, found .*:{port}"):
-            start(app, ServerConfig(port=port))
-
-
-def test_idle_clients_do_not_keep_the_scraper_out(server: Server) -> None:
-    idle = [socket.create_connection((server.host, server.port)) for _ in range(20)]
-
-    status, _, _ = get(server, "/metrics")
-
-    for client in idle:
-        client.close()
-    assert status == 200
+            start(pages(Telemetry([]), Health()), taken_port)

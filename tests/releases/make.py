@@ -116,7 +116,7 @@ def _of_postgres(source: Path) -> str:
         cluster.start()
         url = cluster.create_database("release")
         _serve(url, source)
-        command = [binaries / "pg_dump", "--inserts", "--no-owner", "--no-privileges", url]
+        command = [str(binaries / "pg_dump"), "--inserts", "--no-owner", "--no-privileges", url]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     finally:
         cluster.remove()
