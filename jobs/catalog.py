@@ -1,4 +1,4 @@
-"""The jobs as data: what runs, how often, and how much of a backlog is made up for."""
+"""The jobs as data: what runs, when, and in which lane."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Job:
     name: str
     schedule: Callable[[DatasetConfig], Schedule]
     run: Run
-    catch_up: int
-    """How many overdue ticks are run."""
+    lane: str
+    """What it shares threads with."""
     cumulative: bool = False
-    """A run does the work of all ticks before it: overdue ones beyond `catch_up` are not missed."""
+    """A run does the work of all ticks before it: only the newest one is due."""
 
 
 def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> Mapping[str, Job]:
@@ -40,12 +40,13 @@ def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> M
             name="forecast",
             schedule=lambda dataset: dataset.forecast_schedule,
             run=partial(forecast.run, champions=champions, panels=panels, retention=retention),
-            catch_up=100,
+            lane="forecast",
         ),
         _once(
             "score",
             lambda dataset: dataset.forecast_schedule,
             partial(score.run, retention=retention),
+            lane="forecast",
         ),
         _once("reconcile", lambda dataset: dataset.reconcile_schedule, reconcile.run),
         _once(
@@ -57,6 +58,8 @@ def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> M
     return {job.name: job for job in found}
 
 
-def _once(name: str, schedule: Callable[[DatasetConfig], Schedule], run: Run) -> Job:
+def _once(
+    name: str, schedule: Callable[[DatasetConfig], Schedule], run: Run, *, lane: str | None = None
+) -> Job:
     """Return a job whose newest tick makes up for all before it."""
-    return Job(name=name, schedule=schedule, run=run, catch_up=1, cumulative=True)
+    return Job(name=name, schedule=schedule, run=run, lane=lane or name, cumulative=True)

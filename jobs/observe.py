@@ -40,6 +40,11 @@ def outcome(telemetry: Telemetry, found: Outcome) -> None:
         report(telemetry, found.report, at=found.ended_at)
 
 
+def missed(telemetry: Telemetry, job: str, dataset: str, reason: str, count: int) -> None:
+    """Count ticks that will not be run."""
+    telemetry.ticks_missed.labels(job, dataset, reason).inc(count)
+
+
 def report(telemetry: Telemetry, found: JobReport, *, at: datetime) -> None:
     """Take in the report of a run that succeeded, committed at the instant `at`."""
     telemetry.last_success.labels(found.job, found.dataset).set(at.timestamp())

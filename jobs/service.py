@@ -31,7 +31,7 @@ from jobs.champions import Champions
 from jobs.panels import Panels
 from jobs.scheduler import LONGEST_SLEEP, Alarm, Scheduler
 from jobs.telemetry import Telemetry
-from jobs.ticks import Clock
+from jobs.ticks import Clock, delay
 from jobs.trainer import fit_in_child
 
 LOOK_EVERY = 1.0
@@ -57,8 +57,9 @@ class Service:
             clock=clock,
             stopping=self.stopping,
             observe=partial(observe.outcome, telemetry),
-            missed=lambda job, dataset, count: telemetry.ticks_missed.labels(job, dataset).inc(
-                count
+            missed=partial(observe.missed, telemetry),
+            wake=lambda job, dataset, seconds: self._scheduler.ring(
+                f"{job.lane}:{dataset.name}", after=seconds
             ),
         )
         fit = partial(fit_in_child, watch=self._watch)
@@ -128,6 +129,7 @@ class Service:
                     name=f"{lane}:{dataset.name}",
                     lane=lane,
                     schedule=schedule,
+                    delay=delay(lane, dataset),
                     action=partial(self._at_work, partial(action, dataset)),
                 )
 

@@ -23,6 +23,7 @@ from prometheus_client.exposition import choose_encoder
 
 from forecaster.errors import SkipReason
 from forecaster.intake import RejectReason
+from jobs.dues import REASONS
 
 OUTCOMES = ("succeeded", "failed", "crashed", "already_done")
 """How a run ends, as `jobs.runner` says it."""
@@ -33,8 +34,11 @@ DUPLICATES = ("equal", "conflicting")
 PANEL_RULES = ("merged", "off_grid", "non_finite", "gaps")
 FALLBACKS = ("cold_start", "fallback_naive", "fallback_champion")
 """Statuses of a forecast that is not `ok`."""
+RELOADS = ("applied", "refused", "failed")
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 """Upper bounds of every duration histogram: 10 ms to 50 minutes, a factor of three apart."""
+LATENESS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+"""Of the one for lateness, up to a day: after an outage ticks are made up for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,11 @@ class Telemetry:
             "run_duration_seconds", "From the start of a run to its end.", "task", "dataset"
         )
         self.run_lateness = self._histogram(
-            "run_lateness_seconds", "From the tick to the start of its run.", "task", "dataset"
+            "run_lateness_seconds",
+            "From the tick to the start of its run.",
+            "task",
+            "dataset",
+            buckets=LATENESS,
         )
         self.stage_duration = self._histogram(
             "stage_duration_seconds", "One stage of a run.", "task", "stage", "dataset"
@@ -88,7 +96,7 @@ class Telemetry:
             "dataset",
         )
         self.ticks_missed = self._counter(
-            "ticks_missed_total", "Ticks that were given up, too old to run.", "task", "dataset"
+            "ticks_missed_total", "Ticks that are not run, and why.", "task", "dataset", "reason"
         )
 
     def _declare_pull(self) -> None:
@@ -192,6 +200,12 @@ class Telemetry:
         self.heartbeat = self._gauge(
             "scheduler_heartbeat_timestamp_seconds", "When the scheduler last looked for ticks."
         )
+        self.config_reloads = self._counter(
+            "config_reloads_total", "Changes of the configuration, by what came of them.", "outcome"
+        )
+        self.config_reloaded = self._gauge(
+            "config_last_reload_success_timestamp_seconds", "When settings were last put in force."
+        )
         self.ready = self._gauge("ready", "1 when /readyz answers 200.")
         self.device_memory = self._gauge(
             "device_memory_bytes", "Memory held on the accelerator by this process."
@@ -201,6 +215,8 @@ class Telemetry:
         self.build.labels(_version("forecaster"), _version("torch")).set(1)
 
     def _start_at_zero(self) -> None:
+        for outcome in RELOADS:
+            self.config_reloads.labels(outcome)
         for dataset in self.datasets:
             self.forecast_latency.labels(dataset)
             self.train_duration.labels(dataset)
@@ -217,7 +233,8 @@ class Telemetry:
             for task in TASKS:
                 self.run_duration.labels(task, dataset)
                 self.run_lateness.labels(task, dataset)
-                self.ticks_missed.labels(task, dataset)
+                for reason in REASONS:
+                    self.ticks_missed.labels(task, dataset, reason)
                 self.rows_written.labels(task, dataset)
                 for outcome in OUTCOMES:
                     self.runs.labels(task, dataset, outcome)
@@ -235,10 +252,12 @@ class Telemetry:
         self._note(name, "gauge", labels, documentation)
         return Gauge(f"forecaster_{name}", documentation, labels, registry=self.registry)
 
-    def _histogram(self, name: str, documentation: str, *labels: str) -> Histogram:
+    def _histogram(
+        self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS
+    ) -> Histogram:
         self._note(name, "histogram", labels, documentation)
         return Histogram(
-            f"forecaster_{name}", documentation, labels, registry=self.registry, buckets=SECONDS
+            f"forecaster_{name}", documentation, labels, registry=self.registry, buckets=buckets
         )
 
     def _note(self, name: str, kind: str, labels: Sequence[str], documentation: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, select, update
 
 from forecaster.errors import TickAlreadyDone, TickTakenOver
 from forecaster.store import datasets, tables
@@ -124,13 +124,18 @@ def fail(
 
 
 def record_missed(
-    conn: Connection, job: str, dataset: str, ticks: Iterable[datetime], now: datetime
+    conn: Connection,
+    job: str,
+    dataset: str,
+    ticks: Iterable[datetime],
+    now: datetime,
+    reason: str | None = None,
 ) -> int:
-    """Note ticks that nobody will run; return how many had no row yet."""
+    """Note ticks that nobody will run, and why; return how many had no row yet."""
     owner = datasets.dataset_id(conn, dataset)
     rows = [
         {"job": job, "dataset_id": owner, "tick": tick, "state": "missed", "attempt": 0,
-         "finished_at": now}
+         "finished_at": now, "error": reason}
         for tick in ticks
     ]  # fmt: skip
     if not rows:
@@ -139,10 +144,12 @@ def record_missed(
     return len(conn.execute(statement.returning(runs.c.id), rows).all())
 
 
-def give_up(conn: Connection, tried: Iterable[Run], now: datetime) -> int:
+def give_up(
+    conn: Connection, tried: Iterable[Run], now: datetime, reason: str | None = None
+) -> int:
     """Note that runs which did not succeed will not be tried again; return how many still had to.
 
-    What went wrong stays in their rows.
+    What went wrong stays in their rows; where nothing is noted, it is `reason`.
     """
     return sum(
         conn.execute(
@@ -152,7 +159,7 @@ def give_up(conn: Connection, tried: Iterable[Run], now: datetime) -> int:
                 runs.c.attempt == run.attempt,
                 runs.c.state.in_(["running", "failed"]),
             )
-            .values(state="missed", finished_at=now)
+            .values(state="missed", finished_at=now, error=func.coalesce(runs.c.error, reason))
         ).rowcount
         for run in tried
     )
@@ -165,14 +172,17 @@ def latest(
     *,
     state: State | None = None,
     tried_until: datetime | None = None,
+    leased: bool = False,
 ) -> Run | None:
-    """Return the run of the greatest tick: of those in `state`, and of those that were tried and
-    are not of a tick after `tried_until`."""
+    """Return the run of the greatest tick: of those in `state`, of those that were tried and
+    are not of a tick after `tried_until`, of those under a lease."""
     query = _select(dataset, runs.c.job == job)
     if state is not None:
         query = query.where(runs.c.state == state)
     if tried_until is not None:
         query = query.where(runs.c.tick <= tried_until, runs.c.attempt > 0)
+    if leased:
+        query = query.where(runs.c.token.is_not(None))
     row = conn.execute(query.limit(1)).one_or_none()
     return None if row is None else Run(**row._mapping)
 
@@ -184,6 +194,24 @@ def lookup(conn: Connection, claim: RunClaim) -> Run:
     """
     query = _all().where(runs.c.id == claim.run_id)
     return Run(**conn.execute(query).one()._mapping)
+
+
+def ticks_noted(
+    conn: Connection, job: str, dataset: str, *, after: datetime, until: datetime
+) -> set[datetime]:
+    """Return the ticks after `after` up to `until` that have a row.
+
+    Not those that were only given up, and later than `until`: by a clock that was set ahead.
+    """
+    given_up_ahead = (runs.c.attempt == 0) & (runs.c.finished_at > until)
+    query = select(runs.c.tick).where(
+        runs.c.job == job,
+        runs.c.dataset_id.in_(datasets.id_of(dataset)),
+        runs.c.tick > after,
+        runs.c.tick <= until,
+        ~given_up_ahead,
+    )
+    return set(conn.scalars(query))
 
 
 def unfinished(conn: Connection, job: str, dataset: str) -> list[Run]:

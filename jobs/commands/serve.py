@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from forecaster.errors import ConfigError, DatabaseUnavailable
 from jobs.commands import processor
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load, now
+from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load
 from jobs.commands.output import say
-from jobs.discretion import Formatter
+from jobs.discretion import Formatter, hush_threads
 
 if TYPE_CHECKING:
     from threading import Event
@@ -27,6 +27,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     from forecaster.store.engine import open_engine
     from jobs.service import Service
     from jobs.telemetry import Telemetry
+    from jobs.ticks import SteadyClock
 
     settings = load(config)
     if not settings.datasets:
@@ -38,7 +39,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     except DatabaseUnavailable as error:
         say(f"{error.message}; trying again until it does")
     log_to_stderr()
-    service = Service(settings, engine, Telemetry(settings.datasets), clock=now)
+    service = Service(settings, engine, Telemetry(settings.datasets), clock=SteadyClock())
     stop_on_signals(service.stopping)
     service.listen()
     service.start()
@@ -55,6 +56,7 @@ def log_to_stderr() -> None:
     handler.setFormatter(formatter)
     logging.getLogger().handlers = [handler]
     logging.getLogger("forecaster").setLevel(logging.INFO)
+    hush_threads()
 
 
 def stop_on_signals(stopping: "Event") -> None:

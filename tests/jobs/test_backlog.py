@@ -1,6 +1,5 @@
 """Catching up: what is due runs once, what fails is tried again, nothing is forgotten."""
 
-import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -8,47 +7,17 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
-from forecaster.errors import DataError
 from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
 from jobs import backlog
 from jobs.backlog import Backlog
-from jobs.catalog import Job
-from jobs.reports import PruneReport, document
+from jobs.reports import PruneReport
 from jobs.turn import Turn
+from tests.jobs.errands import Errand, Wall, make, states
 from tests.jobs.small import DATASET, HOUR, hour
 
-
-class Errand:
-    """A job that notes its ticks, and fails for as long as it is told to."""
-
-    def __init__(self, engine: Engine, *, catch_up: int = 100) -> None:
-        self.ticks: list[datetime] = []
-        self.broken = False
-        self.job = Job(
-            name="prune", schedule=lambda _: Every(HOUR), run=self.run, catch_up=catch_up
-        )
-        self._engine = engine
-
-    def run(self, engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
-        self.ticks.append(turn.tick)
-        if self.broken:
-            raise DataError("it must work, found it broken")
-        report = PruneReport(dataset=dataset.name, tick=turn.tick, deleted={})
-        with writing(engine) as conn:
-            runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
-        return report
-
-
-class Wall:
-    """A clock on the wall, set by the test."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
+FEW = replace(DATASET, catchup_limit=2)
 
 
 @pytest.fixture
@@ -72,25 +41,10 @@ def fail_by_hand(engine: Engine, tick: datetime) -> None:
         runs.fail(conn, claim, now=tick, error="it must work, found it broken")
 
 
-def make(engine: Engine, wall: Wall, missed: list[int] | None = None) -> Backlog:
-    return Backlog(
-        engine=engine,
-        clock=wall,
-        stopping=threading.Event(),
-        observe=lambda _: None,
-        missed=lambda job, dataset, count: (missed if missed is not None else []).append(count),
-    )
-
-
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pauses between attempts be too short to notice."""
     monkeypatch.setattr(backlog, "FIRST_PAUSE", 0.0)
-
-
-def states(engine: Engine) -> dict[datetime, str]:
-    with reading(engine) as conn:
-        return {run.tick: run.state for run in runs.list_runs(conn, "bikes", limit=1000)}
 
 
 def test_a_first_look_runs_the_newest_tick_and_a_second_one_nothing(
@@ -111,14 +65,14 @@ def test_overdue_ticks_run_oldest_first(work: Backlog, errand: Errand, wall: Wal
 
 
 def test_ticks_too_old_to_make_up_for_are_recorded_as_missed(engine: Engine, wall: Wall) -> None:
-    errand, missed = Errand(engine, catch_up=2), list[int]()
-    work = make(engine, wall, missed)
-    work.catch_up(errand.job, DATASET)
+    errand, missed = Errand(engine), list[tuple[str, int]]()
+    work = make(engine, wall, missed=missed)
+    work.catch_up(errand.job, FEW)
     wall.now += 5 * HOUR
-    work.catch_up(errand.job, DATASET)
+    work.catch_up(errand.job, FEW)
 
     assert errand.ticks == [hour(10), hour(14), hour(15)]
-    assert missed == [3]
+    assert missed == [("limit", 3)]
     lost = [tick for tick, state in states(engine).items() if state == "missed"]
     assert lost == [hour(13), hour(12), hour(11)]
 
@@ -126,9 +80,9 @@ def test_ticks_too_old_to_make_up_for_are_recorded_as_missed(engine: Engine, wal
 def test_nothing_is_missed_where_the_newest_run_does_the_work_of_all(
     engine: Engine, wall: Wall
 ) -> None:
-    errand, missed = Errand(engine, catch_up=1), list[int]()
+    errand, missed = Errand(engine), list[tuple[str, int]]()
     job = replace(errand.job, cumulative=True)
-    work = make(engine, wall, missed)
+    work = make(engine, wall, missed=missed)
     work.catch_up(job, DATASET)
     wall.now += 5 * HOUR
     work.catch_up(job, DATASET)
@@ -174,7 +128,7 @@ def test_a_run_left_behind_by_a_process_that_died_runs_again_at_start(
 
 
 def test_what_failed_by_hand_does_not_count(engine: Engine, work: Backlog, errand: Errand) -> None:
-    retrain = replace(errand.job, catch_up=1, cumulative=True)
+    retrain = replace(errand.job, cumulative=True)
     fail_by_hand(engine, hour(10) + timedelta(minutes=1))
     fail_by_hand(engine, hour(10) + timedelta(minutes=2))
     work.catch_up(retrain, DATASET)
@@ -229,28 +183,28 @@ def test_a_stop_ends_the_backlog_after_the_tick_under_way(
 
 
 def test_a_tick_tried_in_vain_until_it_is_too_old_is_missed(engine: Engine, wall: Wall) -> None:
-    errand, missed = Errand(engine, catch_up=2), list[int]()
-    work = make(engine, wall, missed)
+    errand, missed = Errand(engine), list[tuple[str, int]]()
+    work = make(engine, wall, missed=missed)
     errand.broken = True
-    work.catch_up(errand.job, DATASET)
+    work.catch_up(errand.job, FEW)
     errand.broken = False
     wall.now += 2 * HOUR
-    work.catch_up(errand.job, DATASET)
+    work.catch_up(errand.job, FEW)
 
-    assert missed == [1]
+    assert missed == [("gave_up", 1)]
     assert states(engine) == {hour(10): "missed", hour(11): "succeeded", hour(12): "succeeded"}
     with reading(engine) as conn:
         assert runs.list_runs(conn, "bikes")[-1].error == "it must work, found it broken"
 
 
 def test_a_run_left_behind_too_long_ago_is_missed(engine: Engine, wall: Wall) -> None:
-    errand, missed = Errand(engine, catch_up=2), list[int]()
+    errand, missed = Errand(engine), list[tuple[str, int]]()
     with writing(engine) as conn:
         runs.claim(conn, "prune", "bikes", hour(8), hour(8))
 
-    make(engine, wall, missed).catch_up(errand.job, DATASET)
+    make(engine, wall, missed=missed).catch_up(errand.job, FEW)
 
-    assert missed == [1]
+    assert missed == [("gave_up", 1)]
     assert states(engine) == {hour(8): "missed", hour(9): "succeeded", hour(10): "succeeded"}
 
 
@@ -260,7 +214,7 @@ def test_a_run_whose_work_a_newer_one_does_has_failed(
     with writing(engine) as conn:
         runs.claim(conn, "prune", "bikes", hour(8), hour(8))
 
-    work.catch_up(replace(errand.job, catch_up=1, cumulative=True), DATASET)
+    work.catch_up(replace(errand.job, cumulative=True), DATASET)
 
     assert states(engine) == {hour(8): "failed", hour(10): "succeeded"}
 
@@ -268,7 +222,7 @@ def test_a_run_whose_work_a_newer_one_does_has_failed(
 def test_what_does_the_work_of_all_ticks_runs_for_the_newest_forecast_tick(
     work: Backlog, errand: Errand, wall: Wall
 ) -> None:
-    weekly = replace(errand.job, schedule=lambda _: Every(168 * HOUR), catch_up=1, cumulative=True)
+    weekly = replace(errand.job, schedule=lambda _: Every(168 * HOUR), cumulative=True)
     errand.broken = True
     work.catch_up(weekly, DATASET)
     errand.broken = False
@@ -294,10 +248,10 @@ def test_a_tick_that_keeps_failing_does_not_hold_up_newer_ones(
 
 
 def test_a_tick_of_the_future_stops_nothing(work: Backlog, errand: Errand, wall: Wall) -> None:
-    job = replace(errand.job, catch_up=1)
+    job, newest = errand.job, replace(DATASET, catchup_limit=1)
     for jump in (0, 900, -899):
         wall.now += jump * HOUR
-        work.catch_up(job, DATASET)
-        work.catch_up(replace(job, name="score", cumulative=True), DATASET)
+        work.catch_up(job, newest)
+        work.catch_up(replace(job, name="score", cumulative=True), newest)
 
     assert errand.ticks == [hour(10)] * 2 + [hour(910)] * 2 + [hour(11)] * 2

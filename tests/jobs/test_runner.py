@@ -10,20 +10,21 @@ from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
+from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import open_engine, reading
 from forecaster.store.runs import Run
 from jobs.catalog import Job
 from jobs.reports import PruneReport, document
 from jobs.runner import Outcome, line, run_job
-from jobs.ticks import Turn
+from jobs.turn import Turn
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour
 
 NOW = hour(5)
 
 
 def job(run: object) -> Job:
-    return Job(name="prune", every=lambda _: HOUR, run=run, catch_up=1)  # type: ignore[arg-type]
+    return Job(name="prune", schedule=lambda _: Every(HOUR), run=run, lane="prune")  # type: ignore[arg-type]
 
 
 def outcome_of(run: object, engine: Engine, told: list[Outcome] | None = None) -> Outcome:

@@ -1,0 +1,77 @@
+"""A job that does nothing but note its ticks, and a backlog that runs it."""
+
+import threading
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from forecaster.config import DatasetConfig
+from forecaster.errors import DataError
+from forecaster.schedules import Every
+from forecaster.store import runs
+from forecaster.store.engine import reading, writing
+from jobs.backlog import Backlog
+from jobs.catalog import Job
+from jobs.reports import PruneReport, document
+from jobs.turn import Turn
+from tests.jobs.small import HOUR
+
+
+class Errand:
+    """A job that notes its ticks, and fails for as long as it is told to."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.ticks: list[datetime] = []
+        self.broken = False
+        self.job = Job(name="prune", schedule=lambda _: Every(HOUR), run=self.run, lane="prune")
+        self._engine = engine
+
+    def run(self, engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+        self.ticks.append(turn.tick)
+        if self.broken:
+            raise DataError("it must work, found it broken")
+        report = PruneReport(dataset=dataset.name, tick=turn.tick, deleted={})
+        with writing(engine) as conn:
+            runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+        return report
+
+
+class Wall:
+    """A clock on the wall, set by the test."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def make(
+    engine: Engine,
+    wall: Wall,
+    *,
+    missed: list[tuple[str, int]] | None = None,
+    pauses: list[float] | None = None,
+) -> Backlog:
+    """A backlog that notes why how many ticks are missed, and when it wants to be woken."""
+    noted, wakes = missed if missed is not None else [], pauses if pauses is not None else []
+    return Backlog(
+        engine=engine,
+        clock=wall,
+        stopping=threading.Event(),
+        observe=lambda _: None,
+        missed=lambda job, dataset, reason, count: noted.append((reason, count)),
+        wake=lambda job, dataset, seconds: wakes.append(seconds),
+    )
+
+
+def states(engine: Engine) -> dict[datetime, str]:
+    with reading(engine) as conn:
+        return {run.tick: run.state for run in runs.list_runs(conn, "bikes", limit=1000)}
+
+
+def reasons(engine: Engine) -> dict[datetime, str | None]:
+    """Why ticks were missed, by tick."""
+    with reading(engine) as conn:
+        found = runs.list_runs(conn, "bikes", limit=1000)
+        return {run.tick: run.error for run in found if run.state == "missed"}
