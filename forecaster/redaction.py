@@ -1,13 +1,13 @@
 """Text without secrets: whatever spelling a secret has come to, `***` stands in its place."""
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from urllib.parse import quote, quote_plus, unquote, unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from forecaster.config import Config
 
+_LETTERS = (("\n", "n"), ("\t", "t"), ("\r", "r"))
 MASK = "***"
 _SHORT = 6
 """A secret with fewer characters is only one where it stands alone: `a` is in every word."""
@@ -17,6 +17,8 @@ _IN_PARAMETER = re.compile(
     r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&;,'\"]+)",
     re.IGNORECASE,
 )
+_ESCAPE = r"(?:\\|(?i:%(?:25)*5c))"
+_SHORTHANDS = {" ": r"\+", **{named: rf"{_ESCAPE}+{letter}" for named, letter in _LETTERS}}
 _SECRET_WORDS = ("pass", "secret", "token", "key")
 
 
@@ -25,9 +27,9 @@ class Secrets:
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._words = frozenset(word for word in words if word.strip())
-        spellings = {spelling for word in self._words for spelling in _spellings(word)}
-        longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
-        self._pattern = re.compile("|".join(map(_alone, longest_first))) if spellings else None
+        longest_first = sorted(self._words, key=lambda word: (-len(word), word))
+        pattern = "|".join(map(_pattern_of, longest_first))
+        self._pattern = re.compile(pattern) if pattern else None
 
     def with_more(self, words: Iterable[str]) -> "Secrets":
         """Return these secrets and others."""
@@ -55,7 +57,7 @@ def _secrets_in(settings: object) -> Iterator[str]:
             yield value
         elif isinstance(value, str) and field.name.endswith("url"):
             yield from secrets_of_address(value)
-        elif isinstance(value, dict):
+        elif isinstance(value, Mapping):
             for inner in value.values():
                 yield from _secrets_in(inner)
         elif is_dataclass(value):
@@ -75,14 +77,21 @@ def secrets_of_address(url: str) -> Iterator[str]:
             yield from (value, unquote_plus(value))
 
 
-def _spellings(word: str) -> Iterator[str]:
-    for encoded in (quote(word), quote(word, safe=""), quote_plus(word)):
-        yield from (encoded, re.sub("%..", lambda match: match[0].lower(), encoded))
-    for plain in (word, *word.splitlines()):
-        yield from (plain, repr(plain)[1:-1], json.dumps(plain)[1:-1])
-        yield json.dumps(plain, ensure_ascii=False)[1:-1]
+def _pattern_of(word: str) -> str:
+    """Return what matches a secret, however often it was quoted: escaped, percent-encoded, both."""
+    spelt = "".join(map(_spellings_of, word))
+    return spelt if len(word) >= _SHORT else rf"(?<!\w){spelt}(?!\w)"
 
 
-def _alone(spelling: str) -> str:
-    escaped = re.escape(spelling)
-    return escaped if len(spelling) >= _SHORT else rf"(?<!\w){escaped}(?!\w)"
+def _spellings_of(character: str) -> str:
+    if character.isascii() and character.isalnum():
+        return character
+    percents = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode(errors="surrogatepass"))
+    units = character.encode("utf-16-be", errors="surrogatepass")
+    json = "".join(rf"{_ESCAPE}+u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+    python = rf"{_ESCAPE}+(?:x{ord(character):02x}|u{ord(character):08x})"
+    itself = rf"{_ESCAPE}+" if character == "\\" else rf"{_ESCAPE}*{re.escape(character)}"
+    spellings = [itself, rf"{_ESCAPE}*(?i:{percents}|{json}|{python})"]
+    if character in _SHORTHANDS:
+        spellings.append(_SHORTHANDS[character])
+    return rf"(?:{'|'.join(spellings)})"

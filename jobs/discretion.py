@@ -39,9 +39,16 @@ class Formatter(logging.Formatter):
 
 
 def hush_tracebacks() -> None:
-    """Let the traceback that ends a program hold no secret either."""
+    """Let the traceback that ends the program hold no secret either."""
     sys.excepthook = _show
 
 
-def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def hush_threads() -> None:
+    """Likewise for the tracebacks that end threads."""
+    threading.excepthook = lambda ended: _show(ended.exc_type, ended.exc_value, ended.exc_traceback)
+
+
+def _show(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
     sys.stderr.write(discreet("".join(traceback.format_exception(kind, error, trace))))

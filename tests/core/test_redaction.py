@@ -1,6 +1,7 @@
 """Secrets: replaced in whatever text they turn up, however they are spelt there."""
 
 import json
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -40,14 +41,16 @@ def test_a_secret_is_hidden_in_every_spelling(spelt: str) -> None:
 @given(
     st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Zs", "Zl", "Zp", "Cc"]),
             min_size=6, max_size=40),
-    st.sampled_from([str, repr, json.dumps, quote, quote_plus]),
+    st.lists(st.sampled_from([repr, json.dumps, quote, quote_plus]), max_size=2),
 )  # fmt: skip
-def test_no_secret_of_some_length_gets_through_anything_that_quotes_it(
-    secret: str, spell: "type[str]"
+def test_no_secret_of_some_length_gets_through_what_quotes_it_once_or_twice(
+    secret: str, spellings: list[Callable[[str], str]]
 ) -> None:
-    spelt = spell(secret)
+    spelt = secret
+    for spell in spellings:
+        spelt = spell(spelt)
 
-    assert spelt not in Secrets([secret]).hide(f"x{spelt}y") or spelt in "x***y"
+    assert "***" in Secrets([secret]).hide(f"x {spelt} y")
 
 
 def test_a_short_secret_does_not_blank_out_every_word_that_holds_it() -> None:
