@@ -8,7 +8,7 @@ lease is renewed, but not taken over, while such a transaction is under way.
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,7 +38,7 @@ class Lease:
     holder: str
     token: int
     expires_at: datetime
-    left: timedelta
+    left: timedelta = field(compare=False)
 
     @property
     def dataset(self) -> str | None:

@@ -1,0 +1,235 @@
+"""One of several replicas: holds the leases of some datasets, in a thread of its own.
+
+A lease is renewed every third of its time. Who could not renew it for all of that time believes
+to have lost it, by its own clock; who lost it for certain learns so from the database, where every
+write under a lease is refused once the token has changed (`forecaster.store.guards`).
+"""
+
+import logging
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from forecaster.errors import ForecasterError
+from forecaster.store import leases
+from forecaster.store.engine import reading, writing
+from forecaster.store.guards import Fence, Limit, guarded
+from forecaster.store.leases import NOBODY, Lease, Survey
+from jobs import holders
+from jobs.sharing import Sight
+from jobs.ticks import Clock, uptime, wall
+
+LOOK_SECONDS = 1.0
+"""How often to look for datasets that nobody works on."""
+_RELEASE_SECONDS = 3.0
+_DEAD_FOR = timedelta(hours=1)
+
+log = logging.getLogger("forecaster")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Who is told what: of each dataset whether it is ours now, and how the clocks differ.
+
+    They are called in the thread that renews the leases, so they must not wait for anything.
+    """
+
+    changed: Callable[[str, Fence | None], None] = lambda _dataset, _fence: None
+    """A lease was taken or its token changed; or it is not ours any more (None)."""
+    skewed: Callable[[float], None] = lambda _seconds: None
+    """By how many seconds the clock of the database is ahead of ours."""
+    clock: Clock = wall
+
+
+class Replica:
+    """The leases of this process: `start`, ask `using` or `lease_of`, `stop`.
+
+    `engine` must be one of its own, so that a busy pool does not keep leases from being renewed,
+    and its `application_name` that of the holder (`leases.session_name`).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        datasets: Sequence[str],
+        *,
+        holder: str,
+        ttl: timedelta,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._limit = Limit()
+        self._engine = guarded(engine, limit=self._limit)
+        self._holder, self._ttl, self._hooks = holder, ttl, hooks or Hooks()
+        self._datasets = tuple(datasets)
+        self._sight = Sight(holder, ttl.total_seconds())
+        self._lock = threading.Lock()
+        self._held: dict[str, Fence] = {}
+        self._in_use: Counter[str] = Counter()
+        self._told: dict[str, Fence] = {}
+        self._renewed_at = -math.inf
+        self._complaint = ""
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._live, name="replica", daemon=True)
+
+    def start(self) -> None:
+        """Join the others, and take what is free."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Renew no more, and give everything back: to be called when no work is under way."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(self._third + _RELEASE_SECONDS)
+        self.release()
+
+    def release(self) -> None:
+        """Give all leases back at once, so that other replicas need not wait for their end."""
+        with self._lock:
+            fences = list(self._held.values())
+            self._held.clear()
+        limit = Limit()
+        try:
+            with (
+                limit.stage("release", timedelta(seconds=_RELEASE_SECONDS)),
+                writing(guarded(self._engine, limit=limit)) as conn,
+            ):
+                leases.release(conn, fences)
+                leases.leave(conn, self._holder)
+        except ForecasterError as error:
+            log.warning("leases could not be given back, so they expire: %s", error.message)
+        self._tell()
+
+    def serve(self, datasets: Sequence[str]) -> None:
+        """Share other datasets from now on; those that are left out are given back once unused."""
+        with self._lock:
+            self._datasets = tuple(datasets)
+        self._wake.set()
+
+    def lease_of(self, dataset: str) -> Fence | None:
+        """Return under which lease a dataset is ours; None while it is not."""
+        with self._lock:
+            return self._valid(dataset)
+
+    @contextmanager
+    def using(self, dataset: str) -> Iterator[Fence | None]:
+        """Do not hand a dataset that is ours over to its preferred owner before the block ends."""
+        with self._lock:
+            fence = self._valid(dataset)
+            self._in_use[dataset] += fence is not None
+        try:
+            yield fence
+        finally:
+            with self._lock:
+                self._in_use[dataset] -= fence is not None
+
+    @property
+    def _third(self) -> float:
+        return self._ttl.total_seconds() / 3
+
+    def _valid(self, dataset: str) -> Fence | None:
+        is_sure = uptime() - self._renewed_at < self._ttl.total_seconds()
+        return self._held.get(dataset) if is_sure else None
+
+    def _live(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with self._limit.stage("lease", timedelta(seconds=self._third)):
+                    self._beat()
+                self._complaint = ""
+            except ForecasterError as error:
+                self._complain(error)
+            except Exception:
+                log.exception("leases could not be looked after; trying again")
+            self._tell()
+            self._wake.wait(min(LOOK_SECONDS, self._third))
+            self._wake.clear()
+
+    def _beat(self) -> None:
+        if uptime() - self._renewed_at >= self._third:
+            self._renew()
+        with self._lock:
+            held, wanted = set(self._held), self._datasets
+        self._look([name for name in wanted if name not in held])
+        for dataset in self._sight.giving(held) | (held - {*wanted}):
+            self._give(dataset)
+        for dataset, lease in self._sight.taking():
+            self._take(dataset, lease)
+
+    def _renew(self) -> None:
+        began = uptime()
+        with writing(self._engine) as conn:
+            renewed = leases.renew(conn, self._holder, self._ttl)
+            member = leases.of_member(self._holder)
+            if member not in renewed:
+                leases.acquire(conn, member, self._holder, self._ttl)
+                leases.forget_members(conn, _DEAD_FOR)
+        with self._lock:
+            self._renewed_at = began
+            self._held = {
+                dataset: fence
+                for dataset, fence in self._held.items()
+                if renewed.get(fence.name) == fence.token
+            }
+
+    def _look(self, wanted: Sequence[str]) -> None:
+        with reading(self._engine) as conn:
+            before = self._hooks.clock()
+            survey = leases.survey(conn)
+            between = before + (self._hooks.clock() - before) / 2
+            gone = leases.without_session(conn, self._overdue(survey))
+        self._hooks.skewed((survey.now - between).total_seconds())
+        gone |= {lease.holder for lease in survey.found.values() if holders.is_gone(lease.holder)}
+        self._sight.see(survey.found, gone, uptime(), wanted)
+
+    def _overdue(self, survey: Survey) -> set[str]:
+        """Return who should have renewed a lease a while ago."""
+        late = (lease for lease in survey.found.values() if lease.left <= self._ttl / 3)
+        return {lease.holder for lease in late} - {NOBODY, self._holder}
+
+    def _take(self, dataset: str, lease: Lease | None) -> None:
+        """Take a lease; its former holder, if there was one, cannot keep its locks."""
+        with writing(self._engine) as conn:
+            if lease is not None and lease.holder not in (NOBODY, self._holder):
+                leases.end_sessions(conn, lease.holder)
+            name = leases.of_dataset(dataset)
+            fence = leases.acquire(conn, name, self._holder, self._ttl, over=lease)
+        if fence is not None:
+            with self._lock:
+                self._held[dataset] = fence
+
+    def _give(self, dataset: str) -> None:
+        """Give a lease back unless work is under way; if that fails, the next look finds it."""
+        with self._lock:
+            if self._in_use[dataset]:
+                return
+            fence = self._held.pop(dataset)
+        with writing(self._engine) as conn:
+            leases.release(conn, [fence])
+
+    def _tell(self) -> None:
+        """Say what has changed since the last time, the doubt about what is held included."""
+        with self._lock:
+            now = {name: fence for name in self._held if (fence := self._valid(name))}
+        before, self._told = self._told, now
+        for dataset in before.keys() | now.keys():
+            if before.get(dataset) != (fence := now.get(dataset)):
+                log.info(_news(dataset, before.get(dataset), fence))
+                self._hooks.changed(dataset, fence)
+
+    def _complain(self, error: ForecasterError) -> None:
+        if error.message != self._complaint:
+            self._complaint = error.message
+            log.warning("leases could not be looked after: %s", error.message)
+
+
+def _news(dataset: str, before: Fence | None, now: Fence | None) -> str:
+    if now is None:
+        return f"dataset {dataset} is no longer ours, token was {before.token if before else 0}"
+    return f"dataset {dataset} is ours, token {now.token}"

@@ -1,0 +1,88 @@
+"""How replicas share datasets: each one computes the same owner of each, and no one decides.
+
+Rendezvous hashing: every dataset goes to the member whose hash with it is the greatest, so a member
+that comes or goes moves only the datasets that are its own.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from forecaster.store import leases
+from forecaster.store.leases import NOBODY, Lease
+
+LONGEST_TTL = 600.0
+"""Seconds. Whoever holds a lease for longer has one from before the clock was set back."""
+
+
+class Sight:
+    """What one replica sees of all of them, and since when; times are seconds by its own clock."""
+
+    def __init__(self, me: str, ttl: float) -> None:
+        self._me, self._ttl = me, ttl
+        self._found: Mapping[str, Lease] = {}
+        self._gone: Collection[str] = ()
+        self._at = 0.0
+        self._same_since: dict[Lease, float] = {}
+        self._free_since: dict[str, float] = {}
+        self._there_since: dict[str, float] = {}
+        self._declined: set[tuple[str, str]] = set()
+
+    def see(
+        self, found: Mapping[str, Lease], gone: Collection[str], at: float, datasets: Iterable[str]
+    ) -> None:
+        """Remember all leases as they are now; `gone`: holders that have evidently ended."""
+        self._found, self._gone, self._at = found, gone, at
+        self._same_since = {lease: self._same_since.get(lease, at) for lease in found.values()}
+        self._there_since = {member: self._there_since.get(member, at) for member in self.members()}
+        self._free_since = {
+            dataset: self._free_since.get(dataset, at)
+            for dataset in datasets
+            if self._is_free(self._lease_of(dataset))
+        }
+
+    def members(self) -> set[str]:
+        """Return the replicas that are there, this one among them."""
+        others = (lease for lease in self._found.values() if lease.is_member)
+        return {self._me} | {lease.holder for lease in others if not self._is_free(lease)}
+
+    def taking(self) -> Iterator[tuple[str, Lease | None]]:
+        """Give the datasets to take, each with its lease as it is.
+
+        What another replica should have is left to it for a third of a lease's time. One that does
+        not take it then, since its settings do not name it perhaps, is not given it again.
+        """
+        members = self.members()
+        for dataset, since in self._free_since.items():
+            heir = owner(dataset, members)
+            if heir != self._me and self._at - since < self._ttl / 3:
+                continue
+            if heir != self._me:
+                self._declined.add((dataset, heir))
+            yield dataset, self._lease_of(dataset)
+
+    def giving(self, held: Iterable[str]) -> set[str]:
+        """Return the datasets that another one should have, which has been there for a while."""
+        members = self.members()
+        heirs = {dataset: owner(dataset, members) for dataset in held}
+        return {
+            dataset
+            for dataset, heir in heirs.items()
+            if heir != self._me
+            and self._at - self._there_since[heir] >= self._ttl / 3
+            and (dataset, heir) not in self._declined
+        }
+
+    def _lease_of(self, dataset: str) -> Lease | None:
+        return self._found.get(leases.of_dataset(dataset))
+
+    def _is_free(self, lease: Lease | None) -> bool:
+        """Tell whether a lease can be taken: nobody's, ours, or of a holder that is no more."""
+        if lease is None or lease.holder in (NOBODY, self._me) or lease.holder in self._gone:
+            return True
+        left, same = lease.left.total_seconds(), self._at - self._same_since[lease]
+        return left <= 0 or (left > LONGEST_TTL and same >= self._ttl)
+
+
+def owner(dataset: str, members: Iterable[str]) -> str:
+    """Return which of `members` a dataset belongs to."""
+    return max(members, key=lambda member: hashlib.sha256(f"{member}\0{dataset}".encode()).digest())

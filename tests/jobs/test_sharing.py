@@ -1,0 +1,136 @@
+"""Which replica takes which dataset: every one comes to the same answer by itself."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forecaster.store import leases
+from forecaster.store.leases import Lease
+from jobs.sharing import Sight, owner
+
+TTL = 15.0
+NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)
+NAMES = st.sets(st.text("abcxyz", min_size=1, max_size=6), min_size=1, max_size=6)
+
+
+def lease(name: str, holder: str, *, left: float = 10.0) -> Lease:
+    span = timedelta(seconds=left)
+    return Lease(name=name, holder=holder, token=1, expires_at=NOW + span, left=span)
+
+
+def member(name: str, *, left: float = 10.0) -> Lease:
+    return lease(leases.of_member(name), name, left=left)
+
+
+def see(
+    sight: Sight,
+    *found: Lease,
+    at: float = 0.0,
+    gone: Iterable[str] = (),
+    datasets: Iterable[str] = ("d",),
+) -> list[str]:
+    """Let `sight` see the leases; return the datasets that it would take."""
+    sight.see({each.name: each for each in found}, {*gone}, at, datasets)
+    return [name for name, _ in sight.taking()]
+
+
+def theirs(dataset: str = "d", *, left: float = 10.0) -> Lease:
+    return lease(leases.of_dataset(dataset), "them", left=left)
+
+
+@given(datasets=NAMES, members=NAMES, other=st.text("uvw", min_size=1))
+def test_a_member_that_comes_moves_only_what_becomes_its_own(
+    datasets: set[str], members: set[str], other: str
+) -> None:
+    for dataset in datasets:
+        before, after = owner(dataset, members), owner(dataset, {*members, other})
+
+        assert after in (before, other)
+
+
+def test_datasets_are_spread_over_the_members() -> None:
+    owners = [owner(f"dataset {number}", "abc") for number in range(300)]
+
+    assert all(80 < owners.count(member) < 120 for member in "abc")
+
+
+def test_alone_one_takes_everything_at_once() -> None:
+    assert see(Sight("us", TTL), datasets=["a", "b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("found", "taken"),
+    [
+        (theirs(), []),
+        (theirs(left=0), ["d"]),
+        (theirs(left=-60), ["d"]),
+        (lease(leases.of_dataset("d"), leases.NOBODY), ["d"]),
+        (lease(leases.of_dataset("d"), "us"), ["d"]),
+    ],
+)
+def test_what_is_free_is_taken(found: Lease, taken: list[str]) -> None:
+    assert see(Sight("us", TTL), found) == taken
+
+
+def test_what_the_dead_left_behind_is_taken_before_it_expires() -> None:
+    sight = Sight("us", TTL)
+
+    assert see(sight, theirs(), member("them"), gone=["them"]) == ["d"]
+    assert sight.members() == {"us"}
+
+
+@pytest.mark.fault(8)
+def test_a_lease_from_before_the_clock_was_set_back_ends_by_our_own_clock() -> None:
+    sight, found = Sight("us", TTL), theirs(left=3600)
+
+    assert see(sight, found, at=0) == []
+    assert see(sight, found, at=14) == []
+    assert see(sight, found, at=15) == ["d"]
+
+
+def heirs() -> tuple[Sight, str, str]:
+    """A sight that knows another member, a dataset that is its own, and one that is not."""
+    names = [f"dataset {number}" for number in range(100)]
+    ours = next(name for name in names if owner(name, ["us", "them"]) == "us")
+    not_ours = next(name for name in names if owner(name, ["us", "them"]) == "them")
+    return Sight("us", TTL), ours, not_ours
+
+
+def test_what_another_should_have_is_left_to_it_for_a_while() -> None:
+    sight, ours, not_ours = heirs()
+
+    first = see(sight, member("them"), at=0, datasets=[ours, not_ours])
+    then = see(sight, member("them"), at=6, datasets=[ours, not_ours])
+
+    assert (first, then) == ([ours], [ours, not_ours])
+
+
+def test_a_member_is_given_its_own_once_it_has_been_there_for_a_while() -> None:
+    sight, ours, not_ours = heirs()
+
+    given_away = []
+    for at in (0, 4, 5):
+        see(sight, member("them"), at=at, datasets=[])
+        given_away.append(sight.giving([ours, not_ours]))
+
+    assert given_away == [set(), set(), {not_ours}]
+
+
+def test_a_member_that_does_not_take_its_own_is_not_given_it_again() -> None:
+    sight, _, not_ours = heirs()
+    for at in (0, 6):
+        see(sight, member("them"), at=at, datasets=[not_ours])
+
+    assert sight.giving([not_ours]) == set()
+
+
+def test_a_member_that_expired_gets_nothing() -> None:
+    sight, _, not_ours = heirs()
+
+    taken = see(sight, member("them", left=-1), datasets=[not_ours])
+
+    assert taken == [not_ours]
+    assert sight.giving([not_ours]) == set()
