@@ -152,3 +152,5 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     prune_schedule: Schedule = DAILY
+    lease_ttl: timedelta = timedelta(seconds=15)
+    """How long a replica that says nothing keeps the datasets that it works on."""

@@ -46,6 +46,7 @@ def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
         top.refuse("database_url", 'must be set, such as "sqlite:///forecaster.db"')
     url = top.take_secret("database_url", database_url)
     prune_every = top.take("prune_every", settings.positive_duration, timedelta(days=1))
+    lease_ttl = top.take("lease_ttl", settings.lease_time, timedelta(seconds=15))
     server = _server(top.table("server"))
     retention = _retention(top.table("retention"))
     datasets = _datasets(top.table("datasets"), retention.observations)
@@ -56,6 +57,7 @@ def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
         server=server,
         retention=retention,
         prune_schedule=Every(prune_every),
+        lease_ttl=lease_ttl,
     )
     return Draft(config, surroundings.problems)
 

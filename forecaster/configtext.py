@@ -15,7 +15,11 @@ from forecaster.settings import FOREVER
 def to_toml(config: Config) -> str:
     """Write all settings, defaults included, as `configfile` reads them; passwords become `***`."""
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    top = {"database_url": masked(config.database_url), "prune_schedule": config.prune_schedule}
+    top = {
+        "database_url": masked(config.database_url),
+        "prune_schedule": config.prune_schedule,
+        "lease_ttl": config.lease_ttl,
+    }
     lines = _lines(_spelled(top))
     lines += _section(
         "server",

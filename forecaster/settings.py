@@ -12,6 +12,7 @@ from forecaster.durations import Step, format_duration, parse_duration
 LONGEST = timedelta(days=73_050)
 """200 years: subtracted from any instant that data can have, it is still in the calendar."""
 
+SHORTEST_LEASE, LONGEST_LEASE = timedelta(seconds=1), timedelta(minutes=10)
 LONGEST_STEP = timedelta(days=3_653)
 LARGEST = 2**31 - 1
 FOREVER = "forever"
@@ -80,6 +81,15 @@ def positive_duration(value: object) -> timedelta:
     found = duration(value)
     if not found:
         raise Unfit("must be longer than zero")
+    return found
+
+
+def lease_time(value: object) -> timedelta:
+    """Read how long a lease lasts."""
+    found = duration(value)
+    if not SHORTEST_LEASE <= found <= LONGEST_LEASE:
+        shortest, longest = map(format_duration, (SHORTEST_LEASE, LONGEST_LEASE))
+        raise Unfit(f"must be {shortest} to {longest}")
     return found
 
 

@@ -7,6 +7,7 @@ SAMPLE = """\
 
 database_url = "sqlite:///forecaster.db"   # or postgresql://user:password@host/database
 # prune_every = "1d"                       # how often rows past their [retention] are deleted
+# lease_ttl = "15s"                        # after how long of silence other replicas take over
 
 [server]
 # listen = "127.0.0.1:8790"                # 0.0.0.0:8790 is open to the world: set the following

@@ -154,6 +154,14 @@ def test_a_wrong_setting_is_named_with_its_rule(line: str, problem: str) -> None
     assert found.startswith(f"datasets.x.{problem}")
 
 
+@pytest.mark.parametrize("ttl", ["0s", "500ms", "601s"])
+def test_a_lease_lasts_from_a_second_to_ten_minutes(ttl: str) -> None:
+    assert problems_of(f'lease_ttl = "{ttl}"\n' + dataset("")) == [
+        f"lease_ttl: must be 1s to 10m, found '{ttl}'"
+    ]
+    assert parsed('lease_ttl = "3s"\n' + dataset("")).lease_ttl == timedelta(seconds=3)
+
+
 @pytest.mark.parametrize(
     ("step", "horizon"), [("7m", "1h"), ("1d", "36h"), ("1mo", "90d"), ("1s", "1d")]
 )
