@@ -1,33 +1,24 @@
 """Telemetry: every Prometheus metric of the program, never on the global registry.
 
-The only home of prometheus_client; `jobs.observe` says what goes into the metrics. Labels are
+`jobs.observe` says what goes into the metrics, `jobs.registry` how they are kept. Labels are
 bounded (`LABELS`): never a series, and never one called `job`, which Prometheus owns. Counters
 start at 0 for every configured dataset, so that an alert never waits for a first event.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from importlib import metadata
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CollectorRegistry, Counter
 
 from forecaster.errors import SkipReason
 from forecaster.intake import RejectReason
 from jobs.dues import REASONS
+from jobs.registry import Registry
 
 OUTCOMES = ("succeeded", "failed", "crashed", "already_done")
 """How a run ends, as `jobs.runner` says it."""
-LABELS = ("dataset", "task", "stage", "outcome", "reason", "lead", "level", "direction")
+LABELS = ("dataset", "task", "stage", "outcome", "reason", "lead", "level", "direction", "state")
 TASKS = ("forecast", "retrain", "score", "reconcile", "prune", "ingest")
 PULL_OUTCOMES = ("new", "corrected", "unchanged")
 DUPLICATES = ("equal", "conflicting")
@@ -35,249 +26,231 @@ PANEL_RULES = ("merged", "off_grid", "non_finite", "gaps")
 FALLBACKS = ("cold_start", "fallback_naive", "fallback_champion")
 """Statuses of a forecast that is not `ok`."""
 RELOADS = ("applied", "refused", "failed")
-SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
-"""Upper bounds of every duration histogram: 10 ms to 50 minutes, a factor of three apart."""
 LATENESS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
 """Of the one for lateness, up to a day: after an outage ticks are made up for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """One metric as the reference page shows it."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    documentation: str
-
-
-class Telemetry:
+class Telemetry(Registry):
     """The metrics, one attribute each."""
 
     def __init__(
         self, datasets: Iterable[str], *, registry: CollectorRegistry | None = None
     ) -> None:
         """Declare everything on `registry`, a fresh one if none is passed."""
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # it carries no types
-        self.registry = registry = registry or CollectorRegistry()
-        self.datasets = tuple(datasets)
-        self.declared: list[Declared] = []
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
+        super().__init__(registry)
         self._declare_runs()
         self._declare_pull()
         self._declare_forecasts()
         self._declare_models()
+        self._declare_lives()
         self._declare_accuracy()
         self._declare_process()
-        self._start_at_zero()
+        self.datasets: tuple[str, ...] = ()
+        self.serve(datasets)
 
     def _declare_runs(self) -> None:
-        self.runs = self._counter(
+        self.runs = self.counter(
             "runs_total", "Runs that ended, by outcome.", "task", "dataset", "outcome"
         )
-        self.run_duration = self._histogram(
+        self.run_duration = self.histogram(
             "run_duration_seconds", "From the start of a run to its end.", "task", "dataset"
         )
-        self.run_lateness = self._histogram(
+        self.run_lateness = self.histogram(
             "run_lateness_seconds",
             "From the tick to the start of its run.",
             "task",
             "dataset",
             buckets=LATENESS,
         )
-        self.stage_duration = self._histogram(
+        self.stage_duration = self.histogram(
             "stage_duration_seconds", "One stage of a run.", "task", "stage", "dataset"
         )
-        self.last_success = self._gauge(
+        self.last_success = self.gauge(
             "last_success_timestamp_seconds",
             "When a run last succeeded; survives a restart.",
             "task",
             "dataset",
         )
-        self.ticks_missed = self._counter(
+        self.ticks_missed = self.counter(
             "ticks_missed_total", "Ticks that are not run, and why.", "task", "dataset", "reason"
         )
 
+        self.retries = self.counter(
+            "database_retries_total",
+            "Transactions that were tried again, after a conflict or a lost connection.",
+            "task",
+            "dataset",
+        )
+        self.lease_held = self.gauge(
+            "lease_held", "1 while this replica works on the dataset.", "dataset"
+        )
+        self.lease_token = self.gauge(
+            "lease_token", "Fencing token under which it last did; it never falls.", "dataset"
+        )
+
     def _declare_pull(self) -> None:
-        self.pulled_rows = self._counter(
+        self.pulled_rows = self.counter(
             "pulled_rows_total", "Source rows landed, by what they were.", "dataset", "outcome"
         )
-        self.rejected_rows = self._counter(
+        self.rejected_rows = self.counter(
             "rejected_rows_total", "Source rows that could not be used.", "dataset", "reason"
         )
-        self.duplicate_rows = self._counter(
+        self.duplicate_rows = self.counter(
             "duplicate_rows_total", "Source rows that came twice in one pull.", "dataset", "reason"
         )
-        self.late_rows = self._counter(
+        self.late_rows = self.counter(
             "late_rows_total", "New rows older than the newest row pulled before.", "dataset"
         )
-        self.panel_cells = self._counter(
+        self.panel_cells = self.counter(
             "panel_cells_total", "Grid cells that needed a rule, by which.", "dataset", "reason"
         )
-        self.newest_observation = self._gauge(
+        self.newest_observation = self.gauge(
             "newest_observation_timestamp_seconds", "Timestamp of the newest landed row.", "dataset"
         )
-        self.pull_lag = self._gauge(
+        self.pull_lag = self.gauge(
             "pull_lag_seconds",
             "Cutoff minus newest observation at the last pull; 0 when the data is complete.",
             "dataset",
         )
 
     def _declare_forecasts(self) -> None:
-        self.forecast_latency = self._histogram(
+        self.forecast_latency = self.histogram(
             "forecast_latency_seconds", "From the tick to its forecasts committed.", "dataset"
         )
-        self.rows_written = self._counter(
+        self.rows_written = self.counter(
             "rows_written_total", "Rows committed to the database.", "task", "dataset"
         )
-        self.series_forecast = self._counter(
+        self.series_forecast = self.counter(
             "series_forecast_total", "Series that got a forecast.", "dataset"
         )
-        self.series_skipped = self._counter(
+        self.series_skipped = self.counter(
             "series_skipped_total", "Series left out of a forecast.", "dataset", "reason"
         )
-        self.series_fallback = self._counter(
+        self.series_fallback = self.counter(
             "series_fallback_total", "Series forecast by other means.", "dataset", "reason"
         )
 
     def _declare_models(self) -> None:
-        self.champion_trained = self._gauge(
+        self.champion_trained = self.gauge(
             "champion_trained_timestamp_seconds",
             "Until when the model in service has seen data; survives a restart.",
             "dataset",
         )
-        self.decisions = self._counter(
+        self.decisions = self.counter(
             "retrain_decisions_total", "Challengers promoted and kept back.", "dataset", "outcome"
         )
-        self.train_duration = self._histogram(
+        self.train_duration = self.histogram(
             "train_duration_seconds", "Time in the training child process.", "dataset"
         )
-        self.train_windows = self._gauge(
+        self.train_windows = self.gauge(
             "train_windows_per_second", "Training speed of the last retrain.", "dataset"
         )
-        self.train_loss = self._gauge(
+        self.train_loss = self.gauge(
             "train_loss", "Training loss at the end of the last retrain.", "dataset"
         )
 
-        self.attention_ratio = self._gauge(
+        self.attention_ratio = self.gauge(
             "attention_deletion_ratio",
             "Change of forecasts without the most attended stretch over that without a random one; "
             "at 1 or below the weights of the model in service explain nothing.",
             "dataset",
         )
-        self.attention_patches = self._gauge(
+        self.attention_patches = self.gauge(
             "attention_effective_patches",
             "Past stretches that are attended, exp(entropy).",
             "dataset",
         )
 
+    def _declare_lives(self) -> None:
+        self.state = self.gauge(
+            "dataset_state", "1 for the state that the dataset is in.", "dataset", "state"
+        )
+        self.initialized = self.gauge(
+            "dataset_initialized_ratio", "Share of the first training that is done.", "dataset"
+        )
+        self.models_damaged = self.counter(
+            "models_damaged_total", "Models whose checkpoint was found damaged.", "dataset"
+        )
+
     def _declare_accuracy(self) -> None:
         by_lead = ("dataset", "lead")
-        self.mase = self._gauge(
+        self.mase = self.gauge(
             "accuracy_mase", "Mean absolute error in units of the seasonal-naive error.", *by_lead
         )
-        self.wql = self._gauge("accuracy_wql", "Weighted quantile loss.", *by_lead)
-        self.bias = self._gauge(
+        self.wql = self.gauge("accuracy_wql", "Weighted quantile loss.", *by_lead)
+        self.bias = self.gauge(
             "accuracy_bias", "Mean of median minus actual, in units of the scale.", *by_lead
         )
-        self.skill = self._gauge(
+        self.skill = self.gauge(
             "accuracy_skill_ratio",
             "1 minus error over seasonal-naive error on the same points; below 0 is worse.",
             *by_lead,
         )
-        self.coverage = self._gauge(
+        self.coverage = self.gauge(
             "accuracy_coverage_ratio", "Share of actuals inside the interval.", *by_lead, "level"
         )
-        self.width = self._gauge(
+        self.width = self.gauge(
             "accuracy_width_ratio", "Width of the 80 % interval over the scale.", *by_lead
         )
-        self.points_scored = self._counter(
+        self.points_scored = self.counter(
             "points_scored_total", "Forecast points joined with what happened.", "dataset"
         )
 
     def _declare_process(self) -> None:
-        self.heartbeat = self._gauge(
+        self.heartbeat = self.gauge(
             "scheduler_heartbeat_timestamp_seconds", "When the scheduler last looked for ticks."
         )
-        self.config_reloads = self._counter(
+        self.config_reloads = self.counter(
             "config_reloads_total", "Changes of the configuration, by what came of them.", "outcome"
         )
-        self.config_reloaded = self._gauge(
+        self.config_reloaded = self.gauge(
             "config_last_reload_success_timestamp_seconds", "When settings were last put in force."
         )
-        self.ready = self._gauge("ready", "1 when /readyz answers 200.")
-        self.device_memory = self._gauge(
+        self.clock_skew = self.gauge(
+            "clock_skew_seconds", "By how much the clock of the database is ahead of ours."
+        )
+        self.ready = self.gauge("ready", "1 when /readyz answers 200.")
+        self.device_memory = self.gauge(
             "device_memory_bytes", "Memory held on the accelerator by this process."
         )
         self.device_memory.set_function(_device_memory)
-        self.build = self._gauge("build_info", "Versions in use; always 1.", "version", "torch")
+        self.build = self.gauge("build_info", "Versions in use; always 1.", "version", "torch")
         self.build.labels(_version("forecaster"), _version("torch")).set(1)
 
-    def _start_at_zero(self) -> None:
         for outcome in RELOADS:
             self.config_reloads.labels(outcome)
-        for dataset in self.datasets:
-            self.forecast_latency.labels(dataset)
-            self.train_duration.labels(dataset)
-            self.series_forecast.labels(dataset)
-            self.points_scored.labels(dataset)
-            self.late_rows.labels(dataset)
-            _touch(self.duplicate_rows, dataset, DUPLICATES)
-            _touch(self.panel_cells, dataset, PANEL_RULES)
-            _touch(self.pulled_rows, dataset, PULL_OUTCOMES)
-            _touch(self.rejected_rows, dataset, [reason.value for reason in RejectReason])
-            _touch(self.series_skipped, dataset, [reason.value for reason in SkipReason])
-            _touch(self.series_fallback, dataset, FALLBACKS)
-            _touch(self.decisions, dataset, ("promoted", "kept"))
-            for task in TASKS:
-                self.run_duration.labels(task, dataset)
-                self.run_lateness.labels(task, dataset)
-                for reason in REASONS:
-                    self.ticks_missed.labels(task, dataset, reason)
-                self.rows_written.labels(task, dataset)
-                for outcome in OUTCOMES:
-                    self.runs.labels(task, dataset, outcome)
 
-    def expose(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics in the format the scraper asks for, and its content type."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+    def serve(self, datasets: Iterable[str]) -> None:
+        """Show these datasets from now on, new ones from 0, and no others."""
+        before, self.datasets = self.datasets, tuple(datasets)
+        self.forget("dataset", set(before) - set(self.datasets))
+        for dataset in set(self.datasets) - set(before):
+            self._start_at_zero(dataset)
 
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        self._note(name, "counter", labels, documentation)
-        return Counter(f"forecaster_{name}", documentation, labels, registry=self.registry)
-
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        self._note(name, "gauge", labels, documentation)
-        return Gauge(f"forecaster_{name}", documentation, labels, registry=self.registry)
-
-    def _histogram(
-        self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS
-    ) -> Histogram:
-        self._note(name, "histogram", labels, documentation)
-        return Histogram(
-            f"forecaster_{name}", documentation, labels, registry=self.registry, buckets=buckets
-        )
-
-    def _note(self, name: str, kind: str, labels: Sequence[str], documentation: str) -> None:
-        self.declared.append(
-            Declared(
-                name=f"forecaster_{name}",
-                kind=kind,
-                labels=tuple(labels),
-                documentation=documentation,
-            )
-        )
-
-
-def reference(telemetry: Telemetry) -> str:
-    """Return the metrics as a Markdown table: what the documentation shows."""
-    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for metric in telemetry.declared:
-        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
-        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.documentation} |")
-    return "\n".join(lines)
+    def _start_at_zero(self, dataset: str) -> None:
+        self.lease_held.labels(dataset)
+        self.forecast_latency.labels(dataset)
+        self.train_duration.labels(dataset)
+        self.series_forecast.labels(dataset)
+        self.points_scored.labels(dataset)
+        self.late_rows.labels(dataset)
+        self.models_damaged.labels(dataset)
+        _touch(self.duplicate_rows, dataset, DUPLICATES)
+        _touch(self.panel_cells, dataset, PANEL_RULES)
+        _touch(self.pulled_rows, dataset, PULL_OUTCOMES)
+        _touch(self.rejected_rows, dataset, [reason.value for reason in RejectReason])
+        _touch(self.series_skipped, dataset, [reason.value for reason in SkipReason])
+        _touch(self.series_fallback, dataset, FALLBACKS)
+        _touch(self.decisions, dataset, ("promoted", "kept"))
+        for task in TASKS:
+            self.run_duration.labels(task, dataset)
+            self.run_lateness.labels(task, dataset)
+            for reason in REASONS:
+                self.ticks_missed.labels(task, dataset, reason)
+            self.rows_written.labels(task, dataset)
+            self.retries.labels(task, dataset)
+            for outcome in OUTCOMES:
+                self.runs.labels(task, dataset, outcome)
 
 
 def _touch(counter: Counter, dataset: str, values: Iterable[str]) -> None:

@@ -28,7 +28,7 @@ HOMES = {
     "adbc_driver_postgresql": ("forecaster/store/",),
     "alembic": ("forecaster/store/",),
     "apscheduler": ("jobs/scheduler.py",),
-    "prometheus_client": ("jobs/telemetry.py", "jobs/server.py"),
+    "prometheus_client": ("jobs/registry.py", "jobs/telemetry.py"),
     "psycopg": ("forecaster/store/",),
     "sqlite3": ("forecaster/store/",),
     "starlette": ("jobs/server.py",),

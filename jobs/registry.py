@@ -1,0 +1,103 @@
+"""The registry behind telemetry: declares metrics, exposes them, and lists them for the docs."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
+"""Upper bounds of every duration histogram: 10 ms to 50 minutes, a factor of three apart."""
+
+M = TypeVar("M", Counter, Gauge, Histogram)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """One metric as the reference page shows it."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    documentation: str
+
+
+class Registry:
+    """Metrics with the prefix `forecaster_`, never on the global registry."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        """Declare on `registry`, a fresh one if none is passed."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it carries no types
+        self.registry = registry or CollectorRegistry()
+        self.declared: list[Declared] = []
+        self._metrics: list[Counter | Gauge | Histogram] = []
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics in the format the scraper asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        """Declare what only grows."""
+        self._note(name, "counter", labels, documentation)
+        return self._kept(
+            Counter(f"forecaster_{name}", documentation, labels, registry=self.registry)
+        )
+
+    def gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        """Declare what goes up and down."""
+        self._note(name, "gauge", labels, documentation)
+        return self._kept(
+            Gauge(f"forecaster_{name}", documentation, labels, registry=self.registry)
+        )
+
+    def histogram(
+        self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS
+    ) -> Histogram:
+        """Declare what is counted by its size."""
+        self._note(name, "histogram", labels, documentation)
+        return self._kept(
+            Histogram(
+                f"forecaster_{name}", documentation, labels, registry=self.registry, buckets=buckets
+            )
+        )
+
+    def forget(self, label: str, values: Collection[str]) -> None:
+        """Show nothing more of what has one of `values` as its `label`."""
+        for metric in self._metrics:
+            for value in values:
+                metric.remove_by_labels({label: value})
+
+    def _kept(self, metric: M) -> M:
+        self._metrics.append(metric)
+        return metric
+
+    def _note(self, name: str, kind: str, labels: Sequence[str], documentation: str) -> None:
+        self.declared.append(
+            Declared(
+                name=f"forecaster_{name}",
+                kind=kind,
+                labels=tuple(labels),
+                documentation=documentation,
+            )
+        )
+
+
+def reference(declared: Sequence[Declared]) -> str:
+    """Return the metrics as a Markdown table: what the documentation shows."""
+    lines = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for metric in declared:
+        labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+        lines.append(f"| `{metric.name}` | {metric.kind} | {labels} | {metric.documentation} |")
+    return "\n".join(lines)
