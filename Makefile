@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check golden clean
+.PHONY: help run test test-all soak check golden clean
 .PHONY: bench bench-accuracy bench-ablation bench-data-plane bench-fidelity bench-peers
 
 help: ## list the targets
@@ -20,8 +20,11 @@ run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by i
 test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-test-all: $(INSTALLED) ## every test
-	$(BIN)/python -m pytest $(ARGS)
+test-all: $(INSTALLED) ## every test, and the table of faults
+	$(BIN)/python -m pytest --fault-table $(ARGS)
+
+soak: $(INSTALLED) ## ticks each second amid random kills; SECONDS=300, ARGS="--seed 1 --store sqlite"
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),300) $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types and floors
 	$(BIN)/ruff format --check .
