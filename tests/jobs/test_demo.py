@@ -14,6 +14,7 @@ from rich.console import Console
 from forecaster.config import Config, ModelConfig, TrainingConfig
 from forecaster.errors import ConfigError, DataError
 from forecaster.intake import Columns
+from forecaster.schedules import Every
 from forecaster.store import schema
 from forecaster.store.engine import open_engine
 from jobs.demo import Demo, Material, co2, of_file, settings
@@ -146,7 +147,7 @@ def test_a_replay_as_long_as_the_history_is_an_error(folder: Path, said: tuple[s
     engine = open_engine(f"sqlite:///{folder / 'demo.db'}")
 
     with pytest.raises(DataError, match="replay must be shorter than the history"):
-        last_ticks(engine, "my_trips_archive", every=HOUR, replay=timedelta(days=20))
+        last_ticks(engine, "my_trips_archive", schedule=Every(HOUR), replay=timedelta(days=20))
 
     engine.dispose()
 
