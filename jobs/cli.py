@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from forecaster import __version__
-from jobs.commands import check, database, demo, explain, models, plan, processor, run, serve, setup, status
+from jobs.commands import (
+    check,
+    database,
+    demo,
+    explain,
+    models,
+    plan,
+    processor,
+    run,
+    serve,
+    setup,
+    status,
+)
 from jobs.commands.boundary import Boundary
 from jobs.discretion import hush_tracebacks
 

@@ -151,3 +151,13 @@ def test_a_lead_that_has_accuracy_is_not_scored_over(engine: Engine, model_id: i
 
     with pytest.raises(StoreError), writing(engine) as conn:
         accuracy.write(conn, "bikes", model_id, scored(), scored_at=START + HOUR)
+
+
+@pytest.mark.usefixtures("model_id")
+def test_the_rows_of_a_dataset_are_counted_up_to_a_limit(engine: Engine) -> None:
+    with reading(engine) as conn:
+        found = [forecasts.count(conn, "bikes", at_most=most) for most in (2, 4, 1000)]
+        others = forecasts.count(conn, "trams", at_most=2)
+
+    assert found == [3, 4, 4]
+    assert others == 0
