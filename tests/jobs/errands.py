@@ -13,6 +13,7 @@ from forecaster.store.engine import reading, writing
 from jobs.backlog import Backlog
 from jobs.catalog import Job
 from jobs.reports import PruneReport, document
+from jobs.ticks import Clock
 from jobs.turn import Turn
 from tests.jobs.small import HOUR
 
@@ -48,7 +49,7 @@ class Wall:
 
 def make(
     engine: Engine,
-    wall: Wall,
+    wall: Clock,
     *,
     missed: list[tuple[str, int]] | None = None,
     pauses: list[float] | None = None,
