@@ -54,7 +54,10 @@ class SchemaMismatch(DataError):
 
 
 class InsufficientHistory(DataError):
-    """Nothing is left to train on."""
+    """Nothing is left to train on; its hints say what is waited for."""
+
+    NO_DATA = "run `forecaster ingest`, or look at the query with `forecaster check`"
+    TOO_LITTLE = "wait for more data, lengthen history, or shorten the horizon"
 
 
 class ModelError(ForecasterError):

@@ -77,7 +77,7 @@ def prepare(observations: pl.DataFrame, config: DatasetConfig) -> tuple[Panel, M
     if observations.is_empty():
         raise InsufficientHistory(
             "at least one observation must be known, found none",
-            hint="run `forecaster ingest`, or look at the query with `forecaster check`",
+            hint=InsufficientHistory.NO_DATA,
         )
     grid = detect_grid(observations, config.step, config.timezone or "UTC")
     seasons = detect_seasons(build(observations, grid), config.step)
@@ -266,5 +266,5 @@ def _require_windows(ranges: CutoffRanges, spec: ModelSpec) -> None:
         return
     raise InsufficientHistory(
         f"at least one series must have more than {spec.min_observed} steps of history, found none",
-        hint="wait for more data, lengthen history, or shorten the horizon",
+        hint=InsufficientHistory.TOO_LITTLE,
     )

@@ -11,6 +11,8 @@ from sqlalchemy import Connection
 from forecaster.errors import NoChampion
 from forecaster.store import models, runs
 from forecaster.trust import Trust
+from jobs.health import Health
+from jobs.lifecycle import STATES
 from jobs.reports import (
     ForecastReport,
     JobReport,
@@ -133,6 +135,23 @@ def _score(telemetry: Telemetry, found: ScoreReport) -> None:
     telemetry.points_scored.labels(found.dataset).inc(found.points)
     telemetry.rows_written.labels(found.job, found.dataset).inc(found.rows)
     accuracy(telemetry, found.dataset, found.leads)
+
+
+def damage(telemetry: Telemetry, dataset: str) -> None:
+    """Count a model that was found damaged."""
+    telemetry.models_damaged.labels(dataset).inc()
+
+
+def health(telemetry: Telemetry, found: Iterable[Health]) -> None:
+    """Show in which state each configured dataset is."""
+    for each in found:
+        dataset, life = each.facts.dataset, each.lifecycle
+        if dataset not in telemetry.datasets:
+            continue
+        for state in STATES:
+            telemetry.state.labels(dataset, state).set(state == life.state)
+        done = 0.0 if each.facts.serving is None else 1.0
+        telemetry.initialized.labels(dataset).set(life.progress or done)
 
 
 def accuracy(telemetry: Telemetry, dataset: str, leads: Iterable[LeadAccuracy]) -> None:

@@ -1,51 +1,130 @@
-"""Is the program alive, and is it ready? What /livez and /readyz answer."""
+"""How the program and its datasets are doing: what /livez, /readyz and /datasets answer.
+
+Whoever asks gets an answer within a second, whatever the database does: one thread at a time asks
+it, and what it said is good for some seconds.
+"""
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Generic, TypeVar
 
 from sqlalchemy import Engine
 
-from forecaster.errors import ForecasterError
+from forecaster.config import DatasetConfig
+from forecaster.errors import ForecasterError, StageTimedOut
 from forecaster.store import models, schema
 from forecaster.store.engine import reading
+from forecaster.store.guards import Limit, guarded
+from jobs import hangs
+from jobs.discretion import discreet
+from jobs.health import Health, examine
+from jobs.reports import Json
+from jobs.ticks import Clock
+
+T = TypeVar("T")
 
 SILENCE = 30.0
 """Seconds without a beat of the scheduler that mean it is dead."""
 REMEMBERED = 5.0
 """Seconds for which an answer about the database is good."""
+PATIENCE = timedelta(seconds=1)
+"""How long the database may take."""
+NO_ANSWER = f"the database must answer within {PATIENCE.total_seconds():g} s, found no answer"
 
 
 def live(silent_for: Callable[[], float]) -> list[str]:
-    """Only the scheduler counts: a database that is down must not restart the program."""
+    """Only the program itself counts: a database that is down must not restart it."""
     seconds = silent_for()
-    return [f"the scheduler has been silent for {seconds:.0f} s"] if seconds > SILENCE else []
+    silent = [f"the scheduler has been silent for {seconds:.0f} s"] if seconds > SILENCE else []
+    return silent + hangs.overdue()
 
 
-@dataclass(slots=True, kw_only=True)
-class Ready:
-    """Ready means: the database answers, its schema is the newest, every dataset has a model."""
+class Remembered(Generic[T]):
+    """An answer that is asked for every few seconds at most, and by one thread at a time.
 
-    engine: Engine
-    datasets: tuple[str, ...]
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _asked: float = float("-inf")
-    _answer: list[str] = field(default_factory=list)
+    Nobody waits longer than PATIENCE for it, whatever holds it up.
+    """
 
-    def __call__(self) -> list[str]:
-        """Return the reasons not to be ready; asks the database at most every five seconds."""
+    def __init__(self, ask: Callable[[], T], *, silence: T) -> None:
+        """`silence` is the answer while there is none in time."""
+        self._ask, self._silence, self._answer = ask, silence, silence
+        self._lock = threading.Lock()
+        self._is_answered = threading.Event()
+        self._is_answered.set()
+        self._asked_at = self._answered_at = float("-inf")
+
+    def __call__(self) -> T:
+        """Return the newest answer; an old one is asked for again."""
         with self._lock:
-            if time.monotonic() - self._asked > REMEMBERED:
-                self._answer = self._reasons()
-                self._asked = time.monotonic()
-            return self._answer
+            is_old = time.monotonic() - self._answered_at > REMEMBERED
+            if self._is_answered.is_set() and is_old:
+                self._is_answered.clear()
+                self._asked_at = time.monotonic()
+                threading.Thread(target=self._find_out, name="probe", daemon=True).start()
+        left = self._asked_at + PATIENCE.total_seconds() - time.monotonic()
+        return self._answer if self._is_answered.wait(max(0.0, left)) else self._silence
 
-    def _reasons(self) -> list[str]:
+    def _find_out(self) -> None:
         try:
-            schema.require_head(self.engine)
-            with reading(self.engine) as conn:
-                lacking = [name for name in self.datasets if not models.has_champion(conn, name)]
-        except ForecasterError as error:
-            return [error.message]
-        return [f"{name} has no model in service yet" for name in lacking]
+            self._answer = self._ask()
+        finally:
+            self._answered_at = time.monotonic()
+            self._is_answered.set()
+
+
+def reasons_not_to_be_ready(engine: Engine, datasets: Mapping[str, DatasetConfig]) -> list[str]:
+    """Ready means: the database answers, its schema is the newest, every dataset has a model."""
+    try:
+        with _briefly(engine) as brief:
+            schema.require_head(brief)
+            with reading(brief) as conn:
+                lacking = [name for name in datasets if not models.has_champion(conn, name)]
+    except StageTimedOut:
+        return [NO_ANSWER]
+    except ForecasterError as error:
+        return [discreet(error.message)]
+    return [f"{name} has no model in service yet" for name in lacking]
+
+
+def healths(
+    engine: Engine, datasets: Mapping[str, DatasetConfig], clock: Clock
+) -> list[Health] | None:
+    """Return the health of all datasets; None while the database does not answer."""
+    try:
+        with _briefly(engine) as brief, reading(brief) as conn:
+            return examine(conn, datasets, clock())
+    except ForecasterError:
+        return None
+
+
+@contextmanager
+def _briefly(engine: Engine) -> Iterator[Engine]:
+    limit = Limit()
+    with limit.stage("answer", PATIENCE):
+        yield guarded(engine, limit=limit)
+
+
+class Probes:
+    """What the pages tell of the datasets in service, and telemetry with them."""
+
+    def __init__(
+        self, engine: Engine, datasets: Mapping[str, DatasetConfig], *, clock: Clock
+    ) -> None:
+        self._datasets = datasets
+        self.ready = Remembered(
+            lambda: reasons_not_to_be_ready(engine, self._datasets),
+            silence=[NO_ANSWER],
+        )
+        self.healths = Remembered(lambda: healths(engine, self._datasets, clock), silence=None)
+
+    def serve(self, datasets: Mapping[str, DatasetConfig]) -> None:
+        """Tell of other datasets from now on."""
+        self._datasets = datasets
+
+    def documents(self) -> list[Json] | None:
+        """Return the health of every dataset as JSON; None while the database does not answer."""
+        found = self.healths()
+        return None if found is None else [each.document() for each in found]

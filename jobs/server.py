@@ -50,7 +50,8 @@ class Pages:
     live: Probe
     """Asked in the thread of the server: it must not wait at all."""
     ready: Probe
-    datasets: Callable[[], Sequence[Json]] = tuple
+    datasets: Callable[[], Sequence[Json] | None] = tuple
+    """None while nobody can tell."""
 
 
 class _Exposition:
@@ -87,7 +88,10 @@ def application(pages: Pages) -> Starlette:
         return _answer(pages.ready(), "not ready")
 
     def datasets(_: Request) -> Response:
-        return Discreet([*pages.datasets()])
+        found = pages.datasets()
+        if found is None:
+            return _answer(pages.ready() or ["the database must answer, found it silent"], "unknown")
+        return Discreet([*found])
 
     async def index(_: Request) -> Response:
         return PlainTextResponse("forecaster: /metrics /datasets /livez /readyz\n")

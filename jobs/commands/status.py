@@ -1,73 +1,80 @@
-"""`forecaster status`: what is in service, how fresh it is, how the last runs went, how large."""
+"""`forecaster status`: how every dataset is doing and why, its last runs, how large it all is."""
 
 from typing import TYPE_CHECKING, Any
 
-from forecaster.errors import NoChampion
 from jobs.commands.opening import opened
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load
+from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
 from jobs.commands.output import as_json, data, table
+from jobs.discretion import discreet
 from jobs.reports import to_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from forecaster.store.sizes import TableSize
+    from jobs.health import Health
 
 JOBS = ("retrain", "forecast", "score", "reconcile", "prune")
-MODELS = ("dataset", "model", "trained_to", "newest_observation")
+LIVES = ("dataset", "state", "model", "trained_to", "newest_observation", "last_forecast", "reason")
 SIZES = ("table", "rows", "size", "partitions", "from", "to")
 RUNS = ("dataset", "job", "tick", "state", "finished_at", "attempt", "error")
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Show models, data, the last run of every job, and how large the tables are.
+    """Show the state of every dataset and why, the last run of every job, and how large it all is.
 
     Exit 1 when the database does not answer or its schema is not the newest.
     """
     from forecaster.store import schema, sizes
     from forecaster.store.engine import reading
     from forecaster.store.urls import masked
+    from jobs.health import examine
 
     settings = load(config)
     with opened(settings.database_url) as engine:
         revision = schema.revision(engine)
         with reading(engine) as conn:
-            datasets = [_of_dataset(conn, name) for name in settings.datasets]
+            found = examine(conn, settings.datasets, now())
+            runs = {health.facts.dataset: _runs(conn, health.facts.dataset) for health in found}
             size = sizes.measure(conn)
     address = masked(engine.url)
     if json:
-        found = {"database": address, "revision": revision, "datasets": datasets, "size": size}
-        as_json(to_json(found))
+        datasets = [{**each.document(), "runs": runs[each.facts.dataset]} for each in found]
+        told = {"database": address, "revision": revision, "datasets": datasets, "size": size}
+        as_json(to_json(told))
         return
     data(f"{address}, revision {revision}\n")
-    table(datasets, columns=MODELS)
+    table([_life(health) for health in found], columns=LIVES)
     data("")
-    table([run for dataset in datasets for run in dataset["runs"]], columns=RUNS)
+    table([run for of_dataset in runs.values() for run in of_dataset], columns=RUNS)
     data("")
-    table([_of_table(found) for found in size.tables], columns=SIZES)
+    table([_of_table(each) for each in size.tables], columns=SIZES)
     free = f", {_bytes(size.free_bytes)} of it free" if size.free_bytes else ""
     data(f"\n{_bytes(size.bytes)} in all{free}")
 
 
-def _of_dataset(conn: "Connection", name: str) -> dict[str, Any]:
-    from forecaster.store import datasets, models, runs
-
-    try:
-        champion = models.champion(conn, name)
-        model = {"model": champion.model_id, "trained_to": champion.trained_to}
-    except NoChampion:
-        model = {"model": None, "trained_to": None}
-    latest = [runs.latest(conn, job, name) for job in JOBS]
+def _life(health: "Health") -> dict[str, Any]:
+    serving, last = health.facts.serving, health.facts.last_forecast
     return {
-        "dataset": name,
-        **model,
-        "newest_observation": datasets.landed(conn, name).newest_observation,
-        "runs": [
-            {column: getattr(run, column) for column in (*RUNS, "started_at", "hint")}
-            for run in latest
-            if run is not None
-        ],
+        "dataset": health.facts.dataset,
+        "state": health.lifecycle.words,
+        "model": None if serving is None else serving.model_id,
+        "trained_to": None if serving is None else serving.trained_to,
+        "newest_observation": health.facts.newest_observation,
+        "last_forecast": None if last is None else last.tick,
+        "reason": discreet(health.lifecycle.reason),
     }
+
+
+def _runs(conn: "Connection", name: str) -> list[dict[str, Any]]:
+    from forecaster.store import runs
+
+    latest = [runs.latest(conn, job, name) for job in JOBS]
+    return [
+        {column: getattr(run, column) for column in (*RUNS, "started_at", "hint")}
+        for run in latest
+        if run is not None
+    ]
 
 
 def _of_table(found: "TableSize") -> dict[str, Any]:

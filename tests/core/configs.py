@@ -43,9 +43,11 @@ def parsed(
     return parse(text, environ or {}, read_file=read_file)
 
 
-def problems_of(text: str, environ: Mapping[str, str] | None = None) -> list[str]:
+def problems_of(
+    text: str, environ: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None
+) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        parsed(text, environ)
+        parsed(text, environ, files)
     return caught.value.problems
 
 

@@ -1,0 +1,162 @@
+"""What /livez, /readyz and /datasets answer: at once, whatever the database does."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import Engine
+
+from forecaster.store import leases
+from forecaster.store.engine import open_engine, writing
+from forecaster.store.guards import Limit
+from jobs import hangs, observe, probes
+from jobs.probes import Probes, Remembered
+from jobs.telemetry import Telemetry
+from tests.faults.proxy import Proxy
+from tests.jobs.small import DATASET, LAST, World, fixed, hour
+
+DATASETS = {"bikes": DATASET}
+
+
+def probes_of(engine: Engine) -> Probes:
+    return Probes(engine, DATASETS, clock=fixed(hour(LAST)))
+
+
+def test_a_silent_scheduler_is_dead() -> None:
+    assert probes.live(lambda: 29.0) == []
+    assert probes.live(lambda: 31.0) == ["the scheduler has been silent for 31 s"]
+
+
+def test_a_stage_far_over_its_deadline_is_dead() -> None:
+    limit = Limit()
+    with hangs.watching("forecast of bikes", limit):
+        with limit.stage("predict", timedelta(seconds=-29)):
+            soon = probes.live(lambda: 0.0)
+        with limit.stage("predict", timedelta(seconds=-31)):
+            late = probes.live(lambda: 0.0)
+
+    assert soon == []
+    assert late == ["forecast of bikes must have ended, found it 31 s over its deadline"]
+
+
+def test_a_database_without_tables_is_not_ready(database_url: str) -> None:
+    engine = open_engine(database_url)
+
+    [reason] = probes_of(engine).ready()
+    engine.dispose()
+
+    assert "must be at revision" in reason
+
+
+def test_a_dataset_without_a_model_is_not_ready(world: World) -> None:
+    assert probes_of(world.engine).ready() == ["bikes has no model in service yet"]
+
+
+def test_a_dataset_with_a_model_is_ready(trained: World) -> None:
+    assert probes_of(trained.engine).ready() == []
+
+
+def test_an_answer_is_remembered_for_some_seconds() -> None:
+    asked: list[int] = []
+    remembered = Remembered(lambda: asked.append(1), silence=None)
+
+    for _ in range(3):
+        remembered()
+
+    assert asked == [1]
+
+
+def test_nobody_waits_for_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "PATIENCE", timedelta(seconds=0.2))
+    go_on, asked = threading.Event(), []
+
+    def ask() -> str:
+        asked.append(1)
+        go_on.wait(10)
+        return "answer"
+
+    remembered = Remembered(ask, silence="silence")
+    started = time.monotonic()
+    found = [remembered() for _ in range(50)]
+    seconds = time.monotonic() - started
+    go_on.set()
+
+    assert found == ["silence"] * 50
+    assert asked == [1]
+    assert seconds < 0.4
+    assert eventually(lambda: remembered() == "answer")
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 10
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.fixture
+def behind(postgres_url: str, migrate: Callable[[str], None]) -> Iterator[tuple[Engine, Proxy]]:
+    """A database behind a proxy that can swallow everything."""
+    migrate(postgres_url)
+    port = urlsplit(postgres_url).port
+    assert port is not None
+    with Proxy(port) as proxy:
+        engine = open_engine(postgres_url.replace(f":{port}/", f":{proxy.port}/"))
+        yield engine, proxy
+        engine.dispose()
+
+
+@pytest.mark.fault(4)
+@pytest.mark.parametrize("is_connected", [True, False])
+def test_behind_a_black_hole_the_answer_comes_within_a_second(
+    behind: tuple[Engine, Proxy], is_connected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, proxy = behind
+    monkeypatch.setattr(probes, "REMEMBERED", -1.0)
+    asked = probes_of(engine)
+    before = asked.ready() if is_connected else []
+    proxy.mode = "blackhole"
+
+    started = time.monotonic()
+    reasons, found = asked.ready(), asked.documents()
+    seconds = time.monotonic() - started
+
+    assert before in ([], ["bikes has no model in service yet"])
+    assert reasons == ["the database must answer within 1 s, found no answer"]
+    assert found is None
+    assert seconds < 2 * 1.2
+
+
+def test_datasets_are_told_with_their_state_and_shown_in_telemetry(trained: World) -> None:
+    trained.tick("forecast", hour(LAST))
+    telemetry = Telemetry(["bikes"])
+    with writing(trained.engine) as conn:
+        leases.acquire(conn, leases.of_member("here"), "here", timedelta(minutes=5))
+    asked = probes_of(trained.engine)
+
+    documents = asked.documents()
+    observe.health(telemetry, asked.healths() or ())
+
+    assert documents == [
+        {
+            "name": "bikes",
+            "state": "running",
+            "progress": None,
+            "reason": "model 1 forecast the tick of 2026-01-17 16:00 UTC",
+            "since": "2026-01-17T16:00:01+00:00",
+            "model": 1,
+            "trained_to": "2026-01-17T16:00:00+00:00",
+            "newest_observation": "2026-01-17T16:00:00+00:00",
+            "last_forecast": "2026-01-17T16:00:00+00:00",
+        }
+    ]
+    shown = {
+        state: telemetry.registry.get_sample_value(
+            "forecaster_dataset_state", {"dataset": "bikes", "state": state}
+        )
+        for state in ("running", "failed")
+    }
+    assert shown == {"running": 1.0, "failed": 0.0}
