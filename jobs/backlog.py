@@ -9,9 +9,7 @@ for the newest forecast tick: it shall know what is known now.
 """
 
 import logging
-import random
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -29,17 +27,10 @@ from forecaster.store.runs import Run, RunClaim
 from jobs import dues
 from jobs.catalog import Job
 from jobs.dues import Sorted, Watch
+from jobs.pauses import Pause
 from jobs.runner import Observe, Outcome, run_job
 from jobs.ticks import Clock, delay
 
-FIRST_PAUSE = 15.0
-LONGEST_PAUSE = 600.0
-"""Seconds between attempts at what keeps failing: the pause doubles each time."""
-FIRST_DATABASE_PAUSE = 1.0
-LONGEST_DATABASE_PAUSE = 15.0
-"""The same where it is our own database that does not answer."""
-SPREAD = 0.2
-"""Pauses are longer or shorter by up to this share, so that those who wait do not come at once."""
 LEFT_BEHIND = timedelta(hours=1)
 """A run without a lease that another process started longer ago than this is taken over; one that
 does the work of all ticks, such as a long training, only when its next tick is due as well."""
@@ -72,26 +63,7 @@ class _Memory:
     watch: Watch | None = None
     """None when the last look failed, or there was none."""
     has_looked: bool = False
-    failures: int = 0
-    paused_until: float = 0.0
-    is_outage: bool = False
-
-    def paused(self) -> float:
-        return max(0.0, self.paused_until - time.monotonic())
-
-    def fail(self, *, is_outage: bool) -> None:
-        self.failures = self.failures + 1 if is_outage == self.is_outage else 1
-        self.is_outage = is_outage
-        first, longest = (
-            (FIRST_DATABASE_PAUSE, LONGEST_DATABASE_PAUSE)
-            if is_outage
-            else (FIRST_PAUSE, LONGEST_PAUSE)
-        )
-        pause = min(longest, first * 2 ** min(self.failures - 1, 10))
-        self.paused_until = time.monotonic() + pause * random.uniform(1 - SPREAD, 1 + SPREAD)
-
-    def recover(self) -> None:
-        self.failures, self.paused_until = 0, 0.0
+    pause: Pause = field(default_factory=Pause)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,45 +83,62 @@ class Backlog:
     )
 
     def catch_up(
-        self, job: Job, dataset: DatasetConfig, engine: Engine | None = None
+        self,
+        job: Job,
+        dataset: DatasetConfig,
+        engine: Engine | None = None,
+        *,
+        even_if_done: bool = False,
     ) -> list[Outcome]:
         """Run what is due; what failed a moment ago is left alone for a while.
 
         `engine` is guarded by the lease of the dataset, where there is one. What runs under
-        another lease was left behind by a process that lost it.
+        another lease was left behind by a process that lost it. `even_if_done` runs a job that
+        does the work of all ticks once more for the newest forecast tick: what it made is gone.
         """
         memory = self._memories[job.name, dataset.name]
-        is_paused = memory.paused() > 0
+        is_paused = memory.pause.left() > 0
         try:
-            if is_paused and (job.cumulative or memory.is_outage):
+            if is_paused and (job.cumulative or memory.pause.is_outage):
                 return []
-            return self._catch_up(job, dataset, engine or self.engine, memory)
+            look = _Look(
+                backlog=self,
+                job=job,
+                dataset=dataset,
+                engine=engine or self.engine,
+                now=self.clock() - delay(job.lane, dataset),
+                even_if_done=even_if_done,
+            )
+            return self._catch_up(look, memory)
         except (DatabaseUnavailable, StageTimedOut):
             memory.watch = None
-            memory.fail(is_outage=True)
+            memory.pause.lengthen(is_outage=True)
             raise
         finally:
-            if pause := memory.paused():
+            if pause := memory.pause.left():
                 self.wake(job, dataset, pause)
 
-    def _catch_up(
-        self, job: Job, dataset: DatasetConfig, engine: Engine, memory: _Memory
-    ) -> list[Outcome]:
-        is_paused = memory.paused() > 0
-        late = delay(job.lane, dataset)
-        now = self.clock() - late
-        due = _Look(backlog=self, job=job, dataset=dataset, engine=engine, now=now).due(memory)
+    def _catch_up(self, look: "_Look", memory: _Memory) -> list[Outcome]:
+        is_paused = memory.pause.left() > 0
+        late = delay(look.job.lane, look.dataset)
+        due = look.due(memory)
         outcomes: list[Outcome] = []
         for tick in due.fresh if is_paused else sorted({*due.again, *due.fresh}):
             if self.stopping.is_set():
                 break
             outcome = run_job(
-                job, engine, dataset, tick=tick, clock=self.clock, observe=self.observe
+                look.job,
+                look.engine,
+                look.dataset,
+                tick=tick,
+                clock=self.clock,
+                observe=self.observe,
             )
             outcomes.append(outcome)
             if isinstance(outcome.error, DatabaseUnavailable):
                 break
-        memory.watch = Watch(looked=now, worked=self.clock() - late if outcomes else now)
+        worked = self.clock() - late if outcomes else look.now
+        memory.watch = Watch(looked=look.now, worked=worked)
         memory.has_looked = True
         self._judge(outcomes, memory, is_paused=is_paused)
         return outcomes
@@ -157,9 +146,9 @@ class Backlog:
     def _judge(self, outcomes: list[Outcome], memory: _Memory, *, is_paused: bool) -> None:
         errors = [each.error for each in outcomes if each.result in ("failed", "crashed")]
         if errors:
-            memory.fail(is_outage=isinstance(errors[-1], DatabaseUnavailable))
+            memory.pause.lengthen(is_outage=isinstance(errors[-1], DatabaseUnavailable))
         elif not is_paused:
-            memory.recover()
+            memory.pause.end()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +160,7 @@ class _Look:
     dataset: DatasetConfig
     engine: Engine
     now: datetime
+    even_if_done: bool
 
     def due(self, memory: _Memory) -> Due:
         limit = Limit()
@@ -229,7 +219,7 @@ class _Look:
         patience = max(LEFT_BEHIND, schedule.shortest)
         ours = [run for run in known.unfinished if self._is_ours(run, patience, memory)]
         is_busy = any(run.tick >= due and run not in ours for run in known.unfinished)
-        is_done = known.done is not None and known.done.tick >= due
+        is_done = known.done is not None and known.done.tick >= (tick if self.even_if_done else due)
         self._close(engine, [run for run in ours if run.tick != tick])
         return Due([], [] if is_busy or is_done else [tick])
 

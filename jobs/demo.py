@@ -207,7 +207,7 @@ class Demo:
             return self._service(replace(self._config, server=elsewhere))
 
     def _service(self, config: Config) -> Service:
-        service = Service(config, self._engine, self._telemetry, clock=self._clock)
+        service = Service(config, self._telemetry, clock=self._clock)
         service.listen()
         return service
 

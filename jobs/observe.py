@@ -35,6 +35,7 @@ def outcome(telemetry: Telemetry, found: Outcome) -> None:
     """Count one run, and take in its report if it succeeded."""
     run = (found.job, found.dataset)
     telemetry.runs.labels(*run, found.result).inc()
+    telemetry.retries.labels(*run).inc(found.retries)
     telemetry.run_duration.labels(*run).observe(found.seconds)
     lateness = (found.started_at - found.tick).total_seconds()
     telemetry.run_lateness.labels(*run).observe(max(0.0, lateness))
@@ -140,6 +141,15 @@ def _score(telemetry: Telemetry, found: ScoreReport) -> None:
 def damage(telemetry: Telemetry, dataset: str) -> None:
     """Count a model that was found damaged."""
     telemetry.models_damaged.labels(dataset).inc()
+
+
+def lease(telemetry: Telemetry, dataset: str, token: int | None) -> None:
+    """Show whether a dataset is ours, and under which token; None: it is not any more."""
+    if dataset not in telemetry.datasets:
+        return
+    telemetry.lease_held.labels(dataset).set(token is not None)
+    if token is not None:
+        telemetry.lease_token.labels(dataset).set(token)
 
 
 def health(telemetry: Telemetry, found: Iterable[Health]) -> None:

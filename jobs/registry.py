@@ -21,14 +21,19 @@ SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 M = TypeVar("M", Counter, Gauge, Histogram)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Declared:
     """One metric as the reference page shows it."""
 
-    name: str
+    short_name: str
     kind: str
     labels: tuple[str, ...]
     documentation: str
+
+    @property
+    def name(self) -> str:
+        """What Prometheus calls it; of a histogram or a counter, the beginning of that."""
+        return f"forecaster_{self.short_name}"
 
 
 class Registry:
@@ -50,48 +55,38 @@ class Registry:
 
     def counter(self, name: str, documentation: str, *labels: str) -> Counter:
         """Declare what only grows."""
-        self._note(name, "counter", labels, documentation)
-        return self._kept(
-            Counter(f"forecaster_{name}", documentation, labels, registry=self.registry)
+        declared = Declared(name, "counter", labels, documentation)
+        return self._keep(
+            declared, Counter(declared.name, documentation, labels, registry=self.registry)
         )
 
     def gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
         """Declare what goes up and down."""
-        self._note(name, "gauge", labels, documentation)
-        return self._kept(
-            Gauge(f"forecaster_{name}", documentation, labels, registry=self.registry)
+        declared = Declared(name, "gauge", labels, documentation)
+        return self._keep(
+            declared, Gauge(declared.name, documentation, labels, registry=self.registry)
         )
 
     def histogram(
         self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS
     ) -> Histogram:
         """Declare what is counted by its size."""
-        self._note(name, "histogram", labels, documentation)
-        return self._kept(
-            Histogram(
-                f"forecaster_{name}", documentation, labels, registry=self.registry, buckets=buckets
-            )
+        declared = Declared(name, "histogram", labels, documentation)
+        histogram = Histogram(
+            declared.name, documentation, labels, registry=self.registry, buckets=buckets
         )
+        return self._keep(declared, histogram)
 
     def forget(self, label: str, values: Collection[str]) -> None:
         """Show nothing more of what has one of `values` as its `label`."""
-        for metric in self._metrics:
-            for value in values:
+        for declared, metric in zip(self.declared, self._metrics, strict=True):
+            for value in values if label in declared.labels else ():
                 metric.remove_by_labels({label: value})
 
-    def _kept(self, metric: M) -> M:
+    def _keep(self, declared: Declared, metric: M) -> M:
+        self.declared.append(declared)
         self._metrics.append(metric)
         return metric
-
-    def _note(self, name: str, kind: str, labels: Sequence[str], documentation: str) -> None:
-        self.declared.append(
-            Declared(
-                name=f"forecaster_{name}",
-                kind=kind,
-                labels=tuple(labels),
-                documentation=documentation,
-            )
-        )
 
 
 def reference(declared: Sequence[Declared]) -> str:

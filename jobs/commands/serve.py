@@ -24,7 +24,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run all jobs on schedule and serve /metrics, until SIGTERM."""
 
     from forecaster.store import schema
-    from forecaster.store.engine import open_engine
+    from jobs.reloading import Reloader
     from jobs.service import Service
     from jobs.telemetry import Telemetry
     from jobs.ticks import SteadyClock
@@ -33,13 +33,14 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     if not settings.datasets:
         raise ConfigError(["a dataset must be configured, found none"], hint="add [datasets.NAME]")
     processor.flush_denormals()
-    engine = open_engine(settings.database_url)
+    reloader = Reloader(config, settings)
+    telemetry = Telemetry(settings.datasets)
+    service = Service(settings, telemetry, clock=SteadyClock(), reloader=reloader)
     try:
-        schema.require_head(engine)
+        schema.require_head(service.engine)
     except DatabaseUnavailable as error:
         say(f"{error.message}; trying again until it does")
     log_to_stderr()
-    service = Service(settings, engine, Telemetry(settings.datasets), clock=SteadyClock())
     stop_on_signals(service.stopping)
     service.listen()
     service.start()

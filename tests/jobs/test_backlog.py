@@ -10,8 +10,8 @@ from forecaster.config import DatasetConfig
 from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
-from jobs import backlog
-from jobs.backlog import Backlog
+from jobs import pauses
+from jobs.backlog import LEFT_BEHIND, Backlog
 from jobs.reports import PruneReport
 from jobs.turn import Turn
 from tests.jobs.errands import Errand, Wall, make, states
@@ -44,7 +44,7 @@ def fail_by_hand(engine: Engine, tick: datetime) -> None:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pauses between attempts be too short to notice."""
-    monkeypatch.setattr(backlog, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(pauses, "FIRST", 0.0)
 
 
 def test_a_first_look_runs_the_newest_tick_and_a_second_one_nothing(
@@ -108,7 +108,7 @@ def test_a_tick_that_failed_is_tried_again_until_it_succeeds(
 def test_what_keeps_failing_is_left_alone_for_a_while(
     work: Backlog, errand: Errand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(pauses, "FIRST", 60.0)
     errand.broken = True
     work.catch_up(errand.job, DATASET)
     work.catch_up(errand.job, DATASET)
@@ -148,7 +148,7 @@ def test_a_run_that_another_process_started_meanwhile_is_its_own_until_it_is_old
 
     work.catch_up(errand.job, DATASET)
     before = list(errand.ticks)
-    wall.now += backlog.LEFT_BEHIND + timedelta(minutes=1)
+    wall.now += LEFT_BEHIND + timedelta(minutes=1)
     work.catch_up(errand.job, DATASET)
 
     assert before == [hour(10)]
@@ -234,10 +234,23 @@ def test_what_does_the_work_of_all_ticks_runs_for_the_newest_forecast_tick(
     assert errand.ticks == [hour(10), hour(15)]
 
 
+def test_what_is_gone_is_made_again_for_the_next_forecast_tick(
+    work: Backlog, errand: Errand, wall: Wall
+) -> None:
+    weekly = replace(errand.job, schedule=lambda _: Every(168 * HOUR), cumulative=True)
+    work.catch_up(weekly, DATASET)
+    work.catch_up(weekly, DATASET, even_if_done=True)
+    wall.now += HOUR
+    work.catch_up(weekly, DATASET)
+    work.catch_up(weekly, DATASET, even_if_done=True)
+
+    assert errand.ticks == [hour(10), hour(11)]
+
+
 def test_a_tick_that_keeps_failing_does_not_hold_up_newer_ones(
     work: Backlog, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(pauses, "FIRST", 60.0)
     errand.broken = True
     work.catch_up(errand.job, DATASET)
     errand.broken = False

@@ -13,9 +13,10 @@ from forecaster.schedules import Cron
 from forecaster.store import leases, runs, tables
 from forecaster.store.engine import open_engine, writing
 from forecaster.store.guards import fence_of, guarded
-from jobs import backlog
-from jobs.backlog import Backlog, _Memory
+from jobs import pauses
+from jobs.backlog import Backlog
 from jobs.dues import REASONS
+from jobs.pauses import Pause
 from jobs.reports import PruneReport
 from jobs.ticks import delay
 from jobs.turn import Turn
@@ -156,38 +157,38 @@ def test_an_unbelievable_hour_hides_nothing(work: Backlog, errand: Errand, wall:
 
 
 def test_our_database_is_tried_again_after_a_second_and_others_after_fifteen() -> None:
-    memory, pauses = _Memory(), []
+    pause, lengths = Pause(), []
     for is_outage in (True, True, True, True, True, True, False, False, True):
-        memory.fail(is_outage=is_outage)
-        pauses.append(memory.paused())
+        pause.lengthen(is_outage=is_outage)
+        lengths.append(pause.left())
 
     expected = [1, 2, 4, 8, 15, 15, 15, 30, 1]
-    low, high = 1 - backlog.SPREAD, 1 + backlog.SPREAD
+    low, high = 1 - pauses.SPREAD, 1 + pauses.SPREAD
     assert all(
-        low * want - 0.1 <= pause <= high * want
-        for pause, want in zip(pauses, expected, strict=True)
+        low * want - 0.1 <= length <= high * want
+        for length, want in zip(lengths, expected, strict=True)
     )
 
 
 def test_a_database_that_is_away_is_left_alone_for_a_moment(
     away: Engine, wall: Wall, errand: Errand
 ) -> None:
-    pauses = list[float]()
-    work = make(away, wall, pauses=pauses)
+    told = list[float]()
+    work = make(away, wall, pauses=told)
 
     with pytest.raises(DatabaseUnavailable):
         work.catch_up(errand.job, DATASET)
     work.catch_up(errand.job, DATASET)
 
     assert errand.ticks == []
-    assert len(pauses) == 2
-    assert all(0.5 < pause <= 1.2 for pause in pauses)
+    assert len(told) == 2
+    assert all(0.5 < pause <= 1.2 for pause in told)
 
 
 def test_ticks_during_an_outage_count_as_unattended(
     away: Engine, work: Backlog, wall: Wall, errand: Errand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "FIRST_DATABASE_PAUSE", 0.0)
+    monkeypatch.setattr(pauses, "FIRST_OUTAGE", 0.0)
     dataset = replace(DATASET, catchup="none")
     work.catch_up(errand.job, dataset)
     wall.now += HOUR

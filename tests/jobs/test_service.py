@@ -16,10 +16,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forecaster.config import Config
-from jobs.service import Service
-from jobs.telemetry import Telemetry
-from tests.jobs.small import DATASET, LAST, World, fixed, hour
 from tests.jobs.terminal import configure, trips, type_
 from tests.postgres import Cluster
 
@@ -103,18 +99,6 @@ def states(folder: Path) -> dict[tuple[str, str], int]:
         rows = connection.execute("SELECT job, state, count(*) FROM runs GROUP BY 1, 2").fetchall()
     connection.close()
     return {(job, state): count for job, state, count in rows}
-
-
-def test_nothing_long_is_in_the_lane_of_the_forecasts(world: World) -> None:
-    config = Config(database_url="", datasets={"bikes": DATASET})
-
-    service = Service(config, world.engine, Telemetry(["bikes"]), clock=fixed(hour(LAST)))
-
-    lanes = {alarm.name: (alarm.lane, alarm.schedule) for alarm in service._alarms()}
-    assert lanes["forecast:bikes"] == ("forecast", DATASET.forecast_schedule)
-    assert lanes["prune:bikes"] == ("prune", config.prune_schedule)
-    assert lanes["reconcile:bikes"] == ("reconcile", DATASET.reconcile_schedule)
-    assert lanes["retrain:bikes"] == ("retrain", DATASET.retrain_schedule)
 
 
 @pytest.mark.fault(27)

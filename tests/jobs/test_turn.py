@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from forecaster.errors import DataError, DatabaseUnavailable, StageTimedOut, TickTakenOver
+from forecaster.errors import DatabaseUnavailable, DataError, StageTimedOut, TickTakenOver
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Limit, guarded
@@ -60,9 +60,10 @@ def test_a_stage_that_is_entered_twice_adds_up(turn: Turn) -> None:
 
 
 def test_a_stage_ends_when_it_asks_after_its_deadline(turn: Turn) -> None:
-    with pytest.raises(StageTimedOut, match=r"stage predict must end within 0\.05 s"):
-        with turn.stage("predict", SHORT):
-            time.sleep(0.1)
+    too_late = r"stage predict must end within 0\.05 s"
+    with turn.stage("predict", SHORT):
+        time.sleep(0.1)
+        with pytest.raises(StageTimedOut, match=too_late):
             turn.limit.check()
 
 
@@ -102,9 +103,8 @@ def test_no_attempt_is_made_after_the_deadline(turn: Turn, engine: Engine) -> No
     limited = replace(turn, limit=Limit())
     bounded = guarded(engine, limit=limited.limit)
 
-    with pytest.raises(StageTimedOut):
-        with limited.stage("write", SHORT):
-            limited.commit(bounded, failing(9, DatabaseUnavailable("it must answer")))
+    with pytest.raises(StageTimedOut), limited.stage("write", SHORT):
+        limited.commit(bounded, failing(9, DatabaseUnavailable("it must answer")))
 
     assert len(limited.retries) < 3
 

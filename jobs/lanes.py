@@ -1,0 +1,243 @@
+"""The lanes of one configuration: what is done when its alarms ring, by how many threads.
+
+Four lanes, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
+one after the other; `retrain` trains in a child process; `reconcile` reads histories again; `prune`
+may wait for partitions in use. Nothing is done for a dataset that another replica works on.
+Forecasts of a dataset wait for its first model: no run is recorded until there is one, and its
+arrival rings their alarm.
+
+A database that does not answer does not end the service: it stays alive, is not ready, and tries
+again at every alarm. One whose schema is not the newest is refused.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Connection, Engine
+
+from forecaster import planning
+from forecaster.config import Config, DatasetConfig, TrainingConfig
+from forecaster.errors import ForecasterError, RunError
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
+from forecaster.store import datasets, models, schema
+from forecaster.store.engine import reading, writing
+from forecaster.store.guards import Fence, Limit, guarded
+from forecaster.training import Progress
+from jobs import catalog, observe, pull
+from jobs.backlog import Backlog
+from jobs.catalog import Job
+from jobs.champions import Champions
+from jobs.panels import Panels
+from jobs.retrain import Fitted, Watch, unwatched
+from jobs.scheduler import Alarm, Scheduler
+from jobs.telemetry import Telemetry
+from jobs.ticks import Clock, delay
+from jobs.trainer import fit_in_child
+
+FEWEST, MOST = 4, 10
+"""Datasets that forecast at once: one that waits for its source leaves the others their threads."""
+LOOK_WITHIN = timedelta(seconds=10)
+"""How long it may take to see what there is to do."""
+LANES = ("retrain", "forecast", "reconcile", "prune")
+
+Action = Callable[[DatasetConfig, Engine], None]
+"""What a lane does for a dataset, with an engine that is guarded by its lease."""
+
+log = logging.getLogger("forecaster")
+
+
+class Busy:
+    """What is under way in this process, whatever lanes it began in."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._names: set[str] = set()
+
+    @contextmanager
+    def doing(self, name: str) -> Iterator[bool]:
+        """Count the block as under way; False when it is already, and must not be done twice."""
+        with self._changed:
+            is_first = name not in self._names
+            self._names.add(name)
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                with self._changed:
+                    self._names.discard(name)
+                    self._changed.notify_all()
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Wait for what is under way; False when that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._names, seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What lanes work in, whatever the configuration."""
+
+    engine: Engine
+    telemetry: Telemetry
+    clock: Clock
+    stopping: threading.Event
+    using: Callable[[str], AbstractContextManager[Fence | None]]
+    """Keeps the lease of a dataset for as long as it is worked on; None: another replica does."""
+    busy: Busy = field(default_factory=Busy)
+
+
+class Lanes:
+    """All that is done by itself for the datasets of one configuration: `start`, then `stop`."""
+
+    def __init__(self, config: Config, around: Surroundings) -> None:
+        self._config, self._around = config, around
+        self._backlog = Backlog(
+            engine=around.engine,
+            clock=around.clock,
+            stopping=around.stopping,
+            observe=partial(observe.outcome, around.telemetry),
+            missed=partial(observe.missed, around.telemetry),
+            wake=self._wake,
+        )
+        self._jobs = catalog.jobs(
+            config,
+            champions=Champions(partial(observe.damage, around.telemetry)),
+            panels=Panels(),
+            fit=self._fit,
+        )
+        self._scheduler = Scheduler(
+            list(self._alarms()), threads=threads(config), clock=around.clock
+        )
+        self._noted: set[str] = set()
+        self._is_retired = False
+        self._complaint = ""
+
+    def start(self) -> None:
+        """Ring every alarm, and from then on in time."""
+        self._scheduler.start()
+
+    def watch(self) -> None:
+        """Keep the alarm clock right when the wall clock is not; call about once a second."""
+        self._scheduler.watch()
+
+    def silent_for(self) -> float:
+        """Return the seconds since the alarm clock last beat."""
+        return self._scheduler.silent_for()
+
+    def ring(self, dataset: str) -> None:
+        """Look at once what a dataset has to do, as when it has just become ours."""
+        for lane in LANES:
+            self._scheduler.ring(f"{lane}:{dataset}")
+
+    def stop(self) -> None:
+        """Begin nothing more; what is under way goes on."""
+        self._is_retired = True
+        self._scheduler.stop()
+
+    def _alarms(self) -> Iterator[Alarm]:
+        for dataset in self._config.datasets.values():
+            for lane, schedule, action in (
+                ("retrain", dataset.retrain_schedule, self._retrain),
+                ("forecast", dataset.forecast_schedule, self._forecast),
+                ("reconcile", dataset.reconcile_schedule, self._reconcile),
+                ("prune", self._config.prune_schedule, self._prune),
+            ):
+                yield Alarm(
+                    name=f"{lane}:{dataset.name}",
+                    lane=lane,
+                    schedule=schedule,
+                    delay=delay(lane, dataset),
+                    action=partial(self._at_work, f"{lane}:{dataset.name}", action, dataset),
+                )
+
+    def _forecast(self, dataset: DatasetConfig, engine: Engine) -> None:
+        if not _has_champion(engine, dataset):
+            return
+        for name in ("forecast", "score"):
+            self._backlog.catch_up(self._jobs[name], dataset, engine)
+
+    def _retrain(self, dataset: DatasetConfig, engine: Engine) -> None:
+        is_lacking = not _has_champion(engine, dataset)
+        outcomes = self._backlog.catch_up(
+            self._jobs["retrain"], dataset, engine, even_if_done=is_lacking
+        )
+        if any(outcome.result == "succeeded" for outcome in outcomes):
+            self._scheduler.ring(f"forecast:{dataset.name}")
+
+    def _reconcile(self, dataset: DatasetConfig, engine: Engine) -> None:
+        with _looking(engine) as conn:
+            is_pulled = pull.last_whole(conn, dataset.name) is not None
+        if is_pulled:  # the first training reads all of the history anyway
+            self._backlog.catch_up(self._jobs["reconcile"], dataset, engine)
+
+    def _prune(self, dataset: DatasetConfig, engine: Engine) -> None:
+        self._backlog.catch_up(self._jobs["prune"], dataset, engine)
+
+    def _at_work(self, name: str, action: Action, dataset: DatasetConfig) -> None:
+        """Do what an alarm rings for if the dataset is ours; say once what is in the way."""
+        around = self._around
+        with around.busy.doing(name) as is_first, around.using(dataset.name) as fence:
+            if not is_first or fence is None or self._is_retired or around.stopping.is_set():
+                return
+            engine = guarded(around.engine, fence=fence)
+            try:
+                self._prepare(dataset, engine)
+                action(dataset, engine)
+            except ForecasterError as error:
+                self._complain(error)
+            else:
+                self._complaint = ""
+
+    def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
+        """Check the schema, restore telemetry and note the settings, once for each dataset."""
+        if dataset.name in self._noted:
+            return
+        schema.require_head(engine)
+        with _looking(engine) as conn:
+            observe.restore(self._around.telemetry, conn, dataset.name)
+        with writing(engine) as conn:
+            document = planning.documents(self._config)[dataset.name]
+            datasets.note_settings(conn, dataset.name, document)
+        self._noted.add(dataset.name)
+
+    def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
+        self._scheduler.ring(f"{job.lane}:{dataset.name}", after=seconds)
+
+    def _fit(
+        self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
+    ) -> Fitted:
+        def watch_both(made: Progress | None) -> None:
+            if self._around.stopping.is_set():
+                raise RunError("training was stopped", hint="it runs again at the next start")
+            watch(made)
+
+        return fit_in_child(panel, spec, config, watch=watch_both)
+
+    def _complain(self, error: ForecasterError) -> None:
+        if error.message != self._complaint:
+            self._complaint = error.message
+            log.error("%s; hint: %s", error.message, error.hint or "none")
+
+
+def threads(config: Config) -> dict[str, int]:
+    """Return how many datasets each lane serves at once."""
+    forecasts = min(MOST, max(FEWEST, len(config.datasets)))
+    return {**dict.fromkeys(LANES, 1), "forecast": forecasts}
+
+
+def _has_champion(engine: Engine, dataset: DatasetConfig) -> bool:
+    with _looking(engine) as conn:
+        return models.has_champion(conn, dataset.name)
+
+
+@contextmanager
+def _looking(engine: Engine) -> Iterator[Connection]:
+    limit = Limit()
+    with limit.stage("look", LOOK_WITHIN), reading(guarded(engine, limit=limit)) as conn:
+        yield conn
