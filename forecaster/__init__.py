@@ -2,7 +2,7 @@
 
 The library; imports only point down, from the last floor to the first:
 
-floor 0   errors · frames · durations · config · configfile
+floor 0   errors · frames · durations · schedules · config · configfile
 floor 1   distributions     quantiles of Student's t and of mixtures, with gradients
           intake            raw rows -> observations
           series/           grid · seasons · panel · windows · accuracy · baselines

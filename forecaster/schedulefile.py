@@ -1,6 +1,7 @@
 """When the jobs of a dataset run, and how long they may take: that part of its table."""
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 
 from forecaster import settings
@@ -17,7 +18,35 @@ _SHORTEST_TRAINING = timedelta(minutes=10)
 _LONGEST_TRAINING = timedelta(days=1)
 
 
-def schedule(table: Table, job: str, default: timedelta, zone: str) -> Schedule:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """When the jobs of a dataset run, and for how long."""
+
+    forecast: Schedule
+    retrain: Schedule
+    reconcile: Schedule
+    jitter: timedelta
+    deadlines: DeadlineConfig
+    read_timeout: timedelta
+
+
+def read(table: Table, forecast: timedelta, retrain: timedelta, timezone: str) -> Times:
+    """Read these settings; `forecast`, `retrain` and `timezone` are for what is left out."""
+    zone = table.take("schedule_timezone", settings.timezone, timezone)
+    forecasts = _schedule(table, "forecast", forecast, zone)
+    retrains = _schedule(table, "retrain", retrain, zone)
+    deadlines = _deadlines(table.table("deadlines"), forecasts, retrains)
+    return Times(
+        forecast=forecasts,
+        retrain=retrains,
+        reconcile=_schedule(table, "reconcile", timedelta(days=1), zone),
+        jitter=_jitter(table, forecasts),
+        deadlines=deadlines,
+        read_timeout=_read_timeout(table, forecasts, deadlines.pull),
+    )
+
+
+def _schedule(table: Table, job: str, default: timedelta, zone: str) -> Schedule:
     """Read `<job>_every` or `<job>_cron`; `zone` is where the clock of the latter hangs."""
     every, cron = f"{job}_every", f"{job}_cron"
     if every in table and cron in table:
@@ -37,7 +66,7 @@ def schedule(table: Table, job: str, default: timedelta, zone: str) -> Schedule:
     return table.take(cron, expression, period)
 
 
-def jitter(table: Table, forecast: Schedule) -> timedelta:
+def _jitter(table: Table, forecast: Schedule) -> timedelta:
     """Read by how much jobs wake up later: at most half of the shortest forecast interval."""
     most = forecast.shortest / 2
 
@@ -50,7 +79,7 @@ def jitter(table: Table, forecast: Schedule) -> timedelta:
     return table.take("jitter", read, timedelta(0))
 
 
-def deadlines(table: Table, forecast: Schedule, retrain: Schedule) -> DeadlineConfig:
+def _deadlines(table: Table, forecast: Schedule, retrain: Schedule) -> DeadlineConfig:
     """Read how long stages may take: less than the interval, so that none delays the next tick."""
     half = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_STAGE)
     training = _within(retrain.shortest, _SHORTEST_TRAINING, _LONGEST_TRAINING)
@@ -64,7 +93,7 @@ def deadlines(table: Table, forecast: Schedule, retrain: Schedule) -> DeadlineCo
     return found
 
 
-def read_timeout(table: Table, forecast: Schedule, pull: timedelta) -> timedelta:
+def _read_timeout(table: Table, forecast: Schedule, pull: timedelta) -> timedelta:
     """Read how long one read from the source may take: never longer than a pull."""
 
     def read(value: object) -> timedelta:

@@ -2,7 +2,7 @@
 
 Start reading at `forecast`: pull -> predict -> write.
 
-floor 3   reports, ticks                           what a run says; which instants are due
+floor 3   reports, dues, ticks                     what a run says; which ticks run; the clock
           pull, ingest                             rows arrive
           forecast, retrain, score, prune          one `run(...) -> Report` each
 floor 4   catalog, telemetry, trainer              the jobs as data; Prometheus; the training child
