@@ -19,6 +19,7 @@ from forecaster.errors import ForecasterError
 from forecaster.findings import Finding, failure, failures_of, note
 from forecaster.intake import Intake
 from forecaster.store import observations, rights, runs, schema, source
+from forecaster.store.bounds import DATED
 from forecaster.store.engine import open_engine, reading
 from forecaster.store.source_question import Wanted
 from forecaster.store.urls import is_missing_file, masked, parse_url
@@ -34,6 +35,9 @@ GROWTH = 8
 RECENT_RUNS = 20
 """Forecast runs whose late rows are counted."""
 DATABASE = "database"
+NUMBERS = ("int2", "int4", "int8", "float4", "float8", "numeric")
+TEXTS = ("text", "varchar", "bpchar")
+"""Types of PostgreSQL that hold numbers, and that may."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,6 +61,7 @@ def inspect(config: Config, *, now: datetime, with_data: bool) -> Inspection:
     finally:
         if engine is not None:
             engine.dispose()
+    found.findings = list(dict.fromkeys(found.findings))  # one cause may stop several questions
     return found
 
 
@@ -154,13 +159,30 @@ def _look_at(place: _Place, found: Inspection, *, with_data: bool) -> None:
 def _look_at_source(place: _Place, found: Inspection) -> None:
     """See what the role of a source may do, and whether its `ingest_column` gives a bound."""
     dataset, wanted = place.dataset, Wanted(since=place.now, until=place.now)
-    if dataset.source_url is not None:
-        tables = source.writable_tables(dataset, place.url, wanted)
-        if tables:
-            message = f"the role of source_url may write {', '.join(tables)}: to read is enough"
-            found.findings.append(note(dataset.name, message))
+    shape = source.shape(dataset, place.url, wanted)
+    if shape is not None:
+        found.findings += _on_types(dataset, shape.types)
+    if shape is not None and shape.writable and dataset.source_url is not None:
+        tables = ", ".join(shape.writable)
+        message = f"the role of source_url may write {tables}: to read is enough"
+        found.findings.append(note(dataset.name, message))
     if dataset.ingest_column is not None:
-        source.look(dataset, place.url, wanted, patient=False)
+        with _failing(dataset.name, found):
+            source.look(dataset, place.url, wanted, patient=False)
+
+
+def _on_types(dataset: DatasetConfig, types: Mapping[str, str | None]) -> Iterator[Finding]:
+    for setting, rule, fitting in (
+        ("timestamp_column", "times, text or numbers", (*NUMBERS, *TEXTS, *DATED)),
+        ("value_column", "numbers", (*NUMBERS, *TEXTS, "bool")),
+    ):
+        column = getattr(dataset, setting)
+        if types[column] not in fitting:
+            yield failure(
+                dataset.name,
+                f"{setting} {column!r} must hold {rule}, found {types[column] or 'another type'}",
+                hint="cast it in the query, or name another column",
+            )
 
 
 def _peek(place: _Place) -> tuple[int, Intake]:

@@ -4,7 +4,6 @@ A SQLite file is read here, with the driver of the standard library: a second pr
 nothing, and a second SQLite library loses data. Everything else is read by a worker process.
 """
 
-import json
 import sqlite3
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from forecaster.config import DatasetConfig
 from forecaster.store import rows, source_processes, source_question, source_session
 from forecaster.store.progress import Sight
 from forecaster.store.source_question import Question, Wanted, select_rows
+from forecaster.store.source_rights import Shape
 from forecaster.store.urls import parse_url
 
 _ROWS_AT_ONCE = 1_000
@@ -49,15 +49,15 @@ def look(dataset: DatasetConfig, url: str, wanted: Wanted, *, patient: bool) -> 
     return Sight.from_json(source_processes.ask(asked).item())
 
 
-def writable_tables(dataset: DatasetConfig, url: str, wanted: Wanted) -> tuple[str, ...]:
-    """Return some tables that the role of a PostgreSQL source may write, though reading is enough.
+def shape(dataset: DatasetConfig, url: str, wanted: Wanted) -> Shape | None:
+    """Return what the role and the columns of a PostgreSQL source are; None for other databases.
 
     Raises what `read_rows` raises.
     """
     if parse_url(url).get_backend_name() != "postgresql":
-        return ()
-    asked = replace(Question.of(dataset, url, wanted), look="rights")
-    return tuple(json.loads(source_processes.ask(asked).item()))
+        return None
+    asked = replace(Question.of(dataset, url, wanted), look="shape")
+    return Shape.from_json(source_processes.ask(asked).item())
 
 
 def _read_file(asked: Question, address: URL) -> pl.DataFrame:

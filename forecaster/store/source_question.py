@@ -37,8 +37,8 @@ class Wanted:
 class Question:
     """Which rows of which source are wanted, and how long to wait for them.
 
-    With `look`, how far its `ingest_column` has come is wanted in place of rows, or which tables
-    its role may write.
+    With `look`, how far its `ingest_column` has come is wanted in place of rows, or what its role
+    and columns are.
     """
 
     dataset: str
@@ -54,7 +54,7 @@ class Question:
     seconds: float
     """How long the answer may take."""
     wanted: Wanted
-    look: Literal["patient", "quick", "rights"] | None = None
+    look: Literal["patient", "quick", "shape"] | None = None
 
     @classmethod
     def of(cls, dataset: DatasetConfig, url: str, wanted: Wanted) -> "Question":
@@ -123,6 +123,13 @@ def look(conn: Connection, asked: Question) -> Sight:
     assert asked.ingest_column is not None
     column = _source(conn, asked).c[asked.ingest_column]
     return source_sight.look(conn, column, asked.dataset, patient=asked.look == "patient")
+
+
+def types(conn: Connection, asked: Question) -> dict[str, str | None]:
+    """Return PostgreSQL's names of the types of the columns; None for a type made by a user."""
+    source = _source(conn, asked)
+    columns = [source.c[name] for name in asked.columns]
+    return dict(zip(asked.columns, bounds.declared_types(conn, sa.select(*columns)), strict=True))
 
 
 def _source(conn: Connection, asked: Question) -> Subquery:

@@ -1,7 +1,14 @@
-"""What the role of a source may do there: to read is enough."""
+"""What the role and the columns of a PostgreSQL source are."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+
+from forecaster.store import source_question
+from forecaster.store.source_question import Question
 
 _SHOWN = 3
 _MAY_WRITE = sa.text(
@@ -14,8 +21,27 @@ _MAY_WRITE = sa.text(
 )
 
 
-def writable_tables(conn: Connection) -> tuple[str, ...]:
-    """Return tables that a source's role may write, as few as show it; none where nobody tells."""
-    if conn.dialect.name != "postgresql":
-        return ()
-    return tuple(conn.scalars(_MAY_WRITE).fetchmany(_SHOWN))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a source shows of itself without a row being read."""
+
+    writable: tuple[str, ...]
+    """Tables that the role may write, as few as show it."""
+    types: Mapping[str, str | None]
+    """Names of the types of the columns; None for a type made by a user, and arrays."""
+
+    def to_json(self) -> str:
+        """Return it as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Shape":
+        """Undo `to_json`."""
+        found = json.loads(text)
+        return cls(writable=tuple(found["writable"]), types=found["types"])
+
+
+def look(conn: Connection, asked: Question) -> Shape:
+    """Return what a PostgreSQL source shows; DataError when the query lacks a column."""
+    writable = tuple(conn.scalars(_MAY_WRITE).fetchmany(_SHOWN))
+    return Shape(writable=writable, types=source_question.types(conn, asked))

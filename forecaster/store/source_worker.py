@@ -42,8 +42,8 @@ def read(asked: Question) -> pl.DataFrame:
     What a look has seen is one cell of JSON.
     """
     with source_session.session(asked) as conn:
-        if asked.look == "rights":
-            return pl.DataFrame({"rights": [json.dumps(source_rights.writable_tables(conn))]})
+        if asked.look == "shape":
+            return pl.DataFrame({"shape": [source_rights.look(conn, asked).to_json()]})
         if asked.look is not None:
             conn.execution_options(isolation_level="AUTOCOMMIT")  # each statement sees anew
             return pl.DataFrame({"sight": [source_question.look(conn, asked).to_json()]})

@@ -173,6 +173,30 @@ def test_connect_tells_of_types_that_do_not_fit(folder: Path, select: str, told:
     assert told in answer.talk
 
 
+@pytest.mark.parametrize(
+    ("select", "told"),
+    [
+        ("timestamp, '{}'::jsonb AS value", "value_column 'value' must hold numbers, found jsonb"),
+        ("true AS timestamp, value", "timestamp_column 'timestamp' must hold times, text or"),
+        ("timestamp, ARRAY[value] AS value", "must hold numbers, found another type"),
+        ("timestamp::timestamp AS timestamp, value", "timezone"),
+    ],
+)
+def test_connect_tells_of_types_of_postgresql(
+    folder: Path, postgres_url: str, select: str, told: str
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        conn.execute("CREATE TABLE trips (series_id text, timestamp timestamptz, value float8)")
+        conn.execute("INSERT INTO trips VALUES ('a', now(), 1)")
+    configure(folder, f'query = "SELECT series_id, {select} FROM trips"\n'
+              f'source_url = "{postgres_url}"\n')  # fmt: skip
+
+    answer = type_("check", "--connect")
+
+    assert answer.status == 1
+    assert told in answer.talk.partition("error: bikes: ")[2]
+
+
 def test_connect_tells_of_roles_that_may_too_much_or_too_little(
     folder: Path, postgres_url: str
 ) -> None:

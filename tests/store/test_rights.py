@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from forecaster.errors import DatabaseUnavailable
 from forecaster.store import rights
 from forecaster.store.engine import open_engine
-from forecaster.store.source import writable_tables
+from forecaster.store.source import shape
 from forecaster.store.source_question import Wanted
 from tests.store.sources import QUERY, SINCE, UNTIL, dataset
 
@@ -77,13 +77,20 @@ def test_a_sqlite_file_that_is_locked_is_told(sqlite_url: str, tmp_path: Path) -
 def test_a_source_role_that_may_write_is_told_by_its_tables(
     visitor: str, postgres_url: str
 ) -> None:
-    owner = writable_tables(dataset(QUERY), postgres_url, WANTED)
-    reader = writable_tables(dataset(QUERY), visitor, WANTED)
+    owner = shape(dataset(QUERY), postgres_url, WANTED)
+    reader = shape(dataset(QUERY), visitor, WANTED)
 
-    assert len(owner) == 3
-    assert owner[0].startswith("public.")
-    assert reader == ()
+    assert owner is not None
+    assert len(owner.writable) == 3
+    assert owner.writable[0].startswith("public.")
+    assert reader is not None
+    assert reader.writable == ()
+    assert dict(reader.types) == {
+        "series_id": "text",
+        "timestamp": "timestamptz",
+        "value": "float8",
+    }
 
 
 def test_a_file_has_no_roles(sqlite_source: str) -> None:
-    assert writable_tables(dataset(QUERY), sqlite_source, WANTED) == ()
+    assert shape(dataset(QUERY), sqlite_source, WANTED) is None
