@@ -44,8 +44,8 @@ def lifecycle(facts: Facts, dataset: DatasetConfig | None, now: datetime) -> Lif
     if dataset is None:
         return Lifecycle(state="stopped", reason="it is not in the configuration")
     if facts.replicas == 0:
-        seen = f" since {_at(facts.last_replica)}" if facts.last_replica else ""
-        reason = f"no service has been running{seen}"
+        seen = f"; the last was seen at {_at(facts.last_replica)}" if facts.last_replica else ""
+        reason = f"no service is running{seen}"
         return Lifecycle(state="stopped", reason=reason, since=facts.last_replica)
     if facts.serving is None:
         return _before_a_champion(facts)
@@ -63,16 +63,16 @@ def _before_a_champion(facts: Facts) -> Lifecycle:
         reason = f"training since {_at(run.started_at)}"
         return Lifecycle(state="initializing", reason=reason, since=run.started_at, progress=done)
     if run.hint in _WAITING:
-        reason = f"{_amount(facts)}: {run.error}"
+        reason = _too_little(facts, run)
         return Lifecycle(state="awaiting_data", reason=reason, since=run.finished_at)
     return Lifecycle(state="failed", reason=_no_model(run), since=run.finished_at)
 
 
-def _amount(facts: Facts) -> str:
+def _too_little(facts: Facts, run: Run) -> str:
     if facts.newest_observation is None:
         return "no observation is known yet"
     many = "1 series is known" if facts.series == 1 else f"{facts.series} series are known"
-    return f"{many} up to {_at(facts.newest_observation)}"
+    return f"{many} up to {_at(facts.newest_observation)}: {run.error}"
 
 
 def _no_model(run: Run) -> str:
@@ -158,8 +158,9 @@ def _of_refusal(last: Run | None, serving: Serving) -> Iterator[Trouble]:
         return
     used = report.get("model_id")
     if "fallback_champion" in report.get("statuses", ()) and used != serving.model_id:
-        yield f"model {used} stands in for model {serving.model_id}, which is refused", (
-            last.finished_at
+        yield (
+            f"model {used} stands in for model {serving.model_id}, which is refused",
+            (last.finished_at),
         )
 
 

@@ -31,7 +31,7 @@ app = typer.Typer(
 ModelArgument = Annotated[int, typer.Argument(help="Its number in the list.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the model.")]
 COLUMNS = (
-    "dataset", "model", "champion", "trained_to", "mase", "seasonal_naive_mase", "kilobytes",
+    "dataset", "model", "champion", "damaged", "trained_to", "mase", "seasonal_naive_mase", "kilobytes",
     "reason",
 )  # fmt: skip
 
@@ -117,6 +117,7 @@ def _row(model: "ModelRecord") -> dict[str, Any]:
         "dataset": model.dataset,
         "model": model.model_id,
         "champion": "yes" if model.is_champion else "",
+        "damaged": None if model.damaged_at is None else when(model.damaged_at),
         "trained_to": when(model.trained_to),
         "mase": model.scores.get("mase"),
         "seasonal_naive_mase": model.scores.get("seasonal_naive_mase"),

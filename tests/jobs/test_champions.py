@@ -2,30 +2,35 @@
 
 import hashlib
 import json
-import pickle
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load, save
 from sqlalchemy import Engine, update
 
 from forecaster.errors import IncompatibleCheckpoint, ModelError, NoChampion
 from forecaster.model.spec import RETRAIN
 from forecaster.store import models
-from forecaster.store.engine import reading, writing
-from forecaster.store.models import ModelRecord, NewModel
+from forecaster.store.engine import writing
+from forecaster.store.models import NewModel
 from forecaster.store.tables import models as table
 from jobs.champions import Champion, Champions
+from tests.jobs.damages import (
+    DAMAGES,
+    SIGNED,
+    about,
+    harm,
+    keep,
+    mutations,
+    records,
+    repacked,
+    weights_of,
+)
 from tests.jobs.small import DATASET, HOUR, LAST, World, hour, query
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = hour(LAST + 3)
-Damage = Callable[[bytes], bytes | None]
 
 
 @pytest.fixture
@@ -50,83 +55,8 @@ def served(trained: World) -> World:
     return trained
 
 
-def keep(engine: Engine, model_id: int, weights: bytes | None, *, sha256: str = "") -> None:
-    """Put `weights` in place of those of a model, and say they were always like this."""
-    values = {"weights": weights} | ({"sha256": sha256} if sha256 else {})
-    with writing(engine) as conn:
-        conn.execute(update(table).where(table.c.id == model_id).values(values))
-
-
-def weights_of(engine: Engine, model_id: int) -> bytes:
-    with reading(engine) as conn:
-        found = models.weights(conn, model_id)
-    assert found is not None
-    return found
-
-
-def harm(engine: Engine, model_id: int, damage: Damage, *, signed: bool = False) -> None:
-    """Damage the weights of a model; `signed`, so that their sha256 is right all the same."""
-    harmed = damage(weights_of(engine, model_id))
-    signature = hashlib.sha256(harmed).hexdigest() if signed and harmed is not None else ""
-    keep(engine, model_id, harmed, sha256=signature)
-
-
-def records(engine: Engine) -> dict[int, ModelRecord]:
-    with reading(engine) as conn:
-        return {record.model_id: record for record in models.list_models(conn, "bikes")}
-
-
 def serving(engine: Engine) -> Champion:
     return Champions().serving(engine, DATASET, now=NOW)
-
-
-def repacked(data: bytes, **about: object) -> bytes:
-    """The same weights, described in another way."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    told = json.loads(header["__metadata__"]["forecaster"]) | about
-    return save(load(data), metadata={"forecaster": json.dumps(told)})
-
-
-def with_nan(data: bytes) -> bytes:
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    tensors = load(data)
-    tensors["network.gates.bias"][0] = torch.nan
-    return save(tensors, metadata=header["__metadata__"])
-
-
-class Bomb:
-    """What unpickling runs."""
-
-    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return Path.touch, (Path("exploded"),)
-
-
-def huge_header(data: bytes) -> bytes:
-    """A header of 4 megabytes of nothing."""
-    return (4 << 20).to_bytes(8, "little") + b" " * (4 << 20) + data
-
-
-def deep_header(data: bytes) -> bytes:
-    header = json.dumps({"__metadata__": {"forecaster": "[" * 100_000}}).encode()
-    return len(header).to_bytes(8, "little") + header
-
-
-DAMAGES: dict[str, Damage] = {
-    "truncated": lambda data: data[:-1],
-    "empty": lambda _: b"",
-    "deleted": lambda _: None,
-    "a flipped bit": lambda data: data[:-9] + bytes([data[-9] ^ 4]) + data[-8:],
-    "garbage": lambda data: bytes(len(data)),
-    "a bomb": lambda _: pickle.dumps(Bomb()),
-    "a length beyond the end": lambda data: b"\xff" * 8 + data[8:],
-}
-SIGNED: dict[str, Damage] = {
-    "a weight that is not finite": with_nan,
-    "a signed bomb": lambda _: pickle.dumps(Bomb()),
-    "signed garbage": lambda data: bytes(len(data)),
-    "a huge header": huge_header,
-    "a deep header": deep_header,
-}
 
 
 @pytest.mark.fault(21)
@@ -242,7 +172,7 @@ def test_a_model_in_need_of_a_plug_in_waits_until_it_is_configured(
     served: World, own_attention: str
 ) -> None:
     name = f"{own_attention}.priors:whole_weeks"
-    spec = json.loads(json.loads(_header(weights_of(served.engine, 3)))["spec"])
+    spec = json.loads(json.loads(about(weights_of(served.engine, 3)))["spec"])
     told = json.dumps({**spec, "priors": [name]}, sort_keys=True)
     harm(served.engine, 3, lambda data: repacked(data, spec=told), signed=True)
     trusting = replace(DATASET, model=replace(DATASET.model, priors=(name,)))
@@ -253,12 +183,6 @@ def test_a_model_in_need_of_a_plug_in_waits_until_it_is_configured(
 
     assert [champion.model_id for champion in (without, enabled)] == [2, 3]
     assert records(served.engine)[3].damaged_at is None
-
-
-def _header(data: bytes) -> str:
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    told: str = header["__metadata__"]["forecaster"]
-    return told
 
 
 def test_a_damaged_model_is_neither_promoted_nor_rolled_back_to(served: World) -> None:
@@ -276,22 +200,6 @@ def test_a_damaged_model_is_neither_promoted_nor_rolled_back_to(served: World) -
         models.promote(conn, "bikes", 3, now=NOW, reason="by hand")
 
     assert back == 1
-
-
-@st.composite
-def mutations(draw: st.DrawFn, data: bytes) -> bytes:
-    """Other bytes than `data`, by a cut, a splice or a flipped bit."""
-    where = draw(st.integers(0, len(data) - 1))
-    splice = draw(st.binary(max_size=20))
-    kind = draw(st.sampled_from(["cut", "splice", "flip"]))
-    if kind == "cut":
-        return data[:where]
-    if kind == "flip":
-        return (
-            data[:where] + bytes([data[where] ^ 1 << draw(st.integers(0, 7))]) + data[where + 1 :]
-        )
-    mutated = data[:where] + splice + data[where + draw(st.integers(0, 20)) :]
-    return mutated if mutated != data else data[:-1]
 
 
 @pytest.mark.fault(21)

@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 from forecaster.errors import SchemaOutOfDate
 from forecaster.store import schema
 from forecaster.store.engine import open_engine, writing
+from tests.jobs.damages import harm, records, repacked
 from tests.jobs.small import LAST, World, hour, query
-from tests.jobs.test_champions import harm, records, repacked
 from tests.migrations.test_populated import contents
 from tests.releases.make import BIKES, TICKS, measure
 
