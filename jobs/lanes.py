@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine
 
 from forecaster import planning
 from forecaster.config import Config, DatasetConfig, TrainingConfig
-from forecaster.errors import ForecasterError, RunError
+from forecaster.errors import DatabaseUnavailable, ForecasterError, RunError, StageTimedOut
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.store import datasets, models, schema
@@ -44,6 +44,8 @@ FEWEST, MOST = 4, 10
 """Datasets that forecast at once: one that waits for its source leaves the others their threads."""
 LOOK_WITHIN = timedelta(seconds=10)
 """How long it may take to see what there is to do."""
+AGAIN_AFTER = 2.0
+"""Seconds until a database is asked again that did not answer."""
 LANES = ("retrain", "forecast", "reconcile", "prune")
 
 Action = Callable[[DatasetConfig, Engine], None]
@@ -191,6 +193,8 @@ class Lanes:
                 action(dataset, engine)
             except ForecasterError as error:
                 self._complain(error)
+                if isinstance(error, DatabaseUnavailable | StageTimedOut):
+                    self._scheduler.ring(name, after=AGAIN_AFTER)
             else:
                 self._complaint = ""
 
