@@ -59,7 +59,7 @@ class Crontab:
     def parse(cls, expression: str) -> "Crontab":
         """Read five fields or a word such as `@daily`; ValueError says what is wrong and where."""
         texts = _texts(expression)
-        minutes, hours, days, months, weekdays = map(_numbers, texts, FIELDS)
+        minutes, hours, days, months, weekdays = _fields(texts)
         found = cls(
             times=tuple(sorted(hour * 60 + minute for hour in hours for minute in minutes)),
             days=days,
@@ -98,6 +98,19 @@ def _texts(expression: str) -> list[str]:
         rule = f'must have five fields ({fields}), such as "0 6 * * mon-fri"'
         raise ValueError(f"{rule}, found {len(texts)}{meant}")
     return texts
+
+
+def _fields(texts: list[str]) -> list[frozenset[int]]:
+    """Return the numbers of each field; ValueError tells what is wrong with any of them."""
+    found, problems = [], []
+    for text, field in zip(texts, FIELDS, strict=True):
+        try:
+            found.append(_numbers(text, field))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return found
 
 
 def _numbers(text: str, field: _Field) -> frozenset[int]:

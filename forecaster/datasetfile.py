@@ -93,10 +93,9 @@ def _prediction_length(table: Table, step: Step | None) -> int:
         table.refuse("horizon", f"must be set, or else prediction_length, found {found}")
 
     def steps_in(value: object) -> int:
-        if step is None:
-            return 1
         try:
-            length = step.steps_in(settings.text(value))
+            horizon = Step.parse(settings.text(value))
+            length = 1 if step is None else step.steps_in(horizon)
         except ValueError as error:
             raise Unfit(str(error).partition(", found ")[0]) from None
         if length > _LONGEST_PREDICTION:

@@ -270,3 +270,17 @@ def test_any_text_is_read_or_refused_with_a_config_error(text: str) -> None:
 )
 def test_monstrous_files_are_refused_too(text: str) -> None:
     assert problems_of(text)
+
+
+def test_a_horizon_is_judged_where_the_step_is_wrong_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        configfile.parse(
+            'database_url = "sqlite:///x.db"\n[datasets.a]\nstep = "often"\nhorizon = "-2d"\n',
+            {},
+            read_file=str,
+        )
+
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "datasets.a.step",
+        "datasets.a.horizon",
+    ]

@@ -86,3 +86,8 @@ def test_any_text_is_an_expression_or_a_value_error(text: str) -> None:
         found = Crontab.parse(text)
         assert found.times
         assert found.months
+
+
+def test_every_field_that_is_wrong_is_told() -> None:
+    with pytest.raises(ValueError, match=r"minute must be .* '61'; day of week must be .* 'mun'"):
+        Crontab.parse("61 * * * mun")
