@@ -14,6 +14,7 @@ _PIECE = 65_536
 _LINGER = struct.pack("ii", 1, 0)  # close() then resets
 _SLOW_BYTES, _SLOW_PAUSE = 1_000, 0.1
 _LATE = 10.0
+_COMMIT = b"Q\0\0\0\x0bCOMMIT"
 
 
 class Proxy:
@@ -21,17 +22,22 @@ class Proxy:
 
     `pass` forwards, `blackhole` takes bytes and forwards none, `reset` breaks every connection,
     `slow` lets 10 kB a second through, `late` holds every piece back for 10 s. After
-    `swallow_after` bytes from the server the mode becomes `blackhole` by itself.
+    `swallow_after` bytes from the server the mode becomes `blackhole` by itself. The connection of
+    the COMMIT with the number `cut_at_commit` breaks before its answer comes.
     """
 
     def __init__(self, port: int) -> None:
         self.mode: Mode = "pass"
         self.swallow_after: int | None = None
+        self.cut_at_commit: int | None = None
+        self.commits = 0
+        """How many clients have ever sent."""
         self.forwarded = 0
         """Bytes that came from the server."""
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
+        self._doomed: socket.socket | None = None
         self._is_open = True
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -76,6 +82,8 @@ class Proxy:
             while piece := source.recv(_PIECE):
                 if target.getsockname()[1] == self.port:
                     self._count(len(piece))
+                elif piece.startswith(_COMMIT):
+                    self._count_commit(source)
                 self._send(piece, target)
         with suppress(OSError):
             target.shutdown(socket.SHUT_WR)
@@ -85,14 +93,21 @@ class Proxy:
         if self.swallow_after is not None and self.forwarded > self.swallow_after:
             self.mode = "blackhole"
 
+    def _count_commit(self, client: socket.socket) -> None:
+        self.commits += 1
+        if self.commits == self.cut_at_commit:
+            self._doomed = client
+
     def _send(self, piece: bytes, target: socket.socket) -> None:
+        if target is self._doomed:
+            _reset(target)
+            return
         match self.mode:
             case "pass":
                 target.sendall(piece)
             case "reset":
                 for each in self._sockets:
-                    each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-                    each.close()
+                    _reset(each)
             case "slow":
                 for at in range(0, len(piece), _SLOW_BYTES):
                     target.sendall(piece[at : at + _SLOW_BYTES])
@@ -102,3 +117,10 @@ class Proxy:
                 target.sendall(piece)
             case "blackhole":
                 pass
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
+    connection.close()

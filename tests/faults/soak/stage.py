@@ -28,6 +28,7 @@ AHEAD = 1800
 
 _HEAD = """database_url = "{url}"
 server.listen = "127.0.0.1:0"
+lease_ttl = "{lease}s"
 """
 _DATASET = """[datasets.{name}]
 query = "SELECT series_id, timestamp, value FROM source"

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, select
 from forecaster.errors import StoreError
 from forecaster.store import tables
 from forecaster.store.engine import reading
+from forecaster.store.leases import NOBODY
 from tests.faults.soak.mischief import Blow
 
 _EVERY = 0.1
@@ -75,7 +76,9 @@ class Witness:
         later = (
             change.at
             for change in self.changes
-            if change.name == held.name and change.at > blow.at and change.holder != held.holder
+            if change.name == held.name
+            and change.at > blow.at
+            and change.holder not in (held.holder, NOBODY)
         )
         return next(later, None)
 
@@ -97,5 +100,5 @@ class Witness:
 
 
 def is_held_by(holder: str, pid: int) -> bool:
-    """Tell whether the process with this id wrote `holder`."""
-    return str(pid) in holder.replace(":", " ").replace("/", " ").split()
+    """Tell whether the process with this id is the one that `holder` names."""
+    return str(pid) in holder.split("-")[2:3]
