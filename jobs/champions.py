@@ -62,7 +62,8 @@ class _Search:
             return self.refused[0]
         found = ", ".join(f"model {model_id} damaged" for model_id in self.damaged) or "none"
         return NoChampion(
-            f"dataset {dataset} must have a model in service, found {found}", hint=RETRAIN
+            f"dataset {dataset} must have a model in service, found {found}",
+            hint="run `forecaster retrain`",
         )
 
 

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Engine, update
 
 from forecaster.errors import IncompatibleCheckpoint, ModelError, NoChampion
-from forecaster.model.spec import RETRAIN
 from forecaster.store import models
 from forecaster.store.engine import writing
 from forecaster.store.models import NewModel
@@ -140,7 +139,7 @@ def test_without_a_good_model_a_training_is_asked_for(trained: World) -> None:
 
     assert isinstance(first.error, NoChampion)
     assert first.error.message.endswith("must have a model in service, found model 1 damaged")
-    assert first.error.hint == RETRAIN
+    assert first.error.hint == "run `forecaster retrain`"
     assert isinstance(second.error, NoChampion)
     assert third.result == "succeeded"
 

@@ -78,7 +78,10 @@ TABLE = {
         replace(WELL, serving=replace(SERVING, promoted_at=NOW), **forecasts()),
         "running", "its first forecast is due",
     ),
-    "no service": (replace(WELL, replicas=0), "stopped", "no service is running; the last was seen at 2026-11-20 12:00"),
+    "no service": (
+        replace(WELL, replicas=0),
+        "stopped", "no service is running; the last was seen at 2026-11-20 12:00",
+    ),
     "never a service": (
         replace(WELL, replicas=0, last_replica=None), "stopped", "no service is running",
     ),
