@@ -55,7 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marks[fixture])
 
 
-def _unavailable(reason: str) -> NoReturn:
+def unavailable(reason: str) -> NoReturn:
+    """Skip a test that needs what the machine lacks; fail it where all services are required."""
     if SERVICES_REQUIRED:
         pytest.fail(f"{reason}, and REQUIRE_SERVICES=1", pytrace=False)
     pytest.skip(reason)
@@ -108,7 +109,7 @@ def postgres() -> Iterator[Cluster]:
     """A running PostgreSQL server for the whole session; tests make databases in it."""
     binaries = find_binaries()
     if binaries is None:
-        _unavailable("no PostgreSQL server binaries found")
+        unavailable("no PostgreSQL server binaries found")
     cluster = Cluster(binaries)
     try:
         cluster.start()
@@ -120,13 +121,13 @@ def postgres() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """The path of Prometheus' promtool."""
-    return shutil.which("promtool") or _unavailable("promtool is not on PATH")
+    return shutil.which("promtool") or unavailable("promtool is not on PATH")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real series that comes beside the repository."""
-    return DATA if DATA.is_dir() else _unavailable(f"no data folder at {DATA}")
+    return DATA if DATA.is_dir() else unavailable(f"no data folder at {DATA}")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from forecaster.errors import DatabaseUnavailable, StoreError
 from forecaster.store import guards, postgres_sessions, watchdog
-from forecaster.store.failures import is_read_only, translate
+from forecaster.store.failures import is_spent, translate
 from forecaster.store.guards import Limit
 from forecaster.store.sqlite_sessions import sqlite_engine
 from forecaster.store.urls import masked, store_url
@@ -86,7 +86,7 @@ def _connected(engine: Engine) -> Iterator[Connection]:
     limit.check()
     with (
         limit.converting(),
-        _leaving_a_standby(engine),
+        _connecting_anew(engine),
         _acquire(engine, limit) as conn,
         _cutting(conn, limit),
     ):
@@ -128,12 +128,12 @@ def _cutting(conn: Connection, limit: Limit) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _leaving_a_standby(engine: Engine) -> Iterator[None]:
-    """Connect anew after a server turned out to be read-only: another one may lead now."""
+def _connecting_anew(engine: Engine) -> Iterator[None]:
+    """Close what is open once it turns out to be of no use: another server may lead now."""
     try:
         yield
     except DatabaseUnavailable as error:
-        if is_read_only(error.__cause__):
+        if is_spent(error.__cause__):
             engine.dispose()
         raise
 

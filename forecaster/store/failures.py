@@ -112,7 +112,7 @@ def translate(error: BaseException, url: URL) -> StoreError:
     for meaning in _MEANINGS:
         if meaning.covers(error):
             return meaning.kind(f"{address} {meaning.says}: {reason}", hint=meaning.hint)
-    if isinstance(error, _UNAVAILABLE):
+    if isinstance(error, _UNAVAILABLE) or _is_out_of_step(error):
         return DatabaseUnavailable(
             f"{address} must answer, found: {reason}",
             hint="check that the database runs and that the address is right",
@@ -131,14 +131,22 @@ def is_busy(error: BaseException | None) -> bool:
     return isinstance(error, _BUSY_PG) or _sqlite_code(error) in _BUSY_SQLITE
 
 
-def is_read_only(error: BaseException | None) -> bool:
-    """Tell whether the server takes no writes now, as after a failover."""
-    return isinstance(error, pg.ReadOnlySqlTransaction)
+def is_spent(error: BaseException | None) -> bool:
+    """Tell whether connections are of no use any more, though they are still open.
+
+    The server takes no writes now, as after a failover, or a pooling proxy lost its session.
+    """
+    return isinstance(error, pg.ReadOnlySqlTransaction) or _is_out_of_step(error)
 
 
 def is_bad_sqlite_statement(error: BaseException) -> bool:
     """Tell whether SQLite did not understand the statement: no such table or column, syntax."""
     return _sqlite_code(error) == sqlite3.SQLITE_ERROR
+
+
+def _is_out_of_step(error: BaseException | None) -> bool:
+    """Tell whether the driver met an answer to something else; the server has said no error."""
+    return type(error) is psycopg.InternalError and error.sqlstate is None
 
 
 def _sqlite_code(error: BaseException | None) -> int | None:

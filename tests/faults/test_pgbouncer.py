@@ -1,0 +1,109 @@
+"""Behind PgBouncer in transaction mode, where no session keeps a state."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from sqlalchemy import Engine, text
+
+from forecaster.errors import DatabaseUnavailable, StageTimedOut, TickTakenOver
+from forecaster.store import leases, schema
+from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store.guards import Fence, Limit, guarded
+from tests.conftest import unavailable
+from tests.faults.bouncer import Bouncer, find_pgbouncer
+from tests.jobs.small import LAST, World, hour, land, query, rows
+from tests.postgres import Cluster
+
+pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.fault(32)]
+
+TTL = timedelta(seconds=30)
+
+
+@pytest.fixture
+def url(postgres: Cluster, postgres_url: str, free_port: int) -> Iterator[str]:
+    """The address of an empty database behind a PgBouncer."""
+    program = find_pgbouncer()
+    if program is None:
+        unavailable("no pgbouncer found")
+    with Bouncer(program, postgres.port, port=free_port) as bouncer:
+        yield postgres_url.replace(f":{postgres.port}/", f":{bouncer.port}/")
+
+
+@pytest.fixture
+def pooled(url: str) -> Iterator[Engine]:
+    engine = open_engine(url, application_name=leases.session_name("us"))
+    schema.upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+def lease(engine: Engine, holder: str, ttl: timedelta = TTL) -> Fence:
+    with writing(engine) as conn:
+        fence = leases.acquire(conn, leases.of_dataset("bikes"), holder, ttl)
+    assert fence is not None
+    return fence
+
+
+def test_ticks_run_side_by_side_under_a_lease_and_a_limit(pooled: Engine) -> None:
+    land(pooled, rows("a", 0, LAST + 20), rows("b", 0, LAST + 20))
+    world = World(engine=guarded(pooled, fence=lease(pooled, "us")))
+    world.tick("retrain", hour(LAST))
+
+    threads = [
+        threading.Thread(target=partial(world.tick, job, hour(LAST + number)))
+        for job, number in (("forecast", 1), ("score", 2), ("reconcile", 3), ("prune", 4))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [outcome.error for outcome in world.outcomes] == [None] * 5
+    assert query(pooled, "SELECT DISTINCT state, token FROM runs") == [("succeeded", 1)]
+
+
+def test_who_lost_the_lease_writes_nothing(pooled: Engine) -> None:
+    lost = lease(pooled, "us", timedelta(0))
+    lease(pooled, "them")
+
+    with pytest.raises(TickTakenOver), writing(guarded(pooled, fence=lost)):
+        pass
+
+
+def test_a_limit_ends_with_its_transaction(pooled: Engine) -> None:
+    limit = Limit()
+
+    with (
+        pytest.raises(StageTimedOut),
+        limit.stage("read", timedelta(seconds=0.2)),
+        reading(guarded(pooled, limit=limit)) as conn,
+    ):
+        conn.execute(text("SELECT pg_sleep(10)"))
+
+    with reading(pooled) as first, reading(pooled) as second:
+        for conn in (first, second):
+            assert conn.scalar(text("SHOW statement_timeout")) == "0"
+
+
+def test_a_former_holder_is_told_by_the_name_of_its_sessions(pooled: Engine, url: str) -> None:
+    theirs = open_engine(url, application_name=leases.session_name("them"))
+
+    found: list[object] = []
+
+    def be_ended() -> None:
+        with writing(theirs) as conn:
+            conn.execute(text("SELECT 1"))
+            with writing(pooled) as ours:
+                found.append(leases.without_session(ours, ["them", "nobody"]))
+                found.append(leases.end_sessions(ours, "them"))
+
+    with pytest.raises(DatabaseUnavailable):
+        be_ended()
+    with reading(theirs) as conn:
+        assert conn.scalar(text("SELECT 1")) == 1
+
+    theirs.dispose()
+    assert found == [{"nobody"}, 1]
