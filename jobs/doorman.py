@@ -66,7 +66,7 @@ class Doorman:
                 del self._guests[address]
 
     def watching(self, app: Application) -> Application:
-        """Return `app`, which this doorman sees at work: one answer to each client, and good-bye."""
+        """Return `app`, which this doorman sees at work: one answer to each client."""
 
         async def watched(scope: Message, receive: Receive, send: Send) -> None:
             async def send_last(message: Message) -> None:

@@ -90,7 +90,8 @@ def application(pages: Pages) -> Starlette:
     def datasets(_: Request) -> Response:
         found = pages.datasets()
         if found is None:
-            return _answer(pages.ready() or ["the database must answer, found it silent"], "unknown")
+            silence = ["the database must answer, found it silent"]
+            return _answer(pages.ready() or silence, "unknown")
         return Discreet([*found])
 
     async def index(_: Request) -> Response:

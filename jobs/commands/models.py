@@ -31,8 +31,8 @@ app = typer.Typer(
 ModelArgument = Annotated[int, typer.Argument(help="Its number in the list.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the model.")]
 COLUMNS = (
-    "dataset", "model", "champion", "damaged", "trained_to", "mase", "seasonal_naive_mase", "kilobytes",
-    "reason",
+    "dataset", "model", "champion", "damaged", "trained_to", "mase", "seasonal_naive_mase",
+    "kilobytes", "reason",
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def test_a_password_may_be_in_a_file_and_is_never_written_back() -> None:
     [
         ('username = "a"', "server.password: must be set with username, found none"),
         ('password = "a"', "server.username: must be set with password, found none"),
-        ('password_file = "/run/password"', "server.username: must be set with password, found none"),
+        ('password_file = "/run/password"', "server.username: must be set with password"),
         ('tls_certificate = "a"', "server.tls_key: must be set with tls_certificate, found none"),
         ('tls_key = "a"', "server.tls_certificate: must be set with tls_key, found none"),
         ('username = "a:b"\npassword = "c"', "server.username: must be text without a colon"),
