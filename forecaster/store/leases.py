@@ -178,8 +178,8 @@ def end_sessions(conn: Connection, holder: str) -> int:
 def _greatest_token(name: str) -> ColumnElement[int]:
     if not name.startswith(_DATASET):
         return sa.literal(0)
-    owner = datasets.id_of(name.removeprefix(_DATASET))
-    greatest = select(func.max(runs.c.token)).where(runs.c.dataset_id.in_(owner))
+    owner = datasets.id_of(name.removeprefix(_DATASET)).scalar_subquery()
+    greatest = select(func.max(runs.c.token)).where(runs.c.dataset_id == owner)
     return func.coalesce(greatest.scalar_subquery(), 0)
 
 

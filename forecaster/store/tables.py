@@ -213,6 +213,7 @@ runs = sa.Table(
     sqlite_strict=True,
 )
 """`token` is that of the lease under which the attempt was claimed, `progress` goes to 1."""
+sa.Index(None, runs.c.dataset_id, runs.c.token)
 
 leases = sa.Table(
     "leases",

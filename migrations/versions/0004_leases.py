@@ -19,6 +19,7 @@ LONG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 JSON = postgresql.JSONB().with_variant(sa.Text(), "sqlite")
 PACKED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
+NEWEST_TOKEN = "ix_runs_dataset_id_token"
 NEW: tuple[tuple[str, str, sa.types.TypeEngine[Any]], ...] = (
     ("runs", "token", LONG),
     ("runs", "progress", sa.REAL()),
@@ -40,9 +41,11 @@ def upgrade() -> None:
     )
     for table, column, kind in NEW:
         op.add_column(table, sa.Column(column, kind))
+    op.create_index(NEWEST_TOKEN, "runs", ["dataset_id", "token"])
 
 
 def downgrade() -> None:
+    op.drop_index(NEWEST_TOKEN, "runs")
     for table, column, _ in reversed(NEW):
         op.drop_column(table, column)
     op.drop_table("leases")
