@@ -9,7 +9,7 @@ PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all soak check golden clean
-.PHONY: bench bench-accuracy bench-ablation bench-data-plane bench-fidelity bench-peers
+.PHONY: bench bench-accuracy bench-ablation bench-data-plane bench-fidelity bench-leases bench-peers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ bench-data-plane: $(INSTALLED) ## rows in and out of both stores, and a tick of 
 
 bench-fidelity: $(INSTALLED) ## whether the attention weights say what a forecast stands on
 	$(BIN)/python -m benchmarks.fidelity $(ARGS)
+
+bench-leases: $(INSTALLED) ## what a lease and a claim cost on both stores
+	$(BIN)/python -m benchmarks.leases $(ARGS)
 
 bench-peers: $(PEERS)/.installed ## neuralforecast and statsforecast beside ours
 	$(PEERS)/bin/python -W ignore -m benchmarks.peers $(ARGS)
