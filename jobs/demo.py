@@ -9,6 +9,7 @@ import io
 import json
 import re
 import shlex
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -207,7 +208,7 @@ class Demo:
             return self._service(replace(self._config, server=elsewhere))
 
     def _service(self, config: Config) -> Service:
-        service = Service(config, self._telemetry, clock=self._clock)
+        service = Service(config, self._telemetry, clock=self._clock, stopping=threading.Event())
         service.listen()
         return service
 

@@ -42,10 +42,11 @@ class Service:
         telemetry: Telemetry,
         *,
         clock: Clock,
+        stopping: threading.Event,
         reloader: Reloader | None = None,
     ) -> None:
-        """Prepare to serve `config`, and what `reloader` finds of it later."""
-        self.stopping = threading.Event()
+        """Prepare to serve `config`, and what `reloader` finds of it later, until `stopping`."""
+        self.stopping = stopping
         holder = new_holder()
         session = leases.session_name(holder)
         self.engine = open_engine(config.database_url, application_name=session)

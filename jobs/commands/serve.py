@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import time
+from threading import Event
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from forecaster.errors import ConfigError, DatabaseUnavailable
 from jobs.commands import processor
@@ -14,14 +14,13 @@ from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load
 from jobs.commands.output import say
 from jobs.discretion import Formatter, hush_threads
 
-if TYPE_CHECKING:
-    from threading import Event
-
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Run all jobs on schedule and serve /metrics, until SIGTERM."""
+    stopping = Event()
+    stop_on_signals(stopping)
 
     from forecaster.store import schema
     from jobs.reloading import Reloader
@@ -35,13 +34,14 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     processor.flush_denormals()
     reloader = Reloader(config, settings)
     telemetry = Telemetry(settings.datasets)
-    service = Service(settings, telemetry, clock=SteadyClock(), reloader=reloader)
+    service = Service(
+        settings, telemetry, clock=SteadyClock(), stopping=stopping, reloader=reloader
+    )
     try:
         schema.require_head(service.engine)
     except DatabaseUnavailable as error:
         say(f"{error.message}; trying again until it does")
     log_to_stderr()
-    stop_on_signals(service.stopping)
     service.listen()
     service.start()
     logging.getLogger("forecaster").info("serving %s/metrics /livez /readyz", service.url)
@@ -60,7 +60,7 @@ def log_to_stderr() -> None:
     hush_threads()
 
 
-def stop_on_signals(stopping: "Event") -> None:
+def stop_on_signals(stopping: Event) -> None:
     """Set `stopping` at the first SIGTERM or SIGINT; end at once at the second."""
 
     def stop(number: int, _: FrameType | None) -> None:

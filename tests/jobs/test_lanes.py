@@ -98,7 +98,11 @@ class Changing:
         config = configfile.parse(self.path.read_text(), {}, read_file=str)
         self.telemetry = Telemetry(config.datasets)
         self.service = Service(
-            config, self.telemetry, clock=SteadyClock(), reloader=Reloader(self.path, config)
+            config,
+            self.telemetry,
+            clock=SteadyClock(),
+            stopping=threading.Event(),
+            reloader=Reloader(self.path, config),
         )
 
     def write(self, *, every: str = "1h", more: str = "") -> None:
