@@ -107,6 +107,7 @@ class Service:
         """Stop, kill a training, wait for ticks under way; False when one had to be abandoned."""
         self.stopping.set()
         self._lanes.stop()
+        self._replica.serve(())  # another replica may have what is idle at once
         done = self._around.busy.wait_until_idle(FINISH_SECONDS)
         self._replica.stop()
         if self._server is not None:
