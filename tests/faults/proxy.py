@@ -101,17 +101,18 @@ class Proxy:
     def _send(self, piece: bytes, target: socket.socket) -> None:
         if target is self._doomed:
             _reset(target)
-            return
+        elif self.mode == "reset":
+            for each in self._sockets:
+                _reset(each)
+        else:
+            self._pass_on(piece, target)
+
+    def _pass_on(self, piece: bytes, target: socket.socket) -> None:
         match self.mode:
             case "pass":
                 target.sendall(piece)
-            case "reset":
-                for each in self._sockets:
-                    _reset(each)
             case "slow":
-                for at in range(0, len(piece), _SLOW_BYTES):
-                    target.sendall(piece[at : at + _SLOW_BYTES])
-                    time.sleep(_SLOW_PAUSE)
+                _drip(piece, target)
             case "late":
                 time.sleep(_LATE)
                 target.sendall(piece)
@@ -124,3 +125,9 @@ def _reset(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
     connection.close()
+
+
+def _drip(piece: bytes, target: socket.socket) -> None:
+    for at in range(0, len(piece), _SLOW_BYTES):
+        target.sendall(piece[at : at + _SLOW_BYTES])
+        time.sleep(_SLOW_PAUSE)

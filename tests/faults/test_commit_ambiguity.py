@@ -59,10 +59,13 @@ def test_a_tick_whose_last_answer_was_lost_has_succeeded_once_with_its_report(
 
     assert proxy.commits >= proxy.cut_at_commit
     assert (outcome.result, outcome.retries) == ("succeeded", 1)
-    assert query(
-        world.engine,
-        "SELECT state, attempt, report IS NOT NULL, error FROM runs WHERE job = 'forecast'",
-    ) == [("succeeded", 1, True, None)] * 3
+    assert (
+        query(
+            world.engine,
+            "SELECT state, attempt, report IS NOT NULL, error FROM runs WHERE job = 'forecast'",
+        )
+        == [("succeeded", 1, True, None)] * 3
+    )
     assert count(world.engine, "forecasts") == 3 * 2 * HORIZON
 
 

@@ -1,26 +1,43 @@
-"""Killed with -9 at any moment, a tick is written once and whole, or not at all."""
+"""Killed with -9 at any stage of any job, a tick is written once and whole, or not at all."""
 
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import polars as pl
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 
-from forecaster.store.engine import writing
-from tests.faults.ticker import PLACES, PULLED
-from tests.jobs.small import HORIZON, World, hour, rows
+from forecaster.store import tables
+from forecaster.store.engine import open_engine, reading, writing
+from tests.faults.ticker import PULLED, SHORT, STAGES, Ticker, points
+from tests.jobs.small import HORIZON, World, hour, land, rows
 
 FIRST = 400
+BEFORE = 8
+"""Ticks that were forecast before."""
 SERIES = ("a", "b")
+COMPARED = (
+    tables.runs, tables.observations, tables.models, tables.forecasts, tables.attention,
+    tables.attention_patches, tables.accuracy, tables.watermarks,
+)  # fmt: skip
+OF_THE_ATTEMPT = {
+    "id",
+    "model_id",
+    "parent_id",
+    "reason",
+    "attempt",
+    "report",
+    "progress",
+    "recorded_at",
+}
+"""Columns that may tell how often something was tried."""
 
 
-@pytest.fixture
-def world(engine: Engine) -> World:
-    """A source with a hundred ticks to come, and a champion trained on what came before."""
+def furnish(engine: Engine) -> World:
+    """A source with ticks to come, forecasts that have matured, and a champion for the next."""
     frame = pl.concat([rows(series_id, 0, FIRST + 100) for series_id in SERIES])
     with writing(engine) as conn:
         conn.execute(text("CREATE TABLE source (series_id TEXT, timestamp TEXT, value REAL)"))
@@ -28,100 +45,140 @@ def world(engine: Engine) -> World:
             text("INSERT INTO source VALUES (:series_id, :timestamp, :value)"),
             frame.with_columns(pl.col("timestamp").dt.to_string("%Y-%m-%d %H:%M:%S")).to_dicts(),
         )
-    world = World(engine=engine, dataset=PULLED)
+    world = World(engine=engine, dataset=PULLED, retention=SHORT)
+    world.tick("retrain", hour(FIRST - BEFORE))
+    for number in range(FIRST - BEFORE, FIRST):
+        world.tick("forecast", hour(number))
     world.tick("retrain", hour(FIRST))
     return world
 
 
-def ticker(url: str, first: int, last: int, *point: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "tests.faults.ticker", url, str(first), str(last), *point]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def world(engine: Engine) -> World:
+    return furnish(engine)
 
 
-def require_whole_ticks(engine: Engine, first: int, last: int) -> None:
-    """Assert that every tick was written exactly once, with all its rows."""
-    statements = {
-        "runs": "SELECT state, count(*) FROM runs WHERE job = 'forecast' GROUP BY state",
-        "forecasts": "SELECT cutoff, count(*) FROM forecasts GROUP BY cutoff",
-        "attention": "SELECT cutoff, count(*) FROM attention GROUP BY cutoff",
-        "patches": "SELECT cutoff, count(*) FROM attention_patches GROUP BY cutoff",
-    }
-    with engine.connect() as conn:
-        found = {
-            name: [tuple(row) for row in conn.execute(text(statement))]
-            for name, statement in statements.items()
+@pytest.fixture
+def twin(
+    tmp_path: Any, request: pytest.FixtureRequest, database_url: str, migrate: Callable[[str], None]
+) -> Iterator[World]:
+    """The same world in another database, where nobody is killed."""
+    if database_url.startswith("sqlite"):
+        url = f"sqlite:///{tmp_path / 'twin.db'}"
+    else:
+        cluster = request.getfixturevalue("postgres")
+        url = cluster.create_database(database_url.rsplit("/", 1)[1] + "_twin")
+    migrate(url)
+    engine = open_engine(url)
+    yield furnish(engine)
+    engine.dispose()
+    if not database_url.startswith("sqlite"):
+        cluster.drop_database(url)
+
+
+def contents(engine: Engine) -> dict[str, list[str]]:
+    """Return what each table holds, but for how it came there and the last digits of sums."""
+    found = {}
+    with reading(engine) as conn:
+        for table in COMPARED:
+            columns = [each for each in table.c if each.name not in OF_THE_ATTEMPT]
+            found[table.name] = sorted(map(shown, conn.execute(select(*columns))))
+    return found
+
+
+def shown(row: Iterable[object]) -> str:
+    return repr([f"{each:.12g}" if isinstance(each, float) else each for each in row])
+
+
+def require_whole_ticks(engine: Engine, last: int) -> None:
+    """Assert that every tick since FIRST was written exactly once, with all its rows."""
+    with reading(engine) as conn:
+        states = conn.execute(
+            select(tables.runs.c.state, func.count())
+            .where(tables.runs.c.job == "forecast", tables.runs.c.tick >= hour(FIRST))
+            .group_by(tables.runs.c.state)
+        ).all()
+        counts = {
+            table.name: conn.execute(
+                select(table.c.cutoff, func.count())
+                .where(table.c.cutoff >= hour(FIRST))
+                .group_by(table.c.cutoff)
+            ).all()
+            for table in (tables.forecasts, tables.attention, tables.attention_patches)
         }
-    ticks = last - first + 1
-    assert found["runs"] == [("succeeded", ticks)]
-    assert len(found["forecasts"]) == len(found["attention"]) == len(found["patches"]) == ticks
-    assert {count for _, count in found["forecasts"]} == {len(SERIES) * HORIZON}
-    assert len({count for _, count in found["attention"]}) == 1
-    assert len({count for _, count in found["patches"]}) == 1
+    assert states == [("succeeded", last - FIRST + 1)]
+    assert {len(found) for found in counts.values()} == {last - FIRST + 1}
+    assert [len({count for _, count in found}) for found in counts.values()] == [1, 1, 1]
+    assert counts["forecasts"][0][1] == len(SERIES) * HORIZON
 
 
-def kill_at(points: list[str], world: World, url: str) -> None:
-    """Kill a process at each point, in ticks one after the other, then let one finish."""
-    for number, point in enumerate(points):
-        killed = ticker(url, FIRST + number, FIRST + number, point)
-        killed.communicate(timeout=60)
-        assert killed.returncode == -signal.SIGKILL, point
+@pytest.mark.slow
+@pytest.mark.fault(1)
+@pytest.mark.parametrize("job", STAGES)
+def test_killed_at_any_stage_a_job_leaves_what_it_would_have_left(
+    world: World, twin: World, database_url: str, job: str
+) -> None:
+    if job == "score":
+        for each in (world, twin):
+            land(each.engine, *(rows(series_id, FIRST + 1, FIRST + 50) for series_id in SERIES))
 
-    finished = ticker(url, FIRST, FIRST + len(points) - 1)
-    said, _ = finished.communicate(timeout=60)
+    for tick, point in enumerate(points(job), start=FIRST + 1):
+        killed = Ticker(database_url, job, tick, tick, point).wait()
+        again = [*Ticker(database_url, job, tick, tick).said()]
+        undisturbed = twin.tick(job, hour(tick)).result
 
-    assert finished.returncode == 0
-    assert said.count("succeeded") == len(points)
-    require_whole_ticks(world.engine, FIRST, FIRST + len(points) - 1)
+        was_written = point.startswith("notify")
+        assert (point, killed) == (point, -signal.SIGKILL)
+        assert again == [(tick, "already_done" if was_written else "succeeded")]
+        assert undisturbed == "succeeded"
+    assert contents(world.engine) == contents(twin.engine)
 
 
 @pytest.mark.fault(1)
-@pytest.mark.slow
 def test_a_process_killed_between_two_writes_leaves_no_half_tick(
     world: World, database_url: str
 ) -> None:
-    kill_at(["land:after", "forecasts:after", "watermark:after"], world, database_url)
+    points = ["land:after", "forecasts:after", "finish:after"]
 
+    killed = [
+        Ticker(database_url, "forecast", FIRST + number, FIRST + number, point).wait()
+        for number, point in enumerate(points)
+    ]
+    said = [*Ticker(database_url, "forecast", FIRST, FIRST + 2).said()]
 
-@pytest.mark.fault(1)
-@pytest.mark.slow
-def test_a_process_killed_at_any_stage_leaves_no_half_tick(world: World, database_url: str) -> None:
-    points = [f"{place}:{when}" for place in PLACES for when in ("before", "after")]
-
-    kill_at(points, world, database_url)
+    assert killed == [-signal.SIGKILL] * 3
+    assert said == [(FIRST + number, "succeeded") for number in range(3)]
+    require_whole_ticks(world.engine, FIRST + 2)
 
 
 @pytest.mark.fault(25)
 def test_two_processes_that_race_for_the_same_ticks_write_each_once(
     world: World, database_url: str
 ) -> None:
-    racers = [ticker(database_url, FIRST, FIRST + 8) for _ in range(2)]
+    racers = [Ticker(database_url, "forecast", FIRST, FIRST + 8) for _ in range(2)]
 
-    said = [racer.communicate(timeout=120)[0] for racer in racers]
+    results = [result for racer in racers for _, result in racer.said()]
 
-    assert [racer.returncode for racer in racers] == [0, 0]
-    assert sum(lines.count("succeeded") for lines in said) == 9
-    assert sum(lines.count("already_done") for lines in said) == 9
-    require_whole_ticks(world.engine, FIRST, FIRST + 8)
+    assert [racer.wait() for racer in racers] == [0, 0]
+    assert (results.count("succeeded"), results.count("already_done")) == (9, 9)
+    require_whole_ticks(world.engine, FIRST + 8)
 
 
-@pytest.mark.fault(1)
 @pytest.mark.slow
+@pytest.mark.fault(1)
 def test_a_process_killed_at_random_moments_loses_and_doubles_nothing(
     world: World, database_url: str
 ) -> None:
     chance = random.Random(20261120)
     reached = FIRST
-    for _ in range(20):
-        killed = ticker(database_url, reached, FIRST + 100)
-        assert killed.stdout is not None
-        reached = int(killed.stdout.readline().split()[0]) + 1
+    for _ in range(30):
+        killed = Ticker(database_url, "forecast", reached, FIRST + 100)
+        said = killed.said()
+        reached = next(said)[0] + 1
         time.sleep(chance.uniform(0, 0.15))
-        killed.send_signal(signal.SIGKILL)
-        for line in killed.communicate()[0].splitlines():
-            reached = int(line.split()[0]) + 1
+        killed.kill()
+        reached = max([reached, *(number + 1 for number, _ in said)])
 
-    finished = ticker(database_url, FIRST, reached)
-    finished.communicate(timeout=120)
+    Ticker(database_url, "forecast", FIRST, reached).wait()
 
-    assert finished.returncode == 0
-    require_whole_ticks(world.engine, FIRST, reached)
+    require_whole_ticks(world.engine, reached)

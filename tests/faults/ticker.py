@@ -1,56 +1,164 @@
-"""A process that runs ticks until it is done or killed.
+"""Processes that run ticks until they are done or killed, at a place with a name or at any moment.
 
-`python -m tests.faults.ticker URL FIRST LAST [POINT]`: with POINT, it kills itself (-9) when it
-gets there for the first time, such as `forecasts:after`.
+They are forks of a process that has imported everything and used nothing, so they start at once.
 """
 
+import multiprocessing
 import os
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from multiprocessing.connection import Connection
+from types import ModuleType
+from typing import Any, NoReturn
 
-from forecaster.store import attention, forecasts, observations, runs, watermarks
+from sqlalchemy import Engine, event
+
+from forecaster import inference, training
+from forecaster.config import RetentionConfig
+from forecaster.store import (
+    accuracy,
+    attention,
+    expiry,
+    forecasts,
+    models,
+    observations,
+    partitions,
+    runs,
+    watermarks,
+)
 from forecaster.store.engine import open_engine
-from tests.jobs.small import DATASET, World, hour
+from jobs import cases, pull, runner
+from tests.jobs.small import DATASET, HOUR, World, hour
 
-PLACES = {
+PLACES: dict[str, tuple[ModuleType, str]] = {
     "claim": (runs, "claim"),
+    "pull": (pull, "run"),
     "land": (observations, "land"),
     "read": (observations, "read_cells"),
-    "finish": (runs, "finish"),
+    "history": (observations, "read"),
+    "predict": (inference, "predict_panels"),
+    "prepare": (training, "prepare"),
+    "fit": (training, "fit"),
+    "partitions": (partitions, "ensure"),
     "forecasts": (forecasts, "write_blocks"),
     "attention": (attention, "write_blocks"),
+    "patches": (attention, "write_patches"),
+    "save": (models, "add"),
+    "promote": (models, "promote"),
+    "cases": (cases, "read"),
+    "accuracy": (accuracy, "write"),
+    "drop": (partitions, "drop_before"),
+    "delete": (expiry, "delete_before"),
+    "records": (runs, "delete_before"),
     "watermark": (watermarks, "advance"),
+    "finish": (runs, "finish"),
+    "notify": (runner, "_log"),
 }
+"""Functions before and after which a process may be killed; `commit` is one more place."""
+
+STAGES = {
+    "forecast": (
+        "claim", "pull", "land", "read", "predict", "partitions", "forecasts", "attention",
+        "patches", "watermark", "finish", "commit", "notify",
+    ),
+    "retrain": (
+        "claim", "pull", "land", "history", "prepare", "fit", "save", "promote", "watermark",
+        "finish", "commit", "notify",
+    ),
+    "score": ("claim", "cases", "accuracy", "watermark", "finish", "commit", "notify"),
+    "reconcile": ("claim", "pull", "land", "watermark", "finish", "commit", "notify"),
+    "prune": ("claim", "drop", "delete", "records", "finish", "commit", "notify"),
+}  # fmt: skip
+"""The places that each job passes."""
 
 PULLED = replace(DATASET, query="SELECT series_id, timestamp, value FROM source", timezone="UTC")
 
+SHORT = RetentionConfig(
+    observations=300 * HOUR, forecasts=5 * HOUR, attention=5 * HOUR, accuracy=5 * HOUR,
+    runs=30 * HOUR, models=1,
+)  # fmt: skip
 
-def die_at(point: str) -> None:
-    """Arrange to be killed before or after the function that `point` names."""
-    name, when = point.split(":")
-    module, function = PLACES[name]
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__, "torch._dynamo"])  # which a first training imports
+
+
+class Ticker:
+    """A process that runs `job` for the ticks of the hours `first` to `last`.
+
+    With `point`, such as `forecasts:after`, it is killed when it gets there for the first time.
+    """
+
+    def __init__(self, url: str, job: str, first: int, last: int, point: str = "") -> None:
+        self._said, saying = _FORKS.Pipe(duplex=False)
+        self._process = _FORKS.Process(target=_tick, args=(url, job, first, last, point, saying))
+        self._process.start()
+        saying.close()
+
+    def said(self) -> Iterator[tuple[int, str]]:
+        """Give each tick with its result as it comes, until the process ends."""
+        while True:
+            try:
+                yield self._said.recv()
+            except EOFError:
+                return
+
+    def kill(self) -> None:
+        """Kill it where it is."""
+        self._process.kill()
+
+    def wait(self) -> int:
+        """Return how it ended: a negative number for a signal."""
+        self._process.join(60)
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+
+def _tick(url: str, job: str, first: int, last: int, point: str, saying: Connection) -> None:
+    world = World(engine=open_engine(url), dataset=PULLED, retention=SHORT)
+    if point:
+        _die_at(*point.split(":"))
+    for number in range(first, last + 1):
+        saying.send((number, world.tick(job, hour(number)).result))
+
+
+def points(job: str) -> list[str]:
+    """Return every point at which a process that does `job` may be killed."""
+    both = [f"{place}:{when}" for place in STAGES[job] for when in ("before", "after")]
+    return [point for point in both if point != "commit:after"]  # that is before `notify`
+
+
+def _die_at(name: str, when: str) -> None:
+    if name == "commit":
+        _wrap(*PLACES["finish"], after=lambda: event.listen(Engine, "commit", _die))
+    else:
+        module, function = PLACES[name]
+        is_before = when == "before"
+        _wrap(module, function, before=_die if is_before else _go_on, after=_die)
+
+
+def _go_on() -> None:
+    pass
+
+
+def _die(*_: object) -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def _wrap(
+    module: ModuleType,
+    function: str,
+    *,
+    before: Callable[[], object] = _go_on,
+    after: Callable[[], object],
+) -> None:
     real: Callable[..., Any] = getattr(module, function)
 
-    def deadly(*args: Any, **kwargs: Any) -> Any:
-        if when == "after":
-            real(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        before()
+        result = real(*args, **kwargs)
+        after()
+        return result
 
-    setattr(module, function, deadly)
-
-
-def main(url: str, first: str, last: str, point: str | None = None) -> None:
-    if point is not None:
-        die_at(point)
-    world = World(engine=open_engine(url), dataset=PULLED)
-    for number in range(int(first), int(last) + 1):
-        outcome = world.tick("forecast", hour(number))
-        sys.stdout.write(f"{number} {outcome.result}\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    setattr(module, function, wrapped)
