@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.jobs.serving import serve
 from tests.jobs.small import LAST, World, hour, land, rows
 from tests.jobs.terminal import configure, trips, type_
+
+__all__ = ["serve"]
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """A soak: replicas that tick every second, random faults, and a look at what is left.
 
-`python -m tests.faults.soak [--seconds 300] [--seed N] [--store postgresql|sqlite]`: exits with 1
-when a tick was lost, doubled or half-written, or a process stayed; the logs are kept then. The same
-seed brings about the same faults, though not at the same instructions.
+`python -m tests.faults.soak [--seconds 300] [--seed N] [--store postgresql|sqlite] [--keep]`: exits
+with 1 when a tick was lost, doubled or half-written, or a process stayed; the logs are kept then.
+The same seed brings about the same faults, though not at the same instructions.
 """
 
 import argparse
@@ -41,8 +41,11 @@ class TooLong(Exception):
     """The soak itself did not end in time."""
 
 
-def soak(store: str, seconds: int, seed: int) -> bool:
-    """Play one soak and print what it found; return whether all is well."""
+def soak(store: str, seconds: int, seed: int, *, keep: bool = False) -> bool:
+    """Play one soak and print what it found; return whether all is well.
+
+    `keep`: also the logs of a soak that found nothing.
+    """
     folder = Path(tempfile.mkdtemp(prefix="forecaster-soak-"))
     say(f"soak on {store}: {REPLICAS[store]} replicas, {seconds} s, --seed {seed}, in {folder}")
     started = time.monotonic()
@@ -56,7 +59,7 @@ def soak(store: str, seconds: int, seed: int) -> bool:
     for violation in violations[:SHOWN]:
         say(f"violation: {violation}")
     say(f"{'wall':24} {time.monotonic() - started:.0f} s")
-    if violations:
+    if violations or keep:
         say(f"logs are kept in {folder}")
     else:
         shutil.rmtree(folder)
@@ -165,9 +168,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--store", choices=sorted(STORES), action="append")
+    parser.add_argument("--keep", action="store_true", help="keep the logs in any case")
     given = parser.parse_args()
     stores = given.store or list(STORES)
-    results = [soak(store, given.seconds, given.seed) for store in stores]
+    results = [soak(store, given.seconds, given.seed, keep=given.keep) for store in stores]
     return 0 if all(results) else 1
 
 
