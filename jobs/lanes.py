@@ -118,7 +118,7 @@ class Lanes:
         )
         self._noted: set[str] = set()
         self._is_retired = False
-        self._complaint = ""
+        self._complaints: dict[str, str] = {}
 
     def start(self) -> None:
         """Ring every alarm, and from then on in time."""
@@ -192,22 +192,25 @@ class Lanes:
                 self._prepare(dataset, engine)
                 action(dataset, engine)
             except ForecasterError as error:
-                self._complain(error)
+                self._complain(dataset.name, error)
                 if isinstance(error, DatabaseUnavailable | StageTimedOut):
                     self._scheduler.ring(name, after=AGAIN_AFTER)
             else:
-                self._complaint = ""
+                self._complaints.pop(dataset.name, None)
 
     def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
         """Check the schema, restore telemetry and note the settings, once for each dataset."""
         if dataset.name in self._noted:
             return
-        schema.require_head(engine)
-        with _looking(engine) as conn:
-            observe.restore(self._around.telemetry, conn, dataset.name)
-        with writing(engine) as conn:
-            document = planning.documents(self._config)[dataset.name]
-            datasets.note_settings(conn, dataset.name, document)
+        limit = Limit()
+        bounded = guarded(engine, limit=limit)
+        with limit.stage("look", LOOK_WITHIN):
+            schema.require_head(bounded)
+            with reading(bounded) as conn:
+                observe.restore(self._around.telemetry, conn, dataset.name)
+            with writing(bounded) as conn:
+                document = planning.documents(self._config)[dataset.name]
+                datasets.note_settings(conn, dataset.name, document)
         self._noted.add(dataset.name)
 
     def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
@@ -223,10 +226,10 @@ class Lanes:
 
         return fit_in_child(panel, spec, config, watch=watch_both)
 
-    def _complain(self, error: ForecasterError) -> None:
-        if error.message != self._complaint:
-            self._complaint = error.message
-            log.error("%s; hint: %s", error.message, error.hint or "none")
+    def _complain(self, dataset: str, error: ForecasterError) -> None:
+        if error.message != self._complaints.get(dataset):
+            self._complaints[dataset] = error.message
+            log.error("dataset %s: %s; hint: %s", dataset, error.message, error.hint or "none")
 
 
 def threads(config: Config) -> dict[str, int]:

@@ -27,6 +27,8 @@ KEEP_EVERY = 5.0
 """Seconds between two looks at the configuration, and at how the datasets are."""
 FINISH_SECONDS = 12.0
 """How long a stop waits for the ticks under way; what is not done by then runs at next start."""
+RELEASE_SECONDS = 3.0
+"""How long it then waits for the leases to be given back; they end by themselves."""
 HUNG = 75
 """The exit status of a service that gave itself up: whoever started it shall start it again."""
 
@@ -70,6 +72,7 @@ class Service:
         self._lanes = Lanes(config, self._around)
         self._probes = Probes(self.engine, config.datasets, clock=clock)
         self._server: server.Server | None = None
+        self._swapping = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -106,10 +109,13 @@ class Service:
     def stop(self) -> bool:
         """Stop, kill a training, wait for ticks under way; False when one had to be abandoned."""
         self.stopping.set()
-        self._lanes.stop()
-        self._replica.serve(())  # another replica may have what is idle at once
+        with self._swapping:
+            self._lanes.stop()
+            self._replica.serve(())  # another replica may have what is idle at once
         done = self._around.busy.wait_until_idle(FINISH_SECONDS)
-        self._replica.stop()
+        releasing = threading.Thread(target=self._replica.stop, name="release", daemon=True)
+        releasing.start()
+        releasing.join(RELEASE_SECONDS)
         if self._server is not None:
             self._server.stop()
         for engine in (self.engine, self._keeper):
@@ -124,7 +130,9 @@ class Service:
                 self._telemetry.config_reloads.labels("refused").inc()
                 log.error("the configuration changed and cannot be used: %s", reason)
             case Staged() as staged:
-                self._swap(staged)
+                with self._swapping:
+                    if not self.stopping.is_set():
+                        self._swap(staged)
 
     def _swap(self, staged: Staged) -> None:
         try:
@@ -152,10 +160,13 @@ class Service:
     def _keep(self) -> None:
         """Follow the configuration, and keep gauges true where nobody asks the pages."""
         while not self.stopping.wait(KEEP_EVERY):
-            if self._reloader is not None:
-                self.reload()
-            self._telemetry.ready.set(0 if self._probes.ready() else 1)
-            observe.health(self._telemetry, self._probes.healths() or ())
+            try:
+                if self._reloader is not None:
+                    self.reload()
+                self._telemetry.ready.set(0 if self._probes.ready() else 1)
+                observe.health(self._telemetry, self._probes.healths() or ())
+            except Exception:
+                log.exception("the configuration and the datasets could not be looked at")
 
     def _lease_changed(self, dataset: str, fence: Fence | None) -> None:
         observe.lease(self._telemetry, dataset, None if fence is None else fence.token)

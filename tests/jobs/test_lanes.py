@@ -4,20 +4,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
+import jobs.lanes
 from forecaster import configfile
 from forecaster.config import Config
+from forecaster.errors import StageTimedOut
 from forecaster.store import datasets
-from forecaster.store.engine import reading
+from forecaster.store.engine import open_engine, reading
 from jobs.lanes import Busy, Lanes, Surroundings, threads
 from jobs.reloading import Reloader
 from jobs.service import Service
 from jobs.telemetry import Telemetry
 from jobs.ticks import SteadyClock
+from tests.faults.proxy import Proxy
 from tests.jobs.small import DATASET, LAST, fixed, hour, query
 
 CONFIG = Config(database_url="", datasets={"bikes": DATASET})
@@ -194,6 +199,40 @@ def test_what_cannot_be_put_in_force_is_rolled_back(
     assert changing.counted("failed") == 1
     assert changing.service._lanes is lanes
     assert "could not be put in force" in caplog.text
+
+
+def test_a_stop_is_not_undone_by_a_reload(changing: Changing) -> None:
+    changing.service.start()
+    assert becomes(lambda: bool(changing.noted()))
+    changing.write(every="2h")
+    changing.service.reload()
+
+    assert changing.service.stop()
+    changing.service.reload()
+
+    assert changing.counted("applied") == 0
+    assert changing.service._replica.lease_of("bikes") is None
+
+
+@pytest.mark.fault(4)
+def test_a_database_that_swallows_everything_holds_no_lane(
+    postgres_url: str, migrate: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(postgres_url)
+    address = urlsplit(postgres_url)
+    monkeypatch.setattr(jobs.lanes, "LOOK_WITHIN", timedelta(seconds=0.5))
+    with Proxy(address.port or 0) as proxy:
+        engine = open_engine(f"postgresql://forecaster@127.0.0.1:{proxy.port}{address.path}")
+        lanes = Lanes(CONFIG, without_leases(engine))
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def swallow(conn: object, cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("INSERT INTO datasets"):
+                proxy.mode = "blackhole"
+
+        with pytest.raises(StageTimedOut, match="look"):
+            lanes._prepare(DATASET, engine)
+        engine.dispose()
 
 
 def _no_thread(_: threading.Thread) -> None:
