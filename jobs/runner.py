@@ -172,14 +172,19 @@ def line(message: str, fields: Mapping[str, Json]) -> str:
 
 def _flat(fields: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in fields.items():
+        path = prefix + _word(name)  # which may be the key of a series
         match value:
             case None | list():
                 continue
             case dict():
-                yield from _flat(value, f"{prefix}{name}.")
+                yield from _flat(value, f"{path}.")
             case float():
-                yield prefix + name, f"{value:.4g}"
-            case str() if not value or set(value) & set(' ="\n'):
-                yield prefix + name, json.dumps(value, ensure_ascii=False)
+                yield path, f"{value:.4g}"
             case _:
-                yield prefix + name, str(value)
+                yield path, _word(str(value))
+
+
+def _word(text: str) -> str:
+    """Return `text` as one word of one line, whatever is in it."""
+    is_plain = text and text.isprintable() and not set(text) & set(' ="')
+    return text if is_plain else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -1,11 +1,14 @@
 """The boundary around a job: whatever happens is recorded and said once, and nothing gets out."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NoReturn
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
@@ -15,7 +18,7 @@ from forecaster.store import runs
 from forecaster.store.engine import open_engine, reading
 from forecaster.store.runs import Run
 from jobs.catalog import Job
-from jobs.reports import PruneReport, document
+from jobs.reports import Json, PruneReport, document
 from jobs.runner import Outcome, line, run_job
 from jobs.turn import Turn
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour
@@ -55,7 +58,9 @@ def crash(*_: object) -> NoReturn:
 
 
 def panic(*_: object) -> NoReturn:
-    raise pl.exceptions.PanicException("rust gave up")
+    """Read what PostgreSQL calls -infinity as a Python object: Rust panics, no Exception."""
+    pl.Series([-(2**63)]).cast(pl.Datetime("us", "UTC")).to_list()
+    raise AssertionError
 
 
 def test_one_fact_three_views(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
@@ -96,6 +101,7 @@ def test_a_bug_is_logged_with_its_traceback_and_does_not_get_out(
     assert recorded(engine).state == "failed"
     assert "prune crashed" in caplog.text
     assert "Traceback" in caplog.text
+    assert outcome_of(succeed, engine).result == "succeeded"
 
 
 def test_an_interrupt_gets_out_and_the_tick_is_run_again(engine: Engine) -> None:
@@ -163,3 +169,12 @@ def test_a_line_is_plain_to_read_and_to_parse() -> None:
     )
 
     assert said == 'pulled rows=3 rate=0.1235 by.new=2 name="a \\"b\\""'
+
+
+@pytest.mark.fault(35)
+@given(st.dictionaries(st.text(), st.text() | st.dictionaries(st.text(), st.text())))
+def test_a_line_is_one_line_whatever_series_are_called(fields: Mapping[str, Json]) -> None:
+    said = line("forecast done", {"skipped_series": dict(fields)})
+
+    assert said.splitlines() == [said]
+    assert said.isprintable()
