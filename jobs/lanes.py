@@ -199,13 +199,14 @@ class Lanes:
                 self._complaints.pop(dataset.name, None)
 
     def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
-        """Check the schema, restore telemetry and note the settings, once for each dataset."""
-        if dataset.name in self._noted:
-            return
+        """Check the schema, which may be upgraded under us; for each dataset once restore telemetry
+        and note the settings."""
         limit = Limit()
         bounded = guarded(engine, limit=limit)
         with limit.stage("look", LOOK_WITHIN):
             schema.require_head(bounded)
+            if dataset.name in self._noted:
+                return
             with reading(bounded) as conn:
                 observe.restore(self._around.telemetry, conn, dataset.name)
             with writing(bounded) as conn:

@@ -1,5 +1,6 @@
 """Bring the schema to the newest revision, and refuse to work with another one."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -37,6 +38,7 @@ def revision(engine: Engine) -> str | None:
         return _revision(conn)
 
 
+@cache
 def head() -> str:
     """Return the newest revision this version knows."""
     found = _scripts().get_current_head()
