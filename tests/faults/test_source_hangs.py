@@ -78,6 +78,7 @@ def require_cut(url: str) -> DatabaseUnavailable:
 def test_a_black_hole_is_left_at_the_deadline(
     source: str, proxy: Proxy, swallow_after: int
 ) -> None:
+    read(source)  # starts a worker, which the next read finds ready
     proxy.swallow_after = swallow_after  # while connecting, before the first row, amid the rows
 
     error = require_cut(through(proxy, source))
