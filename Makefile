@@ -4,6 +4,8 @@ ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Each process has a PostgreSQL server of its own; tests of one file stay together.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
@@ -18,10 +20,10 @@ run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by i
 	$(BIN)/forecaster demo $(ARGS)
 
 test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
 test-all: $(INSTALLED) ## every test, and the table of faults
-	$(BIN)/python -m pytest --fault-table $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --fault-table $(ARGS)
 
 soak: $(INSTALLED) ## ticks each second amid random kills; SECONDS=300, ARGS="--seed 1 --store sqlite"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),300) $(ARGS)

@@ -112,6 +112,7 @@ def test_a_first_day_of_jobs(configured: Path) -> None:
     assert " MB in all" in shown
 
 
+@pytest.mark.slow
 def test_models_can_be_listed_shown_promoted_and_rolled_back(configured: Path) -> None:
     type_("retrain", "--at", (NEWEST - timedelta(days=2)).isoformat())
     type_("retrain")

@@ -137,6 +137,7 @@ def test_a_child_that_was_killed_says_so(task: tuple[Panel, ModelSpec]) -> None:
 
 
 @pytest.mark.fault(24)
+@pytest.mark.slow
 def test_a_child_that_hangs_is_killed(task: tuple[Panel, ModelSpec]) -> None:
     seen: list[Progress | None] = []
 
