@@ -7,6 +7,7 @@ of day ticks once: the first time if it comes twice, and at the end of the jump 
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -22,6 +23,7 @@ _MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
 _SIXTY_YEARS = range(date(2000, 1, 1).toordinal(), date(2060, 1, 1).toordinal())
 _DAYS_AT_HAND = 4096
+_FIRST_DAY, _LAST_DAY = date(2, 1, 1).toordinal(), date(9998, 12, 31).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +78,20 @@ class Cron:
         return _shortest(self.crontab)
 
     def floor(self, instant: datetime) -> datetime:
-        """Return the last tick at or before `instant`."""
-        day = instant.astimezone(UTC).date()
-        while True:
+        """Return the last tick at or before `instant`; ValueError when no year has one."""
+        for day in _days(instant, back=True):
             ticks = _ticks(self, day)
             if ticks and ticks[0] <= instant:
                 return ticks[bisect_right(ticks, instant) - 1]
-            day -= _DAY
+        raise ValueError(f"{self} must tick by {instant.isoformat()}, found no such year")
 
     def after(self, instant: datetime) -> datetime:
-        """Return the first tick after `instant`."""
-        day = instant.astimezone(UTC).date()
-        while True:
+        """Return the first tick after `instant`; ValueError when no year has one."""
+        for day in _days(instant):
             ticks = _ticks(self, day)
             if ticks and ticks[-1] > instant:
                 return ticks[bisect_right(ticks, instant)]
-            day += _DAY
+        raise ValueError(f"{self} must tick after {instant.isoformat()}, found no such year")
 
     def between(self, after: datetime, until: datetime) -> list[datetime]:
         """Return the ticks after `after` up to and with `until`, in order."""
@@ -101,6 +101,13 @@ class Cron:
 
 
 Schedule = Every | Cron
+
+
+def _days(instant: datetime, *, back: bool = False) -> Iterator[date]:
+    """Yield the days of UTC from that of an instant on, or back, to the last year with margins."""
+    day = instant.astimezone(UTC).date().toordinal()
+    numbers = range(day, _FIRST_DAY - 1, -1) if back else range(day, _LAST_DAY + 1)
+    return map(date.fromordinal, numbers)
 
 
 def _ticks(cron: Cron, day: date) -> tuple[datetime, ...]:

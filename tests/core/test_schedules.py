@@ -181,3 +181,12 @@ def test_a_schedule_is_told_as_it_was_written() -> None:
     told = [str(Every(timedelta(minutes=90))), str(Cron("0 6 * * mon-fri", "Asia/Tokyo"))]
 
     assert told == ["1h30m", "0 6 * * mon-fri (Asia/Tokyo)"]
+
+
+def test_a_schedule_that_goes_back_beyond_all_years_says_so() -> None:
+    leap = Cron("0 0 29 2 *")
+
+    with pytest.raises(ValueError, match="must tick by 0004-02-28"):
+        leap.floor(datetime(4, 2, 28, tzinfo=UTC))
+    with pytest.raises(ValueError, match="must tick after 9998"):
+        leap.after(datetime(9998, 6, 1, tzinfo=UTC))
