@@ -9,10 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -118,7 +120,8 @@ class Scheduler:
         at = datetime.now(UTC) + timedelta(seconds=after)
         job = self._scheduler.get_job(name)
         if job is not None and job.next_run_time > at:
-            job.modify(next_run_time=at)
+            with suppress(JobLookupError):  # stopped meanwhile
+                job.modify(next_run_time=at)
 
     def watch(self) -> None:
         """Ring everything when the wall clock has left the monotonic one; call every second.

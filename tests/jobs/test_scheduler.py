@@ -174,3 +174,21 @@ def test_a_busy_lane_is_left_alone_then_woken_once_and_silence_is_not_death(
 
 def test_before_the_start_nothing_is_amiss(scheduler: Scheduler) -> None:
     assert scheduler.silent_for() == 0
+
+
+def test_an_alarm_may_be_rung_while_its_clock_is_stopped(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler.start()
+    find = scheduler._scheduler.get_job
+
+    def find_and_stop(name: str) -> object:
+        job = find(name)
+        scheduler.stop()
+        return job
+
+    monkeypatch.setattr(scheduler._scheduler, "get_job", find_and_stop)
+
+    scheduler.ring("bell")
+
+    assert scheduler.silent_for() == 0
