@@ -12,6 +12,8 @@ from forecaster.store.leases import NOBODY, Lease
 
 LONGEST_TTL = 600.0
 """Seconds. Whoever holds a lease for longer has one from before the clock was set back."""
+DECLINED_FOR = 40
+"""Times the life of a lease until a replica that did not take a dataset is given it again."""
 
 
 class Sight:
@@ -25,7 +27,7 @@ class Sight:
         self._same_since: dict[Lease, float] = {}
         self._free_since: dict[str, float] = {}
         self._there_since: dict[str, float] = {}
-        self._declined: set[tuple[str, str]] = set()
+        self._declined: dict[tuple[str, str], float] = {}
 
     def see(
         self, found: Mapping[str, Lease], gone: Collection[str], at: float, datasets: Iterable[str]
@@ -34,6 +36,11 @@ class Sight:
         self._found, self._gone, self._at = found, gone, at
         self._same_since = {lease: self._same_since.get(lease, at) for lease in found.values()}
         self._there_since = {member: self._there_since.get(member, at) for member in self.members()}
+        self._declined = {
+            pair: since
+            for pair, since in self._declined.items()
+            if pair[1] in self._there_since and at - since < DECLINED_FOR * self._ttl
+        }
         self._free_since = {
             dataset: self._free_since.get(dataset, at)
             for dataset in datasets
@@ -49,7 +56,7 @@ class Sight:
         """Give the datasets to take, each with its lease as it is.
 
         What another replica should have is left to it for a third of a lease's time. One that does
-        not take it then, since its settings do not name it perhaps, is not given it again.
+        not take it then, since its settings do not name it perhaps, is not given it for a while.
         """
         members = self.members()
         for dataset, since in self._free_since.items():
@@ -57,7 +64,7 @@ class Sight:
             if heir != self._me and self._at - since < self._ttl / 3:
                 continue
             if heir != self._me:
-                self._declined.add((dataset, heir))
+                self._declined[dataset, heir] = self._at
             yield dataset, self._lease_of(dataset)
 
     def giving(self, held: Iterable[str]) -> set[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forecaster.store import leases
 from forecaster.store.leases import Lease
-from jobs.sharing import Sight, owner
+from jobs.sharing import DECLINED_FOR, Sight, owner
 
 TTL = 15.0
 NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -125,6 +125,27 @@ def test_a_member_that_does_not_take_its_own_is_not_given_it_again() -> None:
         see(sight, member("them"), at=at, datasets=[not_ours])
 
     assert sight.giving([not_ours]) == set()
+
+
+def test_a_member_that_was_slow_once_is_given_its_own_later() -> None:
+    sight, _, not_ours = heirs()
+    for at in (0.0, 6.0):
+        see(sight, member("them"), at=at, datasets=[not_ours])
+    given_away = []
+    for at in (6 + DECLINED_FOR * TTL - 1, 6 + DECLINED_FOR * TTL):
+        see(sight, member("them"), at=at, datasets=[])
+        given_away.append(sight.giving([not_ours]))
+
+    assert given_away == [set(), {not_ours}]
+
+
+def test_what_the_dead_did_not_take_is_forgotten() -> None:
+    sight, _, not_ours = heirs()
+    for at in (0.0, 6.0):
+        see(sight, member("them"), at=at, datasets=[not_ours])
+    see(sight, at=7, datasets=[])
+
+    assert not sight._declined
 
 
 def test_a_member_that_expired_gets_nothing() -> None:
