@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -27,6 +28,8 @@ from jobs.ticks import Clock, uptime, wall
 
 LOOK_SECONDS = 1.0
 """How often to look for datasets that nobody works on."""
+LONGEST_BEAT = 10.0
+"""Seconds that a look, and all that follows from it, may take where leases live long."""
 _RELEASE_SECONDS = 3.0
 _DEAD_FOR = timedelta(hours=1)
 
@@ -73,7 +76,8 @@ class Replica:
         self._in_use: Counter[str] = Counter()
         self._told: dict[str, Fence] = {}
         self._renewed_at = -math.inf
-        self._complaint = ""
+        self._complaints: dict[str, str] = {}
+        self._beaten: float | None = None
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._live, name="replica", daemon=True)
 
@@ -117,6 +121,14 @@ class Replica:
         with self._lock:
             return self._valid(dataset)
 
+    def silent_for(self) -> float:
+        """Return the seconds since the thread that renews the leases last beat, 0 unless it has to.
+
+        It is of no use any more when that is much more than LONGEST_BEAT.
+        """
+        beaten = None if self._stopping.is_set() else self._beaten
+        return 0.0 if beaten is None else uptime() - beaten
+
     @contextmanager
     def using(self, dataset: str) -> Iterator[Fence | None]:
         """Do not hand a dataset that is ours over to its preferred owner before the block ends."""
@@ -130,6 +142,10 @@ class Replica:
                 self._in_use[dataset] -= fence is not None
 
     @property
+    def _longest(self) -> float:
+        return min(self._third, LONGEST_BEAT)
+
+    @property
     def _third(self) -> float:
         return self._ttl.total_seconds() / 3
 
@@ -139,17 +155,18 @@ class Replica:
 
     def _live(self) -> None:
         while not self._stopping.is_set():
+            self._beaten = uptime()
             try:
-                with self._limit.stage("lease", timedelta(seconds=self._third)):
-                    self._beat()
-                self._complaint = ""
-            except ForecasterError as error:
-                self._complain(error)
+                self._attempt("leases", self._beat_in_time)
             except Exception:
                 log.exception("leases could not be looked after; trying again")
             self._tell()
             self._wake.wait(min(LOOK_SECONDS, self._third))
             self._wake.clear()
+
+    def _beat_in_time(self) -> None:
+        with self._limit.stage("lease", timedelta(seconds=self._longest)):
+            self._beat()
 
     def _beat(self) -> None:
         if uptime() - self._renewed_at >= self._third:
@@ -157,10 +174,20 @@ class Replica:
         with self._lock:
             held, wanted = set(self._held), self._datasets
         self._look([name for name in wanted if name not in held])
-        for dataset in self._sight.giving(held) | (held - {*wanted}):
-            self._give(dataset)
+        moves: dict[str, Callable[[], None]] = {
+            dataset: partial(self._give, dataset)
+            for dataset in self._sight.giving(held) | (held - {*wanted})
+        }
         for dataset, lease in self._sight.taking():
-            self._take(dataset, lease)
+            moves[dataset] = partial(self._take, dataset, lease)
+        for dataset in sorted(moves, key=lambda each: _lease(each) in self._complaints):
+            self._move(dataset, moves[dataset])
+
+    def _move(self, dataset: str, move: Callable[[], None]) -> None:
+        """Take or give a lease; one that is stuck comes last the next time, and stops no other."""
+        self._limit.check()
+        with self._limit.within(self._longest / 2):
+            self._attempt(_lease(dataset), move)
 
     def _renew(self) -> None:
         began = uptime()
@@ -184,7 +211,7 @@ class Replica:
             survey = leases.survey(conn)
             between = before + (self._hooks.clock() - before) / 2
             gone = leases.without_session(conn, self._overdue(survey))
-        self._hooks.skewed((survey.now - between).total_seconds())
+        _notify(self._hooks.skewed, (survey.now - between).total_seconds())
         gone |= {lease.holder for lease in survey.found.values() if holders.is_gone(lease.holder)}
         self._sight.see(survey.found, gone, uptime(), wanted)
 
@@ -221,12 +248,29 @@ class Replica:
         for dataset in before.keys() | now.keys():
             if before.get(dataset) != (fence := now.get(dataset)):
                 log.info(_news(dataset, before.get(dataset), fence))
-                self._hooks.changed(dataset, fence)
+                _notify(self._hooks.changed, dataset, fence)
 
-    def _complain(self, error: ForecasterError) -> None:
-        if error.message != self._complaint:
-            self._complaint = error.message
-            log.warning("leases could not be looked after: %s", error.message)
+    def _attempt(self, what: str, action: Callable[[], None]) -> None:
+        """Do something; say once what keeps it from being done."""
+        try:
+            action()
+        except ForecasterError as error:
+            if self._complaints.get(what) != error.message:
+                log.warning("%s could not be looked after: %s", what, error.message)
+            self._complaints[what] = error.message
+        else:
+            self._complaints.pop(what, None)
+
+
+def _lease(dataset: str) -> str:
+    return f"the lease of {dataset}"
+
+
+def _notify(hook: Callable[..., None], *news: object) -> None:
+    try:
+        hook(*news)
+    except Exception:
+        log.exception("news of leases could not be told")
 
 
 def _news(dataset: str, before: Fence | None, now: Fence | None) -> str:

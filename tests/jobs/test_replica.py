@@ -185,6 +185,59 @@ def test_other_datasets_can_be_served_from_now_on(start: Start) -> None:
     wait_until(lambda: owned(replica) == {"cars", "trams"})
 
 
+def test_whoever_is_told_and_breaks_does_not_end_the_replica(start: Start) -> None:
+    told: list[str] = []
+
+    def breaks(dataset: str, fence: Fence | None) -> None:
+        told.append(dataset)
+        raise KeyError("no alarm by the name of bikes")
+
+    def breaks_too(seconds: float) -> None:
+        raise ValueError("nobody wants to know")
+
+    replica = start(hooks=Hooks(changed=breaks, skewed=breaks_too))
+    wait_until(lambda: owned(replica) == {*DATASETS})
+    wait_until(lambda: {*told} == {*DATASETS})
+    time.sleep(1.5 * TTL.total_seconds())
+
+    assert owned(replica) == {*DATASETS}
+
+
+def test_how_long_the_leases_were_not_looked_after_is_known(start: Start, engine: Engine) -> None:
+    idle = Replica(engine, DATASETS, holder="idle", ttl=TTL)
+    go_on = threading.Event()
+
+    def waits(dataset: str, fence: Fence | None) -> None:
+        go_on.wait(10)
+
+    replica = start(datasets=["bikes"], hooks=Hooks(changed=waits))
+
+    wait_until(lambda: replica.silent_for() > 1)
+    go_on.set()
+
+    wait_until(lambda: replica.silent_for() < 0.5)
+    assert idle.silent_for() == 0
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_lease_that_cannot_be_had_keeps_no_other_from_being_taken(
+    start: Start, engine: Engine
+) -> None:
+    with writing(engine) as conn:
+        for name in DATASETS:
+            leases.acquire(conn, leases.of_dataset(name), "dead", timedelta(seconds=0.01))
+    held = text("SELECT 1 FROM leases WHERE name = 'dataset/bikes' FOR KEY SHARE")
+
+    with writing(engine) as conn:
+        conn.execute(held)
+        replica = start()
+        wait_until(lambda: owned(replica) == {"cars", "trams", "boats"})
+        assert replica.lease_of("bikes") is None
+
+    wait_until(lambda: owned(replica) == {*DATASETS})
+
+
 @pytest.mark.slow
 def test_a_dataset_that_another_does_not_serve_is_taken_and_kept(start: Start) -> None:
     first = start("us")
