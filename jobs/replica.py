@@ -223,22 +223,29 @@ class Replica:
     def _take(self, dataset: str, lease: Lease | None) -> None:
         """Take a lease; its former holder, if there was one, cannot keep its locks."""
         with writing(self._engine) as conn:
-            if lease is not None and lease.holder not in (NOBODY, self._holder):
-                leases.end_sessions(conn, lease.holder)
             name = leases.of_dataset(dataset)
+            if lease is not None and lease.holder not in (NOBODY, self._holder):
+                if leases.find(conn, name) != lease:
+                    return  # renewed since it was looked at: its holder lives
+                leases.end_sessions(conn, lease.holder)
             fence = leases.acquire(conn, name, self._holder, self._ttl, over=lease)
         if fence is not None:
             with self._lock:
                 self._held[dataset] = fence
 
     def _give(self, dataset: str) -> None:
-        """Give a lease back unless work is under way; if that fails, the next look finds it."""
+        """Give a lease back unless work is under way; what could not be given back is ours."""
         with self._lock:
             if self._in_use[dataset]:
                 return
             fence = self._held.pop(dataset)
-        with writing(self._engine) as conn:
-            leases.release(conn, [fence])
+        try:
+            with writing(self._engine) as conn:
+                leases.release(conn, [fence])
+        except BaseException:
+            with self._lock:
+                self._held[dataset] = fence
+            raise
 
     def _tell(self) -> None:
         """Say what has changed since the last time, the doubt about what is held included."""

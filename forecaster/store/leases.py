@@ -82,6 +82,21 @@ def survey(conn: Connection) -> Survey:
     return Survey(now=now, found={lease.name: lease for lease in found})
 
 
+def find(conn: Connection, name: str) -> Lease | None:
+    """Read one lease."""
+    now = _now(conn)
+    row = conn.execute(select(leases, now.label("now")).where(leases.c.name == name)).one_or_none()
+    if row is None:
+        return None
+    return Lease(
+        name=name,
+        holder=row.holder,
+        token=row.token,
+        expires_at=row.expires_at,
+        left=row.expires_at - row.now,
+    )
+
+
 def acquire(
     conn: Connection, name: str, holder: str, ttl: timedelta, *, over: Lease | None = None
 ) -> Fence | None:

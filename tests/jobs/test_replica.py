@@ -238,6 +238,48 @@ def test_a_lease_that_cannot_be_had_keeps_no_other_from_being_taken(
     wait_until(lambda: owned(replica) == {*DATASETS})
 
 
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_what_could_not_be_given_back_is_given_back_later(start: Start, engine: Engine) -> None:
+    replica = start(datasets=["bikes", "cars"])
+    wait_until(lambda: owned(replica) == {"bikes", "cars"})
+
+    with writing(engine) as conn:
+        conn.execute(text("SELECT 1 FROM leases WHERE name = 'dataset/bikes' FOR UPDATE"))
+        replica.serve(["cars"])
+        wait_until(lambda: replica.lease_of("bikes") is None)
+        time.sleep(TTL.total_seconds() / 3)
+    wait_until(lambda: holder_of(engine, "bikes") == leases.NOBODY)
+
+
+def holder_of(engine: Engine, dataset: str) -> str | None:
+    with reading(engine) as conn:
+        found = leases.find(conn, leases.of_dataset(dataset))
+    return None if found is None else found.holder
+
+
+@pytest.mark.fault(25)
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_holder_that_renewed_late_keeps_its_sessions(engine: Engine, database_url: str) -> None:
+    late, name = new_holder(), leases.of_dataset("bikes")
+    own = open_engine(database_url, application_name=leases.session_name(late))
+    with writing(own) as conn:
+        leases.acquire(conn, name, late, timedelta(0))
+    with reading(engine) as conn:
+        seen = leases.find(conn, name)
+    with writing(own) as conn:
+        leases.renew(conn, late, TTL)
+    replica = Replica(engine, ["bikes"], holder="other", ttl=TTL)
+
+    with writing(own) as conn:
+        replica._take("bikes", seen)
+        alive = conn.scalar(text("SELECT 1"))
+    own.dispose()
+
+    assert alive == 1
+    assert replica.lease_of("bikes") is None
+    assert holder_of(engine, "bikes") == late
+
+
 @pytest.mark.slow
 def test_a_dataset_that_another_does_not_serve_is_taken_and_kept(start: Start) -> None:
     first = start("us")
