@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import ROOT
 
 SECONDS, SEED = 15, 20261120
+POSTGRES = pytest.mark.postgres
 
 
 @pytest.mark.slow

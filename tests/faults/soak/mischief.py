@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tests.faults.soak.fleet import GIVES_UP, STOPS_WITHIN, Fleet, Replica
 from tests.faults.soak.stage import LEASE_SECONDS, Postgres, Store
 
-PAUSE = (1.0, 5.0)
+PAUSE = (2.0, 8.0)
 """Seconds from one fault to the next, at least and at most."""
 _LOOK_EVERY = 0.2
 

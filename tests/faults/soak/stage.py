@@ -22,7 +22,7 @@ SERIES = ("a", "b")
 HORIZON = 12
 HISTORY = 600
 LEASE_SECONDS = 2
-RETRAIN_SECONDS = 30
+RETRAIN_SECONDS = 60
 AHEAD = 1800
 """Seconds that the source knows beyond those of the soak."""
 
