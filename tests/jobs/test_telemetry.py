@@ -238,3 +238,17 @@ def fill(telemetry: Telemetry) -> None:
     prune = PruneReport(dataset="bikes", tick=TICK, deleted={"forecasts": 3})
     for report in (forecast(), retrain(), scored(), prune):
         observe.report(telemetry, report, at=TICK + timedelta(seconds=4))
+
+
+def test_a_dataset_that_is_gone_stays_so_whatever_its_last_runs_report() -> None:
+    telemetry = Telemetry(["bikes", "cars"])
+    telemetry.serve(["cars"])
+
+    observe.missed(telemetry, "forecast", "bikes", "limit", 3)
+    gone = exposed(telemetry)
+    observe.missed(telemetry, "forecast", "bikes", "limit", 3)
+    telemetry.serve(["bikes", "cars"])
+    back = exposed(telemetry)
+
+    assert 'dataset="bikes"' not in gone
+    assert 'ticks_missed_total{dataset="bikes",reason="limit",task="forecast"} 0.0' in back
