@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -12,10 +12,10 @@ from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity import wait_random_exponential as wait_longer_and_longer
 
-from forecaster.errors import DatabaseUnavailable
+from forecaster.errors import DatabaseUnavailable, StageTimedOut, StoreError, TickTakenOver
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Limit
+from forecaster.store.guards import Limit, guarded
 from forecaster.store.runs import RunClaim
 from jobs.reports import JobReport, document
 from jobs.ticks import Clock
@@ -23,6 +23,8 @@ from jobs.ticks import Clock
 ATTEMPTS = 5
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts at one transaction."""
+LOOK_WITHIN = timedelta(seconds=5)
+"""How long it may take to see what became of a commit once the stage is over."""
 
 log = logging.getLogger("forecaster")
 R = TypeVar("R", bound=JobReport)
@@ -70,10 +72,17 @@ class Turn:
             reraise=True,
         )
         made: list[R] = []
-        for attempt in attempts:
-            with attempt:
-                if not (made and self._is_written(engine)):
-                    self._write_once(engine, write, made)
+
+        def attempt() -> None:
+            if not (made and self._is_written(engine)):
+                self._write_once(engine, write, made)
+
+        try:
+            attempts(attempt)
+        except (DatabaseUnavailable, StageTimedOut, TickTakenOver):
+            # A commit that was given up as lost may have come through all the same.
+            if not (made and self._is_written_after_all(engine)):
+                raise
         return made[-1]
 
     def _write_once(self, engine: Engine, write: Callable[[Connection], R], made: list[R]) -> None:
@@ -87,6 +96,12 @@ class Turn:
         with reading(engine) as conn:
             run = runs.lookup(conn, self.claim)
         return (run.state, run.attempt) == ("succeeded", self.claim.attempt)
+
+    def _is_written_after_all(self, engine: Engine) -> bool:
+        limit = Limit()
+        with suppress(StoreError, StageTimedOut), limit.stage("look", LOOK_WITHIN):
+            return self._is_written(guarded(engine, limit=limit))
+        return False
 
     def _note_retry(self, attempt: RetryCallState) -> None:
         error = attempt.outcome and attempt.outcome.exception()

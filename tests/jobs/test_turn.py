@@ -1,9 +1,11 @@
 """One attempt at one tick: its stages are timed and cut, and its transaction is written once."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -127,6 +129,56 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(
 
     assert state(engine) == "succeeded"
     assert query(engine, "SELECT count(*) FROM made") == [(1,)]
+
+
+def test_a_commit_that_comes_through_while_it_is_tried_again_counts(
+    turn: Turn, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, is_written = engine.dialect.do_commit, threading.Event()
+
+    def come_through_late() -> None:
+        with writing(engine) as conn:
+            conn.execute(text("INSERT INTO made VALUES (1)"))
+            runs.finish(conn, turn.claim, now=NOW, report={})
+            is_written.set()
+            time.sleep(0.3)
+
+    late = threading.Thread(target=come_through_late)
+
+    def lose_first(connection: Any) -> None:
+        monkeypatch.setattr(engine.dialect, "do_commit", commit)
+        connection.rollback()
+        late.start()
+        is_written.wait()
+        raise DatabaseUnavailable("it must answer, found the connection gone")
+
+    monkeypatch.setattr(engine.dialect, "do_commit", lose_first)
+
+    assert turn.commit(engine, failing(0, DataError("never"))) == report()
+
+    late.join()
+    assert query(engine, "SELECT count(*) FROM made") == [(1,)]
+
+
+def test_a_commit_that_its_deadline_cut_is_looked_up(
+    turn: Turn, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = replace(turn, limit=Limit())
+    commit = engine.dialect.do_commit
+
+    def commit_late(connection: Any) -> None:
+        monkeypatch.setattr(engine.dialect, "do_commit", commit)
+        commit(connection)
+        time.sleep(0.3)
+        raise DatabaseUnavailable("it must answer, found the connection gone")
+
+    monkeypatch.setattr(engine.dialect, "do_commit", commit_late)
+
+    with limited.stage("write", timedelta(seconds=0.3)):
+        bounded = guarded(engine, limit=limited.limit)
+        assert limited.commit(bounded, failing(0, DataError("never"))) == report()
+
+    assert state(engine) == "succeeded"
 
 
 def test_an_attempt_that_was_overtaken_writes_nothing(turn: Turn, engine: Engine) -> None:
