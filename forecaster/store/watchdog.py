@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 
@@ -26,21 +26,35 @@ _STEPS_BETWEEN_LOOKS = 20_000
 """Steps of SQLite's machine between looks at the clock: a millisecond or less."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Line:
     """A connection in use; `socket` is our own handle on its socket."""
 
     driver: psycopg.Connection
     socket: socket.socket
     remaining: Remaining
+    _use: threading.Lock = field(default_factory=threading.Lock)
+    _is_over: bool = False
 
     def cut(self) -> None:
-        """End the statement where the server can be reached, and the connection in any case."""
-        asking = threading.Thread(target=self._cancel, daemon=True)
-        asking.start()
-        asking.join(_CANCEL_SECONDS)
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
+        """End the statement where the server can be reached, and the connection in any case.
+
+        Nothing once it is used by another: a cancel would end what that one asks for.
+        """
+        with self._use:
+            if self._is_over:
+                return
+            asking = threading.Thread(target=self._cancel, daemon=True)
+            asking.start()
+            asking.join(_CANCEL_SECONDS)
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Let go of the connection; waits for a cut under way, after which it is of no use."""
+        with self._use:
+            self._is_over = True
+            self.socket.close()
 
     def _cancel(self) -> None:
         with suppress(psycopg.Error):
@@ -68,7 +82,7 @@ class Watchdog:
         finally:
             with self._changed:
                 self._lines.discard(line)
-            line.socket.close()
+            line.end()
 
     def _start(self) -> None:
         if self._thread is None:
