@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic, sleep
 
 from forecaster import errors
@@ -27,6 +28,8 @@ _PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_", "CUDA_", "NVIDIA_", "TORCH", "PYTO
 _TAIL = 20
 """Lines of stderr that are kept to explain a crash."""
 _POLL_SECONDS = 0.1
+_LAST_BREATH = 10.0
+"""Seconds after which what was killed is left to itself."""
 _LESS_HISTORY = "give the machine more memory, or set a shorter `history`"
 _MORE_MEMORY = "raise memory_limit_gb under [datasets.NAME.training], or set a shorter `history`"
 
@@ -44,7 +47,8 @@ def fit_in_child(
 
     `watch` is called ten times a second, `on_progress` as the child tells of steps. Raises what
     `watch` raised, or the child; StageTimedOut when it shows no sign of life for `silence` seconds;
-    RunError when it was killed, ran out of memory or crashed. The child is gone when this returns.
+    RunError when it was killed, ran out of memory or crashed. When this returns, the child is gone,
+    and so is what it has started.
     """
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "jobs.training_child"],  # no module of the current directory
@@ -58,8 +62,7 @@ def fit_in_child(
     try:
         _wait(child, talk, watch, silence)
     finally:
-        child.kill()
-        child.wait()
+        _end(child)
         talk.end()
     return talk.result()
 
@@ -86,6 +89,14 @@ def _wait(child: subprocess.Popen[bytes], talk: "_Talk", watch: Watch, silence: 
         sleep(_POLL_SECONDS)
 
 
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and all of its session, which may hold its pipes."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS: only zombies are left
+        os.killpg(child.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):  # a driver may keep it for longer
+        child.wait(_LAST_BREATH)
+
+
 class _Talk:
     """The three pipes of a child, each served by a thread so that none can block another."""
 
@@ -109,12 +120,13 @@ class _Talk:
             thread.start()
 
     def end(self) -> None:
-        """Close the pipes of a child that has ended."""
-        for thread in self._threads:
-            thread.join()
-        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+        """Close the pipes of a child that has ended, where nobody else holds them."""
+        pipes = (self._child.stdin, self._child.stdout, self._child.stderr)
+        for thread, pipe in zip(self._threads, pipes, strict=True):
             assert pipe is not None
-            pipe.close()
+            thread.join(_LAST_BREATH)
+            if not thread.is_alive():  # else somebody holds the other end, and closing would wait
+                pipe.close()
 
     def result(self) -> Fitted:
         """Return the answer, or raise what kept the child from giving one."""
@@ -122,6 +134,8 @@ class _Talk:
             raise rebuild(self._raised)
         if self._child.returncode != 0:
             raise ending(self._child.returncode, "\n".join(self._tail) or "nothing")
+        if self._threads[1].is_alive():
+            raise RunError("a training must close its pipes, found a process that it left in them")
         head, body = unpack(self._answer)
         return Fitted(checkpoint=body, **head)
 

@@ -4,6 +4,7 @@ import atexit
 import fcntl
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -64,7 +65,7 @@ class _Worker:
 
         def cut() -> None:
             is_late.set()
-            self._child.kill()
+            self._kill()
 
         watchdog = threading.Timer(asked.seconds, cut)
         watchdog.daemon = True
@@ -107,11 +108,17 @@ class _Worker:
 
     def end(self) -> None:
         """Kill the process, and wait until it is gone."""
-        self._child.kill()
+        self._kill()
         self._child.wait()
         for pipe in (self._questions, self._answers):
             with suppress(BrokenPipeError):  # a question that nobody read
                 pipe.close()
+
+    def _kill(self) -> None:
+        """Kill the process and what it started, which may hold its pipes."""
+        if self.is_alive:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
 
 
 _idle: list[_Worker] = []

@@ -153,6 +153,26 @@ def test_a_child_that_hangs_is_killed(task: tuple[Panel, ModelSpec]) -> None:
 
 
 @pytest.mark.fault(24)
+def test_what_a_child_has_started_ends_with_it(
+    task: tuple[Panel, ModelSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, subprocess\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(subprocess.Popen(['sleep', '90']).pid))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    began = time.monotonic()
+
+    assert fit_in_child(*task, DATASET.training).steps == 4
+
+    left = int(started.read_text())
+    assert time.monotonic() - began < 60
+    assert not psutil.pid_exists(left) or psutil.Process(left).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.fault(24)
 def test_a_child_stays_below_its_memory_limit() -> None:
     many = [rows(f"series {number}", 0, 300) for number in range(400)]
     panel, spec = training.prepare(
