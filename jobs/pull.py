@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from forecaster.config import DatasetConfig
 from forecaster.intake import Intake
 from forecaster.store import observations, source, watermarks
 from forecaster.store.engine import reading, writing
+from forecaster.store.guards import Limit, limit_of
 from forecaster.store.observations import Landing
 from forecaster.store.progress import NO_START, Position, Progress, Reach, follow
 from forecaster.store.source_question import Wanted
@@ -47,13 +49,18 @@ def run(
     came later still. Long stretches are read in slices, and landed in transactions that others do
     not wait long for. `on_landing` is told of each landing after its commit. The caller moves the
     watermarks with `advance`, in the transaction that makes use of these rows.
+
+    StageTimedOut when the limit of `engine` is over, reads included; each slice of all of the
+    history has its whole length.
     """
     if dataset.query is None:
         return None
     url = dataset.source_url or engine.url.render_as_string(hide_password=False)
-    scope = _scope(engine, dataset, url, now, whole=whole)
+    limit = limit_of(engine) or Limit()
+    origin = _Origin(dataset=dataset, url=url, limit=limit)
+    scope = _scope(engine, origin, now, whole=whole)
     tally = _Tally(seen=scope.seen)
-    read = partial(_read, dataset, url, scope)
+    read = partial(origin.read, scope)
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
         taken = intake.normalize(rows, columns_of(dataset), timezone=dataset.timezone)
         frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
@@ -63,6 +70,8 @@ def run(
                 landing = observations.land(conn, dataset.name, part, recorded_at=now)
             tally.land(landing)
             on_landing(dataset.name, landing)
+        if scope.whole is not None:
+            limit.renew()
     return tally.report(scope, now)
 
 
@@ -95,9 +104,8 @@ class _Scope:
     progress: Progress | None = None
 
 
-def _scope(
-    engine: Engine, dataset: DatasetConfig, url: str, now: datetime, *, whole: bool
-) -> _Scope:
+def _scope(engine: Engine, origin: "_Origin", now: datetime, *, whole: bool) -> _Scope:
+    dataset = origin.dataset
     with reading(engine) as conn:
         seen = watermarks.get(conn, dataset.name, WATERMARK)
         kept = watermarks.state(conn, dataset.name, INGESTED)
@@ -106,9 +114,8 @@ def _scope(
     reason = "first pull" if seen is None else "reconciliation" if whole else None
     if dataset.ingest_column is None:
         return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
-    reach = _reach(
-        dataset, url, None if kept is None else Progress.of(kept), Wanted(since=start, until=now)
-    )
+    progress = None if kept is None else Progress.of(kept)
+    reach = origin.reach(progress, Wanted(since=start, until=now))
     reason = reason or reach.whole
     return _Scope(
         since=start,
@@ -125,27 +132,41 @@ def _overlap(dataset: DatasetConfig, seen: datetime, start: datetime) -> datetim
     return max(seen - dataset.delay - dataset.late_data, min(start, seen + _MICROSECOND))
 
 
-def _reach(dataset: DatasetConfig, url: str, kept: Progress | None, wanted: Wanted) -> Reach:
-    return follow(kept, source.look(dataset, url, wanted, patient=kept is None))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Where rows come from, and until when."""
 
+    dataset: DatasetConfig
+    url: str
+    limit: Limit
 
-def _read(
-    dataset: DatasetConfig,
-    url: str,
-    scope: _Scope,
-    since: datetime,
-    until: datetime,
-    limit: int | None,
-) -> pl.DataFrame:
-    wanted = Wanted(
-        since=since,
-        until=until,
-        odd=since == scope.since,  # once is enough to count them
-        limit=limit,
-        after=scope.after,
-        overlap=scope.overlap,
-    )
-    return source.read_rows(dataset, url, wanted)
+    def reach(self, kept: Progress | None, wanted: Wanted) -> Reach:
+        with self._in_time() as seconds:
+            sight = source.look(
+                self.dataset, self.url, wanted, patient=kept is None, within=seconds
+            )
+        return follow(kept, sight)
+
+    def read(
+        self, scope: _Scope, since: datetime, until: datetime, most: int | None
+    ) -> pl.DataFrame:
+        wanted = Wanted(
+            since=since,
+            until=until,
+            odd=since == scope.since,  # once is enough to count them
+            limit=most,
+            after=scope.after,
+            overlap=scope.overlap,
+        )
+        with self._in_time() as seconds:
+            return source.read_rows(self.dataset, self.url, wanted, within=seconds)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[float]:
+        """Give the seconds that are left; StageTimedOut for a read that needs more."""
+        self.limit.check()
+        with self.limit.converting():
+            yield self.limit.remaining()
 
 
 @dataclass(slots=True, kw_only=True)

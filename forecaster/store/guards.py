@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection, Engine, select
@@ -64,6 +64,12 @@ class Limit:
         name = self._stages[-1].name if self._stages else "work"
         with self.stage(name, timedelta(seconds=seconds)):
             yield
+
+    def renew(self) -> None:
+        """Give the current stage its whole length again: a part of it is done for good."""
+        if self._stages:
+            *outer, stage = self._stages
+            self._stages = (*outer, replace(stage, until=time.monotonic() + stage.seconds))
 
     def remaining(self) -> float:
         """Return the seconds until the nearest deadline: negative after it, infinite for none."""

@@ -4,6 +4,7 @@ A SQLite file is read here, with the driver of the standard library: a second pr
 nothing, and a second SQLite library loses data. Everything else is read by a worker process.
 """
 
+import math
 import sqlite3
 from dataclasses import replace
 from functools import partial
@@ -21,27 +22,32 @@ from forecaster.store.urls import parse_url
 _ROWS_AT_ONCE = 1_000
 
 
-def read_rows(dataset: DatasetConfig, url: str, wanted: Wanted) -> pl.DataFrame:
+def read_rows(
+    dataset: DatasetConfig, url: str, wanted: Wanted, *, within: float = math.inf
+) -> pl.DataFrame:
     """Return the key, timestamp and value columns of the wanted rows.
 
     Where timestamps are text or on a wall clock, rows up to two days outside may come along.
     DataError when the query cannot run or lacks a column, DatabaseUnavailable
-    when nobody answers within `read_timeout`, UnsupportedDatabase for an address without a driver.
+    when nobody answers within `read_timeout` and `within` seconds, UnsupportedDatabase for an
+    address without a driver.
     """
-    asked = Question.of(dataset, url, wanted)
+    asked = Question.of(dataset, url, wanted, within=within)
     address = parse_url(url)
     if address.get_backend_name() == "sqlite":
         return _read_file(asked, address)
     return source_processes.ask(asked)
 
 
-def look(dataset: DatasetConfig, url: str, wanted: Wanted, *, patient: bool) -> Sight:
+def look(
+    dataset: DatasetConfig, url: str, wanted: Wanted, *, patient: bool, within: float = math.inf
+) -> Sight:
     """Return how far the dataset's `ingest_column` has come, before `wanted` rows are read.
 
     A `patient` look gives open transactions a moment to end. Raises what `read_rows` raises, and
     DataError for a source that gives no bound.
     """
-    question = Question.of(dataset, url, wanted)
+    question = Question.of(dataset, url, wanted, within=within)
     asked = replace(question, look="patient" if patient else "quick")
     if parse_url(url).get_backend_name() == "sqlite":
         with source_session.session(asked) as conn:

@@ -1,6 +1,7 @@
 """What is asked of a source: a dataset's own query, between two instants, as one SELECT."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -57,8 +58,13 @@ class Question:
     look: Literal["patient", "quick", "shape"] | None = None
 
     @classmethod
-    def of(cls, dataset: DatasetConfig, url: str, wanted: Wanted) -> "Question":
-        """Return the question; DataError for a dataset without a query."""
+    def of(
+        cls, dataset: DatasetConfig, url: str, wanted: Wanted, *, within: float = math.inf
+    ) -> "Question":
+        """Return the question, to be answered within `read_timeout` and `within` seconds.
+
+        DataError for a dataset without a query.
+        """
         if dataset.query is None:
             raise DataError(
                 f"dataset {dataset.name} must have a query, found none",
@@ -74,7 +80,7 @@ class Question:
             ingest_column=dataset.ingest_column,
             timezone=dataset.timezone,
             margin=bounds.margin(dataset.step).total_seconds(),
-            seconds=dataset.read_timeout.total_seconds(),
+            seconds=min(dataset.read_timeout.total_seconds(), within),
             wanted=wanted,
         )
 

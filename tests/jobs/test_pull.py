@@ -1,5 +1,6 @@
 """Pulling lands what is new, late or corrected, and nothing twice."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,12 +10,13 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, text
 
 from forecaster.config import DatasetConfig
-from forecaster.errors import DataError
+from forecaster.errors import DatabaseUnavailable, DataError, StageTimedOut
 from forecaster.frames import OBSERVATIONS
 from forecaster.store import datasets, observations
 from forecaster.store.engine import reading, writing
+from forecaster.store.guards import Limit, guarded
 from forecaster.store.observations import Landing
-from jobs import pull
+from jobs import pull, slices
 from jobs.reports import PullReport
 from tests.jobs.small import DATASET, hour, rows
 
@@ -218,3 +220,54 @@ def test_naive_timestamps_need_a_declared_zone(source: Engine) -> None:
         pull.run(source, replace(PULLED, timezone=None), now=hour(200))
 
     assert "timezone" in str(caught.value.hint)
+
+
+SLOW = """WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000000)
+SELECT 'a' AS series_id, '2026-01-08' AS timestamp, max(i) AS value, 1 AS seen FROM n"""
+
+
+@pytest.mark.fault(7)
+@pytest.mark.parametrize("column", [None, "seen"])
+def test_a_source_that_is_too_slow_for_the_stage_is_cut(source: Engine, column: str | None) -> None:
+    limit = Limit(dataset="bikes")
+    slow = replace(PULLED, query=SLOW, ingest_column=column)
+
+    started = time.monotonic()
+    with (
+        pytest.raises(StageTimedOut, match=r"stage pull must end within 1 s"),
+        limit.stage("pull", timedelta(seconds=1)),
+    ):
+        pull.run(guarded(source, limit=limit), slow, now=hour(200))
+
+    assert time.monotonic() - started < 3
+
+
+def test_a_source_that_is_too_slow_for_its_own_limit_says_so(source: Engine) -> None:
+    limit = Limit(dataset="bikes")
+    slow = replace(PULLED, query=SLOW, read_timeout=timedelta(seconds=0.5))
+
+    with (
+        pytest.raises(DatabaseUnavailable, match=r"must give its rows within 0\.5 s"),
+        limit.stage("pull", timedelta(minutes=1)),
+    ):
+        pull.run(guarded(source, limit=limit), slow, now=hour(200))
+
+
+def test_each_slice_of_a_long_history_has_the_whole_time(
+    source: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "MOST_ROWS", 40)
+    monkeypatch.setattr(slices, "WANTED_ROWS", 30)
+    arrive(source, rows("a", 0, 200))
+    limit = Limit(dataset="bikes")
+    left: list[float] = []
+
+    def take_long(_: str, __: Landing) -> None:
+        left.append(limit.remaining())
+        time.sleep(0.3)
+
+    with limit.stage("pull", timedelta(seconds=5)):
+        pull.run(guarded(source, limit=limit), PULLED, now=hour(200), on_landing=take_long)
+
+    assert len(left) > 2
+    assert left[-1] > left[0] - 0.3
