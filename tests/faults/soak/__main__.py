@@ -74,24 +74,28 @@ def _play(store: str, folder: Path, seconds: int, seed: int) -> list[str]:
     ):
         mischief = Mischief(fleet=fleet, store=database, chance=random.Random(seed))
         with Witness(stage.engine) as witness:
-            _rage(stage, mischief, seconds)
+            until = _rage(stage, mischief, seconds)
         orphans = _orphans(fleet)
-        found = findings(stage.engine, fleet.done())
+        found = findings(stage.engine, fleet.done(), until)
         _print(mischief, found, witness, orphans)
     fallen = (f"token fell: {each}" for each in witness.fallen())
-    return [*mischief.violations, *found.violations(), *fallen, *orphans]
+    bugs = (f"traceback: {each}" for each in fleet.tracebacks())
+    return [*mischief.violations, *found.violations(), *fallen, *orphans, *bugs]
 
 
-def _rage(stage: Stage, mischief: Mischief, seconds: int) -> None:
+def _rage(stage: Stage, mischief: Mischief, seconds: int) -> datetime:
+    """Bring about faults, then let all be caught up; return when the last fault was mended."""
     for replica in mischief.fleet.replicas:
         replica.start()
     if not _begins_to_tick(stage, mischief):
         mischief.violations.append(f"no first ticks within {FIRST_TICKS_WITHIN:.0f} s")
-        return
+        return datetime.now(UTC)
     mischief.rage(seconds)
     mischief.mend()
-    _let_catch_up(stage, mischief)
+    until = datetime.now(UTC)
+    _let_catch_up(stage, mischief, until)
     mischief.stop()
+    return until
 
 
 def _begins_to_tick(stage: Stage, mischief: Mischief) -> bool:
@@ -103,10 +107,10 @@ def _begins_to_tick(stage: Stage, mischief: Mischief) -> bool:
     return False
 
 
-def _let_catch_up(stage: Stage, mischief: Mischief) -> None:
-    """Wait until every tick of the time of faults is done; what is not by then is lost."""
-    last, until = datetime.now(UTC), time.monotonic() + QUIET
-    while unfinished(stage.engine, last) > 0 and time.monotonic() < until:
+def _let_catch_up(stage: Stage, mischief: Mischief, until: datetime) -> None:
+    """Wait until every tick up to `until` is done; what is not after a while is lost."""
+    patience = time.monotonic() + QUIET
+    while unfinished(stage.engine, until) > 0 and time.monotonic() < patience:
         mischief.watch()
 
 

@@ -132,6 +132,15 @@ class Fleet:
         found = (_DONE.search(line) for line in self._lines())
         return Counter((match[1], match[2]) for match in found if match)
 
+    def tracebacks(self) -> list[str]:
+        """Return how each traceback in the logs ends: no fault may come out as a bug."""
+        found, is_within = [], False
+        for line in self._lines():
+            is_end = is_within and not line.startswith(" ")
+            found += [line] * is_end
+            is_within = line.startswith("Traceback") or (is_within and not is_end)
+        return found
+
     def _lines(self) -> Iterator[str]:
         for replica in self.replicas:
             yield from replica.log.read_text(errors="replace").splitlines()

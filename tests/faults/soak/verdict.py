@@ -57,8 +57,11 @@ class Findings:
             yield "no tick at all"
 
 
-def findings(engine: Engine, said: Counter[tuple[str, str]]) -> Findings:
-    """Look at everything that was written; `said` is how often each tick was said to be done."""
+def findings(engine: Engine, said: Counter[tuple[str, str]], until: datetime) -> Findings:
+    """Look at everything that was written for the ticks up to `until` and after.
+
+    `said` is how often each tick was said to be done.
+    """
     with reading(engine) as conn:
         ticks = {name: _ticks(conn, name) for name in DATASETS}
         half_written = [each for name in DATASETS for each in _half_written(conn, name, ticks)]
@@ -67,7 +70,7 @@ def findings(engine: Engine, said: Counter[tuple[str, str]]) -> Findings:
     states = Counter(tick.error or "" for tick in every if tick.state == "missed")
     return Findings(
         ticks=len(every),
-        lost=[each for name, found in ticks.items() for each in _lost(name, found)],
+        lost=[each for name, found in ticks.items() for each in _lost(name, found, until)],
         missed=states,
         doubled=[f"{name} {tick} said {count} times" for (name, tick), count in said.items()
                  if count > 1],
@@ -108,7 +111,9 @@ def _ticks(conn: Connection, dataset: str) -> list[Tick]:
     return [Tick(*row) for row in conn.execute(query)]
 
 
-def _lost(dataset: str, ticks: list[Tick]) -> Iterator[str]:
+def _lost(dataset: str, ticks: list[Tick], until: datetime) -> Iterator[str]:
+    if not ticks or ticks[-1].instant < until - SECOND:
+        yield f"{dataset}: all after {ticks[-1].instant.isoformat() if ticks else 'the start'}"
     for earlier, later in pairwise(ticks):
         between = (later.instant - earlier.instant) // SECOND - 1
         if between:
