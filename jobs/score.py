@@ -1,8 +1,9 @@
 """Score one dataset for one tick: join forecasts that matured with what happened."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from time import monotonic
 
 import polars as pl
 import torch
@@ -15,12 +16,15 @@ from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, build
 from forecaster.series.windows import gather
 from forecaster.store import accuracy as scores
-from forecaster.store import datasets, partitions, watermarks
+from forecaster.store import datasets, models, partitions, watermarks
 from forecaster.store.engine import reading
 from jobs import cases
 from jobs.cases import JUDGED, Case
 from jobs.reports import LeadAccuracy, ScoreReport
 from jobs.turn import Turn
+
+SHARE = 0.5
+"""Of `deadlines.pull`: when so much has gone, nothing more is begun."""
 
 
 def run(
@@ -30,16 +34,10 @@ def run(
     seasonal_naive on the same points.
 
     What happened counts as known when the delay and the time for late data are over, and
-    something newer was observed: an outage of the source leaves nothing unscored.
+    something newer was observed: an outage of the source leaves nothing unscored. Of more than can
+    be judged in good time, the oldest is, and the next tick goes on.
     """
-    deadlines = dataset.deadlines
-
-    with turn.stage("read", deadlines.pull), reading(engine) as conn:
-        until = known_until(conn, dataset, turn.tick)
-        to_judge = read(conn, dataset, until)
-
-    with turn.stage("judge", deadlines.predict):
-        found = judged(to_judge, dataset.prediction_length)
+    until, found = _judge_in_time(engine, dataset, turn)
 
     def write(conn: Connection) -> ScoreReport:
         for model_id, frame in found.items():
@@ -47,7 +45,7 @@ def run(
         watermarks.advance(conn, dataset.name, JUDGED, until, now=turn.clock())
         return report_on(dataset, turn.tick, until, found, turn.seconds)
 
-    with turn.stage("write", deadlines.write):
+    with turn.stage("write", dataset.deadlines.write):
         cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
         partitions.ensure(engine, retention, ("accuracy",), cutoffs)
         report = turn.commit(engine, write)
@@ -55,14 +53,61 @@ def run(
     return replace(report, stages=turn.seconds)
 
 
-def read(conn: Connection, dataset: DatasetConfig, until: datetime) -> list[Case]:
-    """Read what matured up to `until` and was not scored yet.
+def _judge_in_time(
+    engine: Engine, dataset: DatasetConfig, turn: Turn
+) -> tuple[datetime, dict[int, pl.DataFrame]]:
+    """Judge one stretch after the other while there is time; return up to when, and ACCURACY by
+    model."""
+    deadlines = dataset.deadlines
+    enough = monotonic() + SHARE * deadlines.pull.total_seconds()
+    found: dict[int, list[pl.DataFrame]] = {}
+    stretch = None
+    while stretch is None or not (stretch.is_last or monotonic() > enough):
+        with turn.stage("read", deadlines.pull), reading(engine) as conn:
+            stretch = stretch.next() if stretch else _first(conn, dataset, turn.tick)
+            to_judge = cases.read(conn, dataset, after=stretch.after, until=stretch.until)
+        with turn.stage("judge", deadlines.predict):
+            for case in to_judge:
+                turn.limit.check()
+                found.setdefault(case.model_id, []).append(judge(case, dataset.prediction_length))
+        usual = dataset.forecast_schedule.shortest
+        stretch = replace(stretch, width=usual if to_judge else 2 * stretch.width)
+    return stretch.until, {model_id: pl.concat(frames) for model_id, frames in found.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stretch:
+    """What matures in (after, until] is judged at once, on the way to a goal."""
+
+    after: datetime | None
+    until: datetime
+    goal: datetime
+    width: timedelta
+
+    @property
+    def is_last(self) -> bool:
+        return self.until >= self.goal
+
+    def next(self) -> "_Stretch":
+        until = min(self.goal, self.until + self.width)
+        return replace(self, after=self.until, until=until)
+
+
+def _first(conn: Connection, dataset: DatasetConfig, tick: datetime) -> _Stretch:
+    """Return what matured in the first forecast interval that was not judged.
 
     Looks back over `late_data` once more, for ticks that ran late.
     """
+    goal, width = known_until(conn, dataset, tick), dataset.forecast_schedule.shortest
     seen = watermarks.get(conn, dataset.name, JUDGED)
-    after = None if seen is None else seen - dataset.late_data
-    return cases.read(conn, dataset, after=after, until=until)
+    trained = [each.trained_to for each in models.list_models(conn, dataset.name)]
+    begin = seen or min(trained, default=goal)  # what a model said of its past is not judged
+    return _Stretch(
+        after=None if seen is None else seen - dataset.late_data,
+        until=min(goal, begin + width),
+        goal=goal,
+        width=width,
+    )
 
 
 def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime:
@@ -70,14 +115,6 @@ def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> dat
     until = tick - dataset.delay - dataset.late_data
     newest = datasets.landed(conn, dataset.name).newest_observation
     return until if newest is None else min(until, newest)
-
-
-def judged(to_judge: Iterable[Case], prediction_length: int) -> dict[int, pl.DataFrame]:
-    """Return ACCURACY by model."""
-    found: dict[int, list[pl.DataFrame]] = {}
-    for case in to_judge:
-        found.setdefault(case.model_id, []).append(judge(case, prediction_length))
-    return {model_id: pl.concat(frames) for model_id, frames in found.items()}
 
 
 def judge(case: Case, prediction_length: int) -> pl.DataFrame:

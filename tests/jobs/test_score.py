@@ -10,14 +10,27 @@ from sqlalchemy import Engine, text
 
 from forecaster.durations import Step
 from forecaster.series.accuracy import leads
+from jobs import score
 from jobs.reports import ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
+
+ALL = (
+    "SELECT series_id, cutoff, lead, points, absolute_error, seasonal_naive_error, pinball"
+    " FROM accuracy ORDER BY 1, 2, 3"
+)
 
 
 def score_all(world: World, numbers: range) -> list[ScoreReport]:
     """Score at every hour of `numbers`."""
     reports = [world.tick("score", hour(number)).report for number in numbers]
     return [report for report in reports if isinstance(report, ScoreReport)]
+
+
+def require_same(found: list[tuple[object, ...]], expected: list[tuple[object, ...]]) -> None:
+    """Assert that two answers to ALL differ by no more than sums in another order do."""
+    for one, other in zip(found, expected, strict=True):
+        assert one[:4] == other[:4]
+        assert one[4:] == pytest.approx(other[4:], rel=1e-5, abs=1e-5)
 
 
 def test_each_lead_of_each_forecast_is_scored_once_when_it_has_matured(trained: World) -> None:
@@ -48,19 +61,40 @@ def test_scoring_once_after_an_outage_gives_the_same_accuracy(trained: World) ->
     land(trained.engine, rows("a", LAST, hours[-1]), rows("b/c", LAST, hours[-1]))
     for number in hours:
         trained.tick("forecast", hour(number))
-    columns = "series_id, cutoff, lead, points, absolute_error, seasonal_naive_error, pinball"
-    statement = f"SELECT {columns} FROM accuracy ORDER BY 1, 2, 3"
 
     score_all(trained, hours)
-    every_tick = query(trained.engine, statement)
+    every_tick = query(trained.engine, ALL)
     with trained.engine.begin() as conn:
         for table in ("accuracy", "runs", "watermarks"):
             conn.execute(text(f"DELETE FROM {table}"))
     score_all(trained, hours[-1:])
 
-    for once, step_by_step in zip(query(trained.engine, statement), every_tick, strict=True):
-        assert once[:4] == step_by_step[:4]
-        assert once[4:] == pytest.approx(step_by_step[4:], rel=1e-5, abs=1e-5)
+    require_same(query(trained.engine, ALL), every_tick)
+
+
+def test_what_cannot_be_judged_in_time_is_left_to_the_next_ticks(
+    trained: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = range(LAST, LAST + HORIZON + 4)
+    land(trained.engine, rows("a", LAST, hours[-1] + 9), rows("b/c", LAST, hours[-1] + 9))
+    for number in hours:
+        trained.tick("forecast", hour(number))
+    monkeypatch.setattr(score, "SHARE", 0.0)
+    short = score_all(trained, range(hours[-1], hours[-1] + 3))
+    monkeypatch.undo()
+
+    (rest,) = score_all(trained, range(hours[-1] + 3, hours[-1] + 4))
+
+    reached = [report.matured_to for report in short]
+    assert reached == sorted(set(reached))
+    assert all(0 < report.points < rest.points for report in short[1:])
+    assert rest.matured_to == hour(hours[-1] + 3) - DATASET.late_data
+    alone = query(trained.engine, ALL)
+    with trained.engine.begin() as conn:
+        for table in ("accuracy", "runs", "watermarks"):
+            conn.execute(text(f"DELETE FROM {table}"))
+    score_all(trained, range(hours[-1] + 3, hours[-1] + 4))
+    require_same(query(trained.engine, ALL), alone)
 
 
 def test_accuracy_is_that_of_the_forecast_against_what_happened(trained: World) -> None:
