@@ -1,8 +1,9 @@
 """The lanes of one configuration: what is done when its alarms ring, by how many threads.
 
-Four lanes, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
-one after the other; `retrain` trains in a child process; `reconcile` reads histories again; `prune`
-may wait for partitions in use. Nothing is done for a dataset that another replica works on.
+Five lanes, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
+one after the other; `retrain` trains in a child process, `first` those that have no model yet, as
+all of their forecasts wait; `reconcile` reads histories again; `prune` may wait for partitions in
+use. Nothing is done for a dataset that another replica works on.
 Forecasts of a dataset wait for its first model: no run is recorded until there is one, and its
 arrival rings their alarm.
 
@@ -46,7 +47,7 @@ LOOK_WITHIN = timedelta(seconds=10)
 """How long it may take to see what there is to do."""
 AGAIN_AFTER = 2.0
 """Seconds until a database is asked again that did not answer."""
-LANES = ("retrain", "forecast", "reconcile", "prune")
+LANES = ("first", "retrain", "forecast", "reconcile", "prune")
 
 Action = Callable[[DatasetConfig, Engine], None]
 """What a lane does for a dataset, with an engine that is guarded by its lease."""
@@ -145,7 +146,8 @@ class Lanes:
     def _alarms(self) -> Iterator[Alarm]:
         for dataset in self._config.datasets.values():
             for lane, schedule, action in (
-                ("retrain", dataset.retrain_schedule, self._retrain),
+                ("first", dataset.retrain_schedule, partial(self._train, first=True)),
+                ("retrain", dataset.retrain_schedule, partial(self._train, first=False)),
                 ("forecast", dataset.forecast_schedule, self._forecast),
                 ("reconcile", dataset.reconcile_schedule, self._reconcile),
                 ("prune", self._config.prune_schedule, self._prune),
@@ -164,11 +166,16 @@ class Lanes:
         for name in ("forecast", "score"):
             self._backlog.catch_up(self._jobs[name], dataset, engine)
 
-    def _retrain(self, dataset: DatasetConfig, engine: Engine) -> None:
+    def _train(self, dataset: DatasetConfig, engine: Engine, *, first: bool) -> None:
         is_lacking = not _has_champion(engine, dataset)
-        outcomes = self._backlog.catch_up(
-            self._jobs["retrain"], dataset, engine, even_if_done=is_lacking
-        )
+        if is_lacking != first:
+            return
+        with self._around.busy.doing(f"train:{dataset.name}") as is_free:
+            if not is_free:  # its model came or went while the other lane trains
+                return
+            outcomes = self._backlog.catch_up(
+                self._jobs["retrain"], dataset, engine, even_if_done=is_lacking
+            )
         if any(outcome.result == "succeeded" for outcome in outcomes):
             self._scheduler.ring(f"forecast:{dataset.name}")
 
@@ -215,7 +222,8 @@ class Lanes:
         self._noted.add(dataset.name)
 
     def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
-        self._scheduler.ring(f"{job.lane}:{dataset.name}", after=seconds)
+        for lane in ("first", "retrain") if job.name == "retrain" else (job.lane,):
+            self._scheduler.ring(f"{lane}:{dataset.name}", after=seconds)
 
     def _fit(
         self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched

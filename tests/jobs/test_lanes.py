@@ -3,27 +3,32 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, insert
 
 import jobs.lanes
 from forecaster import configfile
-from forecaster.config import Config
+from forecaster.config import Config, TrainingConfig
 from forecaster.errors import StageTimedOut
+from forecaster.model.spec import ModelSpec
+from forecaster.series.panel import Panel
 from forecaster.store import datasets
-from forecaster.store.engine import open_engine, reading
+from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store.guards import Fence
+from forecaster.store.tables import leases
 from jobs.lanes import Busy, Lanes, Surroundings, threads
 from jobs.reloading import Reloader
+from jobs.retrain import Fitted, Watch, fit_here
 from jobs.service import Service
 from jobs.telemetry import Telemetry
 from jobs.ticks import SteadyClock
 from tests.faults.proxy import Proxy
-from tests.jobs.small import DATASET, LAST, fixed, hour, query
+from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
 CONFIG = Config(database_url="", datasets={"bikes": DATASET})
 SETTINGS = """
@@ -34,6 +39,9 @@ step = "1h"
 prediction_length = 12
 forecast_every = "{every}"
 """
+
+DONE = """SELECT name, count(*) FROM runs JOIN datasets ON datasets.id = dataset_id
+WHERE state = 'succeeded' GROUP BY name ORDER BY name"""
 
 
 def without_leases(engine: Engine) -> Surroundings:
@@ -53,6 +61,7 @@ def test_nothing_long_is_in_the_lane_of_the_forecasts(engine: Engine) -> None:
     found = {alarm.name: (alarm.lane, alarm.schedule) for alarm in lanes._alarms()}
 
     assert found == {
+        "first:bikes": ("first", DATASET.retrain_schedule),
         "forecast:bikes": ("forecast", DATASET.forecast_schedule),
         "prune:bikes": ("prune", CONFIG.prune_schedule),
         "reconcile:bikes": ("reconcile", DATASET.reconcile_schedule),
@@ -68,7 +77,9 @@ def test_a_dataset_that_waits_for_its_source_leaves_the_others_their_threads(
 
     found = threads(replace(CONFIG, datasets=many))
 
-    assert found == {"forecast": expected, "retrain": 1, "reconcile": 1, "prune": 1}
+    assert found == {
+        "first": 1, "forecast": expected, "retrain": 1, "reconcile": 1, "prune": 1
+    }  # fmt: skip
 
 
 def test_nothing_is_done_for_a_dataset_of_another_replica(engine: Engine) -> None:
@@ -78,6 +89,42 @@ def test_nothing_is_done_for_a_dataset_of_another_replica(engine: Engine) -> Non
         alarm.action()
 
     assert query(engine, "SELECT count(*) FROM runs") == [(0,)]
+
+
+def test_a_first_training_does_not_wait_for_a_long_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bikes", "cars"):
+        land(engine, rows("a", 0, LAST), dataset=name)
+    World(engine=engine).tick("retrain", hour(LAST - 100))
+    both = {name: replace(DATASET, name=name) for name in ("bikes", "cars")}
+    lease = Fence(name="dataset/both", holder="us", token=7)
+    with writing(engine) as conn:
+        conn.execute(insert(leases).values(**asdict(lease), expires_at=hour(LAST)))
+    begun, ended = threading.Event(), threading.Event()
+
+    def fit(panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch) -> Fitted:
+        if not begun.is_set():  # that of bikes
+            begun.set()
+            assert ended.wait(30)
+        return fit_here(panel, spec, config, watch=watch)
+
+    monkeypatch.setattr(jobs.lanes, "fit_in_child", fit)
+    around = replace(without_leases(engine), using=lambda _: nullcontext(lease))
+    lanes = Lanes(replace(CONFIG, datasets=both), around)
+    actions = {alarm.name: alarm.action for alarm in lanes._alarms()}
+    long = threading.Thread(target=actions["retrain:bikes"])
+    long.start()
+    assert begun.wait(30)
+
+    for name in ("first:bikes", "retrain:cars", "first:cars"):
+        actions[name]()
+
+    done = query(engine, DONE)
+    ended.set()
+    long.join()
+    assert done == [("bikes", 1), ("cars", 1)]
+    assert query(engine, DONE) == [("bikes", 2), ("cars", 1)]
 
 
 def test_what_is_under_way_is_not_begun_again() -> None:
@@ -237,3 +284,13 @@ def test_a_database_that_swallows_everything_holds_no_lane(
 
 def _no_thread(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_retired_lanes_begin_nothing_more_and_hand_on_what_they_remember(engine: Engine) -> None:
+    around = without_leases(engine)
+    old, new = Lanes(CONFIG, around), Lanes(CONFIG, around)
+
+    old.stop()
+
+    assert (old._backlog.is_over(), new._backlog.is_over()) == (True, False)
+    assert new._backlog.memories is old._backlog.memories
