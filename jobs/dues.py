@@ -1,6 +1,6 @@
 """Which overdue ticks are run, and why the others are not. Pure: rows and clocks are elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -9,14 +9,26 @@ from forecaster.schedules import Schedule
 
 REASONS = ("limit", "catchup", "overlap", "gave_up")
 """Why a tick is missed, as the counter has it; `gave_up`: tried in vain until it was too old."""
+SPAN = 2000
+"""How many ticks, at most, are dealt with at a time where nobody looked for very long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """When somebody last looked what was due, and until when they then worked on it."""
+    """When somebody last looked what was due, and what they then did."""
 
     looked: datetime
+    began: datetime
+    """From then on they worked on what was fresh; before, they tried again what had failed."""
     worked: datetime
+
+    def saw(self, tick: datetime) -> bool:
+        """Tell whether a tick came due while they tried something again: it is in time."""
+        return self.looked < tick <= self.began
+
+    def missed(self, tick: datetime) -> bool:
+        """Tell whether a tick came due while they worked on an earlier one."""
+        return self.began < tick <= self.worked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +46,12 @@ def sort(due: Sequence[datetime], dataset: DatasetConfig, watch: Watch | None) -
     looked at when they were due; without a `watch` that is all of them. The newest tick since the
     last look is simply in time.
     """
-    behind = [] if watch is None else [tick for tick in due if watch.looked < tick <= watch.worked]
-    in_time = [] if watch is None else [tick for tick in due[-1:] if tick > watch.worked]
-    unattended = [tick for tick in due if tick not in {*behind, *in_time}]
+    behind = [] if watch is None else [tick for tick in due if watch.missed(tick)]
+    in_time = [] if watch is None else [tick for tick in due if watch.saw(tick)]
+    if watch is not None and due and due[-1] > watch.worked:
+        in_time.append(due[-1])
+    attended = {*behind, *in_time}
+    unattended = [tick for tick in due if tick not in attended]
     caught = {
         "all": unattended,
         "latest": [] if in_time else unattended[-1:],
@@ -45,8 +60,8 @@ def sort(due: Sequence[datetime], dataset: DatasetConfig, watch: Watch | None) -
     queued = behind if dataset.overlap == "queue" else []
     run = sorted([*caught, *queued, *in_time])
     missed = {
-        "catchup": [tick for tick in unattended if tick not in set(caught)],
-        "overlap": [tick for tick in behind if tick not in set(queued)],
+        "catchup": [] if dataset.catchup == "all" else unattended[: len(unattended) - len(caught)],
+        "overlap": [] if queued else behind,
         "limit": run[: -dataset.catchup_limit],
     }
     return Sorted(
@@ -55,12 +70,42 @@ def sort(due: Sequence[datetime], dataset: DatasetConfig, watch: Watch | None) -
     )
 
 
-def oldest(schedule: Schedule, now: datetime, limit: int) -> datetime:
-    """Return the oldest of the last `limit` ticks: what is older is not tried again."""
+def too_old(
+    ticks: Iterable[datetime], dataset: DatasetConfig, watch: Watch | None
+) -> Mapping[str, list[datetime]]:
+    """Say why ticks are missed that are older than the last `catchup_limit`, by reason."""
+    found: dict[str, list[datetime]] = {}
+    for tick in ticks:
+        if watch is not None and watch.missed(tick):
+            reason = "limit" if dataset.overlap == "queue" else "overlap"
+        else:
+            is_limited = dataset.catchup == "all" or (watch is not None and watch.saw(tick))
+            reason = "limit" if is_limited else "catchup"
+        found.setdefault(reason, []).append(tick)
+    return found
+
+
+def oldest(schedule: Schedule, now: datetime, limit: int, *, since: datetime) -> datetime:
+    """Return the oldest of the last `limit` ticks, or one at or before `since` if that is later.
+
+    What is older is not tried again.
+    """
     tick = schedule.floor(now)
     for _ in range(limit - 1):
+        if tick <= since:
+            break
         tick = schedule.floor(tick - timedelta(microseconds=1))
     return tick
+
+
+def spans(schedule: Schedule, after: datetime, until: datetime) -> Iterator[list[datetime]]:
+    """Yield the ticks after `after` and before `until` in order, some thousands at a time."""
+    length = SPAN * schedule.shortest
+    while after < until:
+        end = after + min(length, until - after)
+        if ticks := [tick for tick in schedule.between(after, end) if tick < until]:
+            yield ticks
+        after = end
 
 
 def told(reason: str, dataset: DatasetConfig) -> str:

@@ -31,7 +31,7 @@ from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Fence, Limit, guarded
 from forecaster.training import Progress
 from jobs import catalog, observe, pull
-from jobs.backlog import Backlog
+from jobs.backlog import Backlog, Memories
 from jobs.catalog import Job
 from jobs.champions import Champions
 from jobs.panels import Panels
@@ -93,6 +93,7 @@ class Surroundings:
     using: Callable[[str], AbstractContextManager[Fence | None]]
     """Keeps the lease of a dataset for as long as it is worked on; None: another replica does."""
     busy: Busy = field(default_factory=Busy)
+    memories: Memories = field(default_factory=Memories)
 
 
 class Lanes:
@@ -103,10 +104,11 @@ class Lanes:
         self._backlog = Backlog(
             engine=around.engine,
             clock=around.clock,
-            stopping=around.stopping,
+            is_over=self._is_over,
             observe=partial(observe.outcome, around.telemetry),
             missed=partial(observe.missed, around.telemetry),
             wake=self._wake,
+            memories=around.memories,
         )
         self._jobs = catalog.jobs(
             config,
@@ -192,7 +194,7 @@ class Lanes:
         """Do what an alarm rings for if the dataset is ours; say once what is in the way."""
         around = self._around
         with around.busy.doing(name) as is_first, around.using(dataset.name) as fence:
-            if not is_first or fence is None or self._is_retired or around.stopping.is_set():
+            if not is_first or fence is None or self._is_over():
                 return
             engine = guarded(around.engine, fence=fence)
             try:
@@ -204,6 +206,9 @@ class Lanes:
                     self._scheduler.ring(name, after=AGAIN_AFTER)
             else:
                 self._complaints.pop(dataset.name, None)
+
+    def _is_over(self) -> bool:
+        return self._is_retired or self._around.stopping.is_set()
 
     def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
         """Check the schema, which may be upgraded under us; for each dataset once restore telemetry

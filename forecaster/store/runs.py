@@ -197,13 +197,13 @@ def lookup(conn: Connection, claim: RunClaim) -> Run:
 
 
 def ticks_noted(
-    conn: Connection, job: str, dataset: str, *, after: datetime, until: datetime
+    conn: Connection, job: str, dataset: str, *, after: datetime, until: datetime, now: datetime
 ) -> set[datetime]:
     """Return the ticks after `after` up to `until` that have a row.
 
-    Not those that were only given up, and later than `until`: by a clock that was set ahead.
+    Not those that were only given up, and later than `now`: by a clock that was set ahead.
     """
-    given_up_ahead = (runs.c.attempt == 0) & (runs.c.finished_at > until)
+    given_up_ahead = (runs.c.attempt == 0) & (runs.c.finished_at > now)
     query = select(runs.c.tick).where(
         runs.c.job == job,
         runs.c.dataset_id.in_(datasets.id_of(dataset)),

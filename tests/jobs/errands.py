@@ -1,6 +1,6 @@
 """A job that does nothing but note its ticks, and a backlog that runs it."""
 
-import threading
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import Engine
@@ -10,7 +10,7 @@ from forecaster.errors import DataError
 from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
-from jobs.backlog import Backlog
+from jobs.backlog import Backlog, Memories
 from jobs.catalog import Job
 from jobs.reports import PruneReport, document
 from jobs.ticks import Clock
@@ -53,16 +53,19 @@ def make(
     *,
     missed: list[tuple[str, int]] | None = None,
     pauses: list[float] | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+    memories: Memories | None = None,
 ) -> Backlog:
     """A backlog that notes why how many ticks are missed, and when it wants to be woken."""
     noted, wakes = missed if missed is not None else [], pauses if pauses is not None else []
     return Backlog(
         engine=engine,
         clock=wall,
-        stopping=threading.Event(),
+        is_over=is_over,
         observe=lambda _: None,
         missed=lambda job, dataset, reason, count: noted.append((reason, count)),
         wake=lambda job, dataset, seconds: wakes.append(seconds),
+        memories=Memories() if memories is None else memories,
     )
 
 

@@ -1,5 +1,6 @@
 """Catching up: what is due runs once, what fails is tried again, nothing is forgotten."""
 
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,7 +12,8 @@ from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
 from jobs import pauses
-from jobs.backlog import LEFT_BEHIND, Backlog
+from jobs.backlog import Backlog
+from jobs.overdue import LEFT_BEHIND
 from jobs.reports import PruneReport
 from jobs.turn import Turn
 from tests.jobs.errands import Errand, Wall, make, states
@@ -168,13 +170,15 @@ def test_a_clock_that_was_set_back_runs_nothing_twice(
 
 
 def test_a_stop_ends_the_backlog_after_the_tick_under_way(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+    engine: Engine, errand: Errand, wall: Wall
 ) -> None:
+    stopping = threading.Event()
+    work = make(engine, wall, is_over=stopping.is_set)
     work.catch_up(errand.job, DATASET)
     wall.now += 5 * HOUR
 
     def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
-        work.stopping.set()
+        stopping.set()
         return errand.run(engine, dataset, turn)
 
     work.catch_up(replace(errand.job, run=run), DATASET)

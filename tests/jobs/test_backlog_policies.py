@@ -54,7 +54,7 @@ def work(engine: Engine, wall: Wall, missed: list[tuple[str, int]]) -> Backlog:
 
 def restart(work: Backlog) -> None:
     """Forget everything, as a new process does."""
-    work._memories.clear()
+    work.memories.clear()
 
 
 @pytest.mark.parametrize(
