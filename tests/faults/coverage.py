@@ -15,6 +15,8 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 PAGE = TESTS.parent / "docs" / "faults.md"
 OUTCOMES = ("passed", "failed", "skipped")
+
+_ROW = "row of docs/faults.md"
 PROPERTY = "fault"
 
 
@@ -58,19 +60,20 @@ class FaultTable:
     """A pytest plug-in that prints what became of each row."""
 
     def __init__(self) -> None:
-        self._rows_of: dict[str, set[int]] = {}
+        self._rows_of: dict[str, list[int]] = {}
         self._outcomes: dict[str, str] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Let the reports of tests carry their rows, out of other processes too."""
+        """Note the rows where a report takes them along, from one process to another too."""
         for item in items:
             numbers = {number for mark in item.iter_markers("fault") for number in mark.args}
-            item.user_properties += [(PROPERTY, number) for number in sorted(numbers)]
+            item.user_properties += [(_ROW, number) for number in sorted(numbers)]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the worst of what setup, test and teardown came to."""
-        found = {value for name, value in report.user_properties if name == PROPERTY}
-        self._rows_of[report.nodeid] = {int(str(number)) for number in found}
+        self._rows_of[report.nodeid] = [
+            int(str(number)) for name, number in report.user_properties if name == _ROW
+        ]
         if report.outcome != "passed" or report.when == "call":
             before = self._outcomes.get(report.nodeid)
             self._outcomes[report.nodeid] = "failed" if before == "failed" else report.outcome
