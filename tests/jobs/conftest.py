@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.jobs.replicas import start
 from tests.jobs.serving import serve
 from tests.jobs.small import LAST, World, hour, land, rows
 from tests.jobs.terminal import configure, trips, type_
 
-__all__ = ["serve"]
+__all__ = ["serve", "start"]
 
 
 @pytest.fixture

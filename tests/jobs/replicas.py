@@ -1,0 +1,57 @@
+"""Replicas for a test, on engines of their own."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+from sqlalchemy import Engine
+
+from forecaster.store import leases
+from forecaster.store.engine import open_engine
+from jobs.holders import new_holder
+from jobs.replica import Hooks, Replica
+
+TTL = timedelta(seconds=0.9)
+DATASETS = ("bikes", "cars", "trams", "boats")
+
+
+class Start(Protocol):
+    def __call__(
+        self, holder: str = ..., datasets: Sequence[str] = ..., hooks: Hooks | None = ...
+    ) -> Replica: ...
+
+
+@pytest.fixture
+def start(engine: Engine, database_url: str) -> Iterator[Start]:
+    """Start a replica on an engine of its own; all are stopped in the end."""
+    started: list[tuple[Replica, Engine]] = []
+
+    def begin(
+        holder: str = "", datasets: Sequence[str] = DATASETS, hooks: Hooks | None = None
+    ) -> Replica:
+        holder = holder or new_holder()
+        own = open_engine(database_url, application_name=leases.session_name(holder))
+        replica = Replica(own, datasets, holder=holder, ttl=TTL, hooks=hooks)
+        started.append((replica, own))
+        replica.start()
+        return replica
+
+    yield begin
+    for replica, own in started:
+        replica.stop()
+        own.dispose()
+
+
+def owned(replica: Replica, datasets: Sequence[str] = DATASETS) -> set[str]:
+    return {name for name in datasets if replica.lease_of(name) is not None}
+
+
+def wait_until(holds: Callable[[], bool], *, within: float = 6.0) -> float:
+    """Return how many seconds it took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < within, "waited in vain"
+        time.sleep(0.01)
+    return time.monotonic() - began
