@@ -2,8 +2,8 @@
 
 What is due is read from the `runs` table: ticks without a row after the last one that the service
 did, and ticks that failed or were left running by a process that died. What fails is tried again,
-less and less often, and holds up no newer tick: in each round the least tried ones come first, until
-one fails again. What is not made up for becomes a missed tick.
+less and less often, and holds up no newer tick: in each round the least tried ones come first,
+until one fails again. What is not made up for becomes a missed tick.
 
 A job that does the work of all ticks before it is due once, whatever failed in between, and runs
 for the newest forecast tick: it shall know what is known now.
