@@ -27,7 +27,7 @@ from jobs.ticks import Clock
 T = TypeVar("T")
 
 SILENCE = 30.0
-"""Seconds without a beat of the scheduler that mean it is dead."""
+"""Seconds without a beat of the scheduler, or of what renews leases, that mean it is dead."""
 REMEMBERED = 5.0
 """Seconds for which an answer about the database is good."""
 PATIENCE = timedelta(seconds=1)
@@ -35,11 +35,17 @@ PATIENCE = timedelta(seconds=1)
 NO_ANSWER = f"the database must answer within {PATIENCE.total_seconds():g} s, found no answer"
 
 
-def live(silent_for: Callable[[], float]) -> list[str]:
-    """Only the program itself counts: a database that is down must not restart it."""
-    seconds = silent_for()
-    silent = [f"the scheduler has been silent for {seconds:.0f} s"] if seconds > SILENCE else []
-    return silent + hangs.overdue()
+def live(silent_for: Mapping[str, Callable[[], float]]) -> list[str]:
+    """Only the program itself counts: a database that is down must not restart it.
+
+    `silent_for` tells of each thing that must never stop how long ago it was last heard of.
+    """
+    silences = {name: seconds() for name, seconds in silent_for.items()}
+    return [
+        f"the {name} has been silent for {seconds:.0f} s"
+        for name, seconds in silences.items()
+        if seconds > SILENCE
+    ] + hangs.overdue()
 
 
 class Remembered(Generic[T]):

@@ -84,7 +84,12 @@ class Service:
         """Serve HTTP; ConfigError when the address is taken."""
         pages = server.Pages(
             telemetry=self._telemetry,
-            live=lambda: probes.live(self._lanes.silent_for),
+            live=lambda: probes.live(
+                {
+                    "scheduler": self._lanes.silent_for,
+                    "keeper of the leases": self._replica.silent_for,
+                }
+            ),
             ready=self._probes.ready,
             datasets=self._probes.documents,
         )

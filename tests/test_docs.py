@@ -18,8 +18,8 @@ from forecaster.config import (
     TrainingConfig,
 )
 from jobs.cli import app
-from jobs.sample import SAMPLE
 from jobs.registry import reference
+from jobs.sample import SAMPLE
 from jobs.telemetry import Telemetry
 
 ROOT = Path(__file__).resolve().parent.parent

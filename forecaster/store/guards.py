@@ -96,7 +96,7 @@ class Limit:
 
     def _timed_out(self) -> StageTimedOut:
         passed = min(self._stages, key=lambda stage: stage.until)
-        setting = f", or set {passed.name} in [datasets.{self._dataset}.deadlines]"
+        setting = f", or give stages more time in [datasets.{self._dataset}.deadlines]"
         return StageTimedOut(
             f"stage {passed.name} must end within {passed.seconds:g} s, found it still at it",
             hint=f"see what holds it up{setting if self._dataset else ''}",

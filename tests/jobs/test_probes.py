@@ -26,17 +26,17 @@ def probes_of(engine: Engine) -> Probes:
 
 
 def test_a_silent_scheduler_is_dead() -> None:
-    assert probes.live(lambda: 29.0) == []
-    assert probes.live(lambda: 31.0) == ["the scheduler has been silent for 31 s"]
+    assert probes.live({"scheduler": lambda: 29.0, "keeper": lambda: 0.0}) == []
+    assert probes.live({"scheduler": lambda: 31.0}) == ["the scheduler has been silent for 31 s"]
 
 
 def test_a_stage_far_over_its_deadline_is_dead() -> None:
     limit = Limit()
     with hangs.watching("forecast of bikes", limit):
         with limit.stage("predict", timedelta(seconds=-29)):
-            soon = probes.live(lambda: 0.0)
+            soon = probes.live({})
         with limit.stage("predict", timedelta(seconds=-31)):
-            late = probes.live(lambda: 0.0)
+            late = probes.live({})
 
     assert soon == []
     assert late == ["forecast of bikes must have ended, found it 31 s over its deadline"]

@@ -122,7 +122,9 @@ def test_a_stage_that_is_over_says_which_and_what_to_set() -> None:
     ):
         limit.check()
 
-    assert caught.value.hint == "see what holds it up, or set write in [datasets.bikes.deadlines]"
+    assert caught.value.hint == (
+        "see what holds it up, or give stages more time in [datasets.bikes.deadlines]"
+    )
 
 
 def test_another_thread_sees_how_long_a_stage_is_overdue() -> None:
