@@ -132,7 +132,7 @@ def _print(mischief: Mischief, found: Findings, witness: Witness, orphans: list[
 def _figures(
     mischief: Mischief, found: Findings, witness: Witness, orphans: list[str]
 ) -> Iterator[tuple[str, object]]:
-    takeovers = sorted(witness.takeovers(mischief.blows))
+    takeovers = witness.takeovers(mischief.blows, mischief.outages)
     yield "ticks", found.ticks
     yield "lost", len(found.lost)
     yield "missed", dict(found.missed) or 0

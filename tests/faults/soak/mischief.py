@@ -23,9 +23,10 @@ Action = Callable[[], None]
 class Blow:
     """A replica that was killed or stopped, and when."""
 
-    replica: str
     pid: int
     at: float
+    others: int
+    """How many replicas were able to take over."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -175,4 +176,5 @@ class Mischief:
 
     def _count(self, kind: str, replica: Replica) -> None:
         self.counts[kind] += 1
-        self.blows.append(Blow(replica=replica.name, pid=replica.pid, at=time.monotonic()))
+        others = len(self.fleet.running()) - 1
+        self.blows.append(Blow(pid=replica.pid, at=time.monotonic(), others=others))

@@ -59,13 +59,17 @@ class Witness:
             highest[change.name] = max(change.token, highest.get(change.name, 0))
         return found
 
-    def takeovers(self, blows: list[Blow]) -> list[float]:
-        """Return the seconds until somebody else held each lease that a hurt replica had."""
+    def takeovers(self, blows: list[Blow], outages: list[tuple[float, float]]) -> list[float]:
+        """Return the seconds until somebody else held each lease that a hurt replica had.
+
+        Only where somebody else was there, and so was the database.
+        """
         return [
             taken - blow.at
             for blow in blows
             for held in self._held_by(blow)
-            if (taken := self._taken_at(held, blow)) is not None
+            if blow.others and (taken := self._taken_at(held, blow)) is not None
+            if not any(begin < taken and end > blow.at for begin, end in outages)
         ]
 
     def _held_by(self, blow: Blow) -> list[Held]:
