@@ -1,5 +1,6 @@
 """One database on each store for all shapes, and one model, trained once."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def engine(
     else:
         cluster = request.getfixturevalue("postgres")
         request.getfixturevalue("postgres_template")
-        engine = open_engine(cluster.create_database("shapes", template=TEMPLATE))
+        engine = open_engine(
+            cluster.create_database(f"shapes_{uuid.uuid4().hex}", template=TEMPLATE)
+        )
     yield engine
     engine.dispose()
 
