@@ -10,7 +10,7 @@ for the newest forecast tick: it shall know what is known now.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -42,6 +42,18 @@ class Memories(defaultdict[tuple[str, str], Memory]):
 
     def __init__(self) -> None:
         super().__init__(Memory)
+
+    def end_pauses(self, datasets: Collection[str]) -> None:
+        """Try again at once what failed for datasets whose settings were mended."""
+        for (_, dataset), memory in list(self.items()):
+            if dataset in datasets:
+                memory.pause.end()
+
+    def look_away(self, dataset: str) -> None:
+        """Note that somebody else looks after a dataset: what comes due is not in time for us."""
+        for (_, name), memory in list(self.items()):
+            if name == dataset:
+                memory.watch = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -194,6 +194,8 @@ class Lanes:
         """Do what an alarm rings for if the dataset is ours; say once what is in the way."""
         around = self._around
         with around.busy.doing(name) as is_first, around.using(dataset.name) as fence:
+            if is_first and fence is None:
+                around.memories.look_away(dataset.name)
             if not is_first or fence is None or self._is_over():
                 return
             engine = guarded(around.engine, fence=fence)

@@ -15,7 +15,13 @@ from typing import Literal
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
-from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
+from forecaster.errors import (
+    DatabaseUnavailable,
+    ForecasterError,
+    StageTimedOut,
+    TickAlreadyDone,
+    TickTakenOver,
+)
 from forecaster.store import runs
 from forecaster.store.engine import writing
 from forecaster.store.guards import Limit, fence_of, guarded
@@ -123,8 +129,13 @@ class _Attempt:
     def _claim(self, job: Job, dataset: DatasetConfig, tick: datetime) -> RunClaim:
         fence = fence_of(self.engine)
         token = None if fence is None else fence.token
-        with self.limit.stage("claim", NOTES_WITHIN), writing(self.engine) as conn:
-            return runs.claim(conn, job.name, dataset.name, tick, self.clock(), token)
+        try:
+            with self.limit.stage("claim", NOTES_WITHIN), writing(self.engine) as conn:
+                return runs.claim(conn, job.name, dataset.name, tick, self.clock(), token)
+        except (
+            StageTimedOut
+        ) as error:  # no row was written: it must not pass for a tick that failed
+            raise DatabaseUnavailable(error.message, hint=error.hint) from error
 
     def _record_failure(self, claim: RunClaim | None, error: BaseException) -> None:
         if claim is None:

@@ -149,6 +149,7 @@ class Service:
             self._telemetry.config_reloads.labels("failed").inc()
             log.exception("the configuration changed and could not be put in force")
             return
+        self._around.memories.end_pauses(_changed(self._config, staged.config))
         before, self._lanes = self._lanes, lanes
         before.stop()
         self._config = staged.config
@@ -177,3 +178,8 @@ class Service:
         observe.lease(self._telemetry, dataset, None if fence is None else fence.token)
         if fence is not None:
             self._lanes.ring(dataset)
+
+
+def _changed(before: Config, after: Config) -> set[str]:
+    """Return the datasets whose settings are others: what failed may work now."""
+    return {name for name, each in after.datasets.items() if before.datasets.get(name) != each}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, select, update
 
-from forecaster.errors import TickAlreadyDone, TickTakenOver
+from forecaster.errors import DatabaseUnavailable, TickAlreadyDone, TickTakenOver
 from forecaster.store import datasets, tables
 from forecaster.store.columns import printable
 from forecaster.store.dialects import insert_or
@@ -190,10 +190,16 @@ def latest(
 def lookup(conn: Connection, claim: RunClaim) -> Run:
     """Return the run of a claim: whether it succeeded, when its commit came to an unknown end.
 
-    It did if its state is `succeeded` and its attempt is that of the claim.
+    It did if its state is `succeeded` and its attempt is that of the claim. DatabaseUnavailable
+    where the claim itself is gone: this is another server, or a restored one.
     """
-    query = _all().where(runs.c.id == claim.run_id)
-    return Run(**conn.execute(query).one()._mapping)
+    row = conn.execute(_all().where(runs.c.id == claim.run_id)).one_or_none()
+    if row is None:
+        raise DatabaseUnavailable(
+            f"run {claim.run_id} must be there, found none: another database answers by now",
+            hint="look whether a replica took over that did not have the last transactions",
+        )
+    return Run(**row._mapping)
 
 
 def ticks_noted(

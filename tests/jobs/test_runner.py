@@ -1,8 +1,9 @@
 """The boundary around a job: whatever happens is recorded and said once, and nothing gets out."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import NoReturn
 
 import polars as pl
@@ -11,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
+import jobs.runner
 from forecaster.config import DatasetConfig
-from forecaster.errors import DataError
+from forecaster.errors import DatabaseUnavailable, DataError
 from forecaster.schedules import Every
 from forecaster.store import runs
-from forecaster.store.engine import open_engine, reading
+from forecaster.store.engine import open_engine, reading, writing
 from forecaster.store.runs import Run
 from jobs.catalog import Job
 from jobs.reports import Json, PruneReport, document
@@ -178,3 +180,20 @@ def test_a_line_is_one_line_whatever_series_are_called(fields: Mapping[str, Json
 
     assert said.splitlines() == [said]
     assert said.isprintable()
+
+
+def test_a_claim_that_takes_too_long_is_an_outage_and_leaves_no_row(
+    sqlite_url: str, migrate: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(sqlite_url)
+    monkeypatch.setattr(jobs.runner, "NOTES_WITHIN", timedelta(seconds=0.2))
+    engine, other = open_engine(sqlite_url), open_engine(sqlite_url)
+    with writing(other):
+        outcome = outcome_of(succeed, engine)
+
+    assert outcome.result == "failed"
+    assert isinstance(outcome.error, DatabaseUnavailable)
+    with reading(engine) as conn:
+        assert runs.latest(conn, "prune", DATASET.name) is None
+    for each in (engine, other):
+        each.dispose()
