@@ -11,7 +11,7 @@ PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all soak check golden clean
-.PHONY: bench bench-accuracy bench-ablation bench-data-plane bench-fidelity bench-leases bench-peers
+.PHONY: bench bench-accuracy bench-ablation bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ bench-leases: $(INSTALLED) ## what a lease and a claim cost on both stores
 
 bench-peers: $(PEERS)/.installed ## neuralforecast and statsforecast beside ours
 	$(PEERS)/bin/python -W ignore -m benchmarks.peers $(ARGS)
+
+bench-service: $(INSTALLED) ## from start to first forecast, and lateness beside a training
+	$(BIN)/python -m benchmarks.service $(ARGS)
 
 golden: $(INSTALLED) ## rewrite the files in tests/golden; review the diff
 	$(BIN)/python -m pytest -m "not slow" --write-golden $(ARGS)
