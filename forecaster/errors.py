@@ -15,6 +15,7 @@ ForecasterError                 stops a run; the command line exits 1
 │   └── UnusablePlugin          a score or prior of the user's own does not do what it must
 ├── StoreError
 │   ├── DatabaseUnavailable     safe to retry
+│   │   └── SourceUnavailable   one that is read from; ours may well answer
 │   ├── SchemaOutOfDate         migrations have to run first
 │   └── UnsupportedDatabase     too old, or not one of ours
 └── RunError
@@ -90,6 +91,10 @@ class StoreError(ForecasterError):
 
 class DatabaseUnavailable(StoreError):
     """The database does not answer; safe to retry."""
+
+
+class SourceUnavailable(DatabaseUnavailable):
+    """A source does not give its rows, whatever database it is; ours may well answer."""
 
 
 class SchemaOutOfDate(StoreError):

@@ -1,9 +1,10 @@
-"""What a lane does when its alarm rings: every tick that is due, oldest first.
+"""What a lane does when its alarm rings: every tick that is due, the oldest new one first.
 
 What is due is read from the `runs` table: ticks without a row after the last one that the service
 did, and ticks that failed or were left running by a process that died. What fails is tried again,
-less and less often, and holds up no newer tick: in each round the least tried ones come first,
-until one fails again. What is not made up for becomes a missed tick.
+less and less often, and holds up no newer tick: it comes after what was never tried, the least
+tried ones first, until one fails again or a newer tick comes due. What is not made up for becomes
+a missed tick. A source that does not answer is such a failure; our own database is waited for.
 
 A job that does the work of all ticks before it is due once, whatever failed in between, and runs
 for the newest forecast tick: it shall know what is known now.
@@ -17,7 +18,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
-from forecaster.errors import DatabaseUnavailable, StageTimedOut
+from forecaster.errors import DatabaseUnavailable, SourceUnavailable, StageTimedOut
 from jobs.catalog import Job
 from jobs.dues import Watch
 from jobs.missed import Missed, Tell
@@ -122,25 +123,33 @@ class Backlog:
         due = look.due()
         if due is None:
             return []
-        again = [] if is_paused else self._try_again(look, due.again)
         began = self._now(look)
-        is_away = bool(again) and _is_away(again[-1])
-        fresh = [] if is_away else self._try(look, due.fresh)
+        fresh = self._try(look, due.fresh)
+        worked = self._now(look) if fresh else began
+        is_away = bool(fresh) and _is_away(fresh[-1].error)
+        again = [] if is_paused or is_away else self._try_again(look, due.again)
         memory.watch = Watch(
             looked=_seen_until(look, due, fresh),
             began=began,
-            worked=self._now(look) if fresh else began,
+            worked=worked,
+            ended=self._now(look) if again else worked,
         )
-        outcomes = [*again, *fresh]
+        outcomes = [*fresh, *again]
         memory.has_looked = True
         self._judge(outcomes, memory, is_paused=is_paused)
         return outcomes
 
     def _try_again(self, look: Look, ticks: list[datetime]) -> list[Outcome]:
-        """Run what failed until one fails again: the others wait for the next round."""
+        """Run what failed until one fails again or a newer tick comes due.
+
+        The others wait for the next round, in which the newer tick is the first.
+        """
         outcomes: list[Outcome] = []
+        schedule = look.job.schedule(look.dataset)
         for tick in ticks:
             if self.is_over() or (outcomes and _has_failed(outcomes[-1])):
+                break
+            if schedule.floor(self._now(look)) > look.now:
                 break
             outcomes.append(self._run(look, tick))
         return outcomes
@@ -148,7 +157,7 @@ class Backlog:
     def _try(self, look: Look, ticks: list[datetime]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for tick in ticks:
-            if self.is_over() or (outcomes and _is_away(outcomes[-1])):
+            if self.is_over() or (outcomes and _is_away(outcomes[-1].error)):
                 break
             outcomes.append(self._run(look, tick))
         return outcomes
@@ -164,7 +173,7 @@ class Backlog:
     def _judge(self, outcomes: list[Outcome], memory: Memory, *, is_paused: bool) -> None:
         errors = [each.error for each in outcomes if _has_failed(each)]
         if errors:
-            memory.pause.lengthen(is_outage=isinstance(errors[-1], DatabaseUnavailable))
+            memory.pause.lengthen(is_outage=_is_away(errors[-1]))
         elif not is_paused:
             memory.pause.end()
 
@@ -173,12 +182,13 @@ def _has_failed(outcome: Outcome) -> bool:
     return outcome.result in ("failed", "crashed")
 
 
-def _is_away(outcome: Outcome) -> bool:
-    return isinstance(outcome.error, DatabaseUnavailable)
+def _is_away(error: BaseException | None) -> bool:
+    """Tell whether our own database is away: one that only is a source does not count."""
+    return isinstance(error, DatabaseUnavailable) and not isinstance(error, SourceUnavailable)
 
 
 def _seen_until(look: Look, due: Due, outcomes: list[Outcome]) -> datetime:
     """Return up to when it was seen to what came due: what was left alone comes next time."""
-    tried = {outcome.tick for outcome in outcomes if not _is_away(outcome)}
+    tried = {outcome.tick for outcome in outcomes if not _is_away(outcome.error)}
     left = [tick for tick in due.fresh if tick not in tried]
     return left[0] - timedelta(microseconds=1) if left else look.now

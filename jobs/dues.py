@@ -19,12 +19,14 @@ class Watch:
 
     looked: datetime
     began: datetime
-    """From then on they worked on what was fresh; before, they tried again what had failed."""
+    """From then on they worked on what was fresh."""
     worked: datetime
+    """From then on they tried again what had failed."""
+    ended: datetime
 
     def saw(self, tick: datetime) -> bool:
-        """Tell whether a tick came due while they tried something again: it is in time."""
-        return self.looked < tick <= self.began
+        """Tell whether a tick came due while they looked or tried something again: in time."""
+        return self.looked < tick <= self.began or self.worked < tick <= self.ended
 
     def missed(self, tick: datetime) -> bool:
         """Tell whether a tick came due while they worked on an earlier one."""
@@ -48,7 +50,7 @@ def sort(due: Sequence[datetime], dataset: DatasetConfig, watch: Watch | None) -
     """
     behind = [] if watch is None else [tick for tick in due if watch.missed(tick)]
     in_time = [] if watch is None else [tick for tick in due if watch.saw(tick)]
-    if watch is not None and due and due[-1] > watch.worked:
+    if watch is not None and due and due[-1] > watch.ended:
         in_time.append(due[-1])
     attended = {*behind, *in_time}
     unattended = [tick for tick in due if tick not in attended]

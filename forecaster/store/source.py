@@ -28,7 +28,7 @@ def read_rows(
     """Return the key, timestamp and value columns of the wanted rows.
 
     Where timestamps are text or on a wall clock, rows up to two days outside may come along.
-    DataError when the query cannot run or lacks a column, DatabaseUnavailable
+    DataError when the query cannot run or lacks a column, SourceUnavailable
     when nobody answers within `read_timeout` and `within` seconds, UnsupportedDatabase for an
     address without a driver.
     """

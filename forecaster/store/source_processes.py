@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from forecaster import errors
-from forecaster.errors import DatabaseUnavailable, ForecasterError
+from forecaster.errors import ForecasterError, SourceUnavailable
 from forecaster.store.source_question import Question
 from forecaster.store.source_session import out_of_time
 
@@ -59,7 +59,7 @@ class _Worker:
     def ask(self, asked: Question) -> pl.DataFrame | None:
         """Return the answer; None from a worker that had left before it was asked.
 
-        Raises what the worker raised, and DatabaseUnavailable when it was killed at the deadline.
+        Raises what the worker raised, and SourceUnavailable when it was killed at the deadline.
         """
         is_late = threading.Event()
 
@@ -128,7 +128,7 @@ _lock = threading.Lock()
 def ask(asked: Question) -> pl.DataFrame:
     """Return the rows that a worker reads.
 
-    Raises what the worker raised; DatabaseUnavailable past the deadline, when the worker is gone
+    Raises what the worker raised; SourceUnavailable past the deadline, when the worker is gone
     by the time this returns, and for one that dies or does not start.
     """
     worker = _rested()
@@ -141,13 +141,13 @@ def ask(asked: Question) -> pl.DataFrame:
     return answer
 
 
-def _lost(asked: Question, status: int | None) -> DatabaseUnavailable:
+def _lost(asked: Question, status: int | None) -> SourceUnavailable:
     if status in _KILLED:
-        return DatabaseUnavailable(
+        return SourceUnavailable(
             f"the process that reads dataset {asked.dataset} must live, found it killed",
             hint=f"give the machine more memory, or shorten history in [datasets.{asked.dataset}]",
         )
-    return DatabaseUnavailable(
+    return SourceUnavailable(
         f"the process that reads dataset {asked.dataset} must run, found exit status {status}",
         hint=f"run `python -P -m {_MODULE} < /dev/null` to see whether it starts",
     )
@@ -194,6 +194,6 @@ def end_idle() -> None:
 
 
 def _rebuilt(raised: dict[str, Any]) -> ForecasterError:
-    kind = getattr(errors, raised["kind"], DatabaseUnavailable)
+    kind = getattr(errors, raised["kind"], SourceUnavailable)
     error: ForecasterError = kind(raised["message"], hint=raised["hint"])
     return error

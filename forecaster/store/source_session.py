@@ -14,7 +14,7 @@ from psycopg import errors as pg
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.pool import NullPool
 
-from forecaster.errors import DatabaseUnavailable, DataError, ForecasterError, UnsupportedDatabase
+from forecaster.errors import DataError, ForecasterError, SourceUnavailable, UnsupportedDatabase
 from forecaster.store.failures import describe, is_bad_sqlite_statement
 from forecaster.store.postgres_sessions import postgres_arguments
 from forecaster.store.source_question import Question
@@ -35,7 +35,7 @@ _READ_ONLY = {
 def session(asked: Question) -> Iterator[Connection]:
     """Connect to the source.
 
-    DataError when the query cannot run, DatabaseUnavailable when nobody answers,
+    DataError when the query cannot run, SourceUnavailable when nobody answers,
     UnsupportedDatabase for an address without a driver.
     """
     address = parse_url(asked.url)
@@ -49,10 +49,10 @@ def session(asked: Question) -> Iterator[Connection]:
         engine.dispose()
 
 
-def out_of_time(asked: Question) -> DatabaseUnavailable:
+def out_of_time(asked: Question) -> SourceUnavailable:
     """Return the failure of a read that took longer than `read_timeout`."""
     address = masked(parse_url(asked.url))
-    return DatabaseUnavailable(
+    return SourceUnavailable(
         f"source {address} of dataset {asked.dataset} must give its rows within "
         f"{asked.seconds:g} s, found it still at it",
         hint=f"see what holds it up, or set read_timeout in [datasets.{asked.dataset}]",
@@ -68,9 +68,9 @@ def explain(error: BaseException, asked: Question, url: URL, *, gone: bool) -> F
     return bad_query(asked, describe(error, url))
 
 
-def unavailable(asked: Question, url: URL, reason: str) -> DatabaseUnavailable:
+def unavailable(asked: Question, url: URL, reason: str) -> SourceUnavailable:
     """Return the failure of a source that is not there, or went away."""
-    return DatabaseUnavailable(
+    return SourceUnavailable(
         f"source {masked(url)} of dataset {asked.dataset} must answer, found: {reason}",
         hint="check that the database runs and that the address is right",
     )

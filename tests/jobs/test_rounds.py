@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
-from forecaster.errors import DataError
+from forecaster.errors import DataError, SourceUnavailable
 from forecaster.schedules import Cron, Every
 from forecaster.store import runs
 from forecaster.store.engine import writing
@@ -100,7 +100,7 @@ def test_more_years_may_be_made_up_for_than_there_were(
         make(engine, wall).catch_up(yearly, dataset)
         wall.now += 366 * 24 * HOUR
 
-    assert errand.ticks == [hour(0), hour(0), hour(365 * 24)]
+    assert errand.ticks == [hour(0), hour(365 * 24), hour(0)]
 
 
 def test_what_is_overdue_for_months_is_sorted_at_once() -> None:
@@ -127,8 +127,8 @@ def test_of_ticks_that_keep_failing_one_is_tried_again_at_a_time(
 
     retried = [*first, hour(14)]
     assert [retried.count(hour(n)) for n in range(10, 15)] == [2, 2, 2, 1, 1]
-    assert first == [hour(n) for n in (10, 10, 11, 11, 12, 12, 13)]
-    assert errand.ticks[len(first) :] == [hour(13), *map(hour, (10, 11, 12)), hour(14)]
+    assert first == [hour(n) for n in (10, 11, 10, 12, 11, 13, 12)]
+    assert errand.ticks[len(first) :] == [hour(14), hour(13), *map(hour, (10, 11, 12))]
     assert set(states(engine).values()) == {"succeeded"}
 
 
@@ -214,3 +214,44 @@ def test_a_source_that_hangs_for_days_makes_no_tick_late(engine: Engine, wall: W
 
     assert missed == []
     assert max(late.values()) < 30 * MINUTE
+
+
+@pytest.mark.fault(4)
+def test_a_source_that_is_away_is_not_our_database(
+    engine: Engine, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses, "FIRST", 15.0)
+    told, missed = list[float](), list[tuple[str, int]]()
+    work = make(engine, wall, pauses=told, missed=missed)
+
+    def refuse(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+        raise SourceUnavailable("source must answer, found: connection refused")
+
+    for _ in range(3):
+        work.catch_up(replace(errand.job, run=refuse), replace(DATASET, catchup="none"))
+        wall.now += HOUR
+
+    assert states(engine) == {hour(n): "failed" for n in (12, 11, 10)}
+    assert missed == []
+    low, high = 1 - pauses.SPREAD, 1 + pauses.SPREAD
+    assert all(
+        low * want - 0.5 <= pause <= high * want
+        for want, pause in zip((15, 30, 60), told, strict=True)
+    )
+
+
+@pytest.mark.fault(29)
+def test_old_ticks_wait_as_soon_as_a_newer_one_has_come_due(
+    engine: Engine, errand: Errand, wall: Wall
+) -> None:
+    work = make(engine, wall)
+    errand.broken = True
+    for _ in range(3):
+        work.catch_up(errand.job, DATASET)
+        wall.now += HOUR
+    errand.broken, before = False, len(errand.ticks)
+    for _ in range(2):
+        work.catch_up(slow(errand, wall, 25 * MINUTE), DATASET)
+
+    assert errand.ticks[before:] == [hour(n) for n in (13, 12, 10, 14, 11)]
+    assert set(states(engine).values()) == {"succeeded"}

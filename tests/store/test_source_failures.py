@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from polars.testing import assert_frame_equal
 from psycopg import sql
 
-from forecaster.errors import DatabaseUnavailable, DataError, StoreError, UnsupportedDatabase
+from forecaster.errors import DataError, SourceUnavailable, StoreError, UnsupportedDatabase
 from forecaster.store import source_processes, source_session
 from forecaster.store.source_question import Question, Wanted
 from tests.store.sources import QUERY, SINCE, UNTIL, dataset, fill, fill_postgres, read
@@ -75,7 +75,7 @@ def test_a_long_read_leaves_no_transaction_idle(postgres_url: str) -> None:
 def test_a_session_that_was_ended_as_idle_is_no_fault_of_the_query(postgres_url: str) -> None:
     asked = Question.of(dataset(), postgres_url, Wanted(since=SINCE, until=UNTIL))
 
-    with pytest.raises(DatabaseUnavailable, match=r"must answer, .* idle-in-transaction"):
+    with pytest.raises(SourceUnavailable, match=r"must answer, .* idle-in-transaction"):
         be_idle(asked)
 
 
@@ -104,7 +104,7 @@ def test_a_dataset_without_a_query_says_how_to_get_data(sqlite_source: str) -> N
 
 
 def test_a_sqlite_source_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    with pytest.raises(DatabaseUnavailable, match="unable to open database file"):
+    with pytest.raises(SourceUnavailable, match="unable to open database file"):
         read(f"sqlite:///{tmp_path / 'missing.db'}")
 
     assert not (tmp_path / "missing.db").exists()
@@ -113,7 +113,7 @@ def test_a_sqlite_source_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "host.invalid"])
 def test_a_source_that_does_not_answer_is_shown_without_its_password(host: str) -> None:
-    with pytest.raises(DatabaseUnavailable, match="must answer, found: ") as caught:
+    with pytest.raises(SourceUnavailable, match="must answer, found: ") as caught:
         read(f"postgresql://bob:{CANARY}@{host}/db")
 
     assert CANARY not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.hint}"
@@ -190,7 +190,7 @@ def test_a_worker_that_cannot_start_is_not_short_of_memory(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     source_processes.end_idle()
 
-    with pytest.raises(DatabaseUnavailable, match="must run, found exit status 3") as caught:
+    with pytest.raises(SourceUnavailable, match="must run, found exit status 3") as caught:
         source_processes.ask(
             Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
         )
@@ -220,6 +220,6 @@ def test_a_query_that_never_ends_is_left_at_the_deadline(
     hasty = dataset(endless, read_timeout=timedelta(seconds=1))
 
     for url in (sqlite_source, postgres_url):
-        with pytest.raises(DatabaseUnavailable, match="must give its rows within 1 s") as caught:
+        with pytest.raises(SourceUnavailable, match="must give its rows within 1 s") as caught:
             read(url, hasty)
         assert "read_timeout" in (caught.value.hint or "")
