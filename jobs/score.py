@@ -1,5 +1,6 @@
 """Score one dataset for one tick: join forecasts that matured with what happened."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,13 +11,14 @@ import torch
 from sqlalchemy import Connection, Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
+from forecaster.errors import StageTimedOut
 from forecaster.frames import ACCURACY, empty
 from forecaster.series import accuracy
 from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, build
 from forecaster.series.windows import gather
 from forecaster.store import accuracy as scores
-from forecaster.store import datasets, models, partitions, watermarks
+from forecaster.store import datasets, models, partitions, runs, watermarks
 from forecaster.store.engine import reading
 from jobs import cases
 from jobs.cases import JUDGED, Case
@@ -25,6 +27,8 @@ from jobs.turn import Turn
 
 SHARE = 0.5
 """Of `deadlines.pull`: when so much has gone, nothing more is begun."""
+
+log = logging.getLogger("forecaster")
 
 
 def run(
@@ -57,22 +61,45 @@ def _judge_in_time(
     engine: Engine, dataset: DatasetConfig, turn: Turn
 ) -> tuple[datetime, dict[int, pl.DataFrame]]:
     """Judge one stretch after the other while there is time; return up to when, and ACCURACY by
-    model."""
-    deadlines = dataset.deadlines
-    enough = monotonic() + SHARE * deadlines.pull.total_seconds()
-    found: dict[int, list[pl.DataFrame]] = {}
-    stretch = None
-    while stretch is None or not (stretch.is_last or monotonic() > enough):
-        with turn.stage("read", deadlines.pull), reading(engine) as conn:
-            stretch = stretch.next() if stretch else _first(conn, dataset, turn.tick)
-            to_judge = cases.read(conn, dataset, after=stretch.after, until=stretch.until)
-        with turn.stage("judge", deadlines.predict):
-            for case in to_judge:
-                turn.limit.check()
-                found.setdefault(case.model_id, []).append(judge(case, dataset.prediction_length))
-        usual = dataset.forecast_schedule.shortest
-        stretch = replace(stretch, width=usual if to_judge else 2 * stretch.width)
-    return stretch.until, {model_id: pl.concat(frames) for model_id, frames in found.items()}
+    model.
+
+    StageTimedOut when not even the first is done in time; a later one is left to the next tick.
+    """
+    budget = SHARE * dataset.deadlines.pull.total_seconds()
+    enough, usual = monotonic() + budget, dataset.forecast_schedule.shortest
+    with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
+        stretch = _first(conn, dataset, turn)
+    begun = monotonic()
+    done = _judge_stretch(engine, dataset, turn, stretch)
+    until, latest = stretch.until, done
+    while not (stretch.is_last or monotonic() > enough):
+        is_light = not latest or monotonic() - begun < budget / 8
+        stretch = stretch.next(2 * stretch.width if is_light else usual)
+        begun = monotonic()
+        try:
+            latest = _judge_stretch(engine, dataset, turn, stretch)
+        except StageTimedOut as error:
+            log.warning("%s: judged up to %s only: %s", dataset.name, until.isoformat(), error)
+            break
+        until, done = stretch.until, done + latest
+    return until, {
+        model_id: pl.concat(frame for owner, frame in done if owner == model_id)
+        for model_id in dict(done)
+    }
+
+
+def _judge_stretch(
+    engine: Engine, dataset: DatasetConfig, turn: Turn, stretch: "_Stretch"
+) -> list[tuple[int, pl.DataFrame]]:
+    """Return models and the ACCURACY of what they said; StageTimedOut for what takes too long."""
+    with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
+        to_judge = cases.read(conn, dataset, after=stretch.after, until=stretch.until)
+    judged = []
+    with turn.stage("judge", dataset.deadlines.predict):
+        for case in to_judge:
+            turn.limit.check()
+            judged.append((case.model_id, judge(case, dataset.prediction_length)))
+    return judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,26 +115,41 @@ class _Stretch:
     def is_last(self) -> bool:
         return self.until >= self.goal
 
-    def next(self) -> "_Stretch":
-        until = min(self.goal, self.until + self.width)
-        return replace(self, after=self.until, until=until)
+    def next(self, width: timedelta) -> "_Stretch":
+        until = min(self.goal, self.until + width)
+        return replace(self, after=self.until, until=until, width=width)
 
 
-def _first(conn: Connection, dataset: DatasetConfig, tick: datetime) -> _Stretch:
+def _first(conn: Connection, dataset: DatasetConfig, turn: Turn) -> _Stretch:
     """Return what matured in the first forecast interval that was not judged.
 
-    Looks back over `late_data` once more, for ticks that ran late.
+    Of a backlog it is two of them, so that it shrinks, unless an attempt failed before.
     """
-    goal, width = known_until(conn, dataset, tick), dataset.forecast_schedule.shortest
+    goal, width = known_until(conn, dataset, turn.tick), dataset.forecast_schedule.shortest
     seen = watermarks.get(conn, dataset.name, JUDGED)
     trained = [each.trained_to for each in models.list_models(conn, dataset.name)]
     begin = seen or min(trained, default=goal)  # what a model said of its past is not judged
+    if goal - begin > 2 * width and turn.claim.attempt == 1:
+        width = 2 * width
     return _Stretch(
-        after=None if seen is None else seen - dataset.late_data,
+        after=None if seen is None else _look_back(conn, dataset, seen),
         until=min(goal, begin + width),
         goal=goal,
         width=width,
     )
+
+
+def _look_back(conn: Connection, dataset: DatasetConfig, seen: datetime) -> datetime:
+    """Return from when on forecasts may have come in after what matured then was judged."""
+    after = seen - dataset.late_data
+    scored = runs.latest(conn, "score", dataset.name, state="succeeded")
+    if scored is None or scored.started_at is None:
+        return after
+    since = scored.started_at - dataset.deadlines.write  # what was being committed then
+    oldest = runs.oldest_tick(conn, "forecast", dataset.name, finished_since=since)
+    if oldest is None:
+        return after
+    return min(after, oldest - dataset.delay - dataset.step.approximate)
 
 
 def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime:

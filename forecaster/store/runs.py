@@ -220,6 +220,19 @@ def ticks_noted(
     return set(conn.scalars(query))
 
 
+def oldest_tick(
+    conn: Connection, job: str, dataset: str, *, finished_since: datetime
+) -> datetime | None:
+    """Return the smallest tick of which an attempt ended at `finished_since` or later."""
+    query = select(runs.c.tick).where(
+        runs.c.job == job,
+        runs.c.dataset_id.in_(datasets.id_of(dataset)),
+        runs.c.attempt > 0,
+        runs.c.finished_at >= finished_since,
+    )
+    return conn.scalar(query.order_by(runs.c.tick).limit(1))
+
+
 def unfinished(conn: Connection, job: str, dataset: str) -> list[Run]:
     """Return the runs that were started and did not succeed, the oldest tick first."""
     query = _select(dataset, runs.c.job == job, runs.c.state.in_(["running", "failed"]))

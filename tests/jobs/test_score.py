@@ -9,8 +9,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from forecaster.durations import Step
+from forecaster.errors import StageTimedOut
 from forecaster.series.accuracy import leads
+from forecaster.store import runs
 from jobs import score
+from jobs.cases import Case
 from jobs.reports import ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
 
@@ -95,6 +98,65 @@ def test_what_cannot_be_judged_in_time_is_left_to_the_next_ticks(
             conn.execute(text(f"DELETE FROM {table}"))
     score_all(trained, range(hours[-1] + 3, hours[-1] + 4))
     require_same(query(trained.engine, ALL), alone)
+
+
+def test_stretches_that_were_finished_stay_when_a_later_one_takes_too_long(
+    trained: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = range(LAST, LAST + HORIZON + 4)
+    land(trained.engine, rows("a", LAST, hours[-1]), rows("b/c", LAST, hours[-1]))
+    for number in hours:
+        trained.tick("forecast", hour(number))
+    judge, judged = score.judge, list[Case]()
+
+    def stuck(case: Case, prediction_length: int) -> pl.DataFrame:
+        judged.append(case)
+        if len(judged) > 1:
+            raise StageTimedOut("stage judge must end within 1 s, found it still at it")
+        return judge(case, prediction_length)
+
+    monkeypatch.setattr(score, "judge", stuck)
+    (cut,) = score_all(trained, range(hours[-1], hours[-1] + 1))
+    nothing_done = trained.tick("score", hour(hours[-1] + 1))
+    monkeypatch.undo()
+
+    (rest,) = score_all(trained, range(hours[-1] + 1, hours[-1] + 2))
+
+    assert isinstance(nothing_done.error, StageTimedOut)
+    assert 0 < cut.points < rest.points
+    assert cut.matured_to < rest.matured_to
+
+
+@pytest.mark.parametrize(("attempts", "intervals"), [(1, 2), (2, 1)])
+def test_a_backlog_shrinks_by_two_intervals_a_tick_unless_an_attempt_failed(
+    trained: World, monkeypatch: pytest.MonkeyPatch, attempts: int, intervals: int
+) -> None:
+    land(trained.engine, rows("a", LAST, LAST + 20))
+    trained.tick("score", hour(LAST + 3))
+    monkeypatch.setattr(score, "SHARE", 0.0)
+    at = hour(LAST + 20)
+    with trained.engine.begin() as conn:
+        for _ in range(attempts - 1):
+            runs.claim(conn, "score", DATASET.name, at, at)
+
+    (report,) = score_all(trained, range(LAST + 20, LAST + 21))
+
+    assert report.matured_to == hour(LAST + 3 + intervals) - DATASET.late_data
+
+
+def test_a_forecast_that_is_written_after_newer_ones_were_scored_is_scored_next(
+    trained: World,
+) -> None:
+    last = LAST + 2 * HORIZON
+    land(trained.engine, rows("a", LAST, last + 1), rows("b/c", LAST, last + 1))
+    trained.tick("forecast", hour(LAST + 1))
+    score_all(trained, range(last, last + 1))
+    trained.tick("forecast", hour(LAST), now=hour(last) + timedelta(minutes=5))
+
+    late, nothing = score_all(trained, range(last + 1, last + 3))
+
+    assert late.points == 2 * HORIZON
+    assert nothing.points == 0
 
 
 def test_accuracy_is_that_of_the_forecast_against_what_happened(trained: World) -> None:
