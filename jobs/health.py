@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 from forecaster.config import DatasetConfig
 from forecaster.store import health
 from forecaster.store.health import Facts
-from jobs.discretion import discreet
 from jobs.lifecycle import Lifecycle, lifecycle
 from jobs.reports import Json
 
@@ -28,7 +27,7 @@ class Health:
             "name": self.facts.dataset,
             "state": self.lifecycle.state,
             "progress": self.lifecycle.progress,
-            "reason": discreet(self.lifecycle.reason),
+            "reason": self.lifecycle.reason,
             "since": _text(self.lifecycle.since),
             "model": None if serving is None else serving.model_id,
             "trained_to": None if serving is None else _text(serving.trained_to),

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 
 from sqlalchemy import Connection, Engine
@@ -28,12 +27,13 @@ from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.store import datasets, models, schema
 from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Fence, Limit, guarded
+from forecaster.store.guards import Fence, bounded, guarded
 from forecaster.training import Progress
 from jobs import catalog, observe, pull
 from jobs.backlog import Backlog, Memories
 from jobs.catalog import Job
 from jobs.champions import Champions
+from jobs.overdue import LOOK_WITHIN
 from jobs.panels import Panels
 from jobs.retrain import Fitted, Watch, unwatched
 from jobs.scheduler import Alarm, Scheduler
@@ -43,8 +43,6 @@ from jobs.trainer import fit_in_child
 
 FEWEST, MOST = 4, 10
 """Datasets that forecast at once: one that waits for its source leaves the others their threads."""
-LOOK_WITHIN = timedelta(seconds=10)
-"""How long it may take to see what there is to do."""
 AGAIN_AFTER = 2.0
 """Seconds until a database is asked again that did not answer."""
 LANES = ("first", "retrain", "forecast", "reconcile", "prune")
@@ -101,6 +99,7 @@ class Lanes:
 
     def __init__(self, config: Config, around: Surroundings) -> None:
         self._config, self._around = config, around
+        self._documents = planning.documents(config)
         self._backlog = Backlog(
             engine=around.engine,
             clock=around.clock,
@@ -215,17 +214,14 @@ class Lanes:
     def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
         """Check the schema, which may be upgraded under us; for each dataset once restore telemetry
         and note the settings."""
-        limit = Limit()
-        bounded = guarded(engine, limit=limit)
-        with limit.stage("look", LOOK_WITHIN):
-            schema.require_head(bounded)
+        with bounded(engine, "look", LOOK_WITHIN) as brief:
+            schema.require_head(brief)
             if dataset.name in self._noted:
                 return
-            with reading(bounded) as conn:
+            with reading(brief) as conn:
                 observe.restore(self._around.telemetry, conn, dataset.name)
-            with writing(bounded) as conn:
-                document = planning.documents(self._config)[dataset.name]
-                datasets.note_settings(conn, dataset.name, document)
+            with writing(brief) as conn:
+                datasets.note_settings(conn, dataset.name, self._documents[dataset.name])
         self._noted.add(dataset.name)
 
     def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
@@ -261,6 +257,5 @@ def _has_champion(engine: Engine, dataset: DatasetConfig) -> bool:
 
 @contextmanager
 def _looking(engine: Engine) -> Iterator[Connection]:
-    limit = Limit()
-    with limit.stage("look", LOOK_WITHIN), reading(guarded(engine, limit=limit)) as conn:
+    with bounded(engine, "look", LOOK_WITHIN) as brief, reading(brief) as conn:
         yield conn

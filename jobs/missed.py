@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from forecaster.config import DatasetConfig
 from forecaster.store import runs
 from forecaster.store.engine import writing
-from forecaster.store.guards import Limit, guarded
+from forecaster.store.guards import bounded
 from forecaster.store.runs import Run
 from jobs import dues
 from jobs.ticks import Clock
@@ -67,10 +67,9 @@ class Missed:
         now, why = self.clock(), dues.told(reason, self.dataset)
         ticks = [each for each in lost if isinstance(each, datetime)]
         tried = [each for each in lost if isinstance(each, Run)]
-        limit = Limit()
         with (
-            limit.stage("note missed ticks", NOTED_WITHIN),
-            writing(guarded(self.engine, limit=limit)) as conn,
+            bounded(self.engine, "note missed ticks", NOTED_WITHIN) as brief,
+            writing(brief) as conn,
         ):
             count = runs.record_missed(conn, self.job, self.dataset.name, ticks, now, why)
             return count + runs.give_up(conn, tried, now, why)

@@ -15,7 +15,7 @@ from forecaster.config import DatasetConfig
 from forecaster.schedules import Schedule
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Limit, fence_of, guarded
+from forecaster.store.guards import bounded, fence_of
 from forecaster.store.runs import Run, RunClaim
 from jobs import dues
 from jobs.catalog import Job
@@ -68,9 +68,7 @@ class Look:
 
     def due(self) -> Due | None:
         """Return what is due; None when all is over before that is known."""
-        limit = Limit()
-        bounded = guarded(self.engine, limit=limit)
-        with limit.stage("look", LOOK_WITHIN), reading(bounded) as conn:
+        with bounded(self.engine, "look", LOOK_WITHIN) as brief, reading(brief) as conn:
             known = self._known(conn)
         if self.job.cumulative:
             return self._due_once(known)
@@ -153,9 +151,7 @@ class Look:
         for ticks in dues.spans(self._schedule, after, self._oldest(after)):
             if self.is_over():
                 return False
-            limit = Limit()
-            bounded = guarded(self.engine, limit=limit)
-            with limit.stage("look", LOOK_WITHIN), reading(bounded) as conn:
+            with bounded(self.engine, "look", LOOK_WITHIN) as brief, reading(brief) as conn:
                 lost = self._without_row(conn, ticks, after)
             for reason, part in dues.too_old(lost, self.dataset, self.watch).items():
                 self.missed.note(reason, part)
@@ -193,11 +189,9 @@ class Look:
 
     def _close(self, left: list[Run]) -> None:
         """Note that runs which nobody will take up again came to no end of their own."""
-        limit = Limit()
-        bounded = guarded(self.engine, limit=limit)
         error = "left behind by its process"
         for run in left:
             if run.state == "running":
                 claim = RunClaim(run_id=run.run_id, attempt=run.attempt)
-                with limit.stage("look", LOOK_WITHIN), writing(bounded) as conn:
+                with bounded(self.engine, "look", LOOK_WITHIN) as brief, writing(brief) as conn:
                     runs.fail(conn, claim, now=self.clock(), error=error)

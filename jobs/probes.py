@@ -6,8 +6,7 @@ it, and what it said is good for some seconds.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Generic, TypeVar
 
@@ -17,9 +16,8 @@ from forecaster.config import DatasetConfig
 from forecaster.errors import ForecasterError, StageTimedOut
 from forecaster.store import models, schema
 from forecaster.store.engine import reading
-from forecaster.store.guards import Limit, guarded
+from forecaster.store.guards import bounded
 from jobs import hangs
-from jobs.discretion import discreet
 from jobs.health import Health, examine
 from jobs.reports import Json
 from jobs.ticks import Clock
@@ -84,14 +82,14 @@ class Remembered(Generic[T]):
 def reasons_not_to_be_ready(engine: Engine, datasets: Mapping[str, DatasetConfig]) -> list[str]:
     """Ready means: the database answers, its schema is the newest, every dataset has a model."""
     try:
-        with _briefly(engine) as brief:
+        with bounded(engine, "answer", PATIENCE) as brief:
             schema.require_head(brief)
             with reading(brief) as conn:
                 lacking = [name for name in datasets if not models.has_champion(conn, name)]
     except StageTimedOut:
         return [NO_ANSWER]
     except ForecasterError as error:
-        return [discreet(error.message)]
+        return [error.message]
     return [f"{name} has no model in service yet" for name in lacking]
 
 
@@ -100,17 +98,10 @@ def healths(
 ) -> list[Health] | None:
     """Return the health of all datasets; None while the database does not answer."""
     try:
-        with _briefly(engine) as brief, reading(brief) as conn:
+        with bounded(engine, "answer", PATIENCE) as brief, reading(brief) as conn:
             return examine(conn, datasets, clock())
     except ForecasterError:
         return None
-
-
-@contextmanager
-def _briefly(engine: Engine) -> Iterator[Engine]:
-    limit = Limit()
-    with limit.stage("answer", PATIENCE):
-        yield guarded(engine, limit=limit)
 
 
 class Probes:

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from forecaster.errors import ForecasterError
 from forecaster.store import leases
 from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Fence, Limit, guarded
+from forecaster.store.guards import Fence, Limit, bounded, guarded
 from forecaster.store.leases import NOBODY, Lease, Survey
 from jobs import holders
 from jobs.sharing import Sight
@@ -30,7 +30,7 @@ LOOK_SECONDS = 1.0
 """How often to look for datasets that nobody works on."""
 LONGEST_BEAT = 10.0
 """Seconds that a look, and all that follows from it, may take where leases live long."""
-_RELEASE_SECONDS = 3.0
+_RELEASE_WITHIN = timedelta(seconds=3)
 _DEAD_FOR = timedelta(hours=1)
 
 log = logging.getLogger("forecaster")
@@ -90,7 +90,7 @@ class Replica:
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
-            self._thread.join(self._third + _RELEASE_SECONDS)
+            self._thread.join(self._third + _RELEASE_WITHIN.total_seconds())
         self.release()
 
     def release(self) -> None:
@@ -98,12 +98,8 @@ class Replica:
         with self._lock:
             fences = list(self._held.values())
             self._held.clear()
-        limit = Limit()
         try:
-            with (
-                limit.stage("release", timedelta(seconds=_RELEASE_SECONDS)),
-                writing(guarded(self._engine, limit=limit)) as conn,
-            ):
+            with bounded(self._engine, "release", _RELEASE_WITHIN) as brief, writing(brief) as conn:
                 leases.release(conn, fences)
                 leases.leave(conn, self._holder)
         except ForecasterError as error:

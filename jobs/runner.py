@@ -132,9 +132,7 @@ class _Attempt:
         try:
             with self.limit.stage("claim", NOTES_WITHIN), writing(self.engine) as conn:
                 return runs.claim(conn, job.name, dataset.name, tick, self.clock(), token)
-        except (
-            StageTimedOut
-        ) as error:  # no row was written: it must not pass for a tick that failed
+        except StageTimedOut as error:  # there is no row: this is no tick that failed
             raise DatabaseUnavailable(error.message, hint=error.hint) from error
 
     def _record_failure(self, claim: RunClaim | None, error: BaseException) -> None:

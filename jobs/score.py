@@ -127,8 +127,7 @@ def _first(conn: Connection, dataset: DatasetConfig, turn: Turn) -> _Stretch:
     """
     goal, width = known_until(conn, dataset, turn.tick), dataset.forecast_schedule.shortest
     seen = watermarks.get(conn, dataset.name, JUDGED)
-    trained = [each.trained_to for each in models.list_models(conn, dataset.name)]
-    begin = seen or min(trained, default=goal)  # what a model said of its past is not judged
+    begin = seen or _first_trained(conn, dataset.name) or goal
     if goal - begin > 2 * width and turn.claim.attempt == 1:
         width = 2 * width
     return _Stretch(
@@ -137,6 +136,11 @@ def _first(conn: Connection, dataset: DatasetConfig, turn: Turn) -> _Stretch:
         goal=goal,
         width=width,
     )
+
+
+def _first_trained(conn: Connection, dataset: str) -> datetime | None:
+    """Return up to when the first model has seen data: what one said of its past is not judged."""
+    return min((each.trained_to for each in models.list_models(conn, dataset)), default=None)
 
 
 def _look_back(conn: Connection, dataset: DatasetConfig, seen: datetime) -> datetime:

@@ -15,7 +15,7 @@ from tenacity import wait_random_exponential as wait_longer_and_longer
 from forecaster.errors import DatabaseUnavailable, StageTimedOut, StoreError, TickTakenOver
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Limit, guarded
+from forecaster.store.guards import Limit, bounded
 from forecaster.store.runs import RunClaim
 from jobs.reports import JobReport, document
 from jobs.ticks import Clock
@@ -98,9 +98,8 @@ class Turn:
         return (run.state, run.attempt) == ("succeeded", self.claim.attempt)
 
     def _is_written_after_all(self, engine: Engine) -> bool:
-        limit = Limit()
-        with suppress(StoreError, StageTimedOut), limit.stage("look", LOOK_WITHIN):
-            return self._is_written(guarded(engine, limit=limit))
+        with suppress(StoreError, StageTimedOut), bounded(engine, "look", LOOK_WITHIN) as brief:
+            return self._is_written(brief)
         return False
 
     def _note_retry(self, attempt: RetryCallState) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, select
 
 from forecaster.errors import StageTimedOut, StoreError, TickTakenOver
 from forecaster.store.tables import leases
@@ -113,6 +113,14 @@ def guarded(engine: Engine, *, fence: Fence | None = None, limit: Limit | None =
     return engine.execution_options(**{key: each for key, each in options.items() if each})
 
 
+@contextmanager
+def bounded(engine: Engine, stage: str, length: timedelta) -> Iterator[Engine]:
+    """Give what is done with the engine inside `length`, in place of any limit that it had."""
+    limit = Limit()
+    with limit.stage(stage, length):
+        yield guarded(engine, limit=limit)
+
+
 def limit_of(engine: Engine) -> Limit | None:
     """Return the limit that was put on the engine."""
     limit: Limit | None = engine.get_execution_options().get(_LIMIT)
@@ -125,17 +133,21 @@ def fence_of(engine: Engine) -> Fence | None:
     return fence
 
 
+def is_held(fence: Fence) -> ColumnElement[bool]:
+    """Return the condition that a row of `leases` is the one under which a fence was given."""
+    return and_(
+        leases.c.name == fence.name,
+        leases.c.holder == fence.holder,
+        leases.c.token == fence.token,
+    )
+
+
 def hold_lease(conn: Connection) -> None:
     """Keep the lease from being taken over until the transaction ends; TickTakenOver if it was."""
     fence: Fence | None = conn.get_execution_options().get(_FENCE)
     if fence is None:
         return
-    ours = (
-        leases.c.name == fence.name,
-        leases.c.holder == fence.holder,
-        leases.c.token == fence.token,
-    )
-    lock = select(leases.c.token).where(*ours).with_for_update(read=True, key_share=True)
+    lock = select(leases.c.token).where(is_held(fence)).with_for_update(read=True, key_share=True)
     if conn.scalar(lock) is None:
         raise TickTakenOver(
             f"lease {fence.name} must have token {fence.token}, "

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, selec
 from forecaster.store import datasets
 from forecaster.store.columns import Instant
 from forecaster.store.dialects import insert_or
-from forecaster.store.guards import Fence
+from forecaster.store.guards import Fence, is_held
 from forecaster.store.tables import leases, runs
 
 NOBODY = ""
@@ -84,17 +84,7 @@ def survey(conn: Connection) -> Survey:
 
 def find(conn: Connection, name: str) -> Lease | None:
     """Read one lease."""
-    now = _now(conn)
-    row = conn.execute(select(leases, now.label("now")).where(leases.c.name == name)).one_or_none()
-    if row is None:
-        return None
-    return Lease(
-        name=name,
-        holder=row.holder,
-        token=row.token,
-        expires_at=row.expires_at,
-        left=row.expires_at - row.now,
-    )
+    return survey(conn).found.get(name)
 
 
 def acquire(
@@ -147,13 +137,7 @@ def release(conn: Connection, fences: Iterable[Fence]) -> None:
     """Give leases back, so that they need not expire; the token stays known."""
     for fence in fences:
         conn.execute(
-            update(leases)
-            .where(
-                leases.c.name == fence.name,
-                leases.c.holder == fence.holder,
-                leases.c.token == fence.token,
-            )
-            .values(holder=NOBODY, expires_at=_now(conn))
+            update(leases).where(is_held(fence)).values(holder=NOBODY, expires_at=_now(conn))
         )
 
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from jobs.commands.opening import opened
 from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
 from jobs.commands.output import as_json, data, table
-from jobs.discretion import discreet
 from jobs.reports import to_json
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def _life(health: "Health") -> dict[str, Any]:
         "trained_to": None if serving is None else serving.trained_to,
         "newest_observation": health.facts.newest_observation,
         "last_forecast": None if last is None else last.tick,
-        "reason": discreet(health.lifecycle.reason),
+        "reason": health.lifecycle.reason,
     }
 
 

@@ -5,7 +5,6 @@ import struct
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Literal, Self
 
 Mode = Literal["pass", "blackhole", "reset", "slow", "late"]
@@ -54,12 +53,7 @@ class Proxy:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._is_open = False
         for each in (self._listener, *self._sockets):
             with suppress(OSError):

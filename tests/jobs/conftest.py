@@ -1,10 +1,12 @@
 """What jobs work on: a directory as a person at a terminal has it, and a program without one."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from tests.jobs.errands import Errand, Wall
 from tests.jobs.replicas import start
 from tests.jobs.serving import serve
 from tests.jobs.small import LAST, World, hour, land, rows
@@ -33,6 +35,18 @@ def world(engine: Engine) -> World:
     """Two series that are known until LAST, and no model yet."""
     land(engine, rows("a", 0, LAST), rows("b/c", 0, LAST))
     return World(engine=engine)
+
+
+@pytest.fixture
+def errand(engine: Engine) -> Errand:
+    """A job that notes its ticks."""
+    return Errand(engine)
+
+
+@pytest.fixture
+def wall() -> Wall:
+    """A clock that shows five past ten."""
+    return Wall(hour(10) + timedelta(minutes=5))
 
 
 @pytest.fixture

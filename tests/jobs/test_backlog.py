@@ -23,16 +23,6 @@ FEW = replace(DATASET, catchup_limit=2)
 
 
 @pytest.fixture
-def errand(engine: Engine) -> Errand:
-    return Errand(engine)
-
-
-@pytest.fixture
-def wall() -> Wall:
-    return Wall(hour(10) + timedelta(minutes=5))
-
-
-@pytest.fixture
 def work(engine: Engine, wall: Wall) -> Backlog:
     return make(engine, wall)
 

@@ -25,16 +25,6 @@ from tests.jobs.small import DATASET, HOUR, hour
 
 
 @pytest.fixture
-def errand(engine: Engine) -> Errand:
-    return Errand(engine)
-
-
-@pytest.fixture
-def wall() -> Wall:
-    return Wall(hour(10) + timedelta(minutes=5))
-
-
-@pytest.fixture
 def missed() -> list[tuple[str, int]]:
     return []
 

@@ -24,16 +24,6 @@ OFTEN = Every(timedelta(seconds=10))
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture
-def errand(engine: Engine) -> Errand:
-    return Errand(engine)
-
-
-@pytest.fixture
-def wall() -> Wall:
-    return Wall(hour(10) + 5 * MINUTE)
-
-
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pauses between attempts be too short to notice."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psycopg
@@ -55,12 +54,7 @@ class Postgres(AbstractContextManager["Postgres"]):
         self._cluster.start()
         self.url = self._cluster.create_database("soak")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._cluster.remove()
 
     def crash(self) -> None:
@@ -90,12 +84,7 @@ class Sqlite(AbstractContextManager["Sqlite"]):
         self._file = folder / "forecaster.db"
         self.url = f"sqlite:///{self._file}"
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Leave the file to its folder."""
 
     def disturb(self, chance: random.Random) -> None:
@@ -124,12 +113,7 @@ class Stage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.engine.dispose()
 
 
