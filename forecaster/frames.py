@@ -27,6 +27,17 @@ PART_COLUMNS = ("copied", "last_value", "residual", "adjustment")
 OBSERVATIONS = pl.Schema({"series_id": pl.String(), "timestamp": INSTANT, "value": pl.Float64()})
 """What happened, sorted by series_id and timestamp, one row for each; a null value is a gap."""
 
+VERSIONS = pl.Schema(
+    {
+        "series_id": pl.Int32(),
+        "timestamp": INSTANT,
+        "recorded_at": INSTANT,
+        "value": pl.Float64(),
+    }
+)
+"""What happened and when we heard of it, under integer keys, sorted by the first three columns:
+every version of a value, a null where it was taken back."""
+
 FORECASTS = pl.Schema(
     {
         "series_id": pl.String(),

@@ -4,7 +4,7 @@ The client is handed a series at a time in place of a row at a time, which is tw
 row-wise route of the same driver, in the transaction of its connection.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from forecaster.frames import INSTANT, VERSIONS
 from forecaster.store import bulk
 from forecaster.store.pgcopy import EPOCH
 from forecaster.store.probes import CELLS
@@ -26,54 +27,78 @@ def read_cells(
     conn: Connection, owners: Select[int], limits: Sequence[ColumnElement[bool]]
 ) -> pl.DataFrame:
     """Return CELLS of the series in `owners`: all versions, oldest first for each timestamp."""
-    ids, sizes, stamps, values = [], [], [], []
-    for series_id, stamp, value in _rows(conn, _query(owners, limits)):
-        stamps.append(_elements(stamp, ">i8"))
-        values.append(_elements(value, ">f8"))
+    return _read(conn, owners, limits, CELLS)
+
+
+def read_versions(
+    conn: Connection, owners: Select[int], limits: Sequence[ColumnElement[bool]]
+) -> pl.DataFrame:
+    """Return VERSIONS of the series in `owners`."""
+    return _read(conn, owners, limits, VERSIONS)
+
+
+def _read(
+    conn: Connection,
+    owners: Select[int],
+    limits: Sequence[ColumnElement[bool]],
+    schema: Mapping[str, pl.DataType],
+) -> pl.DataFrame:
+    names = [name for name in schema if name != "series_id"]
+    ids, parts = [], []
+    for series_id, *arrays in _rows(conn, _query(owners, limits, names), len(names)):
+        parts.append(arrays)
         ids.append(series_id)
-        sizes.append(len(values[-1]))
     if not ids:
-        return pl.DataFrame(schema=CELLS)
-    microseconds = np.concatenate(stamps, dtype=np.int64) + EPOCH
+        return pl.DataFrame(schema=schema)
+    columns = dict(zip(names, zip(*parts, strict=True), strict=True))
+    values = [_elements(array, ">f8") for array in columns.pop("value")]
+    owner = np.repeat(np.array(ids, np.int32), [len(each) for each in values])
     return pl.DataFrame(
         {
-            "series_id": np.repeat(np.array(ids, np.int32), sizes),
-            "timestamp": pl.Series(microseconds).cast(CELLS["timestamp"]),
+            "series_id": owner,
+            **{name: _instants(arrays) for name, arrays in columns.items()},
             "value": pl.Series(np.concatenate(values, dtype=np.float64)).fill_nan(None),
         }
     )
 
 
-def _query(owners: Select[int], limits: Sequence[ColumnElement[bool]]) -> Select[Any]:
+def _instants(arrays: Sequence[bytes]) -> pl.Series:
+    microseconds = np.concatenate([_elements(each, ">i8") for each in arrays], dtype=np.int64)
+    return pl.Series(microseconds + EPOCH).cast(INSTANT)
+
+
+def _query(
+    owners: Select[int], limits: Sequence[ColumnElement[bool]], names: Sequence[str]
+) -> Select[Any]:
     """One descent of the index for each series, however many rows lie outside of the limits."""
     owner = owners.subquery()
     row = (
-        select(observations.c.timestamp, observations.c.value)
+        select(*(observations.c[name] for name in names))
         .where(observations.c.series_id == owner.c.id, *limits)
         .order_by(observations.c.timestamp, observations.c.recorded_at)
         .correlate(owner)
         .subquery()
     )
-    no_number: ColumnElement[float] = sa.literal_column("'NaN'", sa.Double())
-    columns = (row.c.timestamp, sa.func.coalesce(row.c.value, no_number))
-    arrays = select(
-        *(
-            sa.func.array_agg(column, type_=ARRAY(column.type)).label(name)
-            for column, name in zip(columns, ("timestamps", "values"), strict=True)
-        )
-    ).lateral()
+    arrays = select(*(_gathered(row.c[name]) for name in names)).lateral()
     return (
-        select(owner.c.id, arrays.c.timestamps, arrays.c["values"])
+        select(owner.c.id, *(arrays.c[f"all_{name}"] for name in names))
         .select_from(owner.join(arrays, sa.true()))
-        .where(arrays.c.timestamps.is_not(None))
+        .where(arrays.c["all_value"].is_not(None))
     )
 
 
-def _rows(conn: Connection, query: Select[Any]) -> Iterator[tuple[int, bytes, bytes]]:
+def _gathered(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    name = column.key
+    if name == "value":
+        column = sa.func.coalesce(column, sa.literal_column("'NaN'", sa.Double()))
+    return sa.func.array_agg(column, type_=ARRAY(column.type)).label(f"all_{name}")
+
+
+def _rows(conn: Connection, query: Select[Any], arrays: int) -> Iterator[tuple[Any, ...]]:
     compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     statement = f"COPY ({compiled}) TO STDOUT (FORMAT binary)"
     with bulk.copying(conn, statement, compiled.params) as copy:
-        copy.set_types(["int4", "bytea", "bytea"])
+        copy.set_types(["int4", *["bytea"] * arrays])
         yield from copy.rows()
 
 

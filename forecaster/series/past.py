@@ -1,0 +1,178 @@
+"""The past: what every cell of a grid held as it was known at each of many ticks.
+
+Nearly every cell is empty until some tick and holds one value from then on. Where rows came later
+than their neighbours in the cell, or were corrected, it held others before: these are kept beside
+it, each with the ticks at which it counted. So a window at a tick is a copy of a slice, and holds
+what `panel.build` would make of the observations that were known then.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forecaster.series.grid import Grid
+from forecaster.series.knowledge import Knowledge, Known
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_FOR_EVER = np.iinfo(np.int32).max
+_SMALL = 2.0**-10
+"""Sums are taken of so much smaller values: those near the largest float do not overflow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passing:
+    """Values that cells held for a while, from one tick to before another one, sorted by both."""
+
+    cell: Array
+    since: Array
+    before: Array
+    value: Array
+
+    @classmethod
+    def none(cls) -> "Passing":
+        places = np.empty(0, np.int32)
+        return cls(cell=np.empty(0, np.int64), since=places, before=places, value=np.empty(0))
+
+
+class Past:
+    """N series on T cells of a grid from grid index `start` on, at K ticks.
+
+    ids      (N,) int32, ascending: the integer keys of the series
+    newest   (K,) int64: the newest timestamp that was known, microseconds since 1970
+    assumed  how many values count as known although nobody looked at them in time
+    rows     how many there are in all
+    """
+
+    def __init__(self, grid: Grid, ids: Array, cells: range, ticks: int) -> None:
+        self.grid, self.ids, self.start, self.length = grid, ids, cells.start, len(cells)
+        shape = (len(ids), len(cells))
+        self._value = np.full(shape, np.nan)
+        self._known = np.full(shape, ticks, np.int32)
+        self._passing = Passing.none()
+        self.newest = np.full(ticks, np.iinfo(np.int64).min)
+        self.assumed = self.rows = 0
+
+    def window(self, tick: int, end: int, length: int) -> Array:
+        """Return the `length` cells up to grid index `end` as known at a tick, (N, length)."""
+        first = end - length + 1 - self.start
+        part = slice(first, first + length)
+        found = np.where(self._known[:, part] <= tick, self._value[:, part], np.nan)
+        held = self._passing
+        row, column = np.divmod(held.cell, self.length)
+        is_held = (held.since <= tick) & (tick < held.before)
+        is_held &= (first <= column) & (column < first + length)
+        found[row[is_held], column[is_held] - first] = held.value[is_held]
+        return found
+
+    def values_at(self, rows: Array, indices: Array, ticks: Array) -> Array:
+        """Return the values at rows, grid indices and ticks of one shape; NaN where none was."""
+        columns = indices - self.start
+        inside = (columns >= 0) & (columns < self.length)
+        cell = rows * self.length + columns.clip(0, self.length - 1)
+        is_final = self._known.ravel()[cell] <= ticks
+        found = np.where(inside & is_final, self._value.ravel()[cell], np.nan)
+        asked = inside & ~is_final
+        found[asked] = self._held(cell[asked], ticks[asked])
+        return found
+
+    def _held(self, cell: Array, ticks: Array) -> Array:
+        held, most = self._passing, len(self.newest) + 1
+        found = np.full(len(cell), np.nan)
+        if len(held.cell) == 0:
+            return found
+        place = np.searchsorted(held.cell * most + held.since, cell * most + ticks, "right") - 1
+        is_held = (place >= 0) & (held.cell[place] == cell) & (ticks < held.before[place])
+        found[is_held] = held.value[place[is_held]]
+        return found
+
+    def take(self, versions: pl.DataFrame, known: Known) -> None:
+        """Take in all VERSIONS of some series, with the ticks from which on they were known."""
+        index = self.grid.index_of(versions["timestamp"]).to_numpy() - self.start
+        kept = (index >= 0) & (index < self.length) & (known.place < len(self.newest))
+        stamps = versions["timestamp"].to_physical().to_numpy()[kept]
+        place = known.place[kept]
+        np.maximum.at(self.newest, place, stamps)
+        self.assumed += int(known.is_assumed[kept].sum())
+        self.rows += len(stamps)
+        row = np.searchsorted(self.ids, versions["series_id"].to_numpy()[kept])
+        value = versions["value"].fill_null(np.nan).to_numpy()[kept]
+        self._lay(row * self.length + index[kept], stamps, place, value)
+
+    def close(self) -> "Past":
+        """Return the past when all series are in."""
+        self.newest = np.maximum.accumulate(self.newest)
+        return self
+
+    def _lay(self, cell: Array, stamps: Array, place: Array, value: Array) -> None:
+        same = cell[1:] == cell[:-1]
+        is_shared = np.append(same, False) | np.insert(same, 0, False)
+        alone = cell[~is_shared]
+        self._value.flat[alone], self._known.flat[alone] = value[~is_shared], place[~is_shared]
+        if not is_shared.any():
+            return
+        states = _states(cell[is_shared], stamps[is_shared], place[is_shared], value[is_shared])
+        is_last = np.append(states.cell[1:] != states.cell[:-1], True)
+        final = states.cell[is_last]
+        self._value.flat[final] = states.value[is_last]
+        self._known.flat[final] = states.since[is_last]
+        self._passing = _joined(self._passing, states, ~is_last)
+
+
+def remember(blocks: Iterable[pl.DataFrame], past: Past, knowledge: Knowledge) -> Past:
+    """Fill a past with blocks of VERSIONS, each of other series and with all of their versions."""
+    for versions in blocks:
+        past.take(versions, knowledge.first_known(versions))
+    return past.close()
+
+
+def _joined(held: Passing, states: Passing, kept: Array) -> Passing:
+    parts = {
+        name: np.concatenate((getattr(held, name), getattr(states, name)[kept]))
+        for name in ("cell", "since", "before", "value")
+    }
+    order = np.lexsort((parts["since"], parts["cell"]))
+    return Passing(**{name: values[order] for name, values in parts.items()})
+
+
+def _states(cell: Array, stamps: Array, place: Array, value: Array) -> Passing:
+    """Return what cells with several versions held, one state after the other.
+
+    Rows are sorted by cell, timestamp and version. A state is the mean over the timestamps of a
+    cell of the newest version of each: a version adds what it differs by from the one before.
+    """
+    rows = pl.DataFrame({"cell": cell, "stamp": stamps, "place": place, "value": value})
+    rows = rows.with_columns(pl.col("value").fill_nan(None))
+    is_replaced_at_once = pl.all_horizontal(
+        pl.col(name) == pl.col(name).shift(-1) for name in ("cell", "stamp", "place")
+    )
+    deviation = (pl.col("value") * _SMALL - pl.col("origin")).fill_null(0.0)
+    there = pl.col("value").is_not_null().cast(pl.Int32)
+    states = (
+        rows.filter(~is_replaced_at_once.fill_null(value=False))
+        .with_columns(
+            (pl.col("value").drop_nulls().first() * _SMALL).over("cell").alias("origin"),
+            (pl.col("stamp").n_unique() == 1).over("cell").alias("is_single"),
+        )
+        .with_columns(_added(deviation).alias("change"), _added(there).alias("more"))
+        .sort("cell", "place", maintain_order=True)
+        .with_columns(pl.col("change", "more").cum_sum().over("cell"))
+        .unique(["cell", "place"], keep="last", maintain_order=True)
+    )
+    mean = (pl.col("origin") + pl.col("change") / pl.col("more")) / _SMALL
+    held = pl.when("is_single").then("value").when(pl.col("more") > 0).then(mean)
+    found = states.select(
+        "cell",
+        since="place",
+        before=pl.col("place").shift(-1).over("cell").fill_null(_FOR_EVER),
+        value=held.fill_null(np.nan),
+    )
+    return Passing(**{name: found[name].to_numpy() for name in found.columns})
+
+
+def _added(quantity: pl.Expr) -> pl.Expr:
+    """Return by how much each version changes what the one before it said of its timestamp."""
+    return quantity - quantity.shift().over("cell", "stamp").fill_null(0)
