@@ -23,8 +23,8 @@ from forecaster.model.publishing import (
     patches_frame,
 )
 from forecaster.model.spec import ModelSpec
-from forecaster.series.panel import Panel, PanelCounts, build
-from forecaster.series.windows import gather
+from forecaster.series.panel import Panel, PanelCounts, build, from_values
+from forecaster.series.windows import Windows, gather
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,17 @@ class Prediction:
     numbers: Numbers
     is_explained: bool
     """Whether there is attention: none where a naive forecast serves."""
-    skipped: dict[str, SkipReason]
-    """Series without a forecast at any of the cutoffs, and why not at the last one."""
+    left_out: pl.DataFrame
+    """series_id, `end` and `reason` of each forecast that could not be made."""
     panel_counts: PanelCounts
+
+    @property
+    def skipped(self) -> dict[str, SkipReason]:
+        """Series without a forecast at any of the cutoffs, and why not at the last one."""
+        none = self.left_out.join(self.keys, on="series_id", how="anti").sort("series_id", "end")
+        last = none.unique("series_id", keep="last", maintain_order=True)
+        reasons = map(SkipReason, last["reason"])
+        return dict(zip(last["series_id"], reasons, strict=True))
 
     @property
     def forecasts(self) -> pl.DataFrame:
@@ -82,8 +90,22 @@ class _Part:
 
     keys: pl.DataFrame
     numbers: Numbers
-    skipped: dict[str, SkipReason]
+    left_out: pl.DataFrame
     counts: PanelCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contexts:
+    """B contexts, each of some series at some cutoff, in the units of the data.
+
+    series_ids  (B,) whose it is
+    ends        (B,) int64, grid indices of the cutoffs
+    values      (B, L) float64, NaN where nothing was observed; L is the model's context length
+    """
+
+    series_ids: Sequence[str]
+    ends: Tensor
+    values: Tensor
 
 
 def predict(
@@ -139,17 +161,63 @@ def predict_panels(
     """
     run = Runner(model.network, choose_device(device))
     parts = [_predict(model, run, panel, ends, bounds) for panel in panels]
-    reasons = {name: reason for part in parts for name, reason in part.skipped.items()}
-    seen = {*reasons, *(name for part in parts for name in part.keys["series_id"].unique())}
-    unseen = {*everyone, *model.series_scale} - seen
+    seen = {name for part in parts for frame in (part.keys, part.left_out)
+            for name in frame["series_id"].unique()}  # fmt: skip
+    unseen = sorted({*everyone, *model.series_scale} - seen)
+    without_data = pl.DataFrame({"series_id": pl.Series(unseen, dtype=pl.String)}).join(
+        pl.DataFrame({"end": pl.Series(list(ends), dtype=pl.Int64)}), how="cross"
+    )
+    left_out = without_data.with_columns(reason=pl.lit(SkipReason.NO_DATA.value))
     return Prediction(
         spec=model.spec,
         ends=tuple(ends),
         keys=pl.concat([part.keys for part in parts]),
         numbers=concatenate([part.numbers for part in parts]),
         is_explained=model.fallback is None,
-        skipped=dict.fromkeys(sorted(unseen), SkipReason.NO_DATA) | reasons,
+        left_out=pl.concat([left_out, *(part.left_out for part in parts)]),
         panel_counts=sum((part.counts for part in parts), PanelCounts()),
+    )
+
+
+def predict_contexts(
+    model: TrainedModel, contexts: Contexts, *, bounds: Bounds, device: str = "auto"
+) -> Prediction:
+    """Forecast from every context, as `predict_panels` does from a panel that ends at its cutoff.
+
+    `keys` has a further column, `context`: which of them a forecast is of.
+    """
+    spec, ends = model.spec, contexts.ends
+    panel = from_values(
+        contexts.values,
+        spec.grid(),
+        tuple(contexts.series_ids),
+        0,
+        season_length=spec.season_length,
+        scales=model.series_scale,
+    )
+    rows = torch.arange(len(panel))
+    windows = (
+        Windows(
+            context=panel.deviations[chunk],
+            target=None,
+            scale=torch.ones(len(chunk)),
+            rows=chunk,
+            cutoffs=ends[chunk],
+        )
+        for chunk in _chunks(rows)
+    )
+    run = Runner(model.network, choose_device(device))
+    numbers, outcomes = _forecast(model, run, panel, windows, bounds)
+    pairs, is_made = torch.stack((rows, ends), 1), outcomes == FORECAST
+    made = pl.Series("context", rows[is_made].numpy(), dtype=pl.Int64)
+    return Prediction(
+        spec=spec,
+        ends=tuple(ends.unique().tolist()),
+        keys=_keys(model, panel, pairs[is_made]).with_columns(made),
+        numbers=numbers,
+        is_explained=model.fallback is None,
+        left_out=_left_out(panel, pairs, outcomes),
+        panel_counts=panel.counts,
     )
 
 
@@ -157,25 +225,28 @@ def _predict(
     model: TrainedModel, run: Runner, panel: Panel, ends: Sequence[int], bounds: Bounds
 ) -> _Part:
     pairs = torch.cartesian_prod(torch.arange(len(panel)), torch.tensor(ends)).view(-1, 2)
-    numbers, outcomes = _forecast(model, run, panel, pairs, bounds)
+    length = model.spec.context_length
+    windows = (gather(panel, chunk[:, 0], chunk[:, 1], length) for chunk in _chunks(pairs))
+    numbers, outcomes = _forecast(model, run, panel, windows, bounds)
     return _Part(
         keys=_keys(model, panel, pairs[outcomes == FORECAST]),
         numbers=numbers,
-        skipped=_skipped(panel, outcomes.view(len(panel), len(ends))),
+        left_out=_left_out(panel, pairs, outcomes),
         counts=panel.counts,
     )
 
 
-def _forecast(
-    model: TrainedModel, run: Runner, panel: Panel, pairs: Tensor, bounds: Bounds
-) -> tuple[Numbers, Tensor]:
-    """Forecast the windows (row, cutoff) of `pairs`; return those that succeed, and all outcomes.
+def _chunks(rows: Tensor) -> Sequence[Tensor]:
+    """Cut rows into batches; no rows are one batch, so that no forecast has the usual shapes."""
+    return rows.split(LARGEST_BATCH) if len(rows) else (rows,)
 
-    An empty batch runs too, so that the shapes of no forecast at all come from the same code.
-    """
+
+def _forecast(
+    model: TrainedModel, run: Runner, panel: Panel, batches: Iterable[Windows], bounds: Bounds
+) -> tuple[Numbers, Tensor]:
+    """Forecast windows of `panel`; return those that succeed, and the outcomes of all (B,)."""
     parts, outcomes = [], []
-    for chunk in pairs.split(LARGEST_BATCH) if len(pairs) else (pairs,):
-        windows = gather(panel, chunk[:, 0], chunk[:, 1], model.spec.context_length)
+    for windows in batches:
         outcome = judge(windows.context, model.spec)
         chosen = (outcome == FORECAST).nonzero()[:, 0]
         rows, context = windows.rows[chosen], windows.context[chosen]
@@ -202,7 +273,16 @@ def _keys(model: TrainedModel, panel: Panel, pairs: Tensor) -> pl.DataFrame:
     return chosen.with_columns(pl.Series("end", pairs[:, 1].numpy(), dtype=pl.Int64))
 
 
-def _skipped(panel: Panel, outcomes: Tensor) -> dict[str, SkipReason]:
-    """Return why each series that has no forecast in its row of `outcomes` (N, C) has none."""
-    rows = (outcomes != FORECAST).all(1).nonzero()[:, 0].tolist()
-    return {panel.series_ids[row]: REASONS[int(outcomes[row, -1])] for row in rows}
+def _left_out(panel: Panel, pairs: Tensor, outcomes: Tensor) -> pl.DataFrame:
+    """Return series_id, `end` and reason of the pairs (B, 2) of rows and cutoffs that failed."""
+    failed = outcomes != FORECAST
+    rows, ends = pairs[failed].unbind(1)
+    series_ids = pl.Series(panel.series_ids, dtype=pl.String)
+    reasons = pl.Series([reason.value for reason in REASONS], dtype=pl.String)
+    return pl.DataFrame(
+        {
+            "series_id": series_ids.gather(rows.numpy()),
+            "end": pl.Series(ends.numpy(), dtype=pl.Int64),
+            "reason": reasons.gather(outcomes[failed].numpy()),
+        }
+    )
