@@ -7,16 +7,14 @@ from datetime import datetime, timedelta
 from time import monotonic
 
 import polars as pl
-import torch
 from sqlalchemy import Connection, Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.errors import StageTimedOut
 from forecaster.frames import ACCURACY, empty
+from forecaster.judgement import judge
 from forecaster.series import accuracy
-from forecaster.series.baselines import seasonal_naive
-from forecaster.series.panel import Panel, build
-from forecaster.series.windows import gather
+from forecaster.series.panel import build
 from forecaster.store import accuracy as scores
 from forecaster.store import datasets, models, partitions, runs, watermarks
 from forecaster.store.engine import reading
@@ -98,7 +96,7 @@ def _judge_stretch(
     with turn.stage("judge", dataset.deadlines.predict):
         for case in to_judge:
             turn.limit.check()
-            judged.append((case.model_id, judge(case, dataset.prediction_length)))
+            judged.append((case.model_id, _judge_case(case, dataset.prediction_length)))
     return judged
 
 
@@ -163,7 +161,7 @@ def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> dat
     return until if newest is None else min(until, newest)
 
 
-def judge(case: Case, prediction_length: int) -> pl.DataFrame:
+def _judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
     """Return ACCURACY of one model; a series' scale is the one the model was trained with."""
     spec = case.yardstick.spec
     panel = build(
@@ -172,37 +170,13 @@ def judge(case: Case, prediction_length: int) -> pl.DataFrame:
         season_length=spec.season_length,
         scales=case.yardstick.series_scale,
     )
-    parts = [
-        said.join(_happened(case, panel, said), on=["series_id", "step"])
-        for said in case.forecasts.partition_by("cutoff")
-    ]
-    return accuracy.score(pl.concat(parts), prediction_length)
-
-
-def _happened(case: Case, panel: Panel, said: pl.DataFrame) -> pl.DataFrame:
-    """Return the actual and the seasonal-naive value of the steps that were said at one cutoff."""
-    spec = case.yardstick.spec
-    rows = torch.arange(len(panel))
-    end = torch.full((len(panel),), spec.grid().index_at(said["cutoff"][0]))
-    windows = gather(panel, rows, end, case.memory, spec.prediction_length)
-    assert windows.target is not None
-    naive = seasonal_naive(windows.context, spec.prediction_length, spec.season_length)
-    steps = torch.tensor(said["step"].unique().sort().to_list())
-    each = torch.arange(len(panel)).repeat_interleave(len(steps))
-    return pl.DataFrame(
-        {
-            "series_id": pl.Series(panel.series_ids, dtype=pl.String)[each.numpy()],
-            "step": pl.Series(steps.repeat(len(panel)).numpy(), dtype=pl.Int32),
-            "actual": _in_units(panel, windows.target[:, steps - 1]),
-            "seasonal_naive": _in_units(panel, naive[:, steps - 1]),
-            "scale": panel.scale[each].numpy(),
-        }
+    return judge(
+        case.forecasts,
+        panel,
+        season_length=spec.season_length,
+        memory=case.memory,
+        prediction_length=prediction_length,
     )
-
-
-def _in_units(panel: Panel, deviations: torch.Tensor) -> pl.Series:
-    values = panel.offset[:, None] + panel.scale[:, None] * deviations
-    return pl.Series(values.reshape(-1).numpy())
 
 
 def report_on(

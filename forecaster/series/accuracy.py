@@ -55,13 +55,16 @@ def score(matured: pl.DataFrame, prediction_length: int) -> pl.DataFrame:
     """
     known = pl.all_horizontal(pl.col("actual", "seasonal_naive").is_finite())
     scored = (
-        matured.filter(known)
+        matured.lazy()  # errors that several sums share are computed once
+        .filter(known)
         .with_columns(_lead_name(prediction_length))
         .group_by("series_id", "cutoff", "lead")
         .agg(*_sums())
         .sort("series_id", "cutoff", "lead")
+        .select(ACCURACY.names())
+        .cast(dict(ACCURACY))
     )
-    return conform(scored.select(ACCURACY.names()).cast(ACCURACY), ACCURACY)
+    return conform(scored.collect(), ACCURACY)
 
 
 def _lead_name(prediction_length: int) -> pl.Expr:

@@ -10,10 +10,11 @@ from sqlalchemy import Engine, text
 
 from forecaster.durations import Step
 from forecaster.errors import StageTimedOut
+from forecaster.judgement import judge
 from forecaster.series.accuracy import leads
+from forecaster.series.panel import Panel
 from forecaster.store import runs
 from jobs import score
-from jobs.cases import Case
 from jobs.reports import ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
 
@@ -107,13 +108,13 @@ def test_stretches_that_were_finished_stay_when_a_later_one_takes_too_long(
     land(trained.engine, rows("a", LAST, hours[-1]), rows("b/c", LAST, hours[-1]))
     for number in hours:
         trained.tick("forecast", hour(number))
-    judge, judged = score.judge, list[Case]()
+    judged = list[pl.DataFrame]()
 
-    def stuck(case: Case, prediction_length: int) -> pl.DataFrame:
-        judged.append(case)
+    def stuck(said: pl.DataFrame, panel: Panel, **settings: int) -> pl.DataFrame:
+        judged.append(said)
         if len(judged) > 1:
             raise StageTimedOut("stage judge must end within 1 s, found it still at it")
-        return judge(case, prediction_length)
+        return judge(said, panel, **settings)
 
     monkeypatch.setattr(score, "judge", stuck)
     (cut,) = score_all(trained, range(hours[-1], hours[-1] + 1))
