@@ -10,6 +10,7 @@ import typer
 
 from forecaster import __version__
 from jobs.commands import (
+    backtest,
     check,
     database,
     demo,
@@ -20,6 +21,7 @@ from jobs.commands import (
     run,
     serve,
     setup,
+    simulate,
     status,
 )
 from jobs.commands.boundary import Boundary
@@ -66,9 +68,11 @@ app.command()(run.ingest)
 app.command()(serve.serve)
 app.command()(run.retrain)
 app.command()(run.forecast)
+app.command()(backtest.backtest)
 app.command()(run.score)
 app.command()(run.reconcile)
 app.command()(run.prune)
 app.command()(explain.explain)
+app.command()(simulate.simulate)
 app.command()(status.status)
 app.add_typer(models.app, name="models")

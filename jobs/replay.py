@@ -1,6 +1,6 @@
 """Replay the past tick by tick through the jobs of the service, and keep the score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
@@ -25,17 +25,18 @@ from jobs.scoreboard import Scoreboard, yardsticks
 
 
 class SimulatedClock:
-    """Stands at an instant of the past and runs on from there."""
+    """Stands at an instant of the past and runs on from there, by what `passing` counts."""
 
-    def __init__(self, at: datetime) -> None:
+    def __init__(self, at: datetime, passing: Callable[[], float] = monotonic) -> None:
+        self._passing = passing
         self.set(at)
 
     def set(self, at: datetime) -> None:
         """Go on from `at`."""
-        self._at, self._since = at, monotonic()
+        self._at, self._since = at, self._passing()
 
     def __call__(self) -> datetime:
-        return self._at + timedelta(seconds=monotonic() - self._since)
+        return self._at + timedelta(seconds=self._passing() - self._since)
 
 
 def last_ticks(

@@ -122,14 +122,14 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def zone(name: str | None) -> str | None:
+def zone(name: str | None, option: str = "--timezone") -> str | None:
     """Return the name of a time zone; ConfigError unless it is one."""
     if name is None:
         return None
     try:
         return settings.timezone(name)
     except settings.Unfit as error:
-        raise ConfigError([f"--timezone {error.rule}, found {name}{error.suggestion}"]) from None
+        raise ConfigError([f"{option} {error.rule}, found {name}{error.suggestion}"]) from None
 
 
 def duration(option: str, text: str | None) -> timedelta | None:

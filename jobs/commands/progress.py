@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from jobs.commands.output import say
 
@@ -45,8 +45,38 @@ def _lines(title: str) -> Callable[["Trained"], None]:
 
     def show(at: "Trained") -> None:
         nonlocal shown
+        shown = min(shown, LINES * at.step // at.steps)  # the next training begins anew
         if LINES * at.step // at.steps > shown:
             shown = LINES * at.step // at.steps
             say(f"{title}: step {at.step}/{at.steps}, loss {at.loss:.4f}")
 
     return show
+
+
+@contextmanager
+def counting() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far several things are; the value is called with a title, how many, and of how
+    many."""
+    if not sys.stderr.isatty():
+        yield _counted
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=40),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(title: str, done: int, total: int) -> None:
+            if title not in tasks:
+                tasks[title] = bar.add_task(title, total=total)
+            bar.update(tasks[title], completed=done)
+
+        yield show
+
+
+def _counted(title: str, done: int, total: int) -> None:
+    if LINES * done // total > LINES * (done - 1) // total:
+        say(f"{title}: {done} of {total}")

@@ -1,0 +1,90 @@
+"""What came of a simulation, for a person: tables, and a verdict."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import timedelta
+
+import typer
+
+from forecaster.durations import format_duration
+from jobs.commands.output import as_json, data, say, table
+from jobs.commands.telling import when
+from jobs.reports import to_json
+from jobs.simulation.ledger import Ledger
+from jobs.simulation.reports import SimulationReport
+
+_TICKS = {
+    "expected": "expected",
+    "succeeded": "succeeded",
+    "caught_up": "… after their time",
+    "missed": "missed, on record",
+    "failed": "failed",
+    "doubled": "doubled",
+    "skipped": "skipped silently",
+}
+
+
+def finish(report: SimulationReport, *, json: bool) -> None:
+    """Print a report; exit 1 unless it is sound."""
+    if json:
+        as_json({"is_sound": report.is_sound, **_document(report)})
+    else:
+        _tell(report)
+    if not report.is_sound:
+        say("error: a tick must be done once or be on record as missed, found otherwise")
+        say("hint:  keep the scratch store by --keep, and look at its tables runs and forecasts")
+        raise typer.Exit(1)
+
+
+def _document(report: SimulationReport) -> dict[str, object]:
+    found = to_json(report)
+    assert isinstance(found, dict)
+    return dict(found)
+
+
+def _tell(report: SimulationReport) -> None:
+    clean = report.ticks["clean"]
+    data(
+        f"{report.dataset}: {clean.expected} ticks from {when(report.first)} to "
+        f"{when(report.last)}, {report.series} series, seed {report.seed}"
+    )
+    data(
+        f"both runs forecast with one model, trained on clean data up to {when(report.trained_to)}"
+    )
+    data("")
+    table(
+        [asdict(line) for line in report.faults],
+        columns=["fault", "injected", "noticed", "as_what"],
+    )
+    data("")
+    table(list(_ticks(report)), columns=["ticks", *report.ticks])
+    data("")
+    if report.accuracy:
+        data(f"accuracy on the same {report.cutoffs} cutoffs, judged by what is known now")
+        rows = [asdict(line) for line in report.accuracy]
+        table(rows, columns=list(rows[0]))
+        data("")
+    took = ", ".join(f"{name} run {seconds:.0f} s" for name, seconds in report.seconds.items())
+    data(f"training {report.train_seconds:.0f} s, {took}")
+    for line in _verdict(report):
+        data(line)
+
+
+def _ticks(report: SimulationReport) -> Iterator[dict[str, object]]:
+    for name, words in _TICKS.items():
+        yield {"ticks": words, **{run: getattr(it, name) for run, it in report.ticks.items()}}
+    yield {"ticks": "at most late by", **{run: _late(it) for run, it in report.ticks.items()}}
+
+
+def _late(ledger: Ledger) -> str:
+    return format_duration(timedelta(seconds=round(ledger.latest_seconds)))
+
+
+def _verdict(report: SimulationReport) -> Iterator[str]:
+    yield "* counted again by every pull that reads the row again"
+    if report.differing:
+        yield f"{report.differing} observations are not what the source says in the end"
+    else:
+        yield "every observation is what the source says in the end"
+    if report.is_sound:
+        yield "no tick was done twice, and none was skipped without a word"

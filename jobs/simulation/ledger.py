@@ -1,0 +1,124 @@
+"""What became of the ticks of a replay, as the tables tell: runs and forecast rows, recounted."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster.store import runs, written
+from forecaster.store.engine import reading
+from forecaster.store.runs import Run
+
+_ALL = 2**31 - 1
+PULLING = ("forecast", "reconcile")
+"""Jobs whose reports say what was pulled, once the first model is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Ticks of `forecast` by what became of them."""
+
+    expected: int
+    succeeded: int
+    caught_up: int
+    """Of them: after their time."""
+    missed: int
+    """Not run, and a row says so."""
+    failed: int
+    """Tried, and not made up for by the end."""
+    doubled: int
+    """Written by two runs, or with rows that no run reported."""
+    skipped: int
+    """Without a row, or without the rows that their run reported."""
+    latest_seconds: float
+    """The longest from a tick to its forecasts."""
+    retried: int
+    """Tried more than once."""
+    unattended: int
+    """Not tried at all before they were late, or missed."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no tick was doubled, and none was skipped without saying so."""
+        return self.doubled == self.skipped == 0
+
+
+def read(engine: Engine, dataset: str, ticks: Sequence[datetime]) -> Ledger:
+    """Recount the `ticks` of a dataset; runs of other ticks may only have written nothing."""
+    with reading(engine) as conn:
+        found = runs.list_runs(conn, dataset, job="forecast", limit=_ALL)
+        counted = written.by_cutoff(conn, dataset)
+    done = [run for run in found if run.state == "succeeded"]
+    doubled, lacking = _at_odds(done, counted)
+    twice = [tick for tick, count in Counter(run.tick for run in done).items() if count > 1]
+    late = [run for run in done if _lateness(run) > timedelta(0)]
+    noted = {run.tick for run in found}
+    return Ledger(
+        expected=len(ticks),
+        succeeded=len({run.tick for run in done}.intersection(ticks)),
+        caught_up=len(late),
+        missed=sum(run.state == "missed" for run in found),
+        failed=sum(run.state in ("failed", "running") for run in found),
+        doubled=len(doubled) + len(twice),
+        skipped=sum(tick not in noted for tick in ticks) + len(lacking),
+        latest_seconds=max(map(_lateness, late), default=timedelta(0)).total_seconds(),
+        retried=sum(run.attempt > 1 for run in found),
+        unattended=sum(
+            run.attempt == 0 or (run.attempt == 1 and _lateness(run) > timedelta(0))
+            for run in found
+        ),
+    )
+
+
+def pulled(engine: Engine, dataset: str) -> Counter[str]:
+    """Add up what the pulls of a dataset reported: late, corrected, rejected, duplicates …
+
+    A row that is read by several pulls is rejected, or counted as a duplicate, by each of them.
+    """
+    total = Counter[str]()
+    with reading(engine) as conn:
+        reports = [
+            report
+            for job in PULLING
+            for run in runs.list_runs(conn, dataset, job=job, limit=_ALL)
+            if (report := (run.report or {}).get("pull")) is not None
+        ]
+    for report in reports:
+        names = ("late", "corrected", "duplicates", "conflicting")
+        total.update({name: report[name] for name in names})
+        total["rejected"] += sum(report["rejected"].values())
+    return total
+
+
+def _at_odds(done: Sequence[Run], counted: pl.DataFrame) -> tuple[set[datetime], set[datetime]]:
+    """Return the cutoffs that were written twice, and those of which rows are not there.
+
+    Two ticks may share a cutoff; then the second writes what the first left out, if anything.
+    """
+    rows = {cutoff: number for cutoff, number, _ in counted.iter_rows()}
+    doubled = {cutoff for cutoff, _, repeated in counted.iter_rows() if repeated}
+    reported = defaultdict[datetime, list[int]](list)
+    for run in done:
+        said = _report(run)
+        reported[datetime.fromisoformat(said["cutoff"])] += [said["rows"]] * bool(said["rows"])
+    lacking = set[datetime]()
+    for cutoff in rows.keys() | reported.keys():
+        each, there = reported[cutoff], rows.get(cutoff, 0)
+        if there > sum(each) or (there < sum(each) and len(each) > 1):
+            doubled.add(cutoff)
+        elif there < sum(each):
+            lacking.add(cutoff)
+    return doubled, lacking
+
+
+def _report(run: Run) -> Mapping[str, Any]:
+    assert run.report is not None
+    return run.report
+
+
+def _lateness(run: Run) -> timedelta:
+    return timedelta(0) if run.finished_at is None else run.finished_at - run.tick

@@ -1,0 +1,58 @@
+"""When nobody answers: stretches without the source, and stretches without the service. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from numpy.random import Generator
+
+from forecaster.durations import format_duration
+from forecaster.errors import ConfigError
+
+What = Literal["source", "service"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """From `since` until before `until` the source does not answer, or the service does not run."""
+
+    what: What
+    since: datetime
+    until: datetime
+
+    def covers(self, instant: datetime) -> bool:
+        """Tell whether it lasts at `instant`."""
+        return self.since <= instant < self.until
+
+
+def place(
+    lengths: Sequence[tuple[What, timedelta]], *, after: datetime, before: datetime, rng: Generator
+) -> list[Outage]:
+    """Return outages of these lengths at random, in order, no two at once.
+
+    ConfigError when they do not fit between `after` and `before`.
+    """
+    if not lengths:
+        return []
+    free = before - after - sum((length for _, length in lengths), timedelta(0))
+    if free <= timedelta(0):
+        total = format_duration(before - after - free)
+        room = format_duration(max(before - after, timedelta(0)))
+        raise ConfigError(
+            [f"outages must be shorter than the replay, found {total} in {room}"],
+            hint="pass shorter ones by --outage and --down, or more --ticks",
+        )
+    order = [lengths[place] for place in rng.permutation(len(lengths))]
+    starts = sorted(rng.random(len(lengths)).tolist())
+    found, passed = [], timedelta(0)
+    for (what, length), share in zip(order, starts, strict=True):
+        since = after + passed + timedelta(seconds=int(share * free.total_seconds()))
+        found.append(Outage(what=what, since=since, until=since + length))
+        passed += length
+    return found
+
+
+def of(what: What, outages: Sequence[Outage], instant: datetime) -> bool:
+    """Tell whether the source, or the service, is away at `instant`."""
+    return any(each.what == what and each.covers(instant) for each in outages)

@@ -1,0 +1,56 @@
+"""What a simulation says in the end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from jobs.simulation.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultLine:
+    """One kind of fault: how many were brought about, and how many the service noticed."""
+
+    fault: str
+    injected: int
+    noticed: int
+    as_what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyLine:
+    """Accuracy on the same points; NaN where its denominator is 0, None where there is no such."""
+
+    forecasts: str
+    mase: float
+    wql: float | None = None
+    coverage_80: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationReport:
+    """A replay with faults beside one without."""
+
+    dataset: str
+    seed: int
+    first: datetime
+    last: datetime
+    series: int
+    model_id: int
+    trained_to: datetime
+    train_seconds: float
+    faults: tuple[FaultLine, ...]
+    ticks: Mapping[str, Ledger]
+    """`clean` and `disturbed`."""
+    differing: int
+    """Observations that are not as the source has them in the end, gaps included."""
+    cutoffs: int
+    """Those that both runs have, and that something happened after."""
+    accuracy: tuple[AccuracyLine, ...]
+    seconds: Mapping[str, float]
+    """How long either run took."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no tick of either run was doubled, or skipped without saying so."""
+        return all(ledger.is_sound for ledger in self.ticks.values())
