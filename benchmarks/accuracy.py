@@ -21,12 +21,12 @@ import torch
 
 from benchmarks import cost, ltsf, where
 from benchmarks.fitting import fitted
-from benchmarks.naive2 import naive2
 from benchmarks.protocols import TASKS, Task, Trial
 from benchmarks.published import PUBLISHED
 from benchmarks.scores import Array, mean_forecast, nine, point, published, with_owa, wql
 from benchmarks.tables import Row, Section, keep, markdown, over_seeds
 from forecaster.series import baselines
+from forecaster.series.naive2 import naive2
 
 FORWARD = "forward_pass"
 TITLE = "Accuracy"

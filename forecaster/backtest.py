@@ -28,8 +28,8 @@ NaN where it has nothing to say: such a point is judged for no predictor, and co
 PointForecast: TypeAlias = Callable[[Tensor], Tensor]
 """Contexts (B, L) to points (B, H), as a naive forecast of some length."""
 
-_MOST_WINDOWS, _MOST_POINTS = 1024, 2**18
-"""Of a chunk: enough for full speed, and little memory at any prediction length."""
+_MOST_WINDOWS, _MOST_POINTS, _MOST_VALUES = 1024, 2**18, 2**24
+"""Of a chunk: enough for full speed, and little memory at any length ahead and back."""
 
 _COUNTS = ("points", "covered_50", "covered_80", "covered_95")
 _SUMS = (
@@ -55,7 +55,10 @@ class Backtest:
     windows: int
 
     def overall(self) -> pl.DataFrame:
-        """Return one row per predictor: `summarise` and smape; no rows where nothing was judged."""
+        """Return one row per predictor; no rows where nothing was judged.
+
+        The columns of `summarise`, smape, and mae: over all points, in the units of the data.
+        """
         return self._summary("predictor")
 
     def by_lead(self) -> pl.DataFrame:
@@ -76,7 +79,10 @@ class Backtest:
             [*dict.fromkeys((*by, "series_id"))], maintain_order=True
         ).agg(pl.col("smape").sum() / pl.col("points").sum())
         smape = per_series.group_by(by, maintain_order=True).agg(pl.col("smape").mean())
-        return summarise(self.sums, by).join(smape, on=by, maintain_order="left")
+        error = pl.col("absolute_error").sum() / pl.col("points").sum()
+        mae = self.sums.group_by(by, maintain_order=True).agg(mae=error)
+        summary = summarise(self.sums, by).join(smape, on=by, maintain_order="left")
+        return summary.join(mae, on=by, maintain_order="left")
 
 
 def backtest(
@@ -99,13 +105,28 @@ def backtest(
     tally = _Tally(panel, tuple(predictors), prediction_length)
     memory = max(context_length, season_length)
     with torch.inference_mode():
-        for chunk in pairs.split(max(1, min(_MOST_WINDOWS, _MOST_POINTS // prediction_length))):
+        for chunk in pairs.split(_chunk(memory, prediction_length)):
             windows = gather(panel, chunk[:, 0], chunk[:, 1], memory, prediction_length)
             yardstick = seasonal_naive(windows.context, prediction_length, season_length)
             context = windows.context[:, memory - context_length :]
             seen = replace(windows, context=context, target=None)
             tally.add(windows, yardstick, [predict(seen) for predict in predictors.values()])
     return Backtest(sums=tally.frame(), missing=tally.missing(), windows=len(pairs))
+
+
+def joined(parts: Sequence[Backtest]) -> Backtest:
+    """Return several backtests of the same predictors as one: each row keeps its own scale."""
+    return Backtest(
+        sums=pl.concat([part.sums for part in parts]),
+        missing={name: sum(part.missing[name] for part in parts) for name in parts[0].missing},
+        windows=sum(part.windows for part in parts),
+    )
+
+
+def _chunk(memory: int, prediction_length: int) -> int:
+    """Return how many windows are looked at together."""
+    room = min(_MOST_POINTS // prediction_length, _MOST_VALUES // (memory + prediction_length))
+    return max(1, min(_MOST_WINDOWS, room))
 
 
 def points(forecast: PointForecast) -> Predictor:

@@ -13,6 +13,8 @@ _UNITS = (1_000, 1_000_000, 5_000_000, 60_000_000, 300_000_000, 3_600_000_000, _
 """What distances that jitter are rounded to: a millisecond to a day."""
 _NEAR = 0.01
 """Two lengths of time that differ by less are the same."""
+_APART = 1.5
+"""Median distances that differ by more are of series with different steps."""
 _FEWEST = 3
 """Distances between rows that are too few to tell a step from."""
 
@@ -45,6 +47,26 @@ def find_spacing(observations: pl.DataFrame) -> Spacing | None:
     times = distances["distance"] / commonest
     whole = ((times - times.round()).abs() <= _tolerance(step, times)) & (times.round() >= 1)
     return Spacing(step=step, regular=float(whole.sum()) / distances.height)
+
+
+def find_spacings(observations: pl.DataFrame) -> list[tuple[Spacing, list[str]]]:
+    """Return the spacings of OBSERVATIONS, sorted, and which series have each; most series first.
+
+    Series whose rows lie about as far apart, by median, have one spacing. Those with too few rows
+    to tell are in none.
+    """
+    stamps = pl.col("timestamp").to_physical()
+    medians = observations.group_by("series_id").agg(distance=stamps.diff().median()).drop_nulls()
+    ordered = medians.filter(pl.col("distance") > 0).sort("distance", "series_id")
+    is_longer = pl.col("distance") > _APART * pl.col("distance").shift()
+    groups = ordered.with_columns(group=is_longer.fill_null(False).cum_sum())
+    found = []
+    for _, group in groups.group_by("group", maintain_order=True):
+        names = group["series_id"].sort()
+        rows = observations.filter(pl.col("series_id").is_in(names.implode()))
+        spacing = find_spacing(rows)
+        found += [(spacing, names.to_list())] if spacing is not None else []
+    return sorted(found, key=lambda each: -len(each[1]))
 
 
 def _commonest(distances: pl.DataFrame) -> int:

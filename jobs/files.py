@@ -36,6 +36,11 @@ def format_of(source: Path | BinaryIO) -> Format:
     return found
 
 
+def is_known(path: Path) -> bool:
+    """Tell whether the name of a file tells its format."""
+    return path.suffix.lower() in _SUFFIXES
+
+
 def read(source: Path | BinaryIO, file_format: Format, rows_at_once: int) -> Iterator[pl.DataFrame]:
     """Return the rows of a file as they are, at most `rows_at_once` in a frame, one at the least.
 

@@ -48,7 +48,7 @@ def run(
     columns = columns_of(dataset)
     batch = _Batch(engine=engine, dataset=dataset.name, now=now)
     for found in files.read(source, file_format or files.format_of(source), ROWS_AT_ONCE):
-        raw = _with_key(found, columns, only_series or dataset.name)
+        raw = with_key(found, columns, only_series or dataset.name)
         batch.land(raw.height, intake.normalize(raw, columns, timezone=dataset.timezone))
     return batch.report()
 
@@ -127,7 +127,7 @@ class _Batch:
         )
 
 
-def _with_key(rows: pl.DataFrame, columns: intake.Columns, name: str) -> pl.DataFrame:
+def with_key(rows: pl.DataFrame, columns: intake.Columns, name: str) -> pl.DataFrame:
     """Complete rows that hold timestamps and values of one series, and nothing else."""
     usual = intake.Columns()
     others = [column for column in rows.columns if column != columns.timestamp]

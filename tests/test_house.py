@@ -32,6 +32,7 @@ HOMES = {
     "psycopg": ("forecaster/store/",),
     "sqlite3": ("forecaster/store/",),
     "starlette": ("jobs/server.py",),
+    "statsforecast": ("forecaster/series/statistical.py",),
     "statsmodels": ("jobs/demo.py", "forecaster/series/markov_switching.py"),
     "typer": ("jobs/cli.py", "jobs/commands/"),
     "uvicorn": ("jobs/server.py",),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forecaster.durations import Step
 from forecaster.frames import OBSERVATIONS
-from forecaster.spacing import find_spacing, is_same_step
+from forecaster.spacing import find_spacing, find_spacings, is_same_step
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NEW_YORK = datetime(2024, 1, 1, tzinfo=ZoneInfo("America/New_York"))
@@ -89,3 +89,22 @@ def test_every_step_is_found_where_every_other_row_follows_the_one_before(
     assert found is not None
     assert found.regular == 1.0
     assert is_same_step(found.step, Step(microseconds, "microsecond"))
+
+
+def test_series_with_different_steps_are_told_apart_most_of_them_first() -> None:
+    minutes = [START + n * timedelta(minutes=5) for n in range(60) if n % 9]
+    hours = [START + n * timedelta(hours=1) for n in range(60)]
+
+    found = find_spacings(frame(hours, minutes, minutes, [START]))
+
+    assert [(str(spacing.step), names) for spacing, names in found] == [
+        ("5m", ["s1", "s2"]),
+        ("1h", ["s0"]),
+    ]
+
+
+def test_months_and_days_around_clock_changes_are_one_step() -> None:
+    days = [NEW_YORK + n * timedelta(days=1) for n in range(300)]
+
+    assert len(find_spacings(frame(months(40, 1), months(30, 1)))) == 1
+    assert len(find_spacings(frame(days, days[100:]))) == 1

@@ -1,22 +1,37 @@
 """Naive2, the yardstick of the M4 competition, as its `Benchmarks and Evaluation.R` computes it."""
 
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-Array: TypeAlias = NDArray[np.float64]
+from forecaster.frames import QUANTILE_LEVELS
+from forecaster.series.histories import Array, histories
 
 CRITICAL = 1.645
 """Of the two-sided 90 % test on the autocorrelation at the season."""
 
 
+def naive2_quantiles(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
+    """Return `naive2` of contexts (B, L) with gaps as equal quantiles (B, H, Q): it has no spread.
+
+    In the units of the data, which must not be shifted: its season is a factor. A row without any
+    value is NaN.
+    """
+    found = context.new_full((len(context), prediction_length), torch.nan)
+    for history in histories(context):
+        steps = prediction_length + history.age
+        said = naive2(history.values, steps, season_length)[history.age :]
+        found[history.row] = torch.from_numpy(said).to(found)
+    return found[..., None].expand(-1, -1, len(QUANTILE_LEVELS))
+
+
 def naive2(history: Array, prediction_length: int, season_length: int) -> Array:
     """Repeat the last value of the seasonally adjusted history (T,), season put back: (H,).
 
-    The adjustment is multiplicative and made only where `is_seasonal`.
+    The adjustment is multiplicative, and made only where all values are positive and
+    `is_seasonal`.
     """
-    if season_length < 2 or not is_seasonal(history, season_length):
+    if season_length < 2 or history.min() <= 0 or not is_seasonal(history, season_length):
         return np.full(prediction_length, history[-1])
     indices = seasonal_indices(history, season_length)
     phase = (len(history) + np.arange(prediction_length)) % season_length

@@ -1,0 +1,191 @@
+"""A trial: train on what was known, let the model and its rivals forecast what came after.
+
+The road is that of the service: `training.prepare` and `training.fit` see what lies up to the first
+cutoff and nothing else; the windows after it are read in the units of that panel, so nothing later
+can reach a model, a rival or a scale.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from forecaster import rivals, training
+from forecaster.backtest import Backtest, Predictor, backtest, joined
+from forecaster.config import DatasetConfig
+from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.device import Runner, choose_device
+from forecaster.model.eligibility import FORECAST, REASONS, judge
+from forecaster.model.spec import ModelSpec
+from forecaster.origins import Origins
+from forecaster.series.continued import continued
+from forecaster.series.panel import Panel
+from forecaster.series.windows import gather
+from forecaster.training import Progress, TrainingResult
+from forecaster.validation import MODEL, predictor
+
+NOT_KNOWN, NOTHING_TO_JUDGE = "no_data_before", "nothing_to_judge"
+"""Why a series with windows was not judged, beside the reasons of a tick."""
+_MOST_WINDOWS = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who is told how far a trial is."""
+
+    training: Callable[[Progress], None] = lambda _: None
+    windows: Callable[[int], None] = lambda _: None
+    """Is told of so many more windows that one predictor is done with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """One training of a trial, and what it saw."""
+
+    turn: int
+    series: int
+    observations: int
+    trained_from: datetime
+    trained_to: datetime
+    spec: ModelSpec
+    result: TrainingResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a trial found."""
+
+    found: Backtest
+    trainings: Sequence[Trained]
+    left_out: Mapping[str, str]
+    """Series of which no point was judged, and why."""
+
+
+def run(
+    observations: pl.DataFrame,
+    origins: Origins,
+    dataset: DatasetConfig,
+    names: Sequence[str],
+    *,
+    refit: bool = False,
+    watch: Watch | None = None,
+) -> Trial:
+    """Forecast OBSERVATIONS at `origins` with a model and the rivals `names`.
+
+    The model is trained once, on what lies before the first window of every series, or, `refit`,
+    before each turn anew. InsufficientHistory where that is too little, TrainingDiverged.
+    """
+    turns = range(origins.turns) if refit else [None]
+    stages = [
+        _Stage(observations, origins, dataset, turn, watch or Watch()).run(names) for turn in turns
+    ]
+    found = joined([each for each, _, _ in stages])
+    judged = set(found.sums["series_id"].unique())
+    reasons = dict(origins.left_out)
+    for _, _, silent in stages:
+        reasons |= silent
+    return Trial(
+        found=found,
+        trainings=[trained for _, trained, _ in stages],
+        left_out={name: why for name, why in sorted(reasons.items()) if name not in judged},
+    )
+
+
+class _Stage:
+    """One training, and the windows that it forecasts: those of one turn, or all of them."""
+
+    def __init__(
+        self,
+        observations: pl.DataFrame,
+        origins: Origins,
+        dataset: DatasetConfig,
+        turn: int | None,
+        watch: Watch,
+    ) -> None:
+        self._origins, self._dataset, self._turn, self._watch = origins, dataset, turn, watch
+        self._known, self._later = origins.parted(observations, turn)
+
+    def run(self, names: Sequence[str]) -> tuple[Backtest, Trained, dict[str, str]]:
+        """Train, forecast, judge; also say which series of the windows were not judged, and why."""
+        panel, spec = training.prepare(self._known, self._dataset)
+        made = training.fit(panel, spec, self._dataset.training, self._watch.training)
+        whole = continued(panel, self._later, self._limits(panel))
+        pairs, unknown = self._pairs(panel)
+        model = made.model
+        found = backtest(
+            {MODEL: self._ours(model, whole), **self._rivals(names, whole, model.spec)},
+            whole,
+            pairs,
+            context_length=max(
+                model.spec.context_length,
+                *(rivals.memory_of(name, whole, model.spec) for name in names),
+            ),
+            prediction_length=model.spec.prediction_length,
+            season_length=model.spec.season_length,
+        )
+        silent = dict.fromkeys(unknown, NOT_KNOWN) | _silent(whole, pairs, model.spec, found)
+        return found, _trained(panel, made, self._turn or 0), silent
+
+    def _ours(self, model: TrainedModel, panel: Panel) -> Predictor:
+        runner = Runner(model.network, choose_device(self._dataset.training.device))
+        limits = (self._dataset.lower_bound, self._dataset.upper_bound)
+        said = rivals.bounded(predictor(runner, model.fallback), panel, *limits)
+        return rivals.told(rivals.within(said, model.spec.context_length), self._watch.windows)
+
+    def _rivals(self, names: Sequence[str], panel: Panel, spec: ModelSpec) -> dict[str, Predictor]:
+        return {name: rivals.rival(name, panel, spec, self._watch.windows) for name in names}
+
+    def _limits(self, panel: Panel) -> Tensor:
+        """Return the last cell (N,) that was known of each series of the panel."""
+        limits = self._on(panel, self._origins.limits_at(self._turn))
+        places = pl.DataFrame({"series_id": panel.series_ids})
+        ends = places.join(limits, on="series_id", how="left", maintain_order="left")["end"]
+        return torch.from_numpy(ends.to_numpy(writable=True))
+
+    def _pairs(self, panel: Panel) -> tuple[Tensor, list[str]]:
+        """Return rows and cutoffs (W, 2), and the series with windows that the panel lacks."""
+        windows = self._on(panel, self._origins.windows)
+        if self._turn is not None:
+            windows = windows.filter(pl.col("turn") == self._turn)
+        rows = pl.DataFrame({"series_id": panel.series_ids}).with_row_index("row")
+        placed = windows.join(rows, on="series_id", how="left").sort("row", "end")
+        pairs = placed.drop_nulls("row").select(pl.col("row", "end").cast(pl.Int64))
+        unknown = placed.filter(pl.col("row").is_null())["series_id"].unique().to_list()
+        return torch.from_numpy(pairs.to_numpy(writable=True)), unknown
+
+    def _on(self, panel: Panel, cells: pl.DataFrame) -> pl.DataFrame:
+        """Return cells of the origins' grid as those of the panel's."""
+        if panel.grid == self._origins.grid:
+            return cells
+        instants = self._origins.grid.timestamps_of(cells["end"])
+        return cells.with_columns(panel.grid.index_of(instants).alias("end"))
+
+
+def _trained(panel: Panel, made: TrainingResult, turn: int) -> Trained:
+    return Trained(
+        turn=turn,
+        series=len(panel),
+        observations=int(panel.deviations.isfinite().sum()),
+        trained_from=panel.grid.timestamp_at(panel.start),
+        trained_to=panel.grid.timestamp_at(panel.end),
+        spec=made.model.spec,
+        result=made,
+    )
+
+
+def _silent(panel: Panel, pairs: Tensor, spec: ModelSpec, found: Backtest) -> dict[str, str]:
+    """Return why series with windows have no judged point: the reason at the oldest window."""
+    judged = set(found.sums["series_id"].unique())
+    silent = [row for row, name in enumerate(panel.series_ids) if name not in judged]
+    chosen = pairs[torch.isin(pairs[:, 0], torch.tensor(silent, dtype=torch.int64))]
+    reasons: dict[str, str] = {}
+    for chunk in chosen.split(_MOST_WINDOWS):
+        windows = gather(panel, chunk[:, 0], chunk[:, 1], spec.context_length)
+        outcomes = judge(windows.context, spec).tolist()
+        for row, outcome in zip(chunk[:, 0].tolist(), outcomes, strict=True):
+            reason = NOTHING_TO_JUDGE if outcome == FORECAST else REASONS[outcome].value
+            reasons.setdefault(panel.series_ids[row], reason)
+    return reasons

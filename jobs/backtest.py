@@ -1,0 +1,203 @@
+"""Backtest: how right the model would have been on rows that are known. Writes no database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import polars as pl
+
+from forecaster import origins, rivals, trial
+from forecaster.backtest import Backtest
+from forecaster.config import DatasetConfig
+from forecaster.diagnosis import MOST_CELLS
+from forecaster.durations import Step
+from forecaster.errors import DataError, InsufficientHistory
+from forecaster.origins import Origins, Rolling
+from forecaster.series.grid import Grid, detect_grid
+from forecaster.trial import Trained, Trial, Watch
+from jobs.backtest_rows import Rows
+
+OFFICIAL = "official split"
+POINT = ("coverage_50", "coverage_80", "coverage_95", "width_80")
+"""What a forecast without a spread has none of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How to test: lengths in steps, None takes what is usual."""
+
+    stride: int | None = None
+    windows: int | None = None
+    baselines: Sequence[str] = ()
+    refit: bool = False
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What was tested, and how right everybody was.
+
+    Tables have one row per predictor (and lead, or series), the model first, with the columns of
+    `forecaster.backtest.Backtest.overall`; `owa` where Naive2 is among them.
+    """
+
+    name: str
+    rows: int
+    series: int
+    first: datetime
+    last: datetime
+    step: Step
+    prediction_length: int
+    stride: int
+    turns: int
+    asked_for: bool
+    """Whether somebody said how many windows there are to be."""
+    split: str | None
+    tested_from: datetime
+    """The first cutoff."""
+    tested_to: datetime
+    """The last instant that was forecast."""
+    found: Backtest
+    overall: pl.DataFrame
+    by_lead: pl.DataFrame
+    by_series: pl.DataFrame
+    trainings: Sequence[Trained]
+    left_out: Mapping[str, str]
+    notes: Sequence[str]
+    seed: int
+
+    @property
+    def seconds(self) -> float:
+        """How long all trainings took."""
+        return sum(each.result.seconds for each in self.trainings)
+
+
+def run(
+    rows: Rows,
+    dataset: DatasetConfig,
+    wanted: Wanted,
+    *,
+    watch: Callable[[int], Watch],
+) -> Outcome:
+    """Train on what lies before the windows, forecast them, and hold the forecasts against others.
+
+    `watch` is asked once it is known how many windows all predictors together will be done with.
+    InsufficientHistory where there is too little before them, DataError where there are none.
+    """
+    names = _names(rows, wanted.baselines)
+    rivals.require(names)
+    if wanted.seed is not None:
+        dataset = replace(dataset, training=replace(dataset.training, seed=wanted.seed))
+    grid = detect_grid(rows.observations, dataset.step, dataset.timezone or "UTC")
+    _require_room(rows, grid)
+    rolling = Rolling(
+        prediction_length=dataset.prediction_length,
+        stride=wanted.stride or dataset.prediction_length,
+        windows=wanted.windows,
+    )
+    chosen = _origins(rows, grid, rolling)
+    total = len(chosen.windows) * (1 + len(names))
+    try:
+        made = trial.run(
+            rows.observations, chosen, dataset, names, refit=wanted.refit, watch=watch(total)
+        )
+    except InsufficientHistory as error:
+        raise _too_little(error, chosen.span(0)[0]) from error
+    return _outcome(rows, dataset, rolling, chosen, made)
+
+
+def _names(rows: Rows, wanted: Sequence[str]) -> list[str]:
+    official = [] if rows.split is None else [rivals.NAIVE2]
+    return list(dict.fromkeys([*rivals.USUAL, *official, *wanted]))
+
+
+def _origins(rows: Rows, grid: Grid, rolling: Rolling) -> Origins:
+    if rows.split is None:
+        return origins.at_the_end(rows.observations, grid, rolling)
+    return origins.of_split(rows.split.train, rows.split.test, grid, rolling)
+
+
+def _require_room(rows: Rows, grid: Grid) -> None:
+    first, last = (grid.index_at(end) for end in rows.span)
+    cells = (last - first + 1) * rows.observations["series_id"].n_unique()
+    if cells > MOST_CELLS:
+        raise DataError(
+            f"the history must have at most {MOST_CELLS:,} steps of all series together, "
+            f"found {cells:,} of {grid.step}",
+            hint="give a longer step, or fewer rows",
+        )
+
+
+def _too_little(error: InsufficientHistory, until: datetime) -> InsufficientHistory:
+    return InsufficientHistory(
+        f"before the first window, up to {until:%Y-%m-%d %H:%M:%S}Z, {error.message}",
+        hint="give more rows, a shorter --horizon, or fewer --windows",
+    )
+
+
+def _outcome(
+    rows: Rows, dataset: DatasetConfig, rolling: Rolling, chosen: Origins, made: Trial
+) -> Outcome:
+    found = made.found
+    if found.sums.is_empty():
+        reasons = ", ".join(sorted(set(made.left_out.values())))
+        raise DataError(
+            f"at least one forecast must be comparable with what happened, found none: {reasons}",
+            hint="give more rows, a shorter --horizon, or fewer --windows",
+        )
+    first, last = rows.span
+    tested_from, tested_to = chosen.span(rolling.prediction_length)
+    return Outcome(
+        name=rows.name,
+        rows=len(rows.observations),
+        series=rows.observations["series_id"].n_unique(),
+        first=first,
+        last=last,
+        step=dataset.step,
+        prediction_length=rolling.prediction_length,
+        stride=rolling.stride,
+        turns=chosen.turns,
+        asked_for=rolling.windows is not None,
+        split=None if rows.split is None else OFFICIAL,
+        tested_from=tested_from,
+        tested_to=tested_to,
+        found=found,
+        overall=_with_owa(_table(found.overall())),
+        by_lead=_with_owa(_table(found.by_lead()), "lead"),
+        by_series=_table(found.by_series()),
+        trainings=made.trainings,
+        left_out=made.left_out,
+        notes=_notes(made),
+        seed=dataset.training.seed,
+    )
+
+
+def _notes(made: Trial) -> list[str]:
+    several = len(made.trainings) > 1
+    return [
+        f"training {each.turn + 1}: {said}" if several else said
+        for each in made.trainings
+        for said in each.result.notes
+    ]
+
+
+def _table(summary: pl.DataFrame) -> pl.DataFrame:
+    """Return a summary whose numbers are finite or null, without the spread of point forecasts."""
+    is_point = pl.col("width_80") == 0
+    shown = summary.with_columns(pl.when(~is_point).then(pl.col(POINT)))
+    numbers = pl.selectors.float()
+    return shown.with_columns(pl.when(numbers.is_finite()).then(numbers))
+
+
+def _with_owa(table: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Add `owa` against Naive2 where it is among the predictors."""
+    naive2 = table.filter(pl.col("predictor") == rivals.NAIVE2)
+    if naive2.is_empty():
+        return table
+    theirs = naive2.select(*by, naive2_smape="smape", naive2_mase="mase")
+    if by:
+        beside = table.join(theirs, on=by, maintain_order="left")
+    else:
+        beside = table.join(theirs, how="cross", maintain_order="left")
+    owa = (pl.col("smape") / pl.col("naive2_smape") + pl.col("mase") / pl.col("naive2_mase")) / 2
+    return beside.with_columns(owa=owa).drop("naive2_smape", "naive2_mase")

@@ -1,0 +1,224 @@
+"""The figures of a backtest as people read them: sentences, and rows of texts for tables."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from forecaster.origins import SHARE, USUAL_WINDOWS
+from jobs.backtest import Outcome
+
+MODEL = "model"
+SHOWN_SERIES = 5
+"""Worst and best series on a page; all of them are in JSON and CSV."""
+NAMED = 3
+"""Series that are named of each reason to leave them out."""
+COLUMNS: Mapping[str, str] = {
+    "smape": "sMAPE",
+    "mase": "MASE",
+    "owa": "OWA",
+    "wql": "WQL",
+    "mae": "MAE",
+    "coverage_80": "in 80 %",
+    "coverage_95": "in 95 %",
+    "skill": "skill",
+}
+"""What is shown of a predictor, and how it is called."""
+SERIES_HEADINGS = ("series", "sMAPE", "MASE", "MASE of seasonal naive", "WQL", "MAE", "in 80 %",
+                   "skill")  # fmt: skip
+LEGEND = (
+    "* best of its column. MASE: error in units of the seasonal error of the past. "
+    "WQL: error of all 13 quantiles.",
+    "in 80 %: share of what happened inside the 80 % interval. "
+    "skill: share of the error of seasonal naive that is gone.",
+)
+REASONS: Mapping[str, str] = {
+    "no_train_rows": "without train rows",
+    "no_test_rows": "without test rows",
+    "test_part_too_short": "whose test part is shorter than the horizon",
+    "no_data_before": "that began after the first window",
+    "nothing_to_judge": "with nothing to compare in the windows",
+    "no_data": "without values before the windows",
+    "too_short": "with too few values before the windows",
+    "stale": "that had ended before the windows",
+    "non_finite": "without a finite forecast",
+}
+"""Why series were left out, after "3 series"."""
+_WANTED = {"coverage_80": 0.8, "coverage_95": 0.95}
+_DIGITS = {"smape": 3, "mase": 3, "owa": 3, "wql": 4, "skill": 3}
+
+Row = Mapping[str, object]
+
+
+def facts(outcome: Outcome) -> list[tuple[str, str]]:
+    """Return what was tested, and how: words, and a sentence each."""
+    found = [
+        ("data", _data(outcome)),
+        ("windows", _windows(outcome)),
+        ("forecasts", _forecasts(outcome)),
+        ("season", _season(outcome)),
+        ("training", _training(outcome)),
+        *(("note", said) for said in outcome.notes),
+        ("judged", _judged(outcome)),
+    ]
+    found += [("left out", said) for said in _left_out(outcome)]
+    return [*found, ("result", verdict(outcome))]
+
+
+def _left_out(outcome: Outcome) -> Iterator[str]:
+    for reason, count in Counter(outcome.left_out.values()).most_common():
+        names = [name for name, why in outcome.left_out.items() if why == reason]
+        shown = ", ".join(names[:NAMED]) + (", …" if count > NAMED else "")
+        yield f"{count:,} series {REASONS[reason]}: {shown}"
+
+
+def verdict(outcome: Outcome) -> str:
+    """Return in a sentence how the model did beside the best of the others."""
+    errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
+    ours = errors.pop(MODEL)
+    rival = min(errors, key=errors.__getitem__)
+    theirs = errors[rival]
+    if number("mase", ours) == number("mase", theirs):
+        return f"as good as {rival}, the best of the others"
+    more, change = ("less", 1 - ours / theirs) if ours < theirs else ("more", ours / theirs - 1)
+    return f"{change:.0%} {more} error (MASE) than {rival}, the best of the others"
+
+
+def _data(outcome: Outcome) -> str:
+    return (
+        f"{outcome.series:,} series, {outcome.rows:,} rows, {_when(outcome.first)} … "
+        f"{_when(outcome.last)}, step {outcome.step}"
+    )
+
+
+def _forecasts(outcome: Outcome) -> str:
+    return (
+        f"{outcome.found.windows:,}, each {outcome.prediction_length} steps ahead, from "
+        f"{_when(outcome.tested_from)} to {_when(outcome.tested_to)}"
+    )
+
+
+def _season(outcome: Outcome) -> str:
+    spec = outcome.trainings[-1].spec
+    season = f"{spec.season_length} steps" if spec.season_length > 1 else "none found"
+    if spec.long_season > spec.season_length:
+        season += f", and a longer one of {spec.long_season}"
+    return f"{season}; the model looks back {spec.context_length} steps"
+
+
+def _training(outcome: Outcome) -> str:
+    every, first = outcome.trainings, outcome.trainings[0]
+    device = ", ".join(dict.fromkeys(each.result.device for each in every))
+    steps = sum(each.result.steps for each in every)
+    times = f"{len(every)} trainings, {steps:,}" if len(every) > 1 else f"{steps:,}"
+    return (
+        f"{times} steps in {outcome.seconds:.0f} s on {device}, seed {outcome.seed}; on "
+        f"{first.series:,} series, {first.observations:,} observations until "
+        f"{_when(first.trained_to)}"
+    )
+
+
+def _windows(outcome: Outcome) -> str:
+    each = "1 window" if outcome.turns == 1 else f"{outcome.turns} windows"
+    where = "the last" if outcome.split is None else f"{outcome.split}: up to"
+    stride = "" if outcome.turns == 1 else f", every {outcome.stride} steps"
+    if outcome.turns == 1 and outcome.split is not None:
+        where = f"{outcome.split}:"
+    fewer = outcome.split is None and not outcome.asked_for and outcome.turns < USUAL_WINDOWS
+    short = f"; more than {SHARE:.0%} of the history would be tested with more" if fewer else ""
+    return f"{where} {each} of every series{stride}{short}"
+
+
+def _judged(outcome: Outcome) -> str:
+    points = outcome.overall["points"][0]
+    silent = {name: count for name, count in outcome.found.missing.items() if count}
+    told = f"{points:,} points, the same for all"
+    if silent:
+        about = ", ".join(f"{count:,} by {name}" for name, count in silent.items())
+        told += f"; left out because nothing was said: {about}"
+    return told
+
+
+def _when(instant: object) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}Z"
+
+
+def shown(table: pl.DataFrame) -> list[str]:
+    """Return the columns of `COLUMNS` that a table has."""
+    return [name for name in COLUMNS if name in table.columns]
+
+
+def best(table: pl.DataFrame) -> dict[str, set[str]]:
+    """Return which predictors are best by each column, as far as can be seen in it."""
+    found = {}
+    for name in shown(table):
+        rows = table.select("predictor", value=_badness(name)).drop_nulls()
+        texts = {row["predictor"]: number(name, row[name]) for row in table.to_dicts()}
+        if len(rows):
+            winner = rows.sort("value")["predictor"][0]
+            found[name] = {each for each, text in texts.items() if text == texts[winner]}
+    return found
+
+
+def _badness(name: str) -> pl.Expr:
+    if name in _WANTED:
+        return (pl.col(name) - _WANTED[name]).abs()
+    return -pl.col(name) if name == "skill" else pl.col(name)
+
+
+def number(name: str, value: object) -> str:
+    """Return a figure for people; nothing as a dash."""
+    if not isinstance(value, float):
+        return "–" if value is None else str(value)
+    if name in _WANTED:
+        return f"{value:.1%}"
+    if name in _DIGITS:
+        return f"{value:,.{_DIGITS[name]}f}"
+    return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def overall_rows(outcome: Outcome) -> Iterator[list[str]]:
+    """Yield one row per predictor: its name and figures, the best of a column with a star."""
+    winners = best(outcome.overall)
+    for row in outcome.overall.to_dicts():
+        name = row["predictor"]
+        yield [name] + [
+            number(column, row[column]) + ("*" if name in winners.get(column, ()) else " ")
+            for column in shown(outcome.overall)
+        ]
+
+
+def lead_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
+    """Return the leads, and one row per predictor: its MASE at each, the best with a star."""
+    leads = outcome.by_lead["lead"].unique(maintain_order=True).to_list()
+    predictors = outcome.overall["predictor"].to_list()
+    rows = [[name] for name in predictors]
+    for lead in leads:
+        at = outcome.by_lead.filter(pl.col("lead") == lead)
+        winners = best(at)["mase"]
+        values = dict(at.select("predictor", "mase").iter_rows())
+        for row in rows:
+            star = "*" if row[0] in winners else " "
+            row.append(number("mase", values.get(row[0])) + star)
+    return leads, rows
+
+
+def series_rows(outcome: Outcome) -> tuple[list[list[str]], int]:
+    """Return the series with the worst and the best skill, and how many lie between."""
+    ours = outcome.by_series.filter(pl.col("predictor") == MODEL)
+    theirs = outcome.by_series.filter(pl.col("predictor") == "seasonal_naive")
+    both = ours.join(theirs.select("series_id", theirs="mase"), on="series_id")
+    ordered = both.sort("skill", "series_id", nulls_last=True)
+    most = 2 * SHOWN_SERIES
+    hidden = max(0, len(ordered) - most)
+    if hidden:
+        ordered = pl.concat([ordered.head(SHOWN_SERIES), ordered.tail(SHOWN_SERIES)])
+    return [_series_row(row) for row in ordered.to_dicts()], hidden
+
+
+def _series_row(row: Row) -> list[str]:
+    names = ("smape", "mase", "theirs", "wql", "mae", "coverage_80", "skill")
+    known = {**row, "mase_of_seasonal_naive": row["theirs"]}
+    return [str(row["series_id"])] + [
+        number("mase" if name == "theirs" else name, known[name]) for name in names
+    ]

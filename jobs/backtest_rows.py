@@ -1,0 +1,195 @@
+"""What a backtest reads: the rows of a file, or what was landed of a dataset."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster import intake
+from forecaster.config import DatasetConfig
+from forecaster.diagnosis import rejections
+from forecaster.durations import Step
+from forecaster.errors import DataError, InsufficientHistory
+from forecaster.findings import Finding, note
+from forecaster.frames import OBSERVATIONS, empty
+from forecaster.intake import Columns, Intake
+from forecaster.schedules import Every
+from forecaster.store import datasets, observations
+from forecaster.store.engine import reading
+from jobs import files
+from jobs.files import Format
+from jobs.ingest import with_key
+from jobs.pull import ROWS_AT_ONCE
+
+SPLIT, TRAIN, TEST = "split", "train", "test"
+EXAMPLES = 5
+"""Things that an error names."""
+_FOREVER = timedelta(days=73_050)
+_HINTS = {
+    "series_columns, timestamp_column or value_column": (
+        "--series-column, --timestamp-column or --value-column"
+    ),
+    'set timezone = "Europe/Berlin", or "UTC", for the dataset': (
+        "pass --timezone Europe/Berlin, or UTC: the clock that they were read from"
+    ),
+}
+"""Hints about settings, as options: a file has no settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """OBSERVATIONS that the rows themselves mark as train and test."""
+
+    train: pl.DataFrame
+    test: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What a backtest reads; `findings` are worth saying before it starts."""
+
+    name: str
+    observations: pl.DataFrame
+    split: Split | None = None
+    findings: Sequence[Finding] = ()
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """The first and the last instant."""
+        stamps = self.observations["timestamp"]
+        first, last = stamps.min(), stamps.max()
+        assert isinstance(first, datetime)
+        assert isinstance(last, datetime)
+        return first, last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """How the rows of a file are to be read."""
+
+    columns: Columns = field(default_factory=Columns)
+    timezone: str | None = None
+    file_format: Format | None = None
+
+
+def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
+    """Read a file; a column `split` parts its rows. DataError where nothing in it can be used."""
+    name = str(source) if isinstance(source, Path) else "standard input"
+    raw = _raw(source, mapped)
+    if SPLIT in raw.columns and SPLIT not in _named(mapped.columns):
+        marks = _marks(raw[SPLIT], name)
+        train, test = (_taken(raw.filter(marks == mark), mapped, name) for mark in (TRAIN, TEST))
+        split = Split(train=train.observations, test=test.observations)
+        taken, parts = [train, test], [split.train, split.test]
+        together = pl.concat(parts).sort("series_id", "timestamp")
+    else:
+        split, taken = None, [_taken(raw, mapped, name)]
+        together = taken[0].observations
+    findings = [each for part in taken for each in _findings(name, raw.height, part)]
+    if together.is_empty():
+        reasons = "; ".join(each.message for each in findings) or "none"
+        raise DataError(
+            f"{name} must have values that can be used, found {reasons}",
+            hint="name other columns with --timestamp-column or --value-column",
+        )
+    return Rows(name=name, observations=together, split=split, findings=findings)
+
+
+def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
+    """Read what was landed of a dataset, its newest `history`."""
+    with reading(engine) as conn:
+        newest = datasets.landed(conn, dataset.name).newest_observation
+        found = (
+            empty(OBSERVATIONS)
+            if newest is None
+            else observations.read(conn, dataset.name, since=newest - dataset.history)
+        )
+    if found.is_empty():
+        raise InsufficientHistory(
+            f"observations of {dataset.name} must have been landed, found none",
+            hint="`forecaster ingest` or `forecaster forecast` lands some",
+        )
+    return Rows(name=dataset.name, observations=found)
+
+
+def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -> DatasetConfig:
+    """Return what a user would write about a file: the step, the horizon and the zone."""
+    return DatasetConfig(
+        name=rows.name,
+        step=step,
+        prediction_length=steps,
+        timezone=timezone,
+        forecast_schedule=Every(timedelta(hours=1)),
+        retrain_schedule=Every(timedelta(days=1)),
+        history=_FOREVER,
+        late_data=timedelta(0),
+    )
+
+
+def _raw(source: Path | BinaryIO, mapped: Mapped) -> pl.DataFrame:
+    """Return the columns of a file that matter, with a key where it is one series."""
+    file_format = mapped.file_format or files.format_of(source)
+    return pl.concat(_parts(source, file_format, mapped.columns), how="diagonal_relaxed")
+
+
+def _parts(
+    source: Path | BinaryIO, file_format: Format, columns: Columns
+) -> Iterator[pl.DataFrame]:
+    only, wanted = source.stem if isinstance(source, Path) else "series", _named(columns)
+    for found in files.read(source, file_format, ROWS_AT_ONCE):
+        marks = found.select(SPLIT) if SPLIT in found.columns else pl.DataFrame()
+        plain = with_key(found.drop(marks.columns), columns, only)
+        if set(wanted) <= set(plain.columns):
+            plain = plain.select(list(dict.fromkeys(wanted)))
+        yield plain.hstack(marks)
+
+
+def _named(columns: Columns) -> tuple[str, ...]:
+    return (*columns.series, columns.timestamp, columns.value)
+
+
+def _marks(column: pl.Series, name: str) -> pl.Series:
+    marks = column.cast(pl.String).str.strip_chars()
+    counts = marks.fill_null("nothing").value_counts(sort=True)
+    others = [f"{mark!r} ({count} rows)" for mark, count in counts.iter_rows()
+              if mark not in (TRAIN, TEST)]  # fmt: skip
+    if others:
+        raise DataError(
+            f"the column split of {name} must hold train and test, "
+            f"found {', '.join(others[:EXAMPLES])}",
+            hint="rename the column if it means something else",
+        )
+    missing = {TRAIN, TEST} - set(marks)
+    if missing:
+        raise DataError(
+            f"the column split of {name} must hold train and test, found no {min(missing)}",
+            hint="drop the column to test on the newest rows",
+        )
+    return marks
+
+
+def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> Intake:
+    try:
+        taken = intake.normalize(raw, mapped.columns, timezone=mapped.timezone)
+    except DataError as error:
+        hint = error.hint or ""
+        for setting, option in _HINTS.items():
+            hint = hint.replace(setting, option)
+        raise DataError(f"{name}: {error.message}", hint=hint or None) from error
+    return replace(taken, observations=taken.observations.drop_nulls("value"))
+
+
+def _findings(name: str, rows: int, taken: Intake) -> Iterator[Finding]:
+    yield from rejections(name, rows, taken)
+    counts: Mapping[str, int] = {
+        "repeat another row": taken.duplicates,
+        "contradict another row of their series and timestamp: their mean is taken":
+            taken.conflicting,
+    }  # fmt: skip
+    for what, count in counts.items():
+        if count:
+            yield note(name, f"{count} rows {what}")

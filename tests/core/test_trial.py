@@ -1,0 +1,189 @@
+"""A trial: the model and its rivals on windows that none of them has seen anything of."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from forecaster import origins, rivals, trial
+from forecaster.config import DatasetConfig
+from forecaster.durations import Step
+from forecaster.errors import ConfigError
+from forecaster.origins import Origins, Rolling
+from forecaster.series import naive
+from forecaster.series.continued import continued
+from forecaster.series.grid import Grid, detect_grid
+from forecaster.series.panel import build
+from forecaster.series.windows import gather
+from forecaster.trial import NOT_KNOWN, NOTHING_TO_JUDGE, Trial, Watch
+from tests.core.configs import small_dataset
+from tests.core.observed import HOUR, MONDAY, observed
+
+torch.set_num_threads(1)
+
+HORIZON, HOURS = 12, 300
+GRID = Grid(step=Step.parse("1h"), anchor=0, timezone="UTC")
+DATASET = replace(
+    small_dataset(prediction_length=HORIZON),
+    training=replace(small_dataset().training, steps=2, batch_size=8, device="cpu"),
+)
+
+
+def waves(seed: int = 0, length: int = HOURS) -> list[float | None]:
+    noise = torch.randn(length, generator=torch.Generator().manual_seed(seed))
+    hours = torch.arange(length)
+    return (50 + 10 * torch.sin(hours * torch.pi / 12) + noise).tolist()
+
+
+ROWS = observed({"a": waves(), "b": waves(1)})
+
+
+def run(
+    rows: pl.DataFrame,
+    names: Sequence[str] = rivals.USUAL,
+    dataset: DatasetConfig = DATASET,
+    *,
+    windows: int = 3,
+    refit: bool = False,
+    watch: Watch | None = None,
+) -> Trial:
+    return trial.run(rows, chosen(rows, windows), dataset, names, refit=refit, watch=watch)
+
+
+def chosen(rows: pl.DataFrame, windows: int = 3) -> Origins:
+    rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=windows)
+    return origins.at_the_end(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
+
+
+def test_everybody_forecasts_the_same_points() -> None:
+    found = run(ROWS)
+
+    assert found.found.overall()["predictor"].to_list() == ["model", "naive", "seasonal_naive"]
+    assert found.found.overall()["points"].to_list() == [2 * 3 * HORIZON] * 3
+    assert found.left_out == {}
+
+
+def test_the_model_is_trained_once_on_what_lies_before_the_first_window() -> None:
+    (made,) = run(ROWS).trainings
+
+    assert made.trained_to == MONDAY + (HOURS - 1 - 3 * HORIZON) * HOUR
+
+
+def test_refitting_trains_before_each_window_on_what_was_known_by_then() -> None:
+    made = run(ROWS, refit=True)
+
+    ends = [each.trained_to for each in made.trainings]
+    assert ends == [MONDAY + (HOURS - 1 - back * HORIZON) * HOUR for back in (3, 2, 1)]
+    assert made.found.windows == 2 * 3
+    assert made.found.overall()["points"].to_list() == [2 * 3 * HORIZON] * 3
+
+
+poison = st.sampled_from([0.0, -1e30, 1e9, 3.0])
+
+
+@settings(max_examples=6)
+@given(value=poison, refit=st.booleans())
+def test_what_comes_after_a_cutoff_changes_nothing_that_was_said_at_it(
+    value: float, refit: bool
+) -> None:
+    cutoff = MONDAY + (HOURS - 1 - HORIZON) * HOUR  # that of the last of three windows
+    told = pl.when(pl.col("timestamp") > cutoff).then(value).otherwise("value")
+    poisoned = ROWS.with_columns(value=told)
+
+    whole, spoiled = (errors_before_the_last(rows, refit) for rows in (ROWS, poisoned))
+
+    assert whole == spoiled
+
+
+def errors_before_the_last(rows: pl.DataFrame, refit: bool) -> list[dict[str, object]]:
+    """How right everybody was at the first two windows of three."""
+    first = chosen(rows)
+    kept = replace(first, windows=first.windows.filter(pl.col("turn") < 2))
+    names = [*rivals.USUAL, "drift", "markov_chain", "naive2"]
+    return trial.run(rows, kept, DATASET, names, refit=refit).found.sums.to_dicts()
+
+
+def test_values_before_the_limit_never_change_by_a_bit_however_large_the_later_ones() -> None:
+    known = ROWS.filter(pl.col("timestamp") < MONDAY + 200 * HOUR)
+    panel = build(known, GRID, season_length=24)
+    after = torch.tensor([panel.end, panel.end])
+    later = ROWS.filter(pl.col("timestamp") >= MONDAY + 200 * HOUR).with_columns(
+        value=pl.col("value") * 1e20
+    )
+
+    whole = continued(panel, later, after)
+
+    assert torch.equal(whole.deviations[:, : panel.length], panel.deviations)
+    assert torch.equal(whole.scale, panel.scale)
+    assert whole.length == HOURS
+    assert bool(whole.deviations[:, panel.length :].isfinite().all())
+
+
+def test_rows_at_or_before_the_limit_of_their_series_are_not_taken_in() -> None:
+    known = observed({"a": [1.0, 2.0, None, None]})
+    panel = build(known, GRID, end=GRID.index_at(MONDAY) + 3)
+    late = observed({"a": [9.0, 9.0, 9.0, 9.0, 5.0], "new": [1.0] * 5})
+
+    whole = continued(panel, late, torch.tensor([panel.start + 2]))
+
+    values = whole.offset[:, None] + whole.scale[:, None] * whole.deviations
+    assert values[0].nan_to_num(nan=-1).tolist() == pytest.approx([1, 2, -1, 9, 5], rel=1e-5)
+    assert whole.series_ids == ("a",)
+
+
+def test_series_that_cannot_be_judged_are_named_with_the_reason_and_stop_nobody() -> None:
+    sick = {
+        "began late": [None] * 290 + [1.0] * 10,
+        "ended": [*waves(2)[:200], *[None] * 100],
+        "only before": [*waves(3)[: HOURS - 3 * HORIZON], *[None] * 3 * HORIZON],
+    }
+    rows = pl.concat([ROWS, observed(sick).drop_nulls("value")]).sort("series_id", "timestamp")
+
+    found = run(rows)
+
+    assert found.left_out == {
+        "began late": NOT_KNOWN,
+        "ended": "stale",
+        "only before": NOTHING_TO_JUDGE,
+    }
+    assert found.found.overall()["series"].to_list() == [2, 2, 2]
+
+
+def test_windows_and_trainings_are_told_of_on_the_way() -> None:
+    steps: list[int] = []
+    windows: list[int] = []
+
+    run(ROWS, watch=Watch(training=lambda at: steps.append(at.step), windows=windows.append))
+
+    assert steps[-1] == 2
+    assert sum(windows) == 3 * 2 * 3
+
+
+def test_bounds_of_the_dataset_hold_for_the_model() -> None:
+    found = run(ROWS, dataset=replace(DATASET, lower_bound=55.0, upper_bound=55.0))
+
+    ours = found.found.of("model")
+    assert ours is not None
+    assert ours["width_80"] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["naive", "seasonal_naive", "drift", "seasonal_naive_drift"])
+def test_a_rival_says_in_units_of_the_data_what_its_baseline_says(name: str) -> None:
+    rows = ROWS.with_columns(value=pl.col("value") + 1e10)
+    panel = build(rows, GRID, season_length=24)
+    spec = run(ROWS).trainings[0].spec
+    windows = gather(panel, torch.tensor([0, 1]), torch.tensor([panel.end] * 2), HOURS)
+
+    found = rivals.rival(name, panel, spec)(windows)
+
+    expected = getattr(naive, name)(windows.context.double(), HORIZON, spec.season_length)
+    torch.testing.assert_close(found[..., 6].double(), expected, rtol=0, atol=1e-4)
+
+
+def test_unknown_rivals_are_an_error_that_names_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"among naive, .*mstl, found prophet"):
+        rivals.require(["drift", "prophet"])
