@@ -65,7 +65,11 @@ class Prediction:
     @property
     def patches(self) -> pl.DataFrame:
         """PATCHES of every cutoff; none without attention."""
-        frame = patches_frame(list(self.ends), self.spec)
+        return self.patches_at(self.ends)
+
+    def patches_at(self, ends: Sequence[int]) -> pl.DataFrame:
+        """Return PATCHES of some of the cutoffs; none without attention."""
+        frame = patches_frame(list(ends), self.spec)
         return frame if self.is_explained else frame.clear()
 
     def select(self, kept: pl.Series) -> "Prediction":
@@ -184,7 +188,7 @@ def predict_contexts(
 ) -> Prediction:
     """Forecast from every context, as `predict_panels` does from a panel that ends at its cutoff.
 
-    `keys` has a further column, `context`: which of them a forecast is of.
+    `keys` and `left_out` have a further column, `context`: which of them a forecast is of.
     """
     spec, ends = model.spec, contexts.ends
     panel = from_values(
@@ -209,14 +213,16 @@ def predict_contexts(
     run = Runner(model.network, choose_device(device))
     numbers, outcomes = _forecast(model, run, panel, windows, bounds)
     pairs, is_made = torch.stack((rows, ends), 1), outcomes == FORECAST
-    made = pl.Series("context", rows[is_made].numpy(), dtype=pl.Int64)
+    made, failed = (
+        pl.Series("context", rows[chosen].numpy(), dtype=pl.Int64) for chosen in (is_made, ~is_made)
+    )
     return Prediction(
         spec=spec,
         ends=tuple(ends.unique().tolist()),
         keys=_keys(model, panel, pairs[is_made]).with_columns(made),
         numbers=numbers,
         is_explained=model.fallback is None,
-        left_out=_left_out(panel, pairs, outcomes),
+        left_out=_left_out(panel, pairs, outcomes).with_columns(failed),
         panel_counts=panel.counts,
     )
 

@@ -10,6 +10,7 @@ import typer
 
 from forecaster import __version__
 from jobs.commands import (
+    backfill,
     backtest,
     check,
     database,
@@ -68,6 +69,7 @@ app.command()(run.ingest)
 app.command()(serve.serve)
 app.command()(run.retrain)
 app.command()(run.forecast)
+app.command()(backfill.backfill)
 app.command()(backtest.backtest)
 app.command()(run.score)
 app.command()(run.reconcile)

@@ -160,24 +160,35 @@ def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFra
 def promote(conn: Connection, dataset: str, challenger: Challenger, *, now: datetime) -> Promoted:
     """Keep the challenger, and put it in service in place of the champion."""
     parent = models.champion(conn, dataset).model_id if models.has_champion(conn, dataset) else None
-    fitted = challenger.fitted
-    model_id = models.add(
-        conn,
-        dataset,
-        NewModel(
-            config=asdict(challenger.spec),
-            weights=fitted.checkpoint,
-            sha256=hashlib.sha256(fitted.checkpoint).hexdigest(),
-            scores=fitted.scores,
-            trained_from=challenger.trained_from,
-            trained_to=challenger.trained_to,
-            parent_id=parent,
-            created_at=now,
-        ),
-    )
     reason = "first model" if parent is None else f"newer data than model {parent}"
+    model_id = keep(conn, dataset, challenger, now=now, parent=parent)
     models.promote(conn, dataset, model_id, now=now, reason=reason)
     return Promoted(model_id=model_id, reason=reason)
+
+
+def keep(
+    conn: Connection,
+    dataset: str,
+    challenger: Challenger,
+    *,
+    now: datetime,
+    parent: int | None = None,
+    reason: str | None = None,
+) -> int:
+    """Keep the challenger without putting it in service; return its number."""
+    fitted = challenger.fitted
+    model = NewModel(
+        config=asdict(challenger.spec),
+        weights=fitted.checkpoint,
+        sha256=hashlib.sha256(fitted.checkpoint).hexdigest(),
+        scores=fitted.scores,
+        trained_from=challenger.trained_from,
+        trained_to=challenger.trained_to,
+        parent_id=parent,
+        created_at=now,
+        reason=reason,
+    )
+    return models.add(conn, dataset, model)
 
 
 def report_on(

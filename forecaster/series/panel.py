@@ -244,6 +244,11 @@ def _scale(values: Tensor, offset: Tensor, season_length: int, given: Tensor) ->
     return scale
 
 
+def own_scale(values: Tensor, season_length: int) -> Tensor:
+    """Return the scale (N,) that cells (N, T) float64, NaN where unobserved, tell themselves."""
+    return _own_scale(values, _median(values), season_length)
+
+
 def _own_scale(values: Tensor, offset: Tensor, season_length: int) -> Tensor:
     rounding = offset.abs() * _ROUNDING
     deviation = _standard_deviation(values)

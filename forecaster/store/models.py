@@ -23,7 +23,10 @@ _RECORD = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewModel:
-    """A checkpoint to keep; `parent_id` is the champion it was trained to succeed."""
+    """A checkpoint to keep; `parent_id` is the champion it was trained to succeed.
+
+    `reason` says why it is kept though it is not in service.
+    """
 
     config: Mapping[str, Any]
     weights: bytes
@@ -33,6 +36,7 @@ class NewModel:
     trained_to: datetime
     parent_id: int | None
     created_at: datetime
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,7 @@ def add(conn: Connection, dataset: str, model: NewModel) -> int:
             trained_to=model.trained_to,
             parent_id=model.parent_id,
             created_at=model.created_at,
+            reason=model.reason,
         )
         .returning(models.c.id)
     )

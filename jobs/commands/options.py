@@ -98,8 +98,8 @@ def the_one(config: Config, name: str | None) -> DatasetConfig:
     return datasets[0]
 
 
-def instant(text: str | None) -> datetime:
-    """Return the instant `text` names, with its offset; now when there is none."""
+def instant(text: str | None, option: str = "--at") -> datetime:
+    """Return the instant that an option names, with its offset; now when there is none."""
     if text is None:
         return now()
     try:
@@ -108,12 +108,12 @@ def instant(text: str | None) -> datetime:
         at = None
     if at is None or at.tzinfo is None:
         raise ConfigError(
-            [f"--at must be an ISO 8601 instant with an offset, found {text}"],
+            [f"{option} must be an ISO 8601 instant with an offset, found {text}"],
             hint="for example 2026-11-20T09:00:00Z or 2026-11-20T10:00:00+01:00",
         )
     # A tick of the future on record would leave all ticks until then undone.
     if not _EARLIEST <= at <= now():
-        raise ConfigError([f"--at must be from 1900 until now, found {text}"])
+        raise ConfigError([f"{option} must be from 1900 until now, found {text}"])
     return at.astimezone(UTC)
 
 
@@ -132,11 +132,14 @@ def zone(name: str | None, option: str = "--timezone") -> str | None:
         raise ConfigError([f"{option} {error.rule}, found {name}{error.suggestion}"]) from None
 
 
-def duration(option: str, text: str | None) -> timedelta | None:
-    """Return the length of time that an option names; ConfigError unless it is one."""
+def duration(option: str, text: str | None, *, or_none: bool = False) -> timedelta | None:
+    """Return the length of time that an option names; ConfigError unless it is one.
+
+    No time at all is one where `or_none`.
+    """
     if text is None:
         return None
     try:
-        return settings.positive_duration(text)
+        return (settings.duration if or_none else settings.positive_duration)(text)
     except settings.Unfit as error:
         raise ConfigError([f"{option} {error.rule}, found {text}"]) from None

@@ -1,0 +1,225 @@
+"""What the service ran, what a backfill has done, and what it may replace: its own rows only."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, and_, delete, select, true
+
+from forecaster.frames import INSTANT
+from forecaster.store import datasets, tables
+from forecaster.store.bulk import read_frame
+from forecaster.store.columns import printable
+from forecaster.store.dialects import insert_or
+from forecaster.store.tables import (
+    accuracy,
+    attention,
+    attention_patches,
+    forecasts,
+    models,
+    runs,
+)
+
+State = Literal["succeeded", "failed"]
+
+SAID = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
+"""Which series were forecast at which cutoffs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """One tick that the service ran: what it knew, and the model it asked."""
+
+    known_to: datetime
+    model_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """One tick that a backfill came to an end with."""
+
+    state: State
+    model_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickRow:
+    """How one tick of a backfill went: its run row."""
+
+    tick: datetime
+    state: State
+    started_at: datetime
+    finished_at: datetime
+    report: Mapping[str, Any] | None = None
+    error: str | None = None
+    hint: str | None = None
+
+
+def ran(conn: Connection, dataset: str, *, since: datetime) -> dict[datetime, Ran]:
+    """Return the forecast ticks from `since` on that the service ran to their end."""
+    query = select(
+        runs.c.tick, runs.c.started_at, _noted(conn, "known_to"), _noted(conn, "model_id")
+    ).where(
+        runs.c.job == "forecast",
+        runs.c.dataset_id.in_(datasets.id_of(dataset)),
+        runs.c.state == "succeeded",
+        runs.c.tick >= since,
+    )
+    return {
+        row.tick: Ran(
+            known_to=datetime.fromisoformat(row.known_to) if row.known_to else row.started_at,
+            model_id=None if row.model_id is None else int(row.model_id),
+        )
+        for row in conn.execute(query)
+    }
+
+
+def done(
+    conn: Connection, dataset: str, job: str, *, since: datetime, until: datetime
+) -> dict[datetime, Done]:
+    """Return the ticks between `since` and `until` that have a run row of this job."""
+    query = select(runs.c.tick, runs.c.state, _noted(conn, "model_id")).where(
+        runs.c.job == job,
+        runs.c.dataset_id.in_(datasets.id_of(dataset)),
+        runs.c.tick.between(since, until),
+    )
+    return {
+        row.tick: Done(
+            state=row.state, model_id=None if row.model_id is None else int(row.model_id)
+        )
+        for row in conn.execute(query)
+    }
+
+
+def claim(
+    conn: Connection, dataset: str, job: str, rows: Sequence[TickRow], *, again: bool
+) -> set[datetime]:
+    """Write the run rows of ticks; return those that nobody else has done.
+
+    Ticks that succeeded before are left as they are, unless they are to be done `again`. Whoever
+    writes the same ticks at the same time waits for the end of the transaction.
+    """
+    insert = insert_or(conn, runs)
+    columns = ("state", "started_at", "finished_at", "report", "error", "hint")
+    statement = insert.on_conflict_do_update(
+        index_elements=["job", "dataset_id", "tick"],
+        set_={
+            **{name: insert.excluded[name] for name in columns},
+            "attempt": runs.c.attempt + 1,
+        },
+        where=sa.true() if again else runs.c.state != "succeeded",
+    ).returning(runs.c.tick)
+    owner = datasets.dataset_id(conn, dataset)
+    found = [
+        {
+            "job": job,
+            "dataset_id": owner,
+            "tick": row.tick,
+            "state": row.state,
+            "attempt": 1,
+            "started_at": row.started_at,
+            "finished_at": row.finished_at,
+            "report": row.report,
+            "error": None if row.error is None else printable(row.error),
+            "hint": row.hint,
+        }
+        for row in rows
+    ]
+    return set(conn.scalars(statement, found)) if found else set()
+
+
+def said(
+    conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return SAID: what a model has forecast at the cutoffs between `since` and `until`.
+
+    One descent of the key for each series; OFFSET 0 keeps PostgreSQL from reading partitions.
+    """
+    series, key = tables.series, forecasts.c
+    is_said = and_(
+        key.series_id == series.c.id,
+        key.cutoff.between(since, until),
+        key.model_id == model_id,
+        key.step == 1,
+    )
+    if conn.dialect.name == "postgresql":
+        of_one = select(key.cutoff).where(is_said).offset(0).lateral()
+        joined, cutoff = series.join(of_one, true()), of_one.c.cutoff
+    else:
+        joined, cutoff = series.join(forecasts, is_said), key.cutoff
+    columns: list[ColumnElement[Any]] = [series.c.id.label("series_id"), cutoff]
+    query = select(*columns).select_from(joined)
+    return read_frame(conn, query.where(series.c.id.in_(datasets.series_of(dataset))), SAID)
+
+
+def cutoffs_said(
+    conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
+) -> set[datetime]:
+    """Return the cutoffs between `since` and `until` at which a model has forecast anything."""
+    query = select(forecasts.c.cutoff).where(
+        forecasts.c.series_id.in_(datasets.series_of(dataset)),
+        forecasts.c.cutoff.between(since, until),
+        forecasts.c.model_id == model_id,
+        forecasts.c.step == 1,
+    )
+    return set(conn.scalars(query.distinct()))
+
+
+def weighty(conn: Connection, dataset: str) -> set[int]:
+    """Return the models that have weights, and undamaged ones."""
+    query = select(models.c.id).where(
+        models.c.dataset_id.in_(datasets.id_of(dataset)),
+        models.c.weights.is_not(None),
+        models.c.damaged_at.is_(None),
+    )
+    return set(conn.scalars(query))
+
+
+def patched(
+    conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
+) -> set[datetime]:
+    """Return the cutoffs between `since` and `until` whose patches are kept."""
+    query = select(attention_patches.c.cutoff).where(
+        attention_patches.c.dataset_id.in_(datasets.id_of(dataset)),
+        attention_patches.c.model_id == model_id,
+        attention_patches.c.cutoff.between(since, until),
+    )
+    return set(conn.scalars(query.distinct()))
+
+
+def withdraw(
+    conn: Connection, dataset: str, owners: Iterable[int], cutoffs: Sequence[datetime]
+) -> int:
+    """Delete what backfills have said by these models at these cutoffs; return how many rows.
+
+    With its attention and accuracy; what the service said stays.
+    """
+    ours = and_(
+        forecasts.c.series_id.in_(datasets.series_of(dataset)),
+        forecasts.c.cutoff.in_(cutoffs),
+        forecasts.c.model_id.in_(set(owners)),
+        forecasts.c.origin == "backfill",
+    )
+    for table in (attention, accuracy):
+        conn.execute(delete(table).where(_is_of(table, ours, cutoffs)))
+    return conn.execute(delete(forecasts).where(ours)).rowcount
+
+
+def _is_of(
+    table: sa.Table, ours: ColumnElement[bool], cutoffs: Sequence[datetime]
+) -> ColumnElement[bool]:
+    same = (table.c[name] == forecasts.c[name] for name in ("series_id", "cutoff", "model_id"))
+    return and_(
+        table.c.cutoff.in_(cutoffs),
+        select(forecasts.c.step).where(ours, forecasts.c.step == 1, *same).exists(),
+    )
+
+
+def _noted(conn: Connection, name: str) -> ColumnElement[str]:
+    """Return a value that a report notes, as text."""
+    if conn.dialect.name == "postgresql":
+        return sa.func.jsonb_extract_path_text(runs.c.report, name, type_=sa.Text).label(name)
+    return sa.func.json_extract(runs.c.report, f"$.{name}", type_=sa.Text).label(name)

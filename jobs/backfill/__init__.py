@@ -1,0 +1,1 @@
+"""Backfill: the ticks of the past, forecast as the service would have done it. Start at `run`."""

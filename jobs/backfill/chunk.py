@@ -1,0 +1,173 @@
+"""A chunk: the forecasts of some ticks, made in few batches, and how right they turned out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import torch
+
+from forecaster import inference
+from forecaster.config import DatasetConfig
+from forecaster.errors import SkipReason
+from forecaster.inference import Contexts, Prediction
+from forecaster.model.checkpoint import TrainedModel
+from forecaster.series.knowledge import Array
+from jobs.backfill.recall import Stretch
+
+CONTEXTS_AT_ONCE = 16_384
+ROWS = 100_000
+"""Forecast rows in one transaction: it takes about a second on SQLite, and others wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The model that is asked, and whether it was chosen by somebody who knew the future."""
+
+    model_id: int
+    model: TrainedModel
+    trained_to: datetime
+    hindsight: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What one model says at some ticks, nothing written yet.
+
+    `parts` are forecasts of some series each. Their keys have the `row` of the series in the past,
+    its `number`, its `scale` in training, and the place of the tick in the chunk, `nth`.
+    """
+
+    stretch: Stretch
+    span: slice
+    asked: Asked
+    parts: tuple[Prediction, ...]
+    skipped: pl.DataFrame
+    """`nth`, reason and how many series."""
+
+    @property
+    def ticks(self) -> Sequence[datetime]:
+        return self.stretch.ticks[self.span]
+
+    @property
+    def cutoffs(self) -> list[datetime]:
+        """The instants of the cutoffs, one for each tick."""
+        grid = self.asked.model.spec.grid()
+        return grid.timestamps_of(pl.Series(self.stretch.ends[self.span])).to_list()
+
+
+def spans(stretch: Stretch, horizon: int) -> Iterator[slice]:
+    """Cut a stretch into what one transaction holds; ticks of one cutoff stay together."""
+    size, first = max(1, ROWS // max(1, len(stretch.past.ids) * horizon)), 0
+    ends = stretch.ends
+    for place in range(1, len(ends) + 1):
+        if place == len(ends) or (place - first >= size and ends[place] != ends[place - 1]):
+            yield slice(first, place)
+            first = place
+
+
+def make(dataset: DatasetConfig, stretch: Stretch, span: slice, asked: Asked) -> Chunk:
+    """Forecast every series at every tick of `span`, from what was known there and then."""
+    spec = asked.model.spec
+    count = span.stop - span.start
+    at_once = max(1, CONTEXTS_AT_ONCE // count)
+    windows = np.stack(
+        [
+            stretch.past.window(int(place), end, spec.context_length)
+            for place, end in zip(stretch.places[span], stretch.ends[span], strict=True)
+        ],
+        axis=1,
+    )
+    parts, skipped = [], []
+    for first in range(0, max(1, len(windows)), at_once):
+        block = _Block.of(stretch, span, windows[first : first + at_once], first)
+        said = inference.predict_contexts(
+            asked.model,
+            block.contexts,
+            bounds=(dataset.lower_bound, dataset.upper_bound),
+            device=dataset.training.device,
+        )
+        parts.append(_with_status(block.named(said, asked.model.series_scale), asked))
+        skipped.append(block.reasons(said, asked.model))
+    return Chunk(
+        stretch=stretch,
+        span=span,
+        asked=asked,
+        parts=tuple(parts),
+        skipped=pl.concat(skipped).group_by("nth", "reason").agg(pl.col("series").sum()),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """The contexts of some series at all ticks of a chunk, those without any value left out."""
+
+    contexts: Contexts
+    row: Array
+    nth: Array
+    empty: pl.DataFrame
+    """The `row` and `nth` of contexts without a value."""
+    ticks: Sequence[datetime]
+    stretch: Stretch
+
+    @classmethod
+    def of(cls, stretch: Stretch, span: slice, windows: Array, first: int) -> "_Block":
+        length = windows.shape[2]
+        row, nth = (part.ravel() for part in np.indices(windows.shape[:2]))
+        row = row + first
+        values = windows.reshape(-1, length)
+        is_there = ~np.isnan(values).all(1)
+        ids = stretch.past.ids[row[is_there]]
+        ends = np.array(stretch.ends[span], np.int64)[nth[is_there]]
+        return cls(
+            contexts=Contexts(
+                series_ids=[stretch.names[number] for number in ids.tolist()],
+                ends=torch.from_numpy(ends),
+                values=torch.from_numpy(values[is_there]),
+            ),
+            row=row[is_there],
+            nth=nth[is_there],
+            empty=pl.DataFrame({"row": row[~is_there], "nth": nth[~is_there]}),
+            ticks=stretch.ticks[span],
+            stretch=stretch,
+        )
+
+    def named(self, said: Prediction, scales: Mapping[str, float]) -> Prediction:
+        """Note of which row, series and tick each forecast is, and the scale of its series."""
+        context = said.keys["context"].to_numpy()
+        row, nth = self.row[context], self.nth[context]
+        keys = said.keys.with_columns(
+            row=pl.Series(row),
+            number=pl.Series(self.stretch.past.ids[row]),
+            nth=pl.Series(nth),
+            scale=pl.Series(
+                [scales.get(name) for name in said.keys["series_id"]], dtype=pl.Float64
+            ),
+        )
+        return replace(said, keys=keys)
+
+    def reasons(self, said: Prediction, model: TrainedModel) -> pl.DataFrame:
+        """Count the series that were left out; those without data where the model knows them."""
+        left = said.left_out.select(
+            nth=pl.Series(self.nth[said.left_out["context"].to_numpy()]), reason="reason"
+        )
+        names = [
+            self.stretch.names[number]
+            for number in self.stretch.past.ids[self.empty["row"].to_numpy()].tolist()
+        ]
+        is_known = pl.Series([name in model.series_scale for name in names], dtype=pl.Boolean)
+        empty = self.empty.filter(is_known).select("nth", reason=pl.lit(SkipReason.NO_DATA.value))
+        return (
+            pl.concat([left, empty])
+            .group_by("nth", "reason")
+            .agg(pl.len().cast(pl.Int64).alias("series"))
+        )
+
+
+def _with_status(said: Prediction, asked: Asked) -> Prediction:
+    """Mark as hindsight what a model says of a past that it was trained on, or chosen for."""
+    trained = asked.model.spec.grid().index_at(asked.trained_to)
+    is_hindsight = pl.lit(asked.hindsight) | (pl.col("end") < trained)
+    status = pl.when(is_hindsight).then(pl.lit("hindsight")).otherwise("status")
+    return replace(said, keys=said.keys.with_columns(status=status))

@@ -1,0 +1,195 @@
+"""How right backfilled forecasts were, by what was known when the job `score` would have looked."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import torch
+
+from forecaster.config import DatasetConfig
+from forecaster.durations import MICROSECOND
+from forecaster.frames import ACCURACY, DEVIATION_COLUMNS, QUANTILE_COLUMNS, empty
+from forecaster.inference import Prediction
+from forecaster.series import accuracy
+from forecaster.series.knowledge import Array
+from forecaster.series.panel import own_scale
+from forecaster.series.past import Past
+from jobs.backfill.recall import Stretch
+
+_LATER = _NEVER = np.iinfo(np.int64).max
+_LONG_AGO = np.iinfo(np.int64).min
+_BESIDE = ("actual", "seasonal_naive", "scale")
+
+
+def judge(dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> pl.DataFrame:
+    """Return ACCURACY of the leads that can be judged by now; hindsight is not.
+
+    `said` is a part of a chunk. A lead is judged by what was known at the first tick of `score`
+    at which its last step was over, `delay` and `late_data` too, and something newer was there.
+    Where nothing was known of its steps, it is looked at again for as long as `score` would.
+    """
+    judged = said.select(said.keys["status"] != "hindsight")
+    if judged.keys.is_empty():
+        return empty(ACCURACY)
+    eyes, hours = _Eyes.of(stretch, judged), _Hours.of(dataset, stretch, judged)
+    nth = hours.first()
+    beside = np.full((3, *eyes.shape), np.nan)
+    rows = np.arange(len(nth))
+    while len(rows):
+        eye = eyes.only(rows)
+        beside[:, rows] = eye.look(hours.when(nth[rows]))
+        lacking = hours.without_points(np.isfinite(beside[:2, rows]).all(0))
+        lacking &= hours.may_look_again(rows, nth[rows])
+        nth[rows] += lacking
+        rows = rows[lacking.any(1)]
+    frame = judged.forecasts.select("series_id", "cutoff", "step", *_quantiles()).with_columns(
+        pl.Series(name, values.ravel()) for name, values in zip(_BESIDE, beside, strict=True)
+    )
+    return accuracy.score(frame, judged.spec.prediction_length)
+
+
+def _quantiles() -> list[pl.Expr]:
+    return [
+        (pl.col("level") + pl.col(deviation)).alias(quantile)
+        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hours:
+    """When the job `score` looked: S ticks, and B forecasts with their leads.
+
+    ticks  (S,) places among all ticks
+    until  (S,) up to when everything counted as known
+    after  (S,) what ended up to here was not looked at again
+    ends   (B, leads) when the last steps of leads lie
+    """
+
+    ticks: Array
+    until: Array
+    after: Array
+    ends: Array
+    step_counts: Array
+
+    @classmethod
+    def of(cls, dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> "_Hours":
+        wait, late = _microseconds(dataset.delay + dataset.late_data), dataset.late_data
+        instants = stretch.knowledge.ticks[stretch.scoring]
+        until = np.minimum(instants - wait, stretch.past.newest[stretch.scoring])
+        fresh = instants - _microseconds(dataset.delay + dataset.step.approximate)
+        looked_back = np.minimum(until - _microseconds(late), fresh)
+        leads = accuracy.leads(dataset.prediction_length)
+        end = said.keys["end"].to_numpy()
+        last = np.stack([end + lead.step_to for lead in leads], 1)
+        stamps = stretch.past.grid.timestamps_of(pl.Series(last.ravel(), dtype=pl.Int64))
+        return cls(
+            ticks=stretch.scoring,
+            until=until,
+            after=np.insert(looked_back, 0, _LONG_AGO)[: len(until)],
+            ends=stamps.to_physical().to_numpy().reshape(last.shape),
+            step_counts=np.array([lead.step_to - lead.step_from + 1 for lead in leads]),
+        )
+
+    def first(self) -> Array:
+        """Return the number of the first look at each lead, S where there was none yet."""
+        found: Array = np.searchsorted(self.until, self.ends)
+        return found
+
+    def when(self, nth: Array) -> Array:
+        """Return the ticks of these looks for every step, (B, H); _LATER for none."""
+        ticks = np.append(self.ticks, _LATER)[nth]
+        return np.repeat(ticks, self.step_counts, axis=1)
+
+    def without_points(self, is_known: Array) -> Array:
+        """Tell of which leads no step is known, (B, leads); `is_known` is (B, H)."""
+        first = np.cumsum(self.step_counts) - self.step_counts
+        return ~np.logical_or.reduceat(is_known, first, axis=1)
+
+    def may_look_again(self, rows: Array, nth: Array) -> Array:
+        """Tell which leads the look after the `nth` still takes in."""
+        after = np.append(self.after, _NEVER)
+        return self.ends[rows] > after[np.minimum(nth + 1, len(self.after))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Eyes:
+    """What those who judge see of B series from some cutoffs: H steps of each."""
+
+    past: Past
+    row: Array
+    end: Array
+    given: Array
+    """Scales (B,) of training, NaN for series that are new since."""
+    season: int
+    context: int
+    horizon: int
+
+    @classmethod
+    def of(cls, stretch: Stretch, said: Prediction) -> "_Eyes":
+        spec, keys = said.spec, said.keys
+        return cls(
+            past=stretch.past,
+            row=keys["row"].to_numpy(),
+            end=keys["end"].to_numpy(),
+            given=keys["scale"].to_numpy(),
+            season=spec.season_length,
+            context=spec.context_length,
+            horizon=spec.prediction_length,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.row), self.horizon
+
+    def only(self, rows: Array) -> "_Eyes":
+        """Return the eyes for some of the series."""
+        return replace(self, row=self.row[rows], end=self.end[rows], given=self.given[rows])
+
+    def look(self, when: Array) -> Array:
+        """Return what happened, seasonal naive and scales as known at ticks `when`, (3, B, H)."""
+        steps = np.arange(1, self.horizon + 1)
+        actual = self._at(self.end[:, None] + steps, when)
+        return np.stack((actual, self._seasonal_naive(when), self._scale(when)))
+
+    def _seasonal_naive(self, when: Array) -> Array:
+        """Return the latest value of the same phase in memory, else the last one."""
+        latest = self.end[:, None] - self.season + 1 + np.arange(self.horizon) % self.season
+        found = self._at(latest, when)
+        lacking = np.flatnonzero(np.isnan(found) & (when < _LATER))
+        memory = max(self.context, self.season)
+        last = np.repeat(self.end, self.horizon)
+        for indices in (
+            *(latest.ravel() - back for back in range(self.season, memory, self.season)),
+            *(last - back for back in range(memory if len(lacking) else 0)),
+        ):
+            lacking = lacking[np.isnan(found.ravel()[lacking])]
+            asked = lacking[indices[lacking] > last[lacking] - memory]
+            found.ravel()[asked] = self.past.values_at(
+                self.row[asked // self.horizon], indices[asked], when.ravel()[asked]
+            )
+        return found
+
+    def _scale(self, when: Array) -> Array:
+        """Return that of training; a series that is new since has that of its own context."""
+        scale = np.repeat(self.given[:, None], self.horizon, axis=1)
+        new = np.flatnonzero(np.isnan(self.given))
+        if len(new) == 0:
+            return scale
+        indices = self.end[new, None] + np.arange(1 - self.context, 1)
+        rows = np.broadcast_to(self.row[new, None], indices.shape)
+        for lead in accuracy.leads(self.horizon):
+            steps = slice(lead.step_from - 1, lead.step_to)
+            then = np.broadcast_to(when[new, lead.step_from - 1, None], indices.shape)
+            context = torch.from_numpy(self.past.values_at(rows, indices, then))
+            scale[new, steps] = own_scale(context, self.season).numpy()[:, None]
+        return scale
+
+    def _at(self, indices: Array, when: Array) -> Array:
+        rows = np.broadcast_to(self.row[:, None], indices.shape)
+        found = self.past.values_at(rows, indices, when)
+        return np.where(when < _LATER, found, np.nan)
+
+
+def _microseconds(length: timedelta) -> int:
+    return length // MICROSECOND

@@ -1,0 +1,167 @@
+"""Keep a chunk: run rows, forecasts, attention and accuracy of its ticks in one transaction."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+from sqlalchemy import Connection
+
+from forecaster.config import DatasetConfig
+from forecaster.inference import Prediction
+from forecaster.store import accuracy, attention, backfills, forecasts
+from forecaster.store.backfills import TickRow
+from jobs.backfill.chunk import Chunk
+from jobs.backfill.judging import judge
+from jobs.backfill.plan import Plan
+from jobs.backfill.reporting import TickReport
+from jobs.reports import to_json
+
+SERIES_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What one transaction wrote."""
+
+    reports: Sequence[TickReport]
+    accuracy_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeper:
+    """Writes chunks of one plan, each in a transaction of the caller."""
+
+    dataset: DatasetConfig
+    plan: Plan
+
+    def keep(self, conn: Connection, chunk: Chunk, *, started: datetime, now: datetime) -> Kept:
+        """Write what nobody has written before; ticks that somebody else did are left to them."""
+        name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
+        if self.plan.again:
+            backfills.withdraw(conn, name, self.plan.replaced | {model_id}, cutoffs)
+        said = backfills.said(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
+        parts = _unsaid(chunk, said)
+        reports = _reports(chunk, parts)
+        rows = [
+            TickRow(
+                tick=tick,
+                state="succeeded",
+                started_at=started,
+                finished_at=now,
+                report=_document(report),
+            )
+            for tick, report in reports.items()
+        ]
+        claimed = backfills.claim(conn, name, self.plan.job, rows, again=self.plan.again)
+        nth = [place for place, tick in enumerate(chunk.ticks) if tick in claimed]
+        parts = [part.select(part.keys["nth"].is_in(nth)) for part in parts]
+        self._write_forecasts(conn, chunk, parts, now)
+        return Kept(
+            reports=[report for tick, report in reports.items() if tick in claimed],
+            accuracy_rows=self._write_accuracy(conn, chunk, parts, now),
+        )
+
+    def _write_forecasts(
+        self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], now: datetime
+    ) -> None:
+        ids, model_id = _ids(chunk), chunk.asked.model_id
+        blocks = (block for part in parts for block in part.blocks(SERIES_AT_ONCE))
+        said = (block.forecasts for block in blocks)
+        forecasts.write_blocks(conn, ids, model_id, said, issued_at=now, origin="backfill")
+        if not parts[0].is_explained:
+            return
+        blocks = (block for part in parts for block in part.blocks(SERIES_AT_ONCE))
+        weights = (block.attention for block in blocks)
+        attention.write_blocks(conn, ids, model_id, weights)
+        self._write_patches(conn, chunk, parts)
+
+    def _write_patches(self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction]) -> None:
+        name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
+        known = backfills.patched(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
+        ends = {end for part in parts for end in part.keys["end"].unique()}
+        patches = parts[0].patches_at(sorted(ends))
+        missing = patches.filter(~pl.col("cutoff").is_in([*known]))
+        attention.write_patches(conn, name, model_id, missing)
+
+    def _write_accuracy(
+        self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], now: datetime
+    ) -> int:
+        ids, model_id = _ids(chunk), chunk.asked.model_id
+        return sum(
+            accuracy.append(
+                conn, ids, model_id, judge(self.dataset, chunk.stretch, part), scored_at=now
+            )
+            for part in parts
+        )
+
+
+def _ids(chunk: Chunk) -> Mapping[str, int]:
+    return {name: number for number, name in chunk.stretch.names.items()}
+
+
+def _unsaid(chunk: Chunk, said: pl.DataFrame) -> list[Prediction]:
+    """Leave out what this model has said at these cutoffs, and what an earlier tick says."""
+    ends = chunk.stretch.past.grid.index_of(said["cutoff"])
+    said = said.select(pl.col("series_id").alias("number"), ends.alias("end"))
+    is_said = pl.Series([True] * said.height, dtype=pl.Boolean)
+    said = said.with_columns(is_said=is_said)
+    return [part.select(_is_unsaid(part.keys, said)) for part in chunk.parts]
+
+
+def _is_unsaid(keys: pl.DataFrame, said: pl.DataFrame) -> pl.Series:
+    beside = keys.join(said, on=["number", "end"], how="left", maintain_order="left")
+    is_earliest = pl.col("nth") == pl.col("nth").min().over("number", "end")
+    found = beside.select(is_earliest & pl.col("is_said").is_null())
+    return found.to_series()
+
+
+def _reports(chunk: Chunk, parts: Sequence[Prediction]) -> dict[datetime, TickReport]:
+    spec = chunk.asked.model.spec
+    statuses = _counts(pl.concat(part.keys.select("nth", "status") for part in parts), "status")
+    skipped = _counts(chunk.skipped, "reason", pl.col("series").sum())
+    patches = spec.future_patches if parts[0].is_explained else 0
+    found = {}
+    for nth, (tick, cutoff) in enumerate(zip(chunk.ticks, chunk.cutoffs, strict=True)):
+        by_status = statuses.get(nth, {})
+        series = sum(by_status.values())
+        found[tick] = TickReport(
+            cutoff=cutoff,
+            model_id=chunk.asked.model_id,
+            trained_to=chunk.asked.trained_to,
+            series=series,
+            rows=series * spec.prediction_length,
+            attention_rows=series * patches,
+            statuses=by_status,
+            skipped=skipped.get(nth, {}),
+        )
+    return found
+
+
+def _counts(
+    rows: pl.DataFrame, name: str, count: pl.Expr | None = None
+) -> dict[int, dict[str, int]]:
+    """Return how many there are of each `name`, for each place in the chunk."""
+    grouped = rows.group_by("nth", name).agg((pl.len() if count is None else count).alias("count"))
+    found: dict[int, dict[str, int]] = {}
+    for nth, value, number in grouped.sort("nth", name).iter_rows():
+        found.setdefault(nth, {})[value] = number
+    return found
+
+
+def _document(report: TickReport) -> Mapping[str, object]:
+    found = to_json(report)
+    assert isinstance(found, dict)
+    return found
+
+
+def failed(
+    ticks: Collection[datetime], error: str, hint: str | None, *, started: datetime, now: datetime
+) -> list[TickRow]:
+    """Return the run rows of ticks that could not be done."""
+    return [
+        TickRow(
+            tick=tick, state="failed", started_at=started, finished_at=now, error=error, hint=hint
+        )
+        for tick in ticks
+    ]

@@ -1,0 +1,291 @@
+"""What a backfill is to do: which ticks, and which model each of them asks."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from forecaster.config import DatasetConfig
+from forecaster.durations import MICROSECOND
+from forecaster.errors import ConfigError, DataError, NoChampion
+from forecaster.model.spec import ModelSpec
+from forecaster.schedules import Every
+from forecaster.store import backfills, models, observations
+from forecaster.store.backfills import Ran
+from forecaster.store.models import ModelRecord
+
+JOB = "backfill"
+AS_OF, CHAMPION = "as-of", "champion"
+
+Reprocess = Literal["none", "failed", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What was asked for; `until` is included."""
+
+    since: datetime
+    until: datetime
+    every: timedelta | None = None
+    """Between two ticks; None is the schedule of forecasts."""
+    model: str = AS_OF
+    """`as-of`, `champion`, or the number of a model."""
+    retrain_every: timedelta | None = None
+    reprocess: Reprocess = "none"
+    known_after: timedelta | None = None
+    """How long after its timestamp a value counts as known that was landed long afterwards; None is
+    `late_data`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """Ticks, one after the other, that ask the same model."""
+
+    ticks: tuple[datetime, ...]
+    model_id: int | None = None
+    """None where it is to be trained first, at the tick `train_at`."""
+    train_at: datetime | None = None
+    hindsight: bool = False
+    """Whether somebody chose this model who knew what came afterwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done, and what is left as it is."""
+
+    job: str
+    """What its run rows are called: a model that was named has rows of its own."""
+    asked: int
+    """Ticks in the range."""
+    legs: tuple[Leg, ...]
+    in_service: int
+    """Ticks that the service ran, and whose forecasts are there."""
+    done_before: int
+    again: bool
+    """Whether ticks that were done before are done once more."""
+    ran: Mapping[datetime, Ran]
+    replaced: frozenset[int] = field(default_factory=frozenset)
+    """Models whose backfilled rows give way to new ones."""
+
+    @property
+    def ticks(self) -> list[datetime]:
+        """All ticks that are to be done."""
+        return [tick for leg in self.legs for tick in leg.ticks]
+
+
+def plan(conn: Connection, dataset: DatasetConfig, wanted: Wanted, *, now: datetime) -> Plan:
+    """Return what is to be done.
+
+    ConfigError for a range that makes no sense, DataError for one that ends before the first
+    observation, NoChampion where `as-of` finds ticks without a model and none may be trained.
+    """
+    ticks = _ticks(dataset, wanted, now)
+    _require_observations(conn, dataset, ticks[-1])
+    ran = backfills.ran(conn, dataset.name, since=ticks[0])
+    records = models.list_models(conn, dataset.name)
+    lineage = _Lineage(records, backfills.weighty(conn, dataset.name), ran)
+    named = _named(conn, dataset, wanted)
+    job = JOB if named is None else f"{JOB}-{named}"
+    done = backfills.done(conn, dataset.name, job, since=ticks[0], until=ticks[-1])
+    kept = {tick for tick, each in done.items() if _is_kept(each.state, wanted.reprocess)}
+    legs = _without([*_legs(ticks, lineage, named, wanted.retrain_every)], kept)
+    _require_models(legs, len(ticks), lineage)
+    present = _Present(conn, dataset, records, ran).of(legs)
+    found = _without(legs, present)
+    return Plan(
+        job=job,
+        asked=len(ticks),
+        legs=tuple(found),
+        in_service=len(present),
+        done_before=len(kept),
+        again=wanted.reprocess == "all",
+        ran=ran,
+        replaced=frozenset(each.model_id for each in done.values() if each.model_id is not None),
+    )
+
+
+def _ticks(dataset: DatasetConfig, wanted: Wanted, now: datetime) -> list[datetime]:
+    if wanted.since > wanted.until:
+        raise ConfigError(
+            [f"--from must not be after --to, found {_text(wanted.since)} > {_text(wanted.until)}"],
+            hint="swap them",
+        )
+    if wanted.until > now:
+        raise ConfigError([f"--to must not be in the future, found {_text(wanted.until)}"])
+    schedule = dataset.forecast_schedule if wanted.every is None else Every(wanted.every)
+    ticks = schedule.between(wanted.since - MICROSECOND, wanted.until)
+    if not ticks:
+        raise ConfigError(
+            [f"the range must hold a tick of {schedule}, found none"],
+            hint=f"the next one after --from is {_text(schedule.after(wanted.since))}",
+        )
+    return ticks
+
+
+def _require_observations(conn: Connection, dataset: DatasetConfig, last: datetime) -> None:
+    span = observations.span(conn, dataset.name)
+    if span is None:
+        raise DataError(
+            f"dataset {dataset.name} must have observations, found none",
+            hint=f"`forecaster ingest` lands a file, `forecaster reconcile {dataset.name}` reads "
+            "its source",
+        )
+    if last - dataset.delay < span[0]:
+        raise DataError(
+            f"the range must reach the first observation, {_text(span[0])}, "
+            f"found its last tick at {_text(last)}",
+            hint=f"--to {_text(span[1])}",
+        )
+
+
+def _named(conn: Connection, dataset: DatasetConfig, wanted: Wanted) -> int | None:
+    """Return the model that was named; None for the one that served at each tick."""
+    if wanted.model == AS_OF:
+        return None
+    if wanted.retrain_every is not None:
+        raise ConfigError(
+            [f"--retrain-every needs --model {AS_OF}, found --model {wanted.model}"],
+            hint="leave one of them out",
+        )
+    if wanted.model == CHAMPION:
+        return models.champion(conn, dataset.name).model_id
+    if not wanted.model.isdecimal():
+        raise ConfigError(
+            [f"--model must be {AS_OF}, {CHAMPION} or a number, found {wanted.model}"],
+            hint="`forecaster models list` numbers them",
+        )
+    return models.get(conn, dataset.name, int(wanted.model)).model_id
+
+
+def _is_kept(state: str, reprocess: Reprocess) -> bool:
+    return reprocess == "none" or (reprocess == "failed" and state != "failed")
+
+
+class _Lineage:
+    """Which model was in service when."""
+
+    def __init__(
+        self, records: Sequence[ModelRecord], weighty: set[int], ran: Mapping[datetime, Ran]
+    ) -> None:
+        self._records = [each for each in records if each.model_id in weighty]
+        self._ran = ran
+
+    def at(self, tick: datetime) -> int | None:
+        """Return the model that a run of this tick asked, or would have asked."""
+        asked = self._ran[tick].model_id if tick in self._ran else None
+        if any(each.model_id == asked for each in self._records):
+            return asked
+        serving = [each for each in self._records if _serves(each, tick)]
+        newest = max(serving, key=_promoted_at, default=None)
+        return None if newest is None else newest.model_id
+
+    def first(self) -> datetime | None:
+        """Return from when on there was a model."""
+        return min((each.promoted_at for each in self._records if each.promoted_at), default=None)
+
+
+def _serves(model: ModelRecord, tick: datetime) -> bool:
+    begun = model.promoted_at is not None and model.promoted_at <= tick
+    return begun and (model.retired_at is None or tick < model.retired_at)
+
+
+def _promoted_at(model: ModelRecord) -> datetime:
+    assert model.promoted_at is not None
+    return model.promoted_at
+
+
+def _legs(
+    ticks: Sequence[datetime], lineage: _Lineage, named: int | None, retrain_every: timedelta | None
+) -> Iterator[Leg]:
+    """Cut ticks where the model changes; a leg without any model is one that cannot be done."""
+    serving = {tick: lineage.at(tick) for tick in ticks}
+    if named is not None:
+        for is_other, part in groupby(ticks, lambda tick: serving[tick] != named):
+            yield Leg(ticks=tuple(part), model_id=named, hindsight=is_other)
+        return
+    lacking = [tick for tick in ticks if serving[tick] is None]
+    for model_id, part in groupby(ticks, serving.__getitem__):
+        if model_id is None and retrain_every is not None:
+            yield from _trained(tuple(part), lacking[0], retrain_every)
+        else:
+            yield Leg(ticks=tuple(part), model_id=model_id)
+
+
+def _without(legs: Sequence[Leg], ticks: Collection[datetime]) -> list[Leg]:
+    """Leave out ticks, and legs that have no others."""
+    shorter = (
+        replace(leg, ticks=tuple(tick for tick in leg.ticks if tick not in ticks)) for leg in legs
+    )
+    return [leg for leg in shorter if leg.ticks]
+
+
+def _trained(ticks: Sequence[datetime], origin: datetime, every: timedelta) -> Iterator[Leg]:
+    """Give each stretch of `every` since `origin` a model of its own, trained at its begin."""
+    for _, part in groupby(ticks, lambda tick: (tick - origin) // every):
+        those = tuple(part)
+        yield Leg(ticks=those, train_at=those[0])
+
+
+def _require_models(legs: Sequence[Leg], asked: int, lineage: _Lineage) -> None:
+    lacking = [
+        tick for leg in legs if leg.model_id is None and leg.train_at is None for tick in leg.ticks
+    ]
+    if not lacking:
+        return
+    first, span = lineage.first(), f"{_text(lacking[0])} … {_text(lacking[-1])}"
+    later = "" if first is None else f", or begin with the first one: --from {_text(first)}"
+    raise NoChampion(
+        f"a model must have been in service at every tick, found none at {len(lacking)} of {asked} "
+        f"({span})",
+        hint=f"--retrain-every 7d trains models on the way, each with what was known then{later}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What the service has forecast, and is still kept."""
+
+    conn: Connection
+    dataset: DatasetConfig
+    records: Sequence[ModelRecord]
+    ran: Mapping[datetime, Ran]
+
+    def of(self, legs: Sequence[Leg]) -> set[datetime]:
+        """Return the ticks that the service ran with the model of their leg, forecasts and all."""
+        return {tick for leg in legs for tick in self._of_leg(leg)}
+
+    def _of_leg(self, leg: Leg) -> set[datetime]:
+        if leg.model_id is None:
+            return set()
+        live = [
+            tick
+            for tick in leg.ticks
+            if tick in self.ran and self.ran[tick].model_id == leg.model_id
+        ]
+        if not live:
+            return set()
+        grid = _spec(self.records, leg.model_id).grid()
+        cutoffs = {
+            tick: grid.timestamp_at(grid.index_at(tick - self.dataset.delay)) for tick in live
+        }
+        said = backfills.cutoffs_said(
+            self.conn,
+            self.dataset.name,
+            leg.model_id,
+            since=min(cutoffs.values()),
+            until=max(cutoffs.values()),
+        )
+        return {tick for tick, cutoff in cutoffs.items() if cutoff in said}
+
+
+def _spec(records: Sequence[ModelRecord], model_id: int) -> ModelSpec:
+    config = next(each.config for each in records if each.model_id == model_id)
+    return ModelSpec.from_json(json.dumps(config))
+
+
+def _text(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,104 @@
+"""What a backfill says: of each tick in its run row, and of all of them in the end."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickReport:
+    """One tick that was backfilled; `rows` are forecast rows."""
+
+    cutoff: datetime
+    model_id: int
+    trained_to: datetime
+    series: int
+    rows: int
+    attention_rows: int
+    statuses: Mapping[str, int]
+    """Series by status of their forecast."""
+    skipped: Mapping[str, int]
+    """Series without a forecast by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Ticks that could not be done, and why."""
+
+    ticks: int
+    first: datetime
+    last: datetime
+    error: str
+    hint: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillReport:
+    """One backfill; what was there before is not counted among what was written."""
+
+    job: ClassVar[str] = "backfill"
+    dataset: str
+    since: datetime
+    until: datetime
+    asked: int
+    """Ticks in the range."""
+    ticks: int
+    """Those that were done now."""
+    in_service: int
+    """Those that the service ran, and whose forecasts are there."""
+    done_before: int
+    forecasts: int
+    """Of one series at one tick each."""
+    rows: int
+    attention_rows: int
+    accuracy_rows: int
+    statuses: Mapping[str, int]
+    skipped: Mapping[str, int]
+    """Forecasts that could not be made, by reason."""
+    models: Mapping[int, int]
+    """Ticks by the model that they asked."""
+    trained: tuple[int, ...]
+    """Models that were trained on the way."""
+    assumed: float
+    """Share of the values looked at that were landed long after they were there to be read."""
+    known_after: str
+    """How long after their timestamps these count as known."""
+    failures: tuple[Failure, ...]
+    seconds: float
+    training_seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What was written so far."""
+
+    ticks: int = 0
+    forecasts: int = 0
+    rows: int = 0
+    attention_rows: int = 0
+    accuracy_rows: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    models: Counter[int] = field(default_factory=Counter)
+    elsewhere: int = 0
+    """Ticks that somebody else did meanwhile."""
+    values: int = 0
+    assumed: int = 0
+    trained: list[int] = field(default_factory=list)
+    training_seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+
+    def add(self, reports: Iterable[TickReport], accuracy_rows: int = 0) -> "Tally":
+        """Count what one transaction wrote."""
+        for report in reports:
+            self.ticks += 1
+            self.forecasts += report.series
+            self.rows += report.rows
+            self.attention_rows += report.attention_rows
+            self.statuses.update(report.statuses)
+            self.skipped.update(report.skipped)
+            self.models[report.model_id] += 1
+        self.accuracy_rows += accuracy_rows
+        return self

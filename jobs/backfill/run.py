@@ -1,0 +1,284 @@
+"""Backfill a range of ticks: plan → recall → forecast → keep. Start reading here.
+
+A stretch of ticks has its past in memory at once; a chunk of them is forecast in few batches and
+written in one transaction. What was killed in between is there as a whole or not at all, and the
+next backfill of the range does the rest.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from time import perf_counter
+
+from sqlalchemy import Engine
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import wait_random_exponential as wait_longer_and_longer
+
+from forecaster.config import DatasetConfig, RetentionConfig
+from forecaster.durations import format_duration
+from forecaster.errors import ForecasterError, StageTimedOut, StoreError
+from forecaster.model import checkpoint
+from forecaster.store import backfills, datasets, models, partitions
+from forecaster.store.engine import reading, writing
+from forecaster.store.guards import Limit, guarded
+from jobs.backfill.chunk import Asked, Chunk, make, spans
+from jobs.backfill.keeping import Keeper, Kept, failed
+from jobs.backfill.plan import Leg, Plan, Wanted, plan
+from jobs.backfill.recall import MOST_CELLS, Memory
+from jobs.backfill.reporting import BackfillReport, Failure, Tally
+from jobs.backfill.settling import settle
+from jobs.backfill.teaching import Teacher
+from jobs.discretion import discreet
+from jobs.retrain import Fit
+from jobs.ticks import Clock
+from jobs.turn import ATTEMPTS, CONFLICTS, LONGEST_PAUSE
+
+TABLES = ("forecasts", "attention", "accuracy")
+
+log = logging.getLogger("forecaster")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a backfill is."""
+
+    ticks: int
+    total: int
+    forecasts: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a backfill works with."""
+
+    engine: Engine
+    dataset: DatasetConfig
+    retention: RetentionConfig
+    fit: Fit
+    clock: Clock
+    jobs: int = 1
+    """Stretches that are done at once."""
+    on_progress: Callable[[Progress], None] = lambda _: None
+
+
+def run(work: Work, wanted: Wanted) -> BackfillReport:
+    """Write the forecasts that the ticks of a range would have written.
+
+    A tick is left alone if the service ran it, or a backfill did before. What a tick fails with is
+    in its run row, and the others go on; StoreError when nothing can be written any more.
+    """
+    with reading(work.engine) as conn:
+        found = plan(conn, work.dataset, wanted, now=work.clock())
+    return carry_out(work, wanted, found)
+
+
+def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
+    """Do what a plan says."""
+    begun, started = work.clock(), perf_counter()
+    backfill = _Backfill(work=work, wanted=wanted, plan=found)
+    _side_by_side(backfill.tasks(), work.jobs, backfill.stopping)
+    tally = backfill.tally
+    tally.accuracy_rows += settle(work.engine, work.dataset, since=begun, now=work.clock())
+    return BackfillReport(
+        dataset=work.dataset.name,
+        since=wanted.since,
+        until=wanted.until,
+        asked=found.asked,
+        ticks=tally.ticks,
+        in_service=found.in_service,
+        done_before=found.done_before + tally.elsewhere,
+        forecasts=tally.forecasts,
+        rows=tally.rows,
+        attention_rows=tally.attention_rows,
+        accuracy_rows=tally.accuracy_rows,
+        statuses=dict(sorted(tally.statuses.items())),
+        skipped=dict(sorted(tally.skipped.items())),
+        models=dict(sorted(tally.models.items())),
+        trained=tuple(tally.trained),
+        assumed=tally.assumed / max(1, tally.values),
+        known_after=format_duration(known_after(work.dataset, wanted)),
+        failures=tuple(tally.failures),
+        seconds=perf_counter() - started,
+        training_seconds=tally.training_seconds,
+    )
+
+
+def known_after(dataset: DatasetConfig, wanted: Wanted) -> timedelta:
+    """Return how long after its timestamp a value counts as known that was landed afterwards."""
+    return dataset.late_data if wanted.known_after is None else wanted.known_after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Backfill:
+    """One plan at work; stretches may be done in several threads."""
+
+    work: Work
+    wanted: Wanted
+    plan: Plan
+    tally: Tally = field(default_factory=Tally)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def tasks(self) -> Iterator[Callable[[], None]]:
+        """Give one task for each stretch; models that a leg needs are trained in between."""
+        memory = self._memory()
+        with reading(self.work.engine) as conn:
+            series = datasets.keys(conn, self.work.dataset.name).height
+        for leg in self.plan.legs:
+            try:
+                asked = self._ask(leg, memory)
+            except (StoreError, StageTimedOut):
+                raise
+            except Exception as error:
+                self._fail(leg.ticks, error)
+                continue
+            for ticks in memory.stretches(leg.ticks, asked.model.spec, series):
+                yield partial(self._do, ticks, asked)
+
+    def _memory(self) -> Memory:
+        return Memory(
+            dataset=self.work.dataset,
+            ran=self.plan.ran,
+            now=self.work.clock(),
+            known_after=known_after(self.work.dataset, self.wanted),
+            cells=MOST_CELLS // self.work.jobs,
+        )
+
+    def _ask(self, leg: Leg, memory: Memory) -> Asked:
+        """Return the model of a leg, which may have to be trained."""
+        work, model_id = self.work, leg.model_id
+        if leg.train_at is not None:
+            teacher = Teacher(
+                engine=work.engine,
+                dataset=work.dataset,
+                memory=memory,
+                fit=work.fit,
+                clock=work.clock,
+            )
+            begun = perf_counter()
+            model_id, is_new = teacher.model_of(leg.train_at)
+            self.tally.trained += [model_id] if is_new else []
+            self.tally.training_seconds += perf_counter() - begun
+        assert model_id is not None
+        with reading(work.engine) as conn:
+            stored = models.get(conn, work.dataset.name, model_id)
+        return Asked(
+            model_id=model_id,
+            model=checkpoint.loads(stored.weights, stored.sha256, work.dataset.model.plugins),
+            trained_to=stored.trained_to,
+            hindsight=leg.hindsight,
+        )
+
+    def _do(self, ticks: Sequence[datetime], asked: Asked) -> None:
+        """Recall one stretch, then forecast and keep it, one chunk after the other."""
+        limit = Limit(dataset=self.work.dataset.name)
+        engine = guarded(self.work.engine, limit=limit)
+        deadlines = self.work.dataset.deadlines
+        with limit.stage("read", deadlines.pull), reading(engine) as conn:
+            stretch = self._memory().recall(conn, ticks, asked.model.spec)
+        with self._lock:
+            self.tally.values += stretch.past.rows
+            self.tally.assumed += stretch.past.assumed
+        for span in spans(stretch, asked.model.spec.prediction_length):
+            if self.stopping.is_set():
+                return
+            started = self.work.clock()
+            try:
+                with limit.stage("predict", deadlines.predict):
+                    chunk = make(self.work.dataset, stretch, span, asked)
+                with limit.stage("write", deadlines.write):
+                    kept = self._keep(engine, chunk, started)
+            except (StoreError, StageTimedOut):
+                raise
+            except Exception as error:
+                self._fail(ticks[span], error)
+            else:
+                self._count(kept, len(chunk.ticks))
+
+    def _keep(self, engine: Engine, chunk: Chunk, started: datetime) -> Kept:
+        """Write a chunk; what somebody else writes at the same time is looked for again."""
+        partitions.ensure(engine, self.work.retention, TABLES, chunk.cutoffs)
+        keeper = Keeper(dataset=self.work.dataset, plan=self.plan)
+
+        def write() -> Kept:
+            with writing(engine) as conn:
+                return keeper.keep(conn, chunk, started=started, now=self.work.clock())
+
+        attempts = Retrying(
+            retry=retry_if_exception_type(CONFLICTS),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_longer_and_longer(multiplier=0.1, max=LONGEST_PAUSE),
+            reraise=True,
+        )
+        return attempts(write)
+
+    def _count(self, kept: Kept, ticks: int) -> None:
+        with self._lock:
+            self.tally.add(kept.reports, kept.accuracy_rows)
+            self.tally.elsewhere += ticks - len(kept.reports)
+            self._show()
+
+    def _fail(self, ticks: Sequence[datetime], error: Exception) -> None:
+        """Note in their run rows why ticks could not be done."""
+        text, hint = f"{type(error).__name__}: {error}", None
+        if isinstance(error, ForecasterError):
+            text, hint = error.message, error.hint
+        else:
+            log.error("backfill crashed at %s", ticks[0].isoformat(), exc_info=error)
+        text = discreet(text)
+        now = self.work.clock()
+        rows = failed(ticks, text, hint, started=now, now=now)
+        with writing(self.work.engine) as conn:
+            backfills.claim(conn, self.work.dataset.name, self.plan.job, rows, again=False)
+        with self._lock:
+            self.tally.failures.append(
+                Failure(ticks=len(ticks), first=ticks[0], last=ticks[-1], error=text, hint=hint)
+            )
+            self._show()
+
+    def _show(self) -> None:
+        failures = sum(failure.ticks for failure in self.tally.failures)
+        self.work.on_progress(
+            Progress(
+                ticks=self.tally.ticks + self.tally.elsewhere + failures,
+                total=len(self.plan.ticks),
+                forecasts=self.tally.forecasts,
+                rows=self.tally.rows,
+            )
+        )
+
+
+def _side_by_side(
+    tasks: Iterator[Callable[[], None]], most: int, stopping: threading.Event
+) -> None:
+    """Do tasks, `most` of them at once; the first that fails ends all, each after its chunk."""
+    if most == 1:
+        for task in tasks:
+            task()
+        return
+    with ThreadPoolExecutor(most) as pool:
+        try:
+            _submit(pool, tasks, most)
+        except BaseException:
+            stopping.set()
+            raise
+
+
+def _submit(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], None]], most: int) -> None:
+    under_way: set[Future[None]] = set()
+    for task in tasks:
+        under_way.add(pool.submit(task))
+        if len(under_way) == most:
+            ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            _raise_from(ended)
+    _raise_from(under_way)
+
+
+def _raise_from(ended: Iterable[Future[None]]) -> None:
+    for each in ended:
+        each.result()

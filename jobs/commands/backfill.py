@@ -1,0 +1,161 @@
+"""`forecaster backfill`: write the forecasts of ticks that are past."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from forecaster.config import Config, DatasetConfig
+from jobs.commands import processor, ticking
+from jobs.commands.backfilling import foreseen, outlook, pruned, told
+from jobs.commands.opening import opened
+from jobs.commands.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    duration,
+    instant,
+    load,
+    now,
+    the_one,
+)
+from jobs.commands.output import as_json, data, say
+from jobs.reports import to_json
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from jobs.backfill.plan import Wanted
+
+FromOption = Annotated[
+    str, typer.Option("--from", metavar="ISO", help="First instant, such as 2026-01-01T00:00Z.")
+]
+ToOption = Annotated[
+    str | None, typer.Option("--to", metavar="ISO", help="Last instant; left out: now.")
+]
+EveryOption = Annotated[
+    str | None,
+    typer.Option("--every", metavar="D", help="Between two ticks; left out: as the service runs."),
+]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="as-of|champion|ID",
+        help="as-of: the model in service at each tick. Any other one is hindsight.",
+    ),
+]
+RetrainEvery = Annotated[
+    str | None,
+    typer.Option(
+        "--retrain-every", metavar="D", help="Train where no model was in service, so often."
+    ),
+]
+Reprocess = Annotated[
+    Literal["none", "failed", "all"],
+    typer.Option("--reprocess", help="Which ticks that were backfilled before are done again."),
+]
+KnownAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--known-after",
+        metavar="D",
+        help="How long after its timestamp a value counts as known that was landed long "
+        "afterwards; left out: late_data.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", metavar="N", min=1, help="Stretches of time to do at once.")
+]
+
+
+def backfill(
+    since: FromOption,
+    dataset: Annotated[str | None, typer.Argument(help="May be left out if there is one.")] = None,
+    until: ToOption = None,
+    every: EveryOption = None,
+    model: ModelOption = "as-of",
+    retrain_every: RetrainEvery = None,
+    reprocess: Reprocess = "none",
+    known_after: KnownAfter = None,
+    dry_run: DryRun = False,
+    jobs: Jobs = 1,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Write the forecasts that past ticks would have written, from what was known then."""
+    from jobs.backfill.plan import Wanted
+
+    settings = load(config)
+    wanted = Wanted(
+        since=instant(since, "--from"),
+        until=instant(until, "--to"),
+        every=duration("--every", every),
+        model=model,
+        retrain_every=duration("--retrain-every", retrain_every),
+        reprocess=reprocess,
+        known_after=duration("--known-after", known_after, or_none=True),
+    )
+    target = the_one(settings, dataset)
+    with opened(settings.database_url) as engine:
+        if dry_run:
+            _foresee(engine, settings, target, wanted, json=json)
+        else:
+            _carry_out(engine, settings, target, wanted, jobs=jobs, json=json)
+
+
+def _foresee(
+    engine: "Engine", config: Config, dataset: DatasetConfig, wanted: "Wanted", *, json: bool
+) -> None:
+    from forecaster.store import datasets
+    from forecaster.store.engine import reading
+    from jobs.backfill.plan import plan
+
+    with reading(engine) as conn:
+        found = plan(conn, dataset, wanted, now=now())
+        series = datasets.keys(conn, dataset.name).height
+    if json:
+        as_json(to_json(foreseen(dataset, found, series)))
+    else:
+        data(outlook(dataset, found, series))
+    _warn(config, dataset, wanted)
+
+
+def _carry_out(
+    engine: "Engine",
+    config: Config,
+    dataset: DatasetConfig,
+    wanted: "Wanted",
+    *,
+    jobs: int,
+    json: bool,
+) -> None:
+    from jobs.backfill.run import Work, run
+    from jobs.trainer import fit_in_child
+
+    processor.flush_denormals()
+    processor.share(jobs)
+    with ticking.backfill(f"backfilling {dataset.name}") as shown:
+        work = Work(
+            engine=engine,
+            dataset=dataset,
+            retention=config.retention,
+            fit=partial(fit_in_child, on_progress=shown.training),
+            clock=now,
+            jobs=jobs,
+            on_progress=shown.ticks,
+        )
+        report = run(work, wanted)
+    if json:
+        as_json(to_json(report))
+    else:
+        data(told(report))
+    _warn(config, dataset, wanted)
+    if report.failures:
+        raise typer.Exit(1)
+
+
+def _warn(config: Config, dataset: DatasetConfig, wanted: "Wanted") -> None:
+    for line in pruned(config.retention, dataset, wanted.since, now()):
+        say(line)

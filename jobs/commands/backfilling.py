@@ -1,0 +1,155 @@
+"""Backfills as a person reads them: what would be done, and what was."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from forecaster.config import DatasetConfig, RetentionConfig
+from forecaster.durations import format_duration
+from jobs.commands.telling import when
+
+if TYPE_CHECKING:
+    from jobs.backfill.plan import Leg, Plan
+    from jobs.backfill.reporting import BackfillReport
+
+MOST_LEGS = 12
+"""Stretches of one model that are listed; of more, the first and the last few."""
+
+
+def told(report: "BackfillReport") -> str:
+    """Return what a backfill did; the first line alone says the essence."""
+    return "\n  ".join(_lines(report))
+
+
+def _lines(report: "BackfillReport") -> Iterator[str]:
+    seconds = report.seconds - report.training_seconds
+    rate = report.rows / seconds if seconds else 0.0
+    yield (
+        f"{report.dataset}: backfilled {report.ticks:,} of {report.asked:,} ticks, "
+        f"{when(report.since)} … {when(report.until)}"
+    )
+    left = {
+        "run by the service": report.in_service,
+        "done before": report.done_before,
+        "failed": sum(failure.ticks for failure in report.failures),
+    }
+    if any(left.values()):
+        yield "other ticks: " + _counts(left)
+    yield (
+        f"{report.forecasts:,} forecasts, {report.rows:,} rows, {report.attention_rows:,} of "
+        f"attention, {report.accuracy_rows:,} of accuracy, in {seconds:,.1f} s "
+        f"({rate:,.0f} rows/s)"
+    )
+    if report.statuses:
+        yield "status: " + _counts(report.statuses)
+    if report.skipped:
+        yield "could not be forecast: " + _counts(report.skipped)
+    if report.models:
+        by_model = {f"ticks by model {model}": ticks for model, ticks in report.models.items()}
+        yield _few(by_model)
+    if report.trained:
+        models = _few({f"model {model}": 1 for model in report.trained}, bare=True)
+        yield f"trained on the way, in {report.training_seconds:,.1f} s: {models}"
+    yield from _caveats(report)
+    for failure in report.failures:
+        yield (
+            f"failed: {failure.ticks} ticks, {when(failure.first)} … {when(failure.last)}: "
+            f"{failure.error}" + (f"; hint: {failure.hint}" if failure.hint else "")
+        )
+
+
+def _caveats(report: "BackfillReport") -> Iterator[str]:
+    if report.assumed:
+        yield (
+            f"{report.assumed:.0%} of the values were landed long afterwards; they count as known "
+            f"{report.known_after} after their timestamp (--known-after)"
+        )
+    if report.statuses.get("hindsight"):
+        yield "hindsight is never scored and never the latest forecast"
+
+
+def outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> str:
+    """Return what a backfill would do."""
+    return "\n  ".join(_outlook(dataset, plan, series))
+
+
+def _outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[str]:
+    ticks = len(plan.ticks)
+    yield f"{dataset.name}: would backfill {ticks:,} of {plan.asked:,} ticks"
+    left = {"run by the service": plan.in_service, "done before": plan.done_before}
+    if any(left.values()):
+        yield "other ticks: " + _counts(left)
+    rows = ticks * series * dataset.prediction_length
+    yield f"at most {rows:,} forecast rows: {series:,} series, {dataset.prediction_length} steps"
+    yield from _listed([_leg(leg) for leg in plan.legs])
+
+
+def _listed(lines: list[str]) -> Iterator[str]:
+    if len(lines) <= MOST_LEGS:
+        yield from lines
+        return
+    half = MOST_LEGS // 2
+    yield from lines[:half]
+    yield f"… and {len(lines) - 2 * half} other stretches …"
+    yield from lines[-half:]
+
+
+def _leg(leg: "Leg") -> str:
+    if leg.train_at is not None:
+        model = f"a model to be trained on what was known at {when(leg.train_at)}"
+    else:
+        model = f"model {leg.model_id}" + (" (hindsight)" if leg.hindsight else "")
+    return f"{when(leg.ticks[0])} … {when(leg.ticks[-1])}: {len(leg.ticks):,} ticks, {model}"
+
+
+def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any]:
+    """Return the same as a document."""
+    return {
+        "dataset": dataset.name,
+        "asked": plan.asked,
+        "ticks": len(plan.ticks),
+        "in_service": plan.in_service,
+        "done_before": plan.done_before,
+        "series": series,
+        "prediction_length": dataset.prediction_length,
+        "legs": [
+            {
+                "first": leg.ticks[0],
+                "last": leg.ticks[-1],
+                "ticks": len(leg.ticks),
+                "model_id": leg.model_id,
+                "train_at": leg.train_at,
+                "hindsight": leg.hindsight,
+            }
+            for leg in plan.legs
+        ],
+    }
+
+
+def pruned(
+    retention: RetentionConfig, dataset: DatasetConfig, since: datetime, now: datetime
+) -> Iterator[str]:
+    """Say what the next pruning will take away again."""
+    kept = {
+        "forecasts": ("forecasts are", retention.forecasts),
+        "accuracy": ("accuracy is", retention.accuracy),
+    }
+    for table, (name, length) in kept.items():
+        if length is not None and since < now - length - _life(dataset):
+            yield (
+                f"note: {name} kept for {format_duration(length)}: what is older goes when "
+                f'`prune` runs next; hint: {table} = "forever" under [retention]'
+            )
+
+
+def _life(dataset: DatasetConfig) -> Any:
+    return dataset.prediction_length * dataset.step.approximate + dataset.delay + dataset.late_data
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _few(counts: Mapping[str, int], *, bare: bool = False) -> str:
+    names = [name if bare else f"{count:,} {name}" for name, count in counts.items()]
+    return ", ".join(_listed(names))
