@@ -16,6 +16,7 @@ ForecasterError                 stops a run; the command line exits 1
 ├── StoreError
 │   ├── DatabaseUnavailable     safe to retry
 │   │   └── SourceUnavailable   one that is read from; ours may well answer
+│   ├── AlreadyWritten          somebody else wrote this row first
 │   ├── SchemaOutOfDate         migrations have to run first
 │   └── UnsupportedDatabase     too old, or not one of ours
 └── RunError
@@ -95,6 +96,10 @@ class DatabaseUnavailable(StoreError):
 
 class SourceUnavailable(DatabaseUnavailable):
     """A source does not give its rows, whatever database it is; ours may well answer."""
+
+
+class AlreadyWritten(StoreError):
+    """Somebody else wrote a row of this key first; safe to retry for whoever then looks for it."""
 
 
 class SchemaOutOfDate(StoreError):

@@ -14,7 +14,7 @@ from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.inference import Prediction
 from forecaster.series.panel import Panel
 from forecaster.series.resident import ResidentPanel
-from forecaster.store import attention, forecasts, partitions
+from forecaster.store import attention, datasets, forecasts, partitions
 from forecaster.store.engine import reading
 from forecaster.store.guards import Limit
 from jobs import pull
@@ -39,8 +39,8 @@ class Known:
     """The champion's context: everything that was observed up to the tick less the delay."""
     names: Mapping[int, str]
     """Keys of its series."""
-    said: list[str]
-    """Series that the champion has forecast at this cutoff: an earlier tick may share it."""
+    known_to: datetime | None
+    """Everything that was landed up to then, and nothing since."""
 
 
 def run(
@@ -71,9 +71,9 @@ def run(
         prediction = predict(known, dataset, turn.limit)
 
     def made(conn: Connection) -> ForecastReport:
-        write(conn, dataset.name, known, prediction, now=turn.clock())
+        written = write(conn, dataset.name, known, prediction, now=turn.clock())
         pull.advance(conn, dataset.name, pulled)
-        return report_on(dataset, turn.tick, known, prediction, pulled, turn.seconds)
+        return report_on(dataset, turn.tick, known, written, pulled, turn.seconds)
 
     with turn.stage("write", deadlines.write):
         partitions.ensure(engine, retention, ("forecasts", "attention"), [known.cutoff])
@@ -91,19 +91,18 @@ def read(
 ) -> Known:
     """Read what may be known at `tick`: nothing later than the tick less the delay."""
     until = tick - dataset.delay
-    cutoff = champion.cutoff(until)
     panel = panels.at(conn, dataset.name, champion.model.spec, until)
     return Known(
         champion=champion,
-        cutoff=cutoff,
+        cutoff=champion.cutoff(until),
         panel=panel,
         names=panels.names(conn, dataset.name, panel),
-        said=forecasts.series_at(conn, dataset.name, champion.model_id, cutoff),
+        known_to=datasets.landed(conn, dataset.name).landed_at,
     )
 
 
 def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
-    """Forecast every series that was not forecast at this cutoff before.
+    """Forecast every series.
 
     A model that has seen what came after the cutoff, as when an old tick runs late or again,
     forecasts in hindsight: such forecasts are kept apart and never scored.
@@ -119,8 +118,6 @@ def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
         bounds=(dataset.lower_bound, dataset.upper_bound),
         device=dataset.training.device,
     )
-    if known.said:
-        prediction = prediction.select(~prediction.keys["series_id"].is_in(known.said))
     if known.champion.stands_in:
         prediction = prediction.with_status("fallback_champion")
     if known.champion.trained_to > known.cutoff:
@@ -137,19 +134,25 @@ def in_time(blocks: Iterable[Panel], limit: Limit) -> Iterator[Panel]:
 
 def write(
     conn: Connection, dataset: str, known: Known, prediction: Prediction, *, now: datetime
-) -> None:
-    """Write forecasts, their attention, and once for each cutoff where the patches lie."""
+) -> Prediction:
+    """Write forecasts, their attention, and once for each cutoff where the patches lie.
+
+    Series that the model has forecast at this cutoff before are left out, as an earlier tick or a
+    backfill may share it; return what was written.
+    """
     model_id = known.champion.model_id
+    said = forecasts.series_at(conn, dataset, model_id, known.cutoff)
+    if said:
+        prediction = prediction.select(~prediction.keys["series_id"].is_in(said))
     ids = {name: number for number, name in known.names.items()}
     blocks = prediction.blocks(SERIES_AT_ONCE)
-    said = (block.forecasts for block in blocks)
-    forecasts.write_blocks(conn, ids, model_id, said, issued_at=now, origin="live")
-    if not prediction.is_explained:
-        return
-    weights = (block.attention for block in prediction.blocks(SERIES_AT_ONCE))
-    attention.write_blocks(conn, ids, model_id, weights)
-    if not known.said and not prediction.keys.is_empty():
+    rows = (block.forecasts for block in blocks)
+    forecasts.write_blocks(conn, ids, model_id, rows, issued_at=now, origin="live")
+    if prediction.is_explained and not prediction.keys.is_empty():
+        weights = (block.attention for block in prediction.blocks(SERIES_AT_ONCE))
+        attention.write_blocks(conn, ids, model_id, weights)
         attention.write_patches(conn, dataset, model_id, prediction.patches)
+    return prediction
 
 
 def report_on(
@@ -169,6 +172,7 @@ def report_on(
         cutoff=known.cutoff,
         model_id=known.champion.model_id,
         trained_to=known.champion.trained_to,
+        known_to=known.known_to,
         series=keys["series_id"].n_unique(),
         rows=keys.height * spec.prediction_length,
         attention_rows=keys.height * spec.future_patches if prediction.is_explained else 0,

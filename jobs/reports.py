@@ -46,6 +46,8 @@ class ForecastReport:
     model_id: int
     trained_to: datetime
     """Up to when the model has seen data."""
+    known_to: datetime | None
+    """Everything landed up to then was known, and nothing since; None before the first landing."""
     series: int
     rows: int
     attention_rows: int

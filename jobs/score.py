@@ -42,10 +42,12 @@ def run(
     until, found = _judge_in_time(engine, dataset, turn)
 
     def write(conn: Connection) -> ScoreReport:
-        for model_id, frame in found.items():
-            scores.write(conn, dataset.name, model_id, frame, scored_at=turn.clock())
+        written = {
+            model_id: scores.write(conn, dataset.name, model_id, frame, scored_at=turn.clock())
+            for model_id, frame in found.items()
+        }
         watermarks.advance(conn, dataset.name, JUDGED, until, now=turn.clock())
-        return report_on(dataset, turn.tick, until, found, turn.seconds)
+        return report_on(dataset, turn.tick, until, written, turn.seconds)
 
     with turn.stage("write", dataset.deadlines.write):
         cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
@@ -96,7 +98,7 @@ def _judge_stretch(
     with turn.stage("judge", dataset.deadlines.predict):
         for case in to_judge:
             turn.limit.check()
-            judged.append((case.model_id, _judge_case(case, dataset.prediction_length)))
+            judged.append((case.model_id, judge_case(case, dataset.prediction_length)))
     return judged
 
 
@@ -161,7 +163,7 @@ def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> dat
     return until if newest is None else min(until, newest)
 
 
-def _judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
+def judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
     """Return ACCURACY of one model; a series' scale is the one the model was trained with."""
     spec = case.yardstick.spec
     panel = build(
@@ -186,7 +188,7 @@ def report_on(
     found: Mapping[int, pl.DataFrame],
     stages: Mapping[str, float],
 ) -> ScoreReport:
-    """Say how right the forecasts were, over all models."""
+    """Say how right the forecasts were that were not scored before, over all models."""
     everything = pl.concat([empty(ACCURACY), *found.values()])
     return ScoreReport(
         dataset=dataset.name,

@@ -12,7 +12,13 @@ from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity import wait_random_exponential as wait_longer_and_longer
 
-from forecaster.errors import DatabaseUnavailable, StageTimedOut, StoreError, TickTakenOver
+from forecaster.errors import (
+    AlreadyWritten,
+    DatabaseUnavailable,
+    StageTimedOut,
+    StoreError,
+    TickTakenOver,
+)
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Limit, bounded
@@ -20,6 +26,8 @@ from forecaster.store.runs import RunClaim
 from jobs.reports import JobReport, document
 from jobs.ticks import Clock
 
+CONFLICTS = (DatabaseUnavailable, AlreadyWritten)
+"""What may be gone at the next attempt, which reads again what others have written."""
 ATTEMPTS = 5
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts at one transaction."""
@@ -61,11 +69,12 @@ class Turn:
         """Write what the run made and that it is done, in one transaction; return the report.
 
         `write` makes the report. What another session or a broken connection kept from being
-        written is tried again; where only the answer was lost, the run row tells what became of
-        it. TickTakenOver, and nothing is written, when a later attempt owns the tick.
+        written is tried again, so `write` has to look itself for what is there; where only the
+        answer was lost, the run row tells what became of it. TickTakenOver, and nothing is
+        written, when a later attempt owns the tick.
         """
         attempts = Retrying(
-            retry=retry_if_exception_type(DatabaseUnavailable),
+            retry=retry_if_exception_type(CONFLICTS),
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_longer_and_longer(multiplier=0.1, max=LONGEST_PAUSE),
             before_sleep=self._note_retry,
@@ -79,7 +88,7 @@ class Turn:
 
         try:
             attempts(attempt)
-        except (DatabaseUnavailable, StageTimedOut, TickTakenOver):
+        except (*CONFLICTS, StageTimedOut, TickTakenOver):
             # A commit that was given up as lost may have come through all the same.
             if not (made and self._is_written_after_all(engine)):
                 raise

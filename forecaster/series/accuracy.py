@@ -62,7 +62,7 @@ def score(matured: pl.DataFrame, prediction_length: int) -> pl.DataFrame:
         .agg(*_sums())
         .sort("series_id", "cutoff", "lead")
         .select(ACCURACY.names())
-        .cast(dict(ACCURACY))
+        .cast(ACCURACY)
     )
     return conform(scored.collect(), ACCURACY)
 

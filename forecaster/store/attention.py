@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import polars as pl
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
 
 from forecaster.frames import ATTENTION, PATCHES, conform
 from forecaster.store import datasets
@@ -38,8 +38,15 @@ def write_blocks(
 
 
 def write_patches(conn: Connection, dataset: str, model_id: int, patches: pl.DataFrame) -> int:
-    """Append PATCHES, once for each cutoff of a model; return how many rows."""
-    rows = conform(patches, PATCHES).with_columns(
+    """Append PATCHES of cutoffs that have none of this model yet; return how many rows."""
+    conform(patches, PATCHES)
+    known = select(attention_patches.c.cutoff).where(
+        attention_patches.c.dataset_id.in_(datasets.id_of(dataset)),
+        attention_patches.c.model_id == model_id,
+        attention_patches.c.patch == 1,
+        attention_patches.c.cutoff.between(patches["cutoff"].min(), patches["cutoff"].max()),
+    )
+    rows = patches.filter(~pl.col("cutoff").is_in([*conn.scalars(known)])).with_columns(
         model_id=pl.lit(model_id, dtype=pl.Int32()),
         dataset_id=pl.lit(datasets.dataset_id(conn, dataset), dtype=pl.Int32()),
     )

@@ -8,6 +8,7 @@ from psycopg import errors as pg
 from sqlalchemy import URL
 
 from forecaster.errors import (
+    AlreadyWritten,
     DatabaseUnavailable,
     SchemaOutOfDate,
     StoreError,
@@ -20,6 +21,7 @@ UPGRADE_HINT = "run `forecaster db upgrade`"
 _DAMAGED_SQLITE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 _BUSY_SQLITE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BUSY_PG = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
+_TAKEN_SQLITE = {sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE}
 _MISSING_PG = (pg.UndefinedTable, pg.UndefinedColumn)
 _UNAVAILABLE = (
     psycopg.OperationalError,
@@ -41,7 +43,8 @@ class _Meaning:
     sqlite: frozenset[int] = frozenset()
 
     def covers(self, error: BaseException) -> bool:
-        return isinstance(error, self.postgres) or _sqlite_code(error) in self.sqlite
+        codes = {_sqlite_code(error), _extended_sqlite_code(error)}
+        return isinstance(error, self.postgres) or not self.sqlite.isdisjoint(codes)
 
 
 _MEANINGS = (
@@ -64,6 +67,13 @@ _MEANINGS = (
         hint="another job is writing: `forecaster serve` tries again, so does a second run",
         postgres=_BUSY_PG,
         sqlite=frozenset(_BUSY_SQLITE),
+    ),
+    _Meaning(
+        kind=AlreadyWritten,
+        says="must have no row of this key, found one",
+        hint="somebody else has just written the same; a second run leaves that as it is",
+        postgres=(pg.UniqueViolation,),
+        sqlite=frozenset(_TAKEN_SQLITE),
     ),
     _Meaning(
         kind=DatabaseUnavailable,
@@ -150,5 +160,11 @@ def _is_out_of_step(error: BaseException | None) -> bool:
 
 
 def _sqlite_code(error: BaseException | None) -> int | None:
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else int(code) & 0xFF  # the rest says more than we need
+    code = _extended_sqlite_code(error)
+    return None if code is None else code & 0xFF
+
+
+def _extended_sqlite_code(error: BaseException | None) -> int | None:
+    """Return what also tells one kind of a failure from the others, as of constraints."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code

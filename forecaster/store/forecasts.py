@@ -54,16 +54,18 @@ def write_blocks(
 
 
 def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
-    """Return the series that one model has forecast at one cutoff, sorted."""
-    query = (
-        select(tables.series.c.key)
-        .join(forecasts, forecasts.c.series_id == tables.series.c.id)
-        .where(
-            tables.series.c.id.in_(datasets.series_of(dataset)),
-            forecasts.c.model_id == model_id,
-            forecasts.c.cutoff == cutoff,
-            forecasts.c.step == 1,
-        )
+    """Return the series that one model has forecast at one cutoff, sorted.
+
+    Descends the key once for each series.
+    """
+    said = select(forecasts.c.step).where(
+        forecasts.c.series_id == tables.series.c.id,
+        forecasts.c.cutoff == cutoff,
+        forecasts.c.model_id == model_id,
+        forecasts.c.step == 1,
+    )
+    query = select(tables.series.c.key).where(
+        tables.series.c.id.in_(datasets.series_of(dataset)), said.offset(0).exists()
     )
     return sorted(conn.scalars(query))
 

@@ -65,6 +65,7 @@ def forecast() -> ForecastReport:
         cutoff=TICK,
         model_id=1,
         trained_to=TICK,
+        known_to=TICK,
         series=3,
         rows=36,
         attention_rows=6,

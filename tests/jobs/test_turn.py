@@ -86,6 +86,24 @@ def test_a_transaction_that_another_one_disturbed_is_tried_again(
     assert turn.retries == ["it must be free, found a deadlock"] * 2
 
 
+@pytest.mark.fault(33)
+def test_a_row_that_somebody_else_wrote_first_is_looked_for_again(
+    turn: Turn, engine: Engine
+) -> None:
+    with writing(engine) as conn:
+        conn.execute(text("CREATE UNIQUE INDEX one ON made (number)"))
+        conn.execute(text("INSERT INTO made VALUES (1)"))
+    numbers = [2, 1]
+
+    def write(conn: Connection) -> PruneReport:
+        conn.execute(text("INSERT INTO made VALUES (:number)"), {"number": numbers.pop()})
+        return report()
+
+    assert turn.commit(engine, write) == report()
+    assert query(engine, "SELECT number FROM made ORDER BY 1") == [(1,), (2,)]
+    assert len(turn.retries) == 1
+
+
 def test_what_would_fail_again_is_tried_once(turn: Turn, engine: Engine) -> None:
     with pytest.raises(DataError):
         turn.commit(engine, failing(1, DataError("rows must be sorted, found chaos")))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, insert, select, text, update
 
-from forecaster.errors import DatabaseUnavailable, StoreError
+from forecaster.errors import AlreadyWritten, DatabaseUnavailable, StoreError
 from forecaster.store.engine import open_engine, reading, writing
 from forecaster.store.tables import datasets
 
@@ -85,6 +85,22 @@ def test_what_somebody_has_to_mend_is_said_with_a_hint(
     assert type(error) is StoreError
     assert found in error.message
     assert hint in (error.hint or "")
+
+
+def test_a_row_that_somebody_else_wrote_first_is_told_from_other_failures(engine: Engine) -> None:
+    twice = "INSERT INTO datasets (id, name) VALUES ({}, '{}')"
+
+    found = [
+        failure(engine, *rows)
+        for rows in (
+            (twice.format(1, "bikes"), twice.format(2, "bikes")),
+            (twice.format(1, "bikes"), twice.format(1, "trams")),
+            ("INSERT INTO datasets (id) VALUES (1)",),
+        )
+    ]
+
+    assert [type(error) for error in found] == [AlreadyWritten, AlreadyWritten, StoreError]
+    assert "must have no row of this key, found one" in found[0].message
 
 
 @pytest.mark.fault(5)

@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from sqlalchemy import Connection, Engine, select
 
-from forecaster.errors import SchemaMismatch, StoreError
+from forecaster.errors import AlreadyWritten, SchemaMismatch
 from forecaster.store import accuracy, attention, forecasts, matured, tables, vintages
 from forecaster.store.engine import reading, writing
 from forecaster.store.matured import MATURED, LeadWindow
@@ -16,6 +18,7 @@ from tests.store.samples import (
     scored,
     weights,
 )
+from tests.store.waiting import wait_for_a_waiter
 
 
 def write(conn: Connection, model_id: int, frame: pl.DataFrame) -> int:
@@ -47,7 +50,7 @@ def model_id(engine: Engine) -> int:
 
 
 def test_a_forecast_is_never_written_over(engine: Engine, model_id: int) -> None:
-    with pytest.raises(StoreError), writing(engine) as conn:
+    with pytest.raises(AlreadyWritten), writing(engine) as conn:
         write(conn, model_id, forecast("a", steps=4, level=0.0))
 
     with reading(engine) as conn:
@@ -145,12 +148,65 @@ def test_accuracy_is_read_back_as_written(engine: Engine, model_id: int) -> None
     assert other_model.is_empty()
 
 
-def test_a_lead_that_has_accuracy_is_not_scored_over(engine: Engine, model_id: int) -> None:
-    with writing(engine) as conn:
-        accuracy.write(conn, "bikes", model_id, scored(), scored_at=START)
+def test_patches_of_a_cutoff_are_kept_once(engine: Engine, model_id: int) -> None:
+    frame = pl.concat([patches(), patches(cutoff=START + HOUR)])
 
-    with pytest.raises(StoreError), writing(engine) as conn:
-        accuracy.write(conn, "bikes", model_id, scored(), scored_at=START + HOUR)
+    with writing(engine) as conn:
+        counts = [
+            attention.write_patches(conn, "bikes", model_id, rows)
+            for rows in (patches(), frame, frame, frame.clear())
+        ]
+
+    assert counts == [2, 2, 0, 0]
+
+
+def test_a_lead_that_has_accuracy_is_not_scored_over(engine: Engine, model_id: int) -> None:
+    first = pl.concat(scored(name, cutoff=START + HOUR) for name in "ab")
+    keys = [(name, hour, lead) for name in "bac" for hour in (2, 0, 1) for lead in ("2-3", "1")]
+    every = pl.concat(
+        scored(key, cutoff=START + hour * HOUR, lead=lead) for key, hour, lead in keys
+    )
+    with writing(engine) as conn:
+        other_model = add_model(conn)
+        accuracy.write(conn, "bikes", model_id, first, scored_at=START)
+
+    with writing(engine) as conn:
+        written, again, empty = (
+            accuracy.write(conn, "bikes", model_id, frame, scored_at=START + HOUR)
+            for frame in (every, every, every.clear())
+        )
+        others = accuracy.write(conn, "bikes", other_model, every, scored_at=START + HOUR)
+
+    left_out = pl.col("series_id").is_in(["a", "b"]) & (pl.col("cutoff") == START + HOUR)
+    assert_frame_equal(written, every.filter(~(left_out & (pl.col("lead") == "1"))))
+    assert_frame_equal(others, every)
+    assert again.is_empty()
+    assert empty.is_empty()
+    with reading(engine) as conn:
+        kept = accuracy.read(conn, "bikes", model_id=model_id)
+    assert kept.height == every.height
+    assert kept.filter(pl.col("scored_at") == START).height == 2
+
+
+@pytest.mark.fault(33)
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_what_two_score_at_the_same_time_is_kept_once(engine: Engine, model_id: int) -> None:
+    both = pl.concat([scored("a"), scored("b")])
+
+    def score() -> int:
+        with writing(engine) as conn:
+            return accuracy.write(conn, "bikes", model_id, both, scored_at=START).height
+
+    with ThreadPoolExecutor() as pool:
+        with writing(engine) as conn:
+            accuracy.write(conn, "bikes", model_id, scored("a"), scored_at=START)
+            late = pool.submit(score)
+            wait_for_a_waiter(conn, "transactionid")
+        with pytest.raises(AlreadyWritten):
+            late.result()
+
+    assert score() == 1
 
 
 @pytest.mark.usefixtures("model_id")

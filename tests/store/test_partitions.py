@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from forecaster.config import RetentionConfig
 from forecaster.errors import StoreError
@@ -17,6 +17,7 @@ from forecaster.store import forecasts, partitions, schema
 from forecaster.store.engine import open_engine, reading, writing
 from forecaster.store.partitions import Dropped, Partition
 from tests.store.samples import START, add_model, forecast
+from tests.store.waiting import wait_for_a_waiter
 
 DAY = timedelta(days=1)
 DAILY, WEEKLY, FOREVER = (RetentionConfig(forecasts=keep) for keep in (14 * DAY, 90 * DAY, None))
@@ -38,18 +39,6 @@ def ensure(engine: Engine, *cutoffs: datetime, retention: RetentionConfig = DAIL
 
 def drop(engine: Engine, before: datetime, *, patience: float = 30.0) -> Dropped:
     return partitions.drop_before(engine, {"forecasts": before}, patience=patience)["forecasts"]
-
-
-def wait_for_a_waiter(conn: Connection, kind: str) -> None:
-    """Return as soon as somebody waits for a lock of this kind in our database."""
-    waiting = text(
-        "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = :kind AND database ="
-        " (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-    until = time.monotonic() + 10
-    while not conn.scalar(waiting, {"kind": kind}):
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def ranges(engine: Engine) -> list[tuple[datetime | None, datetime | None]]:
