@@ -24,7 +24,7 @@ wall clock. Rules:
 """
 
 import calendar
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -76,8 +76,14 @@ class Grid:
 
     def index_at(self, timestamp: datetime) -> int:
         """Return the cell that an aware instant falls into."""
-        microseconds = (timestamp - EPOCH) // timedelta(microseconds=1)
-        return int(self.index_of(pl.Series([microseconds]).cast(INSTANT)).item())
+        return self.indices_at([timestamp])[0]
+
+    def indices_at(self, timestamps: Sequence[datetime]) -> list[int]:
+        """Return the cells that aware instants fall into."""
+        microsecond = timedelta(microseconds=1)
+        since = [(timestamp - EPOCH) // microsecond for timestamp in timestamps]
+        found: list[int] = self.index_of(pl.Series(since, dtype=pl.Int64).cast(INSTANT)).to_list()
+        return found
 
     def timestamp_at(self, index: int) -> datetime:
         """Return the instant, in UTC, at which a cell begins."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Literal
 
+import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.config import DatasetConfig
@@ -269,9 +270,9 @@ class _Present:
         if not live:
             return set()
         grid = _spec(self.records, leg.model_id).grid()
-        cutoffs = {
-            tick: grid.timestamp_at(grid.index_at(tick - self.dataset.delay)) for tick in live
-        }
+        ends = grid.indices_at([tick - self.dataset.delay for tick in live])
+        instants = grid.timestamps_of(pl.Series(ends, dtype=pl.Int64))
+        cutoffs = dict(zip(live, instants.to_list(), strict=True))
         said = backfills.cutoffs_said(
             self.conn,
             self.dataset.name,

@@ -54,7 +54,7 @@ class Memory:
     ) -> list[Sequence[datetime]]:
         """Cut ticks so that the past of each part fits into memory; equal cutoffs stay together."""
         grid = spec.grid()
-        ends = [grid.index_at(tick - self.dataset.delay) for tick in ticks]
+        ends = grid.indices_at([tick - self.dataset.delay for tick in ticks])
         room = self.cells // max(1, series) - _margin(spec) - spec.prediction_length
         parts: list[Sequence[datetime]] = []
         first = 0
@@ -68,7 +68,7 @@ class Memory:
     def recall(self, conn: Connection, ticks: Sequence[datetime], spec: ModelSpec) -> Stretch:
         """Read what was known at each of `ticks`, and when what they say could be judged."""
         grid, dataset = spec.grid(), self.dataset
-        ends = [grid.index_at(tick - dataset.delay) for tick in ticks]
+        ends = grid.indices_at([tick - dataset.delay for tick in ticks])
         cells = range(ends[0] - _margin(spec) + 1, ends[-1] + spec.prediction_length + 2)
         since, until = grid.timestamp_at(cells.start), grid.timestamp_at(cells.stop)
         scoring = self._score_ticks(ticks, grid.timestamp_at(cells.stop))
