@@ -37,8 +37,8 @@ class Watch:
     """Who is told how far a trial is."""
 
     training: Callable[[Progress], None] = lambda _: None
-    windows: Callable[[int], None] = lambda _: None
-    """Is told of so many more windows that one predictor is done with."""
+    windows: Callable[[int, int], None] = lambda _, __: None
+    """Is told how many windows of one training predictors are done with, and of how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,8 @@ class Trained:
     turn: int
     series: int
     observations: int
+    length: int
+    """Steps from the first to the last."""
     trained_from: datetime
     trained_to: datetime
     spec: ModelSpec
@@ -106,6 +108,7 @@ class _Stage:
         watch: Watch,
     ) -> None:
         self._origins, self._dataset, self._turn, self._watch = origins, dataset, turn, watch
+        self._done, self._whole = 0, 0
         self._known, self._later = origins.parted(observations, turn)
 
     def run(self, names: Sequence[str]) -> tuple[Backtest, Trained, dict[str, str]]:
@@ -114,6 +117,7 @@ class _Stage:
         made = training.fit(panel, spec, self._dataset.training, self._watch.training)
         whole = continued(panel, self._later, self._limits(panel))
         pairs, unknown = self._pairs(panel)
+        self._whole = len(pairs) * (1 + len(names))
         model = made.model
         found = backtest(
             {MODEL: self._ours(model, whole), **self._rivals(names, whole, model.spec)},
@@ -133,10 +137,14 @@ class _Stage:
         runner = Runner(model.network, choose_device(self._dataset.training.device))
         limits = (self._dataset.lower_bound, self._dataset.upper_bound)
         said = rivals.bounded(predictor(runner, model.fallback), panel, *limits)
-        return rivals.told(rivals.within(said, model.spec.context_length), self._watch.windows)
+        return rivals.told(rivals.within(said, model.spec.context_length), self._tell)
 
     def _rivals(self, names: Sequence[str], panel: Panel, spec: ModelSpec) -> dict[str, Predictor]:
-        return {name: rivals.rival(name, panel, spec, self._watch.windows) for name in names}
+        return {name: rivals.rival(name, panel, spec, self._tell) for name in names}
+
+    def _tell(self, windows: int) -> None:
+        self._done += windows
+        self._watch.windows(self._done, self._whole)
 
     def _limits(self, panel: Panel) -> Tensor:
         """Return the last cell (N,) that was known of each series of the panel."""
@@ -169,6 +177,7 @@ def _trained(panel: Panel, made: TrainingResult, turn: int) -> Trained:
         turn=turn,
         series=len(panel),
         observations=int(panel.deviations.isfinite().sum()),
+        length=panel.length,
         trained_from=panel.grid.timestamp_at(panel.start),
         trained_to=panel.grid.timestamp_at(panel.end),
         spec=made.model.spec,

@@ -1,6 +1,7 @@
 """Backtest: how right the model would have been on rows that are known. Writes no database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,10 +15,12 @@ from forecaster.durations import Step
 from forecaster.errors import DataError, InsufficientHistory
 from forecaster.origins import Origins, Rolling
 from forecaster.series.grid import Grid, detect_grid
+from forecaster.series.season import LEAST_CYCLES, candidates
 from forecaster.trial import Trained, Trial, Watch
 from jobs.backtest_rows import Rows
 
 OFFICIAL = "official split"
+TOO_LITTLE = "give more rows, a shorter --horizon, or fewer --windows"
 POINT = ("coverage_50", "coverage_80", "coverage_95", "width_80")
 """What a forecast without a spread has none of."""
 
@@ -77,11 +80,10 @@ def run(
     dataset: DatasetConfig,
     wanted: Wanted,
     *,
-    watch: Callable[[int], Watch],
+    watch: Watch | None = None,
 ) -> Outcome:
     """Train on what lies before the windows, forecast them, and hold the forecasts against others.
 
-    `watch` is asked once it is known how many windows all predictors together will be done with.
     InsufficientHistory where there is too little before them, DataError where there are none.
     """
     names = _names(rows, wanted.baselines)
@@ -96,13 +98,8 @@ def run(
         windows=wanted.windows,
     )
     chosen = _origins(rows, grid, rolling)
-    total = len(chosen.windows) * (1 + len(names))
-    try:
-        made = trial.run(
-            rows.observations, chosen, dataset, names, refit=wanted.refit, watch=watch(total)
-        )
-    except InsufficientHistory as error:
-        raise _too_little(error, chosen.span(0)[0]) from error
+    with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
+        made = trial.run(rows.observations, chosen, dataset, names, refit=wanted.refit, watch=watch)
     return _outcome(rows, dataset, rolling, chosen, made)
 
 
@@ -113,7 +110,8 @@ def _names(rows: Rows, wanted: Sequence[str]) -> list[str]:
 
 def _origins(rows: Rows, grid: Grid, rolling: Rolling) -> Origins:
     if rows.split is None:
-        return origins.at_the_end(rows.observations, grid, rolling)
+        with _too_little():
+            return origins.at_the_end(rows.observations, grid, rolling)
     return origins.of_split(rows.split.train, rows.split.test, grid, rolling)
 
 
@@ -128,11 +126,13 @@ def _require_room(rows: Rows, grid: Grid) -> None:
         )
 
 
-def _too_little(error: InsufficientHistory, until: datetime) -> InsufficientHistory:
-    return InsufficientHistory(
-        f"before the first window, up to {until:%Y-%m-%d %H:%M:%S}Z, {error.message}",
-        hint="give more rows, a shorter --horizon, or fewer --windows",
-    )
+@contextmanager
+def _too_little(about: str = "") -> Iterator[None]:
+    """Say what can be done about too little history."""
+    try:
+        yield
+    except InsufficientHistory as error:
+        raise InsufficientHistory(about + error.message, hint=TOO_LITTLE) from error
 
 
 def _outcome(
@@ -143,7 +143,7 @@ def _outcome(
         reasons = ", ".join(sorted(set(made.left_out.values())))
         raise DataError(
             f"at least one forecast must be comparable with what happened, found none: {reasons}",
-            hint="give more rows, a shorter --horizon, or fewer --windows",
+            hint=TOO_LITTLE,
         )
     first, last = rows.span
     tested_from, tested_to = chosen.span(rolling.prediction_length)
@@ -167,18 +167,31 @@ def _outcome(
         by_series=_table(found.by_series()),
         trainings=made.trainings,
         left_out=made.left_out,
-        notes=_notes(made),
+        notes=_notes(made, dataset.step),
         seed=dataset.training.seed,
     )
 
 
-def _notes(made: Trial) -> list[str]:
+def _notes(made: Trial, step: Step) -> list[str]:
     several = len(made.trainings) > 1
-    return [
+    said = [
         f"training {each.turn + 1}: {said}" if several else said
         for each in made.trainings
         for said in each.result.notes
     ]
+    return [*_shortness(made.trainings[0], step), *said]
+
+
+def _shortness(first: Trained, step: Step) -> Iterator[str]:
+    """Say what the first training had too little history for."""
+    spec, before = first.spec, f"there are {first.length:,} before the first window"
+    needed = spec.context_length + 2 * spec.prediction_length
+    if first.length < needed:
+        yield f"to look back, learn and judge well takes {needed:,} steps, {before}"
+    missed = [season for season in candidates(step) if LEAST_CYCLES * season > first.length]
+    if missed:
+        needed = LEAST_CYCLES * missed[0]
+        yield f"a season of {missed[0]:,} steps takes {needed:,} steps to be found, {before}"
 
 
 def _table(summary: pl.DataFrame) -> pl.DataFrame:

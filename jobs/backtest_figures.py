@@ -119,14 +119,15 @@ def _training(outcome: Outcome) -> str:
 
 
 def _windows(outcome: Outcome) -> str:
-    each = "1 window" if outcome.turns == 1 else f"{outcome.turns} windows"
-    where = "the last" if outcome.split is None else f"{outcome.split}: up to"
-    stride = "" if outcome.turns == 1 else f", every {outcome.stride} steps"
-    if outcome.turns == 1 and outcome.split is not None:
-        where = f"{outcome.split}:"
-    fewer = outcome.split is None and not outcome.asked_for and outcome.turns < USUAL_WINDOWS
-    short = f"; more than {SHARE:.0%} of the history would be tested with more" if fewer else ""
-    return f"{where} {each} of every series{stride}{short}"
+    each = "the last window"
+    if outcome.turns > 1:
+        each = f"the last {outcome.turns} windows of every series, every {outcome.stride} steps"
+    if outcome.split is not None:
+        count = "1 window" if outcome.turns == 1 else f"up to {outcome.turns} windows"
+        return f"{outcome.split}: {count} after the train rows of every series"
+    if outcome.asked_for or outcome.turns == USUAL_WINDOWS:
+        return each
+    return f"{each}; with more, over {SHARE:.0%} of the history would be tested on"
 
 
 def _judged(outcome: Outcome) -> str:

@@ -1,6 +1,6 @@
 """What a backtest reads: the rows of a file, or what was landed of a dataset."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -185,11 +185,8 @@ def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> Intake:
 
 def _findings(name: str, rows: int, taken: Intake) -> Iterator[Finding]:
     yield from rejections(name, rows, taken)
-    counts: Mapping[str, int] = {
-        "repeat another row": taken.duplicates,
-        "contradict another row of their series and timestamp: their mean is taken":
-            taken.conflicting,
-    }  # fmt: skip
-    for what, count in counts.items():
-        if count:
-            yield note(name, f"{count} rows {what}")
+    if taken.duplicates:
+        yield note(name, f"rows that repeat another row: {taken.duplicates}")
+    if taken.conflicting:
+        what = "rows that contradict another of their series and timestamp, whose mean is taken"
+        yield note(name, f"{what}: {taken.conflicting}")

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -196,7 +195,8 @@ def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
         found = f"a file of unknown format{'' if path.suffix else ', without a suffix'}"
         hint = "pass --format csv|parquet|ndjson"
     else:
-        found, hint = "no such file", "check the path"
+        found = "a folder" if path.is_dir() else "no such file"
+        hint = "check the path"
     if not config.exists():
         problem = f"{target} must be a file or a dataset, found {found}, and no {config}"
         raise ConfigError([problem], hint=f"{hint}, or name a configuration with --config")
@@ -234,24 +234,20 @@ def _run(rows: "Rows", dataset: DatasetConfig, wanted: "Wanted", stride: str | N
 
 
 @contextmanager
-def _watching(name: str) -> Iterator[Callable[[int], "Watch"]]:
-    """Show the training, and after it the windows that predictors are done with."""
+def _watching(name: str) -> Iterator["Watch"]:
+    """Show each training, and after it the windows that predictors are done with."""
     from forecaster.trial import Watch
 
     with ExitStack() as shown:
-        made = _Shown(name, shown)
-
-        def watch(whole: int) -> Watch:
-            return Watch(training=made.training, windows=partial(made.windows, whole))
-
-        yield watch
+        bars = _Bars(name, shown)
+        yield Watch(training=bars.training, windows=bars.windows)
 
 
-class _Shown:
+class _Bars:
     """Two bars, of which the one that is not moving is not there."""
 
     def __init__(self, name: str, stack: ExitStack) -> None:
-        self._name, self._stack, self._done = name, stack, 0
+        self._name, self._stack = name, stack
         self._training: Callable[[Progress], None] | None = None
         self._windows: Callable[[str, int, int], None] | None = None
 
@@ -263,13 +259,12 @@ class _Shown:
             self._training = self._stack.enter_context(shown)
         self._training(at)
 
-    def windows(self, whole: int, count: int) -> None:
+    def windows(self, done: int, whole: int) -> None:
         if self._windows is None:
             self._stack.close()
             self._training = None
             self._windows = self._stack.enter_context(progress.counting())
-        self._done += count
-        self._windows("windows forecast", self._done, whole)
+        self._windows("windows forecast", done, whole)
 
 
 @contextmanager

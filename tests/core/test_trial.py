@@ -155,12 +155,18 @@ def test_series_that_cannot_be_judged_are_named_with_the_reason_and_stop_nobody(
 
 def test_windows_and_trainings_are_told_of_on_the_way() -> None:
     steps: list[int] = []
-    windows: list[int] = []
+    windows: list[tuple[int, int]] = []
 
-    run(ROWS, watch=Watch(training=lambda at: steps.append(at.step), windows=windows.append))
+    run(
+        ROWS,
+        watch=Watch(
+            training=lambda at: steps.append(at.step),
+            windows=lambda done, whole: windows.append((done, whole)),
+        ),
+    )
 
     assert steps[-1] == 2
-    assert sum(windows) == 3 * 2 * 3
+    assert windows == [(6, 18), (12, 18), (18, 18)]
 
 
 def test_bounds_of_the_dataset_hold_for_the_model() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from forecaster import training
 from tests.jobs.errands import Errand, Wall
 from tests.jobs.replicas import start
 from tests.jobs.serving import serve
@@ -20,6 +21,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of their own, where they are."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of two steps, for what is about everything else."""
+    monkeypatch.setattr(training, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(training, "MOST_REPEATS", 0)
 
 
 @pytest.fixture

@@ -1,0 +1,119 @@
+"""`forecaster backtest`: what cannot be tested is said, and what is sick stops nobody."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from forecaster import training
+from tests.jobs.backtests import SPLIT, file, rows, split
+from tests.jobs.terminal import configure, type_
+
+pytestmark = pytest.mark.usefixtures("two_steps")
+
+
+@pytest.mark.parametrize(
+    ("lines", "horizon", "told"),
+    [
+        ([f"{row},valid" for row in rows(9)], "2h", "found 'valid' (9 rows)"),
+        ([f"{row}," for row in rows(9)], "2h", "found 'nothing' (9 rows)"),
+        ([f"{row},train" for row in rows(9)], "2h", "found no test"),
+        ([*split(0, 50), *(f"{row},train" for row in rows(60)[50:])], "2h",
+         "must come after the train rows"),
+        (split(100, 10), "11h", "at most the test part of 10 steps, found 11 steps"),
+    ],
+    ids=["unknown", "missing", "no test", "test first", "long horizon"],
+)  # fmt: skip
+def test_a_split_that_makes_no_sense_is_an_error(
+    folder: Path, lines: list[str], horizon: str, told: str
+) -> None:
+    answer = type_("backtest", file(lines, SPLIT), "--horizon", horizon)
+
+    assert answer.status == 1
+    assert told in answer.talk
+
+
+def mixed() -> list[str]:
+    return [*rows(100), *rows(100, name="bb", step=timedelta(minutes=5))]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words", "status", "told"),
+    [
+        ([], ["--horizon", "2h"], 1, "must have values that can be used, found none"),
+        (["a,2026-01-01T00:00:00Z,much"], ["--horizon", "2h"], 1, "unreadable_value"),
+        (rows(99), [], 2, "--horizon must be given with a file"),
+        (rows(99), ["--horizon", "90m"], 2, "a whole number of steps of 1h"),
+        (rows(99), ["--horizon", "0"], 2, "at least one step"),
+        (rows(2), ["--horizon", "1h"], 2, "--step must be given"),
+        (rows(99), ["--horizon", "2h", "--value-column", "x"], 1, "found 'series_id', 'timestamp'"),
+        (rows(99), ["--horizon", "2h", "--step", "1m"], 1, "most steps would be empty"),
+        (rows(99), ["--horizon", "2h", "--baselines", "magic"], 2, "found magic"),
+        (rows(9), ["--horizon", "12h"], 1, "more than 12 steps of history, found 9"),
+        (rows(13), ["--horizon", "12h"], 1, "before the first window"),
+        (mixed(), ["--horizon", "2h"], 1, "every 5m in 1 series (bb)"),
+        (rows(99), ["--horizon", "2h", "--windows", "99"], 1, "99 windows of 2 steps need more"),
+    ],
+    ids=["empty", "no numbers", "no horizon", "odd horizon", "no steps", "few rows", "columns",
+         "sparse", "baseline", "short", "nothing before", "mixed steps", "many windows"],
+)  # fmt: skip
+def test_what_cannot_be_tested_is_an_error_that_says_what_was_found(
+    folder: Path, lines: list[str], words: list[str], status: int, told: str
+) -> None:
+    answer = type_("backtest", file(lines), *words)
+
+    assert answer.status == status, answer.talk
+    assert told in answer.talk
+    assert answer.data == ""
+
+
+def test_a_given_step_averages_finer_rows_and_says_so(folder: Path) -> None:
+    answer = type_("backtest", file(mixed()), "--horizon", "2h", "--step", "1h")
+
+    assert answer.status == 0
+    assert "step 1h, but rows come every" in answer.talk
+
+
+def test_neither_a_file_nor_a_dataset_is_an_error(folder: Path) -> None:
+    without = type_("backtest", "rows.csv")
+    configure(folder)
+    with_one = type_("backtest", "rows.csv")
+
+    assert (without.status, with_one.status) == (2, 2)
+    assert "found no such file, and no forecaster.toml" in without.talk
+    assert "found no such file, and datasets bikes" in with_one.talk
+
+
+def test_duplicates_and_sick_series_stop_nobody_and_are_told(folder: Path) -> None:
+    lines = [*rows(200), rows(3)[2], "a,2026-01-01T01:00:00Z,9", "late,2026-01-09T00:00:00Z,1"]
+
+    answer = type_("backtest", file(lines), "--horizon", "12h")
+
+    assert answer.status == 0
+    assert "rows that repeat another row: 1" in answer.talk
+    assert "whose mean is taken: 1" in answer.talk
+    assert "1 series that began after the first window: late" in answer.data
+
+
+def test_ctrl_c_leaves_without_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "plan", interrupted)
+
+    answer = type_("backtest", file(rows(200)), "--horizon", "12h", "--out", "report.md")
+
+    assert (answer.status, answer.data) == (130, "")
+    assert "stopped; nothing was written" in answer.talk
+    assert not (folder / "report.md").exists()
+
+
+def test_without_statsforecast_its_methods_say_how_to_install_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    answer = type_("backtest", file(rows(200)), "--horizon", "12h", "--baselines", "auto_ets")
+
+    assert answer.status == 2
+    assert "hint:  pip install 'forecaster[statsforecast]'" in answer.talk
