@@ -31,14 +31,14 @@ class Resident:
     panel: ResidentPanel
     mark: datetime | None
     """It knows of all landings up to this one."""
-    known_to: datetime | None
+    newest_read: datetime | None
     """The newest observation when it was read: what came since is `waiting`."""
     waiting: list[pl.DataFrame] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
         """Whether `waiting` holds everything that was landed after the panel's end."""
-        return self.known_to is None or self.known_to <= self.panel.until
+        return self.newest_read is None or self.newest_read <= self.panel.until
 
     def take(self, landing: Landing) -> bool:
         """Queue what was landed; False if something before it was missed, or it is too much."""
@@ -117,7 +117,7 @@ def _read(
     for rows in observations.read_cells(conn, dataset, since=since, until=until, steps=length):
         found = rows["series_id"].unique().sort().to_numpy()
         panel.replace(Contested(ids=found, first=panel.start, last=panel.end), rows)
-    return Resident(panel=panel, mark=reached.landed_at, known_to=reached.newest_observation)
+    return Resident(panel=panel, mark=reached.landed_at, newest_read=reached.newest_observation)
 
 
 def _update(conn: Connection, dataset: str, resident: Resident, until: datetime) -> None:
