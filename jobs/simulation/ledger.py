@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from sqlalchemy import Engine
@@ -31,7 +31,7 @@ class Ledger:
     failed: int
     """Tried, and not made up for by the end."""
     doubled: int
-    """Written by two runs, or with rows that no run reported."""
+    """Written by two runs, or with more rows than its run reported."""
     skipped: int
     """Without a row, or without the rows that their run reported."""
     latest_seconds: float
@@ -53,18 +53,18 @@ def read(engine: Engine, dataset: str, ticks: Sequence[datetime]) -> Ledger:
         found = runs.list_runs(conn, dataset, job="forecast", limit=_ALL)
         counted = written.by_cutoff(conn, dataset)
     done = [run for run in found if run.state == "succeeded"]
-    doubled, lacking = _at_odds(done, counted)
+    odds = _odds(done, counted)
     twice = [tick for tick, count in Counter(run.tick for run in done).items() if count > 1]
     late = [run for run in done if _lateness(run) > timedelta(0)]
-    noted = {run.tick for run in found}
+    unnoted = set(ticks) - {run.tick for run in found}
     return Ledger(
         expected=len(ticks),
         succeeded=len({run.tick for run in done}.intersection(ticks)),
         caught_up=len(late),
         missed=sum(run.state == "missed" for run in found),
         failed=sum(run.state in ("failed", "running") for run in found),
-        doubled=len(doubled) + len(twice),
-        skipped=sum(tick not in noted for tick in ticks) + len(lacking),
+        doubled=len(odds.doubled) + len(twice),
+        skipped=max(len(unnoted), len(odds.unclaimed)) + len(odds.lacking),
         latest_seconds=max(map(_lateness, late), default=timedelta(0)).total_seconds(),
         retried=sum(run.attempt > 1 for run in found),
         unattended=sum(
@@ -94,25 +94,36 @@ def pulled(engine: Engine, dataset: str) -> Counter[str]:
     return total
 
 
-def _at_odds(done: Sequence[Run], counted: pl.DataFrame) -> tuple[set[datetime], set[datetime]]:
-    """Return the cutoffs that were written twice, and those of which rows are not there.
+class _Odds(NamedTuple):
+    """Cutoffs whose rows are not what runs reported."""
+
+    doubled: set[datetime]
+    lacking: set[datetime]
+    """Of which rows are not there."""
+    unclaimed: set[datetime]
+    """Of which rows are there that no run reported."""
+
+
+def _odds(done: Sequence[Run], counted: pl.DataFrame) -> _Odds:
+    """Hold runs against rows.
 
     Two ticks may share a cutoff; then the second writes what the first left out, if anything.
     """
     rows = {cutoff: number for cutoff, number, _ in counted.iter_rows()}
-    doubled = {cutoff for cutoff, _, repeated in counted.iter_rows() if repeated}
+    odds = _Odds({cutoff for cutoff, _, repeated in counted.iter_rows() if repeated}, set(), set())
     reported = defaultdict[datetime, list[int]](list)
     for run in done:
         said = _report(run)
         reported[datetime.fromisoformat(said["cutoff"])] += [said["rows"]] * bool(said["rows"])
-    lacking = set[datetime]()
     for cutoff in rows.keys() | reported.keys():
         each, there = reported[cutoff], rows.get(cutoff, 0)
-        if there > sum(each) or (there < sum(each) and len(each) > 1):
-            doubled.add(cutoff)
+        if there and not each:
+            odds.unclaimed.add(cutoff)
+        elif there > sum(each) or (there < sum(each) and len(each) > 1):
+            odds.doubled.add(cutoff)
         elif there < sum(each):
-            lacking.add(cutoff)
-    return doubled, lacking
+            odds.lacking.add(cutoff)
+    return odds
 
 
 def _report(run: Run) -> Mapping[str, Any]:

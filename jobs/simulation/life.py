@@ -11,7 +11,6 @@ from forecaster.config import Config, DatasetConfig
 from forecaster.store.deliveries import SourceFile
 from jobs import catalog
 from jobs.backlog import Backlog, Memories
-from jobs.catalog import Job
 from jobs.champions import Champions
 from jobs.panels import Panels
 from jobs.pauses import LONGEST, SPREAD
@@ -23,8 +22,10 @@ from jobs.simulation.outages import Outage
 
 PATIENCE = timedelta(seconds=LONGEST * (1 + SPREAD))
 """What failed is tried again so much later at the latest."""
-JOBS = ("forecast", "score", "reconcile")
+OFTEN, SELDOM = ("forecast",), ("score", "reconcile")
 """What the service does of itself, in this order; models are trained before."""
+SELDOM_EVERY = 8
+"""Alarms: what does the work of all ticks before it is not run at each one, to save time."""
 
 
 def frozen() -> float:
@@ -83,7 +84,7 @@ class Life:
                 continue
             self._see_source(at)
             service = service or _Service(self)
-            service.look()
+            service.look(is_seldom=number % SELDOM_EVERY == 0 or number == len(wakes))
             on_wake(number, len(wakes))
 
     def observe(self, outcome: Outcome) -> None:
@@ -113,10 +114,7 @@ class _Service:
 
     def __init__(self, life: Life) -> None:
         self._dataset, self._memories = life.dataset, Memories()
-        self._jobs: list[Job] = [
-            catalog.jobs(life.config, champions=Champions(), panels=Panels(), fit=life.fit)[name]
-            for name in JOBS
-        ]
+        self._jobs = catalog.jobs(life.config, champions=Champions(), panels=Panels(), fit=life.fit)
         self._backlog = Backlog(
             engine=life.engine,
             clock=life.clock,
@@ -127,8 +125,8 @@ class _Service:
             memories=self._memories,
         )
 
-    def look(self) -> None:
+    def look(self, *, is_seldom: bool) -> None:
         """Do what is due. Pauses after failures are over by the next tick, or by PATIENCE."""
         self._memories.end_pauses([self._dataset.name])
-        for job in self._jobs:
-            self._backlog.catch_up(job, self._dataset)
+        for name in (*OFTEN, *SELDOM) if is_seldom else OFTEN:
+            self._backlog.catch_up(self._jobs[name], self._dataset)
