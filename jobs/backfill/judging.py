@@ -109,7 +109,8 @@ class _Hours:
     def may_look_again(self, rows: Array, nth: Array) -> Array:
         """Tell which leads the look after the `nth` still takes in."""
         after = np.append(self.after, _NEVER)
-        return self.ends[rows] > after[np.minimum(nth + 1, len(self.after))]
+        may: Array = self.ends[rows] > after[np.minimum(nth + 1, len(self.after))]
+        return may
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,8 @@ class Plan:
     in_service: int
     """Ticks that the service ran, and whose forecasts are there."""
     done_before: int
+    failed_before: int
+    """Ticks that a backfill failed with before, and that are not to be tried again."""
     again: bool
     """Whether ticks that were done before are done once more."""
     ran: Mapping[datetime, Ran]
@@ -102,7 +104,8 @@ def plan(conn: Connection, dataset: DatasetConfig, wanted: Wanted, *, now: datet
         asked=len(ticks),
         legs=tuple(found),
         in_service=len(present),
-        done_before=len(kept),
+        done_before=sum(done[tick].state == "succeeded" for tick in kept),
+        failed_before=sum(done[tick].state == "failed" for tick in kept),
         again=wanted.reprocess == "all",
         ran=ran,
         replaced=frozenset(each.model_id for each in done.values() if each.model_id is not None),

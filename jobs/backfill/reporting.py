@@ -49,6 +49,10 @@ class BackfillReport:
     in_service: int
     """Those that the service ran, and whose forecasts are there."""
     done_before: int
+    failed_before: int
+    """Those that a backfill failed with before, and that were not to be tried again."""
+    left: int
+    """Those that were not done because somebody asked for the end."""
     forecasts: int
     """Of one series at one tick each."""
     rows: int
@@ -89,6 +93,11 @@ class Tally:
     trained: list[int] = field(default_factory=list)
     training_seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def ended(self) -> int:
+        """Ticks that were come to an end with, whoever did them."""
+        return self.ticks + self.elsewhere + sum(failure.ticks for failure in self.failures)
 
     def add(self, reports: Iterable[TickReport], accuracy_rows: int = 0) -> "Tally":
         """Count what one transaction wrote."""

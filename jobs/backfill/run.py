@@ -7,16 +7,13 @@ next backfill of the range does the rest.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from time import perf_counter
 
 from sqlalchemy import Engine
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity import wait_random_exponential as wait_longer_and_longer
 
 from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.durations import format_duration
@@ -25,17 +22,19 @@ from forecaster.model import checkpoint
 from forecaster.store import backfills, datasets, models, partitions
 from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Limit, guarded
+from forecaster.store.models import StoredModel
+from jobs.backfill.abreast import side_by_side
 from jobs.backfill.chunk import Asked, Chunk, make, spans
 from jobs.backfill.keeping import Keeper, Kept, failed
+from jobs.backfill.patience import Patience, Stopped
 from jobs.backfill.plan import Leg, Plan, Wanted, plan
-from jobs.backfill.recall import MOST_CELLS, Memory
+from jobs.backfill.recall import MOST_CELLS, Memory, Stretch
 from jobs.backfill.reporting import BackfillReport, Failure, Tally
 from jobs.backfill.settling import settle
 from jobs.backfill.teaching import Teacher
 from jobs.discretion import discreet
 from jobs.retrain import Fit
 from jobs.ticks import Clock
-from jobs.turn import ATTEMPTS, CONFLICTS, LONGEST_PAUSE
 
 TABLES = ("forecasts", "attention", "accuracy")
 
@@ -64,13 +63,18 @@ class Work:
     jobs: int = 1
     """Stretches that are done at once."""
     on_progress: Callable[[Progress], None] = lambda _: None
+    tell: Callable[[str], None] = lambda _: None
+    """Hears what a person should know meanwhile."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set by whoever wants it to end: after the chunk that is being written."""
 
 
 def run(work: Work, wanted: Wanted) -> BackfillReport:
     """Write the forecasts that the ticks of a range would have written.
 
     A tick is left alone if the service ran it, or a backfill did before. What a tick fails with is
-    in its run row, and the others go on; StoreError when nothing can be written any more.
+    in its run row, and the others go on; StoreError when nothing can be written any more. What
+    is not done when it is asked to end is `left`.
     """
     with reading(work.engine) as conn:
         found = plan(conn, work.dataset, wanted, now=work.clock())
@@ -81,9 +85,11 @@ def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
     """Do what a plan says."""
     begun, started = work.clock(), perf_counter()
     backfill = _Backfill(work=work, wanted=wanted, plan=found)
-    _side_by_side(backfill.tasks(), work.jobs, backfill.stopping)
+    side_by_side(backfill.tasks(), work.jobs, work.stopping)
     tally = backfill.tally
-    tally.accuracy_rows += settle(work.engine, work.dataset, since=begun, now=work.clock())
+    tally.accuracy_rows += backfill.patience.until_done(
+        lambda: settle(work.engine, work.dataset, since=begun, now=work.clock())
+    )
     return BackfillReport(
         dataset=work.dataset.name,
         since=wanted.since,
@@ -92,6 +98,8 @@ def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
         ticks=tally.ticks,
         in_service=found.in_service,
         done_before=found.done_before + tally.elsewhere,
+        failed_before=found.failed_before,
+        left=len(found.ticks) - tally.ended,
         forecasts=tally.forecasts,
         rows=tally.rows,
         attention_rows=tally.attention_rows,
@@ -121,8 +129,12 @@ class _Backfill:
     wanted: Wanted
     plan: Plan
     tally: Tally = field(default_factory=Tally)
-    stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def patience(self) -> Patience:
+        """How transactions are tried again."""
+        return Patience(stopping=self.work.stopping, tell=self.work.tell)
 
     def tasks(self) -> Iterator[Callable[[], None]]:
         """Give one task for each stretch; models that a leg needs are trained in between."""
@@ -130,10 +142,14 @@ class _Backfill:
         with reading(self.work.engine) as conn:
             series = datasets.keys(conn, self.work.dataset.name).height
         for leg in self.plan.legs:
+            if self.work.stopping.is_set():
+                return
             try:
                 asked = self._ask(leg, memory)
-            except (StoreError, StageTimedOut):
+            except StoreError:
                 raise
+            except Stopped:
+                return
             except Exception as error:
                 self._fail(leg.ticks, error)
                 continue
@@ -159,14 +175,14 @@ class _Backfill:
                 memory=memory,
                 fit=work.fit,
                 clock=work.clock,
+                patience=self.patience,
             )
             begun = perf_counter()
             model_id, is_new = teacher.model_of(leg.train_at)
             self.tally.trained += [model_id] if is_new else []
             self.tally.training_seconds += perf_counter() - begun
         assert model_id is not None
-        with reading(work.engine) as conn:
-            stored = models.get(conn, work.dataset.name, model_id)
+        stored = self.patience.until_done(partial(_stored, work, model_id))
         return Asked(
             model_id=model_id,
             model=checkpoint.loads(stored.weights, stored.sha256, work.dataset.model.plugins),
@@ -179,20 +195,23 @@ class _Backfill:
         limit = Limit(dataset=self.work.dataset.name)
         engine = guarded(self.work.engine, limit=limit)
         deadlines = self.work.dataset.deadlines
-        with limit.stage("read", deadlines.pull), reading(engine) as conn:
-            stretch = self._memory().recall(conn, ticks, asked.model.spec)
+
+        def recall() -> Stretch:
+            with limit.stage("read", deadlines.pull), reading(engine) as conn:
+                return self._memory().recall(conn, ticks, asked.model.spec)
+
+        stretch = self.patience.until_done(recall)
         with self._lock:
             self.tally.values += stretch.past.rows
             self.tally.assumed += stretch.past.assumed
         for span in spans(stretch, asked.model.spec.prediction_length):
-            if self.stopping.is_set():
+            if self.work.stopping.is_set():
                 return
             started = self.work.clock()
             try:
                 with limit.stage("predict", deadlines.predict):
                     chunk = make(self.work.dataset, stretch, span, asked)
-                with limit.stage("write", deadlines.write):
-                    kept = self._keep(engine, chunk, started)
+                kept = self._keep(engine, limit, chunk, started)
             except (StoreError, StageTimedOut):
                 raise
             except Exception as error:
@@ -200,22 +219,17 @@ class _Backfill:
             else:
                 self._count(kept, len(chunk.ticks))
 
-    def _keep(self, engine: Engine, chunk: Chunk, started: datetime) -> Kept:
+    def _keep(self, engine: Engine, limit: Limit, chunk: Chunk, started: datetime) -> Kept:
         """Write a chunk; what somebody else writes at the same time is looked for again."""
-        partitions.ensure(engine, self.work.retention, TABLES, chunk.cutoffs)
         keeper = Keeper(dataset=self.work.dataset, plan=self.plan)
 
         def write() -> Kept:
-            with writing(engine) as conn:
-                return keeper.keep(conn, chunk, started=started, now=self.work.clock())
+            with limit.stage("write", self.work.dataset.deadlines.write):
+                partitions.ensure(engine, self.work.retention, TABLES, chunk.cutoffs)
+                with writing(engine) as conn:
+                    return keeper.keep(conn, chunk, started=started, now=self.work.clock())
 
-        attempts = Retrying(
-            retry=retry_if_exception_type(CONFLICTS),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_longer_and_longer(multiplier=0.1, max=LONGEST_PAUSE),
-            reraise=True,
-        )
-        return attempts(write)
+        return self.patience.until_done(write)
 
     def _count(self, kept: Kept, ticks: int) -> None:
         with self._lock:
@@ -233,8 +247,12 @@ class _Backfill:
         text = discreet(text)
         now = self.work.clock()
         rows = failed(ticks, text, hint, started=now, now=now)
-        with writing(self.work.engine) as conn:
-            backfills.claim(conn, self.work.dataset.name, self.plan.job, rows, again=False)
+
+        def note() -> None:
+            with writing(self.work.engine) as conn:
+                backfills.claim(conn, self.work.dataset.name, self.plan.job, rows, again=False)
+
+        self.patience.until_done(note)
         with self._lock:
             self.tally.failures.append(
                 Failure(ticks=len(ticks), first=ticks[0], last=ticks[-1], error=text, hint=hint)
@@ -242,10 +260,9 @@ class _Backfill:
             self._show()
 
     def _show(self) -> None:
-        failures = sum(failure.ticks for failure in self.tally.failures)
         self.work.on_progress(
             Progress(
-                ticks=self.tally.ticks + self.tally.elsewhere + failures,
+                ticks=self.tally.ended,
                 total=len(self.plan.ticks),
                 forecasts=self.tally.forecasts,
                 rows=self.tally.rows,
@@ -253,32 +270,6 @@ class _Backfill:
         )
 
 
-def _side_by_side(
-    tasks: Iterator[Callable[[], None]], most: int, stopping: threading.Event
-) -> None:
-    """Do tasks, `most` of them at once; the first that fails ends all, each after its chunk."""
-    if most == 1:
-        for task in tasks:
-            task()
-        return
-    with ThreadPoolExecutor(most) as pool:
-        try:
-            _submit(pool, tasks, most)
-        except BaseException:
-            stopping.set()
-            raise
-
-
-def _submit(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], None]], most: int) -> None:
-    under_way: set[Future[None]] = set()
-    for task in tasks:
-        under_way.add(pool.submit(task))
-        if len(under_way) == most:
-            ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            _raise_from(ended)
-    _raise_from(under_way)
-
-
-def _raise_from(ended: Iterable[Future[None]]) -> None:
-    for each in ended:
-        each.result()
+def _stored(work: Work, model_id: int) -> StoredModel:
+    with reading(work.engine) as conn:
+        return models.get(conn, work.dataset.name, model_id)

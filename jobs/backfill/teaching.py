@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
+import polars as pl
 from sqlalchemy import Engine
 
 from forecaster import training
@@ -10,7 +12,10 @@ from forecaster.config import DatasetConfig
 from forecaster.store import backfills
 from forecaster.store.backfills import TickRow
 from forecaster.store.engine import reading, writing
+from forecaster.store.guards import Limit
+from forecaster.training import Progress
 from jobs import retrain
+from jobs.backfill.patience import Patience
 from jobs.backfill.recall import Memory
 from jobs.retrain import Challenger, Fit
 from jobs.ticks import Clock
@@ -27,13 +32,14 @@ class Teacher:
     memory: Memory
     fit: Fit
     clock: Clock
+    patience: Patience
 
     def model_of(self, tick: datetime) -> tuple[int, bool]:
         """Return the model of `tick` and whether it was trained only now.
 
-        InsufficientHistory, or whatever else ends a training.
+        InsufficientHistory, or whatever else ends a training; Stopped when the end was asked for.
         """
-        known = self._trained_before(tick)
+        known = self.patience.until_done(partial(self._trained_before, tick))
         return (self._train(tick), True) if known is None else (known, False)
 
     def _trained_before(self, tick: datetime) -> int | None:
@@ -45,11 +51,24 @@ class Teacher:
 
     def _train(self, tick: datetime) -> int:
         started = self.clock()
-        with reading(self.engine) as conn:
-            history = self.memory.history(conn, tick)
+        history = self.patience.until_done(partial(self._read, tick))
         panel, spec = training.prepare(history, self.dataset)
-        fitted = self.fit(panel, spec, self.dataset.training)
+        limit = Limit(dataset=self.dataset.name)
+
+        def watch(progress: Progress | None) -> None:
+            limit.check()
+            self.patience.watch(progress)
+
+        with limit.stage("fit", self.dataset.deadlines.train):
+            fitted = self.fit(panel, spec, self.dataset.training, watch=watch)
         challenger = Challenger(panel=panel, fitted=fitted)
+        return self.patience.until_done(partial(self._keep, tick, challenger, started))
+
+    def _read(self, tick: datetime) -> pl.DataFrame:
+        with reading(self.engine) as conn:
+            return self.memory.history(conn, tick)
+
+    def _keep(self, tick: datetime, challenger: Challenger, started: datetime) -> int:
         with writing(self.engine) as conn:
             now = self.clock()
             model_id = retrain.keep(
@@ -60,7 +79,7 @@ class Teacher:
                 state="succeeded",
                 started_at=started,
                 finished_at=now,
-                report={"model_id": model_id, "scores": dict(fitted.scores)},
+                report={"model_id": model_id, "scores": dict(challenger.fitted.scores)},
             )
             backfills.claim(conn, self.dataset.name, JOB, [row], again=True)
         return model_id

@@ -8,6 +8,7 @@ import typer
 from forecaster.config import Config, DatasetConfig
 from jobs.commands import processor, ticking
 from jobs.commands.backfilling import foreseen, outlook, pruned, told
+from jobs.commands.interruption import interruptible
 from jobs.commands.opening import opened
 from jobs.commands.options import (
     DEFAULT_CONFIG,
@@ -68,6 +69,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.
 Jobs = Annotated[
     int, typer.Option("--jobs", metavar="N", min=1, help="Stretches of time to do at once.")
 ]
+
+ENDING = "stopping when what is under way is written; a second signal stops at once"
 
 
 def backfill(
@@ -131,12 +134,13 @@ def _carry_out(
     jobs: int,
     json: bool,
 ) -> None:
-    from jobs.backfill.run import Work, run
-    from jobs.trainer import fit_in_child
+    title = f"backfilling {dataset.name}"
+    with ticking.backfill(title) as shown, interruptible(partial(shown.tell, ENDING)) as asked:
+        from jobs.backfill.run import Work, run
+        from jobs.trainer import fit_in_child
 
-    processor.flush_denormals()
-    processor.share(jobs)
-    with ticking.backfill(f"backfilling {dataset.name}") as shown:
+        processor.flush_denormals()
+        processor.share(jobs)
         work = Work(
             engine=engine,
             dataset=dataset,
@@ -145,6 +149,8 @@ def _carry_out(
             clock=now,
             jobs=jobs,
             on_progress=shown.ticks,
+            tell=shown.tell,
+            stopping=asked.stopping,
         )
         report = run(work, wanted)
     if json:
@@ -152,6 +158,9 @@ def _carry_out(
     else:
         data(told(report))
     _warn(config, dataset, wanted)
+    if report.left:
+        say("stopped; the same command goes on from here")
+        raise typer.Exit(asked.status)
     if report.failures:
         raise typer.Exit(1)
 

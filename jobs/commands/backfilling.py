@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MOST_LEGS = 12
 """Stretches of one model that are listed; of more, the first and the last few."""
 
+FAILED_BEFORE = "failed before (--reprocess failed tries them again)"
+
 
 def told(report: "BackfillReport") -> str:
     """Return what a backfill did; the first line alone says the essence."""
@@ -28,32 +30,35 @@ def _lines(report: "BackfillReport") -> Iterator[str]:
         f"{report.dataset}: backfilled {report.ticks:,} of {report.asked:,} ticks, "
         f"{when(report.since)} … {when(report.until)}"
     )
-    left = {
-        "run by the service": report.in_service,
-        "done before": report.done_before,
-        "failed": sum(failure.ticks for failure in report.failures),
-    }
-    if any(left.values()):
-        yield "other ticks: " + _counts(left)
-    yield (
-        f"{report.forecasts:,} forecasts, {report.rows:,} rows, {report.attention_rows:,} of "
-        f"attention, {report.accuracy_rows:,} of accuracy, in {seconds:,.1f} s "
-        f"({rate:,.0f} rows/s)"
+    yield from _others(
+        {
+            "run by the service": report.in_service,
+            "done before": report.done_before,
+            FAILED_BEFORE: report.failed_before,
+            "failed": sum(failure.ticks for failure in report.failures),
+            "left": report.left,
+        }
     )
+    if report.ticks:
+        yield (
+            f"{report.forecasts:,} forecasts, {report.rows:,} rows, {report.attention_rows:,} of "
+            f"attention, {report.accuracy_rows:,} of accuracy, in {seconds:,.1f} s "
+            f"({rate:,.0f} rows/s)"
+        )
     if report.statuses:
         yield "status: " + _counts(report.statuses)
     if report.skipped:
         yield "could not be forecast: " + _counts(report.skipped)
     if report.models:
-        by_model = {f"ticks by model {model}": ticks for model, ticks in report.models.items()}
-        yield _few(by_model)
+        asked = [f"model {model} at {_ticks(each)}" for model, each in report.models.items()]
+        yield ", ".join(_listed(asked))
     if report.trained:
-        models = _few({f"model {model}": 1 for model in report.trained}, bare=True)
+        models = ", ".join(_listed([f"model {model}" for model in report.trained]))
         yield f"trained on the way, in {report.training_seconds:,.1f} s: {models}"
     yield from _caveats(report)
     for failure in report.failures:
         yield (
-            f"failed: {failure.ticks} ticks, {when(failure.first)} … {when(failure.last)}: "
+            f"failed: {_ticks(failure.ticks)}, {when(failure.first)} … {when(failure.last)}: "
             f"{failure.error}" + (f"; hint: {failure.hint}" if failure.hint else "")
         )
 
@@ -76,12 +81,21 @@ def outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> str:
 def _outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[str]:
     ticks = len(plan.ticks)
     yield f"{dataset.name}: would backfill {ticks:,} of {plan.asked:,} ticks"
-    left = {"run by the service": plan.in_service, "done before": plan.done_before}
-    if any(left.values()):
-        yield "other ticks: " + _counts(left)
+    yield from _others(
+        {
+            "run by the service": plan.in_service,
+            "done before": plan.done_before,
+            FAILED_BEFORE: plan.failed_before,
+        }
+    )
     rows = ticks * series * dataset.prediction_length
     yield f"at most {rows:,} forecast rows: {series:,} series, {dataset.prediction_length} steps"
     yield from _listed([_leg(leg) for leg in plan.legs])
+
+
+def _others(ticks: Mapping[str, int]) -> Iterator[str]:
+    if any(ticks.values()):
+        yield "other ticks: " + _counts(ticks)
 
 
 def _listed(lines: list[str]) -> Iterator[str]:
@@ -90,7 +104,7 @@ def _listed(lines: list[str]) -> Iterator[str]:
         return
     half = MOST_LEGS // 2
     yield from lines[:half]
-    yield f"… and {len(lines) - 2 * half} other stretches …"
+    yield f"… and {len(lines) - 2 * half} others …"
     yield from lines[-half:]
 
 
@@ -99,7 +113,7 @@ def _leg(leg: "Leg") -> str:
         model = f"a model to be trained on what was known at {when(leg.train_at)}"
     else:
         model = f"model {leg.model_id}" + (" (hindsight)" if leg.hindsight else "")
-    return f"{when(leg.ticks[0])} … {when(leg.ticks[-1])}: {len(leg.ticks):,} ticks, {model}"
+    return f"{when(leg.ticks[0])} … {when(leg.ticks[-1])}: {_ticks(len(leg.ticks))}, {model}"
 
 
 def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any]:
@@ -110,6 +124,7 @@ def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any
         "ticks": len(plan.ticks),
         "in_service": plan.in_service,
         "done_before": plan.done_before,
+        "failed_before": plan.failed_before,
         "series": series,
         "prediction_length": dataset.prediction_length,
         "legs": [
@@ -150,6 +165,5 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
-def _few(counts: Mapping[str, int], *, bare: bool = False) -> str:
-    names = [name if bare else f"{count:,} {name}" for name, count in counts.items()]
-    return ", ".join(_listed(names))
+def _ticks(number: int) -> str:
+    return f"{number:,} tick" + ("" if number == 1 else "s")

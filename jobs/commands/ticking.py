@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jobs.commands.output import say
+from jobs.discretion import discreet
 
 if TYPE_CHECKING:
     from forecaster.training import Progress as Trained
@@ -27,6 +28,9 @@ class Shown(Protocol):
 
     def training(self, at: "Trained") -> None:
         """Show how far the training of a model on the way is."""
+
+    def tell(self, text: str) -> None:
+        """Say something in a line of its own."""
 
 
 @contextmanager
@@ -65,6 +69,9 @@ class _Bar:
             visible=at.step < at.steps,
         )
 
+    def tell(self, text: str) -> None:
+        self._bar.console.print(discreet(text), markup=False, highlight=False)
+
 
 class _Lines:
     def __init__(self, title: str) -> None:
@@ -81,3 +88,6 @@ class _Lines:
     def training(self, at: "Trained") -> None:
         if at.step == at.steps:
             say(f"{self._title}: trained a model in {at.steps} steps, loss {at.loss:.4f}")
+
+    def tell(self, text: str) -> None:
+        say(text)

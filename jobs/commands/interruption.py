@@ -1,0 +1,46 @@
+"""The first SIGTERM or Ctrl-C asks a long command for a clean end, the second ends it at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interruption:
+    """Whether somebody asked for the end, and how."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._number = 0
+
+    @property
+    def status(self) -> int:
+        """The exit status that says so."""
+        return 128 + self._number
+
+    def note(self, number: int) -> None:
+        """Take a signal; the second one ends the process."""
+        if self.stopping.is_set():
+            os._exit(128 + number)
+        self._number = number
+        self.stopping.set()
+
+
+@contextmanager
+def interruptible(on_first: Callable[[], None]) -> Iterator[Interruption]:
+    """Take signals while the block runs; `on_first` is called at the first one, in a thread."""
+    found = Interruption()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        found.note(number)
+        # What was interrupted may hold the lock of a stream.
+        threading.Thread(target=on_first, daemon=True).start()
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield found
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
