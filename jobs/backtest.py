@@ -20,6 +20,8 @@ from forecaster.trial import Trained, Trial, Watch
 from jobs.backtest_rows import Rows
 
 OFFICIAL = "official split"
+ROUNDING = 1e-6
+"""A smaller error of Naive2 is none, and nothing is relative to it."""
 TOO_LITTLE = "give more rows, a shorter --horizon, or fewer --windows"
 POINT = ("coverage_50", "coverage_80", "coverage_95", "width_80")
 """What a forecast without a spread has none of."""
@@ -203,11 +205,16 @@ def _table(summary: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_owa(table: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """Add `owa` against Naive2 where it is among the predictors."""
+    """Add `owa` against Naive2 where it is among the predictors; null where it has no error."""
     naive2 = table.filter(pl.col("predictor") == rivals.NAIVE2)
     if naive2.is_empty():
         return table
-    theirs = naive2.select(*by, naive2_smape="smape", naive2_mase="mase")
+    nothing = (pl.col("smape") < ROUNDING) | (pl.col("mase") < ROUNDING)
+    theirs = naive2.select(
+        *by,
+        naive2_smape=pl.when(~nothing).then("smape"),
+        naive2_mase=pl.when(~nothing).then("mase"),
+    )
     if by:
         beside = table.join(theirs, on=by, maintain_order="left")
     else:

@@ -62,7 +62,8 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
         ("judged", _judged(outcome)),
     ]
     found += [("left out", said) for said in _left_out(outcome)]
-    return [*found, ("result", verdict(outcome))]
+    errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
+    return [*found, ("result", verdict(errors))]
 
 
 def _left_out(outcome: Outcome) -> Iterator[str]:
@@ -72,16 +73,19 @@ def _left_out(outcome: Outcome) -> Iterator[str]:
         yield f"{count:,} series {REASONS[reason]}: {shown}"
 
 
-def verdict(outcome: Outcome) -> str:
-    """Return in a sentence how the model did beside the best of the others."""
-    errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
-    ours = errors.pop(MODEL)
-    rival = min(errors, key=errors.__getitem__)
-    theirs = errors[rival]
+def verdict(errors: Mapping[str, float]) -> str:
+    """Return in a sentence how the model did beside the best of the others, by MASE."""
+    ours = errors[MODEL]
+    theirs, rival = min((error, name) for name, error in errors.items() if name != MODEL)
     if number("mase", ours) == number("mase", theirs):
-        return f"as good as {rival}, the best of the others"
-    more, change = ("less", 1 - ours / theirs) if ours < theirs else ("more", ours / theirs - 1)
-    return f"{change:.0%} {more} error (MASE) than {rival}, the best of the others"
+        return f"as good as {rival}, the best of the others (MASE)"
+    if ours < theirs:
+        return f"{1 - ours / theirs:.0%} less error (MASE) than {rival}, the best of the others"
+    if number("mase", theirs) == number("mase", 0.0):
+        return f"more error (MASE) than {rival}, which has none"
+    if ours < 2 * theirs:
+        return f"{ours / theirs - 1:.0%} more error (MASE) than {rival}, the best of the others"
+    return f"{ours / theirs:.1f} times the error (MASE) of {rival}, the best of the others"
 
 
 def _data(outcome: Outcome) -> str:

@@ -8,6 +8,7 @@ import pytest
 import typer
 from sqlalchemy import Engine, inspect
 
+from forecaster import rivals
 from forecaster.config import (
     Config,
     DatasetConfig,
@@ -115,6 +116,14 @@ def test_every_view_is_documented_with_its_columns(engine: Engine) -> None:
         assert f"| `{view}` |" in page
         columns = ", ".join(column["name"] for column in found.get_columns(view))
         assert f"`{columns}`" in page
+
+
+def test_the_page_of_backtests_names_every_option_and_baseline() -> None:
+    page = (DOCS / "backtest.md").read_text(encoding="utf-8")
+    command = typer.main.get_command(app).commands["backtest"]  # type: ignore[attr-defined]
+    options = [option for each in command.params for option in each.opts if option[:2] == "--"]
+
+    assert [name for name in (*options, *rivals.NAMES) if name not in page] == []
 
 
 def test_the_documents_that_are_named_exist(readme: str) -> None:

@@ -106,7 +106,10 @@ def _regression() -> Any:
 def _tell(unfitted: list[Unfitted], series: int) -> None:
     if unfitted:
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(unfitted).items())
-        message = f"seasonal naive stands in for {len(unfitted)} of {series} series: {reasons}"
+        message = (
+            f"seasonal naive stands in for markov_switching in {len(unfitted)} of {series} series: "
+            f"{reasons}"
+        )
         warnings.warn(message, UnfittedWarning, stacklevel=4)
 
 

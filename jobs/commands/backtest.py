@@ -269,10 +269,11 @@ class _Bars:
 
 @contextmanager
 def _warnings_said() -> Iterator[None]:
-    """Let warnings about single series be notes."""
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: say(f"note:  {message}")
+    """Say afterwards what a baseline warned of."""
+    with warnings.catch_warnings(record=True) as caught:
         yield
+    for text in dict.fromkeys(str(each.message) for each in caught):
+        say(f"note:  {text}")
 
 
 def _tell(outcome: "Outcome", out: Path | None, *, json: bool) -> None:

@@ -28,8 +28,8 @@ from tests.jobs.terminal import configure, type_
 
 COMMANDS = (
     "demo", "init", "check", "plan", "config", "db", "db upgrade", "db check", "ingest", "serve",
-    "retrain", "forecast", "score", "prune", "explain", "status", "models", "models list",
-    "models show", "models promote", "models rollback",
+    "retrain", "forecast", "backtest", "score", "prune", "explain", "status", "models",
+    "models list", "models show", "models promote", "models rollback",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from jobs.backtest_figures import verdict
 from tests.jobs.backtests import NAIVE, SPLIT, file, predictors, report_of, rows, split
 from tests.jobs.terminal import Answer, configure, trips, type_
 
@@ -38,10 +39,24 @@ def section(answer: Answer, title: str) -> list[str]:
 def test_the_best_of_each_column_has_a_star(folder: Path) -> None:
     exact = [row.rpartition(",")[0] + f",{hour % 24}" for hour, row in enumerate(rows(300))]
 
-    answer = type_("backtest", file(exact), "--horizon", "24")
+    answer = type_("backtest", file(exact), "--horizon", "24", "--baselines", "naive2")
 
     (line,) = [line for line in section(answer, "accuracy")[:4] if line.startswith("seasonal")]
-    assert line.split()[1:5] == ["0.000*", "0.000*", "0.0000*", "0*"]
+    assert line.split()[1:6] == ["0.000*", "0.000*", "–", "0.0000*", "0*"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (0.7, 1.0, "30% less error (MASE) than naive, the best of the others"),
+        (1.5, 1.0, "50% more error (MASE) than naive, the best of the others"),
+        (3.0, 1.0, "3.0 times the error (MASE) of naive, the best of the others"),
+        (1.00001, 1.0, "as good as naive, the best of the others (MASE)"),
+        (3.0, 0.0, "more error (MASE) than naive, which has none"),
+    ],
+)
+def test_the_result_is_a_sentence(ours: float, theirs: float, told: str) -> None:
+    assert verdict({"model": ours, "drift": 9.0, "naive": theirs}) == told
 
 
 def test_windows_stride_seed_and_baselines_are_as_asked(folder: Path) -> None:
