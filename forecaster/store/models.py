@@ -246,7 +246,8 @@ def list_models(conn: Connection, dataset: str) -> list[ModelRecord]:
 def prune(conn: Connection, dataset: str, keep: int, *, retired_before: datetime) -> int:
     """Drop the weights of models that left service before an instant, but for the newest `keep`.
 
-    Return how many. Their rows stay: forecasts refer to them.
+    Return how many. Their rows stay: forecasts refer to them. Models that never served, as those of
+    a backfill, do not count as kept.
     """
     others = and_(
         models.c.dataset_id.in_(datasets.id_of(dataset)),
@@ -254,7 +255,7 @@ def prune(conn: Connection, dataset: str, keep: int, *, retired_before: datetime
         models.c.weights.is_not(None),
     )
     is_old = func.coalesce(models.c.retired_at, models.c.created_at) < retired_before
-    good = and_(others, _IS_WHOLE)
+    good = and_(others, _IS_WHOLE, models.c.promoted_at.is_not(None))
     kept = select(models.c.id).where(good).order_by(models.c.id.desc()).limit(keep)
     return conn.execute(
         update(models).where(others, is_old, models.c.id.not_in(kept)).values(weights=None)

@@ -141,6 +141,19 @@ def test_pruning_drops_old_weights_and_keeps_the_champion(engine: Engine) -> Non
         models.get(conn, "bikes", second)
 
 
+def test_models_that_never_served_push_no_earlier_champion_out(engine: Engine) -> None:
+    first, second = add(engine, 2)
+    with writing(engine) as conn:
+        trained_on_the_way = [add_model(conn) for _ in range(3)]
+
+        pruned = models.prune(conn, "bikes", keep=1, retired_before=START + 9 * HOUR)
+
+    assert pruned == len(trained_on_the_way)
+    with reading(engine) as conn:
+        assert models.get(conn, "bikes", first).weights == b"weights"
+        assert models.get(conn, "bikes", second).is_champion
+
+
 def test_a_model_that_is_not_there_is_named(engine: Engine) -> None:
     with (
         pytest.raises(ModelError, match=r"model 7 .* found no such") as caught,
