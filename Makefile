@@ -11,7 +11,7 @@ PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all soak check golden clean
-.PHONY: bench bench-accuracy bench-ablation bench-data-plane bench-fidelity bench-leases bench-peers bench-service
+.PHONY: bench bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,9 @@ bench-accuracy: $(INSTALLED) ## accuracy and its cost; ARGS=m4_hourly for one se
 
 bench-ablation: $(INSTALLED) ## what each part of the model is worth, on validation windows
 	$(BIN)/python -m benchmarks.ablation $(ARGS)
+
+bench-backfill: $(INSTALLED) ## many past ticks at once, beside one by one and the parts alone
+	$(BIN)/python -m benchmarks.backfill $(ARGS)
 
 bench-data-plane: $(INSTALLED) ## rows in and out of both stores, and a tick of 100 000 series
 	$(BIN)/python -m benchmarks.data_plane $(ARGS)

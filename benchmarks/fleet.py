@@ -91,7 +91,7 @@ class Fleet:
             with writing(engine) as conn:
                 observations.land(conn, self.dataset.name, frame, recorded_at=self.end)
         with writing(engine) as conn:
-            model_id = models.add(conn, self.dataset.name, self._model())
+            model_id = models.add(conn, self.dataset.name, self.model())
             models.promote(conn, self.dataset.name, model_id, now=self.end, reason="benchmark")
             watermarks.advance(
                 conn, self.dataset.name, WATERMARK, self.end - HOUR / 2, now=self.end
@@ -110,7 +110,7 @@ class Fleet:
         spec = derive(self.dataset, Seasons(season_length=24, long_season=168), panel)
         return replace(spec, context_length=self.context)
 
-    def _model(self) -> NewModel:
+    def model(self) -> NewModel:
         model = TrainedModel(
             spec=self.spec,
             network=AttentionLSTM(self.spec).eval(),
