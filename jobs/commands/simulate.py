@@ -1,12 +1,11 @@
 """`forecaster simulate`: what the service makes of rows and outages that are not as they should."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from jobs.commands import processor, progress
+from forecaster.errors import ConfigError
 from jobs.commands.options import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -18,53 +17,67 @@ from jobs.commands.options import (
     duration,
 )
 
-_LENGTH = "0s for none; left out: 6 ticks."
+Target = Annotated[
+    str,
+    typer.Argument(metavar="DATASET|FILE", help="Of the configuration; or CSV, Parquet or NDJSON."),
+]
+Ticks = Annotated[
+    int | None, typer.Option(min=3, help="How many of the last; left out: at most 200.")
+]
+Replay = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="How much of the end, such as 14d.")
+]
+Late = Annotated[str, typer.Option(metavar="SHARE", help="Of the rows, come late.")]
+Corrections = Annotated[str, typer.Option(metavar="SHARE", help="Are wrong at first.")]
+Gaps = Annotated[str, typer.Option(metavar="SHARE", help="Never come.")]
+Duplicates = Annotated[
+    str, typer.Option(metavar="SHARE", help="Come twice, half of them with another value.")
+]
+_REPEATED = "may be repeated; 0s: never; left out: 6 ticks."
+Outages = Annotated[
+    list[str] | None,
+    typer.Option("--outage", metavar="DURATION", help=f"The source is away; {_REPEATED}"),
+]
+Downs = Annotated[
+    list[str] | None,
+    typer.Option("--down", metavar="DURATION", help=f"The service is down; {_REPEATED}"),
+]
+Dst = Annotated[
+    str | None,
+    typer.Option(metavar="ZONE", help="Rows have this zone's wall clock, without offsets."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Equal seeds make equal faults.")]
+StepOption = Annotated[str | None, typer.Option(help="Of the file's grid, such as 1h.")]
+Horizon = Annotated[str | None, typer.Option(help="How far ahead, such as 2d.")]
+Keep = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Keep the scratch store in this new file.")
+]
+Database = Annotated[
+    str | None, typer.Option(metavar="URL", help="Scratch store: an empty database.")
+]
 
 
 def simulate(
-    target: Annotated[str, typer.Argument(help="A dataset, or a CSV, Parquet or NDJSON file.")],
+    target: Target,
     config: ConfigOption = DEFAULT_CONFIG,
-    ticks: Annotated[
-        int | None, typer.Option(min=3, help="How many of the last; 200 when left out.")
-    ] = None,
-    replay: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="How much of the end, such as 14d.")
-    ] = None,
-    late: Annotated[str, typer.Option(help="Share of the rows that come late.")] = "5%",
-    corrections: Annotated[str, typer.Option(help="Of those that are wrong at first.")] = "2%",
-    gaps: Annotated[str, typer.Option(help="Of those that never come.")] = "2%",
-    duplicates: Annotated[
-        str, typer.Option(help="Of those that come twice; half of them with another value.")
-    ] = "2%",
-    outage: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DURATION", help=f"The source is away so long; may be repeated, {_LENGTH}"
-        ),
-    ] = None,
-    down: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="DURATION", help=f"The service is down so long; may be repeated, {_LENGTH}"
-        ),
-    ] = None,
-    dst: Annotated[
-        str | None,
-        typer.Option(metavar="ZONE", help="Rows have this zone's wall clock without offset."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds make equal faults.")] = 0,
-    step: Annotated[str | None, typer.Option(help="Of the file's grid, such as 1h.")] = None,
-    horizon: Annotated[str | None, typer.Option(help="How far ahead, such as 2d.")] = None,
+    ticks: Ticks = None,
+    replay: Replay = None,
+    late: Late = "5%",
+    corrections: Corrections = "2%",
+    gaps: Gaps = "2%",
+    duplicates: Duplicates = "2%",
+    outage: Outages = None,
+    down: Downs = None,
+    dst: Dst = None,
+    seed: Seed = 0,
+    step: StepOption = None,
+    horizon: Horizon = None,
     series_column: SeriesColumns = None,
     timestamp_column: TimestampColumn = None,
     value_column: ValueColumn = None,
     timezone: Zone = None,
-    keep: Annotated[
-        Path | None, typer.Option(help="Keep the scratch store as this new SQLite file.")
-    ] = None,
-    database: Annotated[
-        str | None, typer.Option(metavar="URL", help="Scratch store: an empty database.")
-    ] = None,
+    keep: Keep = None,
+    database: Database = None,
     json: JsonOption = False,
 ) -> None:
     """Replay the past of a dataset or file twice: as it was, and with faults brought about.
@@ -73,38 +86,15 @@ def simulate(
     read. Exits 1 if a tick was done twice, or was skipped without a word.
     """
     from jobs.commands import simulated, simulating
-    from jobs.simulation import simulation
     from jobs.simulation.material import Extent
-    from jobs.trainer import fit_in_child
 
-    processor.flush_denormals()
-    wishes = simulating.Wishes.read(
-        {
-            "--late": late,
-            "--corrections": corrections,
-            "--gaps": gaps,
-            "--duplicates": duplicates,
-        },
-        {"--outage": outage, "--down": down},
-        dst=dst,
-        seed=seed,
-    )
-    about = {
-        "--step": step,
-        "--horizon": horizon,
-        "--series-column": series_column,
-        "--timestamp-column": timestamp_column,
-        "--value-column": value_column,
-        "--timezone": timezone,
-    }
+    if ticks is not None and replay is not None:
+        raise ConfigError(["--ticks must not come with --replay, found both"])
     extent = Extent(replay=duration("--replay", replay), ticks=ticks)
-    with simulating.scratch(keep, database, config) as (engine, folder):
-        material = simulating.material(target, config, extent, about)
-        plan = wishes.plan(material)
-        with progress.training("training the model of both runs") as show:
-            fit = partial(fit_in_child, on_progress=show)
-            prepared = simulation.prepare(material, plan, engine, folder, fit=fit)
-        with progress.counting() as count:
-            done = simulation.live(prepared, count)
-        report = simulation.report(done)
-    simulated.finish(report, json=json)
+    shares = (late, corrections, gaps, duplicates)
+    lengths = {"--outage": outage, "--down": down}
+    wishes = simulating.Wishes.read(shares, lengths, dst=dst, seed=seed)
+    columns = (series_column, timestamp_column, value_column)
+    of_file = simulating.OfFile(step=step, horizon=horizon, timezone=timezone, columns=columns)
+    scratch = simulating.Scratch(keep=keep, database=database, config=config)
+    simulated.finish(simulating.run(target, of_file, extent, wishes, scratch), json=json)

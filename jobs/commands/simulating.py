@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine
 
@@ -15,15 +15,19 @@ from forecaster.errors import ConfigError
 from forecaster.intake import Columns
 from forecaster.store import schema, written
 from forecaster.store.engine import open_engine
+from jobs.commands import processor, progress
 from jobs.commands.opening import Schema, opened
 from jobs.commands.options import load, the_one, zone
-from jobs.simulation import script
+from jobs.simulation import script, simulation
 from jobs.simulation.faults import Shares
 from jobs.simulation.material import Extent, Material, of_dataset, of_file
 from jobs.simulation.outages import What
+from jobs.simulation.reports import SimulationReport
 from jobs.simulation.script import Plan
+from jobs.trainer import fit_in_child
 
 _WHO: Mapping[str, What] = {"--outage": "source", "--down": "service"}
+SHARES = ("late", "corrections", "gaps", "duplicates")
 _FILES = {".csv", ".parquet", ".pq", ".ndjson", ".jsonl"}
 
 
@@ -39,22 +43,28 @@ class Wishes:
     @classmethod
     def read(
         cls,
-        shares: Mapping[str, str],
+        shares: Sequence[str],
         lengths: Mapping[str, Sequence[str] | None],
         *,
         dst: str | None,
         seed: int,
     ) -> "Wishes":
-        """Return what options ask for, by their names; ConfigError lists what makes no sense."""
+        """Return what options ask for; ConfigError lists what makes no sense.
+
+        `shares` are in the order of SHARES.
+        """
         problems: list[str] = []
-        found = {name: _share(name, text, problems) for name, text in shares.items()}
-        if not problems and sum(found.values()) > 1:
-            problems = [f"{', '.join(found)} must be 100% at most together, found {found}"]
+        found = [
+            _share(f"--{name}", text, problems) for name, text in zip(SHARES, shares, strict=True)
+        ]
+        if not problems and sum(found) > 1:
+            options = ", ".join(f"--{name}" for name in SHARES)
+            problems = [f"{options} must be 100% at most together, found {sum(found):.0%}"]
         away = {_WHO[name]: _lengths(name, texts, problems) for name, texts in lengths.items()}
         if problems:
             raise ConfigError(problems)
         return cls(
-            shares=Shares(**{name.removeprefix("--"): share for name, share in found.items()}),
+            shares=Shares(**dict(zip(SHARES, found, strict=True))),
             away=away,
             zone=zone(dst, "--dst"),
             seed=seed,
@@ -71,53 +81,106 @@ class Wishes:
         return Plan(shares=self.shares, away=away, zone=self.zone, seed=self.seed)
 
 
-def material(target: str, config: Path, extent: Extent, about: Mapping[str, Any]) -> Material:
-    """Return the past of a dataset, or of a file if `target` is called like one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfFile:
+    """How to read a file, as options say."""
 
-    `about` are the options that say how to read a file; ConfigError where there is none.
-    """
-    path = Path(target)
-    if path.suffix.lower() in _FILES:
+    step: str | None
+    horizon: str | None
+    timezone: str | None
+    columns: tuple[Sequence[str] | None, str | None, str | None]
+    """Those of the series, the timestamp and the value."""
+
+    def material(self, path: Path, extent: Extent) -> Material:
+        """Return the past in a file."""
+        series, timestamp, value = self.columns
+        columns = Columns(
+            series=tuple(series or ("series_id",)),
+            timestamp=timestamp or "timestamp",
+            value=value or "value",
+        )
         return of_file(
             path,
             extent,
-            step=about["--step"],
-            horizon=about["--horizon"],
-            timezone=zone(about["--timezone"]),
-            columns=Columns(
-                series=tuple(about["--series-column"] or ("series_id",)),
-                timestamp=about["--timestamp-column"] or "timestamp",
-                value=about["--value-column"] or "value",
-            ),
+            step=self.step,
+            horizon=self.horizon,
+            timezone=zone(self.timezone),
+            columns=columns,
         )
-    given = [name for name, value in about.items() if value]
-    if given:
-        raise ConfigError([f"{name} must come with a file, found {target}" for name in given])
+
+    def refuse(self, target: str) -> None:
+        """Raise ConfigError unless nothing is said of a file."""
+        names = ("--series-column", "--timestamp-column", "--value-column")
+        about = {
+            "--step": self.step,
+            "--horizon": self.horizon,
+            "--timezone": self.timezone,
+            **dict(zip(names, self.columns, strict=True)),
+        }
+        if given := [name for name, value in about.items() if value]:
+            problems = [f"{name} must come with a file, found {target}" for name in given]
+            raise ConfigError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """Where both runs are to live."""
+
+    keep: Path | None
+    database: str | None
+    config: Path
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Engine, Path]]:
+        """Give a store with our tables and nothing in them, and a folder for files.
+
+        ConfigError for the configured database, StoreError for one that is not empty.
+        """
+        self._check()
+        with tempfile.TemporaryDirectory(prefix="forecaster-simulate-") as name:
+            file = self.keep or Path(name) / "scratch.db"
+            engine = open_engine(self.database or f"sqlite:///{file}")
+            try:
+                written.require_empty(engine)
+                schema.upgrade(engine)
+                yield engine, Path(name)
+            finally:
+                engine.dispose()
+
+    def _check(self) -> None:
+        if self.keep is not None and self.database is not None:
+            raise ConfigError(["--keep must not come with --database, found both"])
+        if self.keep is not None and self.keep.exists():
+            raise ConfigError([f"--keep must name a new file, found {self.keep}"])
+        if self.database is None or not self.config.exists():
+            return
+        if load(self.config).database_url == self.database:
+            raise ConfigError(["--database must not be the configured one, found it"])
+
+
+def run(
+    target: str, of_file: OfFile, extent: Extent, wishes: Wishes, scratch: Scratch
+) -> SimulationReport:
+    """Simulate the past of a dataset, or of a file if `target` is called like one."""
+    processor.flush_denormals()
+    with scratch.opened() as (engine, folder):
+        material = _material(target, of_file, extent, scratch.config)
+        with progress.training("training the model of both runs") as show:
+            fit = partial(fit_in_child, on_progress=show)
+            plan = wishes.plan(material)
+            prepared = simulation.prepare(material, plan, engine, folder, fit=fit)
+        with progress.counting() as count:
+            return simulation.report(simulation.live(prepared, count))
+
+
+def _material(target: str, of_file: OfFile, extent: Extent, config: Path) -> Material:
+    path = Path(target)
+    if path.suffix.lower() in _FILES:
+        return of_file.material(path, extent)
+    of_file.refuse(target)
     known = load(config)
     with opened(known.database_url, Schema.NEWEST) as engine:
         return of_dataset(engine, the_one(known, target), extent)
-
-
-@contextmanager
-def scratch(keep: Path | None, database: str | None, config: Path) -> Iterator[tuple[Engine, Path]]:
-    """Give a store with our tables and nothing in them, and a folder for files.
-
-    ConfigError for the configured database, StoreError for one that is not empty.
-    """
-    if keep is not None and database is not None:
-        raise ConfigError(["--keep must not come with --database, found both"])
-    if keep is not None and keep.exists():
-        raise ConfigError([f"--keep must name a new file, found {keep}"])
-    if database is not None and config.exists() and load(config).database_url == database:
-        raise ConfigError(["--database must not be the configured one, found it"])
-    with tempfile.TemporaryDirectory(prefix="forecaster-simulate-") as name:
-        engine = open_engine(database or f"sqlite:///{keep or Path(name) / 'scratch.db'}")
-        try:
-            written.require_empty(engine)
-            schema.upgrade(engine)
-            yield engine, Path(name)
-        finally:
-            engine.dispose()
 
 
 def _share(option: str, text: str, problems: list[str]) -> float:

@@ -54,6 +54,7 @@ def test_a_file_is_simulated_and_nothing_left_behind(folder: Path) -> None:
         (["--outage", "6"], "--outage must be"),
         (["--dst", "Europe/Olso"], "--dst must be"),
         (["--step", "1h"], "--step must come with a file, found bikes"),
+        (["--ticks", "9", "--replay", "9h"], "--ticks must not come with --replay"),
         (["--keep", "forecaster.toml"], "--keep must name a new file, found forecaster.toml"),
         (["--keep", "a.db", "--database", "sqlite:///b.db"], "--keep must not come with"),
     ],

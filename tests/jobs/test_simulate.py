@@ -4,51 +4,18 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import polars as pl
 import pytest
 import typer
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
-from forecaster.errors import ConfigError, DataError, StoreError
-from forecaster.intake import Columns
-from forecaster.store import schema, written
 from forecaster.store.engine import open_engine
 from jobs.commands import simulated
-from jobs.retrain import fit_here
-from jobs.simulation.faults import Shares
-from jobs.simulation.material import Extent, Material, of_dataset, of_file
 from jobs.simulation.reports import SimulationReport
-from jobs.simulation.script import Plan, usual_outage
-from jobs.simulation.simulation import Simulation, live, prepare, report
-from tests.jobs.small import DATASET, HOUR, LAST, World, hour, query, rows
-
-TICKS = 20
-BIKES = replace(DATASET, late_data=8 * HOUR)
-FAULTS = Plan(
-    shares=Shares(late=0.1, corrections=0.1, gaps=0.1, duplicates=0.1),
-    away=[("source", 3 * HOUR), ("service", 4 * HOUR)],
-    seed=0,
-)
-
-
-def material(ticks: int = TICKS, *, until: datetime | None = None) -> Material:
-    """Two series, the last hour of which is that of the last tick."""
-    shift = timedelta(0) if until is None else until - hour(LAST)
-    truth = pl.concat([rows("a", 0, LAST), rows("b/c", 0, LAST)])
-    return Material(
-        dataset=BIKES,
-        truth=truth.with_columns(pl.col("timestamp") + shift),
-        ticks=[hour(LAST - back) + shift for back in reversed(range(ticks))],
-    )
-
-
-def simulate(folder: Path, plan: Plan, of: Material) -> Simulation:
-    engine = open_engine(f"sqlite:///{folder / 'scratch.db'}")
-    schema.upgrade(engine)
-    return live(prepare(of, plan, engine, folder, fit=fit_here))
+from jobs.simulation.simulation import Simulation, report
+from tests.jobs.simulations import FAULTS, TICKS, faults, material, simulate
+from tests.jobs.small import LAST, hour, query
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +41,6 @@ def tamper(done: Simulation, statement: str) -> SimulationReport:
     with done.engine.begin() as conn:
         assert conn.execute(text(statement)).rowcount > 0
     return report(done)
-
-
-def faults(found: SimulationReport) -> dict[str, tuple[int, int]]:
-    return {line.fault: (line.injected, line.noticed) for line in found.faults}
 
 
 def test_every_tick_is_done_once_whatever_goes_wrong(lived: Simulation) -> None:
@@ -136,44 +99,6 @@ def test_both_are_judged_on_the_same_points(lived: Simulation) -> None:
     assert naive.mase > 0
     assert disturbed.coverage_80 is not None
     assert 0 <= disturbed.coverage_80 <= 1
-
-
-def test_without_faults_both_runs_say_the_same(tmp_path: Path) -> None:
-    done = simulate(tmp_path, Plan(), material(4))
-
-    found = report(done)
-
-    clean, disturbed, _ = found.accuracy
-    assert replace(disturbed, forecasts="clean") == clean
-    assert found.ticks["clean"] == found.ticks["disturbed"]
-    assert set(faults(found).values()) == {(0, 0)}
-    done.engine.dispose()
-
-
-def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) -> None:
-    clocks_back = datetime(2025, 10, 26, 1, tzinfo=UTC)
-
-    done = simulate(tmp_path, Plan(zone="Europe/Oslo"), material(8, until=clocks_back + 4 * HOUR))
-
-    found = report(done)
-    assert faults(found)["hour that came twice"] == (2, 2)
-    assert faults(found)["unreadable"] == (0, 0)
-    assert found.differing == 0
-    assert found.is_sound
-    done.engine.dispose()
-
-
-@pytest.mark.parametrize(
-    "database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
-)
-def test_a_simulation_runs_on_postgresql_too(engine: Engine, tmp_path: Path) -> None:
-    plan = Plan(shares=FAULTS.shares, away=[("source", HOUR), ("service", HOUR)])
-
-    found = report(live(prepare(material(6), plan, engine, tmp_path, fit=fit_here)))
-
-    assert found.is_sound
-    assert found.differing == 0
-    assert found.ticks["disturbed"].succeeded == 6
 
 
 DISTURBED = "(SELECT id FROM datasets WHERE name = 'bikes_disturbed')"
@@ -266,58 +191,3 @@ def test_a_report_that_is_not_sound_exits_1(
     assert caught.value.exit_code == 1
     assert re.search(rf"skipped silently +0 +{TICKS}\n", told.out)
     assert "error: a tick must be done once" in told.err
-
-
-def test_a_file_is_replayed_with_the_settings_of_a_demo(tmp_path: Path) -> None:
-    rows("a", 0, LAST).rename({"timestamp": "ts"}).write_parquet(tmp_path / "trips.parquet")
-
-    found = of_file(
-        tmp_path / "trips.parquet",
-        Extent(),
-        step="1h",
-        horizon="6h",
-        timezone=None,
-        columns=Columns(timestamp="ts"),
-    )
-
-    assert (found.dataset.name, found.dataset.prediction_length) == ("trips", 6)
-    assert found.truth.equals(rows("a", 0, LAST))
-    assert len(found.ticks) == LAST // 4
-
-
-def test_a_dataset_without_observations_has_nothing_to_replay(engine: Engine) -> None:
-    with pytest.raises(DataError, match="must have observations, found none"):
-        of_dataset(engine, BIKES, Extent())
-
-
-@pytest.mark.parametrize(
-    ("extent", "ticks"),
-    [(Extent(ticks=9), 9), (Extent(replay=9 * HOUR), 9), (Extent(), 100)],
-)
-def test_the_last_ticks_are_replayed(world: World, extent: Extent, ticks: int) -> None:
-    found = of_dataset(world.engine, BIKES, extent)
-
-    assert found.ticks == [hour(LAST - back) for back in reversed(range(ticks))]
-    assert found.truth.height == 2 * (LAST + 1)
-
-
-def test_an_outage_lasts_six_ticks_or_an_eighth_of_few() -> None:
-    assert usual_outage(material(200)) == 6 * HOUR
-    assert usual_outage(material(24)) == 3 * HOUR
-
-
-def test_outages_longer_than_the_replay_are_an_error(tmp_path: Path, engine: Engine) -> None:
-    plan = Plan(away=[("source", 20 * HOUR), ("service", 20 * HOUR)])
-
-    with pytest.raises(ConfigError, match="shorter than the replay"):
-        prepare(material(), plan, engine, tmp_path, fit=fit_here)
-
-
-def test_two_ticks_are_too_few(tmp_path: Path, engine: Engine) -> None:
-    with pytest.raises(DataError, match="3 ticks or more, found 2"):
-        prepare(material(2), Plan(), engine, tmp_path, fit=fit_here)
-
-
-def test_a_store_with_tables_is_refused(engine: Engine) -> None:
-    with pytest.raises(StoreError, match="must be an empty database"):
-        written.require_empty(engine)

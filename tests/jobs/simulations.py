@@ -1,0 +1,47 @@
+"""What simulations of tests are made of: two series, a day, and everything that can go wrong."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from forecaster.store import schema
+from forecaster.store.engine import open_engine
+from jobs.retrain import fit_here
+from jobs.simulation.faults import Shares
+from jobs.simulation.material import Material
+from jobs.simulation.reports import SimulationReport
+from jobs.simulation.script import Plan
+from jobs.simulation.simulation import Simulation, live, prepare
+from tests.jobs.small import DATASET, HOUR, LAST, hour, rows
+
+TICKS = 20
+BIKES = replace(DATASET, late_data=8 * HOUR)
+FAULTS = Plan(
+    shares=Shares(late=0.1, corrections=0.1, gaps=0.1, duplicates=0.1),
+    away=[("source", 3 * HOUR), ("service", 4 * HOUR)],
+    seed=0,
+)
+
+
+def material(ticks: int = TICKS, *, until: datetime | None = None) -> Material:
+    """Two series, the last hour of which is that of the last tick."""
+    shift = timedelta(0) if until is None else until - hour(LAST)
+    truth = pl.concat([rows("a", 0, LAST), rows("b/c", 0, LAST)])
+    return Material(
+        dataset=BIKES,
+        truth=truth.with_columns(pl.col("timestamp") + shift),
+        ticks=[hour(LAST - back) + shift for back in reversed(range(ticks))],
+    )
+
+
+def simulate(folder: Path, plan: Plan, of: Material) -> Simulation:
+    engine = open_engine(f"sqlite:///{folder / 'scratch.db'}")
+    schema.upgrade(engine)
+    return live(prepare(of, plan, engine, folder, fit=fit_here))
+
+
+def faults(found: SimulationReport) -> dict[str, tuple[int, int]]:
+    """How many of each kind were injected, and how many noticed."""
+    return {line.fault: (line.injected, line.noticed) for line in found.faults}

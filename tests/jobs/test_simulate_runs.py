@@ -1,0 +1,111 @@
+"""What can be replayed, on which store, and what is refused."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from forecaster.errors import ConfigError, DataError, StoreError
+from forecaster.intake import Columns
+from forecaster.store import written
+from jobs.retrain import fit_here
+from jobs.simulation.material import Extent, of_dataset, of_file
+from jobs.simulation.script import Plan, usual_outage
+from jobs.simulation.simulation import live, prepare, report
+from tests.jobs.simulations import BIKES, FAULTS, faults, material, simulate
+from tests.jobs.small import HOUR, LAST, World, hour, rows
+
+
+def test_without_faults_both_runs_say_the_same(tmp_path: Path) -> None:
+    done = simulate(tmp_path, Plan(), material(4))
+
+    found = report(done)
+
+    clean, disturbed, _ = found.accuracy
+    assert replace(disturbed, forecasts="clean") == clean
+    assert found.ticks["clean"] == found.ticks["disturbed"]
+    assert set(faults(found).values()) == {(0, 0)}
+    done.engine.dispose()
+
+
+def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) -> None:
+    clocks_back = datetime(2025, 10, 26, 1, tzinfo=UTC)
+
+    done = simulate(tmp_path, Plan(zone="Europe/Oslo"), material(8, until=clocks_back + 4 * HOUR))
+
+    found = report(done)
+    assert faults(found)["hour that came twice"] == (2, 2)
+    assert faults(found)["unreadable"] == (0, 0)
+    assert found.differing == 0
+    assert found.is_sound
+    done.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+def test_a_simulation_runs_on_postgresql_too(engine: Engine, tmp_path: Path) -> None:
+    plan = Plan(shares=FAULTS.shares, away=[("source", HOUR), ("service", HOUR)])
+
+    found = report(live(prepare(material(6), plan, engine, tmp_path, fit=fit_here)))
+
+    assert found.is_sound
+    assert found.differing == 0
+    assert found.ticks["disturbed"].succeeded == 6
+
+
+def test_a_file_is_replayed_with_the_settings_of_a_demo(tmp_path: Path) -> None:
+    rows("a", 0, LAST).rename({"timestamp": "ts"}).write_parquet(tmp_path / "trips.parquet")
+
+    found = of_file(
+        tmp_path / "trips.parquet",
+        Extent(),
+        step="1h",
+        horizon="6h",
+        timezone=None,
+        columns=Columns(timestamp="ts"),
+    )
+
+    assert (found.dataset.name, found.dataset.prediction_length) == ("trips", 6)
+    assert found.truth.equals(rows("a", 0, LAST))
+    assert len(found.ticks) == LAST // 4
+
+
+def test_a_dataset_without_observations_has_nothing_to_replay(engine: Engine) -> None:
+    with pytest.raises(DataError, match="must have observations, found none"):
+        of_dataset(engine, BIKES, Extent())
+
+
+@pytest.mark.parametrize(
+    ("extent", "ticks"),
+    [(Extent(ticks=9), 9), (Extent(replay=9 * HOUR), 9), (Extent(), 100)],
+)
+def test_the_last_ticks_are_replayed(world: World, extent: Extent, ticks: int) -> None:
+    found = of_dataset(world.engine, BIKES, extent)
+
+    assert found.ticks == [hour(LAST - back) for back in reversed(range(ticks))]
+    assert found.truth.height == 2 * (LAST + 1)
+
+
+def test_an_outage_lasts_six_ticks_or_an_eighth_of_few() -> None:
+    assert usual_outage(material(200)) == 6 * HOUR
+    assert usual_outage(material(24)) == 3 * HOUR
+
+
+def test_outages_longer_than_the_replay_are_an_error(tmp_path: Path, engine: Engine) -> None:
+    plan = Plan(away=[("source", 20 * HOUR), ("service", 20 * HOUR)])
+
+    with pytest.raises(ConfigError, match="shorter than the replay"):
+        prepare(material(), plan, engine, tmp_path, fit=fit_here)
+
+
+def test_two_ticks_are_too_few(tmp_path: Path, engine: Engine) -> None:
+    with pytest.raises(DataError, match="3 ticks or more, found 2"):
+        prepare(material(2), Plan(), engine, tmp_path, fit=fit_here)
+
+
+def test_a_store_with_tables_is_refused(engine: Engine) -> None:
+    with pytest.raises(StoreError, match="must be an empty database"):
+        written.require_empty(engine)
