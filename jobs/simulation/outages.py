@@ -7,7 +7,7 @@ from typing import Literal
 
 from numpy.random import Generator
 
-from forecaster.durations import format_duration
+from forecaster.durations import MICROSECOND, format_duration
 from forecaster.errors import ConfigError
 
 What = Literal["source", "service"]
@@ -47,7 +47,7 @@ def place(
     starts = sorted(rng.random(len(lengths)).tolist())
     found, passed = [], timedelta(0)
     for (what, length), share in zip(order, starts, strict=True):
-        since = after + passed + timedelta(seconds=int(share * free.total_seconds()))
+        since = after + passed + max(MICROSECOND, share * free)
         found.append(Outage(what=what, since=since, until=since + length))
         passed += length
     return found

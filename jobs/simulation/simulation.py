@@ -7,7 +7,7 @@ of them.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -134,7 +134,7 @@ def _lives(
 
 
 def _dataset(dataset: DatasetConfig, name: str, url: str) -> DatasetConfig:
-    """Return a dataset as it is configured, but for where its rows come from."""
+    """Return a dataset as it is configured, but for where its rows come from, and punctual."""
     return replace(
         dataset,
         name=f"{dataset.name}_{name}",
@@ -144,6 +144,7 @@ def _dataset(dataset: DatasetConfig, name: str, url: str) -> DatasetConfig:
         timestamp_column="timestamp",
         value_column="value",
         ingest_column=None,
+        jitter=timedelta(0),
     )
 
 

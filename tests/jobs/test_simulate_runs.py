@@ -19,13 +19,17 @@ from tests.jobs.small import HOUR, LAST, World, hour, rows
 
 
 def test_without_faults_both_runs_say_the_same(tmp_path: Path) -> None:
-    done = simulate(tmp_path, Plan(), material(4))
+    quiet = material(4)
+    jittery = replace(quiet, dataset=replace(quiet.dataset, jitter=HOUR / 2))
+
+    done = simulate(tmp_path, Plan(), jittery)
 
     found = report(done)
 
     clean, disturbed, _ = found.accuracy
     assert replace(disturbed, forecasts="clean") == clean
     assert found.ticks["clean"] == found.ticks["disturbed"]
+    assert found.ticks["clean"].succeeded == 4
     assert set(faults(found).values()) == {(0, 0)}
     done.engine.dispose()
 

@@ -138,6 +138,18 @@ def test_outages_keep_their_lengths_and_out_of_one_anothers_way(
     found = outages.place(lengths, after=START, before=START + 40 * HOUR, rng=rng)
 
     assert sorted((each.what, each.until - each.since) for each in found) == sorted(lengths)
+    assert all(each.since > START for each in found)  # the first tick begins the replay
     ends = [START, *(each.until for each in found)]
     assert all(end <= each.since for end, each in zip(ends, found, strict=False))
     assert ends[-1] <= START + 40 * HOUR
+
+
+def test_an_outage_in_a_replay_of_seconds_begins_after_its_first_tick() -> None:
+    second = timedelta(seconds=1)
+
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        (found,) = outages.place(
+            [("service", second)], after=START, before=START + 2 * second, rng=rng
+        )
+        assert START < found.since < START + second
