@@ -108,8 +108,9 @@ class Past:
         return self
 
     def _lay(self, cell: Array, stamps: Array, place: Array, value: Array) -> None:
-        same = cell[1:] == cell[:-1]
-        is_shared = np.append(same, False) | np.insert(same, 0, False)
+        is_first, is_last = np.ones((2, len(cell)), bool)
+        is_first[1:] = is_last[:-1] = cell[1:] != cell[:-1]
+        is_shared = ~(is_first & is_last)
         alone = cell[~is_shared]
         self._value.flat[alone], self._known.flat[alone] = value[~is_shared], place[~is_shared]
         if not is_shared.any():
@@ -142,37 +143,35 @@ def _states(cell: Array, stamps: Array, place: Array, value: Array) -> Passing:
     """Return what cells with several versions held, one state after the other.
 
     Rows are sorted by cell, timestamp and version. A state is the mean over the timestamps of a
-    cell of the newest version of each: a version adds what it differs by from the one before.
+    cell of the newest version of each. Nothing is ever subtracted: a value that was taken back
+    leaves no trace, however large it was.
     """
-    rows = pl.DataFrame({"cell": cell, "stamp": stamps, "place": place, "value": value})
-    rows = rows.with_columns(pl.col("value").fill_nan(None))
-    is_replaced_at_once = pl.all_horizontal(
-        pl.col(name) == pl.col(name).shift(-1) for name in ("cell", "stamp", "place")
+    same = (cell[1:] == cell[:-1]) & (stamps[1:] == stamps[:-1])
+    before = np.append(np.where(same, place[1:], _FOR_EVER), np.int32(_FOR_EVER))
+    versions = pl.DataFrame(
+        {"cell": cell, "since": place, "before": before, "sum": value * _SMALL}
+    ).filter(pl.col("since") < pl.col("before"))
+    states = versions.select("cell", "since").unique().sort("cell", "since")
+    there = versions.filter(pl.col("sum").is_not_nan())
+    is_kept = pl.col("before") == _FOR_EVER
+    lasting = _beside(states, _sums(there.filter(is_kept))).select(
+        pl.col("sum", "len").cum_sum().over("cell")
     )
-    deviation = (pl.col("value") * _SMALL - pl.col("origin")).fill_null(0.0)
-    there = pl.col("value").is_not_null().cast(pl.Int32)
-    states = (
-        rows.filter(~is_replaced_at_once.fill_null(value=False))
-        .with_columns(
-            (pl.col("value").drop_nulls().first() * _SMALL).over("cell").alias("origin"),
-            (pl.col("stamp").n_unique() == 1).over("cell").alias("is_single"),
-        )
-        .with_columns(_added(deviation).alias("change"), _added(there).alias("more"))
-        .sort("cell", "place", maintain_order=True)
-        .with_columns(pl.col("change", "more").cum_sum().over("cell"))
-        .unique(["cell", "place"], keep="last", maintain_order=True)
-    )
-    mean = (pl.col("origin") + pl.col("change") / pl.col("more")) / _SMALL
-    held = pl.when("is_single").then("value").when(pl.col("more") > 0).then(mean)
+    replaced = states.join(there.filter(~is_kept), on="cell", suffix="_of")
+    held = replaced.filter(pl.col("since").is_between("since_of", pl.col("before") - 1))
+    passing = _beside(states, _sums(held))
     found = states.select(
         "cell",
-        since="place",
-        before=pl.col("place").shift(-1).over("cell").fill_null(_FOR_EVER),
-        value=held.fill_null(np.nan),
+        "since",
+        before=pl.col("since").shift(-1).over("cell").fill_null(_FOR_EVER),
+        value=(lasting["sum"] + passing["sum"]) / (lasting["len"] + passing["len"]) / _SMALL,
     )
     return Passing(**{name: found[name].to_numpy() for name in found.columns})
 
 
-def _added(quantity: pl.Expr) -> pl.Expr:
-    """Return by how much each version changes what the one before it said of its timestamp."""
-    return quantity - quantity.shift().over("cell", "stamp").fill_null(0)
+def _sums(versions: pl.DataFrame) -> pl.DataFrame:
+    return versions.group_by("cell", "since").agg(pl.col("sum").sum(), pl.len())
+
+
+def _beside(states: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
+    return states.join(sums, on=["cell", "since"], how="left", maintain_order="left").fill_null(0)
