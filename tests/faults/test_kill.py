@@ -3,15 +3,14 @@
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 import polars as pl
 import pytest
 from sqlalchemy import Engine, func, select, text
 
 from forecaster.store import tables
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store.engine import reading, writing
 from tests.faults.ticker import PULLED, SHORT, STAGES, Ticker, points
 from tests.jobs.small import HORIZON, World, hour, land, rows
 
@@ -59,21 +58,9 @@ def world(engine: Engine) -> World:
 
 
 @pytest.fixture
-def twin(
-    tmp_path: Any, request: pytest.FixtureRequest, database_url: str, migrate: Callable[[str], None]
-) -> Iterator[World]:
+def twin(other_engine: Engine) -> World:
     """The same world in another database, where nobody is killed."""
-    if database_url.startswith("sqlite"):
-        url = f"sqlite:///{tmp_path / 'twin.db'}"
-    else:
-        cluster = request.getfixturevalue("postgres")
-        url = cluster.create_database(database_url.rsplit("/", 1)[1] + "_twin")
-    migrate(url)
-    engine = open_engine(url)
-    yield furnish(engine)
-    engine.dispose()
-    if not database_url.startswith("sqlite"):
-        cluster.drop_database(url)
+    return furnish(other_engine)
 
 
 def contents(engine: Engine) -> dict[str, list[str]]:

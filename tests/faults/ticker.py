@@ -3,6 +3,7 @@
 They are forks of a process that has imported everything and used nothing, so they start at once.
 """
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ from forecaster.config import RetentionConfig
 from forecaster.store import (
     accuracy,
     attention,
+    backfills,
     expiry,
     forecasts,
     models,
@@ -29,6 +31,7 @@ from forecaster.store import (
 )
 from forecaster.store.engine import open_engine
 from jobs import cases, pull, runner
+from jobs.backfill import keeping
 from tests.jobs.small import DATASET, HOUR, World, hour
 
 PLACES: dict[str, tuple[ModuleType, str]] = {
@@ -54,6 +57,9 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "watermark": (watermarks, "advance"),
     "finish": (runs, "finish"),
     "notify": (runner, "_log"),
+    "ticks": (backfills, "claim"),
+    "judge": (keeping, "judge"),
+    "judged": (accuracy, "append"),
 }
 """Functions before and after which a process may be killed; `commit` is one more place."""
 
@@ -117,7 +123,7 @@ class Ticker:
 def _tick(url: str, job: str, first: int, last: int, point: str, saying: Connection) -> None:
     world = World(engine=open_engine(url), dataset=PULLED, retention=SHORT)
     if point:
-        _die_at(*point.split(":"))
+        die_at(point)
     for number in range(first, last + 1):
         saying.send((number, world.tick(job, hour(number)).result))
 
@@ -128,13 +134,20 @@ def points(job: str) -> list[str]:
     return [point for point in both if point != "commit:after"]  # that is before `notify`
 
 
-def _die_at(name: str, when: str) -> None:
+def die_at(point: str, nth: int = 1) -> None:
+    """Have this process killed where it comes to a point for the nth time: `forecasts:after`."""
+    name, _, when = point.partition(":")
     if name == "commit":
         _wrap(*PLACES["finish"], after=lambda: event.listen(Engine, "commit", _die))
-    else:
-        module, function = PLACES[name]
-        is_before = when == "before"
-        _wrap(module, function, before=_die if is_before else _go_on, after=_die)
+        return
+    passed = itertools.count(1)
+
+    def die() -> None:
+        if next(passed) == nth:
+            _die()
+
+    is_before = when == "before"
+    _wrap(*PLACES[name], before=die if is_before else _go_on, after=_go_on if is_before else die)
 
 
 def _go_on() -> None:
