@@ -1,9 +1,9 @@
-"""Wall time and memory of what a user waits for: the help page, the demo, a replay of a file.
+"""Wall time and memory of what a user waits for: help, the demo, a file replayed, one tested.
 
     python benchmarks/demo.py
 
 `FORECASTER_DATA` names the folder of the data files (default: ../shared/data beside the
-repository); without it the replay of a file is left out. Results go to
+repository); without it files are left out. Results go to
 benchmarks/results/demo-<date>.md.
 """
 
@@ -27,6 +27,11 @@ BIKE_REPLAY = (
     "demo", "--once", "--database", "bikes.db", "--file", str(BIKES),
     "--timestamp-column", "ts", "--timezone", "America/New_York",
     "--step", "1h", "--horizon", "2d", "--replay", "14d",
+)  # fmt: skip
+M4 = DATA / "m4_hourly.parquet"
+M4_BACKTEST = (
+    "backtest", str(M4), "--timestamp-column", "ts", "--timezone", "UTC", "--step", "1h",
+    "--horizon", "48h",
 )  # fmt: skip
 HELPS = 5
 
@@ -78,6 +83,8 @@ def everything(folder: Path) -> Iterator[Measured]:
     yield measure("demo --once, again", "", "demo", "--once", folder=folder)
     if BIKES.exists():
         yield measure("bikes, last 14 days", "4 min, 2 GB", *BIKE_REPLAY, folder=folder)
+    if M4.exists():
+        yield measure("backtest of M4 Hourly", "3 min", *M4_BACKTEST, folder=folder)
 
 
 def report(measured: list[Measured]) -> str:
@@ -95,7 +102,7 @@ def report(measured: list[Measured]) -> str:
         lines.append(f"| {one.what} | {one.limit} | {numbers} |")
     lines += ["", "What the replays said (one tick: at most 0.5 s in the demo):", ""]
     for one in measured:
-        for line in re.findall(r"^(?:mase  |the 80 %|one tick).*$", one.said, re.MULTILINE):
+        for line in re.findall(r"^(?:mase  |the 80 %|one tick|result).*$", one.said, re.MULTILINE):
             lines.append(f"- {one.what}: {line}")
     return "\n".join(lines) + "\n"
 

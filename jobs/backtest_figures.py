@@ -24,7 +24,7 @@ COLUMNS: Mapping[str, str] = {
     "skill": "skill",
 }
 """What is shown of a predictor, and how it is called."""
-SERIES_HEADINGS = ("series", "sMAPE", "MASE", "MASE of seasonal naive", "WQL", "MAE", "in 80 %",
+SERIES_HEADINGS = ("series", "sMAPE", "MASE", "of seasonal naive", "WQL", "MAE", "in 80 %",
                    "skill")  # fmt: skip
 LEGEND = (
     "* best of its column. MASE: error in units of the seasonal error of the past. "

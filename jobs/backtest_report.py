@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from forecaster.errors import ConfigError, DataError
+from forecaster.trial import Trained
 from jobs.backtest import Outcome
 from jobs.backtest_figures import (
     COLUMNS,
@@ -77,20 +78,7 @@ def document(outcome: Outcome) -> Json:
             "context_length": spec.context_length,
             "seed": outcome.seed,
             "train_seconds": outcome.seconds,
-            "trainings": [
-                {
-                    "turn": each.turn + 1,
-                    "series": each.series,
-                    "observations": each.observations,
-                    "trained_from": each.trained_from,
-                    "trained_to": each.trained_to,
-                    "steps": each.result.steps,
-                    "seconds": each.result.seconds,
-                    "device": each.result.device,
-                    "fallback": each.result.model.fallback,
-                }
-                for each in outcome.trainings
-            ],
+            "trainings": [_training(each) for each in outcome.trainings],
             "notes": list(outcome.notes),
             "overall": _kept(outcome.overall, "predictor", "series"),
             "by_lead": _kept(outcome.by_lead, "predictor", "lead"),
@@ -99,6 +87,20 @@ def document(outcome: Outcome) -> Json:
             "left_out": dict(outcome.left_out),
         }
     )
+
+
+def _training(each: Trained) -> dict[str, object]:
+    return {
+        "turn": each.turn + 1,
+        "series": each.series,
+        "observations": each.observations,
+        "trained_from": each.trained_from,
+        "trained_to": each.trained_to,
+        "steps": each.result.steps,
+        "seconds": each.result.seconds,
+        "device": each.result.device,
+        "fallback": each.result.model.fallback,
+    }
 
 
 def _kept(table: pl.DataFrame, *keys: str) -> list[dict[str, object]]:

@@ -86,7 +86,7 @@ def backtest(
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
-    """Train on the past of a file or dataset, forecast the rest, say how right that was.
+    """Say how right the model would have been on the past of a file or dataset.
 
     A column `split` of train and test is honoured. Nothing is written but --out.
     """

@@ -1,6 +1,7 @@
 """A backtest as a person reads it on a terminal."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -49,9 +50,12 @@ def _titled(
     title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, ours: bool = True
 ) -> RenderableType:
     """Return a table under its title; the first row is ours and bold, and so is a best figure."""
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    apart = 1 if ours else 2  # a star, or the room for one, stands between figures that have any
+    drawn = Table(box=None, pad_edge=False, padding=(0, apart, 0, 0), header_style="dim")
     for place, heading in enumerate(headings):
-        drawn.add_column(heading, justify="right" if place else "left", no_wrap=True)
+        is_name = place == 0
+        justify: Literal["left", "right"] = "left" if is_name else "right"
+        drawn.add_column(heading, justify=justify, no_wrap=not is_name, overflow="fold")
     for place, row in enumerate(rows):
         style = "bold" if ours and place == 0 else ""
         drawn.add_row(*(Text(discreet(cell), "green" if cell.endswith("*") else "")
