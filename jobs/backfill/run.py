@@ -37,6 +37,8 @@ from jobs.retrain import Fit
 from jobs.ticks import Clock
 
 TABLES = ("forecasts", "attention", "accuracy")
+AT_LEAST = timedelta(minutes=30)
+"""How long a stage may take, whatever `deadlines` give to ticks: no other one is waiting."""
 
 log = logging.getLogger("forecaster")
 
@@ -197,7 +199,7 @@ class _Backfill:
         deadlines = self.work.dataset.deadlines
 
         def recall() -> Stretch:
-            with limit.stage("read", deadlines.pull), reading(engine) as conn:
+            with limit.stage("read", _ample(deadlines.pull)), reading(engine) as conn:
                 return self._memory().recall(conn, ticks, asked.model.spec)
 
         stretch = self.patience.until_done(recall)
@@ -209,7 +211,7 @@ class _Backfill:
                 return
             started = self.work.clock()
             try:
-                with limit.stage("predict", deadlines.predict):
+                with limit.stage("predict", _ample(deadlines.predict)):
                     chunk = make(self.work.dataset, stretch, span, asked)
                 kept = self._keep(engine, limit, chunk, started)
             except (StoreError, StageTimedOut):
@@ -224,7 +226,7 @@ class _Backfill:
         keeper = Keeper(dataset=self.work.dataset, plan=self.plan)
 
         def write() -> Kept:
-            with limit.stage("write", self.work.dataset.deadlines.write):
+            with limit.stage("write", _ample(self.work.dataset.deadlines.write)):
                 partitions.ensure(engine, self.work.retention, TABLES, chunk.cutoffs)
                 with writing(engine) as conn:
                     return keeper.keep(conn, chunk, started=started, now=self.work.clock())
@@ -268,6 +270,10 @@ class _Backfill:
                 rows=self.tally.rows,
             )
         )
+
+
+def _ample(deadline: timedelta) -> timedelta:
+    return max(deadline, AT_LEAST)
 
 
 def _stored(work: Work, model_id: int) -> StoredModel:
