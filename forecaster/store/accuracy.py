@@ -1,7 +1,7 @@
 """How right we were, per series, cutoff, model and lead."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -36,22 +36,6 @@ def write(
     found = rows.join(scored, on=[*_KEYS], how="left", maintain_order="left")["is_scored"]
     _insert(conn, rows.filter(found.is_null()), model_id, scored_at)
     return frame.filter(found.is_null())
-
-
-def append(
-    conn: Connection,
-    ids: Mapping[str, int],
-    model_id: int,
-    frame: pl.DataFrame,
-    *,
-    scored_at: datetime,
-) -> int:
-    """Append the ACCURACY of forecasts that the same transaction writes; return how many rows.
-
-    `ids` are the integers of their keys.
-    """
-    rows = datasets.numbered(conform(frame, ACCURACY), ids)
-    return _insert(conn, rows, model_id, scored_at)
 
 
 def read(

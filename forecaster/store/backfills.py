@@ -17,7 +17,6 @@ from forecaster.store.dialects import insert_or
 from forecaster.store.tables import (
     accuracy,
     attention,
-    attention_patches,
     forecasts,
     models,
     runs,
@@ -134,22 +133,33 @@ def claim(
 def said(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
-    """Return SAID: what a model has forecast at the cutoffs between `since` and `until`.
+    """Return SAID: what a model has forecast at the cutoffs between `since` and `until`."""
+    limits = forecasts.c.cutoff.between(since, until), forecasts.c.step == 1
+    return _vintages(conn, dataset, forecasts, model_id, and_(*limits))
+
+
+def explained(
+    conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return SAID of what there is attention of, between `since` and `until`."""
+    limits = attention.c.cutoff.between(since, until), attention.c.step_from == 1
+    return _vintages(conn, dataset, attention, model_id, and_(*limits))
+
+
+def _vintages(
+    conn: Connection, dataset: str, table: sa.Table, model_id: int, limits: ColumnElement[bool]
+) -> pl.DataFrame:
+    """Return SAID of a table by model.
 
     One descent of the key for each series; OFFSET 0 keeps PostgreSQL from reading partitions.
     """
-    series, key = tables.series, forecasts.c
-    is_said = and_(
-        key.series_id == series.c.id,
-        key.cutoff.between(since, until),
-        key.model_id == model_id,
-        key.step == 1,
-    )
+    series, key = tables.series, table.c
+    is_said = and_(key.series_id == series.c.id, key.model_id == model_id, limits)
     if conn.dialect.name == "postgresql":
         of_one = select(key.cutoff).where(is_said).offset(0).lateral()
         joined, cutoff = series.join(of_one, true()), of_one.c.cutoff
     else:
-        joined, cutoff = series.join(forecasts, is_said), key.cutoff
+        joined, cutoff = series.join(table, is_said), key.cutoff
     columns: list[ColumnElement[Any]] = [series.c.id.label("series_id"), cutoff]
     query = select(*columns).select_from(joined)
     return read_frame(conn, query.where(series.c.id.in_(datasets.series_of(dataset))), SAID)
@@ -176,18 +186,6 @@ def weighty(conn: Connection, dataset: str) -> set[int]:
         models.c.damaged_at.is_(None),
     )
     return set(conn.scalars(query))
-
-
-def patched(
-    conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
-) -> set[datetime]:
-    """Return the cutoffs between `since` and `until` whose patches are kept."""
-    query = select(attention_patches.c.cutoff).where(
-        attention_patches.c.dataset_id.in_(datasets.id_of(dataset)),
-        attention_patches.c.model_id == model_id,
-        attention_patches.c.cutoff.between(since, until),
-    )
-    return set(conn.scalars(query.distinct()))
 
 
 def withdraw(

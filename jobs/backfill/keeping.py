@@ -41,7 +41,7 @@ class Keeper:
         if self.plan.again:
             backfills.withdraw(conn, name, self.plan.replaced | {model_id}, cutoffs)
         said = backfills.said(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
-        parts = _unsaid(chunk, said)
+        parts = _without(chunk, chunk.parts, said)
         reports = _reports(chunk, parts)
         rows = [
             TickRow(
@@ -71,28 +71,27 @@ class Keeper:
         forecasts.write_blocks(conn, ids, model_id, said, issued_at=now, origin="backfill")
         if not parts[0].is_explained:
             return
-        blocks = (block for part in parts for block in part.blocks(SERIES_AT_ONCE))
-        weights = (block.attention for block in blocks)
-        attention.write_blocks(conn, ids, model_id, weights)
-        self._write_patches(conn, chunk, parts)
+        self._write_attention(conn, chunk, parts)
 
-    def _write_patches(self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction]) -> None:
+    def _write_attention(self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction]) -> None:
+        """Write what is missing: attention may be kept for longer than its forecasts are."""
         name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
-        known = backfills.patched(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
+        explained = backfills.explained(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
+        left = _without(chunk, parts, explained)
+        blocks = (block for part in left for block in part.blocks(SERIES_AT_ONCE))
+        weights = (block.attention for block in blocks)
+        attention.write_blocks(conn, _ids(chunk), model_id, weights)
         ends = {end for part in parts for end in part.keys["end"].unique()}
-        patches = parts[0].patches_at(sorted(ends))
-        missing = patches.filter(~pl.col("cutoff").is_in([*known]))
-        attention.write_patches(conn, name, model_id, missing)
+        attention.write_patches(conn, name, model_id, parts[0].patches_at(sorted(ends)))
 
     def _write_accuracy(
         self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], now: datetime
     ) -> int:
-        ids, model_id = _ids(chunk), chunk.asked.model_id
+        """Write what is missing: scores are kept for longer than forecasts are."""
+        name, model_id = self.dataset.name, chunk.asked.model_id
+        judged = (judge(self.dataset, chunk.stretch, part) for part in parts)
         return sum(
-            accuracy.append(
-                conn, ids, model_id, judge(self.dataset, chunk.stretch, part), scored_at=now
-            )
-            for part in parts
+            accuracy.write(conn, name, model_id, frame, scored_at=now).height for frame in judged
         )
 
 
@@ -100,13 +99,13 @@ def _ids(chunk: Chunk) -> Mapping[str, int]:
     return {name: number for number, name in chunk.stretch.names.items()}
 
 
-def _unsaid(chunk: Chunk, said: pl.DataFrame) -> list[Prediction]:
-    """Leave out what this model has said at these cutoffs, and what an earlier tick says."""
+def _without(chunk: Chunk, parts: Sequence[Prediction], said: pl.DataFrame) -> list[Prediction]:
+    """Leave out what this model has SAID at these cutoffs, and what an earlier tick says."""
     ends = chunk.stretch.past.grid.index_of(said["cutoff"])
     said = said.select(pl.col("series_id").alias("number"), ends.alias("end"))
     is_said = pl.Series([True] * said.height, dtype=pl.Boolean)
     said = said.with_columns(is_said=is_said)
-    return [part.select(_is_unsaid(part.keys, said)) for part in chunk.parts]
+    return [part.select(_is_unsaid(part.keys, said)) for part in parts]
 
 
 def _is_unsaid(keys: pl.DataFrame, said: pl.DataFrame) -> pl.Series:

@@ -36,7 +36,7 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interruption]:
     def stop(number: int, _: FrameType | None) -> None:
         found.note(number)
         # What was interrupted may hold the lock of a stream.
-        threading.Thread(target=on_first, daemon=True).start()
+        threading.Thread(target=on_first).start()
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -59,7 +59,7 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "notify": (runner, "_log"),
     "ticks": (backfills, "claim"),
     "judge": (keeping, "judge"),
-    "judged": (accuracy, "append"),
+    "judged": (accuracy, "write"),
 }
 """Functions before and after which a process may be killed; `commit` is one more place."""
 

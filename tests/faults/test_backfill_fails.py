@@ -1,0 +1,188 @@
+"""What a backfill cannot do is on record, the rest is done, and the next one does what is left."""
+
+import itertools
+import threading
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from forecaster.errors import DatabaseUnavailable, StoreError
+from forecaster.store.engine import reading, writing
+from forecaster.store.tables import models
+from jobs.backfill import chunk
+from jobs.backfill.patience import Patience
+from jobs.backfill.plan import Reprocess, Wanted, plan
+from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.run import Progress, Work, carry_out, run
+from jobs.retrain import fit_here
+from tests.faults.backfiller import SINCE, TICKS, UNTIL, Past, furnish, require_same
+from tests.faults.refusals import DEADLOCK, full, refusing
+from tests.jobs.small import HOUR, fixed, query
+from tests.jobs.terminal import NEWEST, type_
+
+SECOND = 30
+"""How many ticks of the range come before the second model."""
+STATES = "SELECT state, count(*), max(error) FROM runs WHERE job = 'backfill' GROUP BY 1 ORDER BY 1"
+
+
+@pytest.fixture
+def past(engine: Engine, folder: Path) -> Past:
+    """Two models served, one after the other."""
+    return furnish(engine, folder, SINCE - HOUR, SINCE + (SECOND - 1) * HOUR)
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunk, "ROWS", 100)
+
+
+def work_of(past: Past, **more: object) -> Work:
+    work = Work(
+        engine=past.engine,
+        dataset=past.world.dataset,
+        retention=past.world.retention,
+        fit=fit_here,
+        clock=fixed(NEWEST),
+    )
+    return replace(work, **more)  # type: ignore[arg-type]
+
+
+def fill(past: Past, reprocess: Reprocess = "none", **more: object) -> BackfillReport:
+    return run(work_of(past, **more), Wanted(since=SINCE, until=UNTIL, reprocess=reprocess))
+
+
+def first_model(engine: Engine) -> int:
+    with reading(engine) as conn:
+        found: int = min(conn.scalars(select(models.c.id)))
+    return found
+
+
+def set_weights(engine: Engine, model_id: int, weights: bytes | None) -> bytes | None:
+    """Replace the weights of a model; return what they were."""
+    with writing(engine) as conn:
+        query = select(models.c.weights).where(models.c.id == model_id)
+        before: bytes | None = conn.scalars(query).one()
+        conn.execute(update(models).where(models.c.id == model_id).values(weights=weights))
+    return before
+
+
+@pytest.mark.fault(5)
+def test_a_disk_that_fills_up_on_the_way_spoils_nothing(past: Past) -> None:
+    with ExitStack() as stack:
+
+        def fill_up(at: Progress) -> None:
+            if at.ticks == 16:
+                stack.enter_context(full(past.engine, "attention"))
+
+        with pytest.raises(StoreError, match="must have room on its disk"):
+            fill(past, on_progress=fill_up)
+    done = past.count()
+    again = fill(past)
+
+    assert done == 16
+    assert (again.ticks, again.done_before, again.failures) == (TICKS - 16, 16, ())
+    found = past.contents()
+    past.forget()
+    fill(past)
+    require_same(found, past.contents())
+
+
+@pytest.mark.fault(2, 6)
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_database_that_is_away_for_a_moment_costs_some_more_tries(past: Past) -> None:
+    fill(past)
+    undisturbed = past.contents()
+    past.forget()
+    heard = list[str]()
+
+    with refusing(past.engine, "accuracy", DEADLOCK, times=4):
+        report = fill(past, tell=heard.append)
+
+    assert (report.ticks, report.failures) == (TICKS, ())
+    assert [line.partition(":")[0] for line in heard] == ["trying again for up to 60 s"]
+    require_same(past.contents(), undisturbed)
+
+
+@pytest.mark.fault(2)
+@pytest.mark.parametrize("is_asked_to_end", [False, True])
+def test_a_database_that_stays_away_ends_it_and_so_does_whoever_asks(is_asked_to_end: bool) -> None:
+    stopping, tries = threading.Event(), itertools.count()
+    if is_asked_to_end:
+        stopping.set()
+    patience = Patience(stopping=stopping, tell=lambda _: None, seconds=0.3)
+
+    def attempt() -> None:
+        next(tries)
+        raise DatabaseUnavailable("no answer")
+
+    with pytest.raises(DatabaseUnavailable, match="no answer"):
+        patience.until_done(attempt)
+
+    assert (next(tries) == 1) is is_asked_to_end
+
+
+@pytest.mark.fault(21)
+def test_ticks_of_a_damaged_model_fail_and_are_done_when_it_is_whole_again(past: Past) -> None:
+    fill(past)
+    undisturbed = past.contents()
+    past.forget()
+    damaged = first_model(past.engine)
+    sound = set_weights(past.engine, damaged, b"no safetensors")
+
+    broken = fill(past)
+    states = query(past.engine, STATES)
+    left_alone = fill(past)
+    set_weights(past.engine, damaged, sound)
+    mended = fill(past, "failed")
+
+    assert (broken.ticks, len(broken.failures)) == (TICKS - SECOND, 1)
+    assert (broken.failures[0].ticks, broken.failures[0].first) == (SECOND, SINCE)
+    assert states == [
+        ("failed", SECOND, broken.failures[0].error), ("succeeded", TICKS - SECOND, None)
+    ]  # fmt: skip
+    assert (left_alone.ticks, left_alone.failed_before) == (0, SECOND)
+    assert (mended.ticks, mended.done_before, mended.failures) == (SECOND, TICKS - SECOND, ())
+    require_same(past.contents(), undisturbed)
+
+
+@pytest.mark.fault(21)
+def test_ticks_of_a_model_that_is_pruned_meanwhile_fail_and_the_others_go_on(past: Past) -> None:
+    work, wanted = work_of(past), Wanted(since=SINCE, until=UNTIL)
+    with reading(past.engine) as conn:
+        found = plan(conn, work.dataset, wanted, now=NEWEST)
+    set_weights(past.engine, first_model(past.engine), None)
+
+    report = carry_out(work, wanted, found)
+
+    assert (report.ticks, report.failures[0].ticks) == (TICKS - SECOND, SECOND)
+    assert "found them pruned" in report.failures[0].error
+
+
+def test_a_model_that_cannot_be_loaded_is_told_by_the_exit_status(past: Past) -> None:
+    set_weights(past.engine, first_model(past.engine), b"no safetensors")
+
+    answer = type_("backfill", "--from", SINCE.isoformat(), "--to", UNTIL.isoformat())
+    again = type_("backfill", "--from", SINCE.isoformat(), "--to", UNTIL.isoformat())
+
+    assert answer.status == 1
+    assert f"failed: {SECOND} ticks" in answer.data
+    assert again.status == 0
+    assert f"{SECOND} failed before (--reprocess failed tries them again)" in again.data
+
+
+def test_where_there_was_too_little_to_learn_from_the_next_model_goes_on(
+    engine: Engine, folder: Path
+) -> None:
+    young = furnish(engine, folder)
+    since = NEWEST - 330 * HOUR
+    wanted = Wanted(since=since, until=since + 119 * HOUR, retrain_every=60 * HOUR)
+
+    report = run(work_of(young), wanted)
+
+    assert len(report.trained) == 1
+    assert (report.ticks, [failure.ticks for failure in report.failures]) == (60, [60])
+    assert "at least one observation must be known" in report.failures[0].error
