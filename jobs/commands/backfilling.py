@@ -1,7 +1,7 @@
 """Backfills as a person reads them: what would be done, and what was."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from forecaster.config import DatasetConfig, RetentionConfig
@@ -144,21 +144,17 @@ def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any
 def pruned(
     retention: RetentionConfig, dataset: DatasetConfig, since: datetime, now: datetime
 ) -> Iterator[str]:
-    """Say what the next pruning will take away again."""
-    kept = {
-        "forecasts": ("forecasts are", retention.forecasts),
-        "accuracy": ("accuracy is", retention.accuracy),
-    }
-    for table, (name, length) in kept.items():
-        if length is not None and since < now - length - _life(dataset):
+    """Say what the next pruning will take away again: it ages from when it can be scored."""
+    horizon = dataset.prediction_length * dataset.step.approximate
+    scorable = now - dataset.delay - dataset.late_data - horizon
+    for table, verb in (("forecasts", "are"), ("attention", "is"), ("accuracy", "is")):
+        length: timedelta | None = getattr(retention, table)
+        if length is not None and since - dataset.delay < scorable - length:
             yield (
-                f"note: {name} kept for {format_duration(length)}: what is older goes when "
-                f'`prune` runs next; hint: {table} = "forever" under [retention]'
+                f"note:  {table} {verb} kept for {format_duration(length)}: what was said before "
+                f"{when(scorable - length)} goes when `prune` runs; "
+                f'{table} = "forever" under [retention] keeps it'
             )
-
-
-def _life(dataset: DatasetConfig) -> Any:
-    return dataset.prediction_length * dataset.step.approximate + dataset.delay + dataset.late_data
 
 
 def _counts(counts: Mapping[str, int]) -> str:

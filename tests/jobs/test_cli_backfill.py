@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -366,7 +366,15 @@ def test_what_the_next_pruning_takes_away_is_said_beforehand(past: Path) -> None
     text = Path("forecaster.toml").read_text()
     Path("forecaster.toml").write_text(f'{text}[retention]\nforecasts = "2d"\nattention = "2d"\n')
 
-    answer = backfill("--dry-run")
+    answer = backfill()
+    assert type_("score").status == type_("prune").status == 0
 
+    notes = [line for line in answer.talk.splitlines() if line.startswith("note:")]
+    before = "kept for 2d: what was said before "
+    until = {datetime.fromisoformat(line.partition(before)[2].split(" goes")[0]) for line in notes}
+    (oldest,) = {number(f"SELECT min(cutoff) FROM {table}") for table in ("forecasts", "attention")}
     assert quiet.talk == ""
-    assert answer.talk.startswith("note: ")
+    assert [line.split()[1] for line in notes] == ["forecasts", "attention"]
+    assert isinstance(oldest, int)
+    assert abs(datetime.fromtimestamp(oldest / 1e6, UTC) - until.pop()) <= HOUR
+    assert number("SELECT count(*) FROM accuracy") == TICKS * 2 * 3
