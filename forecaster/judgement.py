@@ -14,7 +14,7 @@ from torch import Tensor
 
 from forecaster.series import accuracy
 from forecaster.series.baselines import seasonal_naive
-from forecaster.series.panel import Panel
+from forecaster.series.panel import Panel, own_scale
 from forecaster.series.windows import gather
 
 _MOST_POINTS = 2**19
@@ -23,13 +23,20 @@ _BESIDE = ("actual", "seasonal_naive", "scale")
 
 
 def judge(
-    said: pl.DataFrame, panel: Panel, *, season_length: int, memory: int, prediction_length: int
+    said: pl.DataFrame,
+    panel: Panel,
+    *,
+    season_length: int,
+    memory: int,
+    prediction_length: int,
+    own: int | None = None,
 ) -> pl.DataFrame:
     """Return ACCURACY of what one model said, at any number of cutoffs.
 
     `said` has series_id, cutoff, step (1 …) and the quantile columns q025 … q975, in any order and
     with any of the steps. Series that are not in the panel are left out. Seasonal naive looks at
-    the `memory` steps that end at a cutoff, the scale of a series is that of the panel, and the
+    the `memory` steps that end at a cutoff, the scale of a series is that of the panel, or else of
+    its `own` steps that end at the cutoff, at most `memory`, whatever else the panel holds; and the
     leads are those of `prediction_length`.
     """
     steps = said["step"].cast(pl.Int64).to_numpy()
@@ -42,7 +49,9 @@ def judge(
         place = (chunk.window, torch.from_numpy(steps[chunk.rows]) - 1)
         of_row = chunk.series[chunk.window]
         scale, offset = panel.scale[of_row], panel.offset[of_row]
-        points = (offset + scale * deviations[place] for deviations in (windows.target, naive))
+        points = [offset + scale * deviations[place] for deviations in (windows.target, naive)]
+        if own is not None:
+            scale = _own_scales(panel, chunk, windows.context[:, -own:], season_length)
         beside[:, chunk.rows] = torch.stack((*points, scale)).numpy()
     named = (pl.Series(name, values) for name, values in zip(_BESIDE, beside, strict=True))
     return accuracy.score(said.with_columns(named), prediction_length)
@@ -60,6 +69,12 @@ class _Chunk:
     """Rows of what was said (R,)."""
     window: Tensor
     """The window of each of them (R,)."""
+
+
+def _own_scales(panel: Panel, chunk: _Chunk, context: Tensor, season_length: int) -> Tensor:
+    """Return for each row the scale that the window of its cutoff tells itself (R,)."""
+    offset, scale = (each[chunk.series, None] for each in (panel.offset, panel.scale))
+    return own_scale(offset + scale * context, season_length)[chunk.window]
 
 
 def _chunks(said: pl.DataFrame, panel: Panel, size: int) -> Iterator[_Chunk]:

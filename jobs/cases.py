@@ -38,14 +38,22 @@ class Case:
     observations: pl.DataFrame
     memory: int
     """How many steps before a cutoff seasonal_naive looks at."""
+    is_new: bool = False
+    """Whether the model was not trained on these series: it knows no scale of theirs."""
 
 
 def read(
-    conn: Connection, dataset: DatasetConfig, *, after: datetime | None, until: datetime
+    conn: Connection,
+    dataset: DatasetConfig,
+    *,
+    after: datetime | None,
+    until: datetime,
+    tick: datetime,
 ) -> list[Case]:
     """Read what matured in (after, until] and was not scored yet, a case or two for each model.
 
-    Forecasts of a model whose weights are gone can no longer be scored.
+    With what was observed up to `tick` less the delay, however late it is by now. Forecasts of a
+    model whose weights are gone can no longer be scored.
     """
     steps = [Step.parse(each.config["step"]) for each in models.list_models(conn, dataset.name)]
     said = pl.concat(
@@ -55,7 +63,7 @@ def read(
     cases: list[Case] = []
     for of_model in said.partition_by("model_id"):
         with suppress(ModelError):
-            cases += _of_model(conn, dataset.name, of_model)
+            cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
     return cases
 
 
@@ -78,13 +86,14 @@ def _window(
     )
 
 
-def _of_model(conn: Connection, dataset: str, said: pl.DataFrame) -> Iterator[Case]:
-    """Yield the series without gaps, for which a season of the past will do, and the others."""
+def _of_model(conn: Connection, dataset: str, said: pl.DataFrame, seen: datetime) -> Iterator[Case]:
+    """Yield the series without gaps, for which a season of the past will do, the others, and those
+    that are new since the model was trained."""
     stored = models.get(conn, dataset, said["model_id"][0])
     yardstick = checkpoint.yardstick(stored.weights, stored.sha256)
     spec, grid = yardstick.spec, yardstick.spec.grid()
     first, last = (_index(grid, end(said["cutoff"])) for end in (pl.Series.min, pl.Series.max))
-    until = grid.timestamp_at(_index(grid, said["timestamp"].max()) + 1)
+    until = min(seen, grid.timestamp_at(_index(grid, said["timestamp"].max()) + 1))
     season, memory = spec.season_length, max(spec.context_length, spec.season_length)
 
     recent = observations.read(conn, dataset, since=grid.timestamp_at(first - season), until=until)
@@ -97,7 +106,11 @@ def _of_model(conn: Connection, dataset: str, said: pl.DataFrame) -> Iterator[Ca
     if not others.is_empty():
         since, names = grid.timestamp_at(first - memory), others["series_id"].unique()
         older = _read_some(conn, dataset, names, since, until)
-        yield case(forecasts=others, observations=older, memory=memory)
+        case = partial(case, observations=older, memory=memory)
+        is_known = pl.col("series_id").is_in(yardstick.series_scale.keys())
+        for is_new, part in ((False, others.filter(is_known)), (True, others.filter(~is_known))):
+            if not part.is_empty():
+                yield case(forecasts=part, is_new=is_new)
 
 
 def _index(grid: Grid, instant: object) -> int:

@@ -93,7 +93,9 @@ def _judge_stretch(
 ) -> list[tuple[int, pl.DataFrame]]:
     """Return models and the ACCURACY of what they said; StageTimedOut for what takes too long."""
     with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
-        to_judge = cases.read(conn, dataset, after=stretch.after, until=stretch.until)
+        to_judge = cases.read(
+            conn, dataset, after=stretch.after, until=stretch.until, tick=turn.tick
+        )
     judged = []
     with turn.stage("judge", dataset.deadlines.predict):
         for case in to_judge:
@@ -164,7 +166,8 @@ def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> dat
 
 
 def judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
-    """Return ACCURACY of one model; a series' scale is the one the model was trained with."""
+    """Return ACCURACY of one model; a series' scale is the one the model was trained with, that of
+    a new one the one that it was forecast with."""
     spec = case.yardstick.spec
     panel = build(
         case.observations,
@@ -178,6 +181,7 @@ def judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
         season_length=spec.season_length,
         memory=case.memory,
         prediction_length=prediction_length,
+        own=spec.context_length if case.is_new else None,
     )
 
 

@@ -17,7 +17,7 @@ def settle(engine: Engine, dataset: DatasetConfig, *, since: datetime, now: date
         after, until = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
         if until <= after:
             return 0
-        found = cases.read(conn, dataset, after=after, until=until)
+        found = cases.read(conn, dataset, after=after, until=until, tick=floor(now))
     judged = [(case.model_id, score.judge_case(case, dataset.prediction_length)) for case in found]
     with writing(engine) as conn:
         return sum(

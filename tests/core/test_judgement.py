@@ -17,7 +17,7 @@ from forecaster.judgement import judge
 from forecaster.series import accuracy
 from forecaster.series.baselines import seasonal_naive
 from forecaster.series.grid import Grid
-from forecaster.series.panel import Panel, build
+from forecaster.series.panel import Panel, build, own_scale
 from forecaster.series.windows import gather
 from tests.core.observed import HOUR, observed
 
@@ -129,3 +129,22 @@ def test_nothing_that_can_be_judged_gives_no_rows(series_id: str) -> None:
             rows, panel([1.0, 2.0]), season_length=SEASON, memory=4, prediction_length=HORIZON
         )
         assert found.equals(empty(ACCURACY))
+
+
+@pytest.mark.parametrize("more", [0, 40])
+def test_the_scale_of_a_new_series_is_that_of_its_context_whatever_else_is_there(
+    more: int,
+) -> None:
+    seen = [1e10, 1e3, *(float(hour * hour % 7) for hour in range(30 + more))]
+    cutoffs = [HOURLY.timestamp_at(HOURLY.index_at(FIRST) + end) for end in (12, 20)]
+    said = pl.concat(spoken("0", cutoff, range(1, HORIZON + 1)) for cutoff in cutoffs)
+
+    found = judge(
+        said, panel(seen), season_length=SEASON, memory=12, prediction_length=HORIZON, own=10
+    )
+
+    contexts = torch.tensor([seen[3:13], seen[11:21]], dtype=torch.float64)
+    scales = own_scale(contexts, SEASON).tolist()
+    assert found["scale"].to_list() == pytest.approx(
+        [scale for scale in scales for _ in LEADS], rel=1e-5
+    )
