@@ -28,10 +28,12 @@ _NEVER = np.iinfo(np.int64).max
 class Known:
     """Of each version: the place of the first tick that knew it, and whether that is assumed.
 
-    Places count from 0; the number of ticks stands for a version that none of them knew.
+    Places count from 0; the number of ticks stands for a version that none of them knew. `landed`
+    is the first tick by which it was there, though its time may not have come.
     """
 
     place: Array
+    landed: Array
     is_assumed: Array
 
 
@@ -76,8 +78,10 @@ class Knowledge:
         )
         counted[~_is_first(versions)] = len(self)
         may_be_seen = np.searchsorted(self.until, stamps)
+        landed = np.minimum(heard, counted)
         return Known(
-            place=np.maximum(np.minimum(heard, counted), may_be_seen).astype(np.int32),
+            place=np.maximum(landed, may_be_seen).astype(np.int32),
+            landed=landed,
             is_assumed=np.maximum(counted, may_be_seen) < np.maximum(heard, may_be_seen),
         )
 

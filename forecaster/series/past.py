@@ -42,7 +42,7 @@ class Past:
     """N series on T cells of a grid from grid index `start` on, at K ticks.
 
     ids      (N,) int32, ascending: the integer keys of the series
-    newest   (K,) int64: the newest timestamp that was known, microseconds since 1970
+    newest   (K,) int64: the newest timestamp that was landed, microseconds since 1970
     assumed  how many values count as known although nobody looked at them in time
     rows     how many there are in all
     """
@@ -95,12 +95,18 @@ class Past:
         kept = (index >= 0) & (index < self.length) & (known.place < len(self.newest))
         stamps = versions["timestamp"].to_physical().to_numpy()[kept]
         place = known.place[kept]
-        np.maximum.at(self.newest, place, stamps)
+        self.hear(versions, known)
         self.assumed += int(known.is_assumed[kept].sum())
         self.rows += len(stamps)
         row = np.searchsorted(self.ids, versions["series_id"].to_numpy()[kept])
         value = versions["value"].fill_null(np.nan).to_numpy()[kept]
         self._lay(row * self.length + index[kept], stamps, place, value)
+
+    def hear(self, versions: pl.DataFrame, known: Known) -> None:
+        """Note by which tick VERSIONS, of whatever cells, were landed."""
+        is_there = known.landed < len(self.newest)
+        stamps = versions["timestamp"].to_physical().to_numpy()
+        np.maximum.at(self.newest, known.landed[is_there], stamps[is_there])
 
     def close(self) -> "Past":
         """Return the past when all series are in."""

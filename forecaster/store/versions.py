@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from forecaster.frames import VERSIONS
 from forecaster.store import datasets, pgarrays
@@ -28,6 +28,44 @@ def read(
     for first in range(0, len(ids), at_once):
         block = ids[first : first + at_once]
         yield _of_series(conn, block[0], block[-1], dataset, limits)
+
+
+def first_of_each_instant(
+    conn: Connection, dataset: str, *, after: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return VERSIONS: for each timestamp in (after, until] when anything was first landed of it.
+
+    They are those of no series, and without a value.
+    """
+    columns = (
+        observations.c.timestamp,
+        func.min(observations.c.recorded_at).label("recorded_at"),
+    )
+    query = (
+        select(*columns)
+        .where(
+            observations.c.series_id.in_(datasets.series_of(dataset)),
+            observations.c.timestamp > after,
+            observations.c.timestamp <= until,
+        )
+        .group_by(observations.c.timestamp)
+        .order_by(observations.c.timestamp)
+    )
+    schema = {column.name: VERSIONS[column.name] for column in columns}
+    found = read_frame(conn, query, schema).with_columns(series_id=0, value=None)
+    return found.select(VERSIONS.names()).cast(VERSIONS)
+
+
+def next_instant(conn: Connection, dataset: str, after: datetime) -> datetime | None:
+    """Return the first instant after `after` of which anything was ever landed."""
+    first = (
+        select(func.min(observations.c.timestamp))
+        .where(observations.c.series_id == series.c.id, observations.c.timestamp > after)
+        .scalar_subquery()
+    )
+    of_each = datasets.series_of(dataset).with_only_columns(first.label("first")).subquery()
+    found: datetime | None = conn.scalar(select(func.min(of_each.c.first)))
+    return found
 
 
 def _of_series(

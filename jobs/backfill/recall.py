@@ -71,23 +71,23 @@ class Memory:
         ends = grid.indices_at([tick - dataset.delay for tick in ticks])
         cells = range(ends[0] - _margin(spec) + 1, ends[-1] + spec.prediction_length + 2)
         since, until = grid.timestamp_at(cells.start), grid.timestamp_at(cells.stop)
-        scoring = self._score_ticks(ticks, grid.timestamp_at(cells.stop))
+        resumed = versions.next_instant(conn, dataset.name, until) or until
+        scoring = self._score_ticks(ticks, resumed)
         axis = sorted({*ticks, *scoring})
         place = {tick: number for number, tick in enumerate(axis)}
         known = self.knowledge(axis)
         keys = datasets.keys(conn, dataset.name)
-        past = remember(
-            versions.read(conn, dataset.name, since=since, until=until, steps=len(cells)),
-            Past(grid, np.sort(keys["id"].to_numpy()), cells, len(axis)),
-            known,
-        )
+        past = Past(grid, np.sort(keys["id"].to_numpy()), cells, len(axis))
+        rows = versions.read(conn, dataset.name, since=since, until=until, steps=len(cells))
+        later = versions.first_of_each_instant(conn, dataset.name, after=until, until=axis[-1])
+        past.hear(later, known.first_known(later))
         return Stretch(
             ticks=ticks,
             ends=ends,
             places=np.array([place[tick] for tick in ticks], np.int64),
             scoring=np.array([place[tick] for tick in scoring], np.int64),
             knowledge=known,
-            past=past,
+            past=remember(rows, past, known),
             names=dict(zip(keys["id"], keys["key"], strict=True)),
         )
 
@@ -121,7 +121,7 @@ class Memory:
 
 
 _SLACK = timedelta(days=1)
-"""How much longer something newer may be waited for, by which an outage of the source is over."""
+"""How late something newer may come in after an outage of the source."""
 
 
 def _margin(spec: ModelSpec) -> int:
