@@ -77,7 +77,9 @@ class _Hours:
         wait, late = _microseconds(dataset.delay + dataset.late_data), dataset.late_data
         instants = stretch.knowledge.ticks[stretch.scoring]
         until = np.minimum(instants - wait, stretch.past.newest[stretch.scoring])
-        fresh = instants - _microseconds(dataset.delay + dataset.step.approximate)
+        written = instants - _microseconds(dataset.deadlines.write)
+        oldest = instants[np.searchsorted(instants, written)]
+        fresh = oldest - _microseconds(dataset.delay + dataset.step.approximate)
         looked_back = np.minimum(until - _microseconds(late), fresh)
         leads = accuracy.leads(dataset.prediction_length)
         end = said.keys["end"].to_numpy()
