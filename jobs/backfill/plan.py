@@ -243,8 +243,8 @@ def _require_models(legs: Sequence[Leg], asked: int, lineage: _Lineage) -> None:
     first, span = lineage.first(), f"{_text(lacking[0])} … {_text(lacking[-1])}"
     later = "" if first is None else f", or begin with the first one: --from {_text(first)}"
     raise NoChampion(
-        f"a model must have been in service at every tick, found none at {len(lacking)} of {asked} "
-        f"({span})",
+        "a model that still has its weights must have been in service at every tick, found none at "
+        f"{len(lacking)} of {asked} ({span})",
         hint=f"--retrain-every 7d trains models on the way, each with what was known then{later}",
     )
 

@@ -87,6 +87,8 @@ def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
     """Do what a plan says."""
     begun, started = work.clock(), perf_counter()
     backfill = _Backfill(work=work, wanted=wanted, plan=found)
+    if found.legs:
+        backfill.show()
     side_by_side(backfill.tasks(), work.jobs, work.stopping)
     tally = backfill.tally
     tally.accuracy_rows += backfill.patience.until_done(
@@ -237,7 +239,7 @@ class _Backfill:
         with self._lock:
             self.tally.add(kept.reports, kept.accuracy_rows)
             self.tally.elsewhere += ticks - len(kept.reports)
-            self._show()
+            self.show()
 
     def _fail(self, ticks: Sequence[datetime], error: Exception) -> None:
         """Note in their run rows why ticks could not be done."""
@@ -259,9 +261,10 @@ class _Backfill:
             self.tally.failures.append(
                 Failure(ticks=len(ticks), first=ticks[0], last=ticks[-1], error=text, hint=hint)
             )
-            self._show()
+            self.show()
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Tell how far it is."""
         self.work.on_progress(
             Progress(
                 ticks=self.tally.ended,

@@ -43,18 +43,18 @@ ModelOption = Annotated[
     typer.Option(
         "--model",
         metavar="as-of|champion|ID",
-        help="as-of: the model in service at each tick. Any other one is hindsight.",
+        help="as-of: the one in service at each tick. Where another is asked, it is hindsight.",
     ),
 ]
 RetrainEvery = Annotated[
     str | None,
     typer.Option(
-        "--retrain-every", metavar="D", help="Train where no model was in service, so often."
+        "--retrain-every", metavar="D", help="Train where no model was in service, one for each D."
     ),
 ]
 Reprocess = Annotated[
     Literal["none", "failed", "all"],
-    typer.Option("--reprocess", help="Which ticks that were backfilled before are done again."),
+    typer.Option("--reprocess", help="Which ticks that a backfill came to before are done again."),
 ]
 KnownAfter = Annotated[
     str | None,
@@ -65,7 +65,9 @@ KnownAfter = Annotated[
         "afterwards; left out: late_data.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say which ticks and models, write nothing.")
+]
 Jobs = Annotated[
     int, typer.Option("--jobs", metavar="N", min=1, help="Stretches of time to do at once.")
 ]

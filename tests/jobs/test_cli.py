@@ -28,7 +28,7 @@ from tests.jobs.terminal import configure, type_
 
 COMMANDS = (
     "demo", "init", "check", "plan", "config", "db", "db upgrade", "db check", "ingest", "serve",
-    "retrain", "forecast", "backtest", "score", "prune", "explain", "status", "models",
+    "retrain", "forecast", "backfill", "backtest", "score", "prune", "explain", "status", "models",
     "models list", "models show", "models promote", "models rollback",
 )  # fmt: skip
 

@@ -1,83 +1,31 @@
-"""`forecaster backfill` as a person meets it: options, refusals, what it says and writes."""
+"""`forecaster backfill` as a person meets it: options, what it says and what it writes."""
 
 import json
-import shutil
-import sqlite3
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from forecaster.store.engine import open_engine
-from tests.faults.backfiller import CONFIGURATION, RANGE, SINCE, TICKS, UNTIL, furnish
+from tests.faults.backfiller import SINCE, TICKS, UNTIL
+from tests.jobs.backfills import (
+    CHAMPION,
+    FIRST_OBSERVED,
+    MEDIANS,
+    OLDER,
+    SECOND,
+    backfill,
+    change,
+    furnished,
+    number,
+    past,
+    report,
+    rows,
+    told,
+)
 from tests.jobs.small import HOUR
-from tests.jobs.terminal import NEWEST, Answer, type_
+from tests.jobs.terminal import type_
 
-OLDER, CHAMPION = 1, 2
-"""Two models that served one after the other."""
-SECOND = 30
-"""How many ticks of the range come before the second one."""
-MEDIANS = "SELECT series_id, cutoff, step, level + d50 FROM forecasts ORDER BY 1, 2, 3"
-FIRST_OBSERVED = NEWEST - 299 * HOUR
-
-
-@pytest.fixture(scope="module")
-def furnished(
-    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
-) -> Callable[[Path], None]:
-    made = tmp_path_factory.mktemp("furnished")
-    shutil.copyfile(sqlite_template, made / "forecaster.db")
-    engine = open_engine(f"sqlite:///{made / 'forecaster.db'}")
-    furnish(engine, made, SINCE - HOUR, SINCE + (SECOND - 1) * HOUR)
-    engine.dispose()
-
-    def into(folder: Path) -> None:
-        shutil.copyfile(made / "forecaster.db", folder / "forecaster.db")
-        text = CONFIGURATION.format(url="sqlite:///forecaster.db", steps=4)
-        (folder / "forecaster.toml").write_text(text)
-
-    return into
-
-
-@pytest.fixture
-def past(folder: Path, furnished: Callable[[Path], None]) -> Path:
-    """A folder with a configuration, days of data and two models."""
-    furnished(folder)
-    return folder
-
-
-def rows(statement: str, *values: object) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect("forecaster.db")
-    try:
-        return connection.execute(statement, values).fetchall()
-    finally:
-        connection.close()
-
-
-def number(statement: str, *values: object) -> object:
-    return rows(statement, *values)[0][0]
-
-
-def change(statement: str, *values: object) -> None:
-    with sqlite3.connect("forecaster.db") as connection:
-        connection.execute(statement, values)
-    connection.close()
-
-
-def backfill(*words: str, since: datetime = SINCE, until: datetime = UNTIL) -> Answer:
-    return type_("backfill", "--from", since.isoformat(), "--to", until.isoformat(), *words)
-
-
-def report(*words: str, since: datetime = SINCE, until: datetime = UNTIL) -> dict[str, object]:
-    answer = backfill(*words, "--json", since=since, until=until)
-    assert answer.status == 0, answer.talk
-    found: dict[str, object] = json.loads(answer.data)
-    return found
-
-
-def told(answer: Answer) -> list[str]:
-    return [line.strip() for line in answer.data.splitlines()]
+__all__ = ["furnished", "past"]
 
 
 # What it does
@@ -252,110 +200,6 @@ def test_ticks_with_too_little_history_say_so(past: Path) -> None:
     series = "SELECT report ->> '$.skipped' FROM runs WHERE job = 'backfill-1' ORDER BY tick"
     assert found["ticks"] == 65
     assert {*rows(series)} == {('{"no_data":2}',), ('{"too_short":2}',), ("{}",)}
-
-
-# Refusals
-
-
-@pytest.mark.parametrize(
-    ("words", "status", "error", "hint"),
-    [
-        (
-            ("--from", "2026-01-02T00:00Z", "--to", "2026-01-01T00:00Z"),
-            2,
-            "--from must not be after --to",
-            "swap",
-        ),
-        (
-            ("--from", "2026-01-02"),
-            2,
-            "--from must be an ISO 8601 instant with an offset",
-            "for example",
-        ),
-        (
-            ("--from", "2026-01-02T00:00Z", "--to", "2200-01-01T00:00Z"),
-            2,
-            "--to must be from 1900 until now",
-            "",
-        ),
-        (
-            ("--from", "2001-01-02T00:00Z", "--to", "2001-01-09T00:00Z"),
-            1,
-            "the range must reach the first observation",
-            "--to ",
-        ),
-        (
-            (
-                "--from",
-                (SINCE + timedelta(minutes=1)).isoformat(),
-                "--to",
-                (SINCE + timedelta(minutes=2)).isoformat(),
-            ),
-            2,
-            "the range must hold a tick",
-            "the next one",
-        ),
-        ((*RANGE, "--model", "7"), 1, "model 7 must be one of dataset bikes", "models list"),
-        (
-            (*RANGE, "--model", "best"),
-            2,
-            "--model must be as-of, champion or a number",
-            "models list",
-        ),
-        (
-            (*RANGE, "--model", "champion", "--retrain-every", "1d"),
-            2,
-            "--retrain-every needs --model as-of",
-            "leave",
-        ),
-        ((*RANGE, "--every", "0s"), 2, "--every must be", ""),
-        (
-            (
-                *RANGE,
-                "--known-after=-1h",
-            ),
-            2,
-            "--known-after must be",
-            "",
-        ),
-        ((*RANGE, "cars"), 2, "dataset must be one of bikes, found cars", "add [datasets.cars]"),
-        (
-            ("--from", (SINCE - 9 * HOUR).isoformat(), "--to", UNTIL.isoformat()),
-            1,
-            "a model must have been in service at every tick",
-            "--retrain-every 7d",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_what_makes_no_sense_is_refused_with_a_hint(
-    past: Path, words: tuple[str, ...], status: int, error: str, hint: str
-) -> None:
-    answer = type_("backfill", *words)
-
-    assert answer.status == status
-    assert answer.talk.startswith(f"error: {error}")
-    assert hint in answer.talk.partition("hint:  ")[2]
-    assert number("SELECT count(*) FROM runs WHERE job LIKE 'backfill%'") == 0
-
-
-def test_without_observations_it_says_how_to_land_some(past: Path) -> None:
-    change("DELETE FROM observations")
-
-    answer = backfill("--retrain-every", "1d")
-
-    assert answer.status == 1
-    assert answer.talk.startswith("error: dataset bikes must have observations, found none")
-    assert "forecaster ingest" in answer.talk
-
-
-def test_a_champion_must_be_there_to_be_asked(past: Path) -> None:
-    change("UPDATE models SET promoted_at = NULL, retired_at = NULL")
-
-    answer = backfill("--model", "champion")
-
-    assert answer.status == 1
-    assert answer.talk.startswith("error: dataset bikes must have a model in service, found none")
 
 
 # Retention
