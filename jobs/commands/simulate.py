@@ -83,7 +83,7 @@ def simulate(
     """Replay the past of a dataset or file twice: as it was, and with faults brought about.
 
     The jobs of the service run on a simulated clock, in a scratch store; your database is only
-    read. Exits 1 if a tick was done twice, or was skipped without a word.
+    read. Exits 1 if a tick failed in the end, was done twice, or was skipped without a word.
     """
     from jobs.commands import simulated, simulating
     from jobs.simulation.material import Extent

@@ -25,13 +25,15 @@ _TICKS = {
 
 
 def finish(report: SimulationReport, *, json: bool) -> None:
-    """Print a report; exit 1 unless it is sound."""
+    """Print a report; exit 1 if it tells of problems."""
+    problems = report.problems
     if json:
-        as_json({"is_sound": report.is_sound, **_document(report)})
+        as_json({"is_sound": not problems, "problems": problems, **_document(report)})
     else:
         _tell(report)
-    if not report.is_sound:
-        say("error: a tick must be done once or be on record as missed, found otherwise")
+    for problem in problems:
+        say(f"error: every tick must be done once, or be missed in an outage, found {problem}")
+    if problems:
         say("hint:  keep the scratch store by --keep, and look at its tables runs and forecasts")
         raise typer.Exit(1)
 
@@ -86,5 +88,5 @@ def _verdict(report: SimulationReport) -> Iterator[str]:
         yield f"{report.differing} observations are not what the source says in the end"
     else:
         yield "every observation is what the source says in the end"
-    if report.is_sound:
-        yield "no tick was done twice, and none was skipped without a word"
+    if not report.problems:
+        yield "no tick failed in the end or was done twice, and none was skipped without a word"

@@ -1,7 +1,7 @@
 """What became of the ticks of a replay, as the tables tell: runs and forecast rows, recounted."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from forecaster.store.runs import Run
 _ALL = 2**31 - 1
 PULLING = ("forecast", "reconcile")
 """Jobs whose reports say what was pulled, once the first model is there."""
+BESIDE = ("score", "reconcile")
+"""Jobs that do the work of all ticks before: what counts is how their last run ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Ledger:
     """Of them: after their time."""
     missed: int
     """Not run, and a row says so."""
+    unexcused: int
+    """Of them: while the service ran and its source answered."""
     failed: int
     """Tried, and not made up for by the end."""
     doubled: int
@@ -40,18 +44,33 @@ class Ledger:
     """Tried more than once."""
     unattended: int
     """Not tried at all before they were late, or missed."""
+    errors: Mapping[str, str]
+    """What jobs failed with in the end, by name."""
 
     @property
-    def is_sound(self) -> bool:
-        """Whether no tick was doubled, and none was skipped without saying so."""
-        return self.doubled == self.skipped == 0
+    def problems(self) -> list[str]:
+        """What is wrong with a run, whatever was brought about in it."""
+        counts = {
+            "done twice": self.doubled,
+            "skipped without a word": self.skipped,
+            "failed in the end": self.failed,
+            "missed while nobody was away": self.unexcused,
+        }
+        found = [f"{number} ticks {what}" for what, number in counts.items() if number]
+        return found + [f"{job} failed: {error}" for job, error in self.errors.items()]
 
 
-def read(engine: Engine, dataset: str, ticks: Sequence[datetime]) -> Ledger:
-    """Recount the `ticks` of a dataset; runs of other ticks may only have written nothing."""
+def read(
+    engine: Engine, dataset: str, ticks: Sequence[datetime], away: Collection[datetime] = ()
+) -> Ledger:
+    """Recount the `ticks` of a dataset; runs of other ticks may only have written nothing.
+
+    Those that came due while the source or the service was `away` may be missed.
+    """
     with reading(engine) as conn:
         found = runs.list_runs(conn, dataset, job="forecast", limit=_ALL)
         counted = written.by_cutoff(conn, dataset)
+        ends = [runs.list_runs(conn, dataset, job=job, limit=1) for job in BESIDE]
     done = [run for run in found if run.state == "succeeded"]
     odds = _odds(done, counted)
     twice = [tick for tick, count in Counter(run.tick for run in done).items() if count > 1]
@@ -62,7 +81,8 @@ def read(engine: Engine, dataset: str, ticks: Sequence[datetime]) -> Ledger:
         succeeded=len({run.tick for run in done}.intersection(ticks)),
         caught_up=len(late),
         missed=sum(run.state == "missed" for run in found),
-        failed=sum(run.state in ("failed", "running") for run in found),
+        unexcused=sum(run.state == "missed" and run.tick not in away for run in found),
+        failed=len(_failed(found)),
         doubled=len(odds.doubled) + len(twice),
         skipped=max(len(unnoted), len(odds.unclaimed)) + len(odds.lacking),
         latest_seconds=max(map(_lateness, late), default=timedelta(0)).total_seconds(),
@@ -71,6 +91,7 @@ def read(engine: Engine, dataset: str, ticks: Sequence[datetime]) -> Ledger:
             run.attempt == 0 or (run.attempt == 1 and _lateness(run) > timedelta(0))
             for run in found
         ),
+        errors=_errors([*_failed(found), *_failed(run for end in ends for run in end)]),
     )
 
 
@@ -124,6 +145,14 @@ def _odds(done: Sequence[Run], counted: pl.DataFrame) -> _Odds:
         elif there < sum(each):
             odds.lacking.add(cutoff)
     return odds
+
+
+def _failed(found: Iterable[Run]) -> list[Run]:
+    return [run for run in found if run.state in ("failed", "running")]
+
+
+def _errors(failed: Iterable[Run]) -> dict[str, str]:
+    return {run.job: run.error or "it did not end" for run in failed}
 
 
 def _report(run: Run) -> Mapping[str, Any]:

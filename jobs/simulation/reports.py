@@ -51,6 +51,10 @@ class SimulationReport:
     """How long either run took."""
 
     @property
-    def is_sound(self) -> bool:
-        """Whether no tick of either run was doubled, or skipped without saying so."""
-        return all(ledger.is_sound for ledger in self.ticks.values())
+    def problems(self) -> list[str]:
+        """What is wrong with either run: "the clean run: 3 ticks done twice"."""
+        return [
+            f"the {name} run: {problem}"
+            for name, ledger in self.ticks.items()
+            for problem in ledger.problems
+        ]

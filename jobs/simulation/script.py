@@ -45,6 +45,11 @@ class Script:
     troubles: Sequence[Outage]
     zone: str | None
 
+    @property
+    def away(self) -> list[datetime]:
+        """The ticks that come due while the source or the service is away."""
+        return [tick for tick in self.ticks if any(each.covers(tick) for each in self.troubles)]
+
     def rows(self, injection: Injection) -> pl.DataFrame:
         """Return DELIVERIES of a run with their `text`."""
         zone = self.zone if injection is self.disturbed else None

@@ -85,7 +85,8 @@ def live(prepared: Simulation, on_wake: OnWake = lambda _run, _done, _of: None) 
 def report(done: Simulation) -> SimulationReport:
     """Say what became of both runs, as the tables of the store tell now."""
     script, names = done.script, {name: each.dataset.name for name, each in done.lives.items()}
-    ticks = {name: ledger.read(done.engine, names[name], script.ticks) for name in RUNS}
+    away = {CLEAN: (), DISTURBED: script.away}
+    ticks = {name: ledger.read(done.engine, names[name], script.ticks, away[name]) for name in RUNS}
     disturbed = Disturbed(engine=done.engine, dataset=names[DISTURBED], script=script)
     cutoffs, accuracy = _accuracy(done)
     return SimulationReport(

@@ -43,7 +43,7 @@ def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) ->
     assert faults(found)["hour that came twice"] == (2, 2)
     assert faults(found)["unreadable"] == (0, 0)
     assert found.differing == 0
-    assert found.is_sound
+    assert found.problems == []
     done.engine.dispose()
 
 
@@ -55,7 +55,7 @@ def test_a_simulation_runs_on_postgresql_too(engine: Engine, tmp_path: Path) -> 
 
     found = report(live(prepare(material(6), plan, engine, tmp_path, fit=fit_here)))
 
-    assert found.is_sound
+    assert found.problems == []
     assert found.differing == 0
     assert found.ticks["disturbed"].succeeded == 6
 
