@@ -37,6 +37,8 @@ from jobs.retrain import Fit
 from jobs.ticks import Clock
 
 TABLES = ("forecasts", "attention", "accuracy")
+PARTITIONS = 30
+"""Of each table in one transaction: it holds a lock on each of them."""
 AT_LEAST = timedelta(minutes=30)
 """How long a stage may take, whatever `deadlines` give to ticks: no other one is waiting."""
 
@@ -92,7 +94,7 @@ def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
     side_by_side(backfill.tasks(), work.jobs, work.stopping)
     tally = backfill.tally
     tally.accuracy_rows += backfill.patience.until_done(
-        lambda: settle(work.engine, work.dataset, since=begun, now=work.clock())
+        lambda: settle(work.engine, work.dataset, work.retention, since=begun, now=work.clock())
     )
     return BackfillReport(
         dataset=work.dataset.name,
@@ -208,7 +210,8 @@ class _Backfill:
         with self._lock:
             self.tally.values += stretch.past.rows
             self.tally.assumed += stretch.past.assumed
-        for span in spans(stretch, asked.model.spec.prediction_length):
+        longest = PARTITIONS * partitions.narrowest(self.work.retention, TABLES)
+        for span in spans(stretch, asked.model.spec.prediction_length, longest):
             if self.work.stopping.is_set():
                 return
             started = self.work.clock()
@@ -229,7 +232,7 @@ class _Backfill:
 
         def write() -> Kept:
             with limit.stage("write", _ample(self.work.dataset.deadlines.write)):
-                partitions.ensure(engine, self.work.retention, TABLES, chunk.cutoffs)
+                partitions.ensure(engine, self.work.retention, TABLES, chunk.cutoffs_said)
                 with writing(engine) as conn:
                     return keeper.keep(conn, chunk, started=started, now=self.work.clock())
 

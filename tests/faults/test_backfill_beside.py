@@ -14,6 +14,7 @@ from jobs.backfill import chunk
 from jobs.backfill.plan import Reprocess, Wanted
 from jobs.backfill.reporting import BackfillReport
 from jobs.backfill.run import Work, run
+from jobs.backfill.settling import settle
 from jobs.retrain import fit_here
 from jobs.runner import Outcome
 from tests.faults.backfiller import Contents, contents, require_same
@@ -156,3 +157,14 @@ def test_two_of_the_same_range_write_it_once(
     assert (sum(done) == ticks) if reprocess == "none" else (done == [ticks, ticks])
     require_same(contents(world.engine), contents(twin.engine))
     assert query(world.engine, ALL_LIVE) == said_live
+
+
+def test_what_the_service_said_meanwhile_finds_room_for_its_score(world: World) -> None:
+    succeed(world, "forecast", END)
+    land(world.engine, *(rows(series_id, END + 1, END + 4) for series_id in SERIES))
+
+    settled = settle(
+        world.engine, world.dataset, world.retention, since=hour(END), now=hour(END + 3)
+    )
+
+    assert settled >= len(SERIES)
