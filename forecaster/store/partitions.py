@@ -6,7 +6,7 @@ has none: nothing is made and nothing dropped.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +23,8 @@ PARTITIONED = ("forecasts", "attention", "accuracy")
 _ORIGIN = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday: whole weeks begin where people expect it
 _DAY = timedelta(days=1)
 _AHEAD = 3
+_AT_ONCE = 20
+"""Partitions that one transaction makes: each of them takes locks."""
 _TURN = 0x666F7265636174  # any number, the same for every process that changes partitions
 
 _PATIENCE_SECONDS = 30.0
@@ -84,7 +86,7 @@ def ensure(
 ) -> int:
     """Make the partitions of `tables` that rows of `cutoffs` need; return how many were missing.
 
-    To be called before the transaction that writes. Takes a short one of its own, which blocks
+    To be called before the transaction that writes. Takes short ones of its own, which block
     neither readers nor writers of other partitions; callers at the same time take turns.
     """
     wanted = sorted(set(cutoffs))
@@ -92,11 +94,12 @@ def ensure(
         return 0
     with reading(engine) as conn:
         missing = [table for table in tables if _uncovered(read(conn, table), wanted)]
-    if not missing:
-        return 0
-    with writing(engine) as conn:
-        take_turn(conn)
-        return sum(_create(conn, table, _width_of(retention, table), wanted) for table in missing)
+    return sum(made for table in missing for made in _make(engine, table, retention, wanted))
+
+
+def narrowest(retention: RetentionConfig, tables: Sequence[str]) -> timedelta:
+    """Return how much time the shortest partitions of `tables` cover."""
+    return min(_width_of(retention, table) for table in tables)
 
 
 def make_ahead(engine: Engine, retention: RetentionConfig, now: datetime) -> int:
@@ -160,11 +163,25 @@ def _uncovered(partitions: Sequence[Partition], cutoffs: Iterable[datetime]) -> 
     ]
 
 
+def _make(
+    engine: Engine, table: str, retention: RetentionConfig, cutoffs: Sequence[datetime]
+) -> Iterator[int]:
+    """Make what is missing, some partitions in each transaction, and tell how many."""
+    made = _AT_ONCE
+    while made == _AT_ONCE:
+        with writing(engine) as conn:
+            take_turn(conn)
+            made = _create(conn, table, _width_of(retention, table), cutoffs)
+        yield made
+
+
 def _create(conn: Connection, table: str, width: timedelta, cutoffs: Iterable[datetime]) -> int:
-    """Make what is missing, one partition after the other."""
+    """Make what is missing, one partition after the other, until they are _AT_ONCE."""
     partitions = read(conn, table)
     before = len(partitions)
     for cutoff in cutoffs:
+        if len(partitions) - before == _AT_ONCE:
+            break
         if _uncovered(partitions, [cutoff]):
             partitions.append(fitting(table, partitions, cutoff, width))
             _attach(conn, table, partitions[-1])

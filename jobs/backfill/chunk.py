@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -53,16 +53,29 @@ class Chunk:
     @property
     def cutoffs(self) -> list[datetime]:
         """The instants of the cutoffs, one for each tick."""
-        grid = self.asked.model.spec.grid()
-        return grid.timestamps_of(pl.Series(self.stretch.ends[self.span])).to_list()
+        return self._instants(pl.Series(self.stretch.ends[self.span]))
+
+    @property
+    def cutoffs_said(self) -> list[datetime]:
+        """The instants of the cutoffs of which there are forecasts."""
+        return self._instants(pl.concat(part.keys["end"] for part in self.parts).unique().sort())
+
+    def _instants(self, ends: pl.Series) -> list[datetime]:
+        return self.asked.model.spec.grid().timestamps_of(ends).to_list()
 
 
-def spans(stretch: Stretch, horizon: int) -> Iterator[slice]:
-    """Cut a stretch into what one transaction holds; ticks of one cutoff stay together."""
+def spans(stretch: Stretch, horizon: int, longest: timedelta) -> Iterator[slice]:
+    """Cut a stretch into what one transaction holds; ticks of one cutoff stay together.
+
+    It spans no more than `longest`, for it may need a table for each day.
+    """
     size, first = max(1, ROWS // max(1, len(stretch.past.ids) * horizon)), 0
-    ends = stretch.ends
+    ticks, ends = stretch.ticks, stretch.ends
     for place in range(1, len(ends) + 1):
-        if place == len(ends) or (place - first >= size and ends[place] != ends[place - 1]):
+        is_full = place - first >= size or (
+            place < len(ends) and ticks[place] - ticks[first] > longest
+        )
+        if place == len(ends) or (is_full and ends[place] != ends[place - 1]):
             yield slice(first, place)
             first = place
 

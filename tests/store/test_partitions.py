@@ -86,6 +86,14 @@ def test_partitions_that_are_there_are_not_made_again(empty: Engine) -> None:
     ]
 
 
+def test_many_partitions_are_made_in_parts(empty: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "_AT_ONCE", 2)
+
+    made = ensure(empty, *(START + day * DAY for day in range(6)))
+
+    assert (made, len(ranges(empty))) == (6, 6)
+
+
 def test_cutoffs_on_the_bounds_belong_to_the_partition_that_begins_there(empty: Engine) -> None:
     ensure(empty, MIDNIGHT, MIDNIGHT + DAY - timedelta(microseconds=1))
 
