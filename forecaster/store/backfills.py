@@ -34,6 +34,7 @@ class Ran:
 
     known_to: datetime
     model_id: int | None
+    cutoff: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +60,8 @@ class TickRow:
 
 def ran(conn: Connection, dataset: str, *, since: datetime) -> dict[datetime, Ran]:
     """Return the forecast ticks from `since` on that the service ran to their end."""
-    query = select(
-        runs.c.tick, runs.c.started_at, _noted(conn, "known_to"), _noted(conn, "model_id")
-    ).where(
+    noted = (_noted(conn, name) for name in ("known_to", "model_id", "cutoff"))
+    query = select(runs.c.tick, runs.c.started_at, *noted).where(
         runs.c.job == "forecast",
         runs.c.dataset_id.in_(datasets.id_of(dataset)),
         runs.c.state == "succeeded",
@@ -71,6 +71,7 @@ def ran(conn: Connection, dataset: str, *, since: datetime) -> dict[datetime, Ra
         row.tick: Ran(
             known_to=datetime.fromisoformat(row.known_to) if row.known_to else row.started_at,
             model_id=None if row.model_id is None else int(row.model_id),
+            cutoff=None if row.cutoff is None else datetime.fromisoformat(row.cutoff),
         )
         for row in conn.execute(query)
     }
@@ -91,6 +92,15 @@ def done(
         )
         for row in conn.execute(query)
     }
+
+
+def report_of(conn: Connection, dataset: str, job: str, tick: datetime) -> Mapping[str, Any] | None:
+    """Return what the run row of a tick notes; None where there is none."""
+    query = select(runs.c.report).where(
+        runs.c.job == job, runs.c.dataset_id.in_(datasets.id_of(dataset)), runs.c.tick == tick
+    )
+    found: Mapping[str, Any] | None = conn.scalar(query)
+    return found
 
 
 def claim(

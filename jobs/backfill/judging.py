@@ -1,5 +1,6 @@
 """How right backfilled forecasts were, by what was known when the job `score` would have looked."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -12,6 +13,7 @@ from forecaster.durations import MICROSECOND
 from forecaster.frames import ACCURACY, DEVIATION_COLUMNS, QUANTILE_COLUMNS, empty
 from forecaster.inference import Prediction
 from forecaster.series import accuracy
+from forecaster.series.accuracy import Lead
 from forecaster.series.knowledge import Array
 from forecaster.series.panel import own_scale
 from forecaster.series.past import Past
@@ -30,9 +32,10 @@ def judge(dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> pl.Data
     Where nothing was known of its steps, it is looked at again for as long as `score` would.
     """
     judged = said.select(said.keys["status"] != "hindsight")
-    if judged.keys.is_empty():
+    leads = _leads(dataset, judged)
+    if judged.keys.is_empty() or not leads:
         return empty(ACCURACY)
-    eyes, hours = _Eyes.of(stretch, judged), _Hours.of(dataset, stretch, judged)
+    eyes, hours = _Eyes.of(stretch, judged, leads), _Hours.of(dataset, stretch, judged, leads)
     nth = hours.first()
     beside = np.full((3, *eyes.shape), np.nan)
     rows = np.arange(len(nth))
@@ -43,10 +46,17 @@ def judge(dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> pl.Data
         lacking &= hours.may_look_again(rows, nth[rows])
         nth[rows] += lacking
         rows = rows[lacking.any(1)]
-    frame = judged.forecasts.select("series_id", "cutoff", "step", *_quantiles()).with_columns(
+    steps = judged.forecasts.filter(pl.col("step") <= eyes.horizon)
+    frame = steps.select("series_id", "cutoff", "step", *_quantiles()).with_columns(
         pl.Series(name, values.ravel()) for name, values in zip(_BESIDE, beside, strict=True)
     )
-    return accuracy.score(frame, judged.spec.prediction_length)
+    return accuracy.score(frame, dataset.prediction_length)
+
+
+def _leads(dataset: DatasetConfig, said: Prediction) -> list[Lead]:
+    """Return the leads of the dataset that the model, maybe one of another horizon, reaches."""
+    horizon = said.spec.prediction_length
+    return [lead for lead in accuracy.leads(dataset.prediction_length) if lead.step_to <= horizon]
 
 
 def _quantiles() -> list[pl.Expr]:
@@ -73,7 +83,9 @@ class _Hours:
     step_counts: Array
 
     @classmethod
-    def of(cls, dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> "_Hours":
+    def of(
+        cls, dataset: DatasetConfig, stretch: Stretch, said: Prediction, leads: Sequence[Lead]
+    ) -> "_Hours":
         wait, late = _microseconds(dataset.delay + dataset.late_data), dataset.late_data
         instants = stretch.knowledge.ticks[stretch.scoring]
         until = np.minimum(instants - wait, stretch.past.newest[stretch.scoring])
@@ -81,7 +93,6 @@ class _Hours:
         oldest = instants[np.searchsorted(instants, written)]
         fresh = oldest - _microseconds(dataset.delay + dataset.step.approximate)
         looked_back = np.minimum(until - _microseconds(late), fresh)
-        leads = accuracy.leads(dataset.prediction_length)
         end = said.keys["end"].to_numpy()
         last = np.stack([end + lead.step_to for lead in leads], 1)
         stamps = stretch.past.grid.timestamps_of(pl.Series(last.ravel(), dtype=pl.Int64))
@@ -126,10 +137,10 @@ class _Eyes:
     """Scales (B,) of training, NaN for series that are new since."""
     season: int
     context: int
-    horizon: int
+    leads: Sequence[Lead]
 
     @classmethod
-    def of(cls, stretch: Stretch, said: Prediction) -> "_Eyes":
+    def of(cls, stretch: Stretch, said: Prediction, leads: Sequence[Lead]) -> "_Eyes":
         spec, keys = said.spec, said.keys
         return cls(
             past=stretch.past,
@@ -138,8 +149,13 @@ class _Eyes:
             given=keys["scale"].to_numpy(),
             season=spec.season_length,
             context=spec.context_length,
-            horizon=spec.prediction_length,
+            leads=leads,
         )
+
+    @property
+    def horizon(self) -> int:
+        """How many steps are judged, H."""
+        return self.leads[-1].step_to
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -181,7 +197,7 @@ class _Eyes:
             return scale
         indices = self.end[new, None] + np.arange(1 - self.context, 1)
         rows = np.broadcast_to(self.row[new, None], indices.shape)
-        for lead in accuracy.leads(self.horizon):
+        for lead in self.leads:
             steps = slice(lead.step_from - 1, lead.step_to)
             then = np.broadcast_to(when[new, lead.step_from - 1, None], indices.shape)
             context = torch.from_numpy(self.past.values_at(rows, indices, then))

@@ -1,26 +1,27 @@
 """What a backfill is to do: which ticks, and which model each of them asks."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Literal
 
-import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.config import DatasetConfig
 from forecaster.durations import MICROSECOND
 from forecaster.errors import ConfigError, DataError, NoChampion
-from forecaster.model.spec import ModelSpec
 from forecaster.schedules import Every
 from forecaster.store import backfills, models, observations
-from forecaster.store.backfills import Ran
-from forecaster.store.models import ModelRecord
+from forecaster.store.backfills import Done, Ran
+from jobs.backfill import lineage as lineages
+from jobs.backfill.lineage import Lineage
 
 JOB = "backfill"
 AS_OF, CHAMPION = "as-of", "champion"
+
+_GREATEST = 2**31 - 1
+"""The greatest number that a model can have."""
 
 Reprocess = Literal["none", "failed", "all"]
 
@@ -64,7 +65,7 @@ class Plan:
     """Ticks in the range."""
     legs: tuple[Leg, ...]
     in_service: int
-    """Ticks that the service ran, and whose forecasts are there."""
+    """Ticks that the service ran, and whose forecasts are there, or that it is about to run."""
     done_before: int
     failed_before: int
     """Ticks that a backfill failed with before, and that are not to be tried again."""
@@ -88,28 +89,36 @@ def plan(conn: Connection, dataset: DatasetConfig, wanted: Wanted, *, now: datet
     """
     ticks = _ticks(dataset, wanted, now)
     _require_observations(conn, dataset, ticks[-1])
-    ran = backfills.ran(conn, dataset.name, since=ticks[0])
-    records = models.list_models(conn, dataset.name)
-    lineage = _Lineage(records, backfills.weighty(conn, dataset.name), ran)
     named = _named(conn, dataset, wanted)
     job = JOB if named is None else f"{JOB}-{named}"
-    done = backfills.done(conn, dataset.name, job, since=ticks[0], until=ticks[-1])
+    done, filled = (
+        backfills.done(conn, dataset.name, each, since=ticks[0], until=ticks[-1])
+        for each in (job, JOB)
+    )
+    lineage = lineages.lineage(conn, dataset.name, since=ticks[0])
+    seen_to = lineages.present(conn, dataset.name, ticks, lineage.ran, only=named)
+    seen_to |= lineages.under_way(conn, dataset, ticks, now)
     kept = {tick for tick, each in done.items() if _is_kept(each.state, wanted.reprocess)}
-    legs = _without([*_legs(ticks, lineage, named, wanted.retrain_every)], kept)
+    if named is not None:  # what was asked of it as the model in service is no hindsight
+        kept |= {tick for tick, each in filled.items() if each.model_id == named}
+    kept -= seen_to
+    legs = _without([*_legs(ticks, lineage, named, wanted.retrain_every)], kept | seen_to)
     _require_models(legs, len(ticks), lineage)
-    present = _Present(conn, dataset, records, ran).of(legs)
-    found = _without(legs, present)
     return Plan(
         job=job,
         asked=len(ticks),
-        legs=tuple(found),
-        in_service=len(present),
-        done_before=sum(done[tick].state == "succeeded" for tick in kept),
-        failed_before=sum(done[tick].state == "failed" for tick in kept),
+        legs=tuple(legs),
+        in_service=len(seen_to),
+        done_before=len(kept) - _failures(done, kept),
+        failed_before=_failures(done, kept),
         again=wanted.reprocess == "all",
-        ran=ran,
+        ran=lineage.ran,
         replaced=frozenset(each.model_id for each in done.values() if each.model_id is not None),
     )
+
+
+def _failures(done: Mapping[datetime, Done], ticks: Collection[datetime]) -> int:
+    return sum(tick in done and done[tick].state == "failed" for tick in ticks)
 
 
 def _ticks(dataset: DatasetConfig, wanted: Wanted, now: datetime) -> list[datetime]:
@@ -119,7 +128,10 @@ def _ticks(dataset: DatasetConfig, wanted: Wanted, now: datetime) -> list[dateti
             hint="swap them",
         )
     if wanted.until > now:
-        raise ConfigError([f"--to must not be in the future, found {_text(wanted.until)}"])
+        raise ConfigError(
+            [f"--to must not be in the future, found {_text(wanted.until)}"],
+            hint="leave it out: now",
+        )
     schedule = dataset.forecast_schedule if wanted.every is None else Every(wanted.every)
     ticks = schedule.between(wanted.since - MICROSECOND, wanted.until)
     if not ticks:
@@ -157,7 +169,7 @@ def _named(conn: Connection, dataset: DatasetConfig, wanted: Wanted) -> int | No
         )
     if wanted.model == CHAMPION:
         return models.champion(conn, dataset.name).model_id
-    if not wanted.model.isdecimal():
+    if not wanted.model.isdecimal() or int(wanted.model) > _GREATEST:
         raise ConfigError(
             [f"--model must be {AS_OF}, {CHAMPION} or a number, found {wanted.model}"],
             hint="`forecaster models list` numbers them",
@@ -169,41 +181,8 @@ def _is_kept(state: str, reprocess: Reprocess) -> bool:
     return reprocess == "none" or (reprocess == "failed" and state != "failed")
 
 
-class _Lineage:
-    """Which model was in service when."""
-
-    def __init__(
-        self, records: Sequence[ModelRecord], weighty: set[int], ran: Mapping[datetime, Ran]
-    ) -> None:
-        self._records = [each for each in records if each.model_id in weighty]
-        self._ran = ran
-
-    def at(self, tick: datetime) -> int | None:
-        """Return the model that a run of this tick asked, or would have asked."""
-        asked = self._ran[tick].model_id if tick in self._ran else None
-        if any(each.model_id == asked for each in self._records):
-            return asked
-        serving = [each for each in self._records if _serves(each, tick)]
-        newest = max(serving, key=_promoted_at, default=None)
-        return None if newest is None else newest.model_id
-
-    def first(self) -> datetime | None:
-        """Return from when on there was a model."""
-        return min((each.promoted_at for each in self._records if each.promoted_at), default=None)
-
-
-def _serves(model: ModelRecord, tick: datetime) -> bool:
-    begun = model.promoted_at is not None and model.promoted_at <= tick
-    return begun and (model.retired_at is None or tick < model.retired_at)
-
-
-def _promoted_at(model: ModelRecord) -> datetime:
-    assert model.promoted_at is not None
-    return model.promoted_at
-
-
 def _legs(
-    ticks: Sequence[datetime], lineage: _Lineage, named: int | None, retrain_every: timedelta | None
+    ticks: Sequence[datetime], lineage: Lineage, named: int | None, retrain_every: timedelta | None
 ) -> Iterator[Leg]:
     """Cut ticks where the model changes; a leg without any model is one that cannot be done."""
     serving = {tick: lineage.at(tick) for tick in ticks}
@@ -234,7 +213,7 @@ def _trained(ticks: Sequence[datetime], origin: datetime, every: timedelta) -> I
         yield Leg(ticks=those, train_at=those[0])
 
 
-def _require_models(legs: Sequence[Leg], asked: int, lineage: _Lineage) -> None:
+def _require_models(legs: Sequence[Leg], asked: int, lineage: Lineage) -> None:
     lacking = [
         tick for leg in legs if leg.model_id is None and leg.train_at is None for tick in leg.ticks
     ]
@@ -247,48 +226,6 @@ def _require_models(legs: Sequence[Leg], asked: int, lineage: _Lineage) -> None:
         f"{len(lacking)} of {asked} ({span})",
         hint=f"--retrain-every 7d trains models on the way, each with what was known then{later}",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Present:
-    """What the service has forecast, and is still kept."""
-
-    conn: Connection
-    dataset: DatasetConfig
-    records: Sequence[ModelRecord]
-    ran: Mapping[datetime, Ran]
-
-    def of(self, legs: Sequence[Leg]) -> set[datetime]:
-        """Return the ticks that the service ran with the model of their leg, forecasts and all."""
-        return {tick for leg in legs for tick in self._of_leg(leg)}
-
-    def _of_leg(self, leg: Leg) -> set[datetime]:
-        if leg.model_id is None:
-            return set()
-        live = [
-            tick
-            for tick in leg.ticks
-            if tick in self.ran and self.ran[tick].model_id == leg.model_id
-        ]
-        if not live:
-            return set()
-        grid = _spec(self.records, leg.model_id).grid()
-        ends = grid.indices_at([tick - self.dataset.delay for tick in live])
-        instants = grid.timestamps_of(pl.Series(ends, dtype=pl.Int64))
-        cutoffs = dict(zip(live, instants.to_list(), strict=True))
-        said = backfills.cutoffs_said(
-            self.conn,
-            self.dataset.name,
-            leg.model_id,
-            since=min(cutoffs.values()),
-            until=max(cutoffs.values()),
-        )
-        return {tick for tick, cutoff in cutoffs.items() if cutoff in said}
-
-
-def _spec(records: Sequence[ModelRecord], model_id: int) -> ModelSpec:
-    config = next(each.config for each in records if each.model_id == model_id)
-    return ModelSpec.from_json(json.dumps(config))
 
 
 def _text(instant: datetime) -> str:

@@ -1,15 +1,17 @@
 """Train a model on the way, as a retraining at that tick would have done, and keep it."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 
 import polars as pl
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from forecaster import training
 from forecaster.config import DatasetConfig
-from forecaster.store import backfills
+from forecaster.store import backfills, datasets
 from forecaster.store.backfills import TickRow
 from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Limit
@@ -21,6 +23,10 @@ from jobs.retrain import Challenger, Fit
 from jobs.ticks import Clock
 
 JOB = "backfill-train"
+_LEARNT = (
+    "step", "prediction_length", "timezone", "delay", "history", "model", "training",
+)  # fmt: skip
+_MACHINE = ("device", "memory_limit_gb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +45,30 @@ class Teacher:
 
         InsufficientHistory, or whatever else ends a training; Stopped when the end was asked for.
         """
-        known = self.patience.until_done(partial(self._trained_before, tick))
+        known = self.patience.until_done(partial(self._look, tick))
         return (self._train(tick), True) if known is None else (known, False)
 
-    def _trained_before(self, tick: datetime) -> int | None:
-        name = self.dataset.name
+    def _look(self, tick: datetime) -> int | None:
         with reading(self.engine) as conn:
-            done = backfills.done(conn, name, JOB, since=tick, until=tick).get(tick)
-            usable = backfills.weighty(conn, name)
-        return None if done is None or done.model_id not in usable else done.model_id
+            return self._trained_before(conn, tick)
+
+    def _trained_before(self, conn: Connection, tick: datetime) -> int | None:
+        """Return the model of `tick` if it was trained as it would be now."""
+        report = backfills.report_of(conn, self.dataset.name, JOB, tick) or {}
+        usable = backfills.weighty(conn, self.dataset.name)
+        model_id = report.get("model_id")
+        return model_id if model_id in usable and report.get("lesson") == self.lesson else None
+
+    @property
+    def lesson(self) -> str:
+        """What a training depends on, apart from what was known: a digest of the settings."""
+        settings = asdict(self.dataset)
+        learnt = {name: settings[name] for name in _LEARNT}
+        learnt["training"] = {
+            name: value for name, value in learnt["training"].items() if name not in _MACHINE
+        }
+        text = json.dumps([learnt, self.memory.known_after], default=str, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _train(self, tick: datetime) -> int:
         started = self.clock()
@@ -69,17 +90,25 @@ class Teacher:
             return self.memory.history(conn, tick)
 
     def _keep(self, tick: datetime, challenger: Challenger, started: datetime) -> int:
+        """Keep what was trained, unless somebody else trained the same meanwhile."""
+        name, now = self.dataset.name, self.clock()
         with writing(self.engine) as conn:
-            now = self.clock()
-            model_id = retrain.keep(
-                conn, self.dataset.name, challenger, now=now, reason=f"backfill of {tick:%Y-%m-%d}"
-            )
+            datasets.lock(conn, name)
+            known = self._trained_before(conn, tick)
+            if known is not None:
+                return known
+            reason = f"backfill of {tick:%Y-%m-%d}"
+            model_id = retrain.keep(conn, name, challenger, now=now, reason=reason)
             row = TickRow(
                 tick=tick,
                 state="succeeded",
                 started_at=started,
                 finished_at=now,
-                report={"model_id": model_id, "scores": dict(challenger.fitted.scores)},
+                report={
+                    "model_id": model_id,
+                    "lesson": self.lesson,
+                    "scores": dict(challenger.fitted.scores),
+                },
             )
-            backfills.claim(conn, self.dataset.name, JOB, [row], again=True)
+            backfills.claim(conn, name, JOB, [row], again=True)
         return model_id
