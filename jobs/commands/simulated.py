@@ -1,8 +1,10 @@
 """What came of a simulation, for a person: tables, and a verdict."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
+from operator import attrgetter
 
 import typer
 
@@ -17,6 +19,7 @@ _TICKS = {
     "expected": "expected",
     "succeeded": "succeeded",
     "caught_up": "… after their time",
+    "silent": "… without any forecast",
     "missed": "missed, on record",
     "failed": "failed",
     "doubled": "doubled",
@@ -61,21 +64,45 @@ def _tell(report: SimulationReport) -> None:
     data("")
     table(list(_ticks(report)), columns=["ticks", *report.ticks])
     data("")
-    if report.accuracy:
-        data(f"accuracy on the same {report.cutoffs} cutoffs, judged by what is known now")
-        rows = [asdict(line) for line in report.accuracy]
-        table(rows, columns=list(rows[0]))
-        data("")
+    _tell_accuracy(report)
+    data("")
     took = ", ".join(f"{name} run {seconds:.0f} s" for name, seconds in report.seconds.items())
     data(f"training {report.train_seconds:.0f} s, {took}")
     for line in _verdict(report):
         data(line)
 
 
+def _tell_accuracy(report: SimulationReport) -> None:
+    shared = f"{report.cutoffs} of {report.judged} cutoffs"
+    data(f"accuracy on the same {shared}, judged by what is known now")
+    if report.accuracy:
+        rows = [asdict(line) for line in report.accuracy]
+        table(rows, columns=list(rows[0]))
+        if report.unscaled:
+            data(f"mase without {report.unscaled} series that had no seasonal error before")
+    else:
+        data("none: nothing that both runs forecast has happened")
+
+
 def _ticks(report: SimulationReport) -> Iterator[dict[str, object]]:
     for name, words in _TICKS.items():
-        yield {"ticks": words, **{run: getattr(it, name) for run, it in report.ticks.items()}}
-    yield {"ticks": "at most late by", **{run: _late(it) for run, it in report.ticks.items()}}
+        yield _row(words, report, attrgetter(name))
+    yield _row("at most late by", report, _late)
+    yield _row("forecasts of a series", report, attrgetter("forecasts"))
+    reasons = dict.fromkeys(why for ledger in report.ticks.values() for why in ledger.left_out)
+    for why in reasons:
+        words = f"… not made: {why.replace('_', ' ')}"
+        yield _row(words, report, partial(_not_made, why))
+
+
+def _row(
+    words: str, report: SimulationReport, figure: Callable[[Ledger], object]
+) -> dict[str, object]:
+    return {"ticks": words, **{run: figure(ledger) for run, ledger in report.ticks.items()}}
+
+
+def _not_made(why: str, ledger: Ledger) -> int:
+    return ledger.left_out.get(why, 0)
 
 
 def _late(ledger: Ledger) -> str:

@@ -1,6 +1,7 @@
 """How good two runs of one replay were, both held against what is known by now."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
@@ -8,27 +9,45 @@ from sqlalchemy import Engine
 
 from forecaster.frames import ACCURACY, empty
 from forecaster.judgement import judge
-from forecaster.model.checkpoint import TrainedModel
 from forecaster.series import accuracy
 from forecaster.series.panel import Panel, build
 from forecaster.store import written
 from forecaster.store.engine import reading
+from jobs.champions import Champion
 from jobs.simulation.reports import AccuracyLine
 
 CUTOFFS_AT_ONCE = 50
 _KEY = ["series_id", "cutoff", "lead"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two runs on the series, cutoffs and leads that both have."""
+
+    cutoffs: int
+    judged: int
+    """Cutoffs of the clean run, whatever the other one has."""
+    unscaled: int
+    """Series without a seasonal error in what the model was trained on: not in any MASE."""
+    lines: tuple[AccuracyLine, ...]
+
+
 class Bench:
     """The same judge for every run."""
 
-    def __init__(self, model: TrainedModel, truth: pl.DataFrame) -> None:
-        """Judge what `model` said by OBSERVATIONS."""
-        spec = model.spec
+    def __init__(self, champion: Champion, truth: pl.DataFrame) -> None:
+        """Judge what the model of `champion` said by OBSERVATIONS."""
+        spec = champion.model.spec
         self._spec = spec
         self._panel: Panel = build(
-            truth, spec.grid(), season_length=spec.season_length, scales=model.series_scale
+            truth,
+            spec.grid(),
+            season_length=spec.season_length,
+            scales=champion.model.series_scale,
         )
+        known = truth.filter(pl.col("timestamp") <= champion.trained_to)
+        past = build(known, spec.grid(), season_length=spec.season_length)
+        self._scaled = _scaled(past, spec.season_length)
 
     def judge(self, engine: Engine, dataset: str, cutoffs: Sequence[datetime]) -> pl.DataFrame:
         """Return ACCURACY of what a dataset said at some cutoffs, in order."""
@@ -45,20 +64,31 @@ class Bench:
             prediction_length=spec.prediction_length,
         )
 
+    def compare(self, clean: pl.DataFrame, disturbed: pl.DataFrame) -> Comparison:
+        """Hold two ACCURACY against one another."""
+        ours = clean.join(disturbed, on=_KEY, how="semi")
+        theirs = disturbed.join(clean, on=_KEY, how="semi")
+        is_scaled = pl.col("series_id").is_in(self._scaled)
+        naive = _mase(ours.filter(is_scaled))["seasonal_naive_mase"]
+        return Comparison(
+            cutoffs=ours["cutoff"].n_unique(),
+            judged=clean["cutoff"].n_unique(),
+            unscaled=ours.filter(~is_scaled)["series_id"].n_unique(),
+            lines=()
+            if ours.is_empty()
+            else (
+                _line("clean", ours, is_scaled),
+                _line("disturbed", theirs, is_scaled),
+                AccuracyLine(forecasts="seasonal naive", mase=naive),
+            ),
+        )
 
-def compare(clean: pl.DataFrame, disturbed: pl.DataFrame) -> tuple[int, tuple[AccuracyLine, ...]]:
-    """Return how many cutoffs two ACCURACY have in common, and lines about these."""
-    ours = clean.join(disturbed, on=_KEY, how="semi")
-    theirs = disturbed.join(clean, on=_KEY, how="semi")
-    if ours.is_empty():
-        return 0, ()
-    (best,) = accuracy.summarise(ours).to_dicts()
-    (other,) = accuracy.summarise(theirs).to_dicts()
-    return ours["cutoff"].n_unique(), (
-        _line("clean", best),
-        _line("disturbed", other),
-        AccuracyLine(forecasts="seasonal naive", mase=best["seasonal_naive_mase"]),
-    )
+
+def _scaled(past: Panel, season_length: int) -> list[str]:
+    """Return the series whose scale is their seasonal error, and nothing in its place."""
+    changes = past.deviations[:, season_length:] - past.deviations[:, :-season_length]
+    is_scaled = changes.abs().nanmean(dim=1) > 0.5  # in units of the scale: 1 if it is the error
+    return [name for name, is_it in zip(past.series_ids, is_scaled.tolist(), strict=True) if is_it]
 
 
 def _said(engine: Engine, dataset: str, cutoffs: Sequence[datetime]) -> Iterator[pl.DataFrame]:
@@ -68,10 +98,19 @@ def _said(engine: Engine, dataset: str, cutoffs: Sequence[datetime]) -> Iterator
             yield written.read(conn, dataset, since=some[0], until=some[-1])
 
 
-def _line(name: str, summary: dict[str, float]) -> AccuracyLine:
+def _line(name: str, found: pl.DataFrame, is_scaled: pl.Expr) -> AccuracyLine:
+    (everything,) = accuracy.summarise(found).to_dicts()
     return AccuracyLine(
         forecasts=name,
-        mase=summary["mase"],
-        wql=summary["wql"],
-        coverage_80=summary["coverage_80"],
+        mase=_mase(found.filter(is_scaled))["mase"],
+        wql=everything["wql"],
+        coverage_80=everything["coverage_80"],
     )
+
+
+def _mase(found: pl.DataFrame) -> dict[str, float | None]:
+    """Return `mase` and `seasonal_naive_mase`, None of no rows."""
+    if found.is_empty():
+        return {"mase": None, "seasonal_naive_mase": None}
+    (summary,) = accuracy.summarise(found).to_dicts()
+    return summary

@@ -28,6 +28,8 @@ class Ledger:
     succeeded: int
     caught_up: int
     """Of them: after their time."""
+    silent: int
+    """Of them: without any forecast of their cutoff, by this tick or another."""
     missed: int
     """Not run, and a row says so."""
     unexcused: int
@@ -44,6 +46,10 @@ class Ledger:
     """Tried more than once."""
     unattended: int
     """Not tried at all before they were late, or missed."""
+    forecasts: int
+    """Of one series at one tick each."""
+    left_out: Mapping[str, int]
+    """Forecasts of one series that no tick made, by the reason that runs reported."""
     errors: Mapping[str, str]
     """What jobs failed with in the end, by name."""
 
@@ -72,7 +78,7 @@ def read(
         counted = written.by_cutoff(conn, dataset)
         ends = [runs.list_runs(conn, dataset, job=job, limit=1) for job in BESIDE]
     done = [run for run in found if run.state == "succeeded"]
-    odds = _odds(done, counted)
+    odds, there = _odds(done, counted), set(counted["cutoff"])
     twice = [tick for tick, count in Counter(run.tick for run in done).items() if count > 1]
     late = [run for run in done if _lateness(run) > timedelta(0)]
     unnoted = set(ticks) - {run.tick for run in found}
@@ -80,6 +86,7 @@ def read(
         expected=len(ticks),
         succeeded=len({run.tick for run in done}.intersection(ticks)),
         caught_up=len(late),
+        silent=sum(_cutoff(run) not in there for run in done),
         missed=sum(run.state == "missed" for run in found),
         unexcused=sum(run.state == "missed" and run.tick not in away for run in found),
         failed=len(_failed(found)),
@@ -91,6 +98,8 @@ def read(
             run.attempt == 0 or (run.attempt == 1 and _lateness(run) > timedelta(0))
             for run in found
         ),
+        forecasts=sum(_report(run)["series"] for run in done),
+        left_out=_left_out(done),
         errors=_errors([*_failed(found), *_failed(run for end in ends for run in end)]),
     )
 
@@ -135,7 +144,7 @@ def _odds(done: Sequence[Run], counted: pl.DataFrame) -> _Odds:
     reported = defaultdict[datetime, list[int]](list)
     for run in done:
         said = _report(run)
-        reported[datetime.fromisoformat(said["cutoff"])] += [said["rows"]] * bool(said["rows"])
+        reported[_cutoff(run)] += [said["rows"]] * bool(said["rows"])
     for cutoff in rows.keys() | reported.keys():
         each, there = reported[cutoff], rows.get(cutoff, 0)
         if there and not each:
@@ -153,6 +162,17 @@ def _failed(found: Iterable[Run]) -> list[Run]:
 
 def _errors(failed: Iterable[Run]) -> dict[str, str]:
     return {run.job: run.error or "it did not end" for run in failed}
+
+
+def _left_out(done: Iterable[Run]) -> dict[str, int]:
+    total = Counter[str]()
+    for run in done:
+        total.update(_report(run)["skipped"])
+    return dict(total.most_common())
+
+
+def _cutoff(run: Run) -> datetime:
+    return datetime.fromisoformat(_report(run)["cutoff"])
 
 
 def _report(run: Run) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ class AccuracyLine:
     """Accuracy on the same points; NaN where its denominator is 0, None where there is no such."""
 
     forecasts: str
-    mase: float
+    mase: float | None
     wql: float | None = None
     coverage_80: float | None = None
 
@@ -46,6 +46,10 @@ class SimulationReport:
     """Observations that are not as the source has them in the end, gaps included."""
     cutoffs: int
     """Those that both runs have, and that something happened after."""
+    judged: int
+    """Cutoffs of the clean run that something happened after."""
+    unscaled: int
+    """Series that no MASE is of: their past has no seasonal error to hold theirs against."""
     accuracy: tuple[AccuracyLine, ...]
     seconds: Mapping[str, float]
     """How long either run took."""

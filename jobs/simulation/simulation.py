@@ -20,16 +20,16 @@ from forecaster.store.deliveries import QUERY, SourceFile
 from forecaster.store.engine import reading, writing
 from forecaster.store.models import NewModel
 from jobs import catalog
-from jobs.champions import Champion, Champions
+from jobs.champions import Champions
 from jobs.panels import Panels
 from jobs.reports import RetrainReport
 from jobs.retrain import Fit
 from jobs.runner import run_job
-from jobs.simulation import judging, ledger
-from jobs.simulation.judging import Bench
+from jobs.simulation import ledger
+from jobs.simulation.judging import Bench, Comparison
 from jobs.simulation.life import Life, Source
 from jobs.simulation.material import Material
-from jobs.simulation.reports import AccuracyLine, SimulationReport
+from jobs.simulation.reports import SimulationReport
 from jobs.simulation.script import Plan, Script, write
 from jobs.simulation.tally import Disturbed
 
@@ -88,7 +88,7 @@ def report(done: Simulation) -> SimulationReport:
     away = {CLEAN: (), DISTURBED: script.away}
     ticks = {name: ledger.read(done.engine, names[name], script.ticks, away[name]) for name in RUNS}
     disturbed = Disturbed(engine=done.engine, dataset=names[DISTURBED], script=script)
-    cutoffs, accuracy = _accuracy(done)
+    compared = _compared(done)
     return SimulationReport(
         dataset=done.material.dataset.name,
         seed=done.plan.seed,
@@ -101,8 +101,10 @@ def report(done: Simulation) -> SimulationReport:
         faults=tuple(disturbed.lines(ticks[DISTURBED])),
         ticks=ticks,
         differing=disturbed.differing(),
-        cutoffs=cutoffs,
-        accuracy=accuracy,
+        cutoffs=compared.cutoffs,
+        judged=compared.judged,
+        unscaled=compared.unscaled,
+        accuracy=compared.lines,
         seconds=done.seconds,
     )
 
@@ -188,17 +190,14 @@ def _adopt(engine: Engine, owner: DatasetConfig, heir: DatasetConfig) -> None:
         models.promote(conn, heir.name, model_id, now=found.created_at, reason=reason)
 
 
-def _accuracy(done: Simulation) -> tuple[int, tuple[AccuracyLine, ...]]:
+def _compared(done: Simulation) -> Comparison:
     """Judge both runs by all that is known, on the points that both have forecast."""
     engine, names = done.engine, [done.lives[name].dataset.name for name in RUNS]
-    champion = _champion(done)
-    bench = Bench(champion.model, done.material.truth)
-    judged = [bench.judge(engine, name, _cutoffs(engine, name)) for name in names]
-    return judging.compare(*judged)
-
-
-def _champion(done: Simulation) -> Champion:
-    return Champions().serving(done.engine, done.lives[CLEAN].dataset, now=done.script.ticks[-1])
+    owner = done.lives[CLEAN].dataset
+    champion = Champions().serving(engine, owner, now=done.script.ticks[-1])
+    bench = Bench(champion, done.material.truth)
+    clean, disturbed = (bench.judge(engine, name, _cutoffs(engine, name)) for name in names)
+    return bench.compare(clean, disturbed)
 
 
 def _cutoffs(engine: Engine, dataset: str) -> Sequence[datetime]:

@@ -36,6 +36,15 @@ def material(ticks: int = TICKS, *, until: datetime | None = None) -> Material:
     )
 
 
+def with_flat(of: Material) -> Material:
+    """The same, with a third series that is flat until the last hours."""
+    flat = of.truth.filter(pl.col("series_id") == "a").with_columns(
+        series_id=pl.lit("flat"),
+        value=pl.when(pl.col("timestamp") > of.ticks[1]).then(8.0).otherwise(7.0),
+    )
+    return replace(of, truth=pl.concat([of.truth, flat]).sort("series_id", "timestamp"))
+
+
 def simulate(folder: Path, plan: Plan, of: Material) -> Simulation:
     engine = open_engine(f"sqlite:///{folder / 'scratch.db'}")
     schema.upgrade(engine)

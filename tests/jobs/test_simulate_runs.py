@@ -1,5 +1,6 @@
 """What can be replayed, on which store, and what is refused."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,13 @@ from sqlalchemy import Engine
 from forecaster.errors import ConfigError, DataError, StoreError
 from forecaster.intake import Columns
 from forecaster.store import written
+from jobs.commands import simulated
 from jobs.retrain import fit_here
+from jobs.simulation.faults import Shares
 from jobs.simulation.material import Extent, of_dataset, of_file
 from jobs.simulation.script import Plan, usual_outage
 from jobs.simulation.simulation import live, prepare, report
-from tests.jobs.simulations import BIKES, FAULTS, faults, material, simulate
+from tests.jobs.simulations import BIKES, FAULTS, faults, material, simulate, with_flat
 from tests.jobs.small import HOUR, LAST, World, hour, rows
 
 
@@ -31,6 +34,42 @@ def test_without_faults_both_runs_say_the_same(tmp_path: Path) -> None:
     assert found.ticks["clean"] == found.ticks["disturbed"]
     assert found.ticks["clean"].succeeded == 4
     assert set(faults(found).values()) == {(0, 0)}
+    done.engine.dispose()
+
+
+def test_what_no_run_could_forecast_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nothing_comes = replace(material(30), dataset=replace(BIKES, prediction_length=2))
+    shares = Shares(gaps=1.0)
+
+    done = simulate(tmp_path, Plan(shares=shares), nothing_comes)
+
+    found = report(done)
+    ledger = found.ticks["disturbed"]
+    assert ledger.silent > 0
+    assert ledger.left_out["stale"] >= 2 * ledger.silent
+    assert ledger.forecasts + ledger.left_out["stale"] == 2 * 30
+    assert (found.ticks["clean"].silent, found.ticks["clean"].left_out) == (0, {})
+    assert found.cutoffs < found.judged == 29
+    simulated.finish(found, json=False)
+    told = capsys.readouterr().out
+    assert re.search(rf"… without any forecast +0 +{ledger.silent}\n", told)
+    assert re.search(rf"… not made: stale +0 +{ledger.left_out['stale']}\n", told)
+    assert f"on the same {found.cutoffs} of 29 cutoffs" in told
+    done.engine.dispose()
+
+
+def test_a_series_that_was_flat_before_is_in_no_mase(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = simulate(tmp_path, Plan(), with_flat(material(6)))
+
+    found = report(done)
+    assert found.unscaled == 1
+    assert all(line.mase is not None and line.mase < 10 for line in found.accuracy)
+    simulated.finish(found, json=False)
+    assert "mase without 1 series that had no seasonal error before" in capsys.readouterr().out
     done.engine.dispose()
 
 
