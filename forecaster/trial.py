@@ -7,7 +7,7 @@ can reach a model, a rival or a scale.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 import torch
@@ -30,6 +30,7 @@ from forecaster.validation import MODEL, predictor
 NOT_KNOWN, NOTHING_TO_JUDGE = "no_data_before", "nothing_to_judge"
 """Why a series with windows was not judged, beside the reasons of a tick."""
 _MOST_WINDOWS = 1024
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,9 @@ class _Stage:
         limits = self._on(panel, self._origins.limits_at(self._turn))
         places = pl.DataFrame({"series_id": panel.series_ids})
         ends = places.join(limits, on="series_id", how="left", maintain_order="left")["end"]
-        return torch.from_numpy(ends.to_numpy(writable=True))
+        known = torch.from_numpy(ends.to_numpy(writable=True))
+        assert bool((_last_cells(panel) <= known).all()), "a row that was trained on is not known"
+        return known
 
     def _pairs(self, panel: Panel) -> tuple[Tensor, list[str]]:
         """Return rows and cutoffs (W, 2), and the series with windows that the panel lacks."""
@@ -165,11 +168,20 @@ class _Stage:
         return torch.from_numpy(pairs.to_numpy(writable=True)), unknown
 
     def _on(self, panel: Panel, cells: pl.DataFrame) -> pl.DataFrame:
-        """Return cells of the origins' grid as those of the panel's."""
+        """Return cells of the origins' grid as those of the panel's in which they end.
+
+        Their anchors differ where stamps moved after the cutoff: no row up to it comes later.
+        """
         if panel.grid == self._origins.grid:
             return cells
-        instants = self._origins.grid.timestamps_of(cells["end"])
-        return cells.with_columns(panel.grid.index_of(instants).alias("end"))
+        ends = self._origins.grid.timestamps_of(cells["end"] + 1) - _MICROSECOND
+        return cells.with_columns(panel.grid.index_of(ends).alias("end"))
+
+
+def _last_cells(panel: Panel) -> Tensor:
+    """Return the last observed cell (N,) of each series, before the panel where there is none."""
+    places = torch.arange(1, panel.length + 1).where(panel.deviations.isfinite(), 0)
+    return panel.start - 1 + places.amax(1)
 
 
 def _trained(panel: Panel, made: TrainingResult, turn: int) -> Trained:

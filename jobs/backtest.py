@@ -92,14 +92,12 @@ def run(
     rivals.require(names)
     if wanted.seed is not None:
         dataset = replace(dataset, training=replace(dataset.training, seed=wanted.seed))
-    grid = detect_grid(rows.observations, dataset.step, dataset.timezone or "UTC")
-    _require_room(rows, grid)
     rolling = Rolling(
         prediction_length=dataset.prediction_length,
         stride=wanted.stride or dataset.prediction_length,
         windows=wanted.windows,
     )
-    chosen = _origins(rows, grid, rolling)
+    chosen = _origins(rows, dataset, rolling)
     with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
         made = trial.run(rows.observations, chosen, dataset, names, refit=wanted.refit, watch=watch)
     return _outcome(rows, dataset, rolling, chosen, made)
@@ -110,11 +108,20 @@ def _names(rows: Rows, wanted: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*rivals.USUAL, *official, *wanted]))
 
 
-def _origins(rows: Rows, grid: Grid, rolling: Rolling) -> Origins:
-    if rows.split is None:
-        with _too_little():
-            return origins.at_the_end(rows.observations, grid, rolling)
-    return origins.of_split(rows.split.train, rows.split.test, grid, rolling)
+def _origins(rows: Rows, dataset: DatasetConfig, rolling: Rolling) -> Origins:
+    """Return the windows, on the grid that shows in what lies before them."""
+    split, grid = rows.split, _grid(rows.observations, dataset)
+    _require_room(rows, grid)
+    if split is not None:
+        return origins.of_split(split.train, split.test, _grid(split.train, dataset), rolling)
+    with _too_little():
+        chosen = origins.at_the_end(rows.observations, grid, rolling)
+        known, _ = chosen.parted(rows.observations, None)
+        return origins.at_the_end(rows.observations, _grid(known, dataset), rolling)
+
+
+def _grid(observations: pl.DataFrame, dataset: DatasetConfig) -> Grid:
+    return detect_grid(observations, dataset.step, dataset.timezone or "UTC")
 
 
 def _require_room(rows: Rows, grid: Grid) -> None:

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forecaster import origins, rivals, trial
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
 from forecaster.errors import ConfigError
+from forecaster.frames import INSTANT
 from forecaster.origins import Origins, Rolling
 from forecaster.series import naive
 from forecaster.series.continued import continued
@@ -121,6 +124,44 @@ def test_values_before_the_limit_never_change_by_a_bit_however_large_the_later_o
     assert torch.equal(whole.scale, panel.scale)
     assert whole.length == HOURS
     assert bool(whole.deviations[:, panel.length :].isfinite().all())
+
+
+minutes = st.integers(0, 59).map(lambda minute: timedelta(minutes=minute))
+
+
+@settings(max_examples=5)
+@given(before=minutes, after=minutes, changed=st.integers(100, 149))
+@example(before=timedelta(minutes=27), after=timedelta(minutes=47), changed=140)
+def test_no_row_that_was_trained_on_is_judged_though_stamps_move_within_their_hour(
+    before: timedelta, after: timedelta, changed: int
+) -> None:
+    moved = pl.when(pl.col("timestamp") < MONDAY + changed * HOUR).then(before).otherwise(after)
+    rows = ROWS.with_columns(pl.col("timestamp") + moved, value=pl.col("value") + 1000)
+    _, later = chosen(rows, windows=14).parted(rows, None)
+    is_later = pl.col("timestamp") >= later["timestamp"].min()
+    rows = rows.with_columns(value=pl.when(is_later).then(1.0).otherwise("value"))
+
+    found = run(rows, ["naive"], windows=14).found
+
+    size = found.sums["absolute_actual"] / found.sums["points"]
+    assert size.to_list() == pytest.approx([1.0] * len(size), abs=0.01)
+
+
+def test_no_row_that_was_trained_on_is_judged_though_days_begin_earlier_in_summer() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    days = [datetime(2023, 11, 1, tzinfo=berlin) + timedelta(days=day) for day in range(200)]
+    cutoff = 200 - 1 - 10 * 7
+    values = [1000.0 + day % 7 if day <= cutoff else 1.0 for day in range(200)]
+    stamps = pl.Series([day.astimezone(UTC) for day in days], dtype=INSTANT)
+    rows = pl.DataFrame({"series_id": "a", "timestamp": stamps, "value": values})
+    dataset = replace(DATASET, step=Step.parse("1d"), prediction_length=7)
+    rolling = Rolling(prediction_length=7, stride=7, windows=10)
+    whole = origins.at_the_end(rows, detect_grid(rows, dataset.step, "UTC"), rolling)
+
+    found = trial.run(rows, whole, dataset, rivals.USUAL).found
+
+    size = found.sums["absolute_actual"] / found.sums["points"]
+    assert size.to_list() == pytest.approx([1.0] * len(size), abs=0.01)
 
 
 def test_rows_at_or_before_the_limit_of_their_series_are_not_taken_in() -> None:
