@@ -47,7 +47,7 @@ class BackfillReport:
     ticks: int
     """Those that were done now."""
     in_service: int
-    """Those that the service ran, and whose forecasts are there."""
+    """Those that the service ran, and whose forecasts are there, or that it is about to run."""
     done_before: int
     failed_before: int
     """Those that a backfill failed with before, and that were not to be tried again."""

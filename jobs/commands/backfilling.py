@@ -32,7 +32,7 @@ def _lines(report: "BackfillReport") -> Iterator[str]:
     )
     yield from _others(
         {
-            "run by the service": report.in_service,
+            "left to the service": report.in_service,
             "done before": report.done_before,
             FAILED_BEFORE: report.failed_before,
             "failed": sum(failure.ticks for failure in report.failures),
@@ -83,7 +83,7 @@ def _outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[str]
     yield f"{dataset.name}: would backfill {ticks:,} of {plan.asked:,} ticks"
     yield from _others(
         {
-            "run by the service": plan.in_service,
+            "left to the service": plan.in_service,
             "done before": plan.done_before,
             FAILED_BEFORE: plan.failed_before,
         }
