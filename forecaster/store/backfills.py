@@ -1,6 +1,6 @@
 """What the service ran, what a backfill has done, and what it may replace: its own rows only."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -23,6 +23,9 @@ from forecaster.store.tables import (
 )
 
 State = Literal["succeeded", "failed"]
+
+_CUTOFFS_AT_ONCE = 1000
+"""In one statement: databases limit how many parameters it has."""
 
 SAID = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
 """Which series were forecast at which cutoffs."""
@@ -199,17 +202,57 @@ def weighty(conn: Connection, dataset: str) -> set[int]:
 
 
 def withdraw(
-    conn: Connection, dataset: str, owners: Iterable[int], cutoffs: Sequence[datetime]
+    conn: Connection,
+    dataset: str,
+    owners: Iterable[int],
+    cutoffs: Iterable[datetime],
+    *,
+    hindsight: bool,
 ) -> int:
     """Delete what backfills have said by these models at these cutoffs; return how many rows.
 
-    With its attention and accuracy; what the service said stays.
+    With its attention and accuracy. Either what was said in hindsight goes, or what was said
+    without; what the service said stays.
     """
+    models, distinct = set(owners), sorted(set(cutoffs))
+    parts = (
+        distinct[at : at + _CUTOFFS_AT_ONCE] for at in range(0, len(distinct), _CUTOFFS_AT_ONCE)
+    )
+    return sum(_withdraw_some(conn, dataset, models, part, _is_kind(hindsight)) for part in parts)
+
+
+def unmask(conn: Connection, dataset: str, model_id: int, cutoffs: Sequence[datetime]) -> int:
+    """Delete what a model has said in hindsight at these cutoffs; return how many rows.
+
+    It is in the place of what the model says without.
+    """
+    limits = and_(
+        forecasts.c.cutoff.between(min(cutoffs), max(cutoffs)),
+        forecasts.c.step == 1,
+        _is_kind(True),
+    )
+    masked = set(_vintages(conn, dataset, forecasts, model_id, limits)["cutoff"])
+    return withdraw(conn, dataset, [model_id], masked.intersection(cutoffs), hindsight=True)
+
+
+def _is_kind(hindsight: bool) -> ColumnElement[bool]:
+    status = forecasts.c.status
+    return status == "hindsight" if hindsight else status != "hindsight"
+
+
+def _withdraw_some(
+    conn: Connection,
+    dataset: str,
+    owners: Collection[int],
+    cutoffs: Sequence[datetime],
+    is_kind: ColumnElement[bool],
+) -> int:
     ours = and_(
         forecasts.c.series_id.in_(datasets.series_of(dataset)),
         forecasts.c.cutoff.in_(cutoffs),
-        forecasts.c.model_id.in_(set(owners)),
+        forecasts.c.model_id.in_(owners),
         forecasts.c.origin == "backfill",
+        is_kind,
     )
     for table in (attention, accuracy):
         conn.execute(delete(table).where(_is_of(table, ours, cutoffs)))

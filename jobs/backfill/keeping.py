@@ -38,8 +38,7 @@ class Keeper:
     def keep(self, conn: Connection, chunk: Chunk, *, started: datetime, now: datetime) -> Kept:
         """Write what nobody has written before; ticks that somebody else did are left to them."""
         name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
-        if self.plan.again:
-            backfills.withdraw(conn, name, self.plan.replaced | {model_id}, cutoffs)
+        self._withdraw(conn, chunk)
         said = backfills.said(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
         parts = _without(chunk, chunk.parts, said)
         reports = _reports(chunk, parts)
@@ -61,6 +60,15 @@ class Keeper:
             reports=[report for tick, report in reports.items() if tick in claimed],
             accuracy_rows=self._write_accuracy(conn, chunk, parts, now),
         )
+
+    def _withdraw(self, conn: Connection, chunk: Chunk) -> None:
+        """Make room for what is said again; hindsight gives way to what is none, always."""
+        name, asked, cutoffs = self.dataset.name, chunk.asked, chunk.cutoffs
+        if self.plan.again:
+            owners = self.plan.replaced | {asked.model_id}
+            backfills.withdraw(conn, name, owners, cutoffs, hindsight=asked.hindsight)
+        if not asked.hindsight:
+            backfills.unmask(conn, name, asked.model_id, cutoffs)
 
     def _write_forecasts(
         self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], now: datetime

@@ -1,0 +1,60 @@
+"""What a backfill may replace: rows of its own kind, however many cutoffs they have."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine
+
+from forecaster.store import backfills, forecasts
+from forecaster.store.engine import reading, writing
+from tests.jobs.small import query
+from tests.store.samples import HOUR, START, add_model, forecast
+
+STATUSES = "SELECT status, count(*) FROM forecasts WHERE step = 1 GROUP BY 1 ORDER BY 1"
+
+
+def say(conn: Connection, model_id: int, cutoff: datetime, status: str = "ok") -> None:
+    rows = forecast(cutoff=cutoff, status=status)
+    forecasts.write(conn, "bikes", model_id, rows, issued_at=cutoff, origin="backfill")
+
+
+def fill(engine: Engine) -> int:
+    """Say something at two cutoffs, at the second one in hindsight."""
+    with writing(engine) as conn:
+        model_id = add_model(conn)
+        say(conn, model_id, START)
+        say(conn, model_id, START + HOUR, "hindsight")
+    return model_id
+
+
+def test_rows_of_very_many_cutoffs_are_withdrawn(engine: Engine) -> None:
+    model_id = fill(engine)
+    cutoffs = [START + timedelta(minutes=minute) for minute in range(40_000)]
+
+    with writing(engine) as conn:
+        rows = backfills.withdraw(conn, "bikes", {model_id}, cutoffs, hindsight=False)
+
+    assert rows == 2
+    assert query(engine, STATUSES) == [("hindsight", 1)]
+
+
+def test_rows_in_hindsight_are_withdrawn_alone(engine: Engine) -> None:
+    model_id = fill(engine)
+
+    with writing(engine) as conn:
+        rows = backfills.withdraw(conn, "bikes", [model_id], [START, START + HOUR], hindsight=True)
+
+    assert rows == 2
+    assert query(engine, STATUSES) == [("ok", 1)]
+
+
+def test_what_was_said_in_hindsight_hides_nothing_that_was_said_without(engine: Engine) -> None:
+    model_id = fill(engine)
+
+    with writing(engine) as conn:
+        at_others = backfills.unmask(conn, "bikes", model_id, [START])
+        at_its_own = backfills.unmask(conn, "bikes", model_id, [START, START + HOUR])
+
+    with reading(engine) as conn:
+        said = backfills.said(conn, "bikes", model_id, since=START, until=START + HOUR)
+    assert (at_others, at_its_own) == (0, 2)
+    assert said["cutoff"].to_list() == [START]
