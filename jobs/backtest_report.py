@@ -29,7 +29,7 @@ _KEPT = ("points", "smape", "mase", "owa", "wql", "mae", "bias", "skill",
 
 
 def require_suffix(path: Path | None) -> None:
-    """Raise ConfigError unless a report can be written to `path`."""
+    """Raise ConfigError unless a report can be written to `path`, a file that is not there yet."""
     if path is None:
         return
     if path.suffix.lower() not in SUFFIXES:
@@ -39,17 +39,23 @@ def require_suffix(path: Path | None) -> None:
         )
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError([f"--out must be a file in a folder that exists, found {path}"])
+    if path.exists():
+        raise ConfigError(
+            [f"--out must be a new file, found {path}, which exists"],
+            hint="name another one, or remove it if it is an older report",
+        )
 
 
 def write(path: Path, outcome: Outcome) -> None:
-    """Write the report that the suffix of `path` asks for."""
+    """Write the report that the suffix of `path` asks for; DataError where a file is there."""
     texts = {
         ".md": lambda: markdown(outcome),
         ".json": lambda: json.dumps(document(outcome), indent=2, ensure_ascii=False) + "\n",
         ".csv": lambda: long_table(outcome).write_csv(),
     }
     try:
-        path.write_text(texts[path.suffix.lower()](), encoding="utf-8")
+        with path.open("x", encoding="utf-8") as opened:
+            opened.write(texts[path.suffix.lower()]())
     except OSError as error:
         raise DataError(f"{path} must be writable, found: {error.strerror or error}") from error
 

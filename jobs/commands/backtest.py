@@ -64,7 +64,7 @@ Baselines = Annotated[
 Refit = Annotated[bool, typer.Option("--refit", help="Train again before each window.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the training.")]
 Out = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Write a report: .md, .json or .csv.")
+    Path | None, typer.Option(metavar="PATH", help="Write a report, a new .md, .json or .csv.")
 ]
 
 

@@ -184,6 +184,31 @@ def test_a_report_that_cannot_be_written_is_an_error_before_any_work(
     assert "--out must" in answer.talk
 
 
+@pytest.mark.parametrize("name", ["rows.csv", "./rows.csv", "ROWS/../rows.csv", "linked.csv"])
+def test_a_report_never_takes_the_place_of_a_file_that_is_there(folder: Path, name: str) -> None:
+    target = file(rows(200))
+    (folder / "ROWS").mkdir()
+    (folder / "linked.csv").symlink_to(folder / "rows.csv")
+    before = Path(target).read_bytes()
+
+    answer = type_("backtest", target, "--horizon", "12h", "--out", name)
+
+    assert (answer.status, answer.data) == (2, "")
+    assert f"--out must be a new file, found {Path(name)}, which exists" in answer.talk
+    assert "hint:" in answer.talk
+    assert Path(target).read_bytes() == before
+
+
+def test_a_report_does_not_replace_a_file_that_came_while_it_was_made(folder: Path) -> None:
+    (folder / "report.md").symlink_to(folder / "later.md")  # nothing is there yet
+
+    answer = type_("backtest", file(rows(200)), "--horizon", "12h", "--out", "report.md")
+
+    assert answer.status == 1
+    assert "report.md must be writable, found: File exists" in answer.talk
+    assert not (folder / "later.md").exists()
+
+
 def test_refitting_tells_of_all_its_trainings(folder: Path) -> None:
     found = report_of(file(rows(200)), "--horizon", "12h", "--windows", "2", "--refit")
 
