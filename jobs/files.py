@@ -22,6 +22,8 @@ _SUFFIXES: dict[str, Format] = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
 }
+_OTHER_SEPARATORS = {";": ";", "\t": "a tab", "|": "|"}
+"""What else may stand between columns, and how it is called."""
 
 
 def format_of(source: Path | BinaryIO) -> Format:
@@ -57,8 +59,20 @@ def read(source: Path | BinaryIO, file_format: Format, rows_at_once: int) -> Ite
             empty = found.collect_schema().to_frame()
             if empty.width == 0:
                 raise pl.exceptions.NoDataError
+            if file_format == "csv":
+                _require_commas(empty.columns, _name(source))
             yield empty
             yield from found.collect_batches(chunk_size=rows_at_once, maintain_order=True)
+
+
+def _require_commas(columns: list[str], name: str) -> None:
+    """Raise DataError where the first line of a CSV is one name that another separator parts."""
+    found = next((each for each in _OTHER_SEPARATORS if each in columns[0]), None)
+    if len(columns) == 1 and found is not None:
+        raise DataError(
+            f"the separator of {name} must be a comma, found {_OTHER_SEPARATORS[found]}",
+            hint="save the file with commas between columns, and a point in decimal numbers",
+        )
 
 
 def _scan(path: Path, file_format: Format) -> pl.LazyFrame:
