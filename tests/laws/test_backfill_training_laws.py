@@ -58,6 +58,7 @@ def spoil_after(engine: Engine, tick: datetime) -> None:
         conn.execute(insert(versions), corrections)
 
 
+@on_one_store
 def test_a_model_does_not_change_with_what_came_after_it(young: Engine) -> None:
     first = trains(young)
     clean = checksums(young)
