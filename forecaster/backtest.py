@@ -17,7 +17,7 @@ from forecaster.frames import QUANTILE_LEVELS
 from forecaster.model.loss import pinball
 from forecaster.series.accuracy import leads, summarise
 from forecaster.series.baselines import seasonal_naive
-from forecaster.series.panel import Panel
+from forecaster.series.panel import Panel, still
 from forecaster.series.windows import Windows, gather
 
 Predictor: TypeAlias = Callable[[Windows], Tensor]
@@ -30,6 +30,9 @@ PointForecast: TypeAlias = Callable[[Tensor], Tensor]
 
 _MOST_WINDOWS, _MOST_POINTS, _MOST_VALUES = 1024, 2**18, 2**24
 """Of a chunk: enough for full speed, and little memory at any length ahead and back."""
+
+_ROUNDING = 1e-6
+"""An error of a smaller share of its scale is none in smape, where all that counts is relative."""
 
 _COUNTS = ("points", "covered_50", "covered_80", "covered_95")
 _SUMS = (
@@ -53,6 +56,7 @@ class Backtest:
     missing: Mapping[str, int]
     """Points that could have been judged, had this predictor said something finite."""
     windows: int
+    """Of which at least one point was judged."""
 
     def overall(self) -> pl.DataFrame:
         """Return one row per predictor; no rows where nothing was judged.
@@ -111,7 +115,7 @@ def backtest(
             context = windows.context[:, memory - context_length :]
             seen = replace(windows, context=context, target=None)
             tally.add(windows, yardstick, [predict(seen) for predict in predictors.values()])
-    return Backtest(sums=tally.frame(), missing=tally.missing(), windows=len(pairs))
+    return Backtest(sums=tally.frame(), missing=tally.missing(), windows=tally.windows)
 
 
 def joined(parts: Sequence[Backtest]) -> Backtest:
@@ -159,6 +163,8 @@ class _Tally:
         inside = [(lead.step_from <= step) & (step <= lead.step_to) for lead in self._leads]
         self._lead_of_step = torch.stack(inside, 1).double()  # (H, leads)
         self._offset, self._scale = panel.offset.to(device), panel.scale.to(device)
+        self._rounding = torch.where(still(panel), 1.0, _ROUNDING).float().to(device)
+        self.windows = 0
         shape = (len(predictors), len(_SUMS), len(panel), len(self._leads))
         self._sums = torch.zeros(shape, dtype=torch.float64, device=device)
         self._missing = torch.zeros(len(predictors), dtype=torch.int64, device=device)
@@ -171,6 +177,7 @@ class _Tally:
         for place, each in enumerate(spoken):
             self._missing[place] += (known & ~each).sum()
             known = known & each
+        self.windows += int(known.any(1).sum())
         for place, quantiles in enumerate(said):
             sums = self._of_points(quantiles, windows, yardstick, known) @ self._lead_of_step
             self._sums[place].index_add_(1, windows.rows, sums)
@@ -187,6 +194,7 @@ class _Tally:
         scale, offset = (part[windows.rows, None] for part in (self._scale, self._offset))
         level = dict(zip(QUANTILE_LEVELS, quantiles.unbind(2), strict=True))
         error, actual = level[0.5] - target, offset + scale * target
+        counting = error.abs() > self._rounding[windows.rows, None]
         size = actual.abs() + (offset + scale * level[0.5]).abs()
         low_50, high_50 = (level[0.2] + level[0.3]) / 2, (level[0.7] + level[0.8]) / 2
         parts = {
@@ -200,7 +208,7 @@ class _Tally:
             "pinball": pinball(quantiles, target).sum(2) * scale,
             "absolute_actual": actual.abs(),
             "width_80": (level[0.9] - level[0.1]) * scale,
-            "smape": 200 * error.abs() * scale / torch.where(size == 0, 1.0, size),
+            "smape": 200 * counting * error.abs() * scale / torch.where(size == 0, 1.0, size),
         }
         return torch.stack([torch.where(known, parts[name].double(), 0.0) for name in _SUMS])
 

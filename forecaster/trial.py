@@ -6,7 +6,7 @@ can reach a model, a rival or a scale.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -16,13 +16,14 @@ from torch import Tensor
 from forecaster import rivals, training
 from forecaster.backtest import Backtest, Predictor, backtest, joined
 from forecaster.config import DatasetConfig
+from forecaster.errors import SkipReason
 from forecaster.model.checkpoint import TrainedModel
 from forecaster.model.device import Runner, choose_device
 from forecaster.model.eligibility import FORECAST, REASONS, judge
 from forecaster.model.spec import ModelSpec
 from forecaster.origins import Origins
 from forecaster.series.continued import continued
-from forecaster.series.panel import Panel
+from forecaster.series.panel import Panel, still
 from forecaster.series.windows import gather
 from forecaster.training import Progress, TrainingResult
 from forecaster.validation import MODEL, predictor
@@ -62,6 +63,10 @@ class Trial:
     """What a trial found."""
 
     found: Backtest
+    scaled: Backtest
+    """The same without series that had never moved: no error can be told in units of their past."""
+    still: Sequence[str]
+    """The series that `scaled` lacks, some of them only before they moved."""
     trainings: Sequence[Trained]
     left_out: Mapping[str, str]
     """Series of which no point was judged, and why."""
@@ -85,16 +90,33 @@ def run(
     stages = [
         _Stage(observations, origins, dataset, turn, watch or Watch()).run(names) for turn in turns
     ]
-    found = joined([each for each, _, _ in stages])
+    found = joined([stage.found for stage in stages])
     judged = set(found.sums["series_id"].unique())
     reasons = dict(origins.left_out)
-    for _, _, silent in stages:
-        reasons |= silent
+    for stage in stages:
+        reasons |= stage.silent
     return Trial(
         found=found,
-        trainings=[trained for _, trained, _ in stages],
+        scaled=joined([stage.scaled for stage in stages]),
+        still=tuple(sorted(judged.intersection(name for stage in stages for name in stage.still))),
+        trainings=[stage.trained for stage in stages],
         left_out={name: why for name, why in sorted(reasons.items()) if name not in judged},
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What a stage found: `silent` are series that were not judged, and why."""
+
+    found: Backtest
+    trained: Trained
+    still: Sequence[str]
+    silent: Mapping[str, str]
+
+    @property
+    def scaled(self) -> Backtest:
+        moved = ~pl.col("series_id").is_in(self.still)
+        return replace(self.found, sums=self.found.sums.filter(moved))
 
 
 class _Stage:
@@ -112,8 +134,8 @@ class _Stage:
         self._done, self._whole = 0, 0
         self._known, self._later = origins.parted(observations, turn)
 
-    def run(self, names: Sequence[str]) -> tuple[Backtest, Trained, dict[str, str]]:
-        """Train, forecast, judge; also say which series of the windows were not judged, and why."""
+    def run(self, names: Sequence[str]) -> _Judged:
+        """Train, forecast, judge."""
         panel, spec = training.prepare(self._known, self._dataset)
         made = training.fit(panel, spec, self._dataset.training, self._watch.training)
         whole = continued(panel, self._later, self._limits(panel))
@@ -131,17 +153,32 @@ class _Stage:
             prediction_length=model.spec.prediction_length,
             season_length=model.spec.season_length,
         )
-        silent = dict.fromkeys(unknown, NOT_KNOWN) | _silent(whole, pairs, model.spec, found)
-        return found, _trained(panel, made, self._turn or 0), silent
+        told = _silent(whole, pairs, model.spec, found, _last_cells(panel) >= panel.start)
+        return _Judged(
+            found=found,
+            trained=_trained(panel, made, self._turn or 0),
+            still=[
+                name
+                for name, is_still in zip(panel.series_ids, still(panel), strict=True)
+                if is_still
+            ],
+            silent=dict.fromkeys(unknown, NOT_KNOWN) | told,
+        )
 
     def _ours(self, model: TrainedModel, panel: Panel) -> Predictor:
         runner = Runner(model.network, choose_device(self._dataset.training.device))
-        limits = (self._dataset.lower_bound, self._dataset.upper_bound)
-        said = rivals.bounded(predictor(runner, model.fallback), panel, *limits)
-        return rivals.told(rivals.within(said, model.spec.context_length), self._tell)
+        said = rivals.within(predictor(runner, model.fallback), model.spec.context_length)
+        return rivals.told(self._bounded(said, panel), self._tell)
 
     def _rivals(self, names: Sequence[str], panel: Panel, spec: ModelSpec) -> dict[str, Predictor]:
-        return {name: rivals.rival(name, panel, spec, self._tell) for name in names}
+        return {
+            name: self._bounded(rivals.rival(name, panel, spec, self._tell), panel)
+            for name in names
+        }
+
+    def _bounded(self, said: Predictor, panel: Panel) -> Predictor:
+        lower, upper = self._dataset.lower_bound, self._dataset.upper_bound
+        return rivals.bounded(said, panel, lower, upper)
 
     def _tell(self, windows: int) -> None:
         self._done += windows
@@ -197,8 +234,13 @@ def _trained(panel: Panel, made: TrainingResult, turn: int) -> Trained:
     )
 
 
-def _silent(panel: Panel, pairs: Tensor, spec: ModelSpec, found: Backtest) -> dict[str, str]:
-    """Return why series with windows have no judged point: the reason at the oldest window."""
+def _silent(
+    panel: Panel, pairs: Tensor, spec: ModelSpec, found: Backtest, seen: Tensor
+) -> dict[str, str]:
+    """Return why series with windows have no judged point: the reason at the oldest window.
+
+    A series that was `seen` (N,) before, but not in the context of a window, had ended.
+    """
     judged = set(found.sums["series_id"].unique())
     silent = [row for row, name in enumerate(panel.series_ids) if name not in judged]
     chosen = pairs[torch.isin(pairs[:, 0], torch.tensor(silent, dtype=torch.int64))]
@@ -208,5 +250,7 @@ def _silent(panel: Panel, pairs: Tensor, spec: ModelSpec, found: Backtest) -> di
         outcomes = judge(windows.context, spec).tolist()
         for row, outcome in zip(chunk[:, 0].tolist(), outcomes, strict=True):
             reason = NOTHING_TO_JUDGE if outcome == FORECAST else REASONS[outcome].value
+            if reason == SkipReason.NO_DATA.value and seen[row]:
+                reason = SkipReason.STALE.value
             reasons.setdefault(panel.series_ids[row], reason)
     return reasons

@@ -253,9 +253,17 @@ def _own_scale(values: Tensor, offset: Tensor, season_length: int) -> Tensor:
     rounding = offset.abs() * _ROUNDING
     deviation = _standard_deviation(values)
     smallest = torch.fmax(rounding, deviation * _SMALLEST_SCALE)
-    scale = offset.abs().clamp(min=1.0) * _SMALLEST_SCALE
-    scale = _prefer(deviation, rounding, scale)
+    scale = _prefer(deviation, rounding, _least_scale(offset))
     return _prefer(_seasonal_error(values, season_length), smallest, scale)
+
+
+def still(panel: Panel) -> Tensor:
+    """Return (N,) which series never moved: nothing of their own tells their scale."""
+    return panel.scale == _least_scale(panel.offset)
+
+
+def _least_scale(offset: Tensor) -> Tensor:
+    return offset.abs().clamp(min=1.0) * _SMALLEST_SCALE
 
 
 def _prefer(scale: Tensor, least: Tensor, otherwise: Tensor) -> Tensor:

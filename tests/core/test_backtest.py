@@ -137,6 +137,34 @@ def test_smape_is_the_one_of_m4() -> None:
     assert found["smape"] == pytest.approx(accuracy.smape(actual, said), rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [0.0, 7.0])
+def test_an_error_below_rounding_is_none_in_smape_though_the_value_is_zero(size: float) -> None:
+    whole = panel(still=[size] * 60, waves=values(60, 1.0, 3))
+
+    found = run(whole, [START + 50], {"near": lambda seen: naive_plus(seen, 0.3)}).by_series()
+
+    assert found["smape"][0] == 0
+    assert found["smape"][1] > 0
+
+
+def naive_plus(windows: Windows, error: float) -> Tensor:
+    return points(lambda context: naive(context, HORIZON) + error)(windows)
+
+
+def test_zeros_among_other_values_are_met_by_what_rounds_to_them() -> None:
+    whole = panel(a=[0.0 if hour % 4 else 9.0 for hour in range(60)])
+    near = points(lambda context: seasonal_naive(context, HORIZON, SEASON) + 1e-7)
+
+    found = run(whole, [START + 50], {"near": near}).of("near")
+
+    assert found is not None
+    assert found["smape"] == 0
+
+
+def test_windows_of_which_nothing_was_judged_are_not_counted(gappy: Panel) -> None:
+    assert run(gappy, [START + 40, START + 59]).windows == 3
+
+
 def test_leads_come_nearest_first_and_predictors_as_given(gappy: Panel) -> None:
     found = run(gappy, CUTOFFS)
 

@@ -194,6 +194,30 @@ def test_series_that_cannot_be_judged_are_named_with_the_reason_and_stop_nobody(
     assert found.found.overall()["series"].to_list() == [2, 2, 2]
 
 
+def test_a_series_that_ended_long_before_is_told_from_one_that_was_never_seen() -> None:
+    ended = observed({"ended": [*waves(2)[:40], *[None] * 260], "never": [torch.nan] * 300})
+    rows = pl.concat([ROWS, ended.drop_nulls("value")]).sort("series_id", "timestamp")
+
+    found = run(rows)
+
+    assert found.left_out == {"ended": "stale", "never": "no_data"}
+    assert found.found.windows == 2 * 3
+
+
+def test_series_that_never_moved_are_judged_but_have_no_scaled_error() -> None:
+    still: dict[str, list[float | None]] = {
+        "still": [7.0] * 300,
+        "turned": [*[7.0] * 270, *[8.0] * 30],
+    }
+    rows = pl.concat([ROWS, observed(still)]).sort("series_id", "timestamp")
+
+    found = run(rows)
+
+    assert found.still == ("still", "turned")
+    assert found.found.overall()["series"].to_list() == [4, 4, 4]
+    assert found.scaled.overall()["series"].to_list() == [2, 2, 2]
+
+
 def test_windows_and_trainings_are_told_of_on_the_way() -> None:
     steps: list[int] = []
     windows: list[tuple[int, int]] = []
@@ -210,12 +234,10 @@ def test_windows_and_trainings_are_told_of_on_the_way() -> None:
     assert windows == [(6, 18), (12, 18), (18, 18)]
 
 
-def test_bounds_of_the_dataset_hold_for_the_model() -> None:
+def test_bounds_of_the_dataset_hold_for_the_model_and_its_rivals() -> None:
     found = run(ROWS, dataset=replace(DATASET, lower_bound=55.0, upper_bound=55.0))
 
-    ours = found.found.of("model")
-    assert ours is not None
-    assert ours["width_80"] == pytest.approx(0, abs=1e-4)
+    assert found.found.overall()["width_80"].to_list() == pytest.approx([0] * 3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["naive", "seasonal_naive", "drift", "seasonal_naive_drift"])
