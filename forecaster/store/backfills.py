@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, and_, delete, select, true
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, true
 
 from forecaster.frames import INSTANT
 from forecaster.store import datasets, tables
@@ -103,6 +103,21 @@ def report_of(conn: Connection, dataset: str, job: str, tick: datetime) -> Mappi
         runs.c.job == job, runs.c.dataset_id.in_(datasets.id_of(dataset)), runs.c.tick == tick
     )
     found: Mapping[str, Any] | None = conn.scalar(query)
+    return found
+
+
+def oldest_start(
+    conn: Connection, dataset: str, *, finished_after: datetime | None
+) -> datetime | None:
+    """Return when the first was begun of the backfilled ticks that were done after an instant."""
+    query = select(sa.func.min(runs.c.started_at, type_=runs.c.started_at.type)).where(
+        or_(runs.c.job == "backfill", runs.c.job.startswith("backfill-", autoescape=True)),
+        runs.c.dataset_id.in_(datasets.id_of(dataset)),
+        runs.c.state == "succeeded",
+    )
+    if finished_after is not None:
+        query = query.where(runs.c.finished_at > finished_after)
+    found: datetime | None = conn.scalar(query)
     return found
 
 

@@ -41,7 +41,7 @@ class Patience:
     def until_done(self, attempt: Callable[[], R]) -> R:
         """Return what `attempt` returns once the database lets it; its error when that lasts.
 
-        At once when somebody asked for the end.
+        Stopped, and no other attempt, when somebody asked for the end.
         """
         attempts = Retrying(
             retry=retry_if_exception_type(CONFLICTS),
@@ -51,7 +51,12 @@ class Patience:
             before_sleep=self._note,
             reraise=True,
         )
-        return attempts(attempt)
+        try:
+            return attempts(attempt)
+        except CONFLICTS as error:
+            if self.stopping.is_set():
+                raise Stopped from error
+            raise
 
     def watch(self, _: object) -> None:
         """End a training by Stopped; to be called again and again."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
+from jobs.backfill.plan import Plan, Wanted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickReport:
@@ -111,3 +113,33 @@ class Tally:
             self.models[report.model_id] += 1
         self.accuracy_rows += accuracy_rows
         return self
+
+
+def report_on(
+    dataset: str, wanted: Wanted, found: Plan, tally: Tally, *, known_after: str, seconds: float
+) -> BackfillReport:
+    """Say what was done in so many seconds."""
+    return BackfillReport(
+        dataset=dataset,
+        since=wanted.since,
+        until=wanted.until,
+        asked=found.asked,
+        ticks=tally.ticks,
+        in_service=found.in_service,
+        done_before=found.done_before + tally.elsewhere,
+        failed_before=found.failed_before,
+        left=len(found.ticks) - tally.ended,
+        forecasts=tally.forecasts,
+        rows=tally.rows,
+        attention_rows=tally.attention_rows,
+        accuracy_rows=tally.accuracy_rows,
+        statuses=dict(sorted(tally.statuses.items())),
+        skipped=dict(sorted(tally.skipped.items())),
+        models=dict(sorted(tally.models.items())),
+        trained=tuple(tally.trained),
+        assumed=tally.assumed / max(1, tally.values),
+        known_after=known_after,
+        failures=tuple(tally.failures),
+        seconds=seconds,
+        training_seconds=tally.training_seconds,
+    )

@@ -8,6 +8,7 @@ next backfill of the range does the rest.
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -29,8 +30,8 @@ from jobs.backfill.keeping import Keeper, Kept, failed
 from jobs.backfill.patience import Patience, Stopped
 from jobs.backfill.plan import Leg, Plan, Wanted, plan
 from jobs.backfill.recall import MOST_CELLS, Memory, Stretch
-from jobs.backfill.reporting import BackfillReport, Failure, Tally
-from jobs.backfill.settling import settle
+from jobs.backfill.reporting import BackfillReport, Failure, Tally, report_on
+from jobs.backfill.settling import settle_all
 from jobs.backfill.teaching import Teacher
 from jobs.discretion import discreet
 from jobs.retrain import Fit
@@ -91,35 +92,11 @@ def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
     backfill = _Backfill(work=work, wanted=wanted, plan=found)
     if found.legs:
         backfill.show()
-    side_by_side(backfill.tasks(), work.jobs, work.stopping)
-    tally = backfill.tally
-    tally.accuracy_rows += backfill.patience.until_done(
-        lambda: settle(work.engine, work.dataset, work.retention, since=begun, now=work.clock())
-    )
-    return BackfillReport(
-        dataset=work.dataset.name,
-        since=wanted.since,
-        until=wanted.until,
-        asked=found.asked,
-        ticks=tally.ticks,
-        in_service=found.in_service,
-        done_before=found.done_before + tally.elsewhere,
-        failed_before=found.failed_before,
-        left=len(found.ticks) - tally.ended,
-        forecasts=tally.forecasts,
-        rows=tally.rows,
-        attention_rows=tally.attention_rows,
-        accuracy_rows=tally.accuracy_rows,
-        statuses=dict(sorted(tally.statuses.items())),
-        skipped=dict(sorted(tally.skipped.items())),
-        models=dict(sorted(tally.models.items())),
-        trained=tuple(tally.trained),
-        assumed=tally.assumed / max(1, tally.values),
-        known_after=format_duration(known_after(work.dataset, wanted)),
-        failures=tuple(tally.failures),
-        seconds=perf_counter() - started,
-        training_seconds=tally.training_seconds,
-    )
+    with suppress(Stopped):
+        backfill.carry_out(begun)
+    known = format_duration(known_after(work.dataset, wanted))
+    seconds, name = perf_counter() - started, work.dataset.name
+    return report_on(name, wanted, found, backfill.tally, known_after=known, seconds=seconds)
 
 
 def known_after(dataset: DatasetConfig, wanted: Wanted) -> timedelta:
@@ -141,6 +118,24 @@ class _Backfill:
     def patience(self) -> Patience:
         """How transactions are tried again."""
         return Patience(stopping=self.work.stopping, tell=self.work.tell)
+
+    def carry_out(self, begun: datetime) -> None:
+        """Do all stretches, then settle; Stopped when the end was asked for."""
+
+        def settle() -> None:
+            work = self.work
+            self.tally.accuracy_rows += settle_all(
+                work.engine, work.dataset, work.retention, begun=begun, now=work.clock()
+            )
+
+        try:
+            side_by_side(self.tasks(), self.work.jobs, self.work.stopping)
+        except StoreError:
+            with suppress(StoreError):
+                settle()
+            raise
+        if not self.work.stopping.is_set():
+            self.patience.until_done(settle)
 
     def tasks(self) -> Iterator[Callable[[], None]]:
         """Give one task for each stretch; models that a leg needs are trained in between."""
@@ -206,6 +201,7 @@ class _Backfill:
             with limit.stage("read", _ample(deadlines.pull)), reading(engine) as conn:
                 return self._memory().recall(conn, ticks, asked.model.spec)
 
+        started = self.work.clock()
         stretch = self.patience.until_done(recall)
         with self._lock:
             self.tally.values += stretch.past.rows
@@ -214,12 +210,11 @@ class _Backfill:
         for span in spans(stretch, asked.model.spec.prediction_length, longest):
             if self.work.stopping.is_set():
                 return
-            started = self.work.clock()
             try:
                 with limit.stage("predict", _ample(deadlines.predict)):
                     chunk = make(self.work.dataset, stretch, span, asked)
                 kept = self._keep(engine, limit, chunk, started)
-            except (StoreError, StageTimedOut):
+            except (StoreError, StageTimedOut, Stopped):
                 raise
             except Exception as error:
                 self._fail(ticks[span], error)

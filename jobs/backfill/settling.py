@@ -1,14 +1,41 @@
 """Score what matured while a backfill ran, which the job `score` may have passed by."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.store import accuracy as scores
-from forecaster.store import partitions
+from forecaster.store import backfills, partitions, watermarks
 from forecaster.store.engine import reading, writing
 from jobs import cases, score
+
+SETTLED = "backfill"
+"""The watermark: what backfills had written by then is settled."""
+_COMMITTING = timedelta(hours=1)
+"""How long after it said that it was done a tick may still be on its way into the tables."""
+_AT_ONCE = timedelta(days=1)
+
+
+def settle_all(
+    engine: Engine,
+    dataset: DatasetConfig,
+    retention: RetentionConfig,
+    *,
+    begun: datetime,
+    now: datetime,
+) -> int:
+    """Settle what was backfilled since `begun`, and before by whoever was killed ahead of it."""
+    with reading(engine) as conn:
+        settled = watermarks.get(conn, dataset.name, SETTLED)
+        unsettled = None if settled is None else settled - _COMMITTING
+        oldest = backfills.oldest_start(conn, dataset.name, finished_after=unsettled)
+    if oldest is None:
+        return 0
+    rows = settle(engine, dataset, retention, since=min(begun, oldest), now=now)
+    with writing(engine) as conn:
+        watermarks.advance(conn, dataset.name, SETTLED, now, now=now)
+    return rows
 
 
 def settle(
@@ -22,10 +49,27 @@ def settle(
     """Judge what matured after what was known at `since`; return how many rows of ACCURACY."""
     floor = dataset.forecast_schedule.floor
     with reading(engine) as conn:
-        after, until = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
-        if until <= after:
-            return 0
-        found = cases.read(conn, dataset, after=after, until=until, tick=floor(now))
+        after, end = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
+    width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
+    while after < end:
+        until = min(end, after + width)
+        rows += _settle_some(engine, dataset, retention, after=after, until=until, now=now)
+        after = until
+    return rows
+
+
+def _settle_some(
+    engine: Engine,
+    dataset: DatasetConfig,
+    retention: RetentionConfig,
+    *,
+    after: datetime,
+    until: datetime,
+    now: datetime,
+) -> int:
+    with reading(engine) as conn:
+        tick = dataset.forecast_schedule.floor(now)
+        found = cases.read(conn, dataset, after=after, until=until, tick=tick)
     judged = [(case.model_id, score.judge_case(case, dataset.prediction_length)) for case in found]
     cutoffs = {cutoff for _, frame in judged for cutoff in frame["cutoff"].unique()}
     partitions.ensure(engine, retention, ("accuracy",), cutoffs)

@@ -1,0 +1,90 @@
+"""What matures while a backfill runs is scored, though the service has looked there before."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+
+from forecaster.series import accuracy
+from forecaster.store.engine import writing
+from jobs.backfill import chunk
+from jobs.backfill.plan import Wanted
+from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.run import Progress, Work, run
+from jobs.backfill.settling import settle
+from jobs.retrain import fit_here
+from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
+
+BEGUN, ENDED = LAST + 20, LAST + 28
+WANTED = Wanted(since=hour(LAST + 1), until=hour(BEGUN))
+
+
+@pytest.fixture
+def beside(trained: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """The service has scored up to now, and a backfill writes four ticks at a time."""
+    monkeypatch.setattr(chunk, "ROWS", 100)
+    serve(trained, LAST + 1, BEGUN)
+    return trained
+
+
+def serve(world: World, first: int, last: int) -> None:
+    for number in range(first, last + 1):
+        land(world.engine, rows("a", number, number), rows("b/c", number, number))
+        assert world.tick("score", hour(number)).result == "succeeded"
+
+
+def fill(
+    world: World, clock: Callable[[], datetime], on_progress: Callable[[Progress], None]
+) -> BackfillReport:
+    work = Work(
+        engine=world.engine,
+        dataset=world.dataset,
+        retention=world.retention,
+        fit=fit_here,
+        clock=clock,
+        on_progress=on_progress,
+    )
+    return run(work, WANTED)
+
+
+def settled(world: World) -> int:
+    """How many scores are still missing."""
+    return settle(world.engine, world.dataset, world.retention, since=hour(LAST), now=hour(ENDED))
+
+
+def test_what_a_killed_backfill_did_not_settle_is_settled_by_the_next(beside: World) -> None:
+    times = [hour(BEGUN)]
+
+    def serve_then_die(at: Progress) -> None:
+        if at.ticks and times[-1] == hour(BEGUN):
+            serve(beside, BEGUN + 1, ENDED)
+            times.append(hour(ENDED))
+        if at.ticks == at.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(beside, lambda: times[-1], serve_then_die)
+    report = fill(beside, fixed(hour(ENDED)), lambda _: None)
+
+    assert report.ticks == 0
+    assert report.accuracy_rows > 0
+    assert settled(beside) == 0
+
+
+def test_days_are_settled_one_after_the_other(beside: World) -> None:
+    fill(beside, fixed(hour(BEGUN)), lambda _: None)
+    with writing(beside.engine) as conn:
+        conn.exec_driver_sql("DELETE FROM accuracy")
+    land(beside.engine, rows("a", BEGUN + 1, BEGUN + 80), rows("b/c", BEGUN + 1, BEGUN + 80))
+
+    found = settle(
+        beside.engine,
+        DATASET,
+        beside.retention,
+        since=hour(LAST),
+        now=hour(BEGUN + 80),
+    )
+
+    leads = len(accuracy.leads(DATASET.prediction_length))
+    assert found == (BEGUN - LAST) * 2 * leads
+    assert query(beside.engine, "SELECT count(*) FROM accuracy") == [(found,)]
