@@ -74,13 +74,15 @@ class Mapped:
     columns: Columns = field(default_factory=Columns)
     timezone: str | None = None
     file_format: Format | None = None
+    may_split: bool = True
+    """Whether a column `split` parts the rows; or else it is one of those that nobody looks at."""
 
 
 def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
     """Read a file; a column `split` parts its rows. DataError where nothing in it can be used."""
     name = str(source) if isinstance(source, Path) else "standard input"
     raw = _raw(source, mapped)
-    if SPLIT in raw.columns and SPLIT not in _named(mapped.columns):
+    if mapped.may_split and SPLIT in raw.columns and SPLIT not in _named(mapped.columns):
         marks = _marks(raw[SPLIT], name)
         train, test = (_taken(raw.filter(marks == mark), mapped, name) for mark in (TRAIN, TEST))
         split = Split(train=train.observations, test=test.observations)

@@ -50,6 +50,13 @@ def last_ticks(
         span = observations.span(conn, archive)
     if span is None:
         raise DataError("the file must have observations, found none")
+    return ticks_within(span, schedule=schedule, replay=replay)
+
+
+def ticks_within(
+    span: tuple[datetime, datetime], *, schedule: Schedule, replay: timedelta
+) -> list[datetime]:
+    """Return the ticks of the last `replay` of a span; DataError when nothing lies before them."""
     first, last = span
     newest = schedule.floor(last)
     before = schedule.floor(newest - MICROSECOND)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forecaster.config import Config, DatasetConfig
-from forecaster.errors import ConfigError, DataError
+from forecaster.errors import ConfigError
 from jobs.commands import processor, progress
-from jobs.commands.opening import opened
+from jobs.commands.opening import opened, require_landed
 from jobs.commands.options import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -209,15 +209,9 @@ def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
 
 
 def _landed(dataset: DatasetConfig, settings: Config) -> "Rows":
-    from forecaster.store.urls import is_missing_file, masked, parse_url
     from jobs import backtest_rows
 
-    address = parse_url(settings.database_url)
-    if is_missing_file(address):
-        raise DataError(
-            f"observations of {dataset.name} must have been landed, found no {masked(address)}",
-            hint="`forecaster ingest` or `forecaster forecast` lands some",
-        )
+    require_landed(settings.database_url, dataset.name)
     with opened(settings.database_url) as engine:
         return backtest_rows.of_dataset(engine, dataset)
 

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from forecaster.errors import DataError
 from jobs.commands.options import DEFAULT_CONFIG, load
 from jobs.commands.output import say
 
@@ -42,6 +43,18 @@ def opened(url: str, schema: Schema = Schema.NEWEST) -> Iterator["Engine"]:
         yield engine
     finally:
         engine.dispose()
+
+
+def require_landed(url: str, dataset: str) -> None:
+    """Raise DataError where the database is a file that is yet to be made: opening makes it."""
+    from forecaster.store.urls import is_missing_file, masked, parse_url
+
+    address = parse_url(url)
+    if is_missing_file(address):
+        raise DataError(
+            f"observations of {dataset} must have been landed, found no {masked(address)}",
+            hint="`forecaster ingest` or `forecaster forecast` lands some",
+        )
 
 
 def _see_to(engine: "Engine", wanted: Schema) -> None:

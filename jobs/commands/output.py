@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import typer
@@ -13,6 +14,7 @@ from jobs.discretion import discreet
 
 PLAIN_WIDTH = 200
 """Columns of a table that goes to a pipe or a file."""
+_TINY = 1e-12
 
 
 def say(text: str) -> None:
@@ -53,5 +55,13 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return _figure(value)
     return discreet(str(value))
+
+
+def _figure(value: float) -> str:
+    """Return three digits that matter, without an exponent unless they begin very far behind."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    short = f"{value:.3g}"
+    return f"{Decimal(short):f}" if abs(value) > _TINY else short

@@ -5,16 +5,15 @@ from typing import Annotated
 
 import typer
 
-from forecaster.errors import ConfigError
 from jobs.commands.options import (
     DEFAULT_CONFIG,
     ConfigOption,
+    FormatOption,
     JsonOption,
     SeriesColumns,
     TimestampColumn,
     ValueColumn,
     Zone,
-    duration,
 )
 
 Target = Annotated[
@@ -47,8 +46,12 @@ Dst = Annotated[
     typer.Option(metavar="ZONE", help="Rows have this zone's wall clock, without offsets."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Equal seeds make equal faults.")]
-StepOption = Annotated[str | None, typer.Option(help="Of the file's grid, such as 1h.")]
-Horizon = Annotated[str | None, typer.Option(help="How far ahead, such as 2d.")]
+StepOption = Annotated[
+    str | None, typer.Option(help="Of a file's grid, such as 1h; left out: as its rows come.")
+]
+Horizon = Annotated[
+    str | None, typer.Option(help="Of a file: how far ahead, such as 48h, or a number of steps.")
+]
 Keep = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Keep the scratch store in this new file.")
 ]
@@ -76,6 +79,7 @@ def simulate(
     timestamp_column: TimestampColumn = None,
     value_column: ValueColumn = None,
     timezone: Zone = None,
+    file_format: FormatOption = None,
     keep: Keep = None,
     database: Database = None,
     json: JsonOption = False,
@@ -86,15 +90,14 @@ def simulate(
     read. Exits 1 if a tick failed in the end, was done twice, or was skipped without a word.
     """
     from jobs.commands import simulated, simulating
-    from jobs.simulation.material import Extent
 
-    if ticks is not None and replay is not None:
-        raise ConfigError(["--ticks must not come with --replay, found both"])
-    extent = Extent(replay=duration("--replay", replay), ticks=ticks)
+    extent = simulating.extent(ticks, replay)
     shares = (late, corrections, gaps, duplicates)
     lengths = {"--outage": outage, "--down": down}
     wishes = simulating.Wishes.read(shares, lengths, dst=dst, seed=seed)
     columns = (series_column, timestamp_column, value_column)
-    of_file = simulating.OfFile(step=step, horizon=horizon, timezone=timezone, columns=columns)
+    of_file = simulating.OfFile(step, horizon, timezone, file_format, columns)
     scratch = simulating.Scratch(keep=keep, database=database, config=config)
-    simulated.finish(simulating.run(target, of_file, extent, wishes, scratch), json=json)
+    with simulating.leaving(scratch):
+        report = simulating.run(target, of_file, extent, wishes, scratch)
+    simulated.finish(report, json=json)

@@ -79,7 +79,7 @@ def _tell_accuracy(report: SimulationReport) -> None:
         rows = [asdict(line) for line in report.accuracy]
         table(rows, columns=list(rows[0]))
         if report.unscaled:
-            data(f"mase without {report.unscaled} series that had no seasonal error before")
+            data(f"mase without {report.unscaled} series that never moved before")
     else:
         data("none: nothing that both runs forecast has happened")
 

@@ -8,27 +8,36 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import typer
 from sqlalchemy import Engine
 
 from forecaster import settings
-from forecaster.errors import ConfigError
+from forecaster.errors import ConfigError, InsufficientHistory
 from forecaster.intake import Columns
 from forecaster.store import schema, written
 from forecaster.store.engine import open_engine
+from jobs import backtest_rows, files
+from jobs.backtest_rows import Mapped
+from jobs.backtest_step import step_of, steps_in
 from jobs.commands import processor, progress
-from jobs.commands.opening import Schema, opened
-from jobs.commands.options import load, the_one, zone
+from jobs.commands.opening import Schema, opened, require_landed
+from jobs.commands.options import duration, load, the_one, zone
+from jobs.commands.output import say
+from jobs.files import Format
 from jobs.simulation import script, simulation
 from jobs.simulation.faults import Shares
-from jobs.simulation.material import Extent, Material, of_dataset, of_file
+from jobs.simulation.material import Extent, Material, of_dataset, of_rows
 from jobs.simulation.outages import What
 from jobs.simulation.reports import SimulationReport
 from jobs.simulation.script import Plan
+from jobs.simulation.simulation import Simulation
 from jobs.trainer import fit_in_child
 
 _WHO: Mapping[str, What] = {"--outage": "source", "--down": "service"}
 SHARES = ("late", "corrections", "gaps", "duplicates")
-_FILES = {".csv", ".parquet", ".pq", ".ndjson", ".jsonl"}
+INTERRUPTED = 130
+_COMPANIONS = ("-wal", "-shm", "-journal")
+"""What SQLite puts beside a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,31 +90,54 @@ class Wishes:
         return Plan(shares=self.shares, away=away, zone=self.zone, seed=self.seed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class OfFile:
     """How to read a file, as options say."""
 
     step: str | None
     horizon: str | None
     timezone: str | None
+    file_format: Format | None
     columns: tuple[Sequence[str] | None, str | None, str | None]
     """Those of the series, the timestamp and the value."""
 
+    def is_meant(self, target: str) -> bool:
+        """Tell whether `target` is a file; ConfigError for one of unknown format."""
+        path = Path(target)
+        if files.is_known(path) or self.file_format is not None:
+            return True
+        if path.suffix and path.is_file():
+            files.format_of(path)
+        return False
+
     def material(self, path: Path, extent: Extent) -> Material:
-        """Return the past in a file."""
+        """Return the past in a file; says what is worth saying of it."""
+        if self.horizon is None:
+            raise ConfigError(
+                ["--horizon must be given with a file, found none"],
+                hint="for example --horizon 48h, or --horizon 48 for as many steps",
+            )
+        mapped = self._mapped()
+        rows = backtest_rows.of_file(path, mapped)
+        step, notes = step_of(rows.observations, self.step)
+        for note in (*(finding.message for finding in rows.findings), *notes):
+            say(f"note:  {note}")
+        steps = steps_in("--horizon", self.horizon, step)
+        return of_rows(path, rows, extent, step=step, steps=steps, timezone=mapped.timezone)
+
+    def _mapped(self) -> Mapped:
         series, timestamp, value = self.columns
+        usual = Columns()
         columns = Columns(
-            series=tuple(series or ("series_id",)),
-            timestamp=timestamp or "timestamp",
-            value=value or "value",
+            series=tuple(series or usual.series),
+            timestamp=timestamp or usual.timestamp,
+            value=value or usual.value,
         )
-        return of_file(
-            path,
-            extent,
-            step=self.step,
-            horizon=self.horizon,
-            timezone=zone(self.timezone),
+        return Mapped(
             columns=columns,
+            timezone=zone(self.timezone),
+            file_format=self.file_format,
+            may_split=False,
         )
 
     def refuse(self, target: str) -> None:
@@ -134,20 +166,24 @@ class Scratch:
     def opened(self) -> Iterator[tuple[Engine, Path]]:
         """Give a store with our tables and nothing in them, and a folder for files.
 
-        ConfigError for the configured database, StoreError for one that is not empty.
+        StoreError for one that is not empty. What was to be kept is not kept if anything is raised.
         """
-        self._check()
         with tempfile.TemporaryDirectory(prefix="forecaster-simulate-") as name:
-            file = self.keep or Path(name) / "scratch.db"
-            engine = open_engine(self.database or f"sqlite:///{file}")
+            file = Path(name) / "scratch.db"
+            engine = open_engine(self.database or f"sqlite:///{self.keep or file}")
             try:
                 written.require_empty(engine)
                 schema.upgrade(engine)
                 yield engine, Path(name)
+            except BaseException:
+                engine.dispose()
+                self._forget()
+                raise
             finally:
                 engine.dispose()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise ConfigError for a file that is there, and for the configured database."""
         if self.keep is not None and self.database is not None:
             raise ConfigError(["--keep must not come with --database, found both"])
         if self.keep is not None and self.keep.exists():
@@ -157,30 +193,66 @@ class Scratch:
         if load(self.config).database_url == self.database:
             raise ConfigError(["--database must not be the configured one, found it"])
 
+    def _forget(self) -> None:
+        if self.keep is not None:
+            for ending in ("", *_COMPANIONS):
+                Path(f"{self.keep}{ending}").unlink(missing_ok=True)
+
+
+def extent(ticks: int | None, replay: str | None) -> Extent:
+    """Return how much is to be replayed; ConfigError if it is said twice."""
+    if ticks is not None and replay is not None:
+        raise ConfigError(["--ticks must not come with --replay, found both"])
+    return Extent(replay=duration("--replay", replay), ticks=ticks)
+
 
 def run(
     target: str, of_file: OfFile, extent: Extent, wishes: Wishes, scratch: Scratch
 ) -> SimulationReport:
     """Simulate the past of a dataset, or of a file if `target` is called like one."""
     processor.flush_denormals()
+    scratch.check()
+    material = _material(target, of_file, extent, scratch.config)
+    plan = wishes.plan(material)
+    script.write(material, plan)  # what is wrong with it is said before anything is made
     with scratch.opened() as (engine, folder):
-        material = _material(target, of_file, extent, scratch.config)
-        with progress.training("training the model of both runs") as show:
-            fit = partial(fit_in_child, on_progress=show)
-            plan = wishes.plan(material)
-            prepared = simulation.prepare(material, plan, engine, folder, fit=fit)
+        prepared = _prepared(material, plan, engine, folder)
         with progress.counting() as count:
             return simulation.report(simulation.live(prepared, count))
 
 
+@contextmanager
+def leaving(scratch: Scratch) -> Iterator[None]:
+    """End with one line when somebody presses Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        left = (
+            "the scratch database is left as it is" if scratch.database else "nothing was written"
+        )
+        say(f"stopped; {left}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _prepared(material: Material, plan: Plan, engine: Engine, folder: Path) -> Simulation:
+    try:
+        with progress.training("training the model of both runs") as show:
+            fit = partial(fit_in_child, on_progress=show)
+            return simulation.prepare(material, plan, engine, folder, fit=fit)
+    except InsufficientHistory as error:
+        hint = "pass fewer --ticks or a shorter --replay, or simulate a longer past"
+        raise InsufficientHistory(error.message, hint=hint) from error
+
+
 def _material(target: str, of_file: OfFile, extent: Extent, config: Path) -> Material:
-    path = Path(target)
-    if path.suffix.lower() in _FILES:
-        return of_file.material(path, extent)
+    if of_file.is_meant(target):
+        return of_file.material(Path(target), extent)
     of_file.refuse(target)
     known = load(config)
+    dataset = the_one(known, target)
+    require_landed(known.database_url, dataset.name)
     with opened(known.database_url, Schema.NEWEST) as engine:
-        return of_dataset(engine, the_one(known, target), extent)
+        return of_dataset(engine, dataset, extent)
 
 
 def _share(option: str, text: str, problems: list[str]) -> float:

@@ -1,20 +1,21 @@
 """What is replayed: a dataset of ours, or a file, with its past and the ticks in it."""
 
-import tempfile
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
-from forecaster.errors import DataError
+from forecaster.durations import Step
+from forecaster.errors import ConfigError, DataError
 from forecaster.intake import Columns
-from forecaster.store import observations, schema
-from forecaster.store.engine import open_engine, reading
-from jobs import demo, dues, ingest
-from jobs.replay import last_ticks
+from forecaster.store import observations
+from forecaster.store.engine import reading
+from jobs import demo, dues
+from jobs.backtest_rows import Rows
+from jobs.replay import ticks_within
 
 USUAL_TICKS = 200
 """Replayed when nobody says how many, unless they were more than a quarter of the past."""
@@ -42,7 +43,7 @@ class Material:
 def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Material:
     """Return the past of a dataset, from its own observations; nothing is written.
 
-    DataError when there is none, or nothing would be left to train on.
+    DataError when there is none, ConfigError when nothing would be left to train on.
     """
     with reading(engine) as conn:
         span = observations.span(conn, dataset.name)
@@ -51,48 +52,41 @@ def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Materi
             f"dataset {dataset.name} must have observations, found none",
             hint="run `forecaster retrain` or `forecaster ingest` first, or pass a file",
         )
-    replay = _length(dataset, span, extent)
-    ticks = last_ticks(engine, dataset.name, schedule=dataset.forecast_schedule, replay=replay)
+    ticks = _ticks(dataset, span, extent)
     since = ticks[0] - dataset.history
     with reading(engine) as conn:
         truth = observations.read(conn, dataset.name, since=since, until=ticks[-1])
     return Material(dataset=dataset, truth=truth, ticks=ticks)
 
 
-def of_file(
-    path: Path,
-    extent: Extent,
-    *,
-    step: str | None,
-    horizon: str | None,
-    timezone: str | None,
-    columns: Columns,
+def of_rows(
+    path: Path, rows: Rows, extent: Extent, *, step: Step, steps: int, timezone: str | None
 ) -> Material:
-    """Return the past in a file, as a dataset with the settings of a demo.
+    """Return the past in the rows of a file, forecast `steps` ahead, with the settings of a demo.
 
-    ConfigError without its step and horizon, DataError when it cannot be read.
+    ConfigError when nothing would be left to train on.
     """
-    material = demo.of_file(path, step=step, horizon=horizon, timezone=timezone, columns=columns)
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'file.db'}"
-        dataset = demo.settings(material, url).datasets[material.name]
-        engine = open_engine(url)
-        try:
-            schema.upgrade(engine)
-            _ingest(engine, dataset, path, columns)
-            return of_dataset(engine, dataset, extent)
-        finally:
-            engine.dispose()
-
-
-def _ingest(engine: Engine, dataset: DatasetConfig, path: Path, columns: Columns) -> None:
-    mapped = replace(
-        dataset,
-        series_columns=columns.series,
-        timestamp_column=columns.timestamp,
-        value_column=columns.value,
+    horizon = str(Step(step.count * steps, step.unit))
+    shown = demo.of_file(
+        path, step=str(step), horizon=horizon, timezone=timezone, columns=Columns()
     )
-    ingest.run(engine, mapped, path, now=datetime.now(UTC))
+    dataset = demo.settings(shown, "").datasets[shown.name]
+    ticks = _ticks(dataset, rows.span, extent)
+    truth = rows.observations.filter(pl.col("timestamp") <= ticks[-1])
+    return Material(dataset=dataset, truth=truth, ticks=ticks)
+
+
+def _ticks(
+    dataset: DatasetConfig, span: tuple[datetime, datetime], extent: Extent
+) -> list[datetime]:
+    schedule, (first, last) = dataset.forecast_schedule, span
+    most = (last - first) // schedule.shortest
+    if extent.ticks is not None and extent.ticks >= most:
+        raise ConfigError(
+            [f"--ticks must leave some of the past to train on, found {extent.ticks} of {most}"],
+            hint=f"pass fewer --ticks, such as {min(USUAL_TICKS, max(3, most // 4))}",
+        )
+    return ticks_within(span, schedule=schedule, replay=_length(dataset, span, extent))
 
 
 def _length(dataset: DatasetConfig, span: tuple[datetime, datetime], extent: Extent) -> timedelta:

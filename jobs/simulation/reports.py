@@ -49,7 +49,7 @@ class SimulationReport:
     judged: int
     """Cutoffs of the clean run that something happened after."""
     unscaled: int
-    """Series that no MASE is of: their past has no seasonal error to hold theirs against."""
+    """Series that no MASE is of: they never moved in what the model was trained on."""
     accuracy: tuple[AccuracyLine, ...]
     seconds: Mapping[str, float]
     """How long either run took."""

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
-from tests.jobs.terminal import trips, type_
+from jobs.commands import simulating
+from tests.jobs.terminal import configure, trips, type_
 
 SHORT = ("--ticks", "6", "--outage", "1h", "--down", "0s")
 
@@ -37,7 +39,7 @@ def test_a_dataset_is_simulated_and_its_database_only_read(configured: Path) -> 
 def test_a_file_is_simulated_and_nothing_left_behind(folder: Path) -> None:
     Path("trips.csv").write_text(trips(200))
 
-    answer = type_("simulate", "trips.csv", "--step", "1h", "--horizon", "3h", *SHORT)
+    answer = type_("simulate", "trips.csv", "--horizon", "3h", *SHORT)
 
     assert answer.status == 0
     assert "trips: 6 ticks" in answer.data
@@ -84,13 +86,84 @@ def test_a_database_that_is_not_empty_is_no_scratch_store(configured: Path) -> N
     assert "must be an empty database" in answer.talk
 
 
-def test_a_file_needs_a_step_and_a_horizon(folder: Path) -> None:
+def test_a_database_that_is_not_there_is_not_made(folder: Path) -> None:
+    configure(folder)
+
+    answer = type_("simulate", "bikes")
+
+    assert answer.status == 1
+    assert "observations of bikes must have been landed, found no sqlite:///" in answer.talk
+    assert not (folder / "forecaster.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        ([], "--horizon must be given with a file, found none", "--horizon 48h"),
+        (["--horizon", "90m"], "--horizon must be a whole number of steps of 1h", "a number of"),
+        (["--horizon", "3", "--step", "1"], "--step must be", ""),
+        (
+            ["--horizon", "3", "--ticks", "100000"],
+            "--ticks must leave some of the past to train on, found 100000 of 49",
+            "pass fewer --ticks",
+        ),
+        (
+            ["--horizon", "3", "--replay", "900h"],
+            "replay must be shorter than the history of 2d1h, found 37d12h",
+            "shorter --replay",
+        ),
+        (["--horizon", "3", "--value-column", "trips"], "trips", "--value-column"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_by_options(
+    folder: Path, words: list[str], error: str, hint: str
+) -> None:
     Path("trips.csv").write_text(trips(50))
 
-    answer = type_("simulate", "trips.csv")
+    answer = type_("simulate", "trips.csv", *words, "--keep", "kept.db")
 
-    assert answer.status == 2
-    assert "--step must be given" in answer.talk
+    assert answer.status in (1, 2)
+    assert error in answer.talk
+    assert hint in answer.talk
+    assert [each.name for each in folder.iterdir()] == ["trips.csv"]
+
+
+def test_too_little_to_train_on_is_told_and_no_file_kept(configured: Path) -> None:
+    configure(configured, 'delay = "12d"\n')
+
+    answer = type_("simulate", "bikes", "--keep", "kept.db")
+
+    assert answer.status == 1
+    assert "hint:  pass fewer --ticks or a shorter --replay" in answer.talk
+    assert not Path("kept.db").exists()
+
+
+def test_a_file_of_unknown_format_is_told(folder: Path) -> None:
+    Path("trips.txt").write_text(trips(50))
+
+    answer = type_("simulate", "trips.txt")
+
+    assert answer.status == 1
+    assert "pass --format csv|parquet|ndjson" in answer.talk
+
+
+def test_ctrl_c_leaves_one_line_and_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept.db"
+    scratch = simulating.Scratch(keep=kept, database=None, config=tmp_path / "none.toml")
+
+    def interrupted() -> None:
+        with simulating.leaving(scratch), scratch.opened():
+            assert kept.exists()
+            raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as caught:
+        interrupted()
+
+    assert caught.value.exit_code == 130
+    assert capsys.readouterr().err == "stopped; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_dataset_is_told(configured: Path) -> None:

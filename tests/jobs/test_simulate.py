@@ -97,6 +97,7 @@ def test_both_are_judged_on_the_same_points(lived: Simulation) -> None:
     clean, disturbed, naive = report(lived).accuracy
 
     assert clean.mase != disturbed.mase
+    assert naive.mase is not None
     assert naive.mase > 0
     assert disturbed.coverage_80 is not None
     assert 0 <= disturbed.coverage_80 <= 1
@@ -226,3 +227,14 @@ def test_a_report_that_is_not_sound_exits_1(
     assert re.search(rf"skipped silently +0 +{TICKS}\n", told.out)
     assert "error: every tick must be done once" in told.err
     assert f"found the disturbed run: {TICKS} ticks skipped without a word" in told.err
+
+
+def test_a_small_loss_is_told_without_an_exponent(
+    lived: Simulation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report(lived)
+    small = tuple(replace(line, wql=4.4312e-10) for line in found.accuracy)
+
+    simulated.finish(replace(found, accuracy=small), json=False)
+
+    assert " 0.000000000443 " in capsys.readouterr().out

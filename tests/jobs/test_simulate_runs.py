@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from forecaster.durations import Step
 from forecaster.errors import ConfigError, DataError, StoreError
-from forecaster.intake import Columns
 from forecaster.store import written
+from jobs.backtest_rows import Rows
 from jobs.commands import simulated
 from jobs.retrain import fit_here
 from jobs.simulation.faults import Shares
-from jobs.simulation.material import Extent, of_dataset, of_file
+from jobs.simulation.material import Extent, of_dataset, of_rows
 from jobs.simulation.script import Plan, usual_outage
 from jobs.simulation.simulation import live, prepare, report
 from tests.jobs.simulations import BIKES, FAULTS, faults, material, simulate, with_flat
@@ -69,7 +70,7 @@ def test_a_series_that_was_flat_before_is_in_no_mase(
     assert found.unscaled == 1
     assert all(line.mase is not None and line.mase < 10 for line in found.accuracy)
     simulated.finish(found, json=False)
-    assert "mase without 1 series that had no seasonal error before" in capsys.readouterr().out
+    assert "mase without 1 series that never moved before" in capsys.readouterr().out
     done.engine.dispose()
 
 
@@ -99,20 +100,21 @@ def test_a_simulation_runs_on_postgresql_too(engine: Engine, tmp_path: Path) -> 
     assert found.ticks["disturbed"].succeeded == 6
 
 
-def test_a_file_is_replayed_with_the_settings_of_a_demo(tmp_path: Path) -> None:
-    rows("a", 0, LAST).rename({"timestamp": "ts"}).write_parquet(tmp_path / "trips.parquet")
+def test_a_file_is_replayed_with_the_settings_of_a_demo() -> None:
+    kept = rows("a", 0, LAST)
 
-    found = of_file(
-        tmp_path / "trips.parquet",
+    found = of_rows(
+        Path("trips.csv"),
+        Rows(name="trips.csv", observations=kept),
         Extent(),
-        step="1h",
-        horizon="6h",
-        timezone=None,
-        columns=Columns(timestamp="ts"),
+        step=Step.parse("1h"),
+        steps=24,
+        timezone="Europe/Oslo",
     )
 
-    assert (found.dataset.name, found.dataset.prediction_length) == ("trips", 6)
-    assert found.truth.equals(rows("a", 0, LAST))
+    assert (found.dataset.name, found.dataset.prediction_length) == ("trips", 24)
+    assert found.dataset.timezone == "Europe/Oslo"
+    assert found.truth.equals(kept)
     assert len(found.ticks) == LAST // 4
 
 
