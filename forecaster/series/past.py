@@ -56,16 +56,20 @@ class Past:
         self.newest = np.full(ticks, np.iinfo(np.int64).min)
         self.assumed = self.rows = 0
 
-    def window(self, tick: int, end: int, length: int) -> Array:
-        """Return the `length` cells up to grid index `end` as known at a tick, (N, length)."""
+    def window(self, tick: int, end: int, length: int, rows: Array | None = None) -> Array:
+        """Return the `length` cells up to grid index `end` as known at a tick, (N, length).
+
+        Of all series, or of some `rows`, ascending.
+        """
         first = end - length + 1 - self.start
         part = slice(first, first + length)
-        found = np.where(self._known[:, part] <= tick, self._value[:, part], np.nan)
-        held = self._passing
-        row, column = np.divmod(held.cell, self.length)
-        is_held = (held.since <= tick) & (tick < held.before)
-        is_held &= (first <= column) & (column < first + length)
-        found[row[is_held], column[is_held] - first] = held.value[is_held]
+        of = slice(None) if rows is None else rows
+        found = np.where(self._known[of, part] <= tick, self._value[of, part], np.nan)
+        held, begins = self._passing, np.arange(len(self.ids))[of] * self.length + first
+        row, place = _within(held.cell, begins, length)
+        is_held = (held.since[place] <= tick) & (tick < held.before[place])
+        row, place = row[is_held], place[is_held]
+        found[row, held.cell[place] - begins[row]] = held.value[place]
         return found
 
     def values_at(self, rows: Array, indices: Array, ticks: Array) -> Array:
@@ -134,6 +138,15 @@ def remember(blocks: Iterable[pl.DataFrame], past: Past, knowledge: Knowledge) -
     for versions in blocks:
         past.take(versions, knowledge.first_known(versions))
     return past.close()
+
+
+def _within(cells: Array, begins: Array, length: int) -> tuple[Array, Array]:
+    """Return which of sorted `cells` lie in stretches of some length, and in which stretch each."""
+    low = np.searchsorted(cells, begins)
+    counts = np.searchsorted(cells, begins + length) - low
+    before = np.cumsum(counts) - counts
+    stretch = np.repeat(np.arange(len(begins)), counts)
+    return stretch, np.arange(counts.sum()) + (low - before)[stretch]
 
 
 def _joined(held: Passing, states: Passing, kept: Array) -> Passing:

@@ -13,6 +13,7 @@ from forecaster.config import DatasetConfig
 from forecaster.errors import SkipReason
 from forecaster.inference import Contexts, Prediction
 from forecaster.model.checkpoint import TrainedModel
+from forecaster.model.spec import ModelSpec
 from forecaster.series.knowledge import Array
 from jobs.backfill.recall import Stretch
 
@@ -81,20 +82,14 @@ def spans(stretch: Stretch, horizon: int, longest: timedelta) -> Iterator[slice]
 
 
 def make(dataset: DatasetConfig, stretch: Stretch, span: slice, asked: Asked) -> Chunk:
-    """Forecast every series at every tick of `span`, from what was known there and then."""
-    spec = asked.model.spec
-    count = span.stop - span.start
-    at_once = max(1, CONTEXTS_AT_ONCE // count)
-    windows = np.stack(
-        [
-            stretch.past.window(int(place), end, spec.context_length)
-            for place, end in zip(stretch.places[span], stretch.ends[span], strict=True)
-        ],
-        axis=1,
-    )
+    """Forecast every series at every tick of `span`, from what was known there and then.
+
+    Where several ticks have one cutoff, a later one forecasts what the earlier ones could not.
+    """
     parts, skipped = [], []
-    for first in range(0, max(1, len(windows)), at_once):
-        block = _Block.of(stretch, span, windows[first : first + at_once], first)
+    lacking = _Lacking.of(stretch, span)
+    for pairs in lacking.blocks():
+        block = _Block.of(stretch, span, asked.model.spec, pairs)
         said = inference.predict_contexts(
             asked.model,
             block.contexts,
@@ -103,6 +98,7 @@ def make(dataset: DatasetConfig, stretch: Stretch, span: slice, asked: Asked) ->
         )
         parts.append(_with_status(block.named(said, asked.model.series_scale), asked))
         skipped.append(block.reasons(said, asked.model))
+        lacking.take(parts[-1])
     return Chunk(
         stretch=stretch,
         span=span,
@@ -113,36 +109,81 @@ def make(dataset: DatasetConfig, stretch: Stretch, span: slice, asked: Asked) ->
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Pairs:
+    """Some rows of a past, some ticks of a chunk, and which of both together are asked of."""
+
+    row: Array
+    nth: Array
+    is_asked: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lacking:
+    """What is still to be said.
+
+    cutoff   (K,) which of the C cutoffs each tick has, ascending
+    is_left  (N, C) of which series nothing was said at which cutoff
+    """
+
+    cutoff: Array
+    is_left: Array
+
+    @classmethod
+    def of(cls, stretch: Stretch, span: slice) -> "_Lacking":
+        ends, cutoff = np.unique(stretch.ends[span], return_inverse=True)
+        return cls(cutoff=cutoff, is_left=np.ones((len(stretch.past.ids), len(ends)), bool))
+
+    def blocks(self) -> Iterator[_Pairs]:
+        """Give the first ticks of all cutoffs, then the second ones, some series at a time."""
+        earlier = np.arange(len(self.cutoff)) - np.searchsorted(self.cutoff, self.cutoff)
+        for number in range(int(earlier.max()) + 1):
+            nth = np.flatnonzero(earlier == number)
+            is_left = self.is_left[:, self.cutoff[nth]]
+            rows = np.flatnonzero(is_left.any(1))
+            at_once = max(1, CONTEXTS_AT_ONCE // len(nth))
+            for first in range(0, len(rows), at_once):
+                some = rows[first : first + at_once]
+                yield _Pairs(row=some, nth=nth, is_asked=is_left[some])
+
+    def take(self, said: Prediction) -> None:
+        """Note what was said."""
+        row, nth = (said.keys[name].to_numpy() for name in ("row", "nth"))
+        self.is_left[row, self.cutoff[nth]] = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Block:
-    """The contexts of some series at all ticks of a chunk, those without any value left out."""
+    """The contexts of some series at some ticks of a chunk, those without any value left out."""
 
     contexts: Contexts
     row: Array
     nth: Array
     empty: pl.DataFrame
     """The `row` and `nth` of contexts without a value."""
-    ticks: Sequence[datetime]
     stretch: Stretch
 
     @classmethod
-    def of(cls, stretch: Stretch, span: slice, windows: Array, first: int) -> "_Block":
-        length = windows.shape[2]
-        row, nth = (part.ravel() for part in np.indices(windows.shape[:2]))
-        row = row + first
-        values = windows.reshape(-1, length)
+    def of(cls, stretch: Stretch, span: slice, spec: ModelSpec, asked: "_Pairs") -> "_Block":
+        """Take the contexts of the pairs that are asked of."""
+        ends = np.array(stretch.ends[span], np.int64)
+        windows = [
+            stretch.past.window(int(place), int(end), spec.context_length, asked.row)
+            for place, end in zip(stretch.places[span][asked.nth], ends[asked.nth], strict=True)
+        ]
+        values = np.stack(windows, axis=1)[asked.is_asked]
+        place, at = np.nonzero(asked.is_asked)
+        row, nth = asked.row[place], asked.nth[at]
         is_there = ~np.isnan(values).all(1)
         ids = stretch.past.ids[row[is_there]]
-        ends = np.array(stretch.ends[span], np.int64)[nth[is_there]]
         return cls(
             contexts=Contexts(
                 series_ids=[stretch.names[number] for number in ids.tolist()],
-                ends=torch.from_numpy(ends),
+                ends=torch.from_numpy(ends[nth[is_there]]),
                 values=torch.from_numpy(values[is_there]),
             ),
             row=row[is_there],
             nth=nth[is_there],
             empty=pl.DataFrame({"row": row[~is_there], "nth": nth[~is_there]}),
-            ticks=stretch.ticks[span],
             stretch=stretch,
         )
 

@@ -170,6 +170,8 @@ def test_every_cell_holds_the_mean_of_what_was_known(data: st.DataObject, world:
         means, sizes = plainly(history, place)
         window = past.window(place, cells[-1], len(cells))
         assert_alike(window, means, sizes)
+        some = past.window(place, cells[-3], len(cells) - 3, np.array([1]))
+        assert np.array_equal(some, window[1:, 1:-2], equal_nan=True)
         assert np.array_equal(everywhere(past, cells, place), window, equal_nan=True)
 
 

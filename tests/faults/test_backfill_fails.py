@@ -108,6 +108,8 @@ def test_a_database_that_is_away_for_a_moment_costs_some_more_tries(past: Past) 
 
 
 @pytest.mark.fault(2)
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_whoever_asks_for_the_end_while_the_database_is_away_is_told_what_was_done(
     past: Past,
 ) -> None:
