@@ -17,14 +17,11 @@ from forecaster.origins import Origins, Rolling
 from forecaster.series.grid import Grid, detect_grid
 from forecaster.series.season import LEAST_CYCLES, candidates
 from forecaster.trial import Trained, Trial, Watch
+from jobs import backtest_tables
 from jobs.backtest_rows import Rows
 
 OFFICIAL = "official split"
-ROUNDING = 1e-6
-"""A smaller error of Naive2 is none, and nothing is relative to it."""
 TOO_LITTLE = "give more rows, a shorter --horizon, or fewer --windows"
-POINT = ("coverage_50", "coverage_80", "coverage_95", "width_80")
-"""What a forecast without a spread has none of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +63,8 @@ class Outcome:
     overall: pl.DataFrame
     by_lead: pl.DataFrame
     by_series: pl.DataFrame
+    still: Sequence[str]
+    """Series that never moved before the windows: without MASE, OWA and skill."""
     trainings: Sequence[Trained]
     left_out: Mapping[str, str]
     notes: Sequence[str]
@@ -171,9 +170,10 @@ def _outcome(
         tested_from=tested_from,
         tested_to=tested_to,
         found=found,
-        overall=_with_owa(_table(found.overall())),
-        by_lead=_with_owa(_table(found.by_lead()), "lead"),
-        by_series=_table(found.by_series()),
+        overall=backtest_tables.overall(made),
+        by_lead=backtest_tables.by_lead(made),
+        by_series=backtest_tables.by_series(made),
+        still=made.still,
         trainings=made.trainings,
         left_out=made.left_out,
         notes=_notes(made, dataset.step),
@@ -188,7 +188,12 @@ def _notes(made: Trial, step: Step) -> list[str]:
         for each in made.trainings
         for said in each.result.notes
     ]
-    return [*_shortness(made.trainings[0], step), *said]
+    heavy = [
+        f"{name} makes up more than {backtest_tables.OUTWEIGHING:.0%} of the weight of WQL: "
+        "it tells of nothing else"
+        for name in backtest_tables.outweighing(made)
+    ]
+    return [*_shortness(made.trainings[0], step), *said, *heavy]
 
 
 def _shortness(first: Trained, step: Step) -> Iterator[str]:
@@ -201,30 +206,3 @@ def _shortness(first: Trained, step: Step) -> Iterator[str]:
     if missed:
         needed = LEAST_CYCLES * missed[0]
         yield f"a season of {missed[0]:,} steps takes {needed:,} steps to be found, {before}"
-
-
-def _table(summary: pl.DataFrame) -> pl.DataFrame:
-    """Return a summary whose numbers are finite or null, without the spread of point forecasts."""
-    is_point = pl.col("width_80") == 0
-    shown = summary.with_columns(pl.when(~is_point).then(pl.col(POINT)))
-    numbers = pl.selectors.float()
-    return shown.with_columns(pl.when(numbers.is_finite()).then(numbers))
-
-
-def _with_owa(table: pl.DataFrame, *by: str) -> pl.DataFrame:
-    """Add `owa` against Naive2 where it is among the predictors; null where it has no error."""
-    naive2 = table.filter(pl.col("predictor") == rivals.NAIVE2)
-    if naive2.is_empty():
-        return table
-    nothing = (pl.col("smape") < ROUNDING) | (pl.col("mase") < ROUNDING)
-    theirs = naive2.select(
-        *by,
-        naive2_smape=pl.when(~nothing).then("smape"),
-        naive2_mase=pl.when(~nothing).then("mase"),
-    )
-    if by:
-        beside = table.join(theirs, on=by, maintain_order="left")
-    else:
-        beside = table.join(theirs, how="cross", maintain_order="left")
-    owa = (pl.col("smape") / pl.col("naive2_smape") + pl.col("mase") / pl.col("naive2_mase")) / 2
-    return beside.with_columns(owa=owa).drop("naive2_smape", "naive2_mase")

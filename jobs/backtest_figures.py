@@ -1,7 +1,7 @@
 """The figures of a backtest as people read them: sentences, and rows of texts for tables."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
@@ -46,6 +46,10 @@ REASONS: Mapping[str, str] = {
 """Why series were left out, after "3 series"."""
 _WANTED = {"coverage_80": 0.8, "coverage_95": 0.95}
 _DIGITS = {"smape": 3, "mase": 3, "owa": 3, "wql": 4, "skill": 3}
+_SMALL = 0.001
+"""A smaller WQL is written with three digits that count."""
+_EQUAL = 1e-9
+"""Figures nearer to each other than this share are equal: they differ by rounding."""
 
 Row = Mapping[str, object]
 
@@ -61,6 +65,7 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
         *(("note", said) for said in outcome.notes),
         ("judged", _judged(outcome)),
     ]
+    found += [("note", said) for said in _still(outcome)]
     found += [("left out", said) for said in _left_out(outcome)]
     errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
     return [*found, ("result", verdict(errors))]
@@ -69,14 +74,29 @@ def facts(outcome: Outcome) -> list[tuple[str, str]]:
 def _left_out(outcome: Outcome) -> Iterator[str]:
     for reason, count in Counter(outcome.left_out.values()).most_common():
         names = [name for name, why in outcome.left_out.items() if why == reason]
-        shown = ", ".join(names[:NAMED]) + (", …" if count > NAMED else "")
-        yield f"{count:,} series {REASONS[reason]}: {shown}"
+        yield f"{count:,} series {REASONS[reason]}: {_named(names)}"
 
 
-def verdict(errors: Mapping[str, float]) -> str:
+def _still(outcome: Outcome) -> Iterator[str]:
+    if count := len(outcome.still):
+        have = "has" if count == 1 else "have"
+        yield (
+            f"{count:,} series that never moved before the windows {have} no MASE and no skill: "
+            f"{_named(outcome.still)}"
+        )
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+def verdict(errors: Mapping[str, float | None]) -> str:
     """Return in a sentence how the model did beside the best of the others, by MASE."""
-    ours = errors[MODEL]
-    theirs, rival = min((error, name) for name, error in errors.items() if name != MODEL)
+    told = {name: error for name, error in errors.items() if error is not None}
+    if MODEL not in told:
+        return "none by MASE: no series moved before the windows"
+    ours = told.pop(MODEL)
+    theirs, rival = min((error, name) for name, error in told.items())
     if number("mase", ours) == number("mase", theirs):
         return f"as good as {rival}, the best of the others (MASE)"
     if ours < theirs:
@@ -126,6 +146,10 @@ def _windows(outcome: Outcome) -> str:
     each = "the last window"
     if outcome.turns > 1:
         each = f"the last {outcome.turns} windows of every series, every {outcome.stride} steps"
+    if outcome.split is not None and outcome.asked_for:
+        some = "window" if outcome.turns == 1 else "windows"
+        most = f", up to {outcome.turns}" if outcome.turns > 1 else ""
+        return f"{outcome.split}: the newest {some} in the test rows of every series{most}"
     if outcome.split is not None:
         count = "1 window" if outcome.turns == 1 else f"up to {outcome.turns} windows"
         return f"{outcome.split}: {count} after the train rows of every series"
@@ -154,14 +178,13 @@ def shown(table: pl.DataFrame) -> list[str]:
 
 
 def best(table: pl.DataFrame) -> dict[str, set[str]]:
-    """Return which predictors are best by each column, as far as can be seen in it."""
+    """Return which predictors are best by each column; several where they are equally good."""
+    least, value = pl.col("value").min(), pl.col("value")
+    is_best = (value - least).abs() <= _EQUAL * least.abs()
     found = {}
     for name in shown(table):
         rows = table.select("predictor", value=_badness(name)).drop_nulls()
-        texts = {row["predictor"]: number(name, row[name]) for row in table.to_dicts()}
-        if len(rows):
-            winner = rows.sort("value")["predictor"][0]
-            found[name] = {each for each, text in texts.items() if text == texts[winner]}
+        found[name] = set(rows.filter(is_best)["predictor"])
     return found
 
 
@@ -177,6 +200,8 @@ def number(name: str, value: object) -> str:
         return "–" if value is None else str(value)
     if name in _WANTED:
         return f"{value:.1%}"
+    if name == "wql" and 0 < value < _SMALL:
+        return f"{value:.2e}"
     if name in _DIGITS:
         return f"{value:,.{_DIGITS[name]}f}"
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
@@ -214,8 +239,9 @@ def series_rows(outcome: Outcome) -> tuple[list[list[str]], int]:
     theirs = outcome.by_series.filter(pl.col("predictor") == "seasonal_naive")
     both = ours.join(theirs.select("series_id", theirs="mase"), on="series_id")
     ordered = both.sort("skill", "series_id", nulls_last=True)
-    most = 2 * SHOWN_SERIES
-    hidden = max(0, len(ordered) - most)
+    if len(ordered) > 2 * SHOWN_SERIES:
+        ordered = ordered.drop_nulls("skill")
+    hidden = max(0, len(ordered) - 2 * SHOWN_SERIES)
     if hidden:
         ordered = pl.concat([ordered.head(SHOWN_SERIES), ordered.tail(SHOWN_SERIES)])
     return [_series_row(row) for row in ordered.to_dicts()], hidden

@@ -90,6 +90,7 @@ def document(outcome: Outcome) -> Json:
             "by_lead": _kept(outcome.by_lead, "predictor", "lead"),
             "by_series": _kept(outcome.by_series, "predictor", "series_id"),
             "unsaid_points": dict(outcome.found.missing),
+            "series_without_scale": list(outcome.still),
             "left_out": dict(outcome.left_out),
         }
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.jobs.terminal import type_
+from tests.jobs.terminal import Answer, type_
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NAIVE = ["model", "naive", "seasonal_naive"]
@@ -52,3 +52,9 @@ def report_of(*words: str) -> dict[str, Any]:
 def predictors(found: dict[str, Any]) -> list[str]:
     """Who is in the table of everything, in order."""
     return [row["predictor"] for row in found["overall"]]
+
+
+def section(answer: Answer, title: str) -> list[str]:
+    """The lines of a table, its heading first."""
+    lines = answer.data.splitlines()
+    return lines[lines.index(title) + 1 :]

@@ -1,15 +1,13 @@
 """`forecaster backtest`: a file or a dataset, tested in one command, and what can be wrong."""
 
-import json
 import sqlite3
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from jobs.backtest_figures import verdict
-from tests.jobs.backtests import NAIVE, SPLIT, file, predictors, report_of, rows, split
-from tests.jobs.terminal import Answer, configure, trips, type_
+from tests.jobs.backtests import NAIVE, SPLIT, file, predictors, report_of, rows, section, split
+from tests.jobs.terminal import configure, trips, type_
 
 pytestmark = pytest.mark.usefixtures("two_steps")
 
@@ -28,35 +26,6 @@ def test_a_file_is_tested_without_any_configuration(folder: Path) -> None:
     assert "the last 6 windows of every series, every 12 steps; with more" in answer.data
     assert "seed 0" in answer.data
     assert list(folder.iterdir()) == [folder / "rows.csv"]
-
-
-def section(answer: Answer, title: str) -> list[str]:
-    """The lines of a table, its heading first."""
-    lines = answer.data.splitlines()
-    return lines[lines.index(title) + 1 :]
-
-
-def test_the_best_of_each_column_has_a_star(folder: Path) -> None:
-    exact = [row.rpartition(",")[0] + f",{hour % 24}" for hour, row in enumerate(rows(300))]
-
-    answer = type_("backtest", file(exact), "--horizon", "24", "--baselines", "naive2")
-
-    (line,) = [line for line in section(answer, "accuracy")[:4] if line.startswith("seasonal")]
-    assert line.split()[1:6] == ["0.000*", "0.000*", "–", "0.0000*", "0*"]
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "told"),
-    [
-        (0.7, 1.0, "30% less error (MASE) than naive, the best of the others"),
-        (1.5, 1.0, "50% more error (MASE) than naive, the best of the others"),
-        (3.0, 1.0, "3.0 times the error (MASE) of naive, the best of the others"),
-        (1.00001, 1.0, "as good as naive, the best of the others (MASE)"),
-        (3.0, 0.0, "more error (MASE) than naive, which has none"),
-    ],
-)
-def test_the_result_is_a_sentence(ours: float, theirs: float, told: str) -> None:
-    assert verdict({"model": ours, "drift": 9.0, "naive": theirs}) == told
 
 
 def test_windows_stride_seed_and_baselines_are_as_asked(folder: Path) -> None:
@@ -125,6 +94,23 @@ def test_a_split_is_honoured_series_by_series_and_has_an_owa(folder: Path) -> No
     assert made["observations"] == 350
 
 
+@pytest.mark.parametrize(
+    ("windows", "told"),
+    [
+        ("1", "official split: the newest window in the test rows of every series"),
+        ("2", "official split: the newest windows in the test rows of every series, up to 2"),
+    ],
+)
+def test_windows_asked_for_are_the_newest_of_the_test_rows(
+    folder: Path, windows: str, told: str
+) -> None:
+    name = file(split(200, 48), SPLIT)
+
+    answer = type_("backtest", name, "--horizon", "12h", "--windows", windows)
+
+    assert told in " ".join(answer.data.split())
+
+
 def test_series_without_a_window_are_counted_and_listed(folder: Path) -> None:
     lines = [*split(200, 12), *split(200, 0, "bb"), *split(200, 5, "ccc"), *split(0, 20, "dddd")]
 
@@ -153,60 +139,6 @@ def test_the_official_split_of_m4_has_the_published_scores(shared_data: Path) ->
     assert scores["naive"] == (43.003, 11.608)
     assert scores["seasonal_naive"] == (13.912, 1.193)
     assert scores["naive2"] == (18.383, 2.395)
-
-
-# Reports
-
-
-def test_reports_come_as_a_page_as_json_and_as_a_long_table(folder: Path) -> None:
-    words = (file([*rows(200), *rows(200, name="b|b")]), "--horizon", "12h")
-
-    talks = [type_("backtest", *words, "--out", f"report.{end}").talk for end in
-             ("md", "json", "csv")]  # fmt: skip
-
-    assert all("wrote report." in talk for talk in talks)
-    page = Path("report.md").read_text()
-    assert page.startswith("# Backtest of rows.csv\n")
-    assert "| b\\|b |" in page
-    assert predictors(json.loads(Path("report.json").read_text())) == NAIVE
-    table = pl.read_csv("report.csv")
-    assert table.filter(pl.col("series_id").is_null() & pl.col("lead").is_null()).height == 3
-    assert table.filter(pl.col("series_id").is_not_null()).height == 6
-
-
-@pytest.mark.parametrize("path", ["report.pdf", "report", "nowhere/report.md"])
-def test_a_report_that_cannot_be_written_is_an_error_before_any_work(
-    folder: Path, path: str
-) -> None:
-    answer = type_("backtest", "nothing.csv", "--horizon", "12h", "--out", path)
-
-    assert answer.status == 2
-    assert "--out must" in answer.talk
-
-
-@pytest.mark.parametrize("name", ["rows.csv", "./rows.csv", "ROWS/../rows.csv", "linked.csv"])
-def test_a_report_never_takes_the_place_of_a_file_that_is_there(folder: Path, name: str) -> None:
-    target = file(rows(200))
-    (folder / "ROWS").mkdir()
-    (folder / "linked.csv").symlink_to(folder / "rows.csv")
-    before = Path(target).read_bytes()
-
-    answer = type_("backtest", target, "--horizon", "12h", "--out", name)
-
-    assert (answer.status, answer.data) == (2, "")
-    assert f"--out must be a new file, found {Path(name)}, which exists" in answer.talk
-    assert "hint:" in answer.talk
-    assert Path(target).read_bytes() == before
-
-
-def test_a_report_does_not_replace_a_file_that_came_while_it_was_made(folder: Path) -> None:
-    (folder / "report.md").symlink_to(folder / "later.md")  # nothing is there yet
-
-    answer = type_("backtest", file(rows(200)), "--horizon", "12h", "--out", "report.md")
-
-    assert answer.status == 1
-    assert "report.md must be writable, found: File exists" in answer.talk
-    assert not (folder / "later.md").exists()
 
 
 def test_refitting_tells_of_all_its_trainings(folder: Path) -> None:
