@@ -12,6 +12,8 @@ from forecaster.store.bulk import read_frame
 from forecaster.store.tables import observations, series
 
 _ROWS_AT_ONCE = 2_000_000
+_GROWTH = 8
+"""How many times as many series a block has at most as the one before."""
 
 
 def read(
@@ -19,15 +21,20 @@ def read(
 ) -> Iterator[pl.DataFrame]:
     """Return VERSIONS of the timestamps between `since` and `until`, both included.
 
-    Of whole series, millions of rows at a time; `steps` is about how many rows each has.
+    Of whole series, millions of rows at a time; `steps` is how many rows each has at least, as far
+    as anybody knows. The first block is small, and shows how many there are.
     """
     ours = datasets.series_of(dataset).order_by(series.c.id)
     ids = conn.scalars(ours).all()
-    at_once = max(1, _ROWS_AT_ONCE // max(1, steps))
     limits = [observations.c.timestamp >= since, observations.c.timestamp <= until]
-    for first in range(0, len(ids), at_once):
+    first, at_once = 0, 1
+    while first < len(ids):
         block = ids[first : first + at_once]
-        yield _of_series(conn, block[0], block[-1], dataset, limits)
+        rows = _of_series(conn, block[0], block[-1], dataset, limits)
+        yield rows
+        first += len(block)
+        each = max(1, steps, rows.height // len(block))
+        at_once = max(1, min(_GROWTH * at_once, _ROWS_AT_ONCE // each))
 
 
 def first_of_each_instant(

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import polars as pl
+import pytest
 from polars.testing import assert_frame_equal
 from sqlalchemy import Engine
 
@@ -54,6 +55,20 @@ def test_versions_are_read_in_blocks_of_whole_series(engine: Engine) -> None:
     )
     assert [block["series_id"].unique().to_list() for block in blocks] == [[1], [2]]
     assert_frame_equal(pl.concat(blocks), expected, check_exact=True)
+
+
+def test_blocks_are_as_large_as_the_rows_that_were_found(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "_ROWS_AT_ONCE", 20)
+    frame = observed({f"{number:02}": [1.0] * 5 for number in range(14)})
+    with writing(engine) as conn:
+        observations.land(conn, "bikes", frame, recorded_at=START + 9 * HOUR)
+
+    with reading(engine) as conn:
+        blocks = [*versions.read(conn, "bikes", since=START, until=START + 5 * HOUR, steps=1)]
+
+    assert [block["series_id"].n_unique() for block in blocks] == [1, 4, 4, 4, 1]
 
 
 def test_it_is_told_when_each_instant_was_first_landed_by_any_series(engine: Engine) -> None:
