@@ -1,19 +1,22 @@
-"""A chunk of a backfill takes no more of a database than one transaction should."""
+"""A chunk of a backfill takes no more of a database, and of memory, than it has to."""
 
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
 from forecaster.config import RetentionConfig
-from forecaster.store import partitions
+from forecaster.model import checkpoint
+from forecaster.store import models, partitions
 from forecaster.store.engine import reading
+from jobs.backfill.chunk import Asked, make, spans
 from jobs.backfill.plan import Wanted
+from jobs.backfill.recall import Memory, Stretch
 from jobs.backfill.reporting import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
 from tests.jobs.small import HOUR, LAST, START, World, fixed, hour
 
-DAY = timedelta(days=1)
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
 def fill(world: World, wanted: Wanted) -> BackfillReport:
@@ -42,3 +45,34 @@ def test_years_without_an_observation_need_no_partitions(trained: World) -> None
     assert (report.ticks, report.failures) == (report.asked, ())
     assert report.forecasts > 0
     assert oldest_partition(trained.engine) >= START
+
+
+def recall(world: World, ticks: list[datetime]) -> tuple[Stretch, Asked]:
+    memory = Memory(dataset=world.dataset, ran={}, now=hour(LAST) + HOUR, known_after=HOUR)
+    with reading(world.engine) as conn:
+        stored = models.champion(conn, "bikes")
+        model = checkpoint.loads(stored.weights, stored.sha256, ())
+        stretch = memory.recall(conn, ticks, model.spec)
+    asked = Asked(
+        model_id=stored.model_id, model=model, trained_to=stored.trained_to, hindsight=False
+    )
+    return stretch, asked
+
+
+def test_a_cutoff_of_many_ticks_is_forecast_once(trained: World) -> None:
+    """All the others would be thrown away."""
+    stretch, asked = recall(trained, [hour(LAST) + minute * MINUTE for minute in range(60)])
+
+    chunk = make(trained.dataset, stretch, slice(0, 60), asked)
+
+    said = [key for part in chunk.parts for key in part.keys.select("series_id", "nth").rows()]
+    assert said == [("a", 0), ("b/c", 0)]
+
+
+def test_a_chunk_spans_a_limited_time(trained: World) -> None:
+    ticks = [hour(LAST) - back * DAY for back in range(10)][::-1]
+    stretch, _ = recall(trained, ticks)
+
+    found = [*spans(stretch, 12, 3 * DAY)]
+
+    assert found == [slice(0, 4), slice(4, 8), slice(8, 10)]
