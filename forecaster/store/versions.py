@@ -75,6 +75,20 @@ def next_instant(conn: Connection, dataset: str, after: datetime) -> datetime | 
     return found
 
 
+def newest_known(conn: Connection, dataset: str, at: datetime) -> datetime | None:
+    """Return the newest instant of which anything had been landed by `at`."""
+    last = (
+        select(observations.c.timestamp)
+        .where(observations.c.series_id == series.c.id, observations.c.recorded_at <= at)
+        .order_by(observations.c.timestamp.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    of_each = datasets.series_of(dataset).with_only_columns(last.label("last")).subquery()
+    found: datetime | None = conn.scalar(select(func.max(of_each.c.last)))
+    return found
+
+
 def _of_series(
     conn: Connection, first: int, last: int, dataset: str, limits: list[ColumnElement[bool]]
 ) -> pl.DataFrame:

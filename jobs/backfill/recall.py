@@ -21,6 +21,10 @@ MOST_CELLS = 40_000_000
 """Of a past in memory: twelve bytes each."""
 
 
+MOST_TICKS = 200_000
+"""Of one stretch: several times their cells where many of them have one cutoff."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
     """Ticks whose past is in memory at the same time.
@@ -59,7 +63,9 @@ class Memory:
         parts: list[Sequence[datetime]] = []
         first = 0
         for place in range(1, len(ticks) + 1):
-            is_full = place < len(ticks) and ends[place] - ends[first] > room
+            is_full = place - first >= MOST_TICKS or (
+                place < len(ticks) and ends[place] - ends[first] > room
+            )
             if place == len(ticks) or (is_full and ends[place] != ends[place - 1]):
                 parts.append(ticks[first:place])
                 first = place

@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.store import accuracy as scores
-from forecaster.store import backfills, partitions, watermarks
+from forecaster.store import backfills, partitions, versions, watermarks
 from forecaster.store.engine import reading, writing
 from jobs import cases, score
 
@@ -50,6 +50,8 @@ def settle(
     floor = dataset.forecast_schedule.floor
     with reading(engine) as conn:
         after, end = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
+        newest = versions.newest_known(conn, dataset.name, since)
+    after = after if newest is None else min(after, newest)
     width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
     while after < end:
         until = min(end, after + width)

@@ -2,12 +2,14 @@
 
 from datetime import datetime, timedelta
 
+import pytest
 from sqlalchemy import Engine
 
 from forecaster.config import RetentionConfig
 from forecaster.model import checkpoint
 from forecaster.store import models, partitions
 from forecaster.store.engine import reading
+from jobs.backfill import recall
 from jobs.backfill.chunk import Asked, make, spans
 from jobs.backfill.plan import Wanted
 from jobs.backfill.recall import Memory, Stretch
@@ -47,21 +49,28 @@ def test_years_without_an_observation_need_no_partitions(trained: World) -> None
     assert oldest_partition(trained.engine) >= START
 
 
-def recall(world: World, ticks: list[datetime]) -> tuple[Stretch, Asked]:
+def remembered(world: World) -> tuple[Memory, Asked]:
     memory = Memory(dataset=world.dataset, ran={}, now=hour(LAST) + HOUR, known_after=HOUR)
     with reading(world.engine) as conn:
         stored = models.champion(conn, "bikes")
-        model = checkpoint.loads(stored.weights, stored.sha256, ())
-        stretch = memory.recall(conn, ticks, model.spec)
     asked = Asked(
-        model_id=stored.model_id, model=model, trained_to=stored.trained_to, hindsight=False
+        model_id=stored.model_id,
+        model=checkpoint.loads(stored.weights, stored.sha256, ()),
+        trained_to=stored.trained_to,
+        hindsight=False,
     )
-    return stretch, asked
+    return memory, asked
+
+
+def recalled(world: World, ticks: list[datetime]) -> tuple[Stretch, Asked]:
+    memory, asked = remembered(world)
+    with reading(world.engine) as conn:
+        return memory.recall(conn, ticks, asked.model.spec), asked
 
 
 def test_a_cutoff_of_many_ticks_is_forecast_once(trained: World) -> None:
     """All the others would be thrown away."""
-    stretch, asked = recall(trained, [hour(LAST) + minute * MINUTE for minute in range(60)])
+    stretch, asked = recalled(trained, [hour(LAST) + minute * MINUTE for minute in range(60)])
 
     chunk = make(trained.dataset, stretch, slice(0, 60), asked)
 
@@ -71,8 +80,20 @@ def test_a_cutoff_of_many_ticks_is_forecast_once(trained: World) -> None:
 
 def test_a_chunk_spans_a_limited_time(trained: World) -> None:
     ticks = [hour(LAST) - back * DAY for back in range(10)][::-1]
-    stretch, _ = recall(trained, ticks)
+    stretch, _ = recalled(trained, ticks)
 
     found = [*spans(stretch, 12, 3 * DAY)]
 
     assert found == [slice(0, 4), slice(4, 8), slice(8, 10)]
+
+
+def test_a_stretch_has_a_limited_number_of_ticks(
+    trained: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "MOST_TICKS", 3)
+    ticks = [hour(LAST) + minute * 20 * MINUTE for minute in range(8)]
+    memory, asked = remembered(trained)
+
+    found = memory.stretches(ticks, asked.model.spec, series=2)
+
+    assert found == [ticks[:3], ticks[3:6], ticks[6:]]

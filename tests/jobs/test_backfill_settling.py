@@ -47,9 +47,9 @@ def fill(
     return run(work, WANTED)
 
 
-def settled(world: World) -> int:
+def missing(world: World, now: datetime) -> int:
     """How many scores are still missing."""
-    return settle(world.engine, world.dataset, world.retention, since=hour(LAST), now=hour(ENDED))
+    return settle(world.engine, world.dataset, world.retention, since=hour(LAST), now=now)
 
 
 def test_what_a_killed_backfill_did_not_settle_is_settled_by_the_next(beside: World) -> None:
@@ -68,7 +68,23 @@ def test_what_a_killed_backfill_did_not_settle_is_settled_by_the_next(beside: Wo
 
     assert report.ticks == 0
     assert report.accuracy_rows > 0
-    assert settled(beside) == 0
+    assert missing(beside, hour(ENDED)) == 0
+
+
+def test_what_came_in_after_an_outage_is_settled_too(beside: World) -> None:
+    """The service scores hours that nobody knew when the backfill began, before it writes."""
+    times = [hour(ENDED)]
+
+    def end_outage(at: Progress) -> None:
+        if at.ticks and times[-1] == hour(ENDED):
+            late = range(BEGUN + 1, ENDED + 2)
+            land(beside.engine, *(rows(name, late[0], late[-1]) for name in ("a", "b/c")))
+            times.append(hour(ENDED + 1))
+            assert beside.tick("score", times[-1]).result == "succeeded"
+
+    fill(beside, lambda: times[-1], end_outage)
+
+    assert missing(beside, times[-1]) == 0
 
 
 def test_days_are_settled_one_after_the_other(beside: World) -> None:

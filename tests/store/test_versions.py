@@ -101,3 +101,14 @@ def test_the_next_instant_is_that_of_any_series(engine: Engine) -> None:
 
     assert found == [START, START + 2 * HOUR, START + 4 * HOUR, None]
     assert nobody is None
+
+
+def test_it_is_told_what_was_the_newest_that_anybody_knew(engine: Engine) -> None:
+    fill(engine)
+
+    with reading(engine) as conn:
+        found = [
+            versions.newest_known(conn, "bikes", START + hours * HOUR) for hours in (0, 2, 3, 9)
+        ]
+
+    assert found == [None, START, START + 2 * HOUR, START + 4 * HOUR]
