@@ -22,7 +22,7 @@ from jobs.simulation.outages import Outage
 
 PATIENCE = timedelta(seconds=LONGEST * (1 + SPREAD))
 """What failed is tried again so much later at the latest."""
-OFTEN, SELDOM = ("forecast",), ("score", "reconcile")
+OFTEN, SELDOM = ("forecast", "score"), ("reconcile",)
 """What the service does of itself, in this order; models are trained before."""
 SELDOM_EVERY = 8
 """Alarms: what does the work of all ticks before it is not run at each one, to save time."""
