@@ -119,6 +119,7 @@ class Lanes:
             list(self._alarms()), threads=threads(config), clock=around.clock
         )
         self._noted: set[str] = set()
+        self._noting = threading.Lock()
         self._is_retired = False
         self._complaints: dict[str, str] = {}
 
@@ -216,13 +217,24 @@ class Lanes:
         and note the settings."""
         with bounded(engine, "look", LOOK_WITHIN) as brief:
             schema.require_head(brief)
-            if dataset.name in self._noted:
+            if not self._takes_note(dataset.name):
                 return
-            with reading(brief) as conn:
-                observe.restore(self._around.telemetry, conn, dataset.name)
-            with writing(brief) as conn:
-                datasets.note_settings(conn, dataset.name, self._documents[dataset.name])
-        self._noted.add(dataset.name)
+            try:
+                with reading(brief) as conn:
+                    observe.restore(self._around.telemetry, conn, dataset.name)
+                with writing(brief) as conn:
+                    datasets.note_settings(conn, dataset.name, self._documents[dataset.name])
+            except BaseException:
+                self._noted.discard(dataset.name)
+                raise
+
+    def _takes_note(self, name: str) -> bool:
+        """Tell whether it is for the caller to note settings, which may be late: only once, so that
+        nobody does it again when others are in force by then."""
+        with self._noting:
+            is_first = name not in self._noted
+            self._noted.add(name)
+            return is_first
 
     def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
         for lane in ("first", "retrain") if job.name == "retrain" else (job.lane,):

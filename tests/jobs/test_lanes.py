@@ -54,6 +54,28 @@ def test_nothing_long_is_in_the_lane_of_the_forecasts(engine: Engine) -> None:
     }
 
 
+def test_settings_are_noted_once_however_many_lanes_begin_together(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, both = [], threading.Barrier(2)
+    monkeypatch.setattr(
+        "jobs.lanes.datasets.note_settings", lambda conn, name, document: noted.append(name)
+    )
+    lanes = Lanes(CONFIG, without_leases(engine))
+
+    def begin() -> None:
+        both.wait()
+        lanes._prepare(DATASET, engine)
+
+    lanes_at_once = [threading.Thread(target=begin) for _ in range(2)]
+    for thread in lanes_at_once:
+        thread.start()
+    for thread in lanes_at_once:
+        thread.join()
+
+    assert noted == ["bikes"]
+
+
 @pytest.mark.parametrize(("count", "expected"), [(1, 4), (7, 7), (500, 10)])
 def test_a_dataset_that_waits_for_its_source_leaves_the_others_their_threads(
     count: int, expected: int
