@@ -224,7 +224,8 @@ def _require_models(legs: Sequence[Leg], asked: int, lineage: Lineage) -> None:
     raise NoChampion(
         "a model that still has its weights must have been in service at every tick, found none at "
         f"{len(lacking)} of {asked} ({span})",
-        hint=f"--retrain-every 7d trains models on the way, each with what was known then{later}",
+        hint="--retrain-every 7d trains models on the way, each with what was known then; --model "
+        f"champion asks the one in service now, in hindsight{later}",
     )
 
 
