@@ -221,6 +221,7 @@ def _run(rows: "Rows", dataset: DatasetConfig, wanted: "Wanted", stride: str | N
     from jobs.backtest_step import steps_in
 
     processor.flush_denormals()
+    processor.keep_to_one_core()
     if stride is not None:
         wanted = replace(wanted, stride=steps_in("--stride", stride, dataset.step))
     with _watching(rows.name) as watch, _warnings_said():

@@ -24,3 +24,13 @@ def share(parts: int) -> None:
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // parts))
+
+
+def keep_to_one_core() -> None:
+    """Train on one core: a second one costs more in waiting for each other than it computes.
+
+    M4 Hourly took 132 s on one core, 182 s on two.
+    """
+    import torch
+
+    torch.set_num_threads(1)
