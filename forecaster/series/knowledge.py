@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from forecaster.durations import MICROSECOND
 from forecaster.frames import VERSIONS, conform
 from forecaster.series.grid import EPOCH
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_MICROSECOND = timedelta(microseconds=1)
 _NEVER = np.iinfo(np.int64).max
 
 
@@ -98,24 +98,23 @@ def knowledge(
     Ticks of `ran` need not be among `ticks`. A tick that ran out of turn, long after later ones,
     counts as knowing no more than they did.
     """
-    at = _microseconds(ticks)
-    looked = _microseconds(sorted(ran))
-    marks = _least_from_here_on(_microseconds([ran[tick] for tick in sorted(ran)]))
+    at, those = _microseconds(ticks), sorted(ran)
+    looked, marks = _microseconds(those), _microseconds([ran[tick] for tick in those])
     every = np.union1d(at, looked)
     own = every.copy()
-    own[np.searchsorted(every, looked)] = _microseconds([ran[tick] for tick in sorted(ran)])
-    following = np.append(marks, _NEVER)
+    own[np.searchsorted(every, looked)] = marks
+    following = np.append(_least_from_here_on(marks), _NEVER)
     return Knowledge(
         ticks=at,
-        until=at - delay // _MICROSECOND,
-        settled=at - max(delay, late_data) // _MICROSECOND,
+        until=at - delay // MICROSECOND,
+        settled=at - max(delay, late_data) // MICROSECOND,
         recorded=_least_from_here_on(own)[np.searchsorted(every, at)],
         assumed=following[np.searchsorted(looked, at)],
     )
 
 
 def _microseconds(instants: Sequence[datetime]) -> Array:
-    return np.array([(instant - EPOCH) // _MICROSECOND for instant in instants], np.int64)
+    return np.array([(instant - EPOCH) // MICROSECOND for instant in instants], np.int64)
 
 
 def _least_from_here_on(values: Array) -> Array:

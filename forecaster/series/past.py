@@ -8,15 +8,12 @@ what `panel.build` would make of the observations that were known then.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from forecaster.series.grid import Grid
-from forecaster.series.knowledge import Knowledge, Known
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from forecaster.series.knowledge import Array, Knowledge, Known
 
 _FOR_EVER = np.iinfo(np.int32).max
 _SMALL = 2.0**-10

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, true
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
 
-from forecaster.frames import INSTANT
-from forecaster.store import datasets, tables
-from forecaster.store.bulk import read_frame
+from forecaster.store import datasets
 from forecaster.store.columns import printable
 from forecaster.store.dialects import insert_or
+from forecaster.store.forecasts import by_series
 from forecaster.store.tables import (
     accuracy,
     attention,
@@ -26,9 +25,6 @@ State = Literal["succeeded", "failed"]
 
 _CUTOFFS_AT_ONCE = 1000
 """In one statement: databases limit how many parameters it has."""
-
-SAID = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
-"""Which series were forecast at which cutoffs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +159,7 @@ def said(
 ) -> pl.DataFrame:
     """Return SAID: what a model has forecast at the cutoffs between `since` and `until`."""
     limits = forecasts.c.cutoff.between(since, until), forecasts.c.step == 1
-    return _vintages(conn, dataset, forecasts, model_id, and_(*limits))
+    return by_series(conn, dataset, forecasts, model_id, and_(*limits))
 
 
 def explained(
@@ -171,26 +167,7 @@ def explained(
 ) -> pl.DataFrame:
     """Return SAID of what there is attention of, between `since` and `until`."""
     limits = attention.c.cutoff.between(since, until), attention.c.step_from == 1
-    return _vintages(conn, dataset, attention, model_id, and_(*limits))
-
-
-def _vintages(
-    conn: Connection, dataset: str, table: sa.Table, model_id: int, limits: ColumnElement[bool]
-) -> pl.DataFrame:
-    """Return SAID of a table by model.
-
-    One descent of the key for each series; OFFSET 0 keeps PostgreSQL from reading partitions.
-    """
-    series, key = tables.series, table.c
-    is_said = and_(key.series_id == series.c.id, key.model_id == model_id, limits)
-    if conn.dialect.name == "postgresql":
-        of_one = select(key.cutoff).where(is_said).offset(0).lateral()
-        joined, cutoff = series.join(of_one, true()), of_one.c.cutoff
-    else:
-        joined, cutoff = series.join(table, is_said), key.cutoff
-    columns: list[ColumnElement[Any]] = [series.c.id.label("series_id"), cutoff]
-    query = select(*columns).select_from(joined)
-    return read_frame(conn, query.where(series.c.id.in_(datasets.series_of(dataset))), SAID)
+    return by_series(conn, dataset, attention, model_id, and_(*limits))
 
 
 def cutoffs_said(
@@ -246,7 +223,7 @@ def unmask(conn: Connection, dataset: str, model_id: int, cutoffs: Sequence[date
         forecasts.c.step == 1,
         _is_kind(True),
     )
-    masked = set(_vintages(conn, dataset, forecasts, model_id, limits)["cutoff"])
+    masked = set(by_series(conn, dataset, forecasts, model_id, limits)["cutoff"])
     return withdraw(conn, dataset, [model_id], masked.intersection(cutoffs), hindsight=True)
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
 
 from forecaster.frames import FORECASTS, INSTANT, conform
 from forecaster.store import datasets, tables
-from forecaster.store.bulk import insert_frames
+from forecaster.store.bulk import insert_frames, read_frame
 from forecaster.store.tables import forecasts
 
 Origin = Literal["live", "backfill"]
+
+SAID = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
+"""Which series were forecast at which cutoffs."""
 
 
 def write(
@@ -54,20 +57,32 @@ def write_blocks(
 
 
 def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
-    """Return the series that one model has forecast at one cutoff, sorted.
+    """Return the series that one model has forecast at one cutoff, sorted."""
+    limits = and_(forecasts.c.cutoff == cutoff, forecasts.c.step == 1)
+    found = by_series(conn, dataset, forecasts, model_id, limits)
+    if found.is_empty():
+        return []
+    keys = datasets.keys(conn, dataset)
+    return keys.filter(pl.col("id").is_in(found["series_id"].implode()))["key"].to_list()
+
+
+def by_series(
+    conn: Connection, dataset: str, table: Table, model_id: int, limits: ColumnElement[bool]
+) -> pl.DataFrame:
+    """Return SAID: where a table of vintages has rows of a model inside `limits`.
 
     Descends the key once for each of its series: OFFSET 0 keeps PostgreSQL from doing so for those
-    of all datasets, or from reading a whole partition.
+    of all datasets, or from reading whole partitions.
     """
-    series = tables.series
-    ours = datasets.series_of(dataset).add_columns(series.c.key).offset(0).subquery()
-    said = select(forecasts.c.step).where(
-        forecasts.c.series_id == ours.c.id,
-        forecasts.c.cutoff == cutoff,
-        forecasts.c.model_id == model_id,
-        forecasts.c.step == 1,
-    )
-    return sorted(conn.scalars(select(ours.c.key).where(said.offset(0).exists())))
+    ours = datasets.series_of(dataset).offset(0).subquery()
+    is_said = and_(table.c.series_id == ours.c.id, table.c.model_id == model_id, limits)
+    if conn.dialect.name == "postgresql":
+        of_one = select(table.c.cutoff).where(is_said).offset(0).lateral()
+        joined, cutoff = ours.join(of_one, true()), of_one.c.cutoff
+    else:
+        joined, cutoff = ours.join(table, is_said), table.c.cutoff
+    columns: list[ColumnElement[Any]] = [ours.c.id.label("series_id"), cutoff]
+    return read_frame(conn, select(*columns).select_from(joined), SAID)
 
 
 def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) -> bool:

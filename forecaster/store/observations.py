@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, func, select, update
 
 from forecaster.errors import SchemaMismatch
 from forecaster.frames import INSTANT, OBSERVATIONS, conform
-from forecaster.store import datasets, pgarrays, probes, tables
-from forecaster.store.bulk import insert_frame, read_frame
+from forecaster.store import datasets, probes, tables, versions
+from forecaster.store.bulk import insert_frame
 from forecaster.store.datasets import Landed
 from forecaster.store.probes import CELLS
 from forecaster.store.tables import observations
@@ -223,24 +223,12 @@ def _newest(
         *([] if until is None else [observations.c.timestamp <= until]),
         *([] if as_of is None else [observations.c.recorded_at <= as_of]),
     ]
-    read = pgarrays.read_cells if conn.dialect.name == "postgresql" else _read_cells
-    found = read(conn, owners, limits)
+    found = versions.of_series(conn, owners, limits, CELLS)
     keys = found.select(_KEY)
     if not keys.select(_is_ascending()).item():
         found = found.sort(_KEY, maintain_order=True)
     is_last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in _KEY)
     return found.filter(is_last.fill_null(value=True)).drop_nulls("value")
-
-
-def _read_cells(
-    conn: Connection, owners: Select[int], limits: Sequence[ColumnElement[bool]]
-) -> pl.DataFrame:
-    query = (
-        select(*(observations.c[name] for name in CELLS))
-        .where(observations.c.series_id.in_(owners.order_by(None)), *limits)
-        .order_by(*(observations.c[name] for name in (*_KEY, "recorded_at")))
-    )
-    return read_frame(conn, query, CELLS)
 
 
 def _is_ascending() -> pl.Expr:

@@ -13,36 +13,23 @@ import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from forecaster.frames import INSTANT, VERSIONS
+from forecaster.frames import INSTANT
 from forecaster.store import bulk
 from forecaster.store.pgcopy import EPOCH
-from forecaster.store.probes import CELLS
 from forecaster.store.tables import observations
 
 _HEADER_BYTES = 20
 """Dimensions, whether there are nulls, the type, then the size and first index of one dimension."""
 
 
-def read_cells(
-    conn: Connection, owners: Select[int], limits: Sequence[ColumnElement[bool]]
-) -> pl.DataFrame:
-    """Return CELLS of the series in `owners`: all versions, oldest first for each timestamp."""
-    return _read(conn, owners, limits, CELLS)
-
-
-def read_versions(
-    conn: Connection, owners: Select[int], limits: Sequence[ColumnElement[bool]]
-) -> pl.DataFrame:
-    """Return VERSIONS of the series in `owners`."""
-    return _read(conn, owners, limits, VERSIONS)
-
-
-def _read(
+def read(
     conn: Connection,
     owners: Select[int],
     limits: Sequence[ColumnElement[bool]],
     schema: Mapping[str, pl.DataType],
 ) -> pl.DataFrame:
+    """Return CELLS or VERSIONS, as `schema` says, of the series in `owners`: all versions, oldest
+    first for each timestamp."""
     names = [name for name in schema if name != "series_id"]
     ids, parts = [], []
     for series_id, *arrays in _rows(conn, _query(owners, limits, names), len(names)):

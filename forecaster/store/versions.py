@@ -1,10 +1,10 @@
 """What happened and when we heard of it: all versions, for whoever asks what was known when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from forecaster.frames import VERSIONS
 from forecaster.store import datasets, pgarrays
@@ -30,7 +30,7 @@ def read(
     first, at_once = 0, 1
     while first < len(ids):
         block = ids[first : first + at_once]
-        rows = _of_series(conn, block[0], block[-1], dataset, limits)
+        rows = of_series(conn, ours.where(series.c.id.between(block[0], block[-1])), limits)
         yield rows
         first += len(block)
         each = max(1, steps, rows.height // len(block))
@@ -89,15 +89,19 @@ def newest_known(conn: Connection, dataset: str, at: datetime) -> datetime | Non
     return found
 
 
-def _of_series(
-    conn: Connection, first: int, last: int, dataset: str, limits: list[ColumnElement[bool]]
+def of_series(
+    conn: Connection,
+    owners: Select[int],
+    limits: Sequence[ColumnElement[bool]],
+    schema: Mapping[str, pl.DataType] = VERSIONS,
 ) -> pl.DataFrame:
-    owners = datasets.series_of(dataset).where(series.c.id.between(first, last))
+    """Return VERSIONS of the series in `owners`, or only those of their columns that `schema` has;
+    sorted on SQLite, on PostgreSQL within each series."""
     if conn.dialect.name == "postgresql":
-        return pgarrays.read_versions(conn, owners.order_by(series.c.id), limits)
+        return pgarrays.read(conn, owners, limits, schema)
     query = (
-        select(*(observations.c[name] for name in VERSIONS))
-        .where(observations.c.series_id.in_(owners), *limits)
+        select(*(observations.c[name] for name in schema))
+        .where(observations.c.series_id.in_(owners.order_by(None)), *limits)
         .order_by(*(observations.c[name] for name in ("series_id", "timestamp", "recorded_at")))
     )
-    return read_frame(conn, query, VERSIONS)
+    return read_frame(conn, query, schema)

@@ -73,7 +73,7 @@ class Keeper:
     def _write_forecasts(
         self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], now: datetime
     ) -> None:
-        ids, model_id = _ids(chunk), chunk.asked.model_id
+        ids, model_id = chunk.stretch.ids, chunk.asked.model_id
         blocks = (block for part in parts for block in part.blocks(SERIES_AT_ONCE))
         said = (block.forecasts for block in blocks)
         forecasts.write_blocks(conn, ids, model_id, said, issued_at=now, origin="backfill")
@@ -88,7 +88,7 @@ class Keeper:
         left = _without(chunk, parts, explained)
         blocks = (block for part in left for block in part.blocks(SERIES_AT_ONCE))
         weights = (block.attention for block in blocks)
-        attention.write_blocks(conn, _ids(chunk), model_id, weights)
+        attention.write_blocks(conn, chunk.stretch.ids, model_id, weights)
         ends = {end for part in parts for end in part.keys["end"].unique()}
         attention.write_patches(conn, name, model_id, parts[0].patches_at(sorted(ends)))
 
@@ -97,30 +97,20 @@ class Keeper:
     ) -> int:
         """Write what is missing: scores are kept for longer than forecasts are."""
         name, model_id = self.dataset.name, chunk.asked.model_id
-        judged = (judge(self.dataset, chunk.stretch, part) for part in parts)
-        return sum(
-            accuracy.write(conn, name, model_id, frame, scored_at=now).height for frame in judged
-        )
-
-
-def _ids(chunk: Chunk) -> Mapping[str, int]:
-    return {name: number for number, name in chunk.stretch.names.items()}
+        judged = pl.concat(judge(self.dataset, chunk.stretch, part) for part in parts)
+        return accuracy.write(conn, name, model_id, judged, scored_at=now).height
 
 
 def _without(chunk: Chunk, parts: Sequence[Prediction], said: pl.DataFrame) -> list[Prediction]:
-    """Leave out what this model has SAID at these cutoffs, and what an earlier tick says."""
+    """Leave out what this model has SAID at these cutoffs."""
     ends = chunk.stretch.past.grid.index_of(said["cutoff"])
-    said = said.select(pl.col("series_id").alias("number"), ends.alias("end"))
-    is_said = pl.Series([True] * said.height, dtype=pl.Boolean)
-    said = said.with_columns(is_said=is_said)
-    return [part.select(_is_unsaid(part.keys, said)) for part in parts]
+    known = said.select(pl.col("series_id").alias("number"), ends.alias("end"), is_said=True)
+    return [part.select(_is_unsaid(part.keys, known)) for part in parts]
 
 
-def _is_unsaid(keys: pl.DataFrame, said: pl.DataFrame) -> pl.Series:
-    beside = keys.join(said, on=["number", "end"], how="left", maintain_order="left")
-    is_earliest = pl.col("nth") == pl.col("nth").min().over("number", "end")
-    found = beside.select(is_earliest & pl.col("is_said").is_null())
-    return found.to_series()
+def _is_unsaid(keys: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
+    beside = keys.join(known, on=["number", "end"], how="left", maintain_order="left")
+    return beside["is_said"].is_null()
 
 
 def _reports(chunk: Chunk, parts: Sequence[Prediction]) -> dict[datetime, TickReport]:

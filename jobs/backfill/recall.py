@@ -19,8 +19,6 @@ from forecaster.store.backfills import Ran
 
 MOST_CELLS = 40_000_000
 """Of a past in memory: twelve bytes each."""
-
-
 MOST_TICKS = 200_000
 """Of one stretch: several times their cells where many of them have one cutoff."""
 
@@ -30,7 +28,8 @@ class Stretch:
     """Ticks whose past is in memory at the same time.
 
     `ends` are the grid indices of their cutoffs, `places` say where they stand among the ticks of
-    `knowledge`, `scoring` which of those are ticks of the job `score`.
+    `knowledge`, `scoring` which of those are ticks of the job `score`. Series have `names` by their
+    integer keys, and `ids` by their names.
     """
 
     ticks: Sequence[datetime]
@@ -40,6 +39,7 @@ class Stretch:
     knowledge: Knowledge
     past: Past
     names: Mapping[int, str]
+    ids: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +95,7 @@ class Memory:
             knowledge=known,
             past=remember(rows, past, known),
             names=dict(zip(keys["id"], keys["key"], strict=True)),
+            ids=dict(zip(keys["key"], keys["id"], strict=True)),
         )
 
     def history(self, conn: Connection, tick: datetime) -> pl.DataFrame:

@@ -101,7 +101,7 @@ class Tally:
         """Ticks that were come to an end with, whoever did them."""
         return self.ticks + self.elsewhere + sum(failure.ticks for failure in self.failures)
 
-    def add(self, reports: Iterable[TickReport], accuracy_rows: int = 0) -> "Tally":
+    def add(self, reports: Iterable[TickReport], accuracy_rows: int) -> None:
         """Count what one transaction wrote."""
         for report in reports:
             self.ticks += 1
@@ -112,7 +112,6 @@ class Tally:
             self.skipped.update(report.skipped)
             self.models[report.model_id] += 1
         self.accuracy_rows += accuracy_rows
-        return self
 
 
 def report_on(
@@ -128,7 +127,7 @@ def report_on(
         in_service=found.in_service,
         done_before=found.done_before + tally.elsewhere,
         failed_before=found.failed_before,
-        left=len(found.ticks) - tally.ended,
+        left=found.ticks - tally.ended,
         forecasts=tally.forecasts,
         rows=tally.rows,
         attention_rows=tally.attention_rows,

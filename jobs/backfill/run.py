@@ -266,7 +266,7 @@ class _Backfill:
         self.work.on_progress(
             Progress(
                 ticks=self.tally.ended,
-                total=len(self.plan.ticks),
+                total=self.plan.ticks,
                 forecasts=self.tally.forecasts,
                 rows=self.tally.rows,
             )

@@ -79,7 +79,7 @@ def outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> str:
 
 
 def _outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[str]:
-    ticks = len(plan.ticks)
+    ticks = plan.ticks
     yield f"{dataset.name}: would backfill {ticks:,} of {plan.asked:,} ticks"
     yield from _others(
         {
@@ -121,7 +121,7 @@ def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any
     return {
         "dataset": dataset.name,
         "asked": plan.asked,
-        "ticks": len(plan.ticks),
+        "ticks": plan.ticks,
         "in_service": plan.in_service,
         "done_before": plan.done_before,
         "failed_before": plan.failed_before,

@@ -20,6 +20,7 @@ from jobs.commands.options import (
     FormatOption,
     JsonOption,
     SeriesColumns,
+    StepOption,
     TimestampColumn,
     ValueColumn,
     Zone,
@@ -48,9 +49,6 @@ Target = Annotated[
 ]
 Horizon = Annotated[
     str | None, typer.Option(help="How far ahead, such as 48h, or a number of steps.")
-]
-StepOption = Annotated[
-    str | None, typer.Option(help="Of a file's grid, such as 1h; left out: as its rows come.")
 ]
 Windows = Annotated[
     int | None, typer.Option(min=1, help="How many, the newest; left out: at most 8.")

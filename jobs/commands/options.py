@@ -46,6 +46,9 @@ TimestampColumn = Annotated[
 ValueColumn = Annotated[
     str | None, typer.Option("--value-column", metavar="NAME", help="What was measured.")
 ]
+StepOption = Annotated[
+    str | None, typer.Option(help="Of a file's grid, such as 1h; left out: as its rows come.")
+]
 Zone = Annotated[
     str | None,
     typer.Option("--timezone", metavar="ZONE", help="Of timestamps that say none."),

@@ -11,6 +11,7 @@ from jobs.commands.options import (
     FormatOption,
     JsonOption,
     SeriesColumns,
+    StepOption,
     TimestampColumn,
     ValueColumn,
     Zone,
@@ -46,9 +47,6 @@ Dst = Annotated[
     typer.Option(metavar="ZONE", help="Rows have this zone's wall clock, without offsets."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Equal seeds make equal faults.")]
-StepOption = Annotated[
-    str | None, typer.Option(help="Of a file's grid, such as 1h; left out: as its rows come.")
-]
 Horizon = Annotated[
     str | None, typer.Option(help="Of a file: how far ahead, such as 48h, or a number of steps.")
 ]
