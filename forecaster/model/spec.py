@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from forecaster.config import SCORES, STATISTICS
 from forecaster.durations import Step
@@ -116,14 +116,18 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Rebuild a spec; raise IncompatibleCheckpoint where it is not one of this version."""
+        """Rebuild a spec; a field with a default may be missing, as from an earlier version.
+
+        Raises IncompatibleCheckpoint where another one is missing, or unknown.
+        """
         try:
             values = json.loads(text)
         except ValueError as error:
             raise _refusal("the model spec", "JSON", text[:80]) from error
-        expected = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != expected:
-            raise _refusal("the model spec", f"an object with the keys {sorted(expected)}", values)
+        known = {field.name for field in fields(cls)}
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if not isinstance(values, dict) or not required <= set(values) <= known:
+            raise _refusal("the model spec", f"an object with the keys {sorted(known)}", values)
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 import torch
@@ -158,3 +158,22 @@ def test_a_spec_comes_back_from_its_json() -> None:
     spec = small_spec(dropout=0.0, timezone="America/New_York")
     assert ModelSpec.from_json(spec.to_json()) == spec
     assert spec.grid().timezone == "America/New_York"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaterSpec(ModelSpec):
+    """What a later version may make of a spec: a field that earlier ones do not have."""
+
+    since_later: str = "as before"
+
+
+def test_a_spec_of_an_earlier_version_has_the_defaults_of_later_fields() -> None:
+    earlier = json.loads(small_spec().to_json())
+
+    assert LaterSpec.from_json(json.dumps(earlier)).since_later == "as before"
+    assert LaterSpec.from_json(json.dumps(earlier | {"since_later": "new"})).since_later == "new"
+
+
+def test_a_spec_with_an_unknown_field_is_refused() -> None:
+    with pytest.raises(IncompatibleCheckpoint, match="an object with the keys"):
+        ModelSpec.from_json(spec_text(since_later="new"))
