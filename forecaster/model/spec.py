@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Self
 
 from forecaster.config import SCORES, STATISTICS
 from forecaster.durations import Step
@@ -115,7 +116,7 @@ class ModelSpec:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> "ModelSpec":
+    def from_json(cls, text: str) -> Self:
         """Rebuild a spec; a field with a default may be missing, as from an earlier version.
 
         Raises IncompatibleCheckpoint where another one is missing, or unknown.
