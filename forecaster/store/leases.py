@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, select, text, update
 
@@ -155,9 +156,13 @@ def forget_members(conn: Connection, gone_for: timedelta) -> None:
 
 
 def without_session(conn: Connection, holders: Iterable[str]) -> set[str]:
-    """Return the holders that are not connected; none on SQLite, where nobody can tell."""
+    """Return the holders that are not connected; none where nobody can tell.
+
+    That is on SQLite, and behind a connection pooler such as PgBouncer: there a session of the
+    server bears the name of whoever used it last, and an idle replica has none at all.
+    """
     wanted = {session_name(holder): holder for holder in holders}
-    if not wanted or conn.dialect.name != "postgresql":
+    if not wanted or conn.dialect.name != "postgresql" or _is_pooled(conn):
         return set()
     connected = set(conn.scalars(text(f"SELECT DISTINCT application_name {_SESSIONS}")))
     return {holder for name, holder in wanted.items() if name not in connected}
@@ -172,6 +177,14 @@ def end_sessions(conn: Connection, holder: str) -> int:
         return 0
     end = text(f"SELECT pg_terminate_backend(pid) {_SESSIONS} AND application_name = :name")
     return len(conn.execute(end, {"name": session_name(holder)}).all())
+
+
+def _is_pooled(conn: Connection) -> bool:
+    """Tell whether a pooler stands before the server: the process it names is then another."""
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    serving: int | None = conn.scalar(text("SELECT pg_backend_pid()"))
+    return driver.info.backend_pid != serving
 
 
 def _greatest_token(name: str) -> ColumnElement[int]:

@@ -2,16 +2,17 @@
 
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
 from forecaster.errors import DatabaseUnavailable, StageTimedOut, TickTakenOver
-from forecaster.store import leases, schema
+from forecaster.store import leases, schema, tables
 from forecaster.store.engine import open_engine, reading, writing
 from forecaster.store.guards import Fence, Limit, guarded
+from jobs.replica import Replica
 from tests.conftest import unavailable
 from tests.faults.bouncer import Bouncer, find_pgbouncer
 from tests.jobs.small import LAST, World, hour, land, query, rows
@@ -88,7 +89,9 @@ def test_a_limit_ends_with_its_transaction(pooled: Engine) -> None:
             assert conn.scalar(text("SHOW statement_timeout")) == "0"
 
 
-def test_a_former_holder_is_told_by_the_name_of_its_sessions(pooled: Engine, url: str) -> None:
+def test_a_former_holder_is_never_gone_by_its_sessions_yet_they_are_ended(
+    pooled: Engine, url: str
+) -> None:
     theirs = open_engine(url, application_name=leases.session_name("them"))
 
     found: list[object] = []
@@ -106,4 +109,36 @@ def test_a_former_holder_is_told_by_the_name_of_its_sessions(pooled: Engine, url
         assert conn.scalar(text("SELECT 1")) == 1
 
     theirs.dispose()
-    assert found == [{"nobody"}, 1]
+    assert found == [set(), 1]
+
+
+def test_a_living_holder_that_is_late_keeps_its_lease_until_it_ends(
+    pooled: Engine, url: str
+) -> None:
+    """Its sessions serve others meanwhile, so that none on the server bears its name."""
+    name, holder = leases.of_dataset("bikes"), "elsewhere"
+    theirs = open_engine(url, application_name=leases.session_name(holder))
+    lease(theirs, holder, timedelta(seconds=600))  # late for a replica whose leases live 30 min
+    ours = open_engine(url, application_name=leases.session_name("us"))
+    other = Replica(ours, ["bikes"], holder="us", ttl=timedelta(minutes=30))
+    with reading(ours) as first, reading(ours) as second:  # all sessions of the pooler
+        for conn in (first, second):
+            conn.execute(text("SELECT 1"))
+
+    other._beat()
+    before = leases_of(pooled, name)
+    with writing(pooled) as conn:
+        conn.execute(update(tables.leases).values(expires_at=datetime(2000, 1, 1, tzinfo=UTC)))
+    other._beat()
+    after = leases_of(pooled, name)
+
+    theirs.dispose()
+    ours.dispose()
+    assert (before, after) == (holder, "us")
+
+
+def leases_of(engine: Engine, name: str) -> str:
+    with reading(engine) as conn:
+        found = leases.find(conn, name)
+    assert found is not None
+    return found.holder
