@@ -38,10 +38,13 @@ def drift(context: Tensor, prediction_length: int, season_length: int = 1) -> Te
 def seasonal_naive_drift(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
     """Seasonal naive, plus the average seasonal change for the time since the value repeated.
 
-    With season_length 1 and no gaps this is `drift`.
+    The change is that from each observed value to the next of its phase, however many seasons lie
+    between; none where less than half of the phases were observed twice. With season_length 1 this
+    is `drift`.
     """
     values, age, _ = _same_phase(context, prediction_length, season_length)
-    return values + _seasonal_change(context, season_length)[:, None] / season_length * age
+    change = _seasonal_change(_by_phase(context, season_length))
+    return values + change[:, None] / season_length * age
 
 
 def naive_quantiles(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
@@ -84,8 +87,9 @@ def seasonal_naive_drift_quantiles(
     n seasonal changes are known; this is the textbook's `drift` in seasons.
     """
     _, age, seasonal = _same_phase(context, prediction_length, season_length)
-    change, distance = _changes(_by_phase(context, season_length))
-    slope = _seasonal_change(context, season_length)[:, None, None]
+    phases = _by_phase(context, season_length)
+    change, distance = _changes(phases)
+    slope = _seasonal_change(phases)[:, None, None]
     variance = _variance(change - slope * distance, distance, estimated=1)
     rate = _seasonal_rate(context, variance, season_length)
     seen = distance.nansum((1, 2)).clamp(min=1)[:, None]
@@ -121,9 +125,14 @@ def _slope(change: Tensor, distance: Tensor) -> Tensor:
     return change.nansum((1, 2)) / distance.nansum((1, 2)).clamp(min=1)
 
 
-def _seasonal_change(context: Tensor, season_length: int) -> Tensor:
-    change = context[:, season_length:] - context[:, :-season_length]
-    return change.nanmean(dim=1).nan_to_num(nan=0.0)
+def _seasonal_change(phases: Tensor) -> Tensor:
+    """Return the average change in one season (B,) of values by phase (B, P, seasons).
+
+    0 where less than half of the phases that have a value have two: so few say nothing of all.
+    """
+    change, distance = _changes(phases)
+    shown, paired = ((~values.isnan()).any(2).sum(1) for values in (phases, change))
+    return _slope(change, distance).where(2 * paired >= shown, 0.0)
 
 
 def _variance(residual: Tensor, distance: Tensor, estimated: int = 0) -> Tensor:

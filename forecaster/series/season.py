@@ -5,6 +5,10 @@ residual at its 1 and 99 % quantiles, and take the autocorrelation at the season
 there if the median over at most 60 series is above 1/4, above what chance gives in that many
 pairs, and above the median at half the season: otherwise a smooth day would pass for an hour, and
 a repeated hour for a day. A repeated day does pass as a week, which costs nothing.
+
+All of it is over what is observed, as a series that is closed at night never shows a whole day:
+the moving average asks for half of the values that the series has in a season, and where too few
+pairs lie half a season apart, the least correlation at a quarter and an eighth stands for it.
 """
 
 from dataclasses import dataclass
@@ -39,6 +43,10 @@ _LEAST_SMOOTHED = 7
 
 _LEAST_HOUR = 60
 """Steps in an hour below which it gives way to a day."""
+
+_MOST_PAIRS_MISSING, _FEWEST_SHORTER_PAIRS = 0.25, 0.25
+"""Shares of the pairs at a season: half of it is compared unless more than the first are missing
+there, and shorter parts of it where there are at least as many as the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +95,30 @@ def _passes(panel: Panel, season: int, least_added: float) -> bool:
         return False
     residual = _clipped(_detrended(_latest(panel, cycles * season, season), season))
     correlation, pairs = _autocorrelation(residual, season)
-    at_half, _ = _autocorrelation(residual, season // 2)
-    votes = correlation.isfinite() & at_half.isfinite()
+    within = _within(residual, season, pairs)
+    votes = correlation.isfinite() & ~within.isnan()
     if not votes.any():
         return False
     chance = _LEAST_DEVIATIONS / _median(pairs[votes]) ** 0.5
-    least = max(_LEAST_AUTOCORRELATION, chance, _median(at_half[votes]) + least_added)
+    least = max(_LEAST_AUTOCORRELATION, chance, _median(within[votes]) + least_added)
     return bool(_median(correlation[votes]) > least)
+
+
+def _within(residual: Tensor, season: int, pairs: Tensor) -> Tensor:
+    """Return the correlation (S,) at half the season, which that of the season has to exceed.
+
+    Where a series is closed for half of every season, hardly any pair lies so far apart, and all
+    of those at the edges: the least at a quarter and an eighth counts instead. -inf where there are
+    too few pairs there as well, NaN if constant.
+    """
+    at_half, at_half_pairs = _autocorrelation(residual, season // 2)
+    least = torch.full_like(at_half, torch.inf)
+    for part in (season // 4, season // 8):
+        correlation, shorter_pairs = _autocorrelation(residual, max(1, part))
+        is_told = correlation.isfinite() & (shorter_pairs >= _FEWEST_SHORTER_PAIRS * pairs)
+        least = torch.where(is_told, least.minimum(correlation), least)
+    least = torch.where(least.isfinite(), least, -torch.inf)
+    return torch.where(at_half_pairs >= (1 - _MOST_PAIRS_MISSING) * pairs, at_half, least)
 
 
 def _median(values: Tensor) -> float:
@@ -101,8 +126,9 @@ def _median(values: Tensor) -> float:
 
 
 def _latest(panel: Panel, length: int, season: int) -> Tensor:
-    """Return the last `length` steps (S, length) of series with at least two observed seasons."""
-    enough = (panel.deviations.isfinite().sum(dim=1) >= 2 * season).nonzero()[:, 0]
+    """Return the last `length` steps (S, length) of series that show all they have of a season
+    at least twice."""
+    enough = _shows_twice(panel.deviations.isfinite(), season).nonzero()[:, 0]
     most = max(1, min(_MOST_SERIES, _MOST_VALUES // length))
     picked = torch.linspace(0, len(enough) - 1, min(most, len(enough))).round().long()
     rows = enough[picked]
@@ -111,10 +137,22 @@ def _latest(panel: Panel, length: int, season: int) -> Tensor:
     return gather(panel, rows, panel.start + last, length).context.double()
 
 
+def _shows_twice(observed: Tensor, season: int) -> Tensor:
+    """Return (N,) which series have at least two values for each phase of a season that they show.
+
+    On average: what is closed in every season is no phase that could be shown.
+    """
+    phases = torch.zeros(len(observed), season, dtype=torch.bool, device=observed.device)
+    for part in observed.split(season, dim=1):
+        phases[:, : part.shape[1]] |= part
+    shown = phases.sum(dim=1)
+    return (shown > 0) & (observed.sum(dim=1) >= 2 * shown)
+
+
 def _detrended(values: Tensor, season: int) -> Tensor:
     """Subtract the centred moving average over one season, or several of a short season.
 
-    NaN where less than half of the steps averaged are observed.
+    NaN where less than half of what the series mostly has in so many steps is observed.
     """
     width = season * -(-_LEAST_SMOOTHED // season)
     if values.shape[1] <= width:
@@ -122,7 +160,7 @@ def _detrended(values: Tensor, season: int) -> Tensor:
     values = _clipped(values)
     observed = _centred_sum(values.isfinite().double(), width)
     average = _centred_sum(values.nan_to_num(nan=0.0), width) / observed
-    average[observed < width / 2] = torch.nan
+    average[observed < observed.amax(dim=1, keepdim=True) / 2] = torch.nan
     first = width // 2
     return values[:, first : first + average.shape[1]] - average
 
