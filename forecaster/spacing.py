@@ -1,6 +1,8 @@
 """The step that rows come at, whatever the settings say."""
 
+import math
 from dataclasses import dataclass
+from datetime import timedelta
 
 import polars as pl
 
@@ -17,6 +19,10 @@ _APART = 1.5
 """Median distances that differ by more are of series with different steps."""
 _FEWEST = 3
 """Distances between rows that are too few to tell a step from."""
+_USUAL = ("1ms", "10ms", "100ms", "1s", "5s", "10s", "15s", "30s", "1m", "2m", "5m", "10m", "15m",
+          "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "1d", "1w", "1mo", "3mo",
+          "1y")  # fmt: skip
+"""Steps that people choose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,20 @@ def find_spacings(observations: pl.DataFrame) -> list[tuple[Spacing, list[str]]]
         spacing = find_spacing(rows)
         found += [(spacing, names.to_list())] if spacing is not None else []
     return sorted(found, key=lambda each: -len(each[1]))
+
+
+def usual_step(observations: pl.DataFrame) -> Step | None:
+    """Return the step that people would choose for OBSERVATIONS, sorted; None of too few rows.
+
+    It is the one nearest, as a ratio, to the median distance between the rows of a series.
+    """
+    stamps, names = observations["timestamp"].to_physical(), observations["series_id"]
+    distances = (stamps - stamps.shift()).filter((names == names.shift()).fill_null(False))
+    median = distances.filter(distances > 0).median()
+    if not isinstance(median, float):
+        return None
+    usual = timedelta(microseconds=median)
+    return min(map(Step.parse, _USUAL), key=lambda step: abs(math.log(step.approximate / usual)))
 
 
 def _commonest(distances: pl.DataFrame) -> int:

@@ -1,6 +1,7 @@
 """What a backtest reads: the rows of a file, or what was landed of a dataset."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,6 +57,12 @@ class Rows:
     observations: pl.DataFrame
     split: Split | None = None
     findings: Sequence[Finding] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Rows that cannot be used, by reason, and one of each in `examples`."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    duplicates: int = 0
+    """Rows that repeat another one; `conflicting` ones contradict another, and were averaged."""
+    conflicting: int = 0
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -86,19 +93,26 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
         marks = _marks(raw[SPLIT], name)
         train, test = (_taken(raw.filter(marks == mark), mapped, name) for mark in (TRAIN, TEST))
         split = Split(train=train.observations, test=test.observations)
-        taken, parts = [train, test], [split.train, split.test]
-        together = pl.concat(parts).sort("series_id", "timestamp")
+        taken = _joined(train, test)
     else:
-        split, taken = None, [_taken(raw, mapped, name)]
-        together = taken[0].observations
-    findings = [each for part in taken for each in _findings(name, raw.height, part)]
+        split, taken = None, _taken(raw, mapped, name)
+    together, findings = taken.observations, list(_findings(name, raw.height, taken))
     if together.is_empty():
         reasons = "; ".join(each.message for each in findings) or "none"
         raise DataError(
             f"{name} must have values that can be used, found {reasons}",
             hint="name other columns with --timestamp-column or --value-column",
         )
-    return Rows(name=name, observations=together, split=split, findings=findings)
+    return Rows(
+        name=name,
+        observations=together,
+        split=split,
+        findings=findings,
+        rejected=taken.rejected,
+        examples=taken.examples,
+        duplicates=taken.duplicates,
+        conflicting=taken.conflicting,
+    )
 
 
 def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
@@ -155,7 +169,7 @@ def _named(columns: Columns) -> tuple[str, ...]:
 
 
 def _marks(column: pl.Series, name: str) -> pl.Series:
-    marks = column.cast(pl.String).str.strip_chars()
+    marks = column.cast(pl.String).str.strip_chars().str.to_lowercase()
     counts = marks.fill_null("nothing").value_counts(sort=True)
     others = [f"{mark!r} ({count} rows)" for mark, count in counts.iter_rows()
               if mark not in (TRAIN, TEST)]  # fmt: skip
@@ -183,6 +197,20 @@ def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> Intake:
             hint = hint.replace(setting, option)
         raise DataError(f"{name}: {error.message}", hint=hint or None) from error
     return replace(taken, observations=taken.observations.drop_nulls("value"))
+
+
+def _joined(one: Intake, other: Intake) -> Intake:
+    """Return what became of the rows of two parts of a file."""
+    return Intake(
+        observations=pl.concat([one.observations, other.observations]).sort(
+            "series_id", "timestamp"
+        ),
+        rejected=dict(sorted((Counter(one.rejected) + Counter(other.rejected)).items())),
+        examples={**other.examples, **one.examples},
+        duplicates=one.duplicates + other.duplicates,
+        conflicting=one.conflicting + other.conflicting,
+        contested=pl.concat([one.contested, other.contested]),
+    )
 
 
 def _findings(name: str, rows: int, taken: Intake) -> Iterator[Finding]:

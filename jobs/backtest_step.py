@@ -7,12 +7,14 @@ import polars as pl
 from forecaster import settings
 from forecaster.durations import Step
 from forecaster.errors import ConfigError, DataError
-from forecaster.spacing import Spacing, find_spacings, is_same_step
+from forecaster.spacing import Spacing, find_spacings, is_same_step, usual_step
 
 LEAST_REGULAR = 0.9
 """Share of rows that have to lie on a step which nobody gave."""
 SHOWN = 3
 """Series that are named of each step."""
+_SPARSE = 1.5
+"""Rows that come so many steps apart leave most steps empty."""
 
 Groups = Sequence[tuple[Spacing, Sequence[str]]]
 
@@ -25,7 +27,9 @@ def step_of(observations: pl.DataFrame, given: str | None) -> tuple[Step, list[s
     """
     wanted = None if given is None else _parsed(given)
     found = find_spacings(observations)
-    return _found(found) if wanted is None else _checked(wanted, found)
+    if wanted is None:
+        return _found(found, observations)
+    return wanted, _checked(wanted, found, observations)
 
 
 def steps_in(option: str, text: str, step: Step) -> int:
@@ -46,40 +50,66 @@ def _parsed(text: str) -> Step:
         raise ConfigError([f"--step {error.rule}, found {text}"]) from None
 
 
-def _found(found: Groups) -> tuple[Step, list[str]]:
+def _found(found: Groups, observations: pl.DataFrame) -> tuple[Step, list[str]]:
     if not found:
         raise ConfigError(
             ["--step must be given where rows are too few to tell it, found none"],
             hint="for example --step 1h",
         )
     if len(found) > 1:
-        longest = max((spacing.step for spacing, _ in found), key=lambda step: step.approximate)
+        steps = [_advised(spacing, names, observations) for spacing, names in found]
+        longest = max(steps, key=lambda step: step.approximate)
         raise DataError(
             f"all series must have one step, found {_counted(found)}",
-            hint=f"give a file of each, or --step {longest}, which averages the finer ones",
+            hint=f"give a file of each, or --step {longest}, which averages rows that come more "
+            "often",
         )
-    spacing, _ = found[0]
+    spacing, names = found[0]
     if spacing.regular < LEAST_REGULAR:
         raise ConfigError(
             [
                 "--step must be given where rows are not regular, found "
                 f"{spacing.regular:.0%} of them {spacing.step} apart"
             ],
-            hint=f"for example --step {spacing.step}",
+            hint=f"for example --step {_advised(spacing, names, observations)}",
         )
     return spacing.step, [f"step {spacing.step}, as the rows come; --step sets another"]
 
 
-def _checked(step: Step, found: Groups) -> tuple[Step, list[str]]:
-    if all(is_same_step(spacing.step, step) for spacing, _ in found):
-        return step, []
-    told = _counted(found)
-    if all(spacing.step.approximate > 1.5 * step.approximate for spacing, _ in found):
-        raise DataError(
-            f"rows must come about every {step}, found {told}: most steps would be empty",
-            hint=f"pass --step {found[0][0].step}",
+def _advised(spacing: Spacing, names: Sequence[str], observations: pl.DataFrame) -> Step:
+    """Return the step of regular rows, and one that people would choose for all others."""
+    if spacing.regular >= LEAST_REGULAR:
+        return spacing.step
+    rows = observations.filter(pl.col("series_id").is_in(pl.Series(names).implode()))
+    return usual_step(rows) or spacing.step
+
+
+def _checked(step: Step, found: Groups, observations: pl.DataFrame) -> list[str]:
+    """Return what becomes of rows that do not come at `step`."""
+    others = [group for group in found if not is_same_step(group[0].step, step)]
+    coarser = [group for group in others if group[0].step.approximate > _SPARSE * step.approximate]
+    if found and len(coarser) == len(found):
+        advised = max(
+            (_advised(spacing, names, observations) for spacing, names in found),
+            key=lambda each: each.approximate,
         )
-    return step, [f"step {step}, but rows come {told}: finer ones are averaged"]
+        raise DataError(
+            f"rows must come about every {step}, found {_counted(found)}: "
+            "most steps would be empty",
+            hint=f"pass --step {advised}",
+        )
+    finer = [group for group in others if group[0].step.approximate < step.approximate]
+    near = [group for group in others if group not in finer and group not in coarser]
+    fates = {
+        "those that share a step are averaged": finer,
+        "most steps of these are empty": coarser,
+        "some steps of these are empty": near,
+    }
+    return [
+        f"step {step}, but rows come {_counted(groups)}: {fate}"
+        for fate, groups in fates.items()
+        if groups
+    ]
 
 
 def _counted(found: Groups) -> str:

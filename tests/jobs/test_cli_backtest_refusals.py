@@ -1,12 +1,13 @@
 """`forecaster backtest`: what cannot be tested is said, and what is sick stops nobody."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from forecaster import training
-from tests.jobs.backtests import SPLIT, file, rows, split
+from tests.jobs.backtests import SPLIT, START, file, rows, split
 from tests.jobs.terminal import configure, type_
 
 pytestmark = pytest.mark.usefixtures("two_steps")
@@ -71,7 +72,66 @@ def test_a_given_step_averages_finer_rows_and_says_so(folder: Path) -> None:
     answer = type_("backtest", file(mixed()), "--horizon", "2h", "--step", "1h")
 
     assert answer.status == 0
-    assert "step 1h, but rows come every" in answer.talk
+    told = "step 1h, but rows come every 5m in 1 series (bb): those that share a step are averaged"
+    assert told in answer.talk
+
+
+def test_rows_that_are_coarser_than_a_given_step_are_not_said_to_be_averaged(folder: Path) -> None:
+    answer = type_("backtest", file(mixed()), "--horizon", "30m", "--step", "5m")
+
+    assert answer.status == 0, answer.talk
+    told = "step 5m, but rows come every 1h in 1 series (a): most steps of these are empty"
+    assert told in answer.talk
+    assert "averaged" not in answer.talk
+
+
+def irregular(minutes: Sequence[int]) -> list[str]:
+    """Lines of a series whose rows come after so many minutes each, over and over."""
+    every = [sum(minutes[:place]) for place in range(len(minutes))]
+    days = [timedelta(minutes=place * sum(minutes)) for place in range(30)]
+    stamps = [START + day + timedelta(minutes=minute) for day in days for minute in every]
+    return [f"a,{stamp.isoformat()},{place % 7}" for place, stamp in enumerate(stamps)]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step"),
+    [
+        ([27, 31, 27, 35, 30, 33, 30, 24], "30m"),
+        ([55, 66, 55, 71, 61, 58, 64, 47], "1h"),
+        ([4, 6, 4, 7, 5, 3, 5, 8], "5m"),
+        ([1300, 1440, 1500, 1450, 1300, 1600], "1d"),
+    ],
+)
+def test_a_step_that_is_advised_is_one_that_people_choose(
+    folder: Path, minutes: list[int], step: str
+) -> None:
+    answer = type_("backtest", file(irregular(minutes)), "--horizon", "4")
+
+    assert answer.status == 2
+    assert f"hint:  for example --step {step}\n" in answer.talk
+
+
+def test_rejected_rows_are_told_once_and_counted_together_where_rows_are_split(
+    folder: Path,
+) -> None:
+    lines = split(200, 24)
+    for place in (7, 9, 210):
+        lines[place] = lines[place].replace(lines[place].split(",")[2], "much")
+    lines += [lines[3], lines[215]]
+
+    answer = type_("backtest", file(lines, SPLIT), "--horizon", "12h")
+
+    assert answer.status == 0, answer.talk
+    assert answer.talk.count("cannot be used") == 1
+    assert "3 of 226 rows cannot be used: unreadable_value" in answer.talk
+    assert "rows that repeat another row: 2" in answer.talk
+    assert answer.talk.count("repeat another") == 1
+
+
+def test_marks_of_a_split_may_be_capitals(folder: Path) -> None:
+    lines = [line.replace("train", "TRAIN").replace("test", "Test ") for line in split(200, 24)]
+
+    assert type_("backtest", file(lines, SPLIT), "--horizon", "12h").status == 0
 
 
 def test_neither_a_file_nor_a_dataset_is_an_error(folder: Path) -> None:
