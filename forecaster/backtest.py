@@ -28,7 +28,7 @@ NaN where it has nothing to say: such a point is judged for no predictor, and co
 PointForecast: TypeAlias = Callable[[Tensor], Tensor]
 """Contexts (B, L) to points (B, H), as a naive forecast of some length."""
 
-_MOST_WINDOWS, _MOST_POINTS, _MOST_VALUES = 1024, 2**18, 2**24
+_MOST_WINDOWS, _MOST_POINTS, _MOST_VALUES = 1024, 2**18, 2**21
 """Of a chunk: enough for full speed, and little memory at any length ahead and back."""
 
 _ROUNDING = 1e-6

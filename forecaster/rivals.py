@@ -13,15 +13,23 @@ from forecaster.model.spec import ModelSpec
 from forecaster.series.baselines import BASELINES
 from forecaster.series.naive2 import naive2_quantiles
 from forecaster.series.panel import Panel
-from forecaster.series.statistical import METHODS, require_package, statistical_quantiles
-from forecaster.series.windows import Windows
+from forecaster.series.statistical import (
+    LONGEST,
+    METHODS,
+    require_package,
+    statistical_quantiles,
+)
+from forecaster.series.windows import Windows, gather
 
 NAIVE2 = "naive2"
-USUAL = ("naive", "seasonal_naive")
+SEASONAL_NAIVE = "seasonal_naive"
+USUAL = ("naive", SEASONAL_NAIVE)
 NAMES = (*BASELINES, NAIVE2, *METHODS)
-MEMORY = 20
-"""Seasons that a rival looks back over, the longest season of the data; Naive2 sees everything."""
-_DAY = 24
+SEASONS = 3
+"""A rival looks back over the newest `LONGEST` steps, or over so many seasons where those are
+longer: enough to tell how much one season differs from the next. Naive2 sees everything."""
+_MOST_VALUES = 2**20
+"""That a rival looks at together: a few arrays of them are a few times 8 MB."""
 
 Said = Callable[[Tensor], Tensor]
 """Contexts (B, L) float64 in the units of the data to quantiles (B, H, Q)."""
@@ -49,27 +57,33 @@ def rival(
 ) -> Predictor:
     """Return rival `name` for windows of `panel`, with the season and the horizon of `spec`.
 
+    It looks back from their cutoffs as far as it needs, however long their contexts are.
     `on_windows` is told of windows that are done: one by one where each takes a while.
     """
     memory = memory_of(name, panel, spec)
     is_slow = name in METHODS
     said = _said(name, spec, on_windows if is_slow else lambda _: None)
 
+    def of_some(rows: Tensor, cutoffs: Tensor) -> Tensor:
+        offset, scale = (part[rows, None] for part in (panel.offset, panel.scale))
+        context = gather(panel, rows, cutoffs, memory).context
+        quantiles = (said(offset + scale * context.double()) - offset[..., None]) / scale[..., None]
+        on_windows(0 if is_slow else len(rows))
+        return quantiles.float()
+
     def predict(windows: Windows) -> Tensor:
-        offset, scale = (part[windows.rows.cpu(), None] for part in (panel.offset, panel.scale))
-        values = offset + scale * windows.context[:, -memory:].cpu().double()
-        quantiles = (said(values) - offset[..., None]) / scale[..., None]
-        on_windows(0 if is_slow else len(values))
-        return quantiles.to(windows.context)
+        some = max(1, _MOST_VALUES // max(1, memory))
+        pairs = zip(windows.rows.cpu().split(some), windows.cutoffs.cpu().split(some), strict=True)
+        return torch.cat([of_some(*pair) for pair in pairs]).to(windows.context)
 
     return predict
 
 
 def memory_of(name: str, panel: Panel, spec: ModelSpec) -> int:
-    """Return how many steps a rival looks back over."""
+    """Return how many steps a rival looks back over: never fewer than the model, for fairness."""
     if name == NAIVE2:
         return panel.length
-    return min(panel.length, MEMORY * max(spec.season_length, spec.long_season, _DAY))
+    return min(panel.length, max(LONGEST, SEASONS * spec.season_length, spec.context_length))
 
 
 def _said(name: str, spec: ModelSpec, on_windows: Callable[[int], None]) -> Said:

@@ -40,7 +40,7 @@ class Watch:
 
     training: Callable[[Progress], None] = lambda _: None
     windows: Callable[[int, int], None] = lambda _, __: None
-    """Is told how many windows of one training predictors are done with, and of how many."""
+    """Is told how many windows all predictors are done with, on average, and of how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class _Stage:
         watch: Watch,
     ) -> None:
         self._origins, self._dataset, self._turn, self._watch = origins, dataset, turn, watch
-        self._done, self._whole = 0, 0
+        self._done, self._whole, self._predictors = 0, 0, 1
         self._known, self._later = origins.parted(observations, turn)
 
     def run(self, names: Sequence[str]) -> _Judged:
@@ -140,7 +140,8 @@ class _Stage:
         made = training.fit(panel, spec, self._dataset.training, self._watch.training)
         whole = continued(panel, self._later, self._limits(panel))
         pairs, unknown = self._pairs(panel)
-        self._whole = len(pairs) * (1 + len(names))
+        self._whole, self._predictors = len(pairs), 1 + len(names)
+        self._watch.windows(0, self._whole)
         model = made.model
         found = backtest(
             {MODEL: self._ours(model, whole), **self._rivals(names, whole, model.spec)},
@@ -148,7 +149,7 @@ class _Stage:
             pairs,
             context_length=max(
                 model.spec.context_length,
-                *(rivals.memory_of(name, whole, model.spec) for name in names),
+                rivals.memory_of(rivals.SEASONAL_NAIVE, whole, model.spec),
             ),
             prediction_length=model.spec.prediction_length,
             season_length=model.spec.season_length,
@@ -182,7 +183,7 @@ class _Stage:
 
     def _tell(self, windows: int) -> None:
         self._done += windows
-        self._watch.windows(self._done, self._whole)
+        self._watch.windows(self._done // self._predictors, self._whole)
 
     def _limits(self, panel: Panel) -> Tensor:
         """Return the last cell (N,) that was known of each series of the panel."""

@@ -13,8 +13,8 @@ from jobs.commands.output import say
 if TYPE_CHECKING:
     from forecaster.training import Progress as Trained
 
-LINES = 4
-"""Plain lines per training."""
+LINES, PARTS = 4, 10
+"""Plain lines per training, and of anything else that is counted."""
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def counting() -> Iterator[Callable[[str, int, int], None]]:
     """Show how far several things are; the value is called with a title, how many, and of how
     many."""
     if not sys.stderr.isatty():
-        yield _counted
+        yield _Counted()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -77,6 +77,14 @@ def counting() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _counted(title: str, done: int, total: int) -> None:
-    if LINES * done // total > LINES * (done - 1) // total:
-        say(f"{title}: {done} of {total}")
+class _Counted:
+    """Plain lines: the beginning of each thing that is counted, and every tenth part of it."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, int] = {}
+
+    def __call__(self, title: str, done: int, total: int) -> None:
+        part = PARTS * done // total if total else PARTS
+        if part > self._parts.get(title, -1):
+            self._parts[title] = part
+            say(f"{title}: {done} of {total}")

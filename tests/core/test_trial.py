@@ -231,7 +231,35 @@ def test_windows_and_trainings_are_told_of_on_the_way() -> None:
     )
 
     assert steps[-1] == 2
-    assert windows == [(6, 18), (12, 18), (18, 18)]
+    assert windows == [(0, 6), (2, 6), (4, 6), (6, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "season", "memory"),
+    [
+        ("naive", 24, 2000),
+        ("seasonal_naive", 24, 2000),
+        ("seasonal_naive", 1440, 4320),
+        ("drift", 1440, 4320),
+        ("naive2", 24, 30_000),
+    ],
+)
+def test_rivals_look_back_as_far_as_they_need(name: str, season: int, memory: int) -> None:
+    rows = observed({"a": [1.0, 2.0] * 15_000})
+    spec = replace(run(ROWS).trainings[0].spec, season_length=season)
+
+    assert rivals.memory_of(name, build(rows, GRID), spec) == memory
+
+
+def test_a_rival_looks_back_however_short_the_contexts_of_its_windows_are() -> None:
+    panel, spec = build(ROWS, GRID, season_length=24), run(ROWS).trainings[0].spec
+    rows, cutoffs = torch.tensor([0, 1]), torch.tensor([panel.end - 9] * 2)
+    short, long = (gather(panel, rows, cutoffs, length) for length in (1, HOURS))
+
+    for name in (*rivals.USUAL, "drift", "naive2"):
+        rival = rivals.rival(name, panel, spec)
+        assert torch.equal(rival(short), rival(long))
+        assert bool(rival(short).isfinite().all())
 
 
 def test_bounds_of_the_dataset_hold_for_the_model_and_its_rivals() -> None:

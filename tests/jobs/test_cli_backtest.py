@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from jobs.commands import progress
 from tests.jobs.backtests import NAIVE, SPLIT, file, predictors, report_of, rows, section, split
 from tests.jobs.terminal import configure, trips, type_
 
@@ -25,7 +26,20 @@ def test_a_file_is_tested_without_any_configuration(folder: Path) -> None:
     assert "288 points, the same for all" not in answer.data  # six windows are a quarter
     assert "the last 6 windows of every series, every 12 steps; with more" in answer.data
     assert "seed 0" in answer.data
+    assert "windows forecast: 0 of 12\n" in answer.talk
+    assert "windows forecast: 12 of 12\n" in answer.talk
     assert list(folder.iterdir()) == [folder / "rows.csv"]
+
+
+def test_counting_says_every_tenth_part_however_many_come_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress.counting() as count:
+        for done in (0, 7, 250, 257, 999, 1000):
+            count("windows", done, 1000)
+
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"windows: {done} of 1000" for done in (0, 250, 999, 1000)]
 
 
 def test_windows_stride_seed_and_baselines_are_as_asked(folder: Path) -> None:
