@@ -1,13 +1,15 @@
 """Reading instants: whatever a source calls a timestamp, row by row, to UTC.
 
-Accepted: instants with a zone, naive ones and dates on the clock of a declared zone, ISO 8601
-text, and seconds, milliseconds, microseconds or nanoseconds since 1970, told apart by magnitude.
+Accepted: instants with a zone, naive ones and dates on the clock of a declared zone, text
+(`forecaster.spellings`), and seconds, milliseconds, microseconds or nanoseconds since 1970, told
+apart by magnitude.
 """
 
 from typing import NamedTuple
 
 import polars as pl
 
+from forecaster import spellings
 from forecaster.errors import DataError
 from forecaster.frames import INSTANT
 from forecaster.series.clock import DAY_MICROSECONDS, locate, wall_clock
@@ -27,13 +29,6 @@ _REPEATS = 4
 _EPOCH_TEXT = r"^-?[0-9]{9,}(?:\.[0-9]*)?$"
 """Shorter numbers in text are years and dates (2024, 20240131), not seconds in 1970."""
 
-_DATE_TEXT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_TIME_TEXT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
-_UTC_TEXT = r" ?(?:[zZ]|UTC|[+-]00(?::?00)?)$"
-_OFFSET_TEXT = r" ?[+-][0-9]{2}(?::?[0-9]{2})?$"
-_NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M")
-_AWARE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
-
 
 class Reading(NamedTuple):
     """Instants, null where there is none, and masks that say why; no mask: it is unreadable."""
@@ -43,6 +38,7 @@ class Reading(NamedTuple):
     is_naive: pl.Series
     is_nonexistent: pl.Series
     is_out_of_range: pl.Series
+    is_ambiguous: pl.Series
 
 
 class _Clocked(NamedTuple):
@@ -50,31 +46,40 @@ class _Clocked(NamedTuple):
 
     utc: pl.Series
     wall: pl.Series
+    is_ambiguous: pl.Series | None = None
+    """Text that may mean several times; None where there is none."""
 
 
-def read_instants(raw: pl.Series, timezone: str | None) -> Reading:
+def read_instants(raw: pl.Series, timezone: str | None, declared: str | None = None) -> Reading:
     """Read a column of timestamps; `timezone` is the clock of naive ones.
+
+    Text, and whole numbers, are read in the format that is `declared` and in no other; where none
+    is, text may have any of the `spellings` that mean one time only.
 
     A naive time that happens twice means the first one. One that clocks skip does not exist,
     except for a midnight, which means the day and gives its first instant. Without a zone, naive
     ones among others are none. Raises DataError for a column that cannot hold timestamps, and for
     one that holds only naive ones and no zone is declared.
     """
+    if declared is not None and raw.dtype.is_integer():
+        raw = raw.cast(pl.String)
     if raw.dtype != pl.String:
-        return _read_each(raw, raw.is_null(), timezone)
+        return _read_each(raw, raw.is_null(), timezone, None)
     text = raw.str.strip_chars()
     text = _only(text, text != "")
     if _REPEATS * text.to_frame().select(pl.all().approx_n_unique()).item() > len(text):
-        return _read_each(text, text.is_null(), timezone)
+        return _read_each(text, text.is_null(), timezone, declared)
     known = text.drop_nulls().unique(maintain_order=True)
     places = text.cast(pl.Enum(known)).to_physical()
-    read = _read_each(known, known.is_null(), timezone)
+    read = _read_each(known, known.is_null(), timezone, declared)
     columns = pl.DataFrame(read._asdict())[places]
     return Reading(columns["timestamps"], text.is_null(), *columns[:, 2:].fill_null(False))
 
 
-def _read_each(raw: pl.Series, is_missing: pl.Series, timezone: str | None) -> Reading:
-    utc, wall = _read(raw)
+def _read_each(
+    raw: pl.Series, is_missing: pl.Series, timezone: str | None, declared: str | None
+) -> Reading:
+    utc, wall, unclear = _read(raw, declared)
     is_naive = wall.is_not_null() if timezone is None else _no(len(wall))
     if is_naive.any() and utc.null_count() == len(utc):
         raise _naive(wall.drop_nulls(), raw.name)
@@ -84,10 +89,11 @@ def _read_each(raw: pl.Series, is_missing: pl.Series, timezone: str | None) -> R
     is_out_of_range = (~usable).fill_null(False)
     kept = (usable & ~is_nonexistent & ~is_naive).fill_null(False)
     timestamps = microseconds.set(~kept, None).cast(INSTANT)
-    return Reading(timestamps, is_missing, is_naive, is_nonexistent, is_out_of_range)
+    is_ambiguous = _no(len(wall)) if unclear is None else unclear
+    return Reading(timestamps, is_missing, is_naive, is_nonexistent, is_out_of_range, is_ambiguous)
 
 
-def _read(raw: pl.Series) -> _Clocked:
+def _read(raw: pl.Series, declared: str | None) -> _Clocked:
     dtype, absent = raw.dtype, _nothing(len(raw))
     if isinstance(dtype, pl.Datetime):
         microseconds = _microseconds(raw.to_physical(), dtype.time_unit)
@@ -98,7 +104,7 @@ def _read(raw: pl.Series) -> _Clocked:
     if dtype.is_numeric():
         return _Clocked(_from_epoch(raw), absent)
     if dtype in (pl.String, pl.Null):
-        return _read_text(raw.cast(pl.String))
+        return _read_text(raw.cast(pl.String), declared)
     raise DataError(
         f"column {raw.name!r} must hold timestamps, dates, ISO 8601 text or seconds since 1970, "
         f"found {dtype}"
@@ -133,64 +139,17 @@ def _from_epoch(raw: pl.Series) -> pl.Series:
     return found
 
 
-def _read_text(text: pl.Series) -> _Clocked:
-    """Read each row by the first shape that fits it."""
-    utc, wall, left = _nothing(len(text)), _nothing(len(text)), text
-    for shape, read, is_instant in _SHAPES:
-        fits = left.str.contains(shape).fill_null(False)
-        if fits.any():
-            found = read(_only(left, fits))
-            utc, wall = (_or(utc, found), wall) if is_instant else (utc, _or(wall, found))
-            left = _only(left, ~fits)
-    return _Clocked(utc, wall)
-
-
-def _or(found: pl.Series, other: pl.Series) -> pl.Series:
-    return found.zip_with(found.is_not_null(), other)
-
-
-def _read_utc(text: pl.Series) -> pl.Series:
-    return _read_clock(text.str.replace(_UTC_TEXT, ""))
-
-
-def _read_offset(text: pl.Series) -> pl.Series:
-    return _parse(_spaced(text.str.replace(r" ([+-])", "$1")), _AWARE_FORMATS)
-
-
-def _read_clock(text: pl.Series) -> pl.Series:
-    return _parse(_spaced(text), _NAIVE_FORMATS)
-
-
-def _read_date(text: pl.Series) -> pl.Series:
-    return _midnight(text.str.to_date("%Y-%m-%d", strict=False))
+def _read_text(text: pl.Series, declared: str | None) -> _Clocked:
+    utc, wall, is_ambiguous = spellings.read(text, declared)
+    left = _only(text, utc.is_null() & wall.is_null() & (declared is None))
+    fits = left.str.contains(_EPOCH_TEXT).fill_null(False)
+    if fits.any():
+        utc = utc.zip_with(utc.is_not_null(), _read_number(_only(left, fits)))
+    return _Clocked(utc, wall, is_ambiguous)
 
 
 def _read_number(text: pl.Series) -> pl.Series:
     return _from_epoch(text.cast(pl.Float64, strict=False))
-
-
-_SHAPES = (
-    (_TIME_TEXT + _UTC_TEXT, _read_utc, True),
-    (_TIME_TEXT + _OFFSET_TEXT, _read_offset, True),
-    (_TIME_TEXT + "$", _read_clock, False),
-    (_DATE_TEXT, _read_date, False),
-    (_EPOCH_TEXT, _read_number, True),
-)
-"""How text may look, what reads it, and whether it tells an instant or a time on a wall."""
-
-
-def _spaced(text: pl.Series) -> pl.Series:
-    return text.str.replace("T", " ", literal=True)
-
-
-def _parse(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
-    """Parse with the first format, and what it leaves over with the next ones."""
-    first, *others = formats
-    parsed = text.str.to_datetime(first, strict=False, time_unit="us").to_physical()
-    left = (parsed.is_null() & text.is_not_null()).arg_true()
-    if left.is_empty() or not others:
-        return parsed
-    return parsed.scatter(left, _parse(text.gather(left), tuple(others)))
 
 
 def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:

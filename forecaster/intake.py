@@ -30,6 +30,7 @@ class RejectReason(StrEnum):
     NAIVE_TIMESTAMP = "naive_timestamp"
     NONEXISTENT_LOCAL_TIME = "nonexistent_local_time"
     TIMESTAMP_OUT_OF_RANGE = "timestamp_out_of_range"
+    AMBIGUOUS_TIMESTAMP = "ambiguous_timestamp"
     UNREADABLE_TIMESTAMP = "unreadable_timestamp"
     UNREADABLE_VALUE = "unreadable_value"
     NON_FINITE_VALUE = "non_finite_value"
@@ -189,6 +190,7 @@ def _reasons(
         RejectReason.NAIVE_TIMESTAMP: reading.is_naive,
         RejectReason.NONEXISTENT_LOCAL_TIME: reading.is_nonexistent,
         RejectReason.TIMESTAMP_OUT_OF_RANGE: reading.is_out_of_range,
+        RejectReason.AMBIGUOUS_TIMESTAMP: reading.is_ambiguous,
         RejectReason.UNREADABLE_TIMESTAMP: reading.timestamps.is_null(),
         RejectReason.UNREADABLE_VALUE: numbers.is_null() & is_given,
         RejectReason.NON_FINITE_VALUE: ~numbers.is_finite(),

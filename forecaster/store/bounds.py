@@ -29,6 +29,12 @@ _LARGEST = 2**63 - 1
 _Bounds = tuple[Any, Any, sa.types.TypeEngine[Any]]
 
 _NO_YEAR = (("", "1900"), ("2200", "\U0010ffff"))
+_DAY_FIRST = (("19", "190"), ("20", "200"), ("21", "210"), ("22", "220"))
+"""Between these, text starts with two digits that are no year: 20-Jan-2026, 21/01/2026."""
+
+_MOST_YEARS = 20
+"""Of the past in which is looked for text that is not in the order of time."""
+
 _FIRST_DAY: ColumnElement[Any] = sa.literal_column("'1900-01-01'")
 _LAST_DAY: ColumnElement[Any] = sa.literal_column("'2200-01-01'")
 
@@ -115,10 +121,26 @@ def _comparable(
         case int() | float() | Decimal():
             # One row does not tell the unit of all; the ranges of the units do not overlap.
             return [_epoch(*between, per_second) for per_second in _PER_SECOND]
-        case str() as words if _ISO_DATE.match(words):
+        case str() as words if _ISO_DATE.match(words) and _is_ordered(conn, timestamp, between):
             return [_text(*between)]
         case _:
             return []
+
+
+def _is_ordered(
+    conn: Connection, timestamp: ColumnElement[Any], between: tuple[datetime, datetime]
+) -> bool:
+    """Tell whether text of these years is written as 2026-01-01, as far as an index shows it.
+
+    Without leading zeros, 2026-2-1 comes after 2026-10-1; and so do 2026/01/01 and 2026-W05.
+    """
+    first, last = between[0].year - 1, between[1].year + 1
+    ranges = [*_DAY_FIRST]
+    for year in range(max(first, last - _MOST_YEARS), last + 1):
+        ranges += [(f"{year}-2", f"{year + 1}"), (f"{year}-1-", f"{year}-1.")]
+        ranges += [(f"{year}-{month}-4", f"{year}-{month}.") for month in (10, 11, 12)]
+    found = sa.or_(*(_between(timestamp, low, high, sa.Text()) for low, high in ranges))
+    return conn.execute(sa.select(sa.literal(1)).where(found).limit(1)).first() is None
 
 
 def _declared(conn: Connection, timestamp: ColumnElement[Any]) -> str | None:
