@@ -57,7 +57,7 @@ Stride = Annotated[
     str | None, typer.Option(help="From one window to the next; left out: the horizon.")
 ]
 Baselines = Annotated[
-    list[str] | None, typer.Option(metavar="NAME,…", help="More than naive and seasonal_naive.")
+    list[str] | None, typer.Option(metavar="NAME,...", help="More than naive and seasonal_naive.")
 ]
 Refit = Annotated[bool, typer.Option("--refit", help="Train again before each window.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the training.")]

@@ -11,10 +11,16 @@ from typer.core import TyperGroup
 
 from forecaster.errors import ConfigError, ForecasterError
 from jobs.commands.output import say
+from jobs.commands.streams import degrade
 
 
 class Boundary(TyperGroup):
     """The one place that turns a ForecasterError into output."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command, whatever its streams can encode."""
+        degrade()
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:  # the type is private to typer
         try:

@@ -16,6 +16,7 @@ from jobs.commands import processor, progress
 from jobs.commands.opening import database_url, opened
 from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, instant, load
 from jobs.commands.output import as_json, show
+from jobs.commands.streams import typed
 from jobs.reports import to_json
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ WIDTH = 110
 
 def explain(
     dataset: Annotated[str, typer.Argument(help="Whose forecasts.")],
-    series: Annotated[str | None, typer.Argument(help="Left out: the model alone.")] = None,
+    series: Annotated[
+        str | None, typer.Argument(help="Left out: the model alone.", callback=typed)
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option("--at", metavar="ISO", help="The newest forecast with a cutoff up to then."),

@@ -63,7 +63,7 @@ def load(path: Path) -> Config:
 def drafted(path: Path) -> Draft:
     """Read as much of the configuration as makes sense; ConfigError if it is no file of TOML."""
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
             [f"the configuration must be a file, found nothing at {path}"],
@@ -77,7 +77,7 @@ def drafted(path: Path) -> Draft:
 
 
 def _read_secret(path: str) -> str:
-    return Path(path).read_text()
+    return Path(path).read_text(encoding="utf-8")
 
 
 def chosen(config: Config, name: str | None) -> list[DatasetConfig]:

@@ -4,12 +4,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
-import typer
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from jobs.commands.streams import encodes
 from jobs.discretion import discreet
 
 PLAIN_WIDTH = 200
@@ -19,17 +19,28 @@ _TINY = 1e-12
 
 def say(text: str) -> None:
     """Talk to the user."""
-    typer.echo(discreet(text), err=True)
+    _print(text, sys.stderr)
 
 
 def data(text: str) -> None:
     """Print a result."""
-    typer.echo(discreet(text))
+    _print(text, sys.stdout)
 
 
 def as_json(value: Any) -> None:
-    """Print `value` as JSON; instants become ISO 8601 text."""
-    data(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    """Print `value` as JSON; instants become ISO 8601 text.
+
+    Where stdout cannot encode what is in it, JSON's own escapes stand for that.
+    """
+    text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
+    if not encodes(sys.stdout, text):
+        text = json.dumps(value, indent=2, default=str)
+    data(text)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    stream.write(f"{discreet(text)}\n")
+    stream.flush()
 
 
 def table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ def init(
             hint="edit it, or pass --force to overwrite it",
         )
     try:
-        config.write_text(SAMPLE)
+        config.write_text(SAMPLE, encoding="utf-8")
     except OSError as error:
         raise ConfigError([f"{config} cannot be written: {error.strerror}"]) from error
     data(f"wrote {config}")
