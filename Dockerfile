@@ -48,8 +48,9 @@ VOLUME /data
 
 EXPOSE 8790
 STOPSIGNAL SIGTERM
+# Asks /livez, and not the database: one that is down must not have the service restarted.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["forecaster", "status"]
+    CMD ["forecaster", "status", "--live"]
 
 # Training runs in child processes: start with `docker run --init`, so that they are reaped.
 ENTRYPOINT ["forecaster"]

@@ -1,10 +1,23 @@
 """`forecaster status`: how every dataset is doing and why, its last runs, how large it all is."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from forecaster.config import ServerConfig
+from forecaster.errors import ConfigError
 from jobs.commands.opening import opened
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
+from jobs.commands.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    drafted,
+    load,
+    now,
+)
 from jobs.commands.output import as_json, data, table
+from jobs.liveness import require_alive
 from jobs.reports import to_json
 
 if TYPE_CHECKING:
@@ -19,11 +32,23 @@ SIZES = ("table", "rows", "size", "partitions", "from", "to")
 RUNS = ("dataset", "job", "tick", "state", "finished_at", "attempt", "error")
 
 
-def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+def status(
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Only ask `serve` on this machine whether it is alive."),
+    ] = False,
+) -> None:
     """Show the state of every dataset and why, the last run of every job, and how large it all is.
 
-    Exit 1 when the database does not answer or its schema is not the newest.
+    Exit 1 when the database does not answer or its schema is not the newest. With --live the
+    database is not asked: exit 1 when /livez does not answer 200.
     """
+    if live:
+        require_alive(_server(config))
+        return
+
     from forecaster.store import schema, sizes
     from forecaster.store.engine import reading
     from forecaster.store.urls import masked
@@ -50,6 +75,14 @@ def status(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
     table([_of_table(each) for each in size.tables], columns=SIZES)
     free = f", {_bytes(size.free_bytes)} of it free" if size.free_bytes else ""
     data(f"\n{_bytes(size.bytes)} in all{free}")
+
+
+def _server(path: Path) -> ServerConfig:
+    """Return where `serve` listens; settings that are wrong by now change nothing of what runs."""
+    try:
+        return drafted(path).config.server
+    except ConfigError:
+        return ServerConfig()
 
 
 def _life(health: "Health") -> dict[str, Any]:

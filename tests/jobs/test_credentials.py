@@ -16,6 +16,7 @@ import pytest
 from forecaster.config import ServerConfig
 from forecaster.errors import ConfigError
 from jobs.credentials import may_enter
+from jobs.liveness import require_alive
 from jobs.server import Pages, Server, start
 from jobs.telemetry import Telemetry
 
@@ -134,6 +135,17 @@ def test_a_certificate_is_shown_and_read_again_when_it_changes(
     assert server.url.startswith("https://")
     assert before == 200
     assert eventually(lambda: is_trusted(server, new))
+
+
+def test_whether_it_lives_is_asked_over_tls_whatever_name_the_certificate_has(
+    pairs: list[tuple[Path, Path]], started: Callable[[ServerConfig], Server]
+) -> None:
+    certificate, key = map(str, pairs[0])
+    server = started(ServerConfig(port=0, tls_certificate=certificate, tls_key=key))
+
+    require_alive(
+        ServerConfig(host="localhost", port=server.port, tls_certificate=certificate, tls_key=key)
+    )
 
 
 def test_a_bad_new_certificate_changes_nothing(
