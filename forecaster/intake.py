@@ -14,6 +14,7 @@ import polars as pl
 from forecaster.errors import DataError
 from forecaster.frames import OBSERVATIONS, conform
 from forecaster.instants import Reading, read_instants
+from forecaster.keys import INEXACT, key_text
 
 _KEY = ("series_id", "timestamp")
 LONGEST_KEY = 2_000
@@ -24,6 +25,7 @@ class RejectReason(StrEnum):
     """Why a row cannot become an observation; the first that holds is counted."""
 
     MISSING_SERIES_ID = "missing_series_id"
+    INEXACT_SERIES_ID = "inexact_series_id"
     UNREADABLE_SERIES_ID = "unreadable_series_id"
     SERIES_ID_TOO_LONG = "series_id_too_long"
     MISSING_TIMESTAMP = "missing_timestamp"
@@ -67,11 +69,12 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
     """Read raw rows; `timezone` is the clock of naive timestamps and dates.
 
     Several key columns are joined with `/`; inside the keys `/` and `\\` are escaped by `\\`.
+    Numbers are named by their exact digits; a float that may stand for several is rejected.
     A null or blank value is kept as a gap. Raises DataError for columns that are missing or of the
     wrong type, and for timestamps that are all naive without a zone.
     """
     _require_columns(raw, columns)
-    keys = [_plain(raw[name]) for name in columns.series]
+    keys = [key_text(raw[name]) for name in columns.series]
     timestamps, values = _plain(raw[columns.timestamp]), _plain(raw[columns.value])
     reading = read_instants(timestamps, timezone)
     numbers = _read_values(values)
@@ -85,7 +88,7 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
     kept = _in_order(rows.filter(reasons.is_null()))
     distinct, contested = _distinct(kept)
     observations = distinct if contested.is_empty() else _settled(distinct, contested)
-    shown = [*keys, timestamps, values]
+    shown = [*(key.str.strip_prefix(INEXACT) for key in keys), timestamps, values]
     return Intake(
         observations=conform(observations, OBSERVATIONS),
         rejected=_count(reasons),
@@ -145,22 +148,15 @@ def _plain(column: pl.Series) -> pl.Series:
 
 
 def _join_keys(keys: Sequence[pl.Series]) -> pl.Series:
-    texts = [_key_text(key) for key in keys]
-    if len(texts) == 1:
-        return texts[0].alias("series_id").set((texts[0] == "").fill_null(False), None)
-    frame = pl.DataFrame([_escaped(text).alias(str(place)) for place, text in enumerate(texts)])
+    if len(keys) == 1:
+        return keys[0].alias("series_id").set((keys[0] == "").fill_null(False), None)
+    frame = pl.DataFrame([_escaped(text).alias(str(place)) for place, text in enumerate(keys)])
     return frame.select(pl.concat_str(pl.all(), separator="/").alias("series_id")).to_series()
 
 
 def _escaped(text: pl.Series) -> pl.Series:
     needs = text.str.contains("/", literal=True) | text.str.contains("\\", literal=True)
     return text.str.replace_all(r"([/\\])", r"\$1") if needs.any() else text
-
-
-def _key_text(key: pl.Series) -> pl.Series:
-    if key.dtype.is_nested() or key.dtype == pl.Binary:
-        raise DataError(f"column {key.name!r} must hold text or numbers, found {key.dtype}")
-    return key.cast(pl.String)
 
 
 def _read_values(values: pl.Series) -> pl.Series:
@@ -184,6 +180,7 @@ def _reasons(
     """Return the RejectReason of each row, null for rows to keep."""
     holds = {
         RejectReason.MISSING_SERIES_ID: series_ids.is_null(),
+        RejectReason.INEXACT_SERIES_ID: series_ids.str.contains(INEXACT, literal=True),
         RejectReason.UNREADABLE_SERIES_ID: series_ids.str.contains("\0", literal=True),
         RejectReason.SERIES_ID_TOO_LONG: series_ids.str.len_bytes() > LONGEST_KEY,
         RejectReason.MISSING_TIMESTAMP: reading.is_missing,

@@ -156,7 +156,7 @@ def _parts(
     source: Path | BinaryIO, file_format: Format, columns: Columns
 ) -> Iterator[pl.DataFrame]:
     only, wanted = source.stem if isinstance(source, Path) else "series", _named(columns)
-    for found in files.read(source, file_format, ROWS_AT_ONCE):
+    for found in files.read(source, file_format, ROWS_AT_ONCE, keys=columns.series):
         marks = found.select(SPLIT) if SPLIT in found.columns else pl.DataFrame()
         plain = with_key(found.drop(marks.columns), columns, only)
         if set(wanted) <= set(plain.columns):

@@ -2,15 +2,17 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
 import polars as pl
 
 from forecaster.errors import DataError
+from forecaster.keys import key_text
+from jobs.exact_keys import with_exact_keys
 
 Format = Literal["csv", "parquet", "ndjson"]
 
@@ -43,16 +45,23 @@ def is_known(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES
 
 
-def read(source: Path | BinaryIO, file_format: Format, rows_at_once: int) -> Iterator[pl.DataFrame]:
+def read(
+    source: Path | BinaryIO,
+    file_format: Format,
+    rows_at_once: int,
+    *,
+    keys: Sequence[str] = (),
+) -> Iterator[pl.DataFrame]:
     """Return the rows of a file as they are, at most `rows_at_once` in a frame, one at the least.
 
     Memory is bounded by that; CSV and Parquet from a stream go through a temporary file. What CSV
-    holds stays text: so 007 is not 7, and an instant keeps its offset. DataError when the file
-    cannot be read: frames before the unreadable part have been returned by then.
+    holds stays text: so 007 is not 7, and an instant keeps its offset. Columns that are `keys`
+    become text, in which numbers are exact. DataError when the file cannot be read: frames before
+    the unreadable part have been returned by then.
     """
     with _told(_name(source), file_format):
         if file_format == "ndjson":
-            yield from _lines(source, rows_at_once)
+            yield from _lines(source, rows_at_once, keys)
             return
         with _on_disk(source) as path:
             found = _scan(path, file_format)
@@ -61,8 +70,9 @@ def read(source: Path | BinaryIO, file_format: Format, rows_at_once: int) -> Ite
                 raise pl.exceptions.NoDataError
             if file_format == "csv":
                 _require_commas(empty.columns, _name(source))
-            yield empty
-            yield from found.collect_batches(chunk_size=rows_at_once, maintain_order=True)
+            parts = found.collect_batches(chunk_size=rows_at_once, maintain_order=True)
+            for part in chain([empty], parts):
+                yield part.with_columns(key_text(part[key]) for key in keys if key in part.columns)
 
 
 def _require_commas(columns: list[str], name: str) -> None:
@@ -93,15 +103,18 @@ def _on_disk(source: Path | BinaryIO) -> Iterator[Path]:
         yield Path(kept.name)
 
 
-def _lines(source: Path | BinaryIO, rows_at_once: int) -> Iterator[pl.DataFrame]:
+def _lines(
+    source: Path | BinaryIO, rows_at_once: int, keys: Sequence[str]
+) -> Iterator[pl.DataFrame]:
     """Read each part with types of its own; a column that one of them lacks is null there."""
     if isinstance(source, Path):
         with source.open("rb") as opened:
-            yield from _lines(opened, rows_at_once)
+            yield from _lines(opened, rows_at_once, keys)
         return
     columns: dict[str, None] = {}
-    while content := b"".join(islice(source, rows_at_once)):
-        part = pl.read_ndjson(content, infer_schema_length=None)
+    while lines := list(islice(source, rows_at_once)):
+        read = pl.read_ndjson(b"".join(lines), infer_schema_length=None)
+        part = with_exact_keys(read, lines, keys)
         columns |= dict.fromkeys(part.columns)
         missing = [pl.lit(None).alias(name) for name in columns if name not in part.columns]
         yield part.with_columns(missing)

@@ -47,7 +47,8 @@ def run(
     """
     columns = columns_of(dataset)
     batch = _Batch(engine=engine, dataset=dataset.name, now=now)
-    for found in files.read(source, file_format or files.format_of(source), ROWS_AT_ONCE):
+    known = file_format or files.format_of(source)
+    for found in files.read(source, known, ROWS_AT_ONCE, keys=columns.series):
         raw = with_key(found, columns, only_series or dataset.name)
         batch.land(raw.height, intake.normalize(raw, columns, timezone=dataset.timezone))
     return batch.report()

@@ -174,7 +174,7 @@ def _look_at_source(place: _Place, found: Inspection) -> None:
 def _on_types(dataset: DatasetConfig, types: Mapping[str, str | None]) -> Iterator[Finding]:
     for setting, rule, fitting in (
         ("timestamp_column", "times, text or numbers", (*NUMBERS, *TEXTS, *DATED)),
-        ("value_column", "numbers", (*NUMBERS, *TEXTS, "bool")),
+        ("value_column", "numbers", (*NUMBERS, *TEXTS, "bool", "money")),
     ):
         column = getattr(dataset, setting)
         if types[column] not in fitting:

@@ -7,31 +7,45 @@ from typing import Any
 
 import polars as pl
 
+from forecaster.keys import key_text, texts_of
+
 _Values = Sequence[Any]
 
 _ROWS_IN_FRAME = 50_000
 
 
-def gather(names: Sequence[str], parts: Iterable[Sequence[Sequence[Any]]]) -> pl.DataFrame:
+def gather(
+    names: Sequence[str], parts: Iterable[Sequence[Sequence[Any]]], *, keys: int = 0
+) -> pl.DataFrame:
     """Return the rows of all parts, one column per name; small parts are faster than large ones.
 
-    Numbers become Int64 or Float64, instants with any zone UTC, naive ones stay naive, dates are
-    dates; what fits nothing else, or is of several kinds, becomes text.
+    The first `keys` columns become the text of series' keys. In the others numbers become Int64 or
+    Float64, instants with any zone UTC, naive ones stay naive, dates are dates; what fits nothing
+    else, or is of several kinds, becomes text.
     """
-    frames = [_to_frame(names, [[] for _ in names])]
+    frames = [_to_frame(names, [[] for _ in names], keys)]
     columns: list[list[Any]] = [[] for _ in names]
     for part in parts:
         for column, values in zip(columns, zip(*part, strict=True), strict=True):
             column.extend(values)
         if len(columns[0]) >= _ROWS_IN_FRAME:
-            frames.append(_to_frame(names, columns))
+            frames.append(_to_frame(names, columns, keys))
             columns = [[] for _ in names]
-    return pl.concat([*frames, _to_frame(names, columns)], how="vertical_relaxed")
+    return pl.concat([*frames, _to_frame(names, columns, keys)], how="vertical_relaxed")
 
 
-def _to_frame(names: Sequence[str], columns: Sequence[_Values]) -> pl.DataFrame:
-    pairs = zip(names, columns, strict=True)
-    return pl.DataFrame([_column(name, values) for name, values in pairs])
+def _to_frame(names: Sequence[str], columns: Sequence[_Values], keys: int) -> pl.DataFrame:
+    pairs = enumerate(zip(names, columns, strict=True))
+    return pl.DataFrame(
+        [(_key if place < keys else _column)(name, values) for place, (name, values) in pairs]
+    )
+
+
+def _key(name: str, values: _Values) -> pl.Series:
+    found = set(map(type, values)) - {type(None)}
+    if found in ({str}, {float}, {datetime}):
+        return key_text(_column(name, values))
+    return texts_of(name, values)
 
 
 def _column(name: str, values: _Values) -> pl.Series:

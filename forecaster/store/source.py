@@ -71,7 +71,8 @@ def _read_file(asked: Question, address: URL) -> pl.DataFrame:
         cursor = conn.execute(select_rows(conn, asked)).cursor
         assert isinstance(cursor, sqlite3.Cursor)
         try:
-            return rows.gather(asked.columns, iter(partial(cursor.fetchmany, _ROWS_AT_ONCE), []))
+            parts = iter(partial(cursor.fetchmany, _ROWS_AT_ONCE), [])
+            return rows.gather(asked.columns, parts, keys=len(asked.series_columns))
         except sqlite3.Error as error:
             gone = isinstance(error, sqlite3.OperationalError)
             raise source_session.explain(error, asked, address, gone=gone) from error

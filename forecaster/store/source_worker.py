@@ -51,7 +51,8 @@ def read(asked: Question) -> pl.DataFrame:
         if (conn.dialect.name, conn.dialect.driver) == ("postgresql", "psycopg"):
             return source_postgres.fetch(conn, query, asked)
         result = conn.execution_options(stream_results=True).execute(query)
-        return rows.gather(asked.columns, result.partitions(_ROWS_AT_ONCE))
+        parts = result.partitions(_ROWS_AT_ONCE)
+        return rows.gather(asked.columns, parts, keys=len(asked.series_columns))
 
 
 def main() -> int:

@@ -34,6 +34,10 @@ _FRAME_KINDS: Mapping[str, pl.DataType] = {
     "text": pl.String(),
     "double precision": pl.Float64(),
     "bigint": pl.Int64(),
+    "numeric(20,0)": pl.Decimal(20, 0),
+    "numeric(20,2)": pl.Decimal(20, 2),
+    "boolean": pl.Boolean(),
+    "bytea": pl.Binary(),
 }
 
 
