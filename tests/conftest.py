@@ -44,6 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("PERTURB_PRODUCTS") == "1":
+        from tests.rounding import perturb
+
+        perturb()
     if coverage.is_wanted(config):
         config.pluginmanager.register(coverage.FaultTable())
 
@@ -63,11 +67,12 @@ def unavailable(reason: str) -> NoReturn:
 
 
 @pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    """Undo what the program's entry points set for the whole thread."""
+def _processor() -> Iterator[None]:
+    """Undo what the program's entry points set for the whole thread or process."""
     yield
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 
+from tests.tolerance import RELATIVE
+
 pytestmark = pytest.mark.slow
 
 FAST = "training = { steps = 60, batch_size = 32 }\n"
@@ -141,7 +143,7 @@ def test_five_minute_data_with_text_keys_arriving_late_in_postgresql(
     assert all(row[1] == row[3] + row[2] * timedelta(minutes=5) for row in rows)
     assert all(row[4] <= row[5] <= row[6] for row in rows)
     assert all(abs(row[5] - 50) < 60 for row in rows)
-    assert all(math.isclose(share, 1, abs_tol=1e-5) for (share,) in shares)
+    assert all(math.isclose(share, 1, rel_tol=RELATIVE) for (share,) in shares)
 
 
 def test_serve_goes_on_where_the_commands_stopped(

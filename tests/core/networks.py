@@ -5,10 +5,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.network import AttentionLSTM
+from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.spec import ModelSpec
-
-torch.set_num_threads(1)
 
 MISSING = torch.nan
 
@@ -61,6 +59,11 @@ def small_network(spec: ModelSpec, seed: int = 0) -> AttentionLSTM:
 def small_model(series_scale: dict[str, float] | None = None, **changes: object) -> TrainedModel:
     spec = small_spec(**changes)
     return TrainedModel(spec=spec, network=small_network(spec), series_scale=series_scale or {})
+
+
+def scale_of(output: NetworkOutput) -> Tensor:
+    """(B, 1) how large the numbers of each window are that a forecast is made of."""
+    return (output.level.abs() + output.spread)[:, None]
 
 
 def contexts(batch: int, length: int, seed: int = 0) -> Tensor:

@@ -19,8 +19,6 @@ from forecaster.series.panel import build
 from forecaster.series.windows import gather
 from tests.core.observed import shared_series
 
-torch.set_num_threads(1)
-
 CUTOFF = datetime(2024, 1, 1, tzinfo=UTC)
 
 

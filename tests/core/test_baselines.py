@@ -17,7 +17,6 @@ from forecaster.series.baselines import (
     seasonal_naive_drift,
 )
 
-torch.set_num_threads(1)
 NAN = float("nan")
 POINTS = {
     "naive": naive,
@@ -104,7 +103,11 @@ def test_forecasts_shift_with_the_data(
     rows = torch.tensor([context], dtype=torch.float64)
     shifted = baseline(rows + shift, 5, 3)
     torch.testing.assert_close(
-        shifted, baseline(rows, 5, 3) + shift, rtol=0, atol=1e-6, equal_nan=True
+        shifted,
+        baseline(rows, 5, 3) + shift,
+        rtol=0,
+        atol=1e-6,  # tolerance: float64, no network
+        equal_nan=True,
     )
 
 
@@ -168,7 +171,13 @@ def test_the_median_of_a_naive_forecast_is_its_point(
     rows = torch.tensor([context], dtype=torch.float64)
     median = BASELINES[name](rows, 7, season_length)[..., MEDIAN]
     expected = POINTS[name](rows, 7, season_length)
-    torch.testing.assert_close(median, expected, rtol=1e-9, atol=1e-9, equal_nan=True)
+    torch.testing.assert_close(
+        median,
+        expected,
+        rtol=1e-9,
+        atol=1e-9,
+        equal_nan=True,  # tolerance: float64, no network
+    )
 
 
 AWKWARD = {
@@ -242,7 +251,12 @@ def test_quantiles_move_and_stretch_with_the_data(
     rows = torch.randn(3, 30, generator=generator, dtype=torch.float64).cumsum(1)
     expected = BASELINES[name](rows, 5, season) * factor + shift
     found = BASELINES[name](rows * factor + shift, 5, season)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * factor)
+    torch.testing.assert_close(
+        found,
+        expected,
+        rtol=0,
+        atol=1e-6 * factor,  # tolerance: float64, no network
+    )
 
 
 @quick_baseline
@@ -252,4 +266,10 @@ def test_other_series_do_not_matter(name: str) -> None:
     rows[1, 25:] = NAN
     rows[2] = NAN
     together = BASELINES[name](rows, 5, 3)
-    torch.testing.assert_close(together[:1], BASELINES[name](rows[:1], 5, 3), rtol=0, atol=1e-12)
+    alone = BASELINES[name](rows[:1], 5, 3)
+    torch.testing.assert_close(
+        together[:1],
+        alone,
+        rtol=0,
+        atol=1e-12,  # tolerance: float64, no network
+    )

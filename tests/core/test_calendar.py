@@ -26,11 +26,10 @@ from forecaster.planted import planted_mass
 from forecaster.series.grid import detect_grid
 from forecaster.series.panel import build
 from forecaster.training import fit, prepare
-from tests.core.networks import contexts, gappy_contexts, small_network, small_spec
+from tests.core.networks import contexts, gappy_contexts, scale_of, small_network, small_spec
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.jobs.small import DATASET, START, rows
-
-torch.set_num_threads(1)
+from tests.tolerance import assert_close, within
 
 NEW_YORK = "America/New_York"
 SPEC = small_spec(calendar=True)
@@ -80,7 +79,7 @@ def test_features_are_those_of_the_local_instants_at_which_patches_begin(
     for row, cutoff in enumerate(cutoffs):
         instants = [zero + width * index for index in starts(cutoff)]
         local = [instant.astimezone(ZoneInfo(timezone)) for instant in instants]
-        torch.testing.assert_close(features[row], by_hand(local), atol=1e-5, rtol=0)
+        assert_close(features[row], by_hand(local))
 
 
 def test_hours_follow_the_clocks_that_change() -> None:
@@ -92,7 +91,7 @@ def test_hours_follow_the_clocks_that_change() -> None:
     # From midnight, four hours on it is five o'clock: the clock has skipped an hour.
     sunday = datetime(2024, 3, 10, tzinfo=UTC)  # as the clock on the wall shows
     local = [sunday - 8 * HOUR, sunday - 4 * HOUR, sunday, sunday + 5 * HOUR, sunday + 9 * HOUR]
-    torch.testing.assert_close(features, by_hand(local), atol=1e-6, rtol=0)
+    assert_close(features, by_hand(local))
 
 
 def test_days_begin_at_midnight_in_summer_and_in_winter() -> None:
@@ -103,7 +102,7 @@ def test_days_begin_at_midnight_in_summer_and_in_winter() -> None:
 
     first = datetime(2024, 3, 9, tzinfo=UTC)  # a Saturday; clocks change on the Sunday
     days = [first + timedelta(days=4 * patch) for patch in range(-2, 3)]
-    torch.testing.assert_close(features, by_hand(days), atol=1e-6, rtol=0)
+    assert_close(features, by_hand(days))
 
 
 def test_past_and_future_patches_of_one_window_follow_one_another() -> None:
@@ -140,13 +139,14 @@ def test_before_training_the_calendar_adds_nothing(statistics: str) -> None:
 def test_the_hour_and_the_weekday_change_a_forecast() -> None:
     context = contexts(1, 24).expand(3, -1)
 
-    deviations = NETWORK(context, None, dates(SPEC, [0, 5, 24])).deviations
+    deviations = NETWORK(context, None, dates(SPEC, [0, 5, 24])).deviations.detach()
 
-    assert not torch.allclose(deviations[0], deviations[1])
-    assert not torch.allclose(deviations[0], deviations[2])
+    tenth = float(deviations[0].abs().max()) / 10
+    assert float((deviations[0] - deviations[1]).abs().max()) > tenth
+    assert float((deviations[0] - deviations[2]).abs().max()) > tenth
     weeks = NETWORK(context, None, dates(SPEC, [0, 168, 24 * 70])).deviations
-    assert torch.equal(weeks[0], weeks[1])
-    assert torch.equal(weeks[0], weeks[2])
+    assert_close(weeks[0], weeks[1])  # other rows of a batch may be rounded otherwise
+    assert_close(weeks[0], weeks[2])
 
 
 @settings(max_examples=20)
@@ -158,9 +158,8 @@ def test_the_parts_still_add_up(statistics: str, context: Tensor) -> None:
         output = small_network(spec)(context, None, dates(spec, [3, 11, 40]))
 
     parts = output.copied + output.last_value + output.residual
-    error = (output.deviations[..., MEDIAN] - parts).abs() / output.spread[:, None]
-    assert float(error.max()) < 1e-5
-    assert explain.reconstruction_error(output, context, spec) < 1e-5
+    assert_close(parts, output.deviations[..., MEDIAN], scale_of(output))
+    assert explain.reconstruction_error(output, context, spec) < within(1)
 
 
 # What passes it on
@@ -173,7 +172,7 @@ def test_an_ensemble_passes_it_to_every_member() -> None:
     together = assemble(members)(context, None, told)
 
     alone = [member(context, None, told).deviations for member in members]
-    torch.testing.assert_close(together.deviations, torch.stack(alone).mean(0))
+    assert_close(together.deviations, torch.stack(alone).mean(0))
 
 
 def test_a_runner_passes_the_one_of_every_window_in_batches() -> None:
@@ -184,7 +183,7 @@ def test_a_runner_passes_the_one_of_every_window_in_batches() -> None:
     found = runner(context, cutoffs)
 
     expected = NETWORK(context, None, calendar_features(SPEC, cutoffs))
-    torch.testing.assert_close(found.deviations, expected.deviations)
+    assert_close(found.deviations, expected.deviations)
 
 
 def test_planted_copies_can_be_looked_for() -> None:
@@ -218,7 +217,7 @@ def test_several_cutoffs_at_once_are_each_of_them_alone(learnt: TrainedModel) ->
     pairs = together.join(alone, on=keys, how="full", suffix="_alone", validate="1:1")
     assert len(pairs) == len(together) == 2 * len(hours) * 12
     for name in DEVIATION_COLUMNS:
-        assert float((pairs[name] - pairs[f"{name}_alone"]).abs().max()) < 1e-3  # type: ignore[arg-type]
+        assert_close(pairs[name], pairs[f"{name}_alone"], scale=100)
 
 
 def test_trust_in_a_model_with_a_calendar_is_measured(learnt: TrainedModel) -> None:
@@ -226,7 +225,7 @@ def test_trust_in_a_model_with_a_calendar_is_measured(learnt: TrainedModel) -> N
 
     trust = explain.trust(learnt, panel)
 
-    assert trust.reconstruction_error < 1e-5
+    assert trust.reconstruction_error < within(1)
     assert trust.seeds is not None
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from forecaster.model.device import CPU, LARGEST_BATCH, SMALLEST_BATCH, Runner, or_on_cpu
 from forecaster.model.network import AttentionLSTM, NetworkOutput
 from tests.core.networks import contexts, small_network, small_spec
-
-torch.set_num_threads(1)
+from tests.tolerance import assert_close
 
 SPEC = small_spec(layers=1)
 CUTOFFS = torch.arange(50)
@@ -51,7 +50,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_forecasts_the_same() -> None:
     assert run.batch_size == LARGEST_BATCH // 32 == 16
     expected = small_network(SPEC)(context)
     for field in fields(NetworkOutput):
-        torch.testing.assert_close(getattr(found, field.name), getattr(expected, field.name))
+        assert_close(getattr(found, field.name), getattr(expected, field.name))
 
 
 def test_a_device_without_room_gives_way_to_the_cpu() -> None:
@@ -62,7 +61,7 @@ def test_a_device_without_room_gives_way_to_the_cpu() -> None:
 
     assert run.device == CPU
     assert found.level.device == CPU
-    torch.testing.assert_close(found.level, small_network(SPEC)(context).level)
+    assert_close(found.level, small_network(SPEC)(context).level)
 
 
 def test_a_cpu_without_room_says_so() -> None:

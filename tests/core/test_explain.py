@@ -24,6 +24,7 @@ from tests.core.networks import (
     small_network,
     small_spec,
 )
+from tests.tolerance import within
 
 SPEC = small_spec()
 NETWORK = small_network(SPEC)
@@ -55,7 +56,7 @@ def panel_of(deviations: Tensor) -> Panel:
 def test_the_parts_make_the_median_again(context: Tensor) -> None:
     output = forecast(context)
 
-    assert explain.reconstruction_error(output, context, SPEC) < 1e-5
+    assert explain.reconstruction_error(output, context, SPEC) < within(1)
 
 
 @pytest.mark.parametrize("part", ["weights", "adjusted_weights", "residual"])
@@ -65,13 +66,13 @@ def test_a_part_that_is_not_true_shows(part: str) -> None:
 
     forged = replace(output, **{part: getattr(output, part) * 1.01})
 
-    assert explain.reconstruction_error(forged, context, SPEC) > 1e-4
+    assert explain.reconstruction_error(forged, context, SPEC) > 10 * within(1)
 
 
 def test_other_values_than_those_that_were_copied_show() -> None:
     context = contexts(3, 24)
 
-    assert explain.reconstruction_error(forecast(context), context + 1, SPEC) > 1e-2
+    assert explain.reconstruction_error(forecast(context), context + 1, SPEC) > 1000 * within(1)
 
 
 # Shares
@@ -124,7 +125,7 @@ def test_a_model_agrees_with_itself() -> None:
 
     found = explain.agreement(output, output)
 
-    assert found.divergence == pytest.approx(0, abs=1e-9)
+    assert found.divergence == pytest.approx(0, abs=within(1))
     assert found.overlap == 1
 
 
@@ -167,7 +168,7 @@ def test_trust_is_measured_on_windows_that_can_be_forecast() -> None:
 
     assert 0 < found.windows <= explain.MOST_WINDOWS
     assert found.past_patches == 6
-    assert found.reconstruction_error < 1e-5
+    assert found.reconstruction_error < within(1)
     assert [removal.patches for removal in found.removals] == [1, 3, 5]
     assert [removal.patches for removal in found.older] == [1, 3]
     assert all(math.isfinite(score) for score in found.to_scores().values())

@@ -15,8 +15,6 @@ from tests.core.configs import dataset, parsed, small_dataset
 from tests.core.networks import contexts, small_network, small_spec
 from tests.core.test_training import QUICK, daily
 
-torch.set_num_threads(1)
-
 WIDTH, PATCH = 6, 4
 any_head = pytest.mark.parametrize("head", HEADS)
 

@@ -21,8 +21,6 @@ from forecaster.series.panel import Panel, build, own_scale
 from forecaster.series.windows import gather
 from tests.core.observed import HOUR, observed
 
-torch.set_num_threads(1)
-
 HORIZON, SEASON = 6, 4
 HOURLY = Grid(step=Step.parse("1h"), anchor=0)
 DAILY = Grid(step=Step.parse("1d"), anchor=0, timezone="Europe/Berlin")
@@ -101,7 +99,10 @@ def test_cutoffs_judged_at_once_are_judged_as_each_by_itself(
 
     found = judge(rows, seen, season_length=SEASON, memory=memory, prediction_length=HORIZON)
 
-    assert_frame_equal(found, plainly(rows, seen, memory), rel_tol=1e-9, abs_tol=1e-9)
+    expected = plainly(rows, seen, memory)
+    assert_frame_equal(
+        found, expected, rel_tol=1e-9, abs_tol=1e-9
+    )  # tolerance: float64, no network
 
 
 def test_chunks_of_any_size_are_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +118,7 @@ def test_chunks_of_any_size_are_judged_alike(monkeypatch: pytest.MonkeyPatch) ->
     in_parts = judge(said, seen, **settings)
 
     assert at_once["points"].sum() > 200
-    assert_frame_equal(in_parts, at_once)
+    assert_frame_equal(in_parts, at_once, rel_tol=1e-9, abs_tol=0)  # tolerance: float64, no network
 
 
 @pytest.mark.parametrize("series_id", ["never observed", "0"])

@@ -25,8 +25,6 @@ from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.sampling import Batch
 from tests.core.networks import contexts, small_network, small_spec
 
-torch.set_num_threads(1)
-
 SPEC = small_spec(hidden_size=4, layers=1, heads=2, mlp_size=8, context_length=8, dropout=0.0)
 SCHEDULE = Schedule(steps=100, batch_size=16, learning_rate=1e-3)
 

@@ -7,6 +7,7 @@ from forecaster.frames import QUANTILE_LEVELS
 from forecaster.model.quantiles import MEDIAN
 from forecaster.model.scaling import scale_window
 from tests.core.networks import MISSING, contexts, small_network, small_spec
+from tests.tolerance import assert_close
 
 
 def test_shapes_follow_the_spec_where_the_horizon_is_not_whole_patches() -> None:
@@ -36,7 +37,7 @@ def test_any_spec_makes_a_network(changes: dict[str, object]) -> None:
     output = small_network(spec)(contexts(2, spec.context_length))
     assert output.deviations.shape == (2, spec.prediction_length, len(QUANTILE_LEVELS))
     assert bool(output.deviations.isfinite().all())
-    torch.testing.assert_close(output.weights.sum(2), torch.ones(2, spec.future_patches))
+    assert_close(output.weights.sum(2), torch.ones(2, spec.future_patches))
 
 
 def test_a_wholly_missing_patch_gets_exactly_no_weight() -> None:
@@ -75,15 +76,15 @@ def test_the_level_is_the_season_before_the_last_observed_value() -> None:
     window = scale_window(context, patch_length=4, season_patches=2)
     level = window.centre + window.spread * window.level
     last = window.centre + window.spread * window.last
-    torch.testing.assert_close(level, torch.arange(14.0, 22.0).mean()[None])
-    torch.testing.assert_close(last, torch.tensor([21.0]))
+    assert_close(level, torch.arange(14.0, 22.0).mean()[None])
+    assert_close(last, torch.tensor([21.0]))
 
 
 def test_each_patch_has_the_level_of_the_season_that_ends_with_it() -> None:
     window = scale_window(torch.arange(24.0)[None], patch_length=4, season_patches=3)
     levels = window.centre[:, None] + window.spread[:, None] * window.patch_levels
     expected = [5.5, 5.5, 5.5, 9.5, 13.5, 17.5]
-    torch.testing.assert_close(levels, torch.tensor([expected]))
+    assert_close(levels, torch.tensor([expected]))
 
 
 def test_hidden_values_change_what_is_attended_but_are_still_copied() -> None:
@@ -101,7 +102,7 @@ def test_the_last_step_of_a_cut_patch_is_the_one_inside_the_horizon() -> None:
     whole, cut = small_spec(prediction_length=12), small_spec(prediction_length=10)
     context = contexts(2, 24)
     longer, shorter = small_network(whole)(context), small_network(cut)(context)
-    torch.testing.assert_close(shorter.deviations, longer.deviations[:, :10])
+    assert_close(shorter.deviations, longer.deviations[:, :10])
 
 
 def test_the_median_is_the_sum_of_its_parts() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from forecaster.model.normalisers import NORMALISERS, Normaliser, entmax15, softmax, sparsemax
+from tests.tolerance import assert_close
 
 any_normaliser = pytest.mark.parametrize("normalise", NORMALISERS.values(), ids=NORMALISERS)
 numbers = st.floats(-60, 60) | st.just(-torch.inf) | st.sampled_from([0.0, 1.0, 0.5])
@@ -30,13 +31,17 @@ def bisected(row: Tensor, weights: Callable[[Tensor], Tensor]) -> Tensor:
 @given(row=logits)
 def test_sparsemax_is_the_projection_that_bisection_finds(row: Tensor) -> None:
     expected = bisected(row, lambda above: above.clamp(min=0))
-    torch.testing.assert_close(sparsemax(row), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        sparsemax(row), expected, rtol=0, atol=1e-9
+    )  # tolerance: float64, no network
 
 
 @given(row=logits)
 def test_entmax_is_what_bisection_finds(row: Tensor) -> None:
     expected = bisected(row / 2, lambda above: above.clamp(min=0).square())
-    torch.testing.assert_close(entmax15(row), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        entmax15(row), expected, rtol=0, atol=1e-9
+    )  # tolerance: float64, no network
 
 
 @any_normaliser
@@ -46,7 +51,7 @@ def test_weights_are_shares_and_exactly_nothing_is_given_to_what_is_forbidden(
 ) -> None:
     weights = normalise(row.float())
     assert bool((weights >= 0).all())
-    assert abs(float(weights.double().sum()) - 1) < 1e-6
+    assert_close(weights.double().sum(), 1.0)
     assert weights[row == -torch.inf].abs().sum() == 0
 
 
@@ -55,7 +60,12 @@ def test_weights_are_shares_and_exactly_nothing_is_given_to_what_is_forbidden(
 def test_gradients_are_those_of_finite_differences(normalise: Normaliser, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(2, 3, 7, generator=generator, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(normalise, (rows,), eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        normalise,
+        (rows,),
+        eps=1e-7,
+        atol=1e-4,  # tolerance: finite differences in float64
+    )
 
 
 @any_normaliser

@@ -11,8 +11,6 @@ from forecaster.model.optimisers import WARM_UP, Optimisers, inner_matrices
 from forecaster.model.scores import SCORES
 from tests.core.networks import small_network, small_spec
 
-torch.set_num_threads(1)
-
 SPECS = [
     *({"encoder": name} for name in ENCODERS),
     *({"score": name, "self_attention": True} for name in SCORES),
@@ -112,7 +110,7 @@ def test_learning_rates_rise_and_fall() -> None:
     of_muon, of_adam = zip(*rates, strict=True)
     assert of_muon == pytest.approx([2.0 * each for each in of_adam])
     highest = of_adam.index(max(of_adam))
-    assert highest == pytest.approx(WARM_UP * steps, abs=1)
+    assert abs(highest - WARM_UP * steps) <= 1
     assert of_adam[highest] == pytest.approx(rate)
     assert list(of_adam[: highest + 1]) == sorted(of_adam[: highest + 1])
     assert list(of_adam[highest:]) == sorted(of_adam[highest:], reverse=True)

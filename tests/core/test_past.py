@@ -21,6 +21,7 @@ from forecaster.series.knowledge import Knowledge, knowledge
 from forecaster.series.panel import Panel, build, from_values
 from forecaster.series.past import Past, remember
 from tests.core.observed import HOUR, MONDAY
+from tests.tolerance import assert_close
 
 NEW_YORK = ZoneInfo("America/New_York")
 HOURLY = Grid(step=Step.parse("1h"), anchor=0)
@@ -151,7 +152,7 @@ def plainly(history: History, place: int) -> tuple[Array, Array]:
 
 def assert_alike(found: Array, means: Array, sizes: Array) -> None:
     assert (np.isnan(found) == np.isnan(means)).all()
-    error = np.abs(found - means) > 1e-14 * sizes + 1e-300
+    error = np.abs(found - means) > 1e-14 * sizes + 1e-300  # tolerance: float64, no network
     assert not error.any(), (found[error], means[error])
 
 
@@ -196,9 +197,7 @@ def test_a_window_is_the_panel_of_the_versions_that_were_known(
         values = rows_of(past.window(place, end, length - ahead), expected)
         found = from_values(values, grid, expected.series_ids, start, season_length=2, scales={})
         for name in ("deviations", "offset", "scale"):
-            torch.testing.assert_close(
-                getattr(found, name), getattr(expected, name), rtol=1e-6, atol=1e-4, equal_nan=True
-            )
+            assert_close(getattr(found, name), getattr(expected, name))
 
 
 @settings(max_examples=10)

@@ -11,6 +11,7 @@ from forecaster.model.attention import TemporalAttention
 from forecaster.model.normalisers import NORMALISERS
 from forecaster.model.scores import SCORES, Local, Shape
 from tests.core.networks import small_spec
+from tests.tolerance import assert_close
 
 SHAPE = Shape(
     heads=2,
@@ -35,7 +36,7 @@ def tried(name: str) -> tuple[nn.Module, Tensor, Tensor, Tensor]:
 
 
 def expect(scores: Tensor, found: list[list[list[list[float]]]]) -> None:
-    torch.testing.assert_close(scores, torch.tensor(found), rtol=1e-4, atol=1e-5)
+    assert_close(scores, torch.tensor(found))
 
 
 def loops(score: object, queries: Tensor, keys: Tensor) -> list[list[list[list[float]]]]:
@@ -139,7 +140,7 @@ def test_the_gaussian_of_local_multiplies_the_weights() -> None:
     content = score.content(queries, keys)[..., : SHAPE.past].exp()
     product = content * score.log_gaussian(queries).exp()
     weights = scores[..., : SHAPE.past].softmax(3)
-    torch.testing.assert_close(weights, product / product.sum(3, keepdim=True))
+    assert_close(weights, product / product.sum(3, keepdim=True))
 
 
 @pytest.mark.parametrize("name", ["dot", "general", "additive", "location", "local"])

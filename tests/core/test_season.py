@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from forecaster.durations import Step
 from forecaster.frames import INSTANT, OBSERVATIONS
@@ -15,8 +14,6 @@ from forecaster.series.grid import detect_grid
 from forecaster.series.panel import Panel, build
 from forecaster.series.season import Seasons, candidates, detect_seasons
 from tests.core.observed import MONDAY, observed, shared_series
-
-torch.set_num_threads(1)
 
 NONE = Seasons(season_length=1, long_season=1)
 

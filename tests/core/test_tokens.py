@@ -10,13 +10,14 @@ from forecaster.model.scaling import scale_window
 from forecaster.model.spec import ModelSpec
 from forecaster.model.tokens import Tokens
 from tests.core.networks import contexts, gappy_contexts, small_spec
-
-torch.set_num_threads(1)
+from tests.tolerance import assert_close
 
 WINDOW, CAUSAL = small_spec(), small_spec(statistics="causal")
 LENGTH, PATCH, PATCHES = 24, 4, 6
 BOTH = pytest.mark.parametrize("spec", [WINDOW, CAUSAL], ids=["window", "causal"])
 NO_FLOOR = 4.0
+SCALE = 100 / NO_FLOOR
+"""How many of their spreads windows are moved by; as many ulp are lost."""
 """Far above the smallest spread, and above what a patch of a random walk loses by chance."""
 
 
@@ -34,7 +35,7 @@ def tokens(spec: ModelSpec, context: Tensor, hidden: Tensor | None = None) -> Te
 
 
 def assert_same(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+    assert_close(found, expected, scale=SCALE)
 
 
 @BOTH
@@ -146,10 +147,8 @@ def test_a_causal_token_says_how_its_units_moved() -> None:
     centres = torch.stack([part.mean() for part in seen])
     spreads = torch.stack([part.std(correction=0) for part in seen])
     expected = (walk.double().view(PATCHES, PATCH) - centres[:, None]) / spreads[:, None]
-    torch.testing.assert_close(values.double(), expected, atol=1e-5, rtol=0)
+    assert_close(values, expected)
     assert bool((observed == 1).all())
     assert float(move[0]) == float(growth[0]) == 0
-    torch.testing.assert_close(
-        move[1:, 0].double(), centres.diff() / spreads[1:], atol=1e-5, rtol=0
-    )
-    torch.testing.assert_close(growth[1:, 0].double(), spreads.log().diff(), atol=1e-5, rtol=0)
+    assert_close(move[1:, 0], centres.diff() / spreads[1:])
+    assert_close(growth[1:, 0], spreads.log().diff())

@@ -18,8 +18,6 @@ from forecaster.training import Progress, clearly_least, fit, fit_one_of, prepar
 from tests.core.configs import small_dataset as dataset
 from tests.core.observed import HOUR, MONDAY, observed
 
-torch.set_num_threads(1)
-
 QUICK = TrainingConfig(steps=3, batch_size=8, device="cpu", naive_guard=False)
 LEARNING = TrainingConfig(steps=150, batch_size=32, device="cpu")
 HOURS = 400

@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import polars as pl
 import pytest
-import torch
 
 from forecaster.config import DatasetConfig, TrainingConfig
 from forecaster.model.checkpoint import dumps, loads
@@ -18,8 +17,6 @@ from forecaster.training import FEWEST_TRIAL_STEPS, TRIAL, Progress, TrainingRes
 from tests.core.configs import small_dataset
 from tests.core.networks import small_spec
 from tests.core.observed import observed
-
-torch.set_num_threads(1)
 
 HOURS = 600
 LEARNING = TrainingConfig(

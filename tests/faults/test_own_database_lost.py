@@ -1,8 +1,6 @@
 """Our own database behind a network that swallows everything, is late or drips."""
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,16 +16,10 @@ from forecaster.store.guards import Limit, guarded
 from forecaster.store.postgres_sessions import postgres_arguments
 from forecaster.store.tables import datasets
 from tests.faults.proxy import Proxy
+from tests.patience import not_hanging
 from tests.postgres import Cluster
 
 SHORT = timedelta(seconds=0.3)
-
-
-@contextmanager
-def taking(least: float, most: float) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    assert least <= time.monotonic() - started <= most
 
 
 def add(engine: Engine, name: str = "bikes") -> None:
@@ -66,7 +58,7 @@ def test_a_black_hole_costs_no_more_than_the_stage(proxy: Proxy, behind: Engine)
             proxy.mode = "blackhole"
             conn.execute(insert(datasets).values(name="bikes"))
 
-    with taking(0.3, 2.5), pytest.raises(StageTimedOut), limit.stage("write", SHORT):
+    with not_hanging(least=0.3), pytest.raises(StageTimedOut), limit.stage("write", SHORT):
         vanish()
 
     proxy.mode = "pass"
@@ -90,7 +82,7 @@ def test_a_black_hole_cuts_copy_and_commit_too(proxy: Proxy, behind: Engine) -> 
             proxy.mode = "blackhole"
 
     for vanish in (vanish_in_copy, vanish_at_commit):
-        with taking(0.3, 2.5), pytest.raises(StageTimedOut), limit.stage("write", SHORT):
+        with not_hanging(least=0.3), pytest.raises(StageTimedOut), limit.stage("write", SHORT):
             vanish()
         proxy.mode = "pass"
 
@@ -103,7 +95,7 @@ def test_a_pooled_connection_that_leads_nowhere_is_given_up(proxy: Proxy, behind
     names(behind)
     proxy.mode = "blackhole"
 
-    with taking(2, 12), pytest.raises(DatabaseUnavailable):
+    with not_hanging(least=2), pytest.raises(DatabaseUnavailable):
         names(behind)
 
     proxy.mode = "pass"
@@ -118,7 +110,7 @@ def test_a_black_hole_right_after_connecting_is_given_up(proxy: Proxy, behind: E
     psycopg.connect(user="forecaster", **arguments).close()
     proxy.swallow_after = 2 * proxy.forwarded  # all that a server says until it waits for us
 
-    with taking(10, 13), pytest.raises(DatabaseUnavailable):
+    with not_hanging(least=10), pytest.raises(DatabaseUnavailable):
         names(behind)
 
 
@@ -127,7 +119,7 @@ def test_a_black_hole_right_after_connecting_is_given_up(proxy: Proxy, behind: E
 def test_a_server_that_answers_after_ten_seconds_is_given_up(proxy: Proxy, behind: Engine) -> None:
     proxy.mode = "late"
 
-    with taking(2, 13), pytest.raises(DatabaseUnavailable):
+    with not_hanging(least=2), pytest.raises(DatabaseUnavailable):
         names(behind)
 
 
@@ -139,7 +131,7 @@ def test_a_slow_network_does_what_fits_into_the_stage(proxy: Proxy, behind: Engi
     add(guarded(behind, limit=limit))
 
     with (
-        taking(0.3, 2.5),
+        not_hanging(least=0.3),
         pytest.raises(StageTimedOut),
         limit.stage("read", SHORT),
         reading(guarded(behind, limit=limit)) as conn,

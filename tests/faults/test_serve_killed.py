@@ -71,7 +71,8 @@ class Served:
 
     def wait_for(self, ticks: int) -> None:
         """Wait until this many ticks more are written."""
-        wanted, deadline = self.succeeded() + ticks, time.monotonic() + 120
+        wanted = self.succeeded() + ticks
+        deadline = time.monotonic() + 120
         while self.succeeded() < wanted:
             assert time.monotonic() < deadline, (self.directory / "log.txt").read_text()
             time.sleep(0.05)

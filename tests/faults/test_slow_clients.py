@@ -18,14 +18,20 @@ from jobs import doorman
 from jobs.server import Pages, Server, start
 from jobs.telemetry import Telemetry
 from tests.jobs.test_credentials import pairs
+from tests.patience import PATIENCE
 
 __all__ = ["pairs"]
 
 CLIENTS = 1000
 FEW = 60
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-SECONDS = 5.0
 Client = Callable[[Server], socket.socket]
+
+
+@pytest.fixture(autouse=True)
+def nobody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is kept out by others stays kept out."""
+    monkeypatch.setattr(doorman, "PATIENCE", 10 * PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +100,11 @@ CLIENTS_OF: dict[str, Client] = {
 }
 
 
-def scrape(server: Server, context: ssl.SSLContext | None = None) -> float:
-    """Return the seconds that an answer took."""
-    started = time.perf_counter()
-    with urllib.request.urlopen(f"{server.url}/metrics", timeout=10, context=context) as answer:
+def scrape(server: Server, context: ssl.SSLContext | None = None) -> None:
+    """Ask, and be answered though nobody else leaves for being slow."""
+    url = f"{server.url}/metrics"
+    with urllib.request.urlopen(url, timeout=PATIENCE, context=context) as answer:
         assert b"forecaster_build_info" in answer.read()
-    return time.perf_counter() - started
 
 
 @pytest.mark.fault(34)
@@ -108,9 +113,8 @@ def test_a_thousand_idle_clients_do_not_keep_the_scraper_out(server: Server) -> 
         for _ in range(CLIENTS):
             stack.enter_context(connected(server))
 
-        taken = [scrape(server) for _ in range(3)]
-
-    assert max(taken) < SECONDS
+        for _ in range(3):
+            scrape(server)
 
 
 @pytest.mark.fault(34)
@@ -120,9 +124,8 @@ def test_clients_that_misbehave_do_not_keep_the_scraper_out(server: Server, clie
         for _ in range(FEW):
             stack.enter_context(client(server))
 
-        taken = [scrape(server) for _ in range(3)]
-
-    assert max(taken) < SECONDS
+        for _ in range(3):
+            scrape(server)
 
 
 @pytest.mark.fault(34)
@@ -136,9 +139,8 @@ def test_more_clients_than_it_holds_that_misbehave_are_shown_out(
             for _ in range(20):
                 stack.enter_context(client(server))
 
-        taken = [scrape(server) for _ in range(3)]
-
-    assert max(taken) < SECONDS
+        for _ in range(3):
+            scrape(server)
 
 
 @pytest.mark.fault(34)
@@ -148,11 +150,10 @@ def test_a_byte_at_a_time_is_too_slow(server: Server, monkeypatch: pytest.Monkey
     dripping = threading.Thread(target=drip, args=(slow,))
 
     dripping.start()
-    taken = scrape(server)
+    scrape(server)
     dripping.join(20)
     slow.close()
 
-    assert taken < SECONDS
     assert not dripping.is_alive()
 
 
@@ -198,7 +199,6 @@ def test_handshakes_that_never_end_do_not_keep_the_scraper_out(
         for number in range(CLIENTS):
             hello = CLIENTS_OF["a TLS handshake"] if number % 2 else connected
             stack.enter_context(hello(server))
-        taken = [scrape(server, trusting) for _ in range(3)]
+        for _ in range(3):
+            scrape(server, trusting)
     server.stop()
-
-    assert max(taken) < SECONDS

@@ -21,6 +21,7 @@ from jobs.backfill.reporting import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
 from tests.jobs.small import DATASET, HOUR, LAST, START, World
+from tests.tolerance import within
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 TICKS = 20
@@ -32,6 +33,8 @@ SAID = {
     "attention_patches": ("cutoff", "model_id", "patch"),
     "accuracy": ("series_id", "cutoff", "model_id", "lead"),
 }
+SCALES = {"forecasts": 28.0, "attention": 1.0, "attention_patches": 1.0, "accuracy": 28.0}
+"""Of the numbers in a table: weights are shares, the series go up to 20 + 8."""
 BESIDE = ("issued_at", "origin", "scored_at")
 QUERY = "SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips"
 
@@ -230,10 +233,8 @@ def said(engine: Engine) -> Said:
     return found
 
 
-def differences(
-    expected: Mapping[str, Rows], found: Mapping[str, Rows], *, tolerance: float = 2e-5
-) -> list[str]:
-    """What differs: keys that one side lacks, and values by more than a share of their size."""
+def differences(expected: Mapping[str, Rows], found: Mapping[str, Rows]) -> list[str]:
+    """What differs: keys that one side lacks, and values by more than rounding."""
     lines = []
     for name, ours in expected.items():
         theirs = found[name]
@@ -243,16 +244,16 @@ def differences(
             lines += [
                 f"{name} {key}: {column} is {theirs[key][column]}, not {value}"
                 for column, value in ours[key].items()
-                if column not in BESIDE and not _alike(value, theirs[key][column], tolerance)
+                if column not in BESIDE and not _alike(value, theirs[key][column], SCALES[name])
             ]
     return lines
 
 
-def _alike(one: Any, other: Any, tolerance: float) -> bool:
+def _alike(one: Any, other: Any, scale: float) -> bool:
     if isinstance(one, str) and one.startswith("["):
         one, other = json.loads(one), json.loads(other)
     if isinstance(one, list):
-        return all(_alike(*pair, tolerance) for pair in zip(one, other, strict=True))
+        return all(_alike(*pair, scale) for pair in zip(one, other, strict=True))
     if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) <= tolerance * max(1.0, abs(one) / 10)
+        return abs(one - other) <= within(max(scale, abs(one)))
     return bool(one == other)

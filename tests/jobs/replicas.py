@@ -1,6 +1,5 @@
 """Replicas for a test, on engines of their own."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Protocol
@@ -9,9 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.store import leases
-from forecaster.store.engine import open_engine
+from forecaster.store.engine import open_engine, reading
 from jobs.holders import new_holder
 from jobs.replica import Hooks, Replica
+from tests.patience import eventually
 
 TTL = timedelta(seconds=0.9)
 DATASETS = ("bikes", "cars", "trams", "boats")
@@ -48,10 +48,11 @@ def owned(replica: Replica, datasets: Sequence[str] = DATASETS) -> set[str]:
     return {name for name in datasets if replica.lease_of(name) is not None}
 
 
-def wait_until(holds: Callable[[], bool], *, within: float = 6.0) -> float:
-    """Return how many seconds it took."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < within, "waited in vain"
-        time.sleep(0.01)
-    return time.monotonic() - began
+def holder_of(engine: Engine, dataset: str) -> str | None:
+    with reading(engine) as conn:
+        found = leases.find(conn, leases.of_dataset(dataset))
+    return None if found is None else found.holder
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    assert eventually(holds), "waited in vain"

@@ -26,6 +26,8 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 HORIZON = 12
 LAST = 400
 """The newest hour that is known at the first tick."""
+SCALE = 30.0
+"""The values of the series go up to this."""
 
 DATASET = DatasetConfig(
     name="bikes",

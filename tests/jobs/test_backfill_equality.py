@@ -150,4 +150,4 @@ def test_stretches_done_side_by_side_say_what_one_after_the_other_does(
         backfill(engine, story, jobs=jobs)
         found.append(said(engine))
 
-    assert differences(*found, tolerance=1e-6) == []
+    assert differences(*found) == []

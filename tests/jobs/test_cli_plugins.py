@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.terminal import trips, type_
+from tests.tolerance import within
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIKES = """\
@@ -56,7 +57,7 @@ def test_attention_of_ones_own_trains_and_forecasts(own: Path) -> None:
         ).fetchall()
     connection.close()
     assert shares
-    assert all(abs(total - 1) < 1e-5 and attended <= 5 for total, attended in shares)
+    assert all(abs(total - 1) < within(1) and attended <= 5 for total, attended in shares)
 
 
 @pytest.mark.usefixtures("own")

@@ -43,8 +43,8 @@ def test_keys_and_instants_stay_as_they_were_written(
     from_stream = whole(BytesIO(written(file_format)), file_format)
 
     expected = ROWS.cast(pl.String) if file_format == "csv" else ROWS
-    assert_frame_equal(from_file, expected)
-    assert_frame_equal(from_stream, expected)
+    assert_frame_equal(from_file, expected, check_exact=True)
+    assert_frame_equal(from_stream, expected, check_exact=True)
 
 
 @pytest.mark.parametrize("file_format", files.FORMATS)

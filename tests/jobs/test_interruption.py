@@ -15,7 +15,7 @@ with interruptible(lambda: print("heard")) as asked:
     for _ in range(int(sys.argv[2])):
         signal.raise_signal(int(sys.argv[1]))
     assert asked.stopping.is_set()
-print("ended by itself with", asked.status)
+print(f"ended by itself with {asked.status}")
 """
 
 

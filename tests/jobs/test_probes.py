@@ -1,7 +1,6 @@
 """What /livez, /readyz and /datasets answer: at once, whatever the database does."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from jobs.probes import Probes, Remembered
 from jobs.telemetry import Telemetry
 from tests.faults.proxy import Proxy
 from tests.jobs.small import DATASET, LAST, World, fixed, hour
+from tests.patience import PATIENCE, eventually, not_hanging
 
 DATASETS = {"bikes": DATASET}
 
@@ -75,26 +75,17 @@ def test_nobody_waits_for_an_answer_that_does_not_come(monkeypatch: pytest.Monke
 
     def ask() -> str:
         asked.append(1)
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         return "answer"
 
     remembered = Remembered(ask, silence="silence")
-    started = time.monotonic()
-    found = [remembered() for _ in range(50)]
-    seconds = time.monotonic() - started
+    with not_hanging():  # if all of them waited, it would be for 100 s
+        found = [remembered() for _ in range(500)]
     go_on.set()
 
-    assert found == ["silence"] * 50
+    assert found == ["silence"] * 500
     assert asked == [1]
-    assert seconds < 0.4
     assert eventually(lambda: remembered() == "answer")
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 10
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.01)
-    return condition()
 
 
 @pytest.fixture
@@ -120,14 +111,12 @@ def test_behind_a_black_hole_the_answer_comes_within_a_second(
     before = asked.ready() if is_connected else []
     proxy.mode = "blackhole"
 
-    started = time.monotonic()
-    reasons, found = asked.ready(), asked.documents()
-    seconds = time.monotonic() - started
+    with not_hanging():  # a connection that is cut off ends after many minutes
+        reasons, found = asked.ready(), asked.documents()
 
     assert before in ([], ["bikes has no model in service yet"])
     assert reasons == ["the database must answer within 1 s, found no answer"]
     assert found is None
-    assert seconds < 2 * 1.2
 
 
 def test_datasets_are_told_with_their_state_and_shown_in_telemetry(trained: World) -> None:

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, text
 
 from forecaster.config import DatasetConfig
@@ -19,6 +18,8 @@ from forecaster.store.observations import Landing
 from jobs import pull, slices
 from jobs.reports import PullReport
 from tests.jobs.small import DATASET, hour, rows
+from tests.patience import not_hanging
+from tests.tolerance import assert_same_rows
 
 PULLED = replace(
     DATASET,
@@ -67,7 +68,7 @@ def test_a_first_pull_lands_the_history_and_calls_none_of_it_late(source: Engine
 
     assert (report.new, report.late) == (101, 0)
     assert report.watermark == hour(200)
-    assert_frame_equal(landed(source), rows("a", 100, 200))
+    assert_same_rows(landed(source), rows("a", 100, 200))
 
 
 def test_a_second_pull_reads_only_the_overlap_and_lands_nothing_twice(source: Engine) -> None:
@@ -78,7 +79,7 @@ def test_a_second_pull_reads_only_the_overlap_and_lands_nothing_twice(source: En
 
     assert report.since == hour(200) - PULLED.delay - PULLED.late_data
     assert (report.new, report.corrected, report.unchanged) == (0, 0, 3)
-    assert_frame_equal(landed(source), rows("a", 100, 200))
+    assert_same_rows(landed(source), rows("a", 100, 200))
 
 
 def test_late_and_corrected_rows_are_found_in_the_overlap(source: Engine) -> None:
@@ -106,7 +107,7 @@ def test_rows_within_the_delay_of_another_series_are_not_lost(source: Engine) ->
     report = pulls(source, 201, slow)
 
     assert report.since == hour(200) - slow.delay - slow.late_data
-    assert_frame_equal(landed(source).filter(series_id="b"), rows("b", 194, 201))
+    assert_same_rows(landed(source).filter(series_id="b"), rows("b", 194, 201))
 
 
 def test_a_whole_pull_finds_what_was_older_than_the_overlap(source: Engine) -> None:
@@ -120,7 +121,7 @@ def test_a_whole_pull_finds_what_was_older_than_the_overlap(source: Engine) -> N
     assert report is not None
     assert report.since == hour(202) - PULLED.history
     assert report.whole == "reconciliation"
-    assert_frame_equal(landed(source).filter(series_id="new"), rows("new", 150, 200))
+    assert_same_rows(landed(source).filter(series_id="new"), rows("new", 150, 200))
 
 
 def test_a_source_that_stood_still_is_read_from_where_it_stopped(source: Engine) -> None:
@@ -131,7 +132,7 @@ def test_a_source_that_stood_still_is_read_from_where_it_stopped(source: Engine)
 
     pulls(source, 231)
 
-    assert_frame_equal(landed(source), rows("a", 190, 231))
+    assert_same_rows(landed(source), rows("a", 190, 231))
 
 
 def test_only_what_was_never_read_is_read_from_before_history(source: Engine) -> None:
@@ -170,7 +171,7 @@ def test_many_rows_are_landed_in_several_transactions(
     assert (report.rows, report.duplicates, report.late) == (146, 3, 21)
     assert sum(landing.new for landing in landings) == 81
     assert max(landing.new + landing.unchanged for landing in landings) == 10
-    assert_frame_equal(landed(source).filter(series_id="c"), rows("c", 160, 200))
+    assert_same_rows(landed(source).filter(series_id="c"), rows("c", 160, 200))
 
 
 def test_rows_from_the_future_wait_for_their_time(source: Engine) -> None:
@@ -181,7 +182,7 @@ def test_rows_from_the_future_wait_for_their_time(source: Engine) -> None:
 
     assert early.watermark == hour(200)
     assert later.new == 5
-    assert_frame_equal(landed(source), rows("a", 190, 205))
+    assert_same_rows(landed(source), rows("a", 190, 205))
 
 
 def test_a_pull_whose_tick_was_lost_is_read_again(source: Engine) -> None:
@@ -210,7 +211,7 @@ def test_an_empty_source_is_no_failure(source: Engine) -> None:
     report = pulls(source, 200)
 
     assert (report.rows, report.new, report.watermark) == (0, 0, None)
-    assert_frame_equal(landed(source), pl.DataFrame(schema=OBSERVATIONS))
+    assert_same_rows(landed(source), pl.DataFrame(schema=OBSERVATIONS))
 
 
 def test_naive_timestamps_need_a_declared_zone(source: Engine) -> None:
@@ -232,14 +233,12 @@ def test_a_source_that_is_too_slow_for_the_stage_is_cut(source: Engine, column: 
     limit = Limit(dataset="bikes")
     slow = replace(PULLED, query=SLOW, ingest_column=column)
 
-    started = time.monotonic()
     with (
+        not_hanging(least=1),
         pytest.raises(StageTimedOut, match=r"stage pull must end within 1 s"),
         limit.stage("pull", timedelta(seconds=1)),
     ):
         pull.run(guarded(source, limit=limit), slow, now=hour(200))
-
-    assert time.monotonic() - started < 3
 
 
 def test_a_source_that_is_too_slow_for_its_own_limit_says_so(source: Engine) -> None:

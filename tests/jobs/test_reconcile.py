@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, text
 
 from forecaster.store import observations
@@ -13,6 +12,7 @@ from forecaster.store.engine import reading, writing
 from jobs import pull, slices
 from jobs.reports import ReconcileReport
 from tests.jobs.small import DATASET, World, hour, rows
+from tests.tolerance import assert_same_rows
 
 PULLED = replace(
     DATASET,
@@ -66,7 +66,7 @@ def test_it_finds_what_is_older_than_the_overlap(world: World) -> None:
     assert report.pull is not None
     assert report.pull.whole == "reconciliation"
     assert report.pull.late == 48
-    assert_frame_equal(landed(world).filter(series_id="new"), rows("new", 150, 200))
+    assert_same_rows(landed(world).filter(series_id="new"), rows("new", 150, 200))
 
 
 def test_it_reads_nothing_that_was_all_read_since_its_tick(world: World) -> None:
@@ -97,4 +97,4 @@ def test_a_history_of_many_slices_lands_as_one_does(
     assert report.rejected == {"missing_series_id": 1, "missing_timestamp": 1}
     accounted = report.new + report.unchanged + report.corrected + report.outside
     assert report.rows == accounted + report.duplicates + 2
-    assert_frame_equal(landed(world), rows("a", 100, 200))
+    assert_same_rows(landed(world), rows("a", 100, 200))

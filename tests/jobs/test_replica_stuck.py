@@ -12,7 +12,7 @@ from forecaster.store.engine import open_engine, reading, writing
 from forecaster.store.guards import Fence
 from jobs.holders import new_holder
 from jobs.replica import Hooks, Replica
-from tests.jobs.replicas import DATASETS, TTL, Start, owned, wait_until
+from tests.jobs.replicas import DATASETS, TTL, Start, holder_of, owned, wait_until
 
 
 def test_whoever_is_told_and_breaks_does_not_end_the_replica(start: Start) -> None:
@@ -79,12 +79,6 @@ def test_what_could_not_be_given_back_is_given_back_later(start: Start, engine: 
         wait_until(lambda: replica.lease_of("bikes") is None)
         time.sleep(TTL.total_seconds() / 3)
     wait_until(lambda: holder_of(engine, "bikes") == leases.NOBODY)
-
-
-def holder_of(engine: Engine, dataset: str) -> str | None:
-    with reading(engine) as conn:
-        found = leases.find(conn, leases.of_dataset(dataset))
-    return None if found is None else found.holder
 
 
 @pytest.mark.fault(25)

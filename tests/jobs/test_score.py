@@ -16,7 +16,8 @@ from forecaster.series.panel import Panel
 from forecaster.store import runs
 from jobs import score
 from jobs.reports import ScoreReport
-from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
+from tests.jobs.small import DATASET, HORIZON, LAST, SCALE, World, hour, land, query, rows
+from tests.tolerance import RELATIVE, within
 
 ALL = (
     "SELECT series_id, cutoff, lead, points, absolute_error, seasonal_naive_error, pinball"
@@ -34,7 +35,7 @@ def require_same(found: list[tuple[object, ...]], expected: list[tuple[object, .
     """Assert that two answers to ALL differ by no more than sums in another order do."""
     for one, other in zip(found, expected, strict=True):
         assert one[:4] == other[:4]
-        assert one[4:] == pytest.approx(other[4:], rel=1e-5, abs=1e-5)
+        assert one[4:] == pytest.approx(other[4:], rel=RELATIVE, abs=within(SCALE))
 
 
 def test_each_lead_of_each_forecast_is_scored_once_when_it_has_matured(trained: World) -> None:
@@ -176,7 +177,9 @@ def test_accuracy_is_that_of_the_forecast_against_what_happened(trained: World) 
     )
     assert isinstance(median, float)
     yesterday = rows("a", LAST - 23, LAST - 23)["value"][0]
-    assert found == pytest.approx((1, abs(median - 30), abs(yesterday - 30), median - 30), rel=1e-5)
+    assert found == pytest.approx(
+        (1, abs(median - 30), abs(yesterday - 30), median - 30), abs=within(SCALE)
+    )
 
 
 def test_a_series_off_the_grid_is_scored_like_any_other(engine: Engine) -> None:
@@ -243,7 +246,7 @@ def test_seasonal_naive_looks_back_a_whole_season_whatever_the_context(engine: E
 
     actual, yesterday = (rows("a", at, at)["value"][0] for at in (LAST + 1, LAST - 23))
     found = query(engine, "SELECT seasonal_naive_error FROM accuracy WHERE lead = '1'")
-    assert found == [(pytest.approx(abs(actual - yesterday), rel=1e-5),)]
+    assert found == [(pytest.approx(abs(actual - yesterday), abs=within(SCALE)),)]
 
 
 def test_a_value_that_is_missing_a_season_ago_is_looked_for_further_back(engine: Engine) -> None:
@@ -261,7 +264,7 @@ def test_a_value_that_is_missing_a_season_ago_is_looked_for_further_back(engine:
         "SELECT seasonal_naive_error FROM accuracy JOIN series ON id = series_id"
         " WHERE lead = '1' AND key = 'gappy'",
     )
-    assert found == [(pytest.approx(abs(actual - before), rel=1e-5),)]
+    assert found == [(pytest.approx(abs(actual - before), abs=within(SCALE)),)]
 
 
 def test_forecasts_of_an_earlier_step_are_scored_after_the_step_has_changed(

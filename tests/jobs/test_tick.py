@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 from forecaster.errors import InsufficientHistory, NoChampion, TickAlreadyDone
 from forecaster.schedules import Every
 from jobs.reports import ForecastReport, RetrainReport
-from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
+from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, SCALE, World, hour, land, query, rows
+from tests.tolerance import RELATIVE, within
 
 
 def everything(engine: Engine) -> list[list[tuple[object, ...]]]:
@@ -34,14 +35,14 @@ def test_a_tick_writes_every_forecast_and_what_it_attended_to(trained: World) ->
         trained.engine,
         "SELECT sum(weight) FROM forecast_attention GROUP BY series_id, cutoff, step_from",
     )
-    assert [share for (share,) in shares] == pytest.approx([1.0] * len(shares), abs=1e-5)
+    assert [share for (share,) in shares] == pytest.approx([1.0] * len(shares), rel=RELATIVE)
     assert len(shares) == report.attention_rows > 0
     parts = query(
         trained.engine,
         "SELECT level + copied + last_value + residual + adjustment - q50 FROM forecast_parts "
         "JOIN all_forecasts USING (series_id, cutoff, model_id, step)",
     )
-    assert [gap for (gap,) in parts] == pytest.approx([0.0] * 2 * HORIZON, abs=1e-4)
+    assert [gap for (gap,) in parts] == pytest.approx([0.0] * 2 * HORIZON, abs=within(SCALE))
 
 
 def test_a_tick_that_was_done_is_not_done_again(
@@ -159,7 +160,7 @@ def test_bounds_hold_for_every_quantile(trained: World) -> None:
     World(engine=trained.engine, dataset=bounded).tick("forecast", hour(LAST))
 
     found = query(trained.engine, "SELECT min(q025), max(q975) FROM latest_forecasts")
-    assert found == [(pytest.approx(15.0, abs=1e-4), pytest.approx(25.0, abs=1e-4))]
+    assert found == [(pytest.approx(15.0, rel=RELATIVE), pytest.approx(25.0, rel=RELATIVE))]
 
 
 def test_retraining_puts_the_new_model_in_service(trained: World) -> None:

@@ -9,7 +9,8 @@ from forecaster.model.network import AttentionLSTM, NetworkOutput
 from forecaster.model.quantiles import MEDIAN
 from forecaster.model.scaling import scale_window
 from forecaster.model.spec import ModelSpec
-from tests.core.networks import contexts
+from tests.core.networks import contexts, scale_of
+from tests.tolerance import assert_close, within
 
 
 def forecast(network: Network, context: Tensor) -> NetworkOutput:
@@ -44,8 +45,7 @@ def the_copied_part_is_the_published_weights_times_the_raw_values(
 ) -> None:
     output = forecast(network, context)
     expected = copied_from(context, output, network.spec)
-    error = (output.copied - expected).abs() / output.spread[:, None]
-    assert float(error.max()) < 1e-5
+    assert_close(output.copied, expected, scale_of(output))
 
 
 def the_last_value_part_is_its_weight_times_the_last_value(
@@ -56,14 +56,13 @@ def the_last_value_part_is_its_weight_times_the_last_value(
     last = (window.centre + window.spread * window.last - output.level)[:, None]
     weight = output.weights[..., -2].repeat_interleave(spec.patch_length, 1)
     expected = weight[:, : spec.prediction_length] * last
-    error = (output.last_value - expected).abs() / output.spread[:, None]
-    assert float(error.max()) < 1e-5
+    assert_close(output.last_value, expected, scale_of(output))
 
 
 def the_parts_add_up_to_the_median(network: AttentionLSTM, context: Tensor) -> None:
     output = forecast(network, context)
-    error = output.copied + output.last_value + output.residual - output.deviations[..., MEDIAN]
-    assert float((error.abs() / output.spread[:, None]).max()) < 1e-5
+    parts = output.copied + output.last_value + output.residual
+    assert_close(parts, output.deviations[..., MEDIAN], scale_of(output))
 
 
 def weights_are_shares_and_nothing_comes_from_a_missing_patch(
@@ -72,10 +71,10 @@ def weights_are_shares_and_nothing_comes_from_a_missing_patch(
     output = forecast(network, context)
     missing = ~context.isfinite().unflatten(1, (-1, network.spec.patch_length)).any(2)
     assert bool((output.weights >= 0).all())
-    assert float((output.weights.sum(2) - 1).abs().max()) < 1e-5
+    assert_close(output.weights.sum(2), torch.ones(output.weights[:, :, 0].shape))
     past = output.weights[..., :-2].transpose(1, 2)
     assert past[missing].abs().sum() == 0
-    assert bool((output.adjusted_weights <= output.weights[..., :-2] + 1e-6).all())
+    assert bool((output.adjusted_weights <= output.weights[..., :-2] + within(1)).all())
 
 
 def quantiles_are_finite_and_never_cross(network: AttentionLSTM, context: Tensor) -> None:
@@ -91,12 +90,12 @@ def a_forecast_moves_and_stretches_with_its_window(
     wide = before.spread > 0.2  # where the smallest spread plays no part
     expected = before.level[:, None, None] * factor + shift + before.deviations * factor
     found = after.level[:, None, None] + after.deviations
-    tolerance = 1e-4 * (after.spread + abs(shift) / 10)[:, None, None]
-    assert bool(((found - expected).abs() < tolerance)[wide].all())
+    # What rounding does to the window, a network may answer with a larger change.
+    scale = (16 * after.spread + 2 * abs(shift))[:, None, None]
+    assert_close(found[wide], expected[wide], scale[wide])
 
 
 def batch_mates_do_not_matter(network: AttentionLSTM, context: Tensor) -> None:
     together = forecast(network, torch.cat((contexts(5, context.shape[1], seed=7), context)))
     alone = forecast(network, context[:1])
-    difference = together.deviations[5] - alone.deviations[0]
-    assert float(difference.abs().max()) < 1e-5 * max(1.0, float(alone.deviations.abs().max()))
+    assert_close(together.deviations[5], alone.deviations[0], scale_of(alone)[0])

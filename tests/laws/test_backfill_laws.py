@@ -181,7 +181,7 @@ def test_nothing_that_was_not_known_changes_what_is_said(
         spoilt = past.says()
 
         assert len(up_to(clean, tick)["forecasts"]) > 30
-        assert differences(up_to(clean, tick), up_to(spoilt, tick), tolerance=1e-7) == []
+        assert differences(up_to(clean, tick), up_to(spoilt, tick)) == []
         assert differences(up_to(clean, tick + HOUR), up_to(spoilt, tick + HOUR)) != []
 
 
@@ -198,7 +198,7 @@ def test_a_series_that_appears_later_changes_nothing_before(past: Past) -> None:
 
     spoilt = past.says()
 
-    assert differences(up_to(clean, tick), up_to(spoilt, tick), tolerance=1e-7) == []
+    assert differences(up_to(clean, tick), up_to(spoilt, tick)) == []
 
 
 @on_one_store
@@ -223,7 +223,7 @@ def test_a_model_that_is_promoted_later_changes_nothing_before(past: Past) -> No
 
     spoilt = past.says()
 
-    assert differences(up_to(clean, tick), up_to(spoilt, tick), tolerance=1e-7) == []
+    assert differences(up_to(clean, tick), up_to(spoilt, tick)) == []
     asked = {key[2] for key, row in spoilt["forecasts"].items() if row["cutoff"] > tick - DELAY}
     assert asked == {third}
 
@@ -256,7 +256,7 @@ def test_what_is_done_again_says_the_same_and_what_the_service_said_stays(
 
     again = said(past.engine)
     assert report.ticks == (len(TICKS) - len(RAN) if reprocess == "all" else 0)
-    assert differences(once, again, tolerance=1e-7) == []
+    assert differences(once, again) == []
     assert {key: again["forecasts"][key] for key in live} == live
 
 
@@ -271,4 +271,4 @@ def test_a_range_in_two_parts_is_the_range(past: Past, end: int) -> None:
     second = backfill(past.engine, STORY, since=TICKS[end])
 
     assert (first.ticks, second.ticks) == (end, len(TICKS) - end)
-    assert differences(whole, said(past.engine), tolerance=1e-6) == []
+    assert differences(whole, said(past.engine)) == []

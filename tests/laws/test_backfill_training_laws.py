@@ -85,7 +85,7 @@ def test_what_was_trained_before_is_used_again(young: Engine) -> None:
     assert (len(first.trained), second.trained) == (3, ())
     assert second.models == first.models
     assert checksums(young) == models
-    assert differences(once, said(young), tolerance=1e-7) == []
+    assert differences(once, said(young)) == []
 
 
 @on_one_store

@@ -19,6 +19,7 @@ from jobs.retrain import Challenger, fit_here
 from tests.conftest import TEMPLATE
 from tests.jobs.small import DATASET, LAST, hour, query, rows
 from tests.shapes.places import HEALTHY, Place, Road, is_finite
+from tests.tolerance import RELATIVE, assert_close
 
 Check = Callable[[Place, ForecastReport], None]
 
@@ -105,13 +106,13 @@ def check(alone: np.ndarray) -> Check:
             assert (report.pull.new, report.pull.corrected) == (0, 0)
         assert set(report.skipped_series).isdisjoint(place.forecasts())
         said = place.forecasts()
-        np.testing.assert_allclose(said[HEALTHY], alone, rtol=1e-6)
+        assert_close(said[HEALTHY], alone)
         assert is_finite(said)
         shares = query(
             place.engine,
             "SELECT sum(weight) FROM forecast_attention "
             f"WHERE dataset = '{place.name}' GROUP BY series_id, cutoff, step_from",
         )
-        assert [share for (share,) in shares] == pytest.approx([1.0] * len(shares), abs=1e-5)
+        assert [share for (share,) in shares] == pytest.approx([1.0] * len(shares), rel=RELATIVE)
 
     return holds

@@ -100,8 +100,8 @@ def test_jitter_around_the_grid_may_merge_and_part_cells_and_both_are_counted(
     check(place, report)
     pairs = len(early) // 2
     assert report.panel["off_grid"] == len(early)
-    assert report.panel["merged"] == pytest.approx(pairs, abs=1)
-    assert report.panel["gaps"] == pytest.approx(pairs, abs=1)
+    assert abs(report.panel["merged"] - pairs) <= 1
+    assert abs(report.panel["gaps"] - pairs) <= 1
     assert "nervous" in place.forecasts()
 
 

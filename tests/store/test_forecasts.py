@@ -108,8 +108,8 @@ def test_intervals_and_attention_are_read_back_as_written(engine: Engine, model_
 
     assert intervals.select("step", "q10", "q50", "q90").rows()[0] == (1, 100.0, 101.0, 102.0)
     assert intervals.height == 4
-    assert_frame_equal(found, pl.concat([weights("a"), weights("b")]))
-    assert_frame_equal(places, patches())
+    assert_frame_equal(found, pl.concat([weights("a"), weights("b")]), check_exact=True)
+    assert_frame_equal(places, patches(), check_exact=True)
 
 
 def test_a_lead_is_scored_once(engine: Engine, model_id: int) -> None:
@@ -178,8 +178,10 @@ def test_a_lead_that_has_accuracy_is_not_scored_over(engine: Engine, model_id: i
         others = accuracy.write(conn, "bikes", other_model, every, scored_at=START + HOUR)
 
     left_out = pl.col("series_id").is_in(["a", "b"]) & (pl.col("cutoff") == START + HOUR)
-    assert_frame_equal(written, every.filter(~(left_out & (pl.col("lead") == "1"))))
-    assert_frame_equal(others, every)
+    assert_frame_equal(
+        written, every.filter(~(left_out & (pl.col("lead") == "1"))), check_exact=True
+    )
+    assert_frame_equal(others, every, check_exact=True)
     assert again.is_empty()
     assert empty.is_empty()
     with reading(engine) as conn:

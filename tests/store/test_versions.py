@@ -86,8 +86,8 @@ def test_it_is_told_when_each_instant_was_first_landed_by_any_series(engine: Eng
         "recorded_at": [START + HOUR, START + 3 * HOUR, START + 5 * HOUR],
     }
     expected = pl.DataFrame(first, schema=dict.fromkeys(first, INSTANT))
-    assert_frame_equal(found.select(*first), expected)
-    assert_frame_equal(part, found[1:2])
+    assert_frame_equal(found.select(*first), expected, check_exact=True)
+    assert_frame_equal(part, found[1:2], check_exact=True)
 
 
 def test_the_next_instant_is_that_of_any_series(engine: Engine) -> None:
