@@ -6,9 +6,8 @@ from forecaster.settings import Unfit, text
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9_+.-]{0,40})://(?P<rest>.*)", re.DOTALL)
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
-_SECRET_PARAMETER = re.compile(
-    r"(?P<name>[?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE
-)
+_PARAMETER = re.compile(r"(?P<name>[?&][^=&?]*+=)[^&]*+")
+_SECRET_WORDS = ("pass", "secret", "token", "key")
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)"
 
 
@@ -19,7 +18,16 @@ def masked(url: str) -> str:
     if at and not rest.startswith("/") and ":" in userinfo:
         # Everything up to the last @ may belong to a password that was not percent-encoded.
         rest = f"{userinfo.partition(':')[0]}:***@{place}"
-    return head + slashes + _SECRET_PARAMETER.sub(r"\g<name>***", rest)
+    return head + slashes + _PARAMETER.sub(_masked_parameter, rest)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a parameter of this name holds a secret."""
+    return any(word in name.lower() for word in _SECRET_WORDS)
+
+
+def _masked_parameter(match: re.Match[str]) -> str:
+    return f"{match['name']}***" if is_secret(match["name"]) else match[0]
 
 
 def database_url(value: object) -> str:

@@ -1,25 +1,29 @@
-"""Text without secrets: whatever spelling a secret has come to, `***` stands in its place."""
+"""Text without secrets: whatever spelling a secret has come to, `***` stands in its place.
+
+A secret may have been percent-encoded, escaped as in JSON or in a repr, or both, any number of
+times. So text and secret are compared after all of that was undone, which takes time in proportion
+to the text, whatever stands in it.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from urllib.parse import unquote, unquote_plus
 
+from forecaster.addresses import is_secret
 from forecaster.config import Config
+from forecaster.quoting import Unquoted, is_quoted
 
-_LETTERS = (("\n", "n"), ("\t", "t"), ("\r", "r"))
 MASK = "***"
 _SHORT = 6
 """A secret with fewer characters is only one where it stands alone: `a` is in every word."""
-_IN_ADDRESS = re.compile(r"(?P<user>://[^\s:@/?#'\"]*:)[^\s'\"]*(?=@)")
+_UNSPACED = re.compile(r"[^\s'\"]++")
+_USER = re.compile(r"://[^\s:@/?#'\"]*+:")
 _IN_PARAMETER = re.compile(
     r"(?P<name>\b(?:pass|\w*password|\w*passwd|\w*passphrase)\s?=\s?)"
-    r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&;,'\"]+)",
+    r"(?:'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|[^\s&;,'\"]++)",
     re.IGNORECASE,
 )
-_ESCAPE = r"(?:\\|(?i:%(?:25)*5c))"
-_SHORTHANDS = {" ": r"\+", **{named: rf"{_ESCAPE}+{letter}" for named, letter in _LETTERS}}
-_SECRET_WORDS = ("pass", "secret", "token", "key")
 
 
 class Secrets:
@@ -28,8 +32,9 @@ class Secrets:
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._words = frozenset(word for word in words if word.strip())
         longest_first = sorted(self._words, key=lambda word: (-len(word), word))
-        pattern = "|".join(map(_pattern_of, longest_first))
-        self._pattern = re.compile(pattern) if pattern else None
+        self._unquoted = [(Unquoted(word), len(word) < _SHORT) for word in longest_first]
+        pattern = "|".join(map(_literally, longest_first))
+        self._literal = re.compile(pattern) if pattern else None
 
     def with_more(self, words: Iterable[str]) -> "Secrets":
         """Return these secrets and others."""
@@ -38,15 +43,41 @@ class Secrets:
 
     def hide(self, text: str) -> str:
         """Return `text` without these secrets, without `user:password@` and `password=…`."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
-        text = _IN_ADDRESS.sub(rf"\g<user>{MASK}", text)
+        if self._literal is not None:
+            text = self._literal.sub(MASK, text)
+            if is_quoted(text):
+                text = self._hide_quoted(text)
+        if "://" in text:
+            text = _UNSPACED.sub(_without_password, text)
         return _IN_PARAMETER.sub(rf"\g<name>{MASK}", text)
+
+    def _hide_quoted(self, text: str) -> str:
+        """Hide every secret that was quoted, in whatever way."""
+        within = Unquoted(text)
+        spans = (
+            span
+            for secret, is_short in self._unquoted
+            for span in within.find(secret, alone=is_short)
+        )
+        return within.replace(sorted(spans), MASK)
 
 
 def secrets_of(config: Config) -> frozenset[str]:
     """Return every password in the settings: fields called so, and those of addresses."""
     return frozenset(_secrets_in(config))
+
+
+def secrets_of_address(url: str) -> Iterator[str]:
+    """Yield the passwords of a URL, as they are written there and as they are meant."""
+    rest = url.partition("://")[2]
+    userinfo, at, place = rest.rpartition("@")
+    if at and not rest.startswith("/"):
+        password = userinfo.partition(":")[2]
+        yield from (password, unquote(password))
+    for parameter in place.partition("?")[2].split("&"):
+        name, _, value = parameter.partition("=")
+        if is_secret(name):
+            yield from (value, unquote_plus(value))
 
 
 def _secrets_in(settings: object) -> Iterator[str]:
@@ -64,34 +95,13 @@ def _secrets_in(settings: object) -> Iterator[str]:
             yield from _secrets_in(value)
 
 
-def secrets_of_address(url: str) -> Iterator[str]:
-    """Yield the passwords of a URL, as they are written there and as they are meant."""
-    rest = url.partition("://")[2]
-    userinfo, at, place = rest.rpartition("@")
-    if at and not rest.startswith("/"):
-        password = userinfo.partition(":")[2]
-        yield from (password, unquote(password))
-    for parameter in place.partition("?")[2].split("&"):
-        name, _, value = parameter.partition("=")
-        if any(word in name.lower() for word in _SECRET_WORDS):
-            yield from (value, unquote_plus(value))
+def _literally(word: str) -> str:
+    return re.escape(word) if len(word) >= _SHORT else rf"(?<!\w){re.escape(word)}(?!\w)"
 
 
-def _pattern_of(word: str) -> str:
-    """Return what matches a secret, however often it was quoted: escaped, percent-encoded, both."""
-    spelt = "".join(map(_spellings_of, word))
-    return spelt if len(word) >= _SHORT else rf"(?<!\w){spelt}(?!\w)"
-
-
-def _spellings_of(character: str) -> str:
-    if character.isascii() and character.isalnum():
-        return character
-    percents = "".join(f"%(?:25)*{byte:02x}" for byte in character.encode(errors="surrogatepass"))
-    units = character.encode("utf-16-be", errors="surrogatepass")
-    json = "".join(rf"{_ESCAPE}+u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
-    python = rf"{_ESCAPE}+(?:x{ord(character):02x}|u{ord(character):08x})"
-    itself = rf"{_ESCAPE}+" if character == "\\" else rf"{_ESCAPE}*{re.escape(character)}"
-    spellings = [itself, rf"{_ESCAPE}*(?i:{percents}|{json}|{python})"]
-    if character in _SHORTHANDS:
-        spellings.append(_SHORTHANDS[character])
-    return rf"(?:{'|'.join(spellings)})"
+def _without_password(match: re.Match[str]) -> str:
+    """Return a run without blanks or quotes, which may be an address, without its password."""
+    run = match[0]
+    user = _USER.search(run)
+    at = run.rfind("@")
+    return run if user is None or at < user.end() else run[: user.end()] + MASK + run[at:]

@@ -6,9 +6,9 @@ from sqlalchemy import TextClause, text
 
 _PARTS = re.compile(
     r"""
-      '(?:[^']|'')*' | "(?:[^"]|"")*"       # strings and quoted names
+      '[^']*+' | "[^"]*+"                   # strings and quoted names, a doubled quote is two
     | \$(?P<tag>\w*)\$ .*? \$(?P=tag)\$     # PostgreSQL's dollar-quoted strings
-    | (?P<empty>[\s;] | --[^\n]* | /\* .*? \*/)
+    | (?P<empty>[\s;] | --[^\n]* | /\* .*? (?:\*/|\Z))
     | :: | (?<![\w:]):(?P<name>since|until)\b
     | .
     """,

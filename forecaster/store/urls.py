@@ -5,6 +5,7 @@ from urllib.parse import quote, quote_plus
 
 from sqlalchemy import URL, make_url
 
+from forecaster.addresses import is_secret
 from forecaster.errors import UnsupportedDatabase
 
 _HINT = (
@@ -12,7 +13,6 @@ _HINT = (
     "percent-encode @ : / ? # % in the password"
 )
 _MASK = "***"
-_SECRET_WORDS = ("password", "passwd", "secret", "token", "key")
 
 
 def parse_url(text: str) -> URL:
@@ -48,11 +48,6 @@ def masked(url: URL) -> str:
         query={name: _MASK if is_secret(name) else value for name, value in url.query.items()},
     )
     return shown.render_as_string(hide_password=True)
-
-
-def is_secret(name: str) -> bool:
-    """Tell whether a parameter of this name holds a secret."""
-    return any(word in name.lower() for word in _SECRET_WORDS)
 
 
 def is_missing_file(url: URL) -> bool:
