@@ -28,7 +28,7 @@ from forecaster.series.season import Seasons
 from forecaster.store import models, observations, watermarks
 from forecaster.store.engine import writing
 from forecaster.store.models import NewModel
-from jobs.pull import WATERMARK
+from jobs.pull_progress import WATERMARK
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

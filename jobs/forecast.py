@@ -17,7 +17,7 @@ from forecaster.series.resident import ResidentPanel
 from forecaster.store import attention, datasets, forecasts, partitions
 from forecaster.store.engine import reading
 from forecaster.store.guards import Limit
-from jobs import pull
+from jobs import pull, pull_progress
 from jobs.champions import Champion, Champions
 from jobs.panels import Panels
 from jobs.reports import ForecastReport, PullReport
@@ -72,7 +72,7 @@ def run(
 
     def made(conn: Connection) -> ForecastReport:
         written = write(conn, dataset.name, known, prediction, now=turn.clock())
-        pull.advance(conn, dataset.name, pulled)
+        pull_progress.advance(conn, dataset.name, pulled)
         return report_on(dataset, turn.tick, known, written, pulled, turn.seconds)
 
     with turn.stage("write", deadlines.write):

@@ -29,7 +29,7 @@ from forecaster.store import datasets, models, schema
 from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Fence, bounded, guarded
 from forecaster.training import Progress
-from jobs import catalog, observe, pull
+from jobs import catalog, observe, pull_progress
 from jobs.backlog import Backlog, Memories
 from jobs.catalog import Job
 from jobs.champions import Champions
@@ -183,7 +183,7 @@ class Lanes:
 
     def _reconcile(self, dataset: DatasetConfig, engine: Engine) -> None:
         with _looking(engine) as conn:
-            is_pulled = pull.last_whole(conn, dataset.name) is not None
+            is_pulled = pull_progress.last_whole(conn, dataset.name) is not None
         if is_pulled:  # the first training reads all of the history anyway
             self._backlog.catch_up(self._jobs["reconcile"], dataset, engine)
 

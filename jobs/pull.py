@@ -8,23 +8,20 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import polars as pl
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from forecaster import intake
 from forecaster.config import DatasetConfig
 from forecaster.intake import Intake
-from forecaster.store import observations, source, watermarks
+from forecaster.store import observations, source
 from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Limit, limit_of
 from forecaster.store.observations import Landing
-from forecaster.store.progress import NO_START, Position, Progress, Reach, follow
+from forecaster.store.progress import Position, Progress, Reach, follow
 from forecaster.store.source_question import Wanted
+from jobs.pull_progress import reached
 from jobs.reports import PullReport
 from jobs.slices import slices
-
-WATERMARK = "pull"
-INGESTED = "ingested"
-WHOLE = "whole"
 
 ROWS_AT_ONCE = 200_000
 """Landed in one transaction: it takes about a second, and others wait five for a lock."""
@@ -39,6 +36,7 @@ def run(
     *,
     now: datetime,
     whole: bool = False,
+    needed_from: datetime | None = None,
     on_landing: OnLanding = lambda _dataset, _landing: None,
 ) -> PullReport | None:
     """Land the source rows up to `now`; None for a dataset without a query.
@@ -46,9 +44,10 @@ def run(
     Reads again from `delay` and `late_data` before the newest instant seen, so that late rows and
     corrections are found: landing twice changes nothing. With an `ingest_column`, also all that was
     written since, however old it says to be. A `whole` pull reads all of `history` again, for what
-    came later still. Long stretches are read in slices, and landed in transactions that others do
+    came later still; so does one for which rows are `needed_from` before all that was ever read.
+    Long stretches are read in slices, and landed in transactions that others do
     not wait long for. `on_landing` is told of each landing after its commit. The caller moves the
-    watermarks with `advance`, in the transaction that makes use of these rows.
+    watermarks with `pull_progress.advance`, in the transaction that makes use of these rows.
 
     StageTimedOut when the limit of `engine` is over, reads included; each slice of all of the
     history has its whole length.
@@ -58,7 +57,7 @@ def run(
     url = dataset.source_url or engine.url.render_as_string(hide_password=False)
     limit = limit_of(engine) or Limit()
     origin = _Origin(dataset=dataset, url=url, limit=limit)
-    scope = _scope(engine, origin, now, whole=whole)
+    scope = _scope(engine, origin, now, whole=whole, needed_from=needed_from)
     tally = _Tally(seen=scope.seen)
     read = partial(origin.read, scope)
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
@@ -75,23 +74,6 @@ def run(
     return tally.report(scope, now)
 
 
-def advance(conn: Connection, dataset: str, report: PullReport | None) -> None:
-    """Move the watermarks to what `report` has seen; those of time never move back."""
-    if report is None:
-        return
-    if report.watermark is not None:
-        watermarks.advance(conn, dataset, WATERMARK, report.watermark, now=report.until)
-    if report.whole not in (None, NO_START):
-        watermarks.advance(conn, dataset, WHOLE, report.until, now=report.until)
-    if report.progress is not None:
-        watermarks.keep(conn, dataset, INGESTED, report.progress, now=report.until)
-
-
-def last_whole(conn: Connection, dataset: str) -> datetime | None:
-    """Return when all of the history was last read; None before it was."""
-    return watermarks.get(conn, dataset, WHOLE)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scope:
     """What a pull reads, and why."""
@@ -104,18 +86,26 @@ class _Scope:
     progress: Progress | None = None
 
 
-def _scope(engine: Engine, origin: "_Origin", now: datetime, *, whole: bool) -> _Scope:
+def _scope(
+    engine: Engine,
+    origin: "_Origin",
+    now: datetime,
+    *,
+    whole: bool,
+    needed_from: datetime | None,
+) -> _Scope:
     dataset = origin.dataset
     with reading(engine) as conn:
-        seen = watermarks.get(conn, dataset.name, WATERMARK)
-        kept = watermarks.state(conn, dataset.name, INGESTED)
-    start = now - dataset.history
+        before = reached(conn, dataset.name)
+    seen, start = before.newest, now - dataset.history
+    first, step = needed_from or start, dataset.step.approximate
+    is_older = first < (before.since or start) - step
+    start = min(start, first)
     overlap = start if seen is None else _overlap(dataset, seen, start)
-    reason = "first pull" if seen is None else "reconciliation" if whole else None
+    reason = _reason(is_first=seen is None, whole=whole, is_older=is_older)
     if dataset.ingest_column is None:
         return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
-    progress = None if kept is None else Progress.of(kept)
-    reach = origin.reach(progress, Wanted(since=start, until=now))
+    reach = origin.reach(before.ingested, Wanted(since=start, until=now))
     reason = reason or reach.whole
     return _Scope(
         since=start,
@@ -125,6 +115,15 @@ def _scope(engine: Engine, origin: "_Origin", now: datetime, *, whole: bool) -> 
         overlap=overlap,
         progress=reach.progress,
     )
+
+
+def _reason(*, is_first: bool, whole: bool, is_older: bool) -> str | None:
+    """Say why all of the history is read; None where it is not."""
+    if is_first:
+        return "first pull"
+    if is_older:
+        return "older history is needed than was ever read"
+    return "reconciliation" if whole else None
 
 
 def _overlap(dataset: DatasetConfig, seen: datetime, start: datetime) -> datetime:

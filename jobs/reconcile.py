@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine
 
 from forecaster.config import DatasetConfig
 from forecaster.store.engine import reading
-from jobs import pull
+from jobs import pull, pull_progress
 from jobs.reports import ReconcileReport
 from jobs.turn import Turn
 
@@ -18,14 +18,14 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ReconcileReport:
     """
     with turn.stage("pull", dataset.deadlines.train):
         with reading(engine) as conn:
-            done = pull.last_whole(conn, dataset.name)
+            done = pull_progress.last_whole(conn, dataset.name)
         is_due = done is None or done < turn.tick
         pulled = None
         if is_due:
             pulled = pull.run(engine, dataset, now=turn.clock(), whole=True)
 
     def write(conn: Connection) -> ReconcileReport:
-        pull.advance(conn, dataset.name, pulled)
+        pull_progress.advance(conn, dataset.name, pulled)
         return ReconcileReport(
             dataset=dataset.name, tick=turn.tick, pull=pulled, stages=turn.seconds
         )

@@ -21,7 +21,7 @@ from forecaster.store import models, observations, runs
 from forecaster.store.engine import reading, writing
 from forecaster.store.models import NewModel
 from forecaster.training import Progress
-from jobs import pull
+from jobs import pull, pull_progress
 from jobs.reports import PullReport, RetrainReport
 from jobs.turn import Turn
 
@@ -104,7 +104,8 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
     deadlines = dataset.deadlines
 
     with turn.stage("pull", deadlines.train):
-        pulled = pull.run(engine, dataset, now=turn.clock())
+        since = known_at(dataset, turn.tick) - dataset.history
+        pulled = pull.run(engine, dataset, now=turn.clock(), needed_from=since)
 
     with turn.stage("read", deadlines.train), reading(engine) as conn:
         history = read(conn, dataset, turn.tick)
@@ -118,7 +119,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
 
     def write(conn: Connection) -> RetrainReport:
         promoted = promote(conn, dataset.name, challenger, now=turn.clock())
-        pull.advance(conn, dataset.name, pulled)
+        pull_progress.advance(conn, dataset.name, pulled)
         return report_on(dataset.name, turn.tick, challenger, promoted, pulled, turn.seconds)
 
     with turn.stage("write", deadlines.write):
@@ -148,12 +149,17 @@ class Noting:
             runs.note_progress(conn, self._turn.claim, made.step / made.steps)
 
 
-def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
-    """Return the history up to the last forecast tick less the delay.
+def known_at(dataset: DatasetConfig, tick: datetime) -> datetime:
+    """Return up to when rows may be learnt from: the last forecast tick less the delay.
 
-    Not up to `tick`: the model would have seen the future of the forecast that is due next.
+    Not `tick`: the model would have seen the future of the forecast that is due next.
     """
-    until = dataset.forecast_schedule.floor(tick) - dataset.delay
+    return dataset.forecast_schedule.floor(tick) - dataset.delay
+
+
+def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
+    """Return the history of what is known at `tick`."""
+    until = known_at(dataset, tick)
     return observations.read(conn, dataset.name, since=until - dataset.history, until=until)
 
 

@@ -25,6 +25,9 @@ ENDED_AS_IDLE = pg.IdleInTransactionSessionTimeout.sqlstate
 _LOCK_TIMEOUT = "30s"
 _STEPS_BETWEEN_LOOKS = 100_000
 """Steps of SQLite's machine between looks at the clock: some milliseconds."""
+_SERVER_TO_READ = {"read-write": "primary", "read-only": "prefer-standby"}
+"""Which server libpq looks for, by that which an address asks for: our sessions are read-only, so
+none would take a write, and libpq would find no server, or take the first."""
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
     "mariadb": "SET SESSION TRANSACTION READ ONLY",
@@ -90,6 +93,7 @@ def _open(url: URL, asked: Question) -> Engine:
         case "sqlite":
             url = _existing_file(url)
         case "postgresql":
+            url = _server_to_read(url)
             arguments = postgres_arguments(url, _postgres_options(asked))
         case "duckdb":
             arguments = {"read_only": True}
@@ -115,6 +119,13 @@ def _postgres_options(asked: Question) -> dict[str, str]:
         "lock_timeout": _LOCK_TIMEOUT,
         "cursor_tuple_fraction": "1",  # all rows are fetched, so plan for all
     }
+
+
+def _server_to_read(url: URL) -> URL:
+    """Return the address so that a session that only reads finds the server that was meant."""
+    wanted = url.query.get("target_session_attrs")
+    found = _SERVER_TO_READ.get(wanted) if isinstance(wanted, str) else None
+    return url if found is None else url.update_query_dict({"target_session_attrs": found})
 
 
 def _existing_file(url: URL) -> URL:

@@ -33,13 +33,15 @@ def state(conn: Connection, dataset: str, name: str) -> dict[str, Any] | None:
 def keep(
     conn: Connection, dataset: str, name: str, document: Mapping[str, Any], *, now: datetime
 ) -> None:
-    """Keep a JSON object under a name, in place of an earlier one."""
+    """Keep a JSON object under a name, unless one of a later `now` is kept: whoever began before
+    somebody else, and ends after, takes nothing back."""
     insert = insert_or(conn, watermarks)
     columns = ("instant", "updated_at", "state")
     conn.execute(
         insert.on_conflict_do_update(
             index_elements=["dataset_id", "name"],
             set_={column: insert.excluded[column] for column in columns},
+            where=watermarks.c.instant <= insert.excluded.instant,
         ),
         {
             "dataset_id": datasets.dataset_id(conn, dataset),

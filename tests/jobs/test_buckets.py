@@ -11,7 +11,7 @@ from forecaster.config import DatasetConfig
 from forecaster.durations import Step
 from forecaster.store import observations
 from forecaster.store.engine import reading, writing
-from jobs import pull, slices
+from jobs import pull, pull_progress, slices
 from jobs.reports import PullReport
 from tests.jobs.small import DATASET, hour
 
@@ -70,7 +70,7 @@ def pulled(engine: Engine, dataset: DatasetConfig, now: datetime, *, whole: bool
     report = pull.run(engine, dataset, now=now, whole=whole)
     assert report is not None
     with writing(engine) as conn:
-        pull.advance(conn, dataset.name, report)
+        pull_progress.advance(conn, dataset.name, report)
     return report
 
 

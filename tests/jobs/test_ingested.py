@@ -15,7 +15,7 @@ from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
 from forecaster.store import observations, source_sight, watermarks
 from forecaster.store.engine import open_engine, reading, writing
-from jobs import pull
+from jobs import pull, pull_progress
 from jobs.reports import PullReport
 from tests.jobs.small import DATASET, hour
 
@@ -55,7 +55,7 @@ class Source:
         assert report is not None
         with writing(self.engine) as conn:
             if is_kept:
-                pull.advance(conn, self.dataset.name, report)
+                pull_progress.advance(conn, self.dataset.name, report)
         return report
 
     @property
@@ -267,11 +267,12 @@ def test_a_column_that_is_not_in_the_query_is_named(source: Source) -> None:
 
 def state(source: Source) -> dict[str, Any]:
     with reading(source.engine) as conn:
-        found = watermarks.state(conn, source.dataset.name, pull.INGESTED)
+        found = watermarks.state(conn, source.dataset.name, pull_progress.INGESTED)
     assert found is not None
     return found
 
 
 def keep(source: Source, document: dict[str, Any]) -> None:
     with writing(source.engine) as conn:
-        watermarks.keep(conn, source.dataset.name, pull.INGESTED, document, now=NOW)
+        now = NOW + timedelta(hours=source.pulls)
+        watermarks.keep(conn, source.dataset.name, pull_progress.INGESTED, document, now=now)

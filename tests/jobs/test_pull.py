@@ -15,7 +15,7 @@ from forecaster.store import datasets, observations
 from forecaster.store.engine import reading, writing
 from forecaster.store.guards import Limit, guarded
 from forecaster.store.observations import Landing
-from jobs import pull, slices
+from jobs import pull, pull_progress, slices
 from jobs.reports import PullReport
 from tests.jobs.small import DATASET, hour, rows
 from tests.patience import not_hanging
@@ -48,7 +48,7 @@ def pulls(engine: Engine, number: int, dataset: DatasetConfig = PULLED) -> PullR
     report = pull.run(engine, dataset, now=hour(number))
     assert report is not None
     with writing(engine) as conn:
-        pull.advance(conn, dataset.name, report)
+        pull_progress.advance(conn, dataset.name, report)
     return report
 
 

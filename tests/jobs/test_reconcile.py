@@ -9,9 +9,9 @@ from sqlalchemy import Engine, text
 
 from forecaster.store import observations
 from forecaster.store.engine import reading, writing
-from jobs import pull, slices
-from jobs.reports import ReconcileReport
-from tests.jobs.small import DATASET, World, hour, rows
+from jobs import pull, pull_progress, slices
+from jobs.reports import ReconcileReport, RetrainReport
+from tests.jobs.small import DATASET, LAST, World, hour, rows
 from tests.tolerance import assert_same_rows
 
 PULLED = replace(
@@ -41,7 +41,7 @@ def arrive(world: World, frame: pl.DataFrame) -> None:
 def pulled(world: World, number: int) -> None:
     report = pull.run(world.engine, world.dataset, now=hour(number))
     with writing(world.engine) as conn:
-        pull.advance(conn, PULLED.name, report)
+        pull_progress.advance(conn, PULLED.name, report)
 
 
 def reconciled(world: World, number: int) -> ReconcileReport:
@@ -98,3 +98,14 @@ def test_a_history_of_many_slices_lands_as_one_does(
     accounted = report.new + report.unchanged + report.corrected + report.outside
     assert report.rows == accounted + report.duplicates + 2
     assert_same_rows(landed(world), rows("a", 100, 200))
+
+
+def test_retraining_at_an_earlier_tick_reads_the_history_of_that_tick(world: World) -> None:
+    world.dataset = replace(PULLED, history=timedelta(hours=LAST))
+    arrive(world, rows("a", 0, 3 * LAST))
+    pulled(world, 3 * LAST)
+
+    report = world.tick("retrain", hour(LAST), now=hour(3 * LAST)).report
+
+    assert isinstance(report, RetrainReport)
+    assert (report.trained_from, report.trained_to) == (hour(0), hour(LAST))

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from forecaster.frames import INSTANT
 from forecaster.store import observations
 from forecaster.store.engine import reading, writing
-from jobs import ingest, pull, retrain
+from jobs import ingest, pull, pull_progress, retrain
 from jobs.reports import ForecastReport, IngestReport, PullReport
 from jobs.retrain import Challenger
 from tests.jobs.small import DATASET, LAST, World, hour, query, rows
@@ -150,7 +150,7 @@ class Place:
         report = pull.run(self.engine, self.world.dataset, now=self.now, whole=whole)
         assert report is not None
         with writing(self.engine) as conn:
-            pull.advance(conn, self.name, report)
+            pull_progress.advance(conn, self.name, report)
         return report
 
     def forecast(self, at: int = LAST) -> ForecastReport:

@@ -8,6 +8,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
+from forecaster.errors import SourceUnavailable
 from forecaster.frames import INSTANT
 from forecaster.intake import Columns, normalize
 from forecaster.store.source import read_rows
@@ -253,3 +254,25 @@ def test_our_own_database_can_be_the_source_while_it_is_written(sqlite_source: s
 
     writer.close()
     assert found.height == 1
+
+
+@pytest.mark.parametrize("wanted", ["any", "primary", "read-write", "prefer-standby", "read-only"])
+def test_an_address_may_say_which_of_several_servers_is_meant(
+    postgres_url: str, wanted: str
+) -> None:
+    fill_postgres(postgres_url, "timestamptz", [("a", instant, 1.5) for instant in hours()])
+    url = make_url(postgres_url)
+    several = url.set(host=None, port=None).update_query_dict(
+        {"host": [f"{url.host}:1", f"{url.host}:{url.port}"], "target_session_attrs": wanted}
+    )
+
+    found = read(several.render_as_string(hide_password=False))
+
+    assert found.height == 7
+
+
+def test_a_standby_is_not_read_where_the_leader_was_meant(postgres_url: str) -> None:
+    url = make_url(postgres_url).update_query_dict({"target_session_attrs": "standby"})
+
+    with pytest.raises(SourceUnavailable, match="hot standby"):
+        read(url.render_as_string(hide_password=False))
