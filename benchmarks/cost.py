@@ -19,7 +19,7 @@ from forecaster.model.defaults import derive
 from forecaster.model.device import LARGEST_BATCH
 from forecaster.model.network import AttentionLSTM
 from forecaster.model.spec import ModelSpec
-from forecaster.series.grid import detect_grid
+from forecaster.series.anchor import detect_grid
 from forecaster.series.panel import build
 from forecaster.series.season import Seasons
 

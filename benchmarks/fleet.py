@@ -22,7 +22,7 @@ from forecaster.model.defaults import derive
 from forecaster.model.network import AttentionLSTM
 from forecaster.model.spec import ModelSpec
 from forecaster.schedules import Every
-from forecaster.series.grid import detect_grid
+from forecaster.series.anchor import detect_grid
 from forecaster.series.panel import build
 from forecaster.series.season import Seasons
 from forecaster.store import models, observations, watermarks

@@ -1,5 +1,6 @@
 """The settings, resolved: frozen choices that every room reads. Parsing lives in `configfile`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +15,8 @@ STATISTICS = ("window", "causal")
 HEADS = ("quantile", "student_t", "gaussian_mixture")
 CATCHUPS = ("all", "latest", "none")
 OVERLAPS = ("queue", "skip")
+TIMESTAMP_MARKS = ("instant", "start", "end")
+_GROUP_BY = re.compile(r"\bgroup\s{1,200}by\b", re.IGNORECASE)
 DAILY = Every(timedelta(days=1))
 
 
@@ -90,6 +93,8 @@ class DatasetConfig:
     ingest_column: str | None = None
     """Grows with every row that is written; None where there is no such column."""
     timezone: str | None = None
+    timestamp_marks: str | None = None
+    """What timestamps mark: an instant, or the start or end of a period; None is detected."""
     delay: timedelta = timedelta(0)
     forecast_schedule: Schedule
     retrain_schedule: Schedule
@@ -112,6 +117,11 @@ class DatasetConfig:
     upper_bound: float | None = None
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @property
+    def groups(self) -> bool:
+        """Whether rows of the source are sums or means over a period: the query has a GROUP BY."""
+        return self.query is not None and bool(_GROUP_BY.search(self.query))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

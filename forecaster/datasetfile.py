@@ -12,6 +12,7 @@ from forecaster.config import (
     NORMALISERS,
     OVERLAPS,
     STATISTICS,
+    TIMESTAMP_MARKS,
     DatasetConfig,
     ModelConfig,
     TrainingConfig,
@@ -32,8 +33,7 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     if "step" not in table:
         table.refuse("step", 'must be set, such as "1h"')
     given = table.take("step", settings.step, None)
-    step = given or Step(1, "day")
-    length = _whole(step)
+    length = _whole(step := given or Step(1, "day"))
     ahead = _prediction_length(table, given)
     timezone = table.take("timezone", settings.timezone, None)
     times = schedulefile.read(table, _tick(step), max(_DAY, 24 * length), timezone or "UTC")
@@ -48,6 +48,7 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
         value_column=table.take("value_column", settings.text, "value"),
         ingest_column=table.take("ingest_column", settings.text, None),
         timezone=timezone,
+        timestamp_marks=table.take("timestamp_marks", settings.one_of(TIMESTAMP_MARKS), None),
         delay=table.take("delay", settings.duration, timedelta(0)),
         forecast_schedule=times.forecast,
         retrain_schedule=times.retrain,

@@ -76,7 +76,8 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         )
         return found
     try:
-        panel, spec = training.prepare(observations, dataset)
+        known = sample.now - dataset.delay
+        panel, spec = training.prepare(observations, dataset, known=known)
     except ForecasterError as error:
         found.findings += failures_of(dataset.name, error)
         return found

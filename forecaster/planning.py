@@ -16,12 +16,16 @@ from forecaster.configtext import to_toml
 _WHAT_IS_READ = (
     "query", "source_url", "series_columns", "timestamp_column", "value_column", "timezone",
 )  # fmt: skip
-_WHAT_IS_LEARNT = ("model.", "training.", "history", "step", "prediction_length", "horizon")
+_WHAT_IS_LEARNT = (
+    "model.", "training.", "history", "step", "prediction_length", "horizon", "timestamp_marks",
+)  # fmt: skip
 _GIVEN_AS_IS = (
     "score", "normaliser", "temperature", "self_attention", "priors", "encoder", "head",
     "statistics", "calendar", "season_length", "patch_length", "hidden_size", "layers", "heads",
     "dropout",
 )  # fmt: skip
+_BEFORE_THERE_WAS: Mapping[str, Any] = {"timestamp_marks": "instant"}
+"""What models of earlier versions do."""
 _LONGEST = 60
 
 
@@ -124,13 +128,15 @@ def reasons_to_retrain(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple
     wanted: dict[str, object] = {
         "step": str(dataset.step),
         "prediction_length": dataset.prediction_length,
+        "timestamp_marks": dataset.timestamp_marks,
         **{name: getattr(dataset.model, name) for name in _GIVEN_AS_IS},
         **_in_patches(spec, dataset.model),
     }
+    known = {**_BEFORE_THERE_WAS, **spec}
     return tuple(
         Change(setting=name, before=found, after=value)
         for name, value in wanted.items()
-        if value is not None and (found := _plain(spec.get(name))) != _plain(value)
+        if value is not None and (found := _plain(known.get(name))) != _plain(value)
     )
 
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from statistics import mean
 
@@ -20,7 +21,7 @@ from forecaster.model.holdout import hold_out
 from forecaster.model.learning import Judge, Learnt, Schedule, train
 from forecaster.model.sampling import CutoffRanges, cutoff_ranges
 from forecaster.model.spec import ModelSpec
-from forecaster.series.grid import detect_grid
+from forecaster.series.marks import grid_of
 from forecaster.series.panel import Panel, build
 from forecaster.series.season import detect_seasons
 from forecaster.validation import Scores, Validation, Verdict
@@ -69,8 +70,13 @@ class TrainingResult:
     """What did not go as planned: memory, divergence, an early end, a naive forecast in service."""
 
 
-def prepare(observations: pl.DataFrame, config: DatasetConfig) -> tuple[Panel, ModelSpec]:
+def prepare(
+    observations: pl.DataFrame, config: DatasetConfig, *, known: datetime | None = None
+) -> tuple[Panel, ModelSpec]:
     """Lay OBSERVATIONS on their grid and derive the model's shape from what they show.
+
+    `known` is up to when all rows are in: cells that are not complete by then are left out, as they
+    are from forecasts. Without it all cells count as complete.
 
     Raises InsufficientHistory if no series has a single window to learn from.
     """
@@ -79,7 +85,15 @@ def prepare(observations: pl.DataFrame, config: DatasetConfig) -> tuple[Panel, M
             "at least one observation must be known, found none",
             hint=InsufficientHistory.NO_DATA,
         )
-    grid = detect_grid(observations, config.step, config.timezone or "UTC")
+    grid = grid_of(
+        observations,
+        config.step,
+        config.timezone or "UTC",
+        marks=config.timestamp_marks,
+        are_sums=config.groups,
+    )
+    if known is not None:
+        observations = observations.filter(pl.col("timestamp") <= grid.known(known))
     seasons = detect_seasons(build(observations, grid), config.step)
     season_length = config.model.season_length or seasons.season_length
     panel = build(observations, grid, season_length=season_length)

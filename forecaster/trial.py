@@ -7,7 +7,7 @@ can reach a model, a rival or a scale.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 import torch
@@ -31,7 +31,6 @@ from forecaster.validation import MODEL, predictor
 NOT_KNOWN, NOTHING_TO_JUDGE = "no_data_before", "nothing_to_judge"
 """Why a series with windows was not judged, beside the reasons of a tick."""
 _MOST_WINDOWS = 1024
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +211,7 @@ class _Stage:
         """
         if panel.grid == self._origins.grid:
             return cells
-        ends = self._origins.grid.timestamps_of(cells["end"] + 1) - _MICROSECOND
+        ends = self._origins.grid.lasts_of(cells["end"])
         return cells.with_columns(panel.grid.index_of(ends).alias("end"))
 
 

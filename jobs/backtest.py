@@ -14,7 +14,8 @@ from forecaster.diagnosis import MOST_CELLS
 from forecaster.durations import Step
 from forecaster.errors import DataError, InsufficientHistory
 from forecaster.origins import Origins, Rolling
-from forecaster.series.grid import Grid, detect_grid
+from forecaster.series.grid import Grid
+from forecaster.series.marks import grid_of
 from forecaster.series.season import LEAST_CYCLES, candidates
 from forecaster.trial import Trained, Trial, Watch
 from jobs import backtest_tables
@@ -120,7 +121,13 @@ def _origins(rows: Rows, dataset: DatasetConfig, rolling: Rolling) -> Origins:
 
 
 def _grid(observations: pl.DataFrame, dataset: DatasetConfig) -> Grid:
-    return detect_grid(observations, dataset.step, dataset.timezone or "UTC")
+    return grid_of(
+        observations,
+        dataset.step,
+        dataset.timezone or "UTC",
+        marks=dataset.timestamp_marks,
+        are_sums=dataset.groups,
+    )
 
 
 def _require_room(rows: Rows, grid: Grid) -> None:

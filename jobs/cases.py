@@ -1,6 +1,6 @@
 """What is to be judged: forecasts that matured, what happened then, and what was known before."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,8 +12,10 @@ from sqlalchemy import Connection
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
 from forecaster.errors import ModelError
+from forecaster.frames import INSTANT
 from forecaster.model import checkpoint
 from forecaster.model.checkpoint import Yardstick
+from forecaster.model.spec import stored_grid
 from forecaster.series import accuracy
 from forecaster.series.accuracy import Lead
 from forecaster.series.grid import Grid
@@ -48,16 +50,19 @@ def read(
     *,
     after: datetime | None,
     until: datetime,
+    known: datetime,
     tick: datetime,
 ) -> list[Case]:
     """Read what matured in (after, until] and was not scored yet, a case or two for each model.
 
+    Of leads whose last cell is complete when everything that happened up to `known` is known.
     With what was observed up to `tick` less the delay, however late it is by now. Forecasts of a
     model whose weights are gone can no longer be scored.
     """
-    steps = [Step.parse(each.config["step"]) for each in models.list_models(conn, dataset.name)]
+    grids = grids_of(conn, dataset.name)
+    steps, over = [grid.step for grid in grids.values()], _over(grids, known)
     said = pl.concat(
-        matured.read(conn, dataset.name, _window(lead, steps, after, until))
+        matured.read(conn, dataset.name, _window(lead, steps, after, until)).filter(over)
         for lead in accuracy.leads(dataset.prediction_length)
     )
     cases: list[Case] = []
@@ -65,6 +70,25 @@ def read(
         with suppress(ModelError):
             cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
     return cases
+
+
+def grids_of(conn: Connection, dataset: str) -> dict[int, Grid]:
+    """Return the grids of all models of a dataset by their numbers."""
+    return {each.model_id: stored_grid(each.config) for each in models.list_models(conn, dataset)}
+
+
+def _over(grids: Mapping[int, Grid], known: datetime) -> pl.Expr:
+    """Tell of rows of MATURED whether the last cell of their lead is complete."""
+    last = {
+        model_id: grid.timestamp_at(grid.complete_at([known])[0])
+        for model_id, grid in grids.items()
+        if grid.lag
+    }
+    if not last:
+        return pl.lit(value=True)
+    limit = pl.col("model_id").replace_strict(last, default=None, return_dtype=INSTANT)
+    ends = pl.col("timestamp").max().over("series_id", "cutoff", "model_id")
+    return (ends <= limit).fill_null(value=True)
 
 
 def _window(
@@ -93,7 +117,7 @@ def _of_model(conn: Connection, dataset: str, said: pl.DataFrame, seen: datetime
     yardstick = checkpoint.yardstick(stored.weights, stored.sha256)
     spec, grid = yardstick.spec, yardstick.spec.grid()
     first, last = (_index(grid, end(said["cutoff"])) for end in (pl.Series.min, pl.Series.max))
-    until = min(seen, grid.timestamp_at(_index(grid, said["timestamp"].max()) + 1))
+    until = min(seen, grid.last_of(_index(grid, said["timestamp"].max())))
     season, memory = spec.season_length, max(spec.context_length, spec.season_length)
 
     recent = observations.read(conn, dataset, since=grid.timestamp_at(first - season), until=until)

@@ -38,9 +38,10 @@ class Champion:
     """Whether it serves only because a later one cannot."""
 
     def cutoff(self, known: datetime) -> datetime:
-        """Return the last grid instant that may be used when everything up to `known` is in."""
+        """Return the timestamp of the last cell that is complete when all rows up to `known` are
+        in."""
         grid = self.model.spec.grid()
-        return grid.timestamp_at(grid.index_at(known))
+        return grid.timestamp_at(grid.complete_at([known])[0])
 
     def context_start(self, cutoff: datetime) -> datetime:
         """Return the first grid instant of the context that ends at `cutoff`."""

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from forecaster.durations import Step
 from forecaster.errors import DataError, ModelError
+from forecaster.model.spec import stored_grid
 from forecaster.series.grid import Grid
 from forecaster.settings import nearest
 from forecaster.store import datasets, models, observations, vintages
@@ -96,7 +97,7 @@ def explain(
     if vintage is None:
         raise _nothing(conn, dataset, series_id, until)
     model = model_of(conn, dataset, vintage.model_id)
-    grid = grid_of(model)
+    grid = stored_grid(model.config)
     forecast = vintages.read_parts(conn, dataset, vintage)
     past = _Past.read(conn, dataset, vintage, grid)
     attention = vintages.read_attention(conn, dataset, vintage.cutoff, of=vintage)
@@ -123,12 +124,6 @@ def model_of(conn: Connection, dataset: str, model_id: int) -> ModelRecord:
         if model.model_id == model_id:
             return model
     raise ModelError(f"model {model_id} must be one of dataset {dataset}, found no such")
-
-
-def grid_of(model: ModelRecord) -> Grid:
-    """Return the grid of a model of any version."""
-    known = model.config
-    return Grid(step=Step.parse(known["step"]), anchor=known["anchor"], timezone=known["timezone"])
 
 
 def _nothing(conn: Connection, dataset: str, series_id: str, until: datetime | None) -> DataError:
@@ -170,8 +165,8 @@ class _Past:
         found = observations.read(
             conn,
             dataset,
-            since=grid.timestamp_at(earliest),
-            until=grid.timestamp_at(end + 1),
+            since=grid.first_of(earliest),
+            until=grid.last_of(end),
             as_of=vintage.issued_at,
             series=vintage.series_id,
         )

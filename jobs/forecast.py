@@ -89,9 +89,10 @@ def read(
     champion: Champion,
     panels: Panels,
 ) -> Known:
-    """Read what may be known at `tick`: nothing later than the tick less the delay."""
+    """Read what may be known at `tick`: the cells that are complete at the tick less the delay."""
     until = tick - dataset.delay
-    panel = panels.at(conn, dataset.name, champion.model.spec, until)
+    spec = champion.model.spec
+    panel = panels.at(conn, dataset.name, spec, spec.grid().known(until))
     return Known(
         champion=champion,
         cutoff=champion.cutoff(until),

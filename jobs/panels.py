@@ -113,7 +113,7 @@ def _read(
     grid, length = spec.grid(), spec.context_length
     ids = datasets.keys(conn, dataset)["id"].sort().to_numpy()
     panel = ResidentPanel(grid, length, until, ids)
-    since = grid.timestamp_at(panel.start)
+    since = grid.first_of(panel.start)
     for rows in observations.read_cells(conn, dataset, since=since, until=until, steps=length):
         found = rows["series_id"].unique().sort().to_numpy()
         panel.replace(Contested(ids=found, first=panel.start, last=panel.end), rows)
@@ -128,7 +128,7 @@ def _update(conn: Connection, dataset: str, resident: Resident, until: datetime)
     if was_complete:
         return _apply(conn, panel, due)
     _apply(conn, panel, due.filter(pl.col("timestamp") <= passed))
-    since = max(passed + _MICROSECOND, panel.grid.timestamp_at(panel.start))
+    since = max(passed + _MICROSECOND, panel.grid.first_of(panel.start))
     steps = panel.length
     for rows in observations.read_cells(conn, dataset, since=since, until=until, steps=steps):
         _apply(conn, panel, rows)
@@ -143,7 +143,7 @@ def _apply(conn: Connection, panel: ResidentPanel, rows: pl.DataFrame) -> None:
 
 def _read_again(conn: Connection, panel: ResidentPanel, contested: Contested, part: slice) -> None:
     cells = replace(contested, ids=contested.ids[part])
-    since, behind = (panel.grid.timestamp_at(i) for i in (cells.first, cells.last + 1))
-    until = min(panel.until, behind - _MICROSECOND)
+    since, last = panel.grid.first_of(cells.first), panel.grid.last_of(cells.last)
+    until = min(panel.until, last)
     found = observations.read_some_cells(conn, cells.ids.tolist(), since=since, until=until)
     panel.replace(cells, found)

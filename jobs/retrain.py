@@ -111,7 +111,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
         history = read(conn, dataset, turn.tick)
 
     with turn.stage("prepare", deadlines.train):
-        panel, spec = training.prepare(history, dataset)
+        panel, spec = training.prepare(history, dataset, known=known_at(dataset, turn.tick))
 
     with turn.stage("fit", deadlines.train):
         fitted = fit(panel, spec, dataset.training, watch=Noting(engine, turn))

@@ -10,6 +10,7 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
+from forecaster.durations import MICROSECOND
 from forecaster.errors import StageTimedOut
 from forecaster.frames import ACCURACY, empty
 from forecaster.judgement import judge
@@ -94,7 +95,12 @@ def _judge_stretch(
     """Return models and the ACCURACY of what they said; StageTimedOut for what takes too long."""
     with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
         to_judge = cases.read(
-            conn, dataset, after=stretch.after, until=stretch.until, tick=turn.tick
+            conn,
+            dataset,
+            after=stretch.after,
+            until=stretch.until,
+            known=stretch.goal,
+            tick=turn.tick,
         )
     judged = []
     with turn.stage("judge", dataset.deadlines.predict):
@@ -146,8 +152,10 @@ def _first_trained(conn: Connection, dataset: str) -> datetime | None:
 
 
 def _look_back(conn: Connection, dataset: DatasetConfig, seen: datetime) -> datetime:
-    """Return from when on forecasts may have come in after what matured then was judged."""
-    after = seen - dataset.late_data
+    """Return from when on forecasts may have come in after what matured then was judged, or waited
+    for their last cell to be complete."""
+    lags = [grid.lag for grid in cases.grids_of(conn, dataset.name).values()]
+    after = seen - dataset.late_data - max(lags, default=timedelta(0)) - MICROSECOND
     scored = runs.latest(conn, "score", dataset.name, state="succeeded")
     if scored is None or scored.started_at is None:
         return after

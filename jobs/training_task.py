@@ -53,7 +53,7 @@ def pack_task(panel: Panel, spec: ModelSpec, config: TrainingConfig) -> bytes:
     """Return what a child needs, as one message."""
     grid = panel.grid
     head = {
-        "grid": {"step": str(grid.step), "anchor": grid.anchor, "timezone": grid.timezone},
+        "grid": {**asdict(grid), "step": str(grid.step)},
         "series_ids": panel.series_ids,
         "start": panel.start,
         "counts": asdict(panel.counts),

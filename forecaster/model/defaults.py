@@ -62,6 +62,8 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         key_size=KEY_SIZE,
         mlp_size=MLP_SIZE,
         dropout=float(model.dropout),
+        timestamp_marks=panel.grid.marks,
+        spread=panel.grid.spread,
     )
 
 

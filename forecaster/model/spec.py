@@ -2,17 +2,18 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Self
+from typing import Any, Self
 
-from forecaster.config import SCORES, STATISTICS
+from forecaster.config import SCORES, STATISTICS, TIMESTAMP_MARKS
 from forecaster.durations import Step
 from forecaster.errors import IncompatibleCheckpoint
-from forecaster.series.grid import Grid
+from forecaster.series.grid import INSTANT_MARKS, Grid
 
 RETRAIN = "run `forecaster retrain`, or put another model in service with `forecaster models`"
 
-_LIMITS = {"anchor": (-(2**62), 2**62), "layers": (1, 32)}
+_LIMITS = {"anchor": (-(2**62), 2**62), "spread": (0, 2**62), "layers": (1, 32)}
 _SIZES = (1, 1_000_000)
 MOST_PAIRS = 2**24
 """Of a past patch and another patch: attention keeps a number for each, whatever the weights."""
@@ -59,12 +60,19 @@ class ModelSpec:
     key_size: int
     mlp_size: int
     dropout: float
+    timestamp_marks: str = INSTANT_MARKS
+    """What the timestamps of its rows mark; see `forecaster.series.grid`."""
+    spread: int = 0
+    """Microseconds for which rows may lie behind the timestamp of their cell."""
 
     def __post_init__(self) -> None:
         """Raise IncompatibleCheckpoint on values that cannot make a network."""
         self._require_types()
         if self.statistics not in STATISTICS:
             raise _refusal("statistics", f"one of {sorted(STATISTICS)}", self.statistics)
+        if self.timestamp_marks not in TIMESTAMP_MARKS:
+            expected = f"one of {sorted(TIMESTAMP_MARKS)}"
+            raise _refusal("timestamp_marks", expected, self.timestamp_marks)
         if not 0 <= self.dropout < 1:
             raise _refusal("dropout", "in [0, 1)", self.dropout)
         if not 0 < self.temperature < math.inf:
@@ -109,7 +117,13 @@ class ModelSpec:
 
     def grid(self) -> Grid:
         """Return the grid the model was trained on."""
-        return Grid(step=Step.parse(self.step), anchor=self.anchor, timezone=self.timezone)
+        return Grid(
+            step=Step.parse(self.step),
+            anchor=self.anchor,
+            timezone=self.timezone,
+            marks=self.timestamp_marks,
+            spread=self.spread,
+        )
 
     def to_json(self) -> str:
         """Return the spec as a JSON object with sorted keys."""
@@ -132,6 +146,17 @@ class ModelSpec:
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
+
+
+def stored_grid(config: Mapping[str, Any]) -> Grid:
+    """Return the grid of a stored spec (`models.config`); earlier versions know no marks."""
+    return Grid(
+        step=Step.parse(config["step"]),
+        anchor=config["anchor"],
+        timezone=config["timezone"],
+        marks=config.get("timestamp_marks", INSTANT_MARKS),
+        spread=config.get("spread", 0),
+    )
 
 
 def pairs(past: int, future: int) -> int:

@@ -1,33 +1,26 @@
-"""The grid: which instants a dataset's values belong to, and how that is read from the data.
+"""The grid: which instants a dataset's values belong to, and when they are complete.
 
-Cell i begins at `timestamps_of(i)` and ends where cell i + 1 begins. Steps in microseconds count
-from the anchor in UTC. Steps of days and months count on the wall clock of a time zone, so that a
-day lasts 23, 24 or 25 hours:
+Cell i has the timestamp `timestamps_of(i)`. Steps in microseconds count from the anchor in UTC.
+Steps of days and months count on the wall clock of a time zone, so that a day lasts 23, 24 or 25
+hours:
 
 - a wall time that a clock change skips moves forward to the first instant that exists;
 - a wall time that happens twice means the first one;
 - a month shorter than the anchor's day ends on its last day;
 - a day skipped as a whole (Samoa, 2011-12-30) keeps its index, but its cell is empty.
 
-The anchor is detected. The phase of an instant is its distance from the beginning of a default
-cell: the epoch for steps in microseconds, else midnight, Monday or the first of the month on the
-wall clock. Rules:
+What the timestamps of rows mark says which rows a cell has, and from when on it is complete, so
+that a forecast may use it:
 
-1. The common phase is the one that most series have most often. It becomes the anchor when it
-   covers the majority of the observations.
-2. Calendar steps are read on the clock (the dataset's time zone, or UTC) on which the common phase
-   covers more observations; on a tie, on the one that shows midnight. So daily rows stamped at
-   00:00Z stay at 00:00Z, all year, even where the dataset's zone is New York.
-3. Where stamps still move with a third clock's summer time, the earlier of the two phases is the
-   anchor: every observation then keeps a cell of its own.
-4. Without a majority: the weekday or month that the majority has, else the default cell.
+- "instant": it has the rows from its timestamp to before the next one. Rows lie on the grid, or at
+  most `spread` microseconds behind it: after so long it is complete.
+- "start": it has the same rows, and is complete when the next one begins.
+- "end": it has the rows after the timestamp before, up to its own, when it is complete.
 """
 
-import calendar
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import polars as pl
 
@@ -36,11 +29,10 @@ from forecaster.frames import INSTANT
 from forecaster.series.clock import DAY_MICROSECONDS, instant_of, month_number, wall_clock
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_HOUR = 3_600_000_000
-_WIDEST_MONTH = 31 * DAY_MICROSECONDS
-_MONDAY = 4 * DAY_MICROSECONDS
-_WORTH_KEEPING = 0.05
-"""A phase with a smaller share of the observations does not pull the anchor towards it."""
+INSTANT_MARKS, START_MARKS, END_MARKS = "instant", "start", "end"
+_MICROSECOND, _NOTHING = timedelta(microseconds=1), timedelta(0)
+_CALENDAR_SLACK = timedelta(days=5)
+"""How far any number of calendar steps may be from their mean length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +40,21 @@ class Grid:
     """A step from an anchor.
 
     `anchor` is in microseconds since 1970-01-01T00:00: in UTC for steps in microseconds, on the
-    wall clock of `timezone` for steps of days and months.
+    wall clock of `timezone` for steps of days and months. `spread` is in microseconds.
     """
 
     step: Step
     anchor: int
     timezone: str = "UTC"
+    marks: str = INSTANT_MARKS
+    spread: int = 0
 
     def index_of(self, timestamps: pl.Series) -> pl.Series:
-        """Return the cell (Int64) that each instant falls into."""
-        if not self.step.is_calendar:
-            cells = (timestamps.cast(INSTANT).to_physical() - self.anchor) // self.step.count
-            return cells.cast(pl.Int64)
-        if timestamps.null_count() == len(timestamps):
-            return pl.Series(timestamps.name, [None] * len(timestamps), dtype=pl.Int64)
-        return self._calendar_index_of(timestamps.cast(INSTANT))
+        """Return the cell (Int64) that a row of each instant belongs to."""
+        return self._count(timestamps, up=self.marks == END_MARKS)
 
     def timestamps_of(self, indices: pl.Series) -> pl.Series:
-        """Return the instant at which each cell (Int64) begins."""
+        """Return the timestamp of each cell (Int64)."""
         cells = indices.cast(pl.Int64)
         if not self.step.is_calendar:
             return (cells * self.step.count + self.anchor).cast(INSTANT)
@@ -74,31 +63,77 @@ class Grid:
             return instant_of(days + self.anchor, self.timezone)
         return instant_of(self._months_after_anchor(cells), self.timezone)
 
+    def complete_of(self, known: pl.Series) -> pl.Series:
+        """Return the last cell (Int64) that is complete when all rows up to an instant are in."""
+        if self.marks == START_MARKS:
+            return self._count(known) - 1
+        return self._count((known.cast(INSTANT).to_physical() - self.spread).cast(INSTANT))
+
     def index_at(self, timestamp: datetime) -> int:
-        """Return the cell that an aware instant falls into."""
+        """Return the cell that a row of an aware instant belongs to."""
         return self.indices_at([timestamp])[0]
 
     def indices_at(self, timestamps: Sequence[datetime]) -> list[int]:
-        """Return the cells that aware instants fall into."""
-        microsecond = timedelta(microseconds=1)
-        since = [(timestamp - EPOCH) // microsecond for timestamp in timestamps]
-        found: list[int] = self.index_of(pl.Series(since, dtype=pl.Int64).cast(INSTANT)).to_list()
+        """Return the cells that rows of aware instants belong to."""
+        found: list[int] = self.index_of(_series(timestamps)).to_list()
+        return found
+
+    def complete_at(self, known: Sequence[datetime]) -> list[int]:
+        """Return the last cells that are complete when all rows up to aware instants are in."""
+        found: list[int] = self.complete_of(_series(known)).to_list()
         return found
 
     def timestamp_at(self, index: int) -> datetime:
-        """Return the instant, in UTC, at which a cell begins."""
-        microseconds = self.timestamps_of(pl.Series([index])).to_physical().item()
-        return EPOCH + timedelta(microseconds=microseconds)
+        """Return the timestamp of a cell, in UTC."""
+        return _instant(self.timestamps_of(pl.Series([index])))
 
-    def _calendar_index_of(self, timestamps: pl.Series) -> pl.Series:
-        """Search the beginnings of all cells in the span: the definition, clock changes and all."""
+    def first_of(self, index: int) -> datetime:
+        """Return the first instant whose row belongs to a cell, or to a later one."""
+        if self.marks == END_MARKS:
+            return self.timestamp_at(index - 1) + _MICROSECOND
+        return self.timestamp_at(index)
+
+    def last_of(self, index: int) -> datetime:
+        """Return the last instant whose row belongs to a cell, or to an earlier one."""
+        return _instant(self.lasts_of(pl.Series([index])))
+
+    def lasts_of(self, indices: pl.Series) -> pl.Series:
+        """Return the last instant whose row belongs to each cell (Int64), or to an earlier one."""
+        if self.marks == END_MARKS:
+            return self.timestamps_of(indices)
+        return (self.timestamps_of(indices + 1).to_physical() - 1).cast(INSTANT)
+
+    @property
+    def lag(self) -> timedelta:
+        """How old the timestamp of a cell may be when the cell is complete, at most."""
+        if self.marks == START_MARKS:
+            return self.step.approximate + (_CALENDAR_SLACK if self.step.is_calendar else _NOTHING)
+        return self.spread * _MICROSECOND
+
+    def known(self, until: datetime) -> datetime:
+        """Return up to when rows may be used when all up to `until` are in: complete cells only."""
+        return min(until, self.last_of(self.complete_at([until])[0]))
+
+    def _count(self, timestamps: pl.Series, *, up: bool = False) -> pl.Series:
+        """Return the cell (Int64) whose timestamp is the last one up to each instant, or, `up`,
+        the first one from it on."""
+        if not self.step.is_calendar:
+            since = timestamps.cast(INSTANT).to_physical() - self.anchor
+            cells = -(-since // self.step.count) if up else since // self.step.count
+            return cells.cast(pl.Int64)
+        if timestamps.null_count() == len(timestamps):
+            return pl.Series(timestamps.name, [None] * len(timestamps), dtype=pl.Int64)
+        return self._calendar_count(timestamps.cast(INSTANT), up=up)
+
+    def _calendar_count(self, timestamps: pl.Series, *, up: bool) -> pl.Series:
+        """Search the timestamps of all cells in the span: the definition, clock changes and all."""
         ends = pl.Series([timestamps.min(), timestamps.max()], dtype=INSTANT)
         first, last = self._wall_index(wall_clock(ends, self.timezone))
         cells = pl.int_range(first - 2, last + 3, dtype=pl.Int64, eager=True)
         begins = self.timestamps_of(cells).to_physical()
-        behind = begins.search_sorted(timestamps.to_physical(), side="right").cast(pl.Int64)
-        found = (behind + (first - 3)).alias(timestamps.name)
-        return found.set(timestamps.is_null(), None)
+        before = begins.search_sorted(timestamps.to_physical(), side="left" if up else "right")
+        found = before.cast(pl.Int64) + (first - 2 if up else first - 3)
+        return found.alias(timestamps.name).set(timestamps.is_null(), None)
 
     def _wall_index(self, wall: pl.Series) -> list[int]:
         """Return the cells of wall times, off by one at most where clocks change."""
@@ -122,129 +157,11 @@ class Grid:
         return frame.select(wall.alias(cells.name)).to_series()
 
 
-class _Clock(NamedTuple):
-    """The phases (phase, count, modes) seen on one clock, and the common one with its share."""
-
-    timezone: str
-    phases: pl.DataFrame
-    common: int
-    share: float
-
-    def covers_majority(self, is_covered: pl.Expr) -> bool:
-        """Whether more than half of the observations have a phase that is covered."""
-        covered = self.phases.select(pl.col("count").filter(is_covered).sum()).item()
-        return bool(2 * covered > self.phases["count"].sum())
+def _series(timestamps: Sequence[datetime]) -> pl.Series:
+    since = [(timestamp - EPOCH) // _MICROSECOND for timestamp in timestamps]
+    return pl.Series(since, dtype=pl.Int64).cast(INSTANT)
 
 
-def detect_grid(observations: pl.DataFrame, step: Step, timezone: str) -> Grid:
-    """Return the grid of OBSERVATIONS: `step`, the detected anchor and the clock it is read on."""
-    if observations.is_empty():
-        return Grid(step, _anchor_of(0, step), timezone)
-    zones = dict.fromkeys([timezone, "UTC"] if step.is_calendar else ["UTC"])
-    clock = _choose([_read_clock(observations, step, zone) for zone in zones])
-    phase = _settle(clock, _span(step), _tolerance(step))
-    if phase is None:
-        clock = _read_clock(observations, step, timezone)
-        phase = _settle(_coarse(clock, step), _span(step), 0)
-    kept = clock.timezone if step.is_calendar else timezone
-    return Grid(step, _anchor_of(phase or 0, step), kept)
-
-
-def _read_clock(observations: pl.DataFrame, step: Step, timezone: str) -> _Clock:
-    wall = wall_clock(observations["timestamp"], timezone)
-    phase = _month_phase(wall, step) if step.unit == "month" else _phase(wall, step)
-    seen = observations.select("series_id", phase.alias("phase"))
-    return _summarise(seen.group_by("series_id", "phase").len("count"), timezone)
-
-
-def _summarise(counts: pl.DataFrame, timezone: str) -> _Clock:
-    """Find the common phase; ties go to the earlier one."""
-    by_series = counts.sort("count", "phase", descending=[True, False]).unique(
-        "series_id", keep="first", maintain_order=True
-    )
-    modes = by_series.group_by("phase").len("modes")
-    phases = counts.group_by("phase").agg(pl.col("count").sum().cast(pl.Int64))
-    phases = phases.join(modes, on="phase", how="left").sort(
-        "modes", "count", "phase", descending=[True, True, False], nulls_last=True
-    )
-    common, count, _ = phases.row(0)
-    return _Clock(timezone, phases, common, count / phases["count"].sum())
-
-
-def _choose(clocks: Iterable[_Clock]) -> _Clock:
-    """Take the clock on which the phases agree best; the first one is the dataset's own."""
-    return max(clocks, key=lambda clock: (clock.share, clock.common % DAY_MICROSECONDS == 0))
-
-
-def _settle(clock: _Clock, span: int, tolerance: int) -> int | None:
-    """Return the anchoring phase, or None where no phase has the majority."""
-    before = (clock.common - pl.col("phase")) % span
-    is_near = (before <= tolerance) & (pl.col("count") >= _WORTH_KEEPING * pl.col("count").sum())
-    ahead = clock.phases.select(before.filter(is_near).max()).item() or 0
-    earliest = (clock.common - ahead) % span
-    is_covered = (pl.col("phase") - earliest) % span <= tolerance
-    return earliest if clock.covers_majority(is_covered) else None
-
-
-def _coarse(clock: _Clock, step: Step) -> _Clock:
-    """Look at days of the week, or months of the year, instead of exact phases."""
-    width = {"microsecond": _span(step), "day": DAY_MICROSECONDS, "month": _WIDEST_MONTH}[step.unit]
-    counts = clock.phases.select(
-        pl.lit("").alias("series_id"), pl.col("phase") // width * width, "count"
-    )
-    merged = counts.group_by("series_id", "phase").agg(pl.col("count").sum())
-    return _summarise(merged, clock.timezone)
-
-
-def _span(step: Step) -> int:
-    """Return the length of a cell in microseconds; a month is as wide as the longest one."""
-    widths = {"microsecond": 1, "day": DAY_MICROSECONDS, "month": _WIDEST_MONTH}
-    return step.count * widths[step.unit]
-
-
-def _tolerance(step: Step) -> int:
-    """Return how far summer time moves stamps, where that is less than half a cell."""
-    return _HOUR if _span(step) > 2 * _HOUR else 0
-
-
-def _base(step: Step) -> int:
-    """Return the wall time at which a default cell begins: weeks begin on Monday."""
-    return _MONDAY if step.unit == "day" and step.count % 7 == 0 else 0
-
-
-def _phase(wall: pl.Series, step: Step) -> pl.Series:
-    since = wall - _base(step)
-    return since - since // _span(step) * _span(step)
-
-
-def _month_phase(wall: pl.Series, step: Step) -> pl.Series:
-    """Place each wall time in its cell as if all months had 31 days.
-
-    Last days of months count as the 31st when that makes more observations agree.
-    """
-    shown = wall.cast(pl.Datetime("us"))
-    months = month_number(wall)
-    within = (months - months // step.count * step.count) * _WIDEST_MONTH
-    days = pl.DataFrame(
-        {"day": shown.dt.day().cast(pl.Int64), "last": shown.dt.month_end().dt.day()}
-    )
-    is_last = days["day"] == days["last"].cast(pl.Int64)
-    commonest = days["day"].value_counts(sort=True)["count"][0]
-    if is_last.sum() > commonest:
-        days = days.select(pl.when(is_last).then(31).otherwise("day").cast(pl.Int64).alias("day"))
-    clock = wall - wall // DAY_MICROSECONDS * DAY_MICROSECONDS
-    return within + (days["day"] - 1) * DAY_MICROSECONDS + clock
-
-
-def _anchor_of(phase: int, step: Step) -> int:
-    if step.unit != "month":
-        return _base(step) + phase
-    offset, rest = divmod(phase, _WIDEST_MONTH)
-    day, clock = divmod(rest, DAY_MICROSECONDS)
-    first = 1970 * 12 // step.count * step.count + offset
-    years_months = [divmod(first + k * step.count, 12) for k in range(12)]
-    # A cell's day is the anchor's, cut to the month: the anchor has to lie in a long month.
-    year, month = max(years_months, key=lambda ym: calendar.monthrange(ym[0], ym[1] + 1)[1])
-    last = calendar.monthrange(year, month + 1)[1]
-    begin = datetime(year, month + 1, min(day + 1, last), tzinfo=UTC) - EPOCH
-    return begin // timedelta(microseconds=1) + clock
+def _instant(timestamps: pl.Series) -> datetime:
+    microseconds: int = timestamps.to_physical().item()
+    return EPOCH + microseconds * _MICROSECOND

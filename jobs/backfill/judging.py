@@ -10,7 +10,7 @@ import torch
 
 from forecaster.config import DatasetConfig
 from forecaster.durations import MICROSECOND
-from forecaster.frames import ACCURACY, DEVIATION_COLUMNS, QUANTILE_COLUMNS, empty
+from forecaster.frames import ACCURACY, DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS, empty
 from forecaster.inference import Prediction
 from forecaster.series import accuracy
 from forecaster.series.accuracy import Lead
@@ -88,18 +88,19 @@ class _Hours:
     ) -> "_Hours":
         wait, late = _microseconds(dataset.delay + dataset.late_data), dataset.late_data
         instants = stretch.knowledge.ticks[stretch.scoring]
-        until = np.minimum(instants - wait, stretch.past.newest[stretch.scoring])
+        known = np.minimum(instants - wait, stretch.past.newest[stretch.scoring])
         written = instants - _microseconds(dataset.deadlines.write)
         oldest = instants[np.searchsorted(instants, written)]
         fresh = oldest - _microseconds(dataset.delay + dataset.step.approximate)
-        looked_back = np.minimum(until - _microseconds(late), fresh)
+        late += stretch.past.grid.lag + MICROSECOND
+        looked_back = np.minimum(known.clip(_LONG_AGO // 2) - _microseconds(late), fresh)
         end = said.keys["end"].to_numpy()
         last = np.stack([end + lead.step_to for lead in leads], 1)
         stamps = stretch.past.grid.timestamps_of(pl.Series(last.ravel(), dtype=pl.Int64))
         return cls(
             ticks=stretch.scoring,
-            until=until,
-            after=np.insert(looked_back, 0, _LONG_AGO)[: len(until)],
+            until=_complete(stretch.past, known),
+            after=np.insert(looked_back, 0, _LONG_AGO)[: len(known)],
             ends=stamps.to_physical().to_numpy().reshape(last.shape),
             step_counts=np.array([lead.step_to - lead.step_from + 1 for lead in leads]),
         )
@@ -208,6 +209,17 @@ class _Eyes:
         rows = np.broadcast_to(self.row[:, None], indices.shape)
         found = self.past.values_at(rows, indices, when)
         return np.where(when < _LATER, found, np.nan)
+
+
+def _complete(past: Past, known: Array) -> Array:
+    """Return the timestamps of the cells that are complete at instants in microseconds."""
+    grid = past.grid
+    if not grid.lag:
+        return known
+    first = grid.timestamps_of(pl.Series([past.start])).to_physical().item()
+    cells = grid.complete_of(pl.Series(known.clip(first), dtype=pl.Int64).cast(INSTANT))
+    found: Array = grid.timestamps_of(cells).to_physical().to_numpy()
+    return found
 
 
 def _microseconds(length: timedelta) -> int:

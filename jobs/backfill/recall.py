@@ -16,6 +16,7 @@ from forecaster.series.knowledge import Array, Knowledge, knowledge
 from forecaster.series.past import Past, remember
 from forecaster.store import datasets, observations, versions
 from forecaster.store.backfills import Ran
+from jobs.retrain import known_at
 
 MOST_CELLS = 40_000_000
 """Of a past in memory: twelve bytes each."""
@@ -58,7 +59,7 @@ class Memory:
     ) -> list[Sequence[datetime]]:
         """Cut ticks so that the past of each part fits into memory; equal cutoffs stay together."""
         grid = spec.grid()
-        ends = grid.indices_at([tick - self.dataset.delay for tick in ticks])
+        ends = grid.complete_at([tick - self.dataset.delay for tick in ticks])
         room = self.cells // max(1, series) - _margin(spec) - spec.prediction_length
         parts: list[Sequence[datetime]] = []
         first = 0
@@ -74,9 +75,9 @@ class Memory:
     def recall(self, conn: Connection, ticks: Sequence[datetime], spec: ModelSpec) -> Stretch:
         """Read what was known at each of `ticks`, and when what they say could be judged."""
         grid, dataset = spec.grid(), self.dataset
-        ends = grid.indices_at([tick - dataset.delay for tick in ticks])
+        ends = grid.complete_at([tick - dataset.delay for tick in ticks])
         cells = range(ends[0] - _margin(spec) + 1, ends[-1] + spec.prediction_length + 2)
-        since, until = grid.timestamp_at(cells.start), grid.timestamp_at(cells.stop)
+        since, until = grid.first_of(cells.start), grid.timestamp_at(cells.stop)
         resumed = versions.next_instant(conn, dataset.name, until) or until
         scoring = self._score_ticks(ticks, resumed)
         axis = sorted({*ticks, *scoring})
@@ -101,7 +102,7 @@ class Memory:
     def history(self, conn: Connection, tick: datetime) -> pl.DataFrame:
         """Return the OBSERVATIONS that a training at `tick` would have read."""
         dataset = self.dataset
-        until = dataset.forecast_schedule.floor(tick) - dataset.delay
+        until = known_at(dataset, tick)
         known = self.knowledge([tick])
         parts = [pl.DataFrame(schema=OBSERVATIONS)]
         keys = datasets.keys(conn, dataset.name)

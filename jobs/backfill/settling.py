@@ -1,5 +1,6 @@
 """Score what matured while a backfill ran, which the job `score` may have passed by."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
@@ -15,6 +16,15 @@ SETTLED = "backfill"
 _COMMITTING = timedelta(hours=1)
 """How long after it said that it was done a tick may still be on its way into the tables."""
 _AT_ONCE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """What matured in (after, until] is judged, where its cell is complete by `known`."""
+
+    after: datetime
+    until: datetime
+    known: datetime
 
 
 def settle_all(
@@ -55,7 +65,8 @@ def settle(
     width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
     while after < end:
         until = min(end, after + width)
-        rows += _settle_some(engine, dataset, retention, after=after, until=until, now=now)
+        span = _Span(after=after, until=until, known=end)
+        rows += _settle_some(engine, dataset, retention, span, now=now)
         after = until
     return rows
 
@@ -64,14 +75,15 @@ def _settle_some(
     engine: Engine,
     dataset: DatasetConfig,
     retention: RetentionConfig,
+    span: _Span,
     *,
-    after: datetime,
-    until: datetime,
     now: datetime,
 ) -> int:
     with reading(engine) as conn:
         tick = dataset.forecast_schedule.floor(now)
-        found = cases.read(conn, dataset, after=after, until=until, tick=tick)
+        found = cases.read(
+            conn, dataset, after=span.after, until=span.until, known=span.known, tick=tick
+        )
     judged = [(case.model_id, score.judge_case(case, dataset.prediction_length)) for case in found]
     cutoffs = {cutoff for _, frame in judged for cutoff in frame["cutoff"].unique()}
     partitions.ensure(engine, retention, ("accuracy",), cutoffs)

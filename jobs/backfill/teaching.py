@@ -24,7 +24,8 @@ from jobs.ticks import Clock
 
 JOB = "backfill-train"
 _LEARNT = (
-    "step", "prediction_length", "timezone", "delay", "history", "model", "training",
+    "step", "prediction_length", "timezone", "timestamp_marks", "delay", "history", "model",
+    "training",
 )  # fmt: skip
 _MACHINE = ("device", "memory_limit_gb")
 
@@ -73,7 +74,8 @@ class Teacher:
     def _train(self, tick: datetime) -> int:
         started = self.clock()
         history = self.patience.until_done(partial(self._read, tick))
-        panel, spec = training.prepare(history, self.dataset)
+        known = retrain.known_at(self.dataset, tick)
+        panel, spec = training.prepare(history, self.dataset, known=known)
         limit = Limit(dataset=self.dataset.name)
 
         def watch(progress: Progress | None) -> None:

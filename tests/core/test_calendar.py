@@ -23,7 +23,7 @@ from forecaster.model.network import AttentionLSTM
 from forecaster.model.quantiles import MEDIAN
 from forecaster.model.spec import ModelSpec
 from forecaster.planted import planted_mass
-from forecaster.series.grid import detect_grid
+from forecaster.series.anchor import detect_grid
 from forecaster.series.panel import build
 from forecaster.training import fit, prepare
 from tests.core.networks import contexts, gappy_contexts, scale_of, small_network, small_spec

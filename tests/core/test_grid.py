@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from forecaster.durations import Step
 from forecaster.frames import INSTANT, OBSERVATIONS, empty
+from forecaster.series.anchor import detect_grid
 from forecaster.series.clock import DAY_MICROSECONDS, instant_of
-from forecaster.series.grid import EPOCH, Grid, detect_grid
+from forecaster.series.grid import EPOCH, Grid
 
 ZONES = [
     "UTC", "America/New_York", "Europe/Berlin", "America/Sao_Paulo", "Africa/Cairo",

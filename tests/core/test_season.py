@@ -10,7 +10,7 @@ import pytest
 
 from forecaster.durations import Step
 from forecaster.frames import INSTANT, OBSERVATIONS
-from forecaster.series.grid import detect_grid
+from forecaster.series.anchor import detect_grid
 from forecaster.series.panel import Panel, build
 from forecaster.series.season import Seasons, candidates, detect_seasons
 from tests.core.observed import MONDAY, observed, shared_series

@@ -18,8 +18,9 @@ from forecaster.errors import ConfigError
 from forecaster.frames import INSTANT
 from forecaster.origins import Origins, Rolling
 from forecaster.series import naive
+from forecaster.series.anchor import detect_grid
 from forecaster.series.continued import continued
-from forecaster.series.grid import Grid, detect_grid
+from forecaster.series.grid import Grid
 from forecaster.series.panel import build
 from forecaster.series.windows import gather
 from forecaster.trial import NOT_KNOWN, NOTHING_TO_JUDGE, Trial, Watch

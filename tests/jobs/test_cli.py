@@ -134,6 +134,7 @@ def test_the_sample_holds_every_setting_and_shows_its_default() -> None:
         "source_url",
         "ingest_column",
         "timezone",
+        "timestamp_marks",
         "lower_bound",
         "upper_bound",
         "model",

@@ -11,7 +11,7 @@ import pytest
 
 from forecaster.durations import Step
 from forecaster.frames import OBSERVATIONS
-from forecaster.series.grid import detect_grid
+from forecaster.series.anchor import detect_grid
 from forecaster.series.panel import Panel, build
 from forecaster.store import observations
 from forecaster.store.engine import reading
