@@ -11,10 +11,15 @@ microseconds, else midnight, Monday or the first of the month on the wall clock.
 3. Where stamps still move with a third clock's summer time, the earlier of the two phases is the
    anchor: every observation then keeps a cell of its own.
 4. Without a majority: the weekday or month that the majority has, else the default cell.
+5. Where stamps move within their period, as the last business day of a month does, or around the
+   anchor, cells would get two of them and none. Then another anchor is taken that parts them: the
+   default cell (a month, a week, a day, an hour), or else, where no phase has nearly all rows, the
+   first one after the longest stretch of phases without a row.
 """
 
 import calendar
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -22,13 +27,17 @@ import polars as pl
 
 from forecaster.durations import Step
 from forecaster.series.clock import DAY_MICROSECONDS, month_number, wall_clock
-from forecaster.series.grid import EPOCH, INSTANT_MARKS, Grid
+from forecaster.series.grid import END_MARKS, EPOCH, INSTANT_MARKS, Grid
 
 _HOUR = 3_600_000_000
 _WIDEST_MONTH = 31 * DAY_MICROSECONDS
 _MONDAY = 4 * DAY_MICROSECONDS
 _WORTH_KEEPING = 0.05
 """A phase with a smaller share of the observations does not pull the anchor towards it."""
+
+
+_RARE = 0.01
+"""Share of the observations, those of the rarest phases, that stand in no gap's way."""
 
 
 class _Clock(NamedTuple):
@@ -49,16 +58,80 @@ def detect_grid(
     observations: pl.DataFrame, step: Step, timezone: str, *, marks: str = INSTANT_MARKS
 ) -> Grid:
     """Return the grid of OBSERVATIONS: `step`, the detected anchor and the clock it is read on."""
+    default = Grid(step, _anchor_of(0, step), timezone, marks)
     if observations.is_empty():
-        return Grid(step, _anchor_of(0, step), timezone, marks)
+        return default
     zones = dict.fromkeys([timezone, "UTC"] if step.is_calendar else ["UTC"])
-    clock = _choose([_read_clock(observations, step, zone) for zone in zones])
+    clocks = [_read_clock(observations, step, zone) for zone in zones]
+    clock = _choose(clocks)
     phase = _settle(clock, _span(step), _tolerance(step))
     if phase is None:
         clock = _read_clock(observations, step, timezone)
         phase = _settle(_coarse(clock, step), _span(step), 0)
     kept = clock.timezone if step.is_calendar else timezone
-    return Grid(step, _anchor_of(phase or 0, step), kept, marks)
+    common = Grid(step, _anchor_of(phase or 0, step), kept, marks)
+    if phase is not None and clock.share == 1:
+        return common
+    others = [replace(default, timezone=each) for each in (zones if step.is_calendar else [kept])]
+    if clock.share < 1 - _WORTH_KEEPING:
+        phases = (_after_the_gap(each, _span(step), marks) for each in clocks)
+        others += [
+            replace(grid, anchor=_anchor_of(phase, step))
+            for grid, phase in zip(others, phases, strict=True)
+        ]
+    return _parting(observations, common, others)
+
+
+class _Crowd(NamedTuple):
+    """Observations that share their cell with an earlier one, and empty cells between others."""
+
+    merged: int
+    gaps: int
+
+
+def _parting(observations: pl.DataFrame, common: Grid, others: Sequence[Grid]) -> Grid:
+    """Return the grid on which observations keep cells of their own: the common one, unless another
+    leaves no cell with several or none, or half as many shared ones."""
+    keys = observations.select("series_id", "timestamp")
+    if not keys.select(pl.col("series_id").is_sorted() & _ascends()).item():
+        keys = keys.sort("series_id", "timestamp")
+    now = _crowd(keys, common)
+    if now == (0, 0):
+        return common
+    found = [(grid, _crowd(keys, grid)) for grid in dict.fromkeys(others)]
+    best, then = min(found, key=lambda each: each[1])
+    is_better = then == (0, 0) or 2 * then.merged <= now.merged != 0
+    return best if is_better else common
+
+
+def _ascends() -> pl.Expr:
+    """Whether timestamps ascend within each series, of rows that are sorted by series."""
+    is_new = pl.col("series_id") != pl.col("series_id").shift()
+    return (is_new | (pl.col("timestamp") >= pl.col("timestamp").shift())).all()
+
+
+def _crowd(keys: pl.DataFrame, grid: Grid) -> _Crowd:
+    """Count what becomes of rows (series_id, timestamp), sorted, on a grid."""
+    cells = keys.select("series_id", index=grid.index_of(keys["timestamp"]))
+    steps = pl.col("index").diff()
+    is_same = pl.col("series_id") == pl.col("series_id").shift()
+    return _Crowd(
+        *cells.select(
+            merged=(is_same & (steps == 0)).sum(),
+            gaps=pl.when(is_same & (steps > 0)).then(steps - 1).otherwise(0).sum(),
+        ).row(0)
+    )
+
+
+def _after_the_gap(clock: _Clock, span: int, marks: str) -> int:
+    """Return the first phase after the longest stretch without one; the last before it, where
+    timestamps mark ends. Few rows do not count."""
+    rare = clock.phases.sort("count", "phase").with_columns(before=pl.col("count").cum_sum())
+    kept = rare.filter(pl.col("before") > _RARE * pl.col("count").sum())["phase"].sort()
+    gaps = kept.diff()
+    gaps[0] = kept[0] + span - kept[-1]
+    first = int(gaps.arg_max() or 0)
+    return int(kept[first - 1] if marks == END_MARKS else kept[first])
 
 
 def _read_clock(observations: pl.DataFrame, step: Step, timezone: str) -> _Clock:

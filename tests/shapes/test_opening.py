@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from forecaster.durations import Step
-from forecaster.series.baselines import drift, seasonal_naive, seasonal_naive_drift
 from forecaster.series.anchor import detect_grid
+from forecaster.series.baselines import drift, seasonal_naive, seasonal_naive_drift
 from forecaster.series.panel import build
 from forecaster.series.season import Seasons, detect_seasons
 from tests.core.opening import Parking
