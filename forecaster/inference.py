@@ -77,9 +77,11 @@ class Prediction:
         chosen = torch.from_numpy(kept.to_numpy(writable=True))
         return replace(self, keys=self.keys.filter(kept), numbers=self.numbers.select(chosen))
 
-    def with_status(self, status: str) -> "Prediction":
-        """Return the same forecasts with another status."""
-        return replace(self, keys=self.keys.with_columns(status=pl.lit(status)))
+    def with_status(self, status: str, *, instead_of: str | None = None) -> "Prediction":
+        """Return the same forecasts with another status: all of them, or those that have one."""
+        is_meant = pl.lit(value=True) if instead_of is None else pl.col("status") == instead_of
+        found = pl.when(is_meant).then(pl.lit(status)).otherwise("status")
+        return replace(self, keys=self.keys.with_columns(status=found))
 
     def blocks(self, size: int) -> Iterator["Prediction"]:
         """Return the forecasts in turn, `size` at a time: their frames take much more memory."""

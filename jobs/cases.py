@@ -1,7 +1,8 @@
 """What is to be judged: forecasts that matured, what happened then, and what was known before."""
 
+import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +16,7 @@ from forecaster.errors import ModelError
 from forecaster.frames import INSTANT
 from forecaster.model import checkpoint
 from forecaster.model.checkpoint import Yardstick
-from forecaster.model.spec import stored_grid
+from forecaster.model.spec import ModelSpec, stored_grid
 from forecaster.series import accuracy
 from forecaster.series.accuracy import Lead
 from forecaster.series.grid import Grid
@@ -28,6 +29,8 @@ CALENDAR_SLACK = timedelta(days=5)
 """How far any number of calendar steps may be from their mean length."""
 FEW = 1000
 """Up to so many series are read by name, rather than all."""
+
+log = logging.getLogger("forecaster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class Case:
     """How many steps before a cutoff seasonal_naive looks at."""
     is_new: bool = False
     """Whether the model was not trained on these series: it knows no scale of theirs."""
+    problem: str | None = None
+    """Why the scales of the model are not used, where they cannot be read."""
 
 
 def read(
@@ -56,8 +61,9 @@ def read(
     """Read what matured in (after, until] and was not scored yet, a case or two for each model.
 
     Of leads whose last cell is complete when everything that happened up to `known` is known.
-    With what was observed up to `tick` less the delay, however late it is by now. Forecasts of a
-    model whose weights are gone can no longer be scored.
+    With what was observed up to `tick` less the delay, however late it is by now. Where the
+    checkpoint of a model is gone or cannot be read, each series is scored by what it was forecast
+    from, like a new one.
     """
     grids = grids_of(conn, dataset.name)
     steps, over = [grid.step for grid in grids.values()], _over(grids, known)
@@ -67,8 +73,7 @@ def read(
     )
     cases: list[Case] = []
     for of_model in said.partition_by("model_id"):
-        with suppress(ModelError):
-            cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
+        cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
     return cases
 
 
@@ -113,8 +118,8 @@ def _window(
 def _of_model(conn: Connection, dataset: str, said: pl.DataFrame, seen: datetime) -> Iterator[Case]:
     """Yield the series without gaps, for which a season of the past will do, the others, and those
     that are new since the model was trained."""
-    stored = models.get(conn, dataset, said["model_id"][0])
-    yardstick = checkpoint.yardstick(stored.weights, stored.sha256)
+    model_id = int(said["model_id"][0])
+    yardstick, problem = _yardstick(conn, dataset, model_id)
     spec, grid = yardstick.spec, yardstick.spec.grid()
     first, last = (_index(grid, end(said["cutoff"])) for end in (pl.Series.min, pl.Series.max))
     until = min(seen, grid.last_of(_index(grid, said["timestamp"].max())))
@@ -124,7 +129,7 @@ def _of_model(conn: Connection, dataset: str, said: pl.DataFrame, seen: datetime
     whole = set(_whole(recent, grid, range(first - season + 1, last + 1)))
     is_whole = pl.col("series_id").is_in(whole & yardstick.series_scale.keys())
     ours, others = said.filter(is_whole), said.filter(~is_whole)
-    case = partial(Case, model_id=stored.model_id, yardstick=yardstick)
+    case = partial(Case, model_id=model_id, yardstick=yardstick, problem=problem)
     if not ours.is_empty():
         yield case(forecasts=ours, observations=recent.filter(is_whole), memory=season)
     if not others.is_empty():
@@ -135,6 +140,20 @@ def _of_model(conn: Connection, dataset: str, said: pl.DataFrame, seen: datetime
         for is_new, part in ((False, others.filter(is_known)), (True, others.filter(~is_known))):
             if not part.is_empty():
                 yield case(forecasts=part, is_new=is_new)
+
+
+def _yardstick(conn: Connection, dataset: str, model_id: int) -> tuple[Yardstick, str | None]:
+    """Return what a model is scored by, and why that is its spec alone, if it is."""
+    try:
+        stored = models.get(conn, dataset, model_id)
+        return checkpoint.yardstick(stored.weights, stored.sha256), None
+    except ModelError as error:
+        problem = f"the checkpoint of model {model_id} cannot be read: {error.message}"
+        log.warning(
+            "dataset %s: %s; its forecasts are scored by scales of their own", dataset, problem
+        )
+    config = models.config(conn, model_id)
+    return Yardstick(spec=ModelSpec.from_json(json.dumps(config)), series_scale={}), problem
 
 
 def _index(grid: Grid, instant: object) -> int:

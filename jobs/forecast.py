@@ -120,7 +120,7 @@ def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
         device=dataset.training.device,
     )
     if known.champion.stands_in:
-        prediction = prediction.with_status("fallback_champion")
+        prediction = prediction.with_status("fallback_champion", instead_of="ok")
     if known.champion.trained_to > known.cutoff:
         prediction = prediction.with_status("hindsight")
     return prediction
@@ -178,6 +178,7 @@ def report_on(
         rows=keys.height * spec.prediction_length,
         attention_rows=keys.height * spec.future_patches if prediction.is_explained else 0,
         statuses=dict(by_status.sort("status").iter_rows()),
+        stands_in=known.champion.stands_in,
         skipped=Counter(reason.value for reason in prediction.skipped.values()),
         skipped_series={
             series_id: reason.value

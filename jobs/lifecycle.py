@@ -157,7 +157,8 @@ def _of_refusal(last: Run | None, serving: Serving) -> Iterator[Trouble]:
     if last is None or last.finished_at is None or last.finished_at < serving.promoted_at:
         return
     used = report.get("model_id")
-    if "fallback_champion" in report.get("statuses", ()) and used != serving.model_id:
+    stands_in = report.get("stands_in", "fallback_champion" in report.get("statuses", ()))
+    if stands_in and used != serving.model_id:
         yield (
             f"model {used} stands in for model {serving.model_id}, which is refused",
             (last.finished_at),

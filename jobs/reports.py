@@ -61,6 +61,8 @@ class ForecastReport:
     """Cells merged, off the grid, non-finite and missing in the context."""
     pull: PullReport | None
     stages: Mapping[str, float]
+    stands_in: bool = False
+    """Whether an earlier model served, as the champion cannot."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,8 @@ class ScoreReport:
     rows: int
     leads: tuple[LeadAccuracy, ...]
     stages: Mapping[str, float]
+    notes: tuple[str, ...] = ()
+    """What was scored otherwise than usual, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,15 @@ SHARE = 0.5
 log = logging.getLogger("forecaster")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """ACCURACY of some forecasts of a model, and what stood in the way."""
+
+    model_id: int
+    accuracy: pl.DataFrame
+    problem: str | None
+
+
 def run(
     engine: Engine, dataset: DatasetConfig, turn: Turn, *, retention: RetentionConfig
 ) -> ScoreReport:
@@ -40,7 +49,12 @@ def run(
     something newer was observed: an outage of the source leaves nothing unscored. Of more than can
     be judged in good time, the oldest is, and the next tick goes on.
     """
-    until, found = _judge_in_time(engine, dataset, turn)
+    until, judged = _judge_in_time(engine, dataset, turn)
+    found = {
+        model_id: pl.concat(each.accuracy for each in judged if each.model_id == model_id)
+        for model_id in {each.model_id for each in judged}
+    }
+    problems = {each.problem for each in judged if each.problem is not None}
 
     def write(conn: Connection) -> ScoreReport:
         written = {
@@ -48,7 +62,8 @@ def run(
             for model_id, frame in found.items()
         }
         watermarks.advance(conn, dataset.name, JUDGED, until, now=turn.clock())
-        return report_on(dataset, turn.tick, until, written, turn.seconds)
+        report = report_on(dataset, turn.tick, until, written, turn.seconds)
+        return replace(report, notes=tuple(sorted(problems)))
 
     with turn.stage("write", dataset.deadlines.write):
         cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
@@ -60,9 +75,8 @@ def run(
 
 def _judge_in_time(
     engine: Engine, dataset: DatasetConfig, turn: Turn
-) -> tuple[datetime, dict[int, pl.DataFrame]]:
-    """Judge one stretch after the other while there is time; return up to when, and ACCURACY by
-    model.
+) -> tuple[datetime, list[_Judged]]:
+    """Judge one stretch after the other while there is time; return up to when.
 
     StageTimedOut when not even the first is done in time; a later one is left to the next tick.
     """
@@ -83,16 +97,13 @@ def _judge_in_time(
             log.warning("%s: judged up to %s only: %s", dataset.name, until.isoformat(), error)
             break
         until, done = stretch.until, done + latest
-    return until, {
-        model_id: pl.concat(frame for owner, frame in done if owner == model_id)
-        for model_id in dict(done)
-    }
+    return until, done
 
 
 def _judge_stretch(
     engine: Engine, dataset: DatasetConfig, turn: Turn, stretch: "_Stretch"
-) -> list[tuple[int, pl.DataFrame]]:
-    """Return models and the ACCURACY of what they said; StageTimedOut for what takes too long."""
+) -> list[_Judged]:
+    """Judge what matured in one stretch; StageTimedOut for what takes too long."""
     with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
         to_judge = cases.read(
             conn,
@@ -106,7 +117,8 @@ def _judge_stretch(
     with turn.stage("judge", dataset.deadlines.predict):
         for case in to_judge:
             turn.limit.check()
-            judged.append((case.model_id, judge_case(case, dataset.prediction_length)))
+            frame = judge_case(case, dataset.prediction_length)
+            judged.append(_Judged(model_id=case.model_id, accuracy=frame, problem=case.problem))
     return judged
 
 

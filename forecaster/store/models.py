@@ -232,6 +232,14 @@ def get(conn: Connection, dataset: str, model_id: int) -> StoredModel:
     return StoredModel(**row._mapping)
 
 
+def config(conn: Connection, model_id: int) -> Mapping[str, Any]:
+    """Return what a model is made of: its spec, as it was stored beside the weights."""
+    found: Mapping[str, Any] = conn.scalars(
+        select(models.c.config).where(models.c.id == model_id)
+    ).one()
+    return found
+
+
 def list_models(conn: Connection, dataset: str) -> list[ModelRecord]:
     """Return all models of a dataset, the newest first."""
     rows = conn.execute(

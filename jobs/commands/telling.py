@@ -95,6 +95,7 @@ def _score(report: ScoreReport) -> Iterator[str]:
             f"seasonal_naive {cell(lead.seasonal_naive_mase)}, wql {cell(lead.wql)}, "
             f"80 % interval covers {lead.coverage_80:.0%}"
         )
+    yield from (f"{note}; scored by scales of their own" for note in report.notes)
 
 
 def _reconcile(report: ReconcileReport) -> Iterator[str]:

@@ -15,6 +15,7 @@ from forecaster.store.engine import writing
 from forecaster.store.models import NewModel
 from forecaster.store.tables import models as table
 from jobs.champions import Champion, Champions
+from jobs.reports import ForecastReport
 from tests.jobs.damages import (
     DAMAGES,
     SIGNED,
@@ -26,7 +27,7 @@ from tests.jobs.damages import (
     repacked,
     weights_of,
 )
-from tests.jobs.small import DATASET, HOUR, LAST, World, hour, query
+from tests.jobs.small import DATASET, HOUR, LAST, World, hour, land, query, rows
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = hour(LAST + 3)
@@ -37,8 +38,8 @@ def served(trained: World) -> World:
     """Three models that served one after the other, with weights of their own."""
     with writing(trained.engine) as conn:
         first = models.champion(conn, "bikes")
-        for number in (1, 2):
-            data = repacked(first.weights, series_ids=[f"a{number}", f"b{number}"])
+        for number, others in ((1, ["b/c", "a"]), (2, ["a", "z"])):
+            data = repacked(first.weights, series_ids=others)
             model = NewModel(
                 config=first.config,
                 weights=data,
@@ -233,3 +234,15 @@ def test_nothing_in_the_program_or_the_library_unpickles() -> None:
     ]
 
     assert found == []
+
+
+def test_an_earlier_model_that_stands_in_hides_not_what_made_the_numbers(served: World) -> None:
+    harm(served.engine, 3, DAMAGES["truncated"])
+    land(served.engine, rows("new", LAST - 60, LAST + 3))
+
+    report = served.tick("forecast", hour(LAST + 3)).report
+
+    assert isinstance(report, ForecastReport)
+    assert report.stands_in
+    assert report.statuses["cold_start"] == 1
+    assert report.statuses["fallback_champion"] == report.series - 1

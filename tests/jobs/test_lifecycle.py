@@ -65,7 +65,8 @@ def forecasts(*runs: Run) -> dict[str, Any]:
     return {"forecasts": runs, "last_forecast": last}
 
 
-FALLBACK = run("succeeded", report={"model_id": 2, "statuses": {"fallback_champion": 2}})
+FALLBACK = run("succeeded", report={"model_id": 2, "stands_in": True, "statuses": {"ok": 2}})
+BEFORE = run("succeeded", report={"model_id": 2, "statuses": {"fallback_champion": 2}})
 TABLE = {
     "running, tick of noon done": (
         WELL, "running", "model 3 forecast the tick of 2026-11-20 12:00 UTC",
@@ -142,6 +143,10 @@ TABLE = {
     ),
     "a refused champion": (
         replace(WELL, **forecasts(FALLBACK)),
+        "degraded", "model 2 stands in for model 3, which is refused",
+    ),
+    "a refused champion, as 0.1 reported it": (
+        replace(WELL, **forecasts(BEFORE)),
         "degraded", "model 2 stands in for model 3, which is refused",
     ),
     "a champion since a refused one": (
