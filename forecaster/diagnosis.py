@@ -15,7 +15,7 @@ from forecaster.config import DatasetConfig
 from forecaster.durations import Step, format_duration
 from forecaster.errors import ForecasterError
 from forecaster.findings import Finding, failure, failures_of, note
-from forecaster.intake import Intake
+from forecaster.intake import REMEDIES, Intake
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
 from forecaster.series.season import LEAST_CYCLES, candidates
@@ -106,6 +106,7 @@ def rejections(about: str, rows: int, taken: Intake) -> Iterator[Finding]:
     for reason, count in taken.rejected.items():
         message = f"{count} of {rows} rows cannot be used: {reason}"
         message += f", such as {taken.examples[reason]}" if reason in taken.examples else ""
+        message += f"; {REMEDIES[reason]}" if reason in REMEDIES else ""
         if taken.observations.is_empty():
             yield failure(about, message, hint="name another column, or cast it in the query")
         else:

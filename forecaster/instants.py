@@ -50,40 +50,51 @@ class _Clocked(NamedTuple):
     """Text that may mean several times; None where there is none."""
 
 
-def read_instants(raw: pl.Series, timezone: str | None, declared: str | None = None) -> Reading:
+class _Clock(NamedTuple):
+    """Whose clock naive times are of, and whether they are the ends of periods."""
+
+    timezone: str | None
+    shows_ends: bool
+
+
+def read_instants(
+    raw: pl.Series, timezone: str | None, declared: str | None = None, *, ends: bool = False
+) -> Reading:
     """Read a column of timestamps; `timezone` is the clock of naive ones.
 
     Text, and whole numbers, are read in the format that is `declared` and in no other; where none
     is, text may have any of the `spellings` that mean one time only.
 
     A naive time that happens twice means the first one. One that clocks skip does not exist,
-    except for a midnight, which means the day and gives its first instant. Without a zone, naive
+    except for a midnight, which means the day and gives its first instant, and, where timestamps
+    are the `ends` of periods, for the time at which clocks are put forward. Without a zone, naive
     ones among others are none. Raises DataError for a column that cannot hold timestamps, and for
     one that holds only naive ones and no zone is declared.
     """
     if declared is not None and raw.dtype.is_integer():
         raw = raw.cast(pl.String)
     if raw.dtype != pl.String:
-        return _read_each(raw, raw.is_null(), timezone, None)
-    text = raw.str.strip_chars()
+        return _read_each(raw, raw.is_null(), _Clock(timezone, ends), None)
+    clock, text = _Clock(timezone, ends), raw.str.strip_chars()
     text = _only(text, text != "")
     if _REPEATS * text.to_frame().select(pl.all().approx_n_unique()).item() > len(text):
-        return _read_each(text, text.is_null(), timezone, declared)
+        return _read_each(text, text.is_null(), clock, declared)
     known = text.drop_nulls().unique(maintain_order=True)
     places = text.cast(pl.Enum(known)).to_physical()
-    read = _read_each(known, known.is_null(), timezone, declared)
+    read = _read_each(known, known.is_null(), clock, declared)
     columns = pl.DataFrame(read._asdict())[places]
     return Reading(columns["timestamps"], text.is_null(), *columns[:, 2:].fill_null(False))
 
 
 def _read_each(
-    raw: pl.Series, is_missing: pl.Series, timezone: str | None, declared: str | None
+    raw: pl.Series, is_missing: pl.Series, clock: _Clock, declared: str | None
 ) -> Reading:
     utc, wall, unclear = _read(raw, declared)
-    is_naive = wall.is_not_null() if timezone is None else _no(len(wall))
+    is_naive = wall.is_not_null() if clock.timezone is None else _no(len(wall))
     if is_naive.any() and utc.null_count() == len(utc):
         raise _naive(wall.drop_nulls(), raw.name)
-    local, is_nonexistent = _localise(wall, timezone or "UTC")
+    localise = _localise_ends if clock.shows_ends else _localise
+    local, is_nonexistent = localise(wall, clock.timezone or "UTC")
     microseconds = utc.zip_with(utc.is_not_null(), local)
     usable = (microseconds >= EARLIEST) & (microseconds < LATEST)
     is_out_of_range = (~usable).fill_null(False)
@@ -165,6 +176,16 @@ def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     )
     is_skipped = _no(len(wall)).scatter(skipped, ~is_midnight)
     return instants.to_physical(), is_skipped
+
+
+def _localise_ends(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
+    """Return `_localise` of the ends of periods: each just after the last moment of its period.
+
+    So 02:00 is the instant at which clocks are put forward from 02:00 to 03:00, and 03:00 as well.
+    """
+    last, is_skipped = _localise(wall - 1, timezone)
+    own, has_none = _localise(wall, timezone)
+    return (last + 1).zip_with(~is_skipped, own), is_skipped & has_none
 
 
 def _nothing(length: int) -> pl.Series:

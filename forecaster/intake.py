@@ -38,6 +38,13 @@ class RejectReason(StrEnum):
     NON_FINITE_VALUE = "non_finite_value"
 
 
+REMEDIES: Mapping[str, str] = {
+    RejectReason.NONEXISTENT_LOCAL_TIME.value: "timestamps that mark the end of an hour are read "
+    'with timestamp_marks = "end" (--timestamp-marks end)'
+}
+"""What may help against a reason, for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Which columns of the raw rows hold the series' key, the timestamp and the value."""
@@ -45,6 +52,8 @@ class Columns:
     series: tuple[str, ...] = ("series_id",)
     timestamp: str = "timestamp"
     value: str = "value"
+    ends: bool = False
+    """Whether timestamps mark the end of a period."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +85,7 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
     _require_columns(raw, columns)
     keys = [key_text(raw[name]) for name in columns.series]
     timestamps, values = _plain(raw[columns.timestamp]), _plain(raw[columns.value])
-    reading = read_instants(timestamps, timezone)
+    reading = read_instants(timestamps, timezone, ends=columns.ends)
     numbers = _read_values(values)
     series_ids = _join_keys(keys)
     reasons = _reasons(series_ids, reading, numbers, _is_given(values))

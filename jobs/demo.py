@@ -78,6 +78,8 @@ class Material:
     horizon: str
     replay: timedelta | None = None
     timezone: str | None = None
+    marks: str | None = None
+    """What timestamps mark; None is detected."""
     columns: Columns = field(default_factory=Columns)
 
 
@@ -223,7 +225,11 @@ def settings(material: Material, database_url: str) -> Config:
         never=_NEVER,
     )
     found = configfile.parse(text, {}, read_file=str)
-    dataset = replace(found.datasets[material.name], timezone=material.timezone)
+    dataset = replace(
+        found.datasets[material.name],
+        timezone=material.timezone,
+        timestamp_marks=material.marks,
+    )
     return replace(found, database_url=database_url, datasets={material.name: dataset})
 
 

@@ -224,6 +224,7 @@ def columns_of(dataset: DatasetConfig) -> intake.Columns:
         series=dataset.series_columns,
         timestamp=dataset.timestamp_column,
         value=dataset.value_column,
+        ends=dataset.timestamp_marks == "end",
     )
 
 

@@ -19,6 +19,7 @@ from jobs.commands.options import (
     ConfigOption,
     FormatOption,
     JsonOption,
+    MarksOption,
     SeriesColumns,
     StepOption,
     TimestampColumn,
@@ -74,6 +75,7 @@ def backtest(
     timestamp_column: TimestampColumn = None,
     value_column: ValueColumn = None,
     timezone: Zone = None,
+    timestamp_marks: MarksOption = None,
     file_format: FormatOption = None,
     windows: Windows = None,
     stride: Stride = None,
@@ -102,6 +104,7 @@ def backtest(
         "--timestamp-column": timestamp_column,
         "--value-column": value_column,
         "--timezone": zone(timezone),
+        "--timestamp-marks": timestamp_marks,
         "--format": file_format,
     }
     with _leaving():
@@ -171,6 +174,7 @@ def _file(target: str, of_file: Options, horizon: str | None) -> tuple["Rows", D
             series=tuple(of_file["--series-column"] or usual.series),
             timestamp=of_file["--timestamp-column"] or usual.timestamp,
             value=of_file["--value-column"] or usual.value,
+            ends=of_file["--timestamp-marks"] == "end",
         ),
         timezone=of_file["--timezone"],
         file_format=of_file["--format"],
@@ -183,7 +187,8 @@ def _file(target: str, of_file: Options, horizon: str | None) -> tuple["Rows", D
     for note in notes:
         say(f"note:  {note}")
     steps = steps_in("--horizon", horizon, step)
-    return rows, backtest_rows.settings_of_file(rows, step, steps, mapped.timezone)
+    dataset = backtest_rows.settings_of_file(rows, step, steps, mapped.timezone)
+    return rows, replace(dataset, timestamp_marks=of_file["--timestamp-marks"])
 
 
 def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:

@@ -12,7 +12,15 @@ import typer
 from forecaster.errors import ConfigError
 from jobs.commands import processor
 from jobs.commands.opening import Schema, opened
-from jobs.commands.options import SeriesColumns, TimestampColumn, ValueColumn, Zone, duration, zone
+from jobs.commands.options import (
+    MarksOption,
+    SeriesColumns,
+    TimestampColumn,
+    ValueColumn,
+    Zone,
+    duration,
+    zone,
+)
 from jobs.commands.output import say
 from jobs.commands.serve import finish, stop_on_signals
 
@@ -33,6 +41,7 @@ def demo(
     timestamp_column: TimestampColumn = None,
     value_column: ValueColumn = None,
     timezone: Zone = None,
+    timestamp_marks: MarksOption = None,
     step: Annotated[str | None, typer.Option(help="Of the file's grid, such as 1h.")] = None,
     horizon: Annotated[str | None, typer.Option(help="How far ahead, such as 2d.")] = None,
     replay: Annotated[str | None, typer.Option(help="How much of the end, such as 14d.")] = None,
@@ -46,6 +55,7 @@ def demo(
         "--timestamp-column": timestamp_column,
         "--value-column": value_column,
         "--timezone": timezone,
+        "--timestamp-marks": timestamp_marks,
         "--step": step,
         "--horizon": horizon,
     }
@@ -80,6 +90,7 @@ def _material(
                 value=mapping["--value-column"] or "value",
             ),
         )
+        found = replace(found, marks=mapping["--timestamp-marks"])
     return found if replay is None else replace(found, replay=replay)
 
 

@@ -53,6 +53,13 @@ Zone = Annotated[
     str | None,
     typer.Option("--timezone", metavar="ZONE", help="Of timestamps that say none."),
 ]
+MarksOption = Annotated[
+    Literal["instant", "start", "end"] | None,
+    typer.Option(
+        "--timestamp-marks",
+        help="What timestamps mark: an instant, or the start or end of a period.",
+    ),
+]
 
 
 def load(path: Path) -> Config:

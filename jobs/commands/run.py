@@ -22,6 +22,7 @@ from jobs.commands.options import (
     DatasetArgument,
     FormatOption,
     JsonOption,
+    MarksOption,
     SeriesColumns,
     TimestampColumn,
     ValueColumn,
@@ -104,6 +105,7 @@ def ingest(  # one parameter for each option
     timestamp_column: TimestampColumn = None,
     value_column: ValueColumn = None,
     timezone: Zone = None,
+    timestamp_marks: MarksOption = None,
     json: JsonOption = False,
 ) -> None:
     """Land the rows of a file in a dataset; safe to repeat."""
@@ -118,6 +120,7 @@ def ingest(  # one parameter for each option
         timestamp_column=timestamp_column or target.timestamp_column,
         value_column=value_column or target.value_column,
         timezone=zone(timezone) or target.timezone,
+        timestamp_marks=timestamp_marks or target.timestamp_marks,
     )
     source = sys.stdin.buffer if file == "-" else Path(file)
     with opened(settings.database_url, Schema.MADE) as engine:

@@ -10,6 +10,7 @@ from jobs.commands.options import (
     ConfigOption,
     FormatOption,
     JsonOption,
+    MarksOption,
     SeriesColumns,
     StepOption,
     TimestampColumn,
@@ -77,6 +78,7 @@ def simulate(
     timestamp_column: TimestampColumn = None,
     value_column: ValueColumn = None,
     timezone: Zone = None,
+    timestamp_marks: MarksOption = None,
     file_format: FormatOption = None,
     keep: Keep = None,
     database: Database = None,
@@ -94,7 +96,7 @@ def simulate(
     lengths = {"--outage": outage, "--down": down}
     wishes = simulating.Wishes.read(shares, lengths, dst=dst, seed=seed)
     columns = (series_column, timestamp_column, value_column)
-    of_file = simulating.OfFile(step, horizon, timezone, file_format, columns)
+    of_file = simulating.OfFile(step, horizon, timezone, file_format, columns, timestamp_marks)
     scratch = simulating.Scratch(keep=keep, database=database, config=config)
     with simulating.leaving(scratch):
         report = simulating.run(target, of_file, extent, wishes, scratch)

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,7 @@ class OfFile:
     file_format: Format | None
     columns: tuple[Sequence[str] | None, str | None, str | None]
     """Those of the series, the timestamp and the value."""
+    marks: str | None = None
 
     def is_meant(self, target: str) -> bool:
         """Tell whether `target` is a file; ConfigError for one of unknown format."""
@@ -123,7 +124,8 @@ class OfFile:
         for note in (*(finding.message for finding in rows.findings), *notes):
             say(f"note:  {note}")
         steps = steps_in("--horizon", self.horizon, step)
-        return of_rows(path, rows, extent, step=step, steps=steps, timezone=mapped.timezone)
+        found = of_rows(path, rows, extent, step=step, steps=steps, timezone=mapped.timezone)
+        return replace(found, dataset=replace(found.dataset, timestamp_marks=self.marks))
 
     def _mapped(self) -> Mapped:
         series, timestamp, value = self.columns
@@ -132,6 +134,7 @@ class OfFile:
             series=tuple(series or usual.series),
             timestamp=timestamp or usual.timestamp,
             value=value or usual.value,
+            ends=self.marks == "end",
         )
         return Mapped(
             columns=columns,
@@ -147,6 +150,7 @@ class OfFile:
             "--step": self.step,
             "--horizon": self.horizon,
             "--timezone": self.timezone,
+            "--timestamp-marks": self.marks,
             **dict(zip(names, self.columns, strict=True)),
         }
         if given := [name for name, value in about.items() if value]:

@@ -127,9 +127,12 @@ def _pull(report: PullReport) -> str:
 
 
 def _rejected(report: PullReport | IngestReport) -> Iterator[str]:
+    from forecaster.intake import REMEDIES
+
     for reason, count in report.rejected.items():
         example = report.examples.get(reason)
-        yield f"rejected {count}: {reason}" + (f", such as {example}" if example else "")
+        remedy = f"; {REMEDIES[reason]}" if reason in REMEDIES else ""
+        yield f"rejected {count}: {reason}" + (f", such as {example}" if example else "") + remedy
 
 
 def _counts(counts: Mapping[str, int]) -> str:

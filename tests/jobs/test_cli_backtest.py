@@ -1,7 +1,9 @@
 """`forecaster backtest`: a file or a dataset, tested in one command, and what can be wrong."""
 
 import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -210,3 +212,28 @@ def test_a_file_wins_over_a_dataset_of_its_name_and_that_is_said(folder: Path) -
 
     assert answer.status == 0
     assert "rows.csv is read as a file" in answer.talk
+
+
+@pytest.mark.parametrize("marks", [None, "end"])
+def test_a_file_of_hour_endings_is_read_where_clocks_change(
+    folder: Path, marks: str | None
+) -> None:
+    """The hour after 01:00 ends at 02:00, which clocks skip, on 30 March in Berlin."""
+    begin = datetime(2026, 3, 27, tzinfo=UTC)
+    wall = [
+        (begin + hour * timedelta(hours=1))
+        .astimezone(ZoneInfo("Europe/Berlin"))
+        .replace(tzinfo=None)
+        + timedelta(hours=1)
+        for hour in range(150)
+    ]
+    lines = [f"a,{at.isoformat()},{at.hour}" for at in wall]
+
+    words = ["--horizon", "3h", "--timezone", "Europe/Berlin"]
+    answer = type_(
+        "backtest", file(lines), *words, *(["--timestamp-marks", marks] if marks else [])
+    )
+
+    assert answer.status == 0, answer.talk
+    assert ("nonexistent_local_time" in answer.talk) == (marks is None)
+    assert ("--timestamp-marks end" in answer.talk) == (marks is None)

@@ -6,8 +6,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from forecaster.durations import Step
 from forecaster.errors import DataError
-from tests.jobs.small import LAST, hour
+from forecaster.intake import REMEDIES
+from forecaster.series.marks import grid_of
+from forecaster.store import observations
+from forecaster.store.engine import reading
+from tests.jobs.small import HOUR, LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import Place, series
 
@@ -140,3 +145,56 @@ def test_only_local_times_and_no_zone_are_an_error_that_names_the_setting(place:
         place.bring([("naive", hour(LAST), 1.0)])
 
     assert "set timezone" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "wall", "hours"),
+    [
+        ("Europe/Berlin", "2025-03-30", ["01:00", "02:00", "04:00"], [0, 1, 2]),
+        ("Europe/Berlin", "2025-03-30", ["01:00", "03:00", "04:00"], [0, 1, 2]),
+        ("America/New_York", "2025-03-09", ["02:00", "04:00", "05:00"], [7, 8, 9]),
+        ("Europe/Berlin", "2025-10-26", ["01:00", "02:00", "03:00", "04:00"], [-1, 0, 1, 3]),
+    ],
+)
+def test_ends_of_hours_are_read_where_clocks_change(
+    file: Place, zone: str, day: str, wall: list[str], hours: list[int]
+) -> None:
+    file.declare(timezone=zone, timestamp_marks="end")
+    file.kinds = file.kinds._replace(timestamp="timestamp")
+    stamps = [datetime.fromisoformat(f"{day}T{time}") for time in wall]
+
+    account = file.bring([("ends", stamp, 1.0) for stamp in stamps], alone=True)
+
+    midnight = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    assert account.rejected == {}
+    assert [at for at, _ in file.landed("ends")] == [midnight + hour * HOUR for hour in hours]
+
+
+def test_what_is_rejected_names_the_setting_that_reads_it(file: Place) -> None:
+    file.declare(timezone="Europe/Berlin")
+    file.kinds = file.kinds._replace(timestamp="timestamp")
+    skipped = datetime.fromisoformat("2025-03-30T02:00")
+
+    account = file.bring([("ends", skipped, 1.0)], alone=True)
+
+    assert account.rejected == {"nonexistent_local_time": 1}
+    assert 'timestamp_marks = "end"' in REMEDIES["nonexistent_local_time"]
+    file.declare(timestamp_marks="end")
+    within = skipped + QUARTER
+    account = file.bring([("ends", skipped, 1.0), ("ends", within, 1.0)], alone=True)
+    assert (account.new, account.rejected) == (1, {"nonexistent_local_time": 1})
+
+
+def test_ends_of_days_are_midnights_whatever_clocks_do(file: Place) -> None:
+    file.declare(timezone="America/Sao_Paulo", timestamp_marks="end", step=Step.parse("1d"))
+    file.kinds = file.kinds._replace(timestamp="timestamp")
+    days = [datetime.fromisoformat("2017-10-14") + number * 24 * HOUR for number in range(3)]
+
+    file.bring([("days", day, 1.0) for day in days], alone=True)
+
+    found = [at.astimezone(ZoneInfo("America/Sao_Paulo")) for at, _ in file.landed("days")]
+    assert [(at.day, at.hour) for at in found] == [(14, 0), (15, 1), (16, 0)]
+    with reading(file.engine) as conn:
+        rows = observations.read(conn, file.name)
+    grid = grid_of(rows, Step.parse("1d"), "America/Sao_Paulo", marks="end")
+    assert grid.index_of(rows["timestamp"]).diff().drop_nulls().to_list() == [1, 1]
