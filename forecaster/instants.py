@@ -1,17 +1,18 @@
 """Reading instants: whatever a source calls a timestamp, row by row, to UTC.
 
 Accepted: instants with a zone, naive ones and dates on the clock of a declared zone, text
-(`forecaster.spellings`), and seconds, milliseconds, microseconds or nanoseconds since 1970, told
-apart by magnitude.
+(`forecaster.spellings`), and numbers that are certain (`forecaster.timenumbers`): since 1970, or
+dates whose digits are written together.
 """
 
 from typing import NamedTuple
 
 import polars as pl
 
-from forecaster import spellings
+from forecaster import spellings, timenumbers
 from forecaster.errors import DataError
 from forecaster.frames import INSTANT
+from forecaster.keys import key_text
 from forecaster.series.clock import DAY_MICROSECONDS, locate, wall_clock
 
 EARLIEST = -2_208_988_800_000_000
@@ -20,14 +21,11 @@ EARLIEST = -2_208_988_800_000_000
 LATEST = 7_258_118_400_000_000
 """2200-01-01: from here on instants are placeholders such as 9999-12-31."""
 
-_EPOCH_UNITS = ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
-"""Below the magnitude, one counts this many microseconds; above the last, 1000 make one."""
-
 _REPEATS = 4
 """Text of as many rows is read once: it repeats from series to series."""
 
-_EPOCH_TEXT = r"^-?[0-9]{9,}(?:\.[0-9]*)?$"
-"""Shorter numbers in text are years and dates (2024, 20240131), not seconds in 1970."""
+_DIGITS = r"^-?[0-9]+(?:\.[0-9]*)?$"
+"""Numbers in text."""
 
 
 class Reading(NamedTuple):
@@ -71,8 +69,8 @@ def read_instants(
     ones among others are none. Raises DataError for a column that cannot hold timestamps, and for
     one that holds only naive ones and no zone is declared.
     """
-    if declared is not None and raw.dtype.is_integer():
-        raw = raw.cast(pl.String)
+    if declared is not None and raw.dtype.is_numeric():
+        raw = key_text(raw)  # 202410.0 is 202410
     if raw.dtype != pl.String:
         return _read_each(raw, raw.is_null(), _Clock(timezone, ends), None)
     clock, text = _Clock(timezone, ends), raw.str.strip_chars()
@@ -113,7 +111,7 @@ def _read(raw: pl.Series, declared: str | None) -> _Clocked:
     if dtype == pl.Date:
         return _Clocked(absent, _midnight(raw))
     if dtype.is_numeric():
-        return _Clocked(_from_epoch(raw), absent)
+        return _Clocked(*timenumbers.read(raw))
     if dtype in (pl.String, pl.Null):
         return _read_text(raw.cast(pl.String), declared)
     raise DataError(
@@ -137,30 +135,23 @@ def _midnight(dates: pl.Series) -> pl.Series:
     return dates.to_physical().cast(pl.Int64).clip(-(10**6), 10**6) * DAY_MICROSECONDS
 
 
-def _from_epoch(raw: pl.Series) -> pl.Series:
-    """Convert numbers to microseconds, each in the unit that its magnitude tells."""
-    number = raw.cast(pl.Int64 if raw.dtype.is_integer() else pl.Float64, strict=False)
-    size = number.cast(pl.Float64).abs()
-    nanoseconds = number // 1_000
-    found = nanoseconds.cast(pl.Int64, strict=False)
-    for limit, factor in reversed(_EPOCH_UNITS):
-        scaled = number.clip(-limit, limit) * factor
-        rounded = scaled if number.dtype == pl.Int64 else scaled.round()
-        found = rounded.cast(pl.Int64, strict=False).zip_with(size < limit, found)
-    return found
-
-
 def _read_text(text: pl.Series, declared: str | None) -> _Clocked:
     utc, wall, is_ambiguous = spellings.read(text, declared)
-    left = _only(text, utc.is_null() & wall.is_null() & (declared is None))
-    fits = left.str.contains(_EPOCH_TEXT).fill_null(False)
-    if fits.any():
-        utc = utc.zip_with(utc.is_not_null(), _read_number(_only(left, fits)))
-    return _Clocked(utc, wall, is_ambiguous)
+    if declared is not None:
+        return _Clocked(utc, wall, is_ambiguous)
+    left = _only(text, utc.is_null() & wall.is_null())
+    digits = _only(left, left.str.contains(_DIGITS).fill_null(False))
+    numbers = digits.cast(pl.Float64, strict=False)
+    are_most = 2 * len(digits.drop_nulls()) > len(text.drop_nulls())
+    is_alone = are_most and len(left.drop_nulls()) == len(text.drop_nulls())
+    if not is_alone and not timenumbers.is_certain(numbers.drop_nulls()):
+        return _Clocked(utc, wall, is_ambiguous)
+    found = timenumbers.read(numbers)
+    return _Clocked(_or(utc, found.utc), _or(wall, found.wall), is_ambiguous | found.is_ambiguous)
 
 
-def _read_number(text: pl.Series) -> pl.Series:
-    return _from_epoch(text.cast(pl.Float64, strict=False))
+def _or(found: pl.Series, other: pl.Series) -> pl.Series:
+    return found.zip_with(found.is_not_null(), other)
 
 
 def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:

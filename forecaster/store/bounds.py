@@ -8,6 +8,7 @@ through as well where asked: they are rejected later, and counted.
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,12 +18,15 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import BindParameter, ColumnElement, Connection
 
+from forecaster import timenumbers
 from forecaster.durations import Step
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CLOCK_CHANGE = timedelta(hours=2)
 _DAY = timedelta(days=1)
 DATED = ("timestamptz", "timestamp", "date")
+_SAMPLE = 100
+"""Numbers that are looked at, of no particular choice, to see whether they are instants."""
 _PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
 _LARGEST = 2**63 - 1
 
@@ -48,7 +52,10 @@ def within(
     timezone: str | None,
     odd: bool = True,
 ) -> list[ColumnElement[bool]]:
-    """Return conditions on a timestamp column; none where its form has no order."""
+    """Return conditions on a timestamp column; none where its form has no order.
+
+    DataError for a column of numbers that are no instants beyond doubt.
+    """
     declared = _declared(conn, timestamp)
     ranges = _comparable(conn, timestamp, declared, (since, until), timezone)
     if not ranges:
@@ -119,8 +126,12 @@ def _comparable(
         case date():
             return [_wall_clock(*between, timezone)]
         case int() | float() | Decimal():
+            _require_instants(conn, timestamp)
             # One row does not tell the unit of all; the ranges of the units do not overlap.
-            return [_epoch(*between, per_second) for per_second in _PER_SECOND]
+            return [
+                *(_epoch(*between, per_second) for per_second in _PER_SECOND),
+                *(_digits(*between, timezone, digits) for digits in timenumbers.DIGITS),
+            ]
         case str() as words if _ISO_DATE.match(words) and _is_ordered(conn, timestamp, between):
             return [_text(*between)]
         case _:
@@ -141,6 +152,21 @@ def _is_ordered(
         ranges += [(f"{year}-{month}-4", f"{year}-{month}.") for month in (10, 11, 12)]
     found = sa.or_(*(_between(timestamp, low, high, sa.Text()) for low, high in ranges))
     return conn.execute(sa.select(sa.literal(1)).where(found).limit(1)).first() is None
+
+
+def _require_instants(conn: Connection, timestamp: ColumnElement[Any]) -> None:
+    """Raise DataError for numbers that are no instants: no row of theirs would ever be found."""
+    query = sa.select(timestamp).where(timestamp.is_not(None))
+    some = _numbers(conn.scalars(query.limit(_SAMPLE)))
+    if timenumbers.is_certain(some):
+        return
+    ends = conn.execute(sa.select(sa.func.min(timestamp), sa.func.max(timestamp))).one()
+    if not timenumbers.may_be_instants(_numbers(ends)):
+        raise timenumbers.doubt(some, timestamp.key)
+
+
+def _numbers(found: Iterable[Any]) -> list[Any]:
+    return [number for number in found if isinstance(number, int | float | Decimal)]
 
 
 def _declared(conn: Connection, timestamp: ColumnElement[Any]) -> str | None:
@@ -177,6 +203,13 @@ def _wall_clock(since: datetime, until: datetime, timezone: str | None) -> _Boun
 def _epoch(since: datetime, until: datetime, per_second: int) -> _Bounds:
     low, high = math.floor(since.timestamp()), math.ceil(until.timestamp())
     least, most = (max(-_LARGEST, min(second * per_second, _LARGEST)) for second in (low, high))
+    return least, most, sa.BigInteger()
+
+
+def _digits(since: datetime, until: datetime, timezone: str | None, digits: int) -> _Bounds:
+    """Return dates and times on the wall clock whose digits are written together."""
+    low, high, _ = _wall_clock(since, until, timezone)
+    least, most = (int(f"{wall:%Y%m%d%H%M%S}"[:digits]) for wall in (low, high))
     return least, most, sa.BigInteger()
 
 

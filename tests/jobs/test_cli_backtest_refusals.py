@@ -42,6 +42,8 @@ def mixed() -> list[str]:
     ("lines", "words", "status", "told"),
     [
         ([], ["--horizon", "2h"], 1, "must have values that can be used, found none"),
+        ([f"a,{20_000 + day},1" for day in range(99)], ["--horizon", "2d"], 1,
+         "since 1970: 1970-01-01; as days since 1970 20049 is 2024-11-22"),
         (["a,2026-01-01T00:00:00Z,much"], ["--horizon", "2h"], 1, "unreadable_value"),
         (rows(99), [], 2, "--horizon must be given with a file"),
         (rows(99), ["--horizon", "90m"], 2, "a whole number of steps of 1h"),
@@ -55,8 +57,9 @@ def mixed() -> list[str]:
         (mixed(), ["--horizon", "2h"], 1, "every 5m in 1 series (bb)"),
         (rows(99), ["--horizon", "2h", "--windows", "99"], 1, "99 windows of 2 steps need more"),
     ],
-    ids=["empty", "no numbers", "no horizon", "odd horizon", "no steps", "few rows", "columns",
-         "sparse", "baseline", "short", "nothing before", "mixed steps", "many windows"],
+    ids=["empty", "days since 1970", "no numbers", "no horizon", "odd horizon", "no steps",
+         "few rows", "columns", "sparse", "baseline", "short", "nothing before", "mixed steps",
+         "many windows"],
 )  # fmt: skip
 def test_what_cannot_be_tested_is_an_error_that_says_what_was_found(
     folder: Path, lines: list[str], words: list[str], status: int, told: str

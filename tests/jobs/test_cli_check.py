@@ -154,6 +154,21 @@ def test_connect_names_missing_columns_of_one_dataset_and_goes_on_with_the_next(
     assert answer.data.splitlines()[-1].split()[:3] == ["other", "10", "1"]
 
 
+@pytest.mark.parametrize("option", ["--connect", "--data"])
+def test_numbers_that_are_no_timestamps_are_found_though_no_row_is_recent(
+    folder: Path, option: str
+) -> None:
+    warehouse(folder)
+    days = "CAST(julianday(timestamp) AS INTEGER) - 2415019"
+    configure(folder, source(folder, f"SELECT series_id, {days} AS timestamp, value FROM trips"))
+
+    answer = type_("check", option)
+
+    assert answer.status == 1
+    assert "numbers were read as seconds since 1970: 1970-01-01" in answer.talk
+    assert "as days of a spreadsheet" in answer.talk
+
+
 @pytest.mark.parametrize(
     ("select", "told"),
     [
