@@ -41,6 +41,8 @@ class Sample:
     since: datetime
     """All rows from here to `now` are in the sample."""
     now: datetime
+    versions: pl.DataFrame | None = None
+    """VERSIONS of some of its rows, where we have them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         return found
     try:
         known = sample.now - dataset.delay
-        panel, spec = training.prepare(observations, dataset, known=known)
+        panel, spec = training.prepare(observations, dataset, known=known, versions=sample.versions)
     except ForecasterError as error:
         found.findings += failures_of(dataset.name, error)
         return found
@@ -210,6 +212,7 @@ def _judge_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: D
     found.facts |= {
         "off_grid": counts.off_grid / max(1, seen + counts.merged),
         "gaps": counts.gaps / max(1, seen + counts.gaps),
+        "timestamp_marks": spec.timestamp_marks,
         "season_length": spec.season_length,
         "context_length": spec.context_length,
     }

@@ -24,6 +24,7 @@ from forecaster.model.spec import ModelSpec
 from forecaster.series.marks import grid_of
 from forecaster.series.panel import Panel, build
 from forecaster.series.season import detect_seasons
+from forecaster.series.sums import are_sums
 from forecaster.validation import Scores, Validation, Verdict
 
 FEWEST_STEPS = 150
@@ -71,12 +72,17 @@ class TrainingResult:
 
 
 def prepare(
-    observations: pl.DataFrame, config: DatasetConfig, *, known: datetime | None = None
+    observations: pl.DataFrame,
+    config: DatasetConfig,
+    *,
+    known: datetime | None = None,
+    versions: pl.DataFrame | None = None,
 ) -> tuple[Panel, ModelSpec]:
     """Lay OBSERVATIONS on their grid and derive the model's shape from what they show.
 
     `known` is up to when all rows are in: cells that are not complete by then are left out, as they
-    are from forecasts. Without it all cells count as complete.
+    are from forecasts. Without it all cells count as complete. VERSIONS of some rows tell whether
+    they are sums over their step; without them the query does.
 
     Raises InsufficientHistory if no series has a single window to learn from.
     """
@@ -85,12 +91,13 @@ def prepare(
             "at least one observation must be known, found none",
             hint=InsufficientHistory.NO_DATA,
         )
+    told = None if versions is None else are_sums(versions, config.step)
     grid = grid_of(
         observations,
         config.step,
         config.timezone or "UTC",
         marks=config.timestamp_marks,
-        are_sums=config.groups,
+        are_sums=config.groups if told is None else told,
     )
     if known is not None:
         observations = observations.filter(pl.col("timestamp") <= grid.known(known))

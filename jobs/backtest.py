@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -17,9 +17,10 @@ from forecaster.origins import Origins, Rolling
 from forecaster.series.grid import Grid
 from forecaster.series.marks import grid_of
 from forecaster.series.season import LEAST_CYCLES, candidates
+from forecaster.spacing import find_spacing
 from forecaster.trial import Trained, Trial, Watch
 from jobs import backtest_tables
-from jobs.backtest_rows import Rows
+from jobs.backtest_rows import Rows, Split
 
 OFFICIAL = "official split"
 TOO_LITTLE = "give more rows, a shorter --horizon, or fewer --windows"
@@ -88,7 +89,7 @@ def run(
 
     InsufficientHistory where there is too little before them, DataError where there are none.
     """
-    names = _names(rows, wanted.baselines)
+    names, rows = _names(rows, wanted.baselines), _over(rows, dataset)
     rivals.require(names)
     if wanted.seed is not None:
         dataset = replace(dataset, training=replace(dataset.training, seed=wanted.seed))
@@ -101,6 +102,21 @@ def run(
     with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
         made = trial.run(rows.observations, chosen, dataset, names, refit=wanted.refit, watch=watch)
     return _outcome(rows, dataset, rolling, chosen, made)
+
+
+def _over(rows: Rows, dataset: DatasetConfig) -> Rows:
+    """Leave out the newest cell where rows are finer than it and do not reach its end."""
+    spacing, (_, last) = find_spacing(rows.observations), rows.span
+    lengths = [dataset.step.approximate, *([spacing.step.approximate] if spacing else [])]
+    known = min(last + min(lengths), rows.known or datetime.max.replace(tzinfo=UTC))
+    until = _grid(rows.observations, dataset).known(known)
+    kept = rows.observations.filter(pl.col("timestamp") <= until)
+    if until >= last or kept.is_empty():
+        return rows
+    parts = None if rows.split is None else (rows.split.train, rows.split.test)
+    kept_parts = [part.filter(pl.col("timestamp") <= until) for part in parts or ()]
+    split = Split(train=kept_parts[0], test=kept_parts[1]) if kept_parts else None
+    return replace(rows, observations=kept, split=split)
 
 
 def _names(rows: Rows, wanted: Sequence[str]) -> list[str]:

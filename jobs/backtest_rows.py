@@ -63,6 +63,8 @@ class Rows:
     duplicates: int = 0
     """Rows that repeat another one; `conflicting` ones contradict another, and were averaged."""
     conflicting: int = 0
+    known: datetime | None = None
+    """Up to when all rows are in; None where they are all that will ever be."""
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -118,7 +120,8 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
 def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
     """Read what was landed of a dataset, its newest `history`."""
     with reading(engine) as conn:
-        newest = datasets.landed(conn, dataset.name).newest_observation
+        landed = datasets.landed(conn, dataset.name)
+        newest = landed.newest_observation
         found = (
             empty(OBSERVATIONS)
             if newest is None
@@ -129,7 +132,8 @@ def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
             f"observations of {dataset.name} must have been landed, found none",
             hint="`forecaster ingest` or `forecaster forecast` lands some",
         )
-    return Rows(name=dataset.name, observations=found)
+    known = None if landed.landed_at is None else landed.landed_at - dataset.delay
+    return Rows(name=dataset.name, observations=found, known=known)
 
 
 def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -> DatasetConfig:

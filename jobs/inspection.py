@@ -18,7 +18,8 @@ from forecaster.diagnosis import Sample, diagnose, rejections
 from forecaster.errors import ForecasterError
 from forecaster.findings import Finding, failure, failures_of, note
 from forecaster.intake import Intake
-from forecaster.store import observations, rights, runs, schema, source
+from forecaster.series.sums import LOOK_BACK, are_sums
+from forecaster.store import observations, rights, runs, schema, source, versions
 from forecaster.store.bounds import DATED
 from forecaster.store.engine import open_engine, reading
 from forecaster.store.source_question import Wanted
@@ -236,10 +237,40 @@ def _diagnose(place: _Place, found: Inspection) -> None:
             break
         length *= GROWTH
     since = place.now - length
-    told = diagnose(Sample(rows=rows, taken=taken, since=since, now=place.now), dataset)
+    sample = Sample(rows=rows, taken=taken, since=since, now=place.now, versions=_heard(place))
+    told = diagnose(sample, dataset)
     found.datasets[dataset.name] = told.facts | {"late": _late(place)}
     found.findings += told.findings
+    found.findings += _on_marks(dataset, sample, told.facts.get("timestamp_marks"))
     found.suggestions[dataset.name] = told.suggestions
+
+
+def _heard(place: _Place) -> pl.DataFrame | None:
+    """Return how some of our newest rows were corrected; None where we have none."""
+    if place.engine is None:
+        return None
+    dataset, until = place.dataset, place.now
+    since = until - LOOK_BACK * dataset.step.approximate
+    with reading(place.engine) as conn:
+        return versions.of_some_series(conn, dataset.name, since=since, until=until)
+
+
+def _on_marks(dataset: DatasetConfig, sample: Sample, marks: object) -> Iterator[Finding]:
+    """Say what timestamps are taken to mark where the rows are sums, and how to say otherwise."""
+    grow = sample.versions is not None and are_sums(sample.versions, dataset.step)
+    if not (grow or dataset.groups):
+        return
+    why = "the newest rows are corrected until their step is over" if grow else (
+        "the query has a GROUP BY"
+    )  # fmt: skip
+    if marks != "instant" and dataset.timestamp_marks is None:
+        message = f"{why}: each is taken as a sum over the step that begins at its timestamp, and "
+        message += "is forecast from when that is over"
+        hint = 'set timestamp_marks = "start" to say so, or "end" or "instant" if it is not'
+        yield note(dataset.name, message, hint=hint)
+    if grow and marks == "instant":
+        message = f"{why}, but timestamps are taken as instants: forecasts begin with a part of one"
+        yield note(dataset.name, message, hint='set timestamp_marks = "start"')
 
 
 def _late(place: _Place) -> int | None:

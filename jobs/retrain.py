@@ -17,7 +17,8 @@ from forecaster.errors import StageTimedOut, StoreError
 from forecaster.model import checkpoint
 from forecaster.model.spec import ModelSpec
 from forecaster.series.panel import Panel
-from forecaster.store import models, observations, runs
+from forecaster.series.sums import LOOK_BACK
+from forecaster.store import models, observations, runs, versions
 from forecaster.store.engine import reading, writing
 from forecaster.store.models import NewModel
 from forecaster.training import Progress
@@ -109,9 +110,11 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
 
     with turn.stage("read", deadlines.train), reading(engine) as conn:
         history = read(conn, dataset, turn.tick)
+        heard = hear(conn, dataset, turn.tick)
 
     with turn.stage("prepare", deadlines.train):
-        panel, spec = training.prepare(history, dataset, known=known_at(dataset, turn.tick))
+        known = known_at(dataset, turn.tick)
+        panel, spec = training.prepare(history, dataset, known=known, versions=heard)
 
     with turn.stage("fit", deadlines.train):
         fitted = fit(panel, spec, dataset.training, watch=Noting(engine, turn))
@@ -161,6 +164,13 @@ def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFra
     """Return the history of what is known at `tick`."""
     until = known_at(dataset, tick)
     return observations.read(conn, dataset.name, since=until - dataset.history, until=until)
+
+
+def hear(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
+    """Return the newest VERSIONS of some series at `tick`: how rows came to say what they do."""
+    until = known_at(dataset, tick)
+    since = until - LOOK_BACK * dataset.step.approximate
+    return versions.of_some_series(conn, dataset.name, since=since, until=until)
 
 
 def promote(conn: Connection, dataset: str, challenger: Challenger, *, now: datetime) -> Promoted:

@@ -12,6 +12,7 @@ from forecaster.store.bulk import read_frame
 from forecaster.store.tables import observations, series
 
 _ROWS_AT_ONCE = 2_000_000
+_SOME = 25
 _GROWTH = 8
 """How many times as many series a block has at most as the one before."""
 
@@ -35,6 +36,17 @@ def read(
         first += len(block)
         each = max(1, steps, rows.height // len(block))
         at_once = max(1, min(_GROWTH * at_once, _ROWS_AT_ONCE // each))
+
+
+def of_some_series(
+    conn: Connection, dataset: str, *, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return VERSIONS of the timestamps between `since` and `until` of a few series, the oldest and
+    the newest ones."""
+    ids = conn.scalars(datasets.series_of(dataset).order_by(series.c.id)).all()
+    some = select(series.c.id).where(series.c.id.in_({*ids[:_SOME], *ids[-_SOME:]}))
+    limits = [observations.c.timestamp >= since, observations.c.timestamp <= until]
+    return of_series(conn, some, limits)
 
 
 def first_of_each_instant(

@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 
 from forecaster.config import DatasetConfig
 from forecaster.durations import MICROSECOND
-from forecaster.frames import OBSERVATIONS
+from forecaster.frames import INSTANT, OBSERVATIONS
 from forecaster.model.spec import ModelSpec
 from forecaster.series.knowledge import Array, Knowledge, knowledge
 from forecaster.series.past import Past, remember
 from forecaster.store import datasets, observations, versions
 from forecaster.store.backfills import Ran
-from jobs.retrain import known_at
+from jobs.retrain import hear, known_at
 
 MOST_CELLS = 40_000_000
 """Of a past in memory: twelve bytes each."""
@@ -115,6 +115,11 @@ class Memory:
             )
             parts.append(observations.named(newest.drop_nulls("value").drop("recorded_at"), keys))
         return pl.concat(parts).sort("series_id", "timestamp")
+
+    def heard(self, conn: Connection, tick: datetime) -> pl.DataFrame:
+        """Return the newest VERSIONS of some series that a training at `tick` would have read."""
+        reached = pl.lit(self.knowledge([tick]).recorded[0]).cast(INSTANT)
+        return hear(conn, self.dataset, tick).filter(pl.col("recorded_at") <= reached)
 
     def knowledge(self, axis: Sequence[datetime]) -> Knowledge:
         """Return what was known at some ticks."""

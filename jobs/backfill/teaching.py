@@ -73,9 +73,9 @@ class Teacher:
 
     def _train(self, tick: datetime) -> int:
         started = self.clock()
-        history = self.patience.until_done(partial(self._read, tick))
+        history, heard = self.patience.until_done(partial(self._read, tick))
         known = retrain.known_at(self.dataset, tick)
-        panel, spec = training.prepare(history, self.dataset, known=known)
+        panel, spec = training.prepare(history, self.dataset, known=known, versions=heard)
         limit = Limit(dataset=self.dataset.name)
 
         def watch(progress: Progress | None) -> None:
@@ -87,9 +87,9 @@ class Teacher:
         challenger = Challenger(panel=panel, fitted=fitted)
         return self.patience.until_done(partial(self._keep, tick, challenger, started))
 
-    def _read(self, tick: datetime) -> pl.DataFrame:
+    def _read(self, tick: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
         with reading(self.engine) as conn:
-            return self.memory.history(conn, tick)
+            return self.memory.history(conn, tick), self.memory.heard(conn, tick)
 
     def _keep(self, tick: datetime, challenger: Challenger, started: datetime) -> int:
         """Keep what was trained, unless somebody else trained the same meanwhile."""

@@ -1,6 +1,7 @@
 """`forecaster backtest`: which figures are told, on a page and in a report."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -141,3 +142,15 @@ def test_a_report_does_not_replace_a_file_that_came_while_it_was_made(folder: Pa
     assert answer.status == 1
     assert "report.md must be writable, found: File exists" in answer.talk
     assert not (folder / "later.md").exists()
+
+
+@pytest.mark.parametrize(("more", "rows_read"), [(0, 1200), (1, 1200), (2, 1200), (4, 1204)])
+def test_the_newest_step_is_left_out_until_it_is_over(
+    folder: Path, more: int, rows_read: int
+) -> None:
+    """Four rows an hour: the last hour of the file has `more` of them."""
+    name = file(rows(1200 + more, step=timedelta(minutes=15)))
+
+    found = report_of(name, "--horizon", "3h", "--step", "1h", "--windows", "1")
+
+    assert found["rows"] == rows_read

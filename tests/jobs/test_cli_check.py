@@ -276,3 +276,15 @@ def warehouse(folder: Path, every: timedelta = timedelta(hours=1)) -> None:
 def source(folder: Path, query: str) -> str:
     # The small dataset's table ends with inline tables, so that keys may follow.
     return f'query = "{query}"\nsource_url = "sqlite:///{folder / "warehouse.db"}"\n'
+
+
+@pytest.mark.parametrize("line", ["", 'timestamp_marks = "instant"\n'])
+def test_a_query_that_groups_is_said_to_give_sums(folder: Path, line: str) -> None:
+    warehouse(folder)
+    query = "SELECT series_id, timestamp, sum(value) AS value FROM trips GROUP BY 1, 2"
+    configure(folder, source(folder, query) + line)
+
+    answer = type_("check", "--data")
+
+    assert ("bikes: the query has a GROUP BY" in answer.talk) == (not line)
+    assert ('set timestamp_marks = "start"' in answer.talk) == (not line)

@@ -19,12 +19,13 @@ from forecaster.model.spec import ModelSpec
 from forecaster.series.grid import Grid
 from forecaster.series.marks import grid_of
 from forecaster.series.panel import Panel, build
+from forecaster.series.sums import are_sums
 from forecaster.store import observations
 from forecaster.store.engine import reading, writing
-from jobs import pull, pull_progress
+from jobs import pull, pull_progress, retrain
 from jobs.panels import Panels
 from tests.core.networks import small_spec
-from tests.jobs.small import DATASET, hour
+from tests.jobs.small import DATASET, World, hour
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 EXAMPLES = count()
@@ -196,3 +197,36 @@ def _pull(engine: Engine, dataset: DatasetConfig, now: datetime, panels: Panels)
     report = pull.run(engine, dataset, now=now, on_landing=panels.take)
     with writing(engine) as conn:
         pull_progress.advance(conn, dataset.name, report)
+
+
+@pytest.mark.parametrize("are_counts", [True, False], ids=["counts", "readings"])
+def test_counts_behind_a_view_are_told_by_how_they_were_corrected(
+    engine: Engine, are_counts: bool
+) -> None:
+    bucket = BUCKET[engine.dialect.name] if are_counts else "at"
+    select = f"SELECT 'a' AS series_id, {bucket} AS timestamp, count(*) AS value FROM events"
+    dataset = replace(DATASET, query="SELECT * FROM hourly", timezone="UTC")
+    every = 7 * MINUTE if are_counts else HOUR
+    stamps = [hour(0) + number * every for number in range(440 * HOUR // every)]
+    past = hour(399)
+    _let_happen(engine, [stamp for stamp in stamps if stamp <= past], created=False)
+    with writing(engine) as conn:
+        conn.execute(text(f"CREATE VIEW hourly AS {select} GROUP BY 1, 2"))
+    world = World(engine=engine, dataset=dataset)
+
+    found = []
+    for number in range(400, 430):
+        tick = hour(number) + 2 * SECOND
+        _let_happen(engine, [stamp for stamp in stamps if past < stamp <= tick])
+        past = tick
+        if number in (400, 429):
+            outcome = world.tick("retrain", hour(number), now=tick)
+            assert outcome.result == "succeeded", outcome.error
+            champion = world.champions.serving(engine, dataset, now=tick)
+            found.append(champion.model.spec.timestamp_marks)
+        _pull(engine, dataset, tick, world.panels)
+
+    assert found == (["instant", "start"] if are_counts else ["instant", "instant"])
+    with reading(engine) as conn:
+        heard = retrain.hear(conn, dataset, hour(429))
+    assert are_sums(heard, dataset.step) is are_counts
