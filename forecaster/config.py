@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from forecaster.durations import Step
-from forecaster.schedules import Every, Schedule
+from forecaster.periods import Periods
+from forecaster.schedules import Schedule
 
 SCORES = ("scaled_dot", "dot", "general", "additive", "location", "local")
 NORMALISERS = ("softmax", "sparsemax", "entmax15")
@@ -17,7 +18,7 @@ CATCHUPS = ("all", "latest", "none")
 OVERLAPS = ("queue", "skip")
 TIMESTAMP_MARKS = ("instant", "start", "end")
 _GROUP_BY = re.compile(r"\bgroup\s{1,200}by\b", re.IGNORECASE)
-DAILY = Every(timedelta(days=1))
+DAILY = Periods(Step(1, "day"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,9 @@ from datetime import timedelta
 from forecaster import datasetfile, settings
 from forecaster.addresses import database_url, listen
 from forecaster.config import Config, DatasetConfig, RetentionConfig, ServerConfig
+from forecaster.durations import Step
 from forecaster.errors import ConfigError
-from forecaster.schedules import Every
+from forecaster.schedules import every
 from forecaster.sections import Surroundings, Table, shown
 
 HINT = "mend these settings, then run `forecaster check`"
@@ -45,7 +46,7 @@ def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
     if "database_url" not in top and "database_url_file" not in top:
         top.refuse("database_url", 'must be set, such as "sqlite:///forecaster.db"')
     url = top.take_secret("database_url", database_url)
-    prune_every = top.take("prune_every", settings.positive_duration, timedelta(days=1))
+    prune_every = top.take("prune_every", settings.period, Step(1, "day"))
     lease_ttl = top.take("lease_ttl", settings.lease_time, timedelta(seconds=15))
     server = _server(top.table("server"))
     retention = _retention(top.table("retention"))
@@ -56,7 +57,7 @@ def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
         datasets=datasets,
         server=server,
         retention=retention,
-        prune_schedule=Every(prune_every),
+        prune_schedule=every(prune_every),
         lease_ttl=lease_ttl,
     )
     return Draft(config, surroundings.problems)

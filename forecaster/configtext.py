@@ -8,6 +8,7 @@ from datetime import timedelta
 from forecaster.addresses import masked
 from forecaster.config import Config, DatasetConfig, RetentionConfig
 from forecaster.durations import format_duration
+from forecaster.periods import Periods
 from forecaster.schedules import Cron, Every
 from forecaster.settings import FOREVER
 
@@ -45,7 +46,8 @@ def _dataset_lines(path: str, dataset: DatasetConfig) -> list[str]:
     flat = {key: value for key, value in values.items() if key not in ("name", *tables)}
     if dataset.source_url is not None:
         flat["source_url"] = masked(dataset.source_url)
-    lines = _section(path, _spelled(flat))
+    zones = {each.timezone for each in flat.values() if isinstance(each, Periods | Cron)}
+    lines = _section(path, _spelled(flat) | {"schedule_timezone": next(iter(zones), None)})
     for key in tables:
         of_table = values[key]
         lines += _section(
@@ -55,15 +57,19 @@ def _dataset_lines(path: str, dataset: DatasetConfig) -> list[str]:
 
 
 def _spelled(values: Mapping[str, object]) -> dict[str, object]:
-    """Return settings as the file spells them: a schedule is an interval or a cron expression."""
+    """Return settings as the file spells them: a schedule is an interval or a cron expression.
+
+    The zone of schedules is a setting of its own.
+    """
     found: dict[str, object] = {}
     for key, value in values.items():
         match value:
             case Every():
                 found[key.replace("_schedule", "_every")] = value.period
+            case Periods():
+                found[key.replace("_schedule", "_every")] = str(value.step)
             case Cron():
                 found[key.replace("_schedule", "_cron")] = value.expression
-                found["schedule_timezone"] = value.timezone
             case _:
                 found[key] = value
     return found

@@ -21,10 +21,7 @@ from forecaster.durations import Step, format_duration
 from forecaster.sections import Table
 from forecaster.settings import LARGEST, Unfit
 
-_MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
-_SHORTER = timedelta(days=3)
-"""How much shorter than their usual length some months are: February, and spans with it."""
 _LONGEST_PREDICTION = 10_000
 
 
@@ -36,7 +33,7 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     length = _whole(step := given or Step(1, "day"))
     ahead = _prediction_length(table, given)
     timezone = table.take("timezone", settings.timezone, None)
-    times = schedulefile.read(table, _tick(step), max(_DAY, 24 * length), timezone or "UTC")
+    times = schedulefile.read(table, step, delay := _delay(table), timezone or "UTC")
     dataset = DatasetConfig(
         name=name,
         step=step,
@@ -49,7 +46,7 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
         ingest_column=table.take("ingest_column", settings.text, None),
         timezone=timezone,
         timestamp_marks=table.take("timestamp_marks", settings.one_of(TIMESTAMP_MARKS), None),
-        delay=table.take("delay", settings.duration, timedelta(0)),
+        delay=delay,
         forecast_schedule=times.forecast,
         retrain_schedule=times.retrain,
         history=_history(table, length, kept),
@@ -71,14 +68,13 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     return dataset
 
 
+def _delay(table: Table) -> timedelta:
+    return table.take("delay", settings.duration, timedelta(0))
+
+
 def _history(table: Table, length: timedelta, kept: timedelta | None) -> timedelta:
     default = min(10_000 * length, kept or settings.LONGEST)
     return table.take("history", settings.positive_duration, default)
-
-
-def _tick(step: Step) -> timedelta:
-    """Return how often a step ends, at most once a minute; no month may go without a tick."""
-    return _whole(step) - _SHORTER if step.unit == "month" else max(step.approximate, _MINUTE)
 
 
 def _whole(step: Step) -> timedelta:

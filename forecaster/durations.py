@@ -32,7 +32,10 @@ _ISO = re.compile(
     r"(?:T(?=[0-9])(?:(?P<h>[0-9]+)H)?(?:(?P<m>[0-9]+)M)?"
     r"(?:(?P<s>[0-9]+)(?:\.(?P<fraction>[0-9]{1,6}))?S)?)?"
 )
-_MONTHS = re.compile(r"(?:P(?P<iso>[0-9]+)(?P<iso_unit>[MY])|(?P<count>[0-9]+)(?P<unit>mo|y))")
+_MONTHS = re.compile(
+    r"(?:P(?=[0-9])(?:(?P<iso_years>[0-9]+)Y)?(?:(?P<iso_months>[0-9]+)M)?)"
+    r"|(?=[0-9])(?:(?P<years>[0-9]+)y)?(?:(?P<months>[0-9]+)mo)?"
+)
 _MAX_DIGITS = 18
 _MAX_MONTHS = 12_000
 
@@ -44,6 +47,11 @@ def parse_duration(text: str) -> timedelta:
     """
     if _MONTHS.fullmatch(text) and not text.endswith("y"):
         raise ValueError(_refusal("a length of time in weeks, days or less, such as 30d", text))
+    return _parse(text, "a duration such as 15m, 1h30m, 7d or PT15M")
+
+
+def _parse(text: str, form: str) -> timedelta:
+    """Read a duration without months; `form` says what is read where it is none."""
     if re.fullmatch(r"[+-]?[0-9.]+", text):
         raise ValueError(_refusal("a number with its unit, such as 15m, 1h30m or 7d", text))
     if text.startswith("-"):
@@ -52,7 +60,7 @@ def parse_duration(text: str) -> timedelta:
     groups = match.groupdict() if match else {}
     found = {unit: digits for unit, digits in groups.items() if digits is not None}
     if not found or max(map(len, found.values())) > _MAX_DIGITS:
-        raise ValueError(_refusal("a duration such as 15m, 1h30m, 7d or PT15M", text))
+        raise ValueError(_refusal(form, text))
     total = int(found.pop("fraction", "").ljust(6, "0"))
     total += sum(int(digits) * _MICROSECONDS[unit] for unit, digits in found.items())
     try:
@@ -92,13 +100,15 @@ class Step:
 
     @classmethod
     def parse(cls, text: str) -> "Step":
-        """Read `5m`, `1h`, `1d`, `1w`, `1mo`, `P1M` or `1y`; whole days are calendar days."""
-        months = _MONTHS.fullmatch(text)
-        if months and len(text) <= _MAX_DIGITS:
-            count = int(months["iso"] or months["count"])
-            yearly = (months["iso_unit"] or months["unit"]) in ("Y", "y")
-            return _positive(count * (12 if yearly else 1), "month", text)
-        duration = parse_duration(text)
+        """Read `5m`, `1h`, `1d`, `1w`, `1mo`, `P1M` or `1y`; whole days are calendar days.
+
+        Raises ValueError that says what must hold and what was found.
+        """
+        if (match := _MONTHS.fullmatch(text)) and len(text) <= _MAX_DIGITS:
+            years = int(match["iso_years"] or match["years"] or 0)
+            months = int(match["iso_months"] or match["months"] or 0)
+            return _positive(12 * years + months, "month", text)
+        duration = _parse(text, "a duration in whole units, such as 5m, 1h, 1d, 1w, 1mo, P1M or 1y")
         if duration % DAY:
             return _positive(duration // MICROSECOND, "microsecond", text)
         return _positive(duration // DAY, "day", text)

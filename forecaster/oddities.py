@@ -44,7 +44,7 @@ def _in_dataset(dataset: DatasetConfig) -> Iterator[Finding]:
             "delay and late_data are longer than history: every pull reads all of it",
             hint="lengthen history, or shorten late_data",
         )
-    if 2 * dataset.forecast_schedule.shortest <= step and not dataset.step.is_calendar:
+    if 2 * dataset.forecast_schedule.shortest <= step:
         yield note(
             dataset.name,
             f"forecasts are due more often than steps of {dataset.step} end: a tick without a new "

@@ -6,11 +6,16 @@ from datetime import timedelta
 
 from forecaster import settings
 from forecaster.config import DeadlineConfig
-from forecaster.durations import format_duration
-from forecaster.schedules import Cron, Every, Schedule
+from forecaster.durations import Step, format_duration
+from forecaster.schedules import Cron, Schedule, every
 from forecaster.sections import Table
 from forecaster.settings import Unfit
 
+_MINUTE = Step(60_000_000, "microsecond")
+_DAY = Step(1, "day")
+_WEEK = Step(7, "day")
+_MONTH = Step(1, "month")
+_LONGEST_WEEKS = timedelta(days=28)
 _SHORTEST_STAGE = timedelta(seconds=10)
 _LONGEST_STAGE = timedelta(minutes=30)
 _LONGEST_READ = timedelta(minutes=5)
@@ -30,27 +35,51 @@ class Times:
     read_timeout: timedelta
 
 
-def read(table: Table, forecast: timedelta, retrain: timedelta, timezone: str) -> Times:
-    """Read these settings; `forecast`, `retrain` and `timezone` are for what is left out."""
+def read(table: Table, step: Step, delay: timedelta, timezone: str) -> Times:
+    """Read these settings; `step`, `delay` and `timezone` are those of the data.
+
+    Where nothing is said, forecasts are due as steps end, and `delay` later.
+    """
     zone = table.take("schedule_timezone", settings.timezone, timezone)
-    forecasts = _schedule(table, "forecast", forecast, zone)
-    retrains = _schedule(table, "retrain", retrain, zone)
+    forecasts = _schedule(table, "forecast", _forecast_period(step), zone, delay)
+    retrains = _schedule(table, "retrain", _retrain_period(step), zone, delay)
     deadlines = _deadlines(table.table("deadlines"), forecasts, retrains)
     return Times(
         forecast=forecasts,
         retrain=retrains,
-        reconcile=_schedule(table, "reconcile", timedelta(days=1), zone),
+        reconcile=_schedule(table, "reconcile", _DAY, zone, timedelta(0)),
         jitter=_jitter(table, forecasts),
         deadlines=deadlines,
         read_timeout=_read_timeout(table, forecasts, deadlines.pull),
     )
 
 
-def _schedule(table: Table, job: str, default: timedelta, zone: str) -> Schedule:
-    """Read `<job>_every` or `<job>_cron`; `zone` is where the clock of the latter hangs."""
-    every, cron = f"{job}_every", f"{job}_cron"
-    if every in table and cron in table:
-        table.refuse(cron, f"must be the only one, found {every} too")
+def _forecast_period(step: Step) -> Step:
+    """Return how often a step ends, at most once a minute."""
+    return step if step.approximate >= _MINUTE.approximate else _MINUTE
+
+
+def _retrain_period(step: Step) -> Step:
+    """Return 24 steps in whole days, a day at least and a week at most; a month of weeks.
+
+    Longer steps are trained on whenever one ends: nothing new is known in between.
+    """
+    if step.approximate >= _LONGEST_WEEKS:
+        return step
+    if step.approximate >= _WEEK.approximate:
+        return _MONTH
+    days = 24 * step.approximate // _DAY.approximate
+    return Step(max(1, min(7, days)), "day")
+
+
+def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta) -> Schedule:
+    """Read `<job>_every` or `<job>_cron`; `zone` is where the clock and the calendar hang.
+
+    Periods tick `delay` after they begin; what an expression says is what is meant.
+    """
+    period, cron = f"{job}_every", f"{job}_cron"
+    if period in table and cron in table:
+        table.refuse(cron, f"must be the only one, found {period} too")
 
     def expression(value: object) -> Cron:
         try:
@@ -62,8 +91,8 @@ def _schedule(table: Table, job: str, default: timedelta, zone: str) -> Schedule
             shown = re.sub(r"://.*", "://…", found, flags=re.DOTALL)
             raise Unfit(rule, found=shown) from None
 
-    period = Every(table.take(every, settings.positive_duration, default))
-    return table.take(cron, expression, period)
+    found = every(table.take(period, settings.period, default), timezone=zone, delay=delay)
+    return table.take(cron, expression, found)
 
 
 def _jitter(table: Table, forecast: Schedule) -> timedelta:

@@ -1,7 +1,8 @@
 """Schedules: at which instants a job is due, computed and never remembered. No clock in here.
 
-`Every` counts from 1970 in UTC. `Cron` follows the wall clock of a time zone, and takes a change of
-that clock as Debian's cron does. Where minute or hour begins with `*`, ticks follow real time: an
+`Every` counts from 1970 in UTC. `Periods` follows the calendar of a time zone: its days, weeks,
+months and years (`periods`). `Cron` follows the wall clock of one, and takes a change of that clock
+as Debian's cron does. Where minute or hour begins with `*`, ticks follow real time: an
 hour that comes twice has its ticks twice, and one that is skipped has none. Everywhere else a time
 of day ticks once: the first time if it comes twice, and at the end of the jump if it is skipped.
 """
@@ -15,12 +16,13 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from forecaster.crontab import Crontab
-from forecaster.durations import format_duration
+from forecaster.durations import Step, format_duration
+from forecaster.periods import Periods
+from forecaster.walltimes import instants
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
-_SECOND = timedelta(seconds=1)
 _SIXTY_YEARS = range(date(2000, 1, 1).toordinal(), date(2060, 1, 1).toordinal())
 _DAYS_AT_HAND = 4096
 _FIRST_DAY, _LAST_DAY = date(2, 1, 1).toordinal(), date(9998, 12, 31).toordinal()
@@ -28,12 +30,14 @@ _FIRST_DAY, _LAST_DAY = date(2, 1, 1).toordinal(), date(9998, 12, 31).toordinal(
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Ticks at the multiples of `period` since 1970 in UTC."""
+    """Ticks at the multiples of `period` since 1970 in UTC, each `delay` later."""
 
     period: timedelta
+    delay: timedelta = timedelta(0)
 
     def __str__(self) -> str:
-        return format_duration(self.period)
+        later = self.delay % self.period
+        return format_duration(self.period) + (f" + {format_duration(later)}" if later else "")
 
     @property
     def shortest(self) -> timedelta:
@@ -42,17 +46,23 @@ class Every:
 
     def floor(self, instant: datetime) -> datetime:
         """Return the last tick at or before `instant`."""
-        return _EPOCH + (instant - _EPOCH) // self.period * self.period
+        return self._tick(self._number(instant))
 
     def after(self, instant: datetime) -> datetime:
         """Return the first tick after `instant`."""
-        return self.floor(instant) + self.period
+        return self._tick(self._number(instant) + 1)
 
     def between(self, after: datetime, until: datetime) -> list[datetime]:
         """Return the ticks after `after` up to and with `until`, in order."""
-        first = (after - _EPOCH) // self.period + 1
-        last = (until - _EPOCH) // self.period
-        return [_EPOCH + number * self.period for number in range(first, last + 1)]
+        return [
+            self._tick(number) for number in range(self._number(after) + 1, self._number(until) + 1)
+        ]
+
+    def _number(self, instant: datetime) -> int:
+        return (instant - _EPOCH - self.delay) // self.period
+
+    def _tick(self, number: int) -> datetime:
+        return _EPOCH + (number * self.period + self.delay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +110,14 @@ class Cron:
         return [tick for day in days for tick in _ticks(self, day) if after < tick <= until]
 
 
-Schedule = Every | Cron
+Schedule = Every | Periods | Cron
+
+
+def every(step: Step, *, timezone: str = "UTC", delay: timedelta = timedelta(0)) -> Schedule:
+    """Return the starts of all steps, each `delay` later; days and months are those of a zone."""
+    if step.is_calendar:
+        return Periods(step, timezone, delay)
+    return Every(step.approximate, delay)
 
 
 def _days(instant: datetime, *, back: bool = False) -> Iterator[date]:
@@ -138,32 +155,9 @@ def _ticks_on(cron: Cron, day: date) -> frozenset[datetime]:
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
     found = set[datetime]()
     for minutes in cron.crontab.times:
-        found.update(_instants(midnight + minutes * _MINUTE, cron.crontab.follows_real_time))
+        wall = midnight + minutes * _MINUTE
+        found.update(instants(wall, follows_real_time=cron.crontab.follows_real_time))
     return frozenset(found)
-
-
-def _instants(wall: datetime, follows_real_time: bool) -> tuple[datetime, ...]:
-    """Return when the wall clock shows `wall`, or what stands for it."""
-    first, second = wall.astimezone(UTC), wall.replace(fold=1).astimezone(UTC)
-    if first == second:
-        return (first,)
-    is_skipped = first > second
-    if follows_real_time:
-        return () if is_skipped else (first, second)
-    return (_jump(wall.tzinfo, second, first),) if is_skipped else (first,)
-
-
-def _jump(zone: object, before: datetime, after: datetime) -> datetime:
-    """Return the instant in between at which the clock of the zone jumps, to the second."""
-    assert isinstance(zone, ZoneInfo)
-    offset = before.astimezone(zone).utcoffset()
-    while after - before > _SECOND:
-        middle = before + (after - before) // _SECOND // 2 * _SECOND
-        if middle.astimezone(zone).utcoffset() == offset:
-            before = middle
-        else:
-            after = middle
-    return after
 
 
 @lru_cache

@@ -102,13 +102,27 @@ def step(value: object) -> Step:
     """Read the step of a grid."""
     if not isinstance(value, str):
         raise Unfit('must be a duration with its unit, such as "5m", "1h", "1d", "1w" or "1mo"')
-    try:
-        found = Step.parse(value)
-    except ValueError as error:
-        raise Unfit(str(error).partition(", found ")[0]) from None
+    found = _step(value)
     if not timedelta(milliseconds=1) <= found.approximate <= LONGEST_STEP:
         raise Unfit("must be from 1ms to 10y")
     return found
+
+
+def period(value: object) -> Step:
+    """Read how far apart the ticks of a schedule are: days and longer are those of a calendar."""
+    if not isinstance(value, str):
+        raise Unfit('must be a duration with its unit, such as "15m", "1h", "1d", "1w" or "1mo"')
+    found = _step(value)
+    if found.approximate > LONGEST:
+        raise Unfit("must be at most 200y")
+    return found
+
+
+def _step(value: str) -> Step:
+    try:
+        return Step.parse(value)
+    except ValueError as error:
+        raise Unfit(str(error).partition(", found ")[0]) from None
 
 
 def number(value: object) -> float:

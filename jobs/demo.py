@@ -56,6 +56,7 @@ step = {step}
 horizon = {horizon}
 history = "{never}"
 retrain_every = "{never}"
+{zone}
 """
 
 
@@ -223,13 +224,10 @@ def settings(material: Material, database_url: str) -> Config:
         step=json.dumps(material.step),
         horizon=json.dumps(material.horizon),
         never=_NEVER,
+        zone="" if material.timezone is None else f"timezone = {json.dumps(material.timezone)}",
     )
     found = configfile.parse(text, {}, read_file=str)
-    dataset = replace(
-        found.datasets[material.name],
-        timezone=material.timezone,
-        timestamp_marks=material.marks,
-    )
+    dataset = replace(found.datasets[material.name], timestamp_marks=material.marks)
     return replace(found, database_url=database_url, datasets={material.name: dataset})
 
 

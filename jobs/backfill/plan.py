@@ -3,15 +3,16 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Literal
 
 from sqlalchemy import Connection
 
 from forecaster.config import DatasetConfig
-from forecaster.durations import MICROSECOND
+from forecaster.durations import MICROSECOND, Step
 from forecaster.errors import ConfigError, DataError, NoChampion
-from forecaster.schedules import Every
+from forecaster.schedules import Every, Schedule, every
 from forecaster.store import backfills, models, observations
 from forecaster.store.backfills import Done, Ran
 from jobs.backfill import lineage as lineages
@@ -32,11 +33,11 @@ class Wanted:
 
     since: datetime
     until: datetime
-    every: timedelta | None = None
-    """Between two ticks; None is the schedule of forecasts."""
+    every: Step | None = None
+    """The periods that end with a tick; None is the schedule of forecasts."""
     model: str = AS_OF
     """`as-of`, `champion`, or the number of a model."""
-    retrain_every: timedelta | None = None
+    retrain_every: Step | None = None
     reprocess: Reprocess = "none"
     known_after: timedelta | None = None
     """How long after its timestamp a value counts as known that was landed long afterwards; None is
@@ -132,7 +133,7 @@ def _ticks(dataset: DatasetConfig, wanted: Wanted, now: datetime) -> list[dateti
             [f"--to must not be in the future, found {_text(wanted.until)}"],
             hint="leave it out: now",
         )
-    schedule = dataset.forecast_schedule if wanted.every is None else Every(wanted.every)
+    schedule = _schedule(dataset, wanted)
     ticks = schedule.between(wanted.since - MICROSECOND, wanted.until)
     if not ticks:
         raise ConfigError(
@@ -140,6 +141,15 @@ def _ticks(dataset: DatasetConfig, wanted: Wanted, now: datetime) -> list[dateti
             hint=f"the next one after --from is {_text(schedule.after(wanted.since))}",
         )
     return ticks
+
+
+def _schedule(dataset: DatasetConfig, wanted: Wanted) -> Schedule:
+    """Return when ticks are; periods of one's own are those of the same zone and delay."""
+    usual = dataset.forecast_schedule
+    if wanted.every is None:
+        return usual
+    zone = (dataset.timezone or "UTC") if isinstance(usual, Every) else usual.timezone
+    return every(wanted.every, timezone=zone, delay=dataset.delay)
 
 
 def _require_observations(conn: Connection, dataset: DatasetConfig, last: datetime) -> None:
@@ -182,7 +192,7 @@ def _is_kept(state: str, reprocess: Reprocess) -> bool:
 
 
 def _legs(
-    ticks: Sequence[datetime], lineage: Lineage, named: int | None, retrain_every: timedelta | None
+    ticks: Sequence[datetime], lineage: Lineage, named: int | None, retrain_every: Step | None
 ) -> Iterator[Leg]:
     """Cut ticks where the model changes; a leg without any model is one that cannot be done."""
     serving = {tick: lineage.at(tick) for tick in ticks}
@@ -206,11 +216,20 @@ def _without(legs: Sequence[Leg], ticks: Collection[datetime]) -> list[Leg]:
     return [leg for leg in shorter if leg.ticks]
 
 
-def _trained(ticks: Sequence[datetime], origin: datetime, every: timedelta) -> Iterator[Leg]:
-    """Give each stretch of `every` since `origin` a model of its own, trained at its begin."""
-    for _, part in groupby(ticks, lambda tick: (tick - origin) // every):
+def _trained(ticks: Sequence[datetime], origin: datetime, period: Step) -> Iterator[Leg]:
+    """Give each stretch of `period` since `origin` a model of its own, trained at its begin.
+
+    Months and years are those of the calendar, in UTC.
+    """
+    for _, part in groupby(ticks, partial(_stretch, origin, period)):
         those = tuple(part)
         yield Leg(ticks=those, train_at=those[0])
+
+
+def _stretch(origin: datetime, period: Step, tick: datetime) -> object:
+    if period.unit == "month":
+        return every(period).floor(tick)
+    return (tick - origin) // period.approximate
 
 
 def _require_models(legs: Sequence[Leg], asked: int, lineage: Lineage) -> None:

@@ -18,6 +18,7 @@ from jobs.commands.options import (
     instant,
     load,
     now,
+    period,
     the_one,
 )
 from jobs.commands.output import as_json, data, say
@@ -96,9 +97,9 @@ def backfill(
     wanted = Wanted(
         since=instant(since, "--from"),
         until=instant(until, "--to"),
-        every=duration("--every", every),
+        every=period("--every", every),
         model=model,
-        retrain_every=duration("--retrain-every", retrain_every),
+        retrain_every=period("--retrain-every", retrain_every),
         reprocess=reprocess,
         known_after=duration("--known-after", known_after, or_none=True),
     )

@@ -10,6 +10,7 @@ import typer
 from forecaster import configfile, settings
 from forecaster.config import Config, DatasetConfig
 from forecaster.configfile import Draft
+from forecaster.durations import Step
 from forecaster.errors import ConfigError
 from jobs import discretion
 
@@ -151,5 +152,15 @@ def duration(option: str, text: str | None, *, or_none: bool = False) -> timedel
         return None
     try:
         return (settings.duration if or_none else settings.positive_duration)(text)
+    except settings.Unfit as error:
+        raise ConfigError([f"{option} {error.rule}, found {text}"]) from None
+
+
+def period(option: str, text: str | None) -> Step | None:
+    """Return the period that an option names, such as 1h or 1mo; ConfigError unless it is one."""
+    if text is None:
+        return None
+    try:
+        return settings.period(text)
     except settings.Unfit as error:
         raise ConfigError([f"{option} {error.rule}, found {text}"]) from None

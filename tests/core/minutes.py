@@ -1,6 +1,6 @@
-"""Cron by brute force: every minute of many years looked at, in no way as `schedules` does it.
+"""Schedules by brute force: every minute of many years looked at, in no way as `schedules` does it.
 
-It shares only the parser. It knows which minutes the wall clock shows, which of them it has shown
+It shares only the parsers. It knows which minutes the wall clock shows, which of them it has shown
 before, and which it skips.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forecaster.crontab import Crontab
+from forecaster.durations import Step
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 24 * 60
@@ -77,6 +78,11 @@ class Scan:
                 shown[place] |= bool(matches.at(*np.divmod(skipped, DAY)).any())
         return np.flatnonzero(shown) + self.first
 
+    def starts(self, step: Step) -> Minutes:
+        """Return the minutes of UTC at which the wall clock first shows another period."""
+        now, before = (_period_of(minutes, step) for minutes in (self.wall, self.furthest))
+        return np.flatnonzero(now > before) + self.first
+
     def _offset(self, zone: ZoneInfo, minute: int) -> int:
         instant = EPOCH + timedelta(minutes=self.first + minute)
         offset = instant.astimezone(zone).utcoffset()
@@ -104,3 +110,12 @@ class _Matches:
 
 def _among(numbers: Minutes, allowed: frozenset[int]) -> NDArray[np.bool_]:
     return np.isin(numbers, list(allowed))
+
+
+def _period_of(wall: Minutes, step: Step) -> Minutes:
+    """Return which period each minute on the wall falls into: weeks begin on Monday."""
+    days = wall // DAY
+    if step.unit == "day":
+        return (days - (4 if step.count % 7 == 0 else 0)) // step.count
+    months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+    return (months + 1970 * 12) // step.count

@@ -6,7 +6,8 @@ import pytest
 
 from forecaster.config import DeadlineConfig
 from forecaster.configtext import to_toml
-from forecaster.durations import parse_duration
+from forecaster.durations import Step, parse_duration
+from forecaster.periods import Periods
 from forecaster.schedules import Cron, Every
 from tests.core.configs import dataset, parsed, problems_of
 
@@ -24,8 +25,8 @@ def test_a_schedule_is_an_interval_or_a_cron_expression_in_a_zone() -> None:
     found = config.datasets["x"]
     assert found.forecast_schedule == Cron("5 6-18 * * mon-fri", "Asia/Tokyo")
     assert found.retrain_schedule == Cron("@daily", "Asia/Tokyo")
-    assert found.reconcile_schedule == Every(timedelta(days=2))
-    assert config.prune_schedule == Every(timedelta(days=1))
+    assert found.reconcile_schedule == Periods(Step(2, "day"), "Asia/Tokyo")
+    assert config.prune_schedule == Periods(Step(1, "day"))
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,60 @@ def test_cron_follows_the_clock_of_the_schedules_or_of_the_data_or_utc(
 
     assert config.datasets["x"].forecast_schedule == Cron("0 6 * * *", zone)
     assert parsed(to_toml(config)).datasets == config.datasets
+
+
+@pytest.mark.parametrize(
+    ("written", "step", "kept"),
+    [
+        ("1d", "1d", "1d"),
+        ("24h", "1d", "1d"),
+        ("1w", "1w", "1w"),
+        ("P1W", "1w", "1w"),
+        ("1mo", "1mo", "1mo"),
+        ("P1M", "1mo", "1mo"),
+        ("3mo", "3mo", "3mo"),
+        ("P3M", "3mo", "3mo"),
+        ("18mo", "18mo", "18mo"),
+        ("1y6mo", "18mo", "18mo"),
+        ("P1Y6M", "18mo", "18mo"),
+        ("12mo", "1y", "1y"),
+        ("1y", "1y", "1y"),
+        ("P1Y", "1y", "1y"),
+    ],
+)
+@pytest.mark.parametrize("job", ["forecast", "retrain", "reconcile"])
+def test_days_and_longer_are_periods_of_the_calendar(
+    job: str, written: str, step: str, kept: str
+) -> None:
+    lines = f'timezone = "Asia/Tokyo"\ndelay = "6h"\n{job}_every = "{written}"'
+    config = parsed(dataset(lines))
+
+    later = timedelta(0) if job == "reconcile" else timedelta(hours=6)
+    found = getattr(config.datasets["x"], f"{job}_schedule")
+    assert found == Periods(Step.parse(step), "Asia/Tokyo", later)
+    assert f'{job}_every = "{kept}"' in to_toml(config)
+    assert parsed(to_toml(config)) == config
+
+
+def test_rows_are_deleted_by_the_calendar_too() -> None:
+    config = parsed('database_url = "sqlite:///f.db"\nprune_every = "P1M"')
+
+    assert config.prune_schedule == Periods(Step.parse("1mo"))
+    assert parsed(to_toml(config)) == config
+
+
+def test_hours_and_shorter_are_intervals_that_tick_after_the_delay() -> None:
+    config = parsed(dataset('timezone = "Asia/Tokyo"\ndelay = "15m"\nforecast_every = "90m"'))
+
+    expected = Every(timedelta(minutes=90), delay=timedelta(minutes=15))
+    assert config.datasets["x"].forecast_schedule == expected
+    assert parsed(to_toml(config)) == config
+
+
+def test_what_cron_says_is_not_delayed() -> None:
+    found = parsed(dataset('delay = "15m"\nforecast_cron = "0 6 1 * *"')).datasets["x"]
+
+    assert found.forecast_schedule == Cron("0 6 1 * *", "UTC")
 
 
 def test_what_is_said_of_overdue_ticks_is_written_back() -> None:
@@ -98,6 +153,22 @@ def test_a_read_is_cut_before_its_pull() -> None:
             'forecast_cron = "0 0 31 2 *"',
             "forecast_cron: day of month must be at most 29 in month 2, found '31': "
             "it would never tick",
+        ),
+        *(
+            (
+                f'{key} = "{text}"',
+                f"{key}: must be a duration in whole units, such as 5m, 1h, 1d, 1w, 1mo, P1M or "
+                f"1y, found '{text}'",
+            )
+            for key in ("forecast_every", "retrain_every", "reconcile_every")
+            for text in ("1.5mo", "0.5y", "P0.5M", "1M", "1q", "monthly", "1mo1d", "P1M1D", "")
+        ),
+        ('forecast_every = "0mo"', "forecast_every: must be longer than zero, found '0mo'"),
+        ('retrain_every = "201y"', "retrain_every: must be at most 200y, found '201y'"),
+        (
+            "forecast_every = 1",
+            'forecast_every: must be a duration with its unit, such as "15m", "1h", "1d", "1w" or '
+            '"1mo", found 1',
         ),
         ("forecast_cron = 5", "forecast_cron: must be text, found 5"),
         (

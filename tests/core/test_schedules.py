@@ -8,50 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecaster.durations import Step, parse_duration
+from forecaster.periods import Periods
 from forecaster.schedules import Cron, Every, Schedule
-from tests.core.minutes import DAY, EPOCH, Minutes, Scan, minute_of
-
-ZONES = (
-    "Europe/Berlin", "Europe/London", "Europe/Dublin", "Europe/Moscow", "Europe/Istanbul",
-    "Europe/Chisinau", "America/New_York", "America/St_Johns", "America/Sao_Paulo",
-    "America/Havana", "America/Santiago", "America/Asuncion", "America/Caracas", "America/Nuuk",
-    "America/Scoresbysund", "Africa/Casablanca", "Africa/Cairo", "Africa/Juba", "Asia/Kathmandu",
-    "Asia/Tehran", "Asia/Gaza", "Asia/Amman", "Asia/Pyongyang", "Asia/Beirut", "Australia/Sydney",
-    "Australia/Lord_Howe", "Antarctica/Troll", "Antarctica/Casey", "Pacific/Apia",
-    "Pacific/Chatham", "Pacific/Norfolk", "UTC",
-)  # fmt: skip
-DENSE = ("* * * * *", "*/7 * * * *", "15 */2 * * *", "*/30 0-3 * * sun", "* 2 * 3,10 *")
-SPARSE = (
-    "0 0 * * *", "30 2 * * *", "1 0 * * *", "59 23 * * *", "0,30 0-3 * * *", "15 1,2,3 * * sun",
-    "30 1 * * mon-fri", "0 6 1,15 * fri", "0 12 29 2 *", "0 0 30 dec *", "5 4 */10 * sat",
-    "@monthly", "@weekly",
-)  # fmt: skip
-FROM, YEARS = datetime(2008, 1, 1, tzinfo=UTC), 20
-LENGTH = (YEARS * 365 + 5) * DAY
-
-
-def differences(cron: Cron, ticks: Minutes, first: int, count: int) -> list[datetime]:
-    """Instants among `count` minutes from `first` on at which only one of both ticks."""
-    after = EPOCH + timedelta(minutes=first) - timedelta(microseconds=1)
-    found = cron.between(after, EPOCH + timedelta(minutes=first + count - 1))
-    low, high = np.searchsorted(ticks, [first, first + count])
-    others = np.setxor1d([minute_of(tick) for tick in found], ticks[low:high])
-    return [EPOCH + timedelta(minutes=int(minute)) for minute in others]
-
-
-def assert_neighbours(cron: Cron, ticks: Minutes, minutes: list[int]) -> None:
-    """Hold `floor` and `after` of some minutes to the ticks around them."""
-    for minute in minutes:
-        place = int(np.searchsorted(ticks, minute, "right"))
-        instant = EPOCH + timedelta(minutes=minute, seconds=minute % 60)
-        if 0 < place < len(ticks):
-            found = minute_of(cron.floor(instant)), minute_of(cron.after(instant))
-            assert found == (ticks[place - 1], ticks[place])
-
-
-def changes(scan: Scan) -> list[int]:
-    """The minutes of UTC at which the clock of the zone changes."""
-    return [int(place) + scan.first for place in np.flatnonzero(np.diff(scan.wall) != 1)]
+from tests.core.minutes import DAY, Scan, minute_of
+from tests.core.ticking import (
+    DELAYS,
+    DENSE,
+    FROM,
+    LENGTH,
+    PERIODS,
+    SPARSE,
+    ZONES,
+    assert_neighbours,
+    changes,
+    differences,
+)
 
 
 @pytest.mark.slow
@@ -104,7 +76,17 @@ def test_cron_ticks_at_the_minutes_that_the_wall_clock_shows_as_it_changes(
 
 instants = st.datetimes(datetime(1980, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 schedules = st.one_of(
-    st.integers(1, 10**6).map(lambda seconds: Every(timedelta(seconds=seconds))),
+    st.builds(
+        Every,
+        st.integers(1, 10**6).map(lambda seconds: timedelta(seconds=seconds)),
+        st.integers(0, 10**7).map(lambda seconds: timedelta(seconds=seconds)),
+    ),
+    st.builds(
+        Periods,
+        st.sampled_from(PERIODS).map(Step.parse),
+        st.sampled_from(ZONES),
+        st.sampled_from(DELAYS).map(parse_duration),
+    ),
     st.builds(Cron, st.sampled_from([*DENSE, *SPARSE]), st.sampled_from(ZONES)),
 )
 
@@ -154,6 +136,13 @@ def test_intervals_are_counted_from_1970(instant: datetime, seconds: int) -> Non
     assert instant - tick < timedelta(seconds=seconds)
 
 
+def test_an_interval_ticks_after_its_delay() -> None:
+    hours = Every(timedelta(hours=1), delay=timedelta(minutes=15))
+    ticks = hours.between(FROM, FROM + timedelta(hours=2))
+
+    assert [f"{tick:%H:%M}" for tick in ticks] == ["00:15", "01:15"]
+
+
 @pytest.mark.parametrize(
     ("expression", "days", "minutes"),
     [
@@ -178,9 +167,17 @@ def test_the_shortest_distance_of_two_ticks_is_known(
 
 
 def test_a_schedule_is_told_as_it_was_written() -> None:
-    told = [str(Every(timedelta(minutes=90))), str(Cron("0 6 * * mon-fri", "Asia/Tokyo"))]
+    told = [
+        str(Every(timedelta(minutes=90))),
+        str(Every(timedelta(hours=1), delay=timedelta(minutes=75))),
+        str(Periods(Step.parse("P1M"))),
+        str(Periods(Step.parse("1w"), "Asia/Tokyo", timedelta(hours=6))),
+        str(Cron("0 6 * * mon-fri", "Asia/Tokyo")),
+    ]
 
-    assert told == ["1h30m", "0 6 * * mon-fri (Asia/Tokyo)"]
+    assert told == [
+        "1h30m", "1h + 15m", "1mo (UTC)", "1w + 6h (Asia/Tokyo)", "0 6 * * mon-fri (Asia/Tokyo)",
+    ]  # fmt: skip
 
 
 def test_a_schedule_that_goes_back_beyond_all_years_says_so() -> None:
@@ -190,3 +187,8 @@ def test_a_schedule_that_goes_back_beyond_all_years_says_so() -> None:
         leap.floor(datetime(4, 2, 28, tzinfo=UTC))
     with pytest.raises(ValueError, match="must tick after 9998"):
         leap.after(datetime(9998, 6, 1, tzinfo=UTC))
+    for periods in (Periods(Step.parse("1mo")), Periods(Step.parse("1d"))):
+        with pytest.raises(ValueError, match="must begin from year 2 to 9998"):
+            periods.floor(datetime(1, 6, 1, tzinfo=UTC))
+        with pytest.raises(ValueError, match="must begin from year 2 to 9998"):
+            periods.after(datetime(9999, 1, 31, tzinfo=UTC))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, update
 
+from forecaster.durations import Step
 from forecaster.errors import DatabaseUnavailable, StoreError
 from forecaster.store.engine import reading, writing
 from forecaster.store.tables import models
@@ -194,7 +195,7 @@ def test_where_there_was_too_little_to_learn_from_the_next_model_goes_on(
 ) -> None:
     young = furnish(engine, folder)
     since = NEWEST - 330 * HOUR
-    wanted = Wanted(since=since, until=since + 119 * HOUR, retrain_every=60 * HOUR)
+    wanted = Wanted(since=since, until=since + 119 * HOUR, retrain_every=Step.parse("60h"))
 
     report = run(work_of(young), wanted)
 

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.config import RetentionConfig
+from forecaster.durations import Step
 from forecaster.model import checkpoint
 from forecaster.store import models, partitions
 from forecaster.store.engine import reading
@@ -42,7 +43,7 @@ def test_years_without_an_observation_need_no_partitions(trained: World) -> None
     """Locks on so many are more than a server has."""
     since = START - timedelta(days=4 * 365)
 
-    report = fill(trained, Wanted(since=since, until=hour(LAST), every=DAY, model="1"))
+    report = fill(trained, Wanted(since=since, until=hour(LAST), every=Step(1, "day"), model="1"))
 
     assert (report.ticks, report.failures) == (report.asked, ())
     assert report.forecasts > 0

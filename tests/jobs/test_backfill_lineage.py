@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
+from forecaster.durations import Step
 from forecaster.errors import ConfigError
 from forecaster.store import leases, models
 from forecaster.store.engine import reading, writing
@@ -63,7 +64,7 @@ def test_live_forecasts_stay_the_only_ones_when_the_weights_behind_them_are_gone
     with writing(served.engine) as conn:
         models.prune(conn, "bikes", keep=0, retired_before=hour(LAST + 99))
 
-    report = backfill(served.engine, LAST + 1, LAST + TICKS, retrain_every=timedelta(days=1))
+    report = backfill(served.engine, LAST + 1, LAST + TICKS, retrain_every=Step.parse("1d"))
 
     assert (report.ticks, report.in_service, report.trained) == (0, TICKS, ())
     assert origins(served.engine) == before
@@ -89,7 +90,7 @@ def test_a_model_of_another_horizon_is_asked_as_the_service_asks_it(
 
 def test_what_was_asked_of_a_model_on_the_way_is_no_hindsight(engine: Engine) -> None:
     land(engine, rows("north", 0, LAST))
-    filled = backfill(engine, LAST - 9, LAST, retrain_every=timedelta(days=9))
+    filled = backfill(engine, LAST - 9, LAST, retrain_every=Step.parse("9d"))
     before = query(engine, "SELECT status, origin, count(*) FROM forecasts GROUP BY 1, 2")
 
     named = backfill(engine, LAST - 9, LAST, model=str(filled.trained[0]), reprocess="all")
@@ -100,7 +101,7 @@ def test_what_was_asked_of_a_model_on_the_way_is_no_hindsight(engine: Engine) ->
 
 def test_a_model_on_the_way_is_used_again_where_it_would_be_trained_alike(engine: Engine) -> None:
     land(engine, rows("north", 0, LAST))
-    ask = {"retrain_every": timedelta(days=9), "reprocess": "all"}
+    ask = {"retrain_every": Step.parse("9d"), "reprocess": "all"}
     first = backfill(engine, LAST - 9, LAST, **ask)
 
     same = backfill(engine, LAST - 9, LAST, **ask)
@@ -136,7 +137,7 @@ def test_a_service_that_has_no_forecasts_yet_does_not_keep_the_past_from_being_f
     with writing(engine) as conn:
         leases.acquire(conn, leases.of_dataset("bikes"), "somebody", timedelta(hours=1))
 
-    report = backfill(engine, LAST - 9, LAST, retrain_every=timedelta(days=9))
+    report = backfill(engine, LAST - 9, LAST, retrain_every=Step.parse("9d"))
 
     assert (report.ticks, report.in_service) == (9, 1)
 
@@ -151,7 +152,7 @@ def test_a_model_that_was_put_back_in_service_is_known_by_the_ticks_that_asked_i
         assert models.champion(conn, "bikes").model_id == first
 
     report = backfill(
-        served.engine, LAST + 1, LAST + TICKS, every=timedelta(minutes=90), reprocess="all"
+        served.engine, LAST + 1, LAST + TICKS, every=Step.parse("90m"), reprocess="all"
     )
 
     assert report.failures == ()

@@ -66,6 +66,19 @@ __all__ = ["furnished", "past"]
         ),
         ((*RANGE, "--every", "0s"), 2, "--every must be", ""),
         (
+            (*RANGE, "--every", "200y"),
+            2,
+            "the range must hold a tick of 200y + 1h (UTC)",
+            "the next one",
+        ),
+        ((*RANGE, "--every", "1.5mo"), 2, "--every must be a duration in whole units, such as", ""),
+        (
+            (*RANGE, "--retrain-every", "monthly"),
+            2,
+            "--retrain-every must be a duration in whole units",
+            "",
+        ),
+        (
             (
                 *RANGE,
                 "--known-after=-1h",

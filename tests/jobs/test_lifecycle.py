@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forecaster.durations import Step
 from forecaster.errors import InsufficientHistory
+from forecaster.periods import Periods
 from forecaster.store.health import Facts, Serving
 from forecaster.store.runs import Run
 from jobs.lifecycle import STATES, lifecycle
@@ -249,3 +251,30 @@ def test_whatever_the_facts_there_is_one_state_with_a_reason(
     assert found.progress is None or 0 <= found.progress <= 1
     assert (found.state == "stopped") == (not is_configured or facts.replicas == 0)
     assert found.state not in {"running", "degraded"} or facts.serving is not None
+
+
+@pytest.mark.parametrize(
+    ("now", "newest", "last", "state"),
+    [
+        ("2026-12-20", "2026-11-01", "2026-11-19", "running"),  # the tick before an upgrade
+        ("2027-02-28", "2026-11-01", "2027-02-06", "running"),
+        ("2027-03-07", "2026-11-01", "2027-03-06", "degraded"),
+        ("2027-01-05", "2026-11-01", "2026-12-06", "running"),
+        ("2027-02-07", "2026-11-01", "2026-12-06", "degraded"),
+        ("2027-04-07", "2026-11-01", "2026-12-06", "failed"),
+    ],
+)
+def test_months_are_late_and_silent_by_the_calendar(
+    now: str, newest: str, last: str, state: str
+) -> None:
+    at, seen, tick = (datetime.fromisoformat(text).replace(tzinfo=UTC)
+                      for text in (now, newest, last))  # fmt: skip
+    monthly = replace(
+        DATASET,
+        step=Step.parse("1mo"),
+        delay=timedelta(days=5),
+        forecast_schedule=Periods(Step.parse("1mo"), "UTC", timedelta(days=5)),
+    )
+    facts = replace(WELL, newest_observation=seen, **forecasts(run("succeeded", tick=tick)))
+
+    assert lifecycle(facts, monthly, at).state == state

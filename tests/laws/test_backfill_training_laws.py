@@ -1,11 +1,12 @@
 """Models that a backfill trains on its way know nothing of what came after them."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pytest
 from sqlalchemy import Engine, delete, insert, select, update
 
+from forecaster.durations import Step
 from forecaster.store import tables
 from forecaster.store.engine import reading, writing
 from jobs.backfill.plan import Reprocess
@@ -13,7 +14,7 @@ from jobs.backfill.reporting import BackfillReport
 from tests.jobs.replay import MINUTE, SECOND, Source, Story, backfill, differences, forget, said
 from tests.jobs.small import DATASET, HOUR
 
-DELAY, EVERY = 30 * MINUTE, timedelta(hours=6)
+DELAY, EVERY = 30 * MINUTE, Step.parse("6h")
 STORY = Story(dataset=replace(DATASET, delay=DELAY), ticks=14, lateness=0.0, seed=30)
 TICKS = STORY.range
 TRAINED_AT = (TICKS[0], TICKS[6], TICKS[12])
