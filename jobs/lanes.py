@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy import Connection, Engine
@@ -24,6 +25,7 @@ from forecaster import planning
 from forecaster.config import Config, DatasetConfig, TrainingConfig
 from forecaster.errors import DatabaseUnavailable, ForecasterError, RunError, StageTimedOut
 from forecaster.model.spec import ModelSpec
+from forecaster.schedules import Schedule
 from forecaster.series.panel import Panel
 from forecaster.store import datasets, models, schema
 from forecaster.store.engine import reading, writing
@@ -33,6 +35,7 @@ from jobs import catalog, observe, pull_progress
 from jobs.backlog import Backlog, Memories
 from jobs.catalog import Job
 from jobs.champions import Champions
+from jobs.idleness import Idleness, News
 from jobs.overdue import LOOK_WITHIN
 from jobs.panels import Panels
 from jobs.retrain import Fitted, Watch, unwatched
@@ -92,6 +95,7 @@ class Surroundings:
     """Keeps the lease of a dataset for as long as it is worked on; None: another replica does."""
     busy: Busy = field(default_factory=Busy)
     memories: Memories = field(default_factory=Memories)
+    news: News = field(default_factory=News)
 
 
 class Lanes:
@@ -118,6 +122,7 @@ class Lanes:
         self._scheduler = Scheduler(
             list(self._alarms()), threads=threads(config), clock=around.clock
         )
+        self._idleness = Idleness(around.news, around.memories)
         self._noted: set[str] = set()
         self._noting = threading.Lock()
         self._is_retired = False
@@ -159,7 +164,7 @@ class Lanes:
                     lane=lane,
                     schedule=schedule,
                     delay=delay(lane, dataset),
-                    action=partial(self._at_work, f"{lane}:{dataset.name}", action, dataset),
+                    action=partial(self._at_work, lane, schedule, action, dataset),
                 )
 
     def _forecast(self, dataset: DatasetConfig, engine: Engine) -> None:
@@ -179,6 +184,7 @@ class Lanes:
                 self._jobs["retrain"], dataset, engine, even_if_done=is_lacking
             )
         if any(outcome.result == "succeeded" for outcome in outcomes):
+            self._idleness.forget(dataset.name, ["forecast"])
             self._scheduler.ring(f"forecast:{dataset.name}")
 
     def _reconcile(self, dataset: DatasetConfig, engine: Engine) -> None:
@@ -190,24 +196,42 @@ class Lanes:
     def _prune(self, dataset: DatasetConfig, engine: Engine) -> None:
         self._backlog.catch_up(self._jobs["prune"], dataset, engine)
 
-    def _at_work(self, name: str, action: Action, dataset: DatasetConfig) -> None:
+    def _at_work(
+        self, lane: str, schedule: Schedule, action: Action, dataset: DatasetConfig
+    ) -> None:
         """Do what an alarm rings for if the dataset is ours; say once what is in the way."""
-        around = self._around
+        around, name = self._around, f"{lane}:{dataset.name}"
         with around.busy.doing(name) as is_first, around.using(dataset.name) as fence:
             if is_first and fence is None:
                 around.memories.look_away(dataset.name)
+                self._idleness.forget(dataset.name)
             if not is_first or fence is None or self._is_over():
                 return
-            engine = guarded(around.engine, fence=fence)
-            try:
-                self._prepare(dataset, engine)
-                action(dataset, engine)
-            except ForecasterError as error:
-                self._complain(dataset.name, error)
-                if isinstance(error, DatabaseUnavailable | StageTimedOut):
-                    self._scheduler.ring(name, after=AGAIN_AFTER)
-            else:
-                self._complaints.pop(dataset.name, None)
+            look = self._idleness.begin(
+                lane, dataset.name, fence.token, self._last_ticks(lane, schedule, dataset)
+            )
+            if not self._idleness.is_idle(look) and self._do(name, action, dataset, fence):
+                self._idleness.end(look)
+
+    def _do(self, name: str, action: Action, dataset: DatasetConfig, fence: Fence) -> bool:
+        """Do it; False where something was in the way."""
+        engine = guarded(self._around.engine, fence=fence)
+        try:
+            self._prepare(dataset, engine)
+            action(dataset, engine)
+        except ForecasterError as error:
+            self._complain(dataset.name, error)
+            if isinstance(error, DatabaseUnavailable | StageTimedOut):
+                self._scheduler.ring(name, after=AGAIN_AFTER)
+            return False
+        self._complaints.pop(dataset.name, None)
+        return True
+
+    def _last_ticks(self, lane: str, schedule: Schedule, dataset: DatasetConfig) -> list[datetime]:
+        """Return the last ticks of what a lane goes by: a first training waits for no schedule."""
+        now = self._around.clock() - delay(lane, dataset)
+        schedules = [schedule, dataset.forecast_schedule] if lane == "first" else [schedule]
+        return [each.floor(now) for each in schedules]
 
     def _is_over(self) -> bool:
         return self._is_retired or self._around.stopping.is_set()

@@ -14,8 +14,8 @@ from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
 from forecaster.errors import ForecasterError, StageTimedOut
-from forecaster.store import models, schema
-from forecaster.store.engine import reading
+from forecaster.store import activity, schema
+from forecaster.store.engine import autocommit, reading
 from forecaster.store.guards import bounded
 from jobs import hangs
 from jobs.health import Health, examine
@@ -84,13 +84,14 @@ def reasons_not_to_be_ready(engine: Engine, datasets: Mapping[str, DatasetConfig
     try:
         with bounded(engine, "answer", PATIENCE) as brief:
             schema.require_head(brief)
-            with reading(brief) as conn:
-                lacking = [name for name in datasets if not models.has_champion(conn, name)]
+            with autocommit(brief) as conn:
+                marks = activity.read(conn).marks
     except StageTimedOut:
         return [NO_ANSWER]
     except ForecasterError as error:
         return [error.message]
-    return [f"{name} has no model in service yet" for name in lacking]
+    served = {name for name, mark in marks.items() if mark.champion is not None}
+    return [f"{name} has no model in service yet" for name in datasets if name not in served]
 
 
 def healths(

@@ -1,8 +1,10 @@
 """One of several replicas: holds the leases of some datasets, in a thread of its own.
 
-A lease is renewed every third of its time. Who could not renew it for all of that time believes
-to have lost it, by its own clock; who lost it for certain learns so from the database, where every
-write under a lease is refused once the token has changed (`forecaster.store.guards`).
+A lease is renewed every third of its time, and all are looked at then; more often only where one
+may soon change hands, or a process is gone from this machine (`jobs.sharing`). Who could not renew
+a lease for all of its time believes to have lost it, by its own clock; who lost it for certain
+learns so from the database, where every write under a lease is refused once the token has changed
+(`forecaster.store.guards`).
 """
 
 import logging
@@ -15,11 +17,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from forecaster.errors import ForecasterError
 from forecaster.store import leases
-from forecaster.store.engine import reading, writing
+from forecaster.store.engine import autocommit, writing
 from forecaster.store.guards import Fence, Limit, bounded, guarded
 from forecaster.store.leases import NOBODY, Lease, Survey
 from jobs import holders
@@ -27,7 +29,7 @@ from jobs.sharing import Sight
 from jobs.ticks import Clock, uptime, wall
 
 LOOK_SECONDS = 1.0
-"""How often to look for datasets that nobody works on."""
+"""How often to think of whether somebody has to look for datasets that nobody works on."""
 LONGEST_BEAT = 10.0
 """Seconds that a look, and all that follows from it, may take where leases live long."""
 _RELEASE_WITHIN = timedelta(seconds=3)
@@ -48,6 +50,7 @@ class Hooks:
     skewed: Callable[[float], None] = lambda _seconds: None
     """By how many seconds the clock of the database is ahead of ours."""
     clock: Clock = wall
+    uptime: Callable[[], float] = uptime
 
 
 class Replica:
@@ -123,7 +126,7 @@ class Replica:
         It is of no use any more when that is much more than LONGEST_BEAT.
         """
         beaten = None if self._stopping.is_set() else self._beaten
-        return 0.0 if beaten is None else uptime() - beaten
+        return 0.0 if beaten is None else self._hooks.uptime() - beaten
 
     @contextmanager
     def using(self, dataset: str) -> Iterator[Fence | None]:
@@ -146,12 +149,12 @@ class Replica:
         return self._ttl.total_seconds() / 3
 
     def _valid(self, dataset: str) -> Fence | None:
-        is_sure = uptime() - self._renewed_at < self._ttl.total_seconds()
+        is_sure = self._hooks.uptime() - self._renewed_at < self._ttl.total_seconds()
         return self._held.get(dataset) if is_sure else None
 
     def _live(self) -> None:
         while not self._stopping.is_set():
-            self._beaten = uptime()
+            self._beaten = self._hooks.uptime()
             try:
                 self._attempt("leases", self._beat_in_time)
             except Exception:
@@ -165,11 +168,17 @@ class Replica:
             self._beat()
 
     def _beat(self) -> None:
-        if uptime() - self._renewed_at >= self._third:
-            self._renew()
         with self._lock:
             held, wanted = set(self._held), self._datasets
-        self._look([name for name in wanted if name not in held])
+        is_due = self._hooks.uptime() - self._renewed_at >= self._third
+        if not is_due and not self._sight.is_worth_a_look(self._hooks.uptime(), held, wanted):
+            return
+        with autocommit(self._engine) as conn:
+            if is_due:
+                self._renew(conn)
+            with self._lock:
+                held, wanted = set(self._held), self._datasets
+            self._look(conn, [name for name in wanted if name not in held])
         moves: dict[str, Callable[[], None]] = {
             dataset: partial(self._give, dataset)
             for dataset in self._sight.giving(held) | (held - {*wanted})
@@ -185,14 +194,13 @@ class Replica:
         with self._limit.within(self._longest / 2):
             self._attempt(_lease(dataset), move)
 
-    def _renew(self) -> None:
-        began = uptime()
-        with writing(self._engine) as conn:
-            renewed = leases.renew(conn, self._holder, self._ttl)
-            member = leases.of_member(self._holder)
-            if member not in renewed:
-                leases.acquire(conn, member, self._holder, self._ttl)
-                leases.forget_members(conn, _DEAD_FOR)
+    def _renew(self, conn: Connection) -> None:
+        began = self._hooks.uptime()
+        renewed = leases.renew(conn, self._holder, self._ttl)
+        member = leases.of_member(self._holder)
+        if member not in renewed:
+            leases.acquire(conn, member, self._holder, self._ttl)
+            leases.forget_members(conn, _DEAD_FOR)
         with self._lock:
             self._renewed_at = began
             self._held = {
@@ -201,15 +209,14 @@ class Replica:
                 if renewed.get(fence.name) == fence.token
             }
 
-    def _look(self, wanted: Sequence[str]) -> None:
-        with reading(self._engine) as conn:
-            before = self._hooks.clock()
-            survey = leases.survey(conn)
-            between = before + (self._hooks.clock() - before) / 2
-            gone = leases.without_session(conn, self._overdue(survey))
+    def _look(self, conn: Connection, wanted: Sequence[str]) -> None:
+        before = self._hooks.clock()
+        survey = leases.survey(conn)
+        between = before + (self._hooks.clock() - before) / 2
+        gone = leases.without_session(conn, self._overdue(survey))
         _notify(self._hooks.skewed, (survey.now - between).total_seconds())
         gone |= {lease.holder for lease in survey.found.values() if holders.is_gone(lease.holder)}
-        self._sight.see(survey.found, gone, uptime(), wanted)
+        self._sight.see(survey.found, gone, self._hooks.uptime(), wanted)
 
     def _overdue(self, survey: Survey) -> set[str]:
         """Return who should have renewed a lease a while ago."""

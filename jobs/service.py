@@ -16,6 +16,7 @@ from forecaster.store.guards import Fence
 from jobs import hangs, observe, probes, server
 from jobs.holders import new_holder
 from jobs.lanes import Lanes, Surroundings
+from jobs.outlook import Outlook
 from jobs.probes import Probes
 from jobs.reloading import Refused, Reloader, Staged
 from jobs.replica import Hooks, Replica
@@ -24,7 +25,7 @@ from jobs.ticks import Clock
 
 LOOK_EVERY = 1.0
 KEEP_EVERY = 5.0
-"""Seconds between two looks at the configuration, and at how the datasets are."""
+"""Seconds between two looks at the configuration."""
 FINISH_SECONDS = 12.0
 """How long a stop waits for the ticks under way; what is not done by then runs at next start."""
 RELEASE_SECONDS = 3.0
@@ -71,6 +72,7 @@ class Service:
         )
         self._lanes = Lanes(config, self._around)
         self._probes = Probes(self.engine, config.datasets, clock=clock)
+        self._outlook = Outlook(self.engine, telemetry, self._around.news, clock)
         self._server: server.Server | None = None
         self._swapping = threading.Lock()
 
@@ -164,15 +166,21 @@ class Service:
             log.warning(note)
 
     def _keep(self) -> None:
-        """Follow the configuration, and keep gauges true where nobody asks the pages."""
-        while not self.stopping.wait(KEEP_EVERY):
+        """Follow the configuration and what others do, and keep gauges true."""
+        while True:
             try:
-                if self._reloader is not None:
-                    self.reload()
-                self._telemetry.ready.set(0 if self._probes.ready() else 1)
-                observe.health(self._telemetry, self._probes.healths() or ())
+                self._look_round()
             except Exception:
                 log.exception("the configuration and the datasets could not be looked at")
+            if self.stopping.wait(KEEP_EVERY):
+                return
+
+    def _look_round(self) -> None:
+        if self._reloader is not None:
+            self.reload()
+        for dataset in self._outlook.look(self._config.datasets):
+            if dataset in self._config.datasets:
+                self._lanes.ring(dataset)
 
     def _lease_changed(self, dataset: str, fence: Fence | None) -> None:
         observe.lease(self._telemetry, dataset, None if fence is None else fence.token)

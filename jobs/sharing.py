@@ -9,9 +9,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from forecaster.store import leases
 from forecaster.store.leases import NOBODY, Lease
+from jobs import holders
 
 LONGEST_TTL = 600.0
 """Seconds. Whoever holds a lease for longer has one from before the clock was set back."""
+SETTLED_AFTER = 3
+"""Times the life of a lease after which all that was to be shared with a new member is."""
 DECLINED_FOR = 40
 """Times the life of a lease until a replica that did not take a dataset is given it again."""
 
@@ -28,12 +31,14 @@ class Sight:
         self._free_since: dict[str, float] = {}
         self._there_since: dict[str, float] = {}
         self._declined: dict[tuple[str, str], float] = {}
+        self._asked: tuple[str, ...] = ()
 
     def see(
         self, found: Mapping[str, Lease], gone: Collection[str], at: float, datasets: Iterable[str]
     ) -> None:
         """Remember all leases as they are now; `gone`: holders that have evidently ended."""
         self._found, self._gone, self._at = found, gone, at
+        self._asked = tuple(datasets)
         self._same_since = {lease: self._same_since.get(lease, at) for lease in found.values()}
         self._there_since = {member: self._there_since.get(member, at) for member in self.members()}
         self._declined = {
@@ -43,9 +48,48 @@ class Sight:
         }
         self._free_since = {
             dataset: self._free_since.get(dataset, at)
-            for dataset in datasets
+            for dataset in self._asked
             if self._is_free(self._lease_of(dataset))
         }
+
+    def is_worth_a_look(self, at: float, held: Collection[str], wanted: Collection[str]) -> bool:
+        """Tell whether a lease may have changed hands since the last look, or is about to.
+
+        That is while one is free or wanted anew, while one is to be given or got, when one is late,
+        and once the process of a holder has ended on this machine.
+        """
+        lacking = {dataset for dataset in wanted if dataset not in held}
+        is_asked = not lacking <= {*self._asked} or not {*held} <= {*wanted}
+        return (
+            is_asked
+            or bool(self._free_since)
+            or self._is_moving(at, held, lacking)
+            or any(map(holders.is_gone, self._others()))
+            or any(left <= self._ttl / 3 for left in self._others(at).values())
+        )
+
+    def _is_moving(self, at: float, held: Iterable[str], lacking: Iterable[str]) -> bool:
+        """Tell whether a dataset will soon be given or got, as a member came a while ago."""
+        members = self.members()
+        heirs = {dataset: owner(dataset, members) for dataset in held}
+        is_to_give = any(
+            heir != self._me and (dataset, heir) not in self._declined
+            for dataset, heir in heirs.items()
+        )
+        is_new = at - max(self._there_since.values(), default=at) < SETTLED_AFTER * self._ttl
+        return is_to_give or (
+            is_new and any(owner(dataset, members) == self._me for dataset in lacking)
+        )
+
+    def _others(self, at: float = 0.0) -> dict[str, float]:
+        """Return the seconds left of the leases of others by holder, without those at their end."""
+        left: dict[str, float] = {}
+        for lease in self._found.values():
+            seconds = lease.left.total_seconds()
+            if seconds > 0 and lease.holder not in (NOBODY, self._me):
+                now = seconds - max(0.0, at - self._at)
+                left[lease.holder] = min(now, left.get(lease.holder, now))
+        return left
 
     def members(self) -> set[str]:
         """Return the replicas that are there, this one among them."""

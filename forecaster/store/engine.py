@@ -1,4 +1,4 @@
-"""Open Forecaster's own database, and the two ways to use it: `reading` and `writing`.
+"""Open Forecaster's own database, and the ways to use it: `reading`, `writing`, `autocommit`.
 
 SQLite: the driver of the standard library only (a second SQLite library in one process loses
 committed data). PostgreSQL: psycopg 3. A limit or a lease that `guards.guarded` puts on the engine
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from forecaster.errors import DatabaseUnavailable, StoreError
-from forecaster.store import guards, postgres_sessions, watchdog
+from forecaster.store import guards, postgres_sessions, sqlite_sessions, watchdog
 from forecaster.store.failures import is_spent, translate
 from forecaster.store.guards import Limit
 from forecaster.store.sqlite_sessions import sqlite_engine
@@ -81,6 +81,20 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def autocommit(engine: Engine) -> Iterator[Connection]:
+    """Statements that each are a transaction of their own: no BEGIN and no COMMIT beside them.
+
+    For a small one that comes often. It is cut like any other, but no lease is held meanwhile.
+    """
+    with _connected(engine) as conn:
+        if conn.dialect.name == "postgresql":
+            conn.execution_options(isolation_level="AUTOCOMMIT")
+        else:
+            conn.execution_options(sqlite_begin=None)
+        yield conn
+
+
+@contextmanager
 def _connected(engine: Engine) -> Iterator[Connection]:
     limit = guards.limit_of(engine) or Limit()
     limit.check()
@@ -118,9 +132,11 @@ def _acquire(engine: Engine, limit: Limit) -> Connection:
 
 
 def _cutting(conn: Connection, limit: Limit) -> AbstractContextManager[None]:
+    driver = conn.connection.driver_connection
+    if isinstance(driver, sqlite3.Connection):
+        sqlite_sessions.wait_for_locks(driver, conn.info, limit.remaining())
     if guards.limit_of(conn.engine) is None:
         return nullcontext()
-    driver = conn.connection.driver_connection
     if isinstance(driver, psycopg.Connection):
         return watchdog.watching(driver, limit.remaining)
     assert isinstance(driver, sqlite3.Connection)

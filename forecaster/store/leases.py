@@ -14,7 +14,18 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 
 from forecaster.store import datasets
 from forecaster.store.columns import Instant
@@ -75,12 +86,16 @@ def session_name(holder: str) -> str:
 
 
 def survey(conn: Connection) -> Survey:
-    """Read all leases."""
-    now = conn.scalar(select(_now(conn)))
-    assert now is not None
-    rows = conn.execute(select(leases)).all()
-    found = (Lease(**row._mapping, left=row.expires_at - now) for row in rows)
-    return Survey(now=now, found={lease.name: lease for lease in found})
+    """Read all leases, and the clock of the database, in one statement."""
+    clock = select(_now(conn).label("now")).subquery()
+    rows = conn.execute(select(clock.c.now, leases).select_from(clock).outerjoin(leases, true()))
+    found = {}
+    for row in rows:
+        values = dict(row._mapping)
+        now = values.pop("now")
+        if row.name is not None:
+            found[row.name] = Lease(**values, left=row.expires_at - now)
+    return Survey(now=now, found=found)
 
 
 def find(conn: Connection, name: str) -> Lease | None:

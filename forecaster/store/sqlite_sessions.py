@@ -1,8 +1,11 @@
 """How we open a SQLite file: write-ahead log, every commit on disk, the write lock at `begin`."""
 
+import math
 import sqlite3
 import time
+from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
@@ -14,6 +17,8 @@ SQLITE_MINIMUM = (3, 37, 0)
 """STRICT tables exist since then."""
 
 _BUSY_SECONDS = 30
+_USUAL, _SET = "forecaster_usual_busy_timeout", "forecaster_busy_timeout"
+"""What is known of a connection: milliseconds that it waits for a lock, usually and now."""
 
 
 def sqlite_engine(url: URL, version: tuple[int, int, int]) -> Engine:
@@ -73,4 +78,25 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
 def _begin(conn: Connection) -> None:
     # A transaction that starts as a reader and then writes fails at once when another wrote.
-    conn.exec_driver_sql(conn.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE"))
+    begin = conn.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
+    if begin is not None:
+        conn.exec_driver_sql(begin)
+
+
+def wait_for_locks(
+    driver: sqlite3.Connection, info: MutableMapping[Any, Any], seconds: float
+) -> None:
+    """Have a connection wait for locks for `seconds`, but no longer than is usual.
+
+    More than a second is rounded up to whole ones, so that what comes often need not say it anew.
+    `info` keeps what was said for as long as the connection is open.
+    """
+    if _USUAL not in info:
+        [info[_USUAL]] = driver.execute("PRAGMA busy_timeout").fetchone()
+        info[_SET] = info[_USUAL]
+    wanted = info[_USUAL]
+    if seconds * 1000 < wanted:
+        wanted = max(1, math.ceil(seconds) * 1000 if seconds > 1 else math.ceil(seconds * 1000))
+    if wanted != info[_SET]:
+        driver.execute(f"PRAGMA busy_timeout = {min(wanted, info[_USUAL])}")
+        info[_SET] = wanted

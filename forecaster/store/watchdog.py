@@ -4,7 +4,6 @@ Behind a black hole no driver comes back by itself: neither a server's timeout n
 keepalives end the wait. A thread shuts the socket down, and the driver fails at once.
 """
 
-import math
 import os
 import socket
 import sqlite3
@@ -108,13 +107,9 @@ watching = _watchdog.watching
 
 @contextmanager
 def interrupting(driver: sqlite3.Connection, remaining: Remaining) -> Iterator[None]:
-    """End a statement of SQLite when its time is over, and wait no longer for a lock."""
-    [usual] = driver.execute("PRAGMA busy_timeout").fetchone()
-    left = min(remaining() * 1000, usual)
-    driver.execute(f"PRAGMA busy_timeout = {max(1, math.ceil(left))}")
+    """End a statement of SQLite when its time is over; locks are waited for otherwise."""
     driver.set_progress_handler(lambda: remaining() < 0, _STEPS_BETWEEN_LOOKS)
     try:
         yield
     finally:
         driver.set_progress_handler(None, 0)
-        driver.execute(f"PRAGMA busy_timeout = {usual}")

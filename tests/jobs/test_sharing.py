@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from forecaster.store import leases
 from forecaster.store.leases import Lease
+from jobs.holders import new_holder
 from jobs.sharing import DECLINED_FOR, Sight, owner
 
 TTL = 15.0
@@ -155,3 +157,68 @@ def test_a_member_that_expired_gets_nothing() -> None:
 
     assert taken == [not_ours]
     assert sight.giving([not_ours]) == set()
+
+
+def is_worth_a_look(sight: Sight, at: float, held: set[str], wanted: set[str]) -> bool:
+    return sight.is_worth_a_look(at, held, wanted)
+
+
+def test_who_holds_what_is_its_own_need_not_look_again() -> None:
+    sight = Sight("us", TTL)
+    see(sight, lease(leases.of_dataset("d"), "us"), member("us"), at=0)
+
+    assert not is_worth_a_look(sight, 600, {"d"}, {"d"})
+
+
+def test_a_dataset_that_is_free_or_wanted_anew_or_no_more_is_worth_a_look() -> None:
+    free, settled = Sight("us", TTL), Sight("us", TTL)
+    see(free, lease(leases.of_dataset("d"), leases.NOBODY), at=0)
+    see(settled, lease(leases.of_dataset("d"), "us"), at=0)
+
+    assert is_worth_a_look(free, 1, set(), {"d"})
+    assert is_worth_a_look(settled, 1, {"d"}, {"d", "e"})
+    assert is_worth_a_look(settled, 1, {"d"}, set())
+
+
+def test_a_lease_of_another_is_worth_a_look_once_it_is_late() -> None:
+    sight = Sight("us", TTL)
+    see(sight, theirs(left=12), member("them", left=12), at=100, datasets=[])
+
+    assert not is_worth_a_look(sight, 106, set(), set())
+    assert is_worth_a_look(sight, 107.5, set(), set())
+
+
+def test_a_lease_at_its_end_that_nobody_wants_is_not() -> None:
+    sight = Sight("us", TTL)
+    see(sight, theirs(left=-1), member("them", left=-1), at=100, datasets=[])
+
+    assert not is_worth_a_look(sight, 107.5, set(), set())
+
+
+def test_what_a_new_member_is_to_have_is_worth_a_look_to_both_for_a_while() -> None:
+    giver, ours, not_ours = heirs()
+    taker = Sight("them", TTL)
+    for sight in (giver, taker):
+        see(
+            sight,
+            member("us", left=TTL),
+            member("them", left=TTL),
+            lease(leases.of_dataset(ours), "us", left=TTL),
+            lease(leases.of_dataset(not_ours), "us", left=TTL),
+            at=100,
+            datasets=[] if sight is giver else [ours, not_ours],
+        )
+
+    assert is_worth_a_look(giver, 101, {ours, not_ours}, {ours, not_ours})
+    assert is_worth_a_look(taker, 101, set(), {ours, not_ours})
+    assert not is_worth_a_look(taker, 105, {not_ours}, {ours, not_ours})
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
+def test_a_holder_whose_process_has_ended_here_is_worth_a_look_at_once() -> None:
+    boot, namespace, *_, chance = new_holder().split("-")
+    ended = "-".join([boot, namespace, "999999999", "1", chance])
+    sight = Sight("us", TTL)
+    see(sight, lease(leases.of_dataset("d"), ended, left=TTL), at=0, datasets=[])
+
+    assert is_worth_a_look(sight, 1, set(), set())
