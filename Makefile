@@ -25,7 +25,7 @@ test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
 test-all: $(INSTALLED) ## every test, and the table of faults
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --fault-table $(ARGS)
 
-soak: $(INSTALLED) ## ticks each second amid random kills; SECONDS=300, ARGS="--seed 1 --store sqlite"
+soak: $(INSTALLED) ## ticks each second amid random kills; SECONDS=300, ARGS="--seed 1 --store sqlite --burners 3"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),300) $(ARGS)
 
 check: $(INSTALLED) ## format, lint, types and floors

@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig
 from forecaster.errors import DatabaseUnavailable, SourceUnavailable, StageTimedOut
+from jobs import dues
 from jobs.catalog import Job
 from jobs.dues import Watch
 from jobs.missed import Missed, Tell
@@ -127,7 +128,7 @@ class Backlog:
         fresh = self._try(look, due.fresh)
         worked = self._now(look) if fresh else began
         is_away = bool(fresh) and _is_away(fresh[-1].error)
-        again = [] if is_paused or is_away else self._try_again(look, due.again)
+        again = [] if is_paused or is_away else self._try_again(look, due)
         memory.watch = Watch(
             looked=_seen_until(look, due, fresh),
             began=began,
@@ -136,20 +137,26 @@ class Backlog:
         )
         outcomes = [*fresh, *again]
         memory.has_looked = True
-        self._judge(outcomes, memory, is_paused=is_paused)
+        schedule, limit = look.job.schedule(look.dataset), look.dataset.catchup_limit
+        self._judge(outcomes, memory, is_paused=is_paused, patience=dues.patience(schedule, limit))
         return outcomes
 
-    def _try_again(self, look: Look, ticks: list[datetime]) -> list[Outcome]:
+    def _try_again(self, look: Look, due: Due) -> list[Outcome]:
         """Run what failed until one fails again or a newer tick comes due.
 
-        The others wait for the next round, in which the newer tick is the first.
+        The others wait for the next round, in which the newer tick is the first. Where a newer one
+        always is due, as on a machine that is too slow, one of those that will soon be too old
+        has its turn all the same.
         """
         outcomes: list[Outcome] = []
         schedule = look.job.schedule(look.dataset)
+        ticks = due.again
+        if schedule.floor(self._now(look)) > look.now:
+            ticks = [tick for tick in ticks if tick in due.soon_too_old][:1]
         for tick in ticks:
             if self.is_over() or (outcomes and _has_failed(outcomes[-1])):
                 break
-            if schedule.floor(self._now(look)) > look.now:
+            if outcomes and schedule.floor(self._now(look)) > look.now:
                 break
             outcomes.append(self._run(look, tick))
         return outcomes
@@ -170,10 +177,12 @@ class Backlog:
     def _now(self, look: Look) -> datetime:
         return self.clock() - delay(look.job.lane, look.dataset)
 
-    def _judge(self, outcomes: list[Outcome], memory: Memory, *, is_paused: bool) -> None:
+    def _judge(
+        self, outcomes: list[Outcome], memory: Memory, *, is_paused: bool, patience: float
+    ) -> None:
         errors = [each.error for each in outcomes if _has_failed(each)]
         if errors:
-            memory.pause.lengthen(is_outage=_is_away(errors[-1]))
+            memory.pause.lengthen(is_outage=_is_away(errors[-1]), at_most=patience)
         elif not is_paused:
             memory.pause.end()
 

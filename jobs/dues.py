@@ -110,11 +110,19 @@ def spans(schedule: Schedule, after: datetime, until: datetime) -> Iterator[list
         after = end
 
 
+def patience(schedule: Schedule, limit: int) -> float:
+    """Return the seconds after which what failed is tried again at the latest.
+
+    So it is tried several times before it is older than the last `limit` ticks.
+    """
+    return max(1.0, schedule.shortest.total_seconds() * limit / 4)
+
+
 def told(reason: str, dataset: DatasetConfig) -> str:
     """Say why a tick is missed."""
     return {
         "limit": f"more than catchup_limit = {dataset.catchup_limit} ticks were overdue",
         "catchup": f"nobody looked when it was due, and catchup is {dataset.catchup!r}",
         "overlap": f"an earlier one still ran when it was due, and overlap is {dataset.overlap!r}",
-        "gave_up": "left behind by its process, and too old to be tried again",
+        "gave_up": "begun, came to no end that is on record, and is too old to be tried again",
     }[reason]

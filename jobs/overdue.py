@@ -31,10 +31,13 @@ LOOK_WITHIN = timedelta(seconds=10)
 
 
 class Due(NamedTuple):
-    """Ticks to run: those never tried, oldest first, and those to try again, least tried first."""
+    """Ticks to run: those never tried to an end, oldest first, and those that failed."""
 
     fresh: list[datetime]
     again: list[datetime]
+    """The least tried first."""
+    soon_too_old: frozenset[datetime] = frozenset()
+    """Those of `again` that newer ticks must not keep from being tried once more."""
 
 
 class _Known(NamedTuple):
@@ -144,7 +147,20 @@ class Look:
             self.missed.note(reason, ticks)
         self.missed.note("gave_up", tried)
         again.sort(key=lambda run: (run.attempt, run.tick))
-        return Due(found.run, [run.tick for run in again])
+        broken_off = [run for run in again if _was_broken_off(run)]
+        return Due(
+            sorted([*found.run, *(run.tick for run in broken_off)]),
+            [run.tick for run in again if run not in broken_off],
+            self._soon_too_old(again),
+        )
+
+    def _soon_too_old(self, again: list[Run]) -> frozenset[datetime]:
+        """Return the ticks in the older half of those that are made up for."""
+        if not again:
+            return frozenset()
+        limit, first = self.dataset.catchup_limit, min(run.tick for run in again)
+        middle = dues.oldest(self._schedule, self.now, max(1, limit // 2), since=first)
+        return frozenset(run.tick for run in again if run.tick < middle)
 
     def _pass_over(self, after: datetime) -> bool:
         """Note what is older than the last `catchup_limit` ticks; False when it was broken off."""
@@ -189,9 +205,14 @@ class Look:
 
     def _close(self, left: list[Run]) -> None:
         """Note that runs which nobody will take up again came to no end of their own."""
-        error = "left behind by its process"
+        error = "begun, but came to no end that is on record"
         for run in left:
             if run.state == "running":
                 claim = RunClaim(run_id=run.run_id, attempt=run.attempt)
                 with bounded(self.engine, "look", LOOK_WITHIN) as brief, writing(brief) as conn:
                     runs.fail(conn, claim, now=self.clock(), error=error)
+
+
+def _was_broken_off(run: Run) -> bool:
+    """Tell whether the service began a tick, and was stopped or killed amid its first attempt."""
+    return run.state == "running" and run.attempt == 1 and run.token is not None

@@ -24,12 +24,12 @@ class Pause:
         """Return the seconds that it still lasts."""
         return max(0.0, self._until - time.monotonic())
 
-    def lengthen(self, *, is_outage: bool) -> None:
+    def lengthen(self, *, is_outage: bool, at_most: float = LONGEST) -> None:
         """Begin a pause after a failure, the longer the more there were of this kind."""
         self._failures = self._failures + 1 if is_outage == self.is_outage else 1
         self.is_outage = is_outage
         first, longest = (FIRST_OUTAGE, LONGEST_OUTAGE) if is_outage else (FIRST, LONGEST)
-        length = min(longest, first * 2 ** min(self._failures - 1, 10))
+        length = min(longest, at_most, first * 2 ** min(self._failures - 1, 10))
         self._until = time.monotonic() + length * random.uniform(1 - SPREAD, 1 + SPREAD)
 
     def end(self) -> None:

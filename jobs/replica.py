@@ -32,7 +32,9 @@ LOOK_SECONDS = 1.0
 """How often to think of whether somebody has to look for datasets that nobody works on."""
 LONGEST_BEAT = 10.0
 """Seconds that a look, and all that follows from it, may take where leases live long."""
-_RELEASE_WITHIN = timedelta(seconds=3)
+BEAT_ENDS_WITHIN = 0.5
+"""Seconds that a beat under way may still take when all leases are given back."""
+_RELEASE_WITHIN = timedelta(seconds=1)
 _DEAD_FOR = timedelta(hours=1)
 
 log = logging.getLogger("forecaster")
@@ -93,7 +95,7 @@ class Replica:
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
-            self._thread.join(self._third + _RELEASE_WITHIN.total_seconds())
+            self._thread.join(min(self._third, BEAT_ENDS_WITHIN))
         self.release()
 
     def release(self) -> None:
@@ -225,6 +227,8 @@ class Replica:
 
     def _take(self, dataset: str, lease: Lease | None) -> None:
         """Take a lease; its former holder, if there was one, cannot keep its locks."""
+        if self._stopping.is_set():
+            return
         with writing(self._engine) as conn:
             name = leases.of_dataset(dataset)
             if lease is not None and lease.holder not in (NOBODY, self._holder):

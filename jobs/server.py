@@ -35,7 +35,7 @@ AT_ONCE = 64
 """Connections accepted in one go, before anybody is shown out."""
 FRESH = 1.0
 """Seconds for which a page of metrics is as good as a new one."""
-STOP_SECONDS = 3.0
+STOP_SECONDS = 1.0
 LOGGED = logging.ERROR
 
 log = logging.getLogger("forecaster")

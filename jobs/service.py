@@ -26,9 +26,9 @@ from jobs.ticks import Clock
 LOOK_EVERY = 1.0
 KEEP_EVERY = 5.0
 """Seconds between two looks at the configuration."""
-FINISH_SECONDS = 12.0
+FINISH_SECONDS = 5.5
 """How long a stop waits for the ticks under way; what is not done by then runs at next start."""
-RELEASE_SECONDS = 3.0
+RELEASE_SECONDS = 1.5
 """How long it then waits for the leases to be given back; they end by themselves."""
 HUNG = 75
 """The exit status of a service that gave itself up: whoever started it shall start it again."""

@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import time
-from threading import Event
+from threading import Event, Thread, Timer
 from types import FrameType
+from typing import NoReturn
 
 from forecaster.errors import ConfigError, DatabaseUnavailable
 from jobs.commands import processor
@@ -14,6 +15,10 @@ from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load
 from jobs.commands.output import say
 from jobs.discretion import Formatter, hush_threads
 
+GRACE = 9.0
+"""Seconds from the first signal to the end of the process: `docker stop` kills after ten."""
+FLUSH_SECONDS = 0.5
+"""How long the last line of the log may take."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -60,21 +65,33 @@ def log_to_stderr() -> None:
     hush_threads()
 
 
-def stop_on_signals(stopping: Event) -> None:
-    """Set `stopping` at the first SIGTERM or SIGINT; end at once at the second."""
+def stop_on_signals(stopping: Event, *, within: float = GRACE) -> None:
+    """Set `stopping` at the first SIGTERM or SIGINT; end at once at the second.
+
+    The process has ended `within` seconds of the first, whatever it is at by then.
+    """
 
     def stop(number: int, _: FrameType | None) -> None:
         if stopping.is_set():
             os._exit(128 + number)
         stopping.set()
+        last = Timer(within, finish, [False])
+        last.daemon = True
+        last.start()
 
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, stop)
 
 
-def finish(done: bool) -> None:
-    """Leave; what could not be finished in time is cut off, and runs again at the next start."""
+def finish(done: bool) -> NoReturn:
+    """Leave at once; what could not be finished in time is cut off, and runs at the next start."""
     if not done:
-        logging.getLogger("forecaster").warning("abandoned what was still running")
-        logging.shutdown()
-        os._exit(0)
+        flushing = Thread(target=_say_abandoned, daemon=True)
+        flushing.start()
+        flushing.join(FLUSH_SECONDS)
+    os._exit(0)
+
+
+def _say_abandoned() -> None:
+    logging.getLogger("forecaster").warning("abandoned what was still running")
+    logging.shutdown()

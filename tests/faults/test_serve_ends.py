@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.jobs.serving import Running
+from tests.jobs.serving import STOPS_WITHIN, Running
 from tests.jobs.terminal import configure, trips, type_
 
 pytestmark = pytest.mark.slow
@@ -69,7 +69,7 @@ def test_a_tick_that_is_being_written_is_finished(
         service.process.send_signal(signal.SIGTERM)
         time.sleep(1)
         holder.rollback()
-        status = service.process.wait(timeout=20)
+        status = service.process.wait(timeout=STOPS_WITHIN)
     holder.close()
 
     assert status == 0, service.log()
@@ -113,5 +113,5 @@ def test_a_log_that_takes_nothing_stops_no_tick(folder: Path, free_port: int) ->
         time.sleep(0.2)
     service.send_signal(signal.SIGTERM)
 
-    assert service.wait(timeout=20) == 0
+    assert service.wait(timeout=STOPS_WITHIN) == 0
     assert states(folder, "forecast") == {"succeeded"}

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
+from tests.faults.soak.burners import burning
 
 SECONDS, SEED = 15, 20261120
 POSTGRES = pytest.mark.postgres
@@ -28,3 +31,12 @@ def test_a_short_soak_loses_doubles_and_halves_nothing(store: str) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_burners_burn_and_leave_no_process() -> None:
+    with burning(2) as pids:
+        burners = [psutil.Process(pid) for pid in pids]
+        while any(sum(burner.cpu_times()[:2]) < 0.1 for burner in burners):
+            time.sleep(0.01)
+
+    assert not any(map(psutil.pid_exists, pids))

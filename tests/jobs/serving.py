@@ -17,7 +17,8 @@ from tests.conftest import ROOT
 
 PATIENCE = 60.0
 """Seconds in which things happen, on a busy machine."""
-STOPS_WITHIN = 20.0
+STOPS_WITHIN = 10.0
+"""Seconds from SIGTERM to SIGKILL by `docker stop`."""
 
 
 class Running:

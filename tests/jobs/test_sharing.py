@@ -165,7 +165,7 @@ def is_worth_a_look(sight: Sight, at: float, held: set[str], wanted: set[str]) -
 
 def test_who_holds_what_is_its_own_need_not_look_again() -> None:
     sight = Sight("us", TTL)
-    see(sight, lease(leases.of_dataset("d"), "us"), member("us"), at=0)
+    see(sight, lease(leases.of_dataset("d"), "us"), member("us"), at=0, datasets=[])
 
     assert not is_worth_a_look(sight, 600, {"d"}, {"d"})
 
@@ -173,7 +173,7 @@ def test_who_holds_what_is_its_own_need_not_look_again() -> None:
 def test_a_dataset_that_is_free_or_wanted_anew_or_no_more_is_worth_a_look() -> None:
     free, settled = Sight("us", TTL), Sight("us", TTL)
     see(free, lease(leases.of_dataset("d"), leases.NOBODY), at=0)
-    see(settled, lease(leases.of_dataset("d"), "us"), at=0)
+    see(settled, lease(leases.of_dataset("d"), "us"), at=0, datasets=[])
 
     assert is_worth_a_look(free, 1, set(), {"d"})
     assert is_worth_a_look(settled, 1, {"d"}, {"d", "e"})

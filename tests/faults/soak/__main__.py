@@ -1,8 +1,8 @@
 """A soak: replicas that tick every second, random faults, and a look at what is left.
 
-`python -m tests.faults.soak [--seconds 300] [--seed N] [--store postgresql|sqlite] [--keep]`: exits
-with 1 when a tick was lost, doubled or half-written, or a process stayed; the logs are kept then.
-The same seed brings about the same faults, though not at the same instructions.
+`python -m tests.faults.soak [--seconds 300] [--seed N] [--store postgresql|sqlite] [--burners N]
+[--keep]`: exits with 1 when a tick was lost, doubled or half-written, or a process stayed; the logs
+are kept then. The same seed brings about the same faults, though not at the same instructions.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from tests.faults.soak.burners import burning
 from tests.faults.soak.fleet import Fleet
 from tests.faults.soak.mischief import Mischief
 from tests.faults.soak.stage import Postgres, Sqlite, Stage
@@ -28,6 +29,8 @@ from tests.faults.soak.witness import Witness
 REPLICAS = {"postgresql": 3, "sqlite": 1}
 STORES: dict[str, type[Postgres | Sqlite]] = {"postgresql": Postgres, "sqlite": Sqlite}
 FIRST_TICKS_WITHIN = 120.0
+LAG, BUSY_LAG = timedelta(seconds=5), timedelta(seconds=60)
+"""How late ticks may be when faults begin, also where the machine is overloaded."""
 QUIET = 120.0
 """Seconds within which all is caught up after the last fault."""
 LIMIT = 360.0
@@ -41,17 +44,19 @@ class TooLong(Exception):
     """The soak itself did not end in time."""
 
 
-def soak(store: str, seconds: int, seed: int, *, keep: bool = False) -> bool:
+def soak(store: str, seconds: int, seed: int, *, burners: int = 0, keep: bool = False) -> bool:
     """Play one soak and print what it found; return whether all is well.
 
-    `keep`: also the logs of a soak that found nothing.
+    `burners`: how many processes that never rest have the machine overloaded meanwhile. `keep`:
+    also the logs of a soak that found nothing.
     """
     folder = Path(tempfile.mkdtemp(prefix="forecaster-soak-"))
     say(f"soak on {store}: {REPLICAS[store]} replicas, {seconds} s, --seed {seed}, in {folder}")
     started = time.monotonic()
     _end_after(seconds + LIMIT)
     try:
-        violations = _play(store, folder, seconds, seed)
+        with burning(burners):
+            violations = _play(store, folder, seconds, seed, lag=BUSY_LAG if burners else LAG)
     except TooLong:
         violations = [f"not over after {time.monotonic() - started:.0f} s"]
     finally:
@@ -66,7 +71,7 @@ def soak(store: str, seconds: int, seed: int, *, keep: bool = False) -> bool:
     return not violations
 
 
-def _play(store: str, folder: Path, seconds: int, seed: int) -> list[str]:
+def _play(store: str, folder: Path, seconds: int, seed: int, *, lag: timedelta) -> list[str]:
     with (
         STORES[store](folder) as database,
         Stage(database, folder, seconds) as stage,
@@ -74,7 +79,7 @@ def _play(store: str, folder: Path, seconds: int, seed: int) -> list[str]:
     ):
         mischief = Mischief(fleet=fleet, store=database, chance=random.Random(seed))
         with Witness(stage.engine) as witness:
-            until = _rage(stage, mischief, seconds)
+            until = _rage(stage, mischief, seconds, lag)
         orphans = _orphans(fleet)
         found = findings(stage.engine, fleet.done(), until)
         _print(mischief, found, witness, orphans)
@@ -83,11 +88,11 @@ def _play(store: str, folder: Path, seconds: int, seed: int) -> list[str]:
     return [*mischief.violations, *found.violations(), *fallen, *orphans, *bugs]
 
 
-def _rage(stage: Stage, mischief: Mischief, seconds: int) -> datetime:
+def _rage(stage: Stage, mischief: Mischief, seconds: int, lag: timedelta) -> datetime:
     """Bring about faults, then let all be caught up; return when the last fault was mended."""
     for replica in mischief.fleet.replicas:
         replica.start()
-    if not _begins_to_tick(stage, mischief):
+    if not _begins_to_tick(stage, mischief, lag):
         mischief.violations.append(f"no first ticks within {FIRST_TICKS_WITHIN:.0f} s")
         return datetime.now(UTC)
     mischief.rage(seconds)
@@ -98,10 +103,11 @@ def _rage(stage: Stage, mischief: Mischief, seconds: int) -> datetime:
     return until
 
 
-def _begins_to_tick(stage: Stage, mischief: Mischief) -> bool:
+def _begins_to_tick(stage: Stage, mischief: Mischief, lag: timedelta) -> bool:
+    """Tell whether all ticks are done that are older than `lag`."""
     until = time.monotonic() + FIRST_TICKS_WITHIN
     while time.monotonic() < until and not mischief.violations:
-        if unfinished(stage.engine, datetime.now(UTC) - timedelta(seconds=5)) <= 0:
+        if unfinished(stage.engine, datetime.now(UTC) - lag) <= 0:
             return True
         mischief.watch()
     return False
@@ -172,10 +178,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--store", choices=sorted(STORES), action="append")
+    parser.add_argument("--burners", type=int, default=0, help="processes that never rest")
     parser.add_argument("--keep", action="store_true", help="keep the logs in any case")
     given = parser.parse_args()
     stores = given.store or list(STORES)
-    results = [soak(store, given.seconds, given.seed, keep=given.keep) for store in stores]
+    results = [
+        soak(store, given.seconds, given.seed, burners=given.burners, keep=given.keep)
+        for store in stores
+    ]
     return 0 if all(results) else 1
 
 

@@ -14,7 +14,8 @@ from typing import Self
 
 import psutil
 
-STOPS_WITHIN = 20.0
+STOPS_WITHIN = 10.0
+"""Seconds from SIGTERM to SIGKILL by `docker stop`."""
 GIVES_UP = 75
 """What a process ends with that was stuck and left it to its supervisor."""
 _DONE = re.compile(r"forecast done dataset=(\S+) tick=(\S+)")
