@@ -136,14 +136,13 @@ def _midnight(dates: pl.Series) -> pl.Series:
 
 
 def _read_text(text: pl.Series, declared: str | None) -> _Clocked:
-    utc, wall, is_ambiguous = spellings.read(text, declared)
     if declared is not None:
-        return _Clocked(utc, wall, is_ambiguous)
-    left = _only(text, utc.is_null() & wall.is_null())
-    digits = _only(left, left.str.contains(_DIGITS).fill_null(False))
-    numbers = digits.cast(pl.Float64, strict=False)
-    are_most = 2 * len(digits.drop_nulls()) > len(text.drop_nulls())
-    is_alone = are_most and len(left.drop_nulls()) == len(text.drop_nulls())
+        return _Clocked(*spellings.read(text, declared))
+    is_number = text.str.contains(_DIGITS).fill_null(False)
+    utc, wall, is_ambiguous = spellings.read(_only(text, ~is_number), None)
+    numbers = _only(text, is_number).cast(pl.Float64, strict=False)
+    are_most = 2 * is_number.sum() > len(text) - text.null_count()
+    is_alone = are_most and utc.null_count() == wall.null_count() == len(text)
     if not is_alone and not timenumbers.is_certain(numbers.drop_nulls()):
         return _Clocked(utc, wall, is_ambiguous)
     found = timenumbers.read(numbers)

@@ -76,12 +76,12 @@ def _of_floats(key: pl.Series) -> pl.Series:
     is_exact = is_whole & (key.abs() < limit).fill_null(False)
     exact = key.set(~is_exact, None).cast(pl.Int64).cast(pl.String)
     others = (is_number & ~is_exact).arg_true()
-    shortest = key.gather(others).cast(pl.String)
-    marked = [
-        INEXACT + text if inexact else _of_decimal(Decimal(text))
-        for text, inexact in zip(shortest, is_whole.gather(others), strict=True)
-    ]
-    return exact.scatter(others, pl.Series(marked, dtype=pl.String))
+    if others.is_empty():
+        return exact
+    shortest, inexact = key.gather(others).cast(pl.String), is_whole.gather(others)
+    plain = {text: _of_decimal(Decimal(text)) for text in shortest.unique()}
+    fractions = shortest.replace_strict(plain, return_dtype=pl.String)
+    return exact.scatter(others, (INEXACT + shortest).zip_with(inexact, fractions))
 
 
 def _of_decimal(number: Decimal) -> str | None:

@@ -218,6 +218,8 @@ def _year(parts: Mapping[str, pl.Series]) -> pl.Series:
 def _month(parts: Mapping[str, pl.Series]) -> pl.Series:
     if "quarter" in parts:
         return (parts["quarter"].cast(pl.Int64) * 3 - 2).cast(pl.String)
+    if parts.keys() == {"year"}:
+        return pl.Series(["01"]).new_from_index(0, len(parts["year"]))
     if "name" not in parts:
         return parts["month"]
     numbers = {name: str(place) for place, name in enumerate(MONTHS, start=1)}

@@ -109,7 +109,7 @@ def _require_sense(directives: list[str], parts: list[str]) -> None:
     found = set(parts)
     has_year = found & {"year", "short_year"}
     has_day = found & {"month", "name", "yearday", "week", "quarter"}
-    if "epoch" not in found and not (has_year and has_day):
+    if "epoch" not in found and not ((has_year and has_day) or found == {"year"}):
         raise ValueError("must name a date, with %Y and %m or %b, %j, %q or %V")
     if ("half" in found) != bool({"I", "l"} & set(directives)):
         raise ValueError("must have %I and %p together")

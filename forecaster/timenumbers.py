@@ -98,7 +98,7 @@ def doubt(numbers: pl.Series | Iterable[Any], name: str | None = None) -> DataEr
         f"numbers in {name or column.name!r} must tell beyond doubt which instants they are, "
         f"found such as {shown}: numbers were read as seconds since 1970: {seconds}{others}",
         hint="turn them into timestamps in the query or file, or set timestamp_format: "
-        '"%Y%m" for 202410, "%s" for seconds since 1970',
+        '"%Y" for 2024, "%Y%m" for 202410, "%s" for seconds since 1970',
     )
 
 
@@ -121,7 +121,10 @@ def _kinds(numbers: pl.Series) -> _Kinds:
 
 def _are_dates(numbers: pl.Series, digits: int) -> bool:
     """Tell whether most numbers are dates with so many digits, placeholders not counted."""
-    judged = numbers.filter(numbers // 10 ** (digits - 4) != _PLACEHOLDER_YEAR)
+    years = numbers // 10 ** (digits - 4)
+    judged = numbers.filter(years != _PLACEHOLDER_YEAR)
+    if 2 * years.is_between(_FIRST_YEAR, _LAST_YEAR).sum() <= len(judged):
+        return False  # to parse them would take longer
     certain = _is_date(judged, digits)
     if digits == _TO_HOURS:
         certain &= judged // 10**6 >= _FIRST_HOURS

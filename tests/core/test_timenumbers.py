@@ -93,14 +93,22 @@ def test_digits_beside_timestamps_in_text_are_unreadable_where_they_are_not_cert
     assert _read(["x", "y", "5", "n/a"]).timestamps.null_count() == 4
 
 
-def test_a_declared_format_reads_numbers_of_every_type() -> None:
-    for dtype in (pl.Int64, pl.Float64, pl.Decimal(10, 2), pl.String):
-        numbers = pl.Series("at", [202410, 202411]).cast(pl.Int64).cast(dtype)
-        text = numbers if dtype != pl.String else pl.Series("at", ["202410", "202411"])
+@pytest.mark.parametrize(
+    ("declared", "number", "instant"),
+    [
+        ("%Y%m", 202410, DAY),
+        ("%Y", 2024, datetime(2024, 1, 1, tzinfo=UTC)),
+        ("%s", 86_400, datetime(1970, 1, 2, tzinfo=UTC)),
+    ],
+)
+def test_a_declared_format_reads_numbers_of_every_type(
+    declared: str, number: int, instant: datetime
+) -> None:
+    for dtype in (pl.Int64, pl.Float64, pl.Decimal(10, 2)):
+        read = read_instants(pl.Series("at", [number]).cast(dtype), "UTC", declared)
 
-        read = read_instants(text, "UTC", "%Y%m")
-
-        assert read.timestamps.to_list() == [DAY, datetime(2024, 11, 1, tzinfo=UTC)]
+        assert read.timestamps.to_list() == [instant]
+    assert read_instants(pl.Series([str(number)]), "UTC", declared).timestamps[0] == instant
 
 
 @pytest.mark.parametrize("per_second", [1, 1_000, 1_000_000, 1_000_000_000])
