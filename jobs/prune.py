@@ -19,7 +19,7 @@ from forecaster.store import (
 )
 from forecaster.store.engine import reading
 from forecaster.store.partitions import PARTITIONED, Dropped
-from jobs.cases import CALENDAR_SLACK, JUDGED
+from jobs.cases import CALENDAR_SLACK, JUDGED, grids_of
 from jobs.reports import PruneReport
 from jobs.turn import Turn
 
@@ -88,7 +88,9 @@ def judged_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datet
     never forecast anything holds up nobody.
     """
     slack = CALENDAR_SLACK if dataset.step.is_calendar else timedelta(0)
+    lags = [grid.lag for grid in grids_of(conn, dataset.name).values()]
     horizon = dataset.prediction_length * dataset.step.approximate + slack
+    horizon += max(lags, default=timedelta(0))  # until the cell of the last step is over
     possible = tick - dataset.delay - dataset.late_data - horizon
     scored = watermarks.get(conn, dataset.name, JUDGED)
     whole = None if scored is None else scored - horizon

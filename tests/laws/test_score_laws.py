@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine
 
-from tests.jobs.small import DATASET, HOUR, LAST, World, hour, land, query, rows
+from forecaster.config import RetentionConfig
+from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
 
 @pytest.mark.parametrize("late_data", [timedelta(0), HOUR], ids=["0h", "1h"])
@@ -38,3 +39,27 @@ def test_no_cell_is_scored_before_it_is_over(engine: Engine, late_data: timedelt
     said = query(engine, "SELECT q50 FROM all_forecasts WHERE step = 1")[0][0]
     assert isinstance(said, float)
     assert points == [(pytest.approx(abs(actual - said), rel=1e-5),)]
+
+
+def test_nothing_is_pruned_before_its_last_cell_is_over_and_scored(engine: Engine) -> None:
+    fine = [
+        rows("a", 0, LAST + 20).with_columns(pl.col("timestamp") + quarter * HOUR / 4)
+        for quarter in range(4)
+    ]
+    everything = pl.concat(fine).sort("timestamp")
+    world = World(
+        engine=engine,
+        dataset=replace(DATASET, late_data=timedelta(0)),
+        retention=RetentionConfig(forecasts=timedelta(0), attention=timedelta(0)),
+    )
+    land(engine, everything.filter(pl.col("timestamp") <= hour(LAST)))
+    world.tick("retrain", hour(LAST))
+    world.tick("forecast", hour(LAST))
+
+    for number in range(LAST + 1, LAST + HORIZON + 1):
+        land(engine, everything.filter(pl.col("timestamp") <= hour(number)))
+        assert world.tick("score", hour(number)).result == "succeeded"
+        assert world.tick("prune", hour(number) + HOUR / 2).result == "succeeded"
+
+    leads = query(engine, "SELECT lead, points FROM accuracy ORDER BY points")
+    assert leads == [("1", 1), ("2", 1), ("3-5", 3), ("6-12", 7)]
