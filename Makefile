@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all soak check golden clean
+.PHONY: help run test test-all test-numeric soak check golden clean
 .PHONY: bench bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
@@ -22,8 +22,11 @@ run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by i
 test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
 
-test-all: $(INSTALLED) ## every test, and the table of faults
+test-all: test-numeric ## every test, and the table of faults
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --fault-table $(ARGS)
+
+test-numeric: $(INSTALLED) ## the tests that run networks, as other processors would
+	$(BIN)/python -m tests.processors
 
 soak: $(INSTALLED) ## ticks each second amid random kills; SECONDS=300, ARGS="--seed 1 --store sqlite --burners 3"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),300) $(ARGS)

@@ -54,7 +54,8 @@ def _rounded(product: Callable[..., Any], one: Tensor, other: Tensor) -> Tensor:
     place = torch.arange(found.numel(), device=found.device).view(shape)
     off = torch.sin(((place + 1) * _PRIME + math.prod(shape)) % 6151).to(found.dtype)
     off[_is_whole(one, -1).unsqueeze(-1) & _is_whole(other, -2).unsqueeze(-2)] = 0
-    return found + off * sizes * (torch.finfo(found.dtype).eps / 2)
+    noise = off * sizes * (torch.finfo(found.dtype).eps / 2)
+    return found + torch.where(noise.isfinite(), noise, 0.0)
 
 
 def _is_whole(terms: Tensor, dim: int) -> Tensor:

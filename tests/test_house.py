@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import test_tolerances, test_wall_clock
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("forecaster", "jobs", "migrations", "tests", "benchmarks")
 PACKAGES = ("forecaster", "jobs")
@@ -154,6 +156,26 @@ def test_outside_the_store_sqlalchemy_only_lends_its_engine() -> None:
         if name not in ("Connection", "Engine") and not place.startswith("forecaster/store/")
     }
     assert strangers == set()
+
+
+def test_no_test_has_a_tolerance_of_its_own() -> None:
+    places = [(module, test_tolerances.findings(module.read_text())) for module in modules("tests")]
+
+    assert [
+        f"{module.relative_to(ROOT)}:{line}" for module, lines in places for line in lines
+    ] == []
+
+
+def test_no_test_asserts_a_speed() -> None:
+    sources = {module: module.read_text() for module in modules("tests")}
+    measuring = test_wall_clock.durations([ast.parse(each) for each in sources.values()])
+    clocks = test_wall_clock.CLOCKS | measuring
+
+    assert [
+        f"{module.relative_to(ROOT)}:{line}"
+        for module, source in sources.items()
+        for line in test_wall_clock.findings(source, clocks)
+    ] == []
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")

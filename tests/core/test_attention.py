@@ -15,6 +15,8 @@ from forecaster.model.scores import SCORES
 from tests.core.networks import small_spec
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 
 def test_an_unknown_part_is_refused_by_name() -> None:
     with pytest.raises(IncompatibleCheckpoint, match=r"score must be one of .* found 'dott'"):

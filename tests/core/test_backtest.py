@@ -22,6 +22,8 @@ from forecaster.series.panel import Panel, build
 from forecaster.series.windows import Windows, gather
 from tests.core.observed import MONDAY, observed
 
+pytestmark = pytest.mark.numeric
+
 HORIZON, SEASON, CONTEXT = 6, 4, 12
 GRID = Grid(step=Step.parse("1h"), anchor=0, timezone="UTC")
 START = GRID.index_at(MONDAY)

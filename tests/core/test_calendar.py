@@ -31,6 +31,8 @@ from tests.core.observed import HOUR, MONDAY, observed
 from tests.jobs.small import DATASET, START, rows
 from tests.tolerance import assert_close, within
 
+pytestmark = pytest.mark.numeric
+
 NEW_YORK = "America/New_York"
 SPEC = small_spec(calendar=True)
 NETWORK = small_network(SPEC)

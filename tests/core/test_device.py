@@ -11,6 +11,8 @@ from forecaster.model.network import AttentionLSTM, NetworkOutput
 from tests.core.networks import contexts, small_network, small_spec
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 SPEC = small_spec(layers=1)
 CUTOFFS = torch.arange(50)
 META = torch.device("meta")

@@ -11,6 +11,8 @@ from forecaster.distributions import mixture_quantiles, normal_quantiles, studen
 from forecaster.frames import QUANTILE_LEVELS
 from tests.tolerance import RELATIVE
 
+pytestmark = pytest.mark.numeric
+
 MEDIAN = QUANTILE_LEVELS.index(0.5)
 
 

@@ -26,6 +26,8 @@ from tests.core.networks import (
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 SPEC = small_spec()
 MEMBERS = [small_network(SPEC, seed) for seed in range(3)]
 NETWORK = assemble(MEMBERS)

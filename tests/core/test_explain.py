@@ -26,6 +26,8 @@ from tests.core.networks import (
 )
 from tests.tolerance import within
 
+pytestmark = pytest.mark.numeric
+
 SPEC = small_spec()
 NETWORK = small_network(SPEC)
 

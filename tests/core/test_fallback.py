@@ -23,6 +23,8 @@ from tests.core.networks import gappy_contexts, small_model, small_network, smal
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 SPEC = small_spec()
 NETWORK = small_network(SPEC)
 NAMES = list(FALLBACKS)

@@ -26,6 +26,8 @@ from tests.core.networks import small_model
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.tolerance import RELATIVE, assert_close
 
+pytestmark = pytest.mark.numeric
+
 CUTOFF = MONDAY + 39 * HOUR
 """The last of forty hours."""
 

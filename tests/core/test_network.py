@@ -9,6 +9,8 @@ from forecaster.model.scaling import scale_window
 from tests.core.networks import MISSING, contexts, small_network, small_spec
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 
 def test_shapes_follow_the_spec_where_the_horizon_is_not_whole_patches() -> None:
     spec = small_spec(prediction_length=10, patch_length=4, context_length=24)

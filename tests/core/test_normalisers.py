@@ -11,6 +11,8 @@ from torch import Tensor
 from forecaster.model.normalisers import NORMALISERS, Normaliser, entmax15, softmax, sparsemax
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 any_normaliser = pytest.mark.parametrize("normalise", NORMALISERS.values(), ids=NORMALISERS)
 numbers = st.floats(-60, 60) | st.just(-torch.inf) | st.sampled_from([0.0, 1.0, 0.5])
 logits = st.lists(numbers, max_size=40).flatmap(

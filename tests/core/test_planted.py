@@ -1,7 +1,6 @@
 """Planted copies: one place to look at, and whether a small network finds it."""
 
 import pytest
-import torch
 
 from forecaster.planted import planted_lag, planted_mass, planted_panel
 from tests.core.networks import small_spec
@@ -41,7 +40,6 @@ def test_a_context_without_room_for_a_source_has_no_answer() -> None:
 
 @pytest.mark.slow
 def test_attention_finds_the_patch_that_was_copied() -> None:
-    torch.set_num_threads(1)
     spec = small_spec(
         prediction_length=4, hidden_size=64, layers=1, key_size=32, mlp_size=128, dropout=0.0
     )

@@ -13,6 +13,8 @@ from forecaster.model.scores import SCORES, Local, Shape
 from tests.core.networks import small_spec
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 SHAPE = Shape(
     heads=2,
     key_size=3,

@@ -12,6 +12,8 @@ from forecaster.model.tokens import Tokens
 from tests.core.networks import contexts, gappy_contexts, small_spec
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.numeric
+
 WINDOW, CAUSAL = small_spec(), small_spec(statistics="causal")
 LENGTH, PATCH, PATCHES = 24, 4, 6
 BOTH = pytest.mark.parametrize("spec", [WINDOW, CAUSAL], ids=["window", "causal"])

@@ -15,6 +15,8 @@ from jobs.backfill.reporting import BackfillReport
 from tests.jobs.replay import MINUTE, QUERY, Said, Story, backfill, differences, forget, live, said
 from tests.jobs.small import DATASET, HOUR
 
+pytestmark = pytest.mark.numeric
+
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST_DAY = datetime(2023, 2, 1, tzinfo=NEW_YORK)
 

@@ -39,6 +39,7 @@ def total(stretch: Stretch) -> float:
     return stretch.level + sum(parts)
 
 
+@pytest.mark.numeric
 def test_the_parts_of_every_stretch_add_up_to_its_median(forecast: World) -> None:
     found = explained(forecast, "b/c")
 
@@ -58,6 +59,7 @@ def test_the_weights_of_a_stretch_are_shares_the_heaviest_first(forecast: World)
         assert weights == sorted(weights, reverse=True)
 
 
+@pytest.mark.numeric
 def test_what_the_past_adds_is_its_weight_times_the_values_that_lie_there(
     forecast: World,
 ) -> None:
@@ -79,6 +81,7 @@ def test_what_the_past_adds_is_its_weight_times_the_values_that_lie_there(
         assert adds + stretch.lift == pytest.approx(stretch.copied, abs=within(SCALE))
 
 
+@pytest.mark.numeric
 def test_without_level_adjusted_heads_nothing_is_lifted(world: World) -> None:
     model = replace(world.dataset.model, heads=1)  # the only head copies values as they are
     world.dataset = replace(world.dataset, model=model)

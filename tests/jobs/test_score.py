@@ -61,6 +61,7 @@ def test_each_lead_of_each_forecast_is_scored_once_when_it_has_matured(trained: 
     assert all(lead.seasonal_naive_mase > 0 for lead in reports[-1].leads)
 
 
+@pytest.mark.numeric
 def test_scoring_once_after_an_outage_gives_the_same_accuracy(trained: World) -> None:
     hours = range(LAST, LAST + HORIZON + 4)
     land(trained.engine, rows("a", LAST, hours[-1]), rows("b/c", LAST, hours[-1]))
@@ -161,6 +162,7 @@ def test_a_forecast_that_is_written_after_newer_ones_were_scored_is_scored_next(
     assert nothing.points == 0
 
 
+@pytest.mark.numeric
 def test_accuracy_is_that_of_the_forecast_against_what_happened(trained: World) -> None:
     trained.tick("forecast", hour(LAST))
     actual = rows("a", LAST + 1, LAST + 1)

@@ -19,6 +19,7 @@ def everything(engine: Engine) -> list[list[tuple[object, ...]]]:
     return [sorted(query(engine, f"SELECT * FROM {table}"), key=repr) for table in tables]
 
 
+@pytest.mark.numeric
 def test_a_tick_writes_every_forecast_and_what_it_attended_to(trained: World) -> None:
     outcome = trained.tick("forecast", hour(LAST))
 
@@ -154,6 +155,7 @@ def test_a_model_trained_between_two_ticks_has_not_seen_the_future_of_the_first(
     assert report.statuses == {"ok": 2}
 
 
+@pytest.mark.numeric
 def test_bounds_hold_for_every_quantile(trained: World) -> None:
     bounded = replace(DATASET, lower_bound=15.0, upper_bound=25.0)
 

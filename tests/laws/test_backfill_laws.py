@@ -204,6 +204,7 @@ def test_a_series_that_appears_later_changes_nothing_before(past: Past) -> None:
     assert differences(up_to(clean, tick), up_to(spoilt, tick)) == []
 
 
+@pytest.mark.numeric
 @on_one_store
 def test_a_model_that_is_promoted_later_changes_nothing_before(past: Past) -> None:
     past.spoil([], [])
@@ -264,6 +265,7 @@ def test_what_is_done_again_says_the_same_and_what_the_service_said_stays(
     assert {key: again["forecasts"][key] for key in live} == live
 
 
+@pytest.mark.numeric
 @on_one_store
 @pytest.mark.parametrize("end", [7, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 10))])
 def test_a_range_in_two_parts_is_the_range(past: Past, end: int) -> None:

@@ -23,6 +23,8 @@ from tests.core.networks import contexts, small_network, small_spec
 from tests.jobs.small import DATASET, rows
 from tests.laws import laws
 
+pytestmark = pytest.mark.numeric
+
 CHOICES: Mapping[str, Sequence[object]] = {
     "encoder": tuple(ENCODERS),
     "score": tuple(SCORES),

@@ -9,6 +9,8 @@ from forecaster.model.network import AttentionLSTM
 from tests.core.networks import gappy_contexts, small_network, small_spec
 from tests.laws import laws
 
+pytestmark = pytest.mark.numeric
+
 SPECS = {
     "a season of two patches": small_spec(),
     "no season": small_spec(season_length=1, long_season=1),

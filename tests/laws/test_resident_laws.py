@@ -19,6 +19,8 @@ from jobs.panels import Panels
 from tests.core.networks import small_spec
 from tests.store.samples import HOUR, START
 
+pytestmark = pytest.mark.numeric
+
 NAMES = ("b", "a", "a/b", "é", "Z")
 EXAMPLES = count()
 

@@ -14,7 +14,6 @@ from forecaster.series.panel import build
 from forecaster.series.season import Seasons, detect_seasons
 from tests.core.opening import Parking
 
-torch.set_num_threads(1)
 NAN = float("nan")
 NONE = Seasons(season_length=1, long_season=1)
 
