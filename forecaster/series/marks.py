@@ -21,7 +21,9 @@ RECENT = 500
 _FINER = 0.05
 """Share of rows that share their cell with an earlier one: repetitions are fewer."""
 _COVERED = 0.99
-"""Share of rows that lie within the spread of their grid."""
+"""Share of the rows of a series that lie within the spread of its grid."""
+_SOME = 0.1
+"""Share of the series that a rule for all of them has to suit: fewer odd ones hold up no other."""
 
 
 def grid_of(
@@ -39,38 +41,28 @@ def grid_of(
     grid = detect_grid(observations, step, timezone, marks=marks or INSTANT_MARKS)
     if marks in (START_MARKS, END_MARKS):
         return grid
-    recent = _recent(observations, grid)
-    is_finer = _shared(recent) > _FINER
+    of_series = _behind(observations, grid)
+    is_finer = bool((of_series["shared"] > _FINER).mean() >= _SOME)  # type: ignore[operator]
     if marks is None and (are_sums or is_finer):
         return replace(grid, marks=START_MARKS)
-    return replace(grid, spread=_spread(recent, grid, 1.0 if is_finer else _COVERED))
+    spread = of_series["last" if is_finer else "usual"].quantile(1 - _SOME, "higher")
+    return replace(grid, spread=0 if spread is None else int(spread))
 
 
-def _recent(observations: pl.DataFrame, grid: Grid) -> pl.DataFrame:
-    """Return series_id, timestamp and `index` of the newest cells."""
-    located = observations.select("series_id", "timestamp").with_columns(
-        grid.index_of(observations["timestamp"]).alias("index")
+def _behind(observations: pl.DataFrame, grid: Grid) -> pl.DataFrame:
+    """Return of each series in the newest cells: the share of rows that share their cell with one
+    before, and by how many microseconds rows lie behind the timestamp of their cell: nearly all of
+    them, `usual`, and all, `last`."""
+    index = grid.index_of(observations["timestamp"])
+    located = observations.select("series_id", "timestamp", index=index)
+    recent = located.filter(pl.col("index") > pl.col("index").max() - RECENT)
+    behind = recent["timestamp"].to_physical() - grid.timestamps_of(recent["index"]).to_physical()
+    return (
+        recent.with_columns(behind=behind)
+        .group_by("series_id")
+        .agg(
+            shared=1 - pl.col("index").n_unique() / pl.len(),
+            usual=pl.col("behind").quantile(_COVERED, "higher"),
+            last=pl.col("behind").max(),
+        )
     )
-    return located.filter(pl.col("index") > pl.col("index").max() - RECENT)
-
-
-def _shared(located: pl.DataFrame) -> float:
-    """Return the share of rows that share their cell with another one before them."""
-    if located.is_empty():
-        return 0.0
-    keys, is_same = (
-        located.select("series_id", "index"),
-        pl.col("series_id").eq(pl.col("series_id").shift()),
-    )
-    is_before = pl.col("index") < pl.col("index").shift()
-    if not keys["series_id"].is_sorted() or keys.select((is_same & is_before).any()).item():
-        keys = keys.sort("series_id", "index")
-    is_shared = is_same & (pl.col("index") == pl.col("index").shift())
-    return float(keys.select(is_shared.sum()).item()) / len(keys)
-
-
-def _spread(located: pl.DataFrame, grid: Grid, share: float) -> int:
-    """Return by how many microseconds rows, a share of them, lie behind their cell's timestamp."""
-    behind = located["timestamp"].to_physical() - grid.timestamps_of(located["index"]).to_physical()
-    found = behind.quantile(share, "higher")
-    return 0 if found is None else int(found)

@@ -179,3 +179,14 @@ def test_marks_are_one_of_three() -> None:
     assert parsed(dataset('timestamp_marks = "end"')).datasets["x"].timestamp_marks == "end"
     (problem,) = problems_of(dataset('timestamp_marks = "begin"'))
     assert "timestamp_marks" in problem
+
+
+@pytest.mark.parametrize("is_finer", [True, False])
+def test_one_odd_series_of_many_holds_up_no_other(is_finer: bool) -> None:
+    plain = observed({f"a{number:02}": [1.0] * 60 for number in range(19)})
+    odd = observed({"odd": [1.0] * 240}, every=15 * MINUTE)
+    late = observed({"odd": [1.0] * 60}, first=MONDAY + 55 * MINUTE)
+
+    grid = grid_of(pl.concat([plain, odd if is_finer else late]), STEP, "UTC")
+
+    assert (grid.marks, grid.spread) == ("instant", 0)
