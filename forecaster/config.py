@@ -18,6 +18,7 @@ CATCHUPS = ("all", "latest", "none")
 OVERLAPS = ("queue", "skip")
 TIMESTAMP_MARKS = ("instant", "start", "end")
 _GROUP_BY = re.compile(r"\bgroup\s{1,200}by\b", re.IGNORECASE)
+AUTO, ALWAYS = "auto", "always"
 DAILY = Periods(Step(1, "day"))
 
 
@@ -70,6 +71,14 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CalendarConfig:
+    """When there may be data."""
+
+    open: str = AUTO
+    """Rules of `forecaster.opening_hours`; AUTO is detected at training, ALWAYS is never closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadlineConfig:
     """How long each stage of a job may take before it is cut."""
 
@@ -116,6 +125,7 @@ class DatasetConfig:
     deadlines: DeadlineConfig = field(default_factory=DeadlineConfig)
     lower_bound: float | None = None
     upper_bound: float | None = None
+    calendar: CalendarConfig = field(default_factory=CalendarConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 

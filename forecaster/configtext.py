@@ -41,7 +41,7 @@ def to_toml(config: Config) -> str:
 
 
 def _dataset_lines(path: str, dataset: DatasetConfig) -> list[str]:
-    tables = ("deadlines", "model", "training")
+    tables = ("deadlines", "calendar", "model", "training")
     values = {f.name: getattr(dataset, f.name) for f in fields(DatasetConfig)}
     flat = {key: value for key, value in values.items() if key not in ("name", *tables)}
     if dataset.source_url is not None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from forecaster import plugin_names, schedulefile, settings
 from forecaster.addresses import source_url
 from forecaster.config import (
+    AUTO,
     CATCHUPS,
     ENCODERS,
     HEADS,
@@ -13,6 +14,7 @@ from forecaster.config import (
     OVERLAPS,
     STATISTICS,
     TIMESTAMP_MARKS,
+    CalendarConfig,
     DatasetConfig,
     ModelConfig,
     TrainingConfig,
@@ -27,9 +29,7 @@ _LONGEST_PREDICTION = 10_000
 
 def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     """Read the table of one dataset; `kept` is how long observations are."""
-    if "step" not in table:
-        table.refuse("step", 'must be set, such as "1h"')
-    given = table.take("step", settings.step, None)
+    given = _step(table)
     length = _whole(step := given or Step(1, "day"))
     ahead = _prediction_length(table, given)
     timezone = table.take("timezone", settings.timezone, None)
@@ -60,6 +60,7 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
         deadlines=times.deadlines,
         lower_bound=table.take("lower_bound", settings.number, None),
         upper_bound=table.take("upper_bound", settings.number, None),
+        calendar=_calendar(table.table("calendar")),
         model=_model(table.table("model")),
         training=_training(table.table("training")),
     )
@@ -70,6 +71,12 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
 
 def _delay(table: Table) -> timedelta:
     return table.take("delay", settings.duration, timedelta(0))
+
+
+def _step(table: Table) -> Step | None:
+    if "step" not in table:
+        table.refuse("step", 'must be set, such as "1h"')
+    return table.take("step", settings.step, None)
 
 
 def _history(table: Table, length: timedelta, kept: timedelta | None) -> timedelta:
@@ -117,6 +124,12 @@ def _check_together(table: Table, dataset: DatasetConfig, kept: timedelta | None
     columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
     if len(set(columns)) < len(columns):
         table.refuse("series_columns", "must differ from the other columns, found one twice")
+
+
+def _calendar(table: Table) -> CalendarConfig:
+    calendar = CalendarConfig(open=table.take("open", settings.opening_hours, AUTO))
+    table.close()
+    return calendar
 
 
 def _model(table: Table) -> ModelConfig:

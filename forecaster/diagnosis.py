@@ -17,6 +17,7 @@ from forecaster.errors import ForecasterError
 from forecaster.findings import Finding, failure, failures_of, note
 from forecaster.intake import REMEDIES, Intake
 from forecaster.model.spec import ModelSpec
+from forecaster.opening_findings import on_hours
 from forecaster.series.panel import Panel
 from forecaster.series.season import LEAST_CYCLES, candidates
 from forecaster.spacing import Spacing, find_spacing, is_same_step
@@ -84,6 +85,7 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         found.findings += failures_of(dataset.name, error)
         return found
     _judge_panel(panel, spec, dataset, found)
+    found.findings += on_hours(panel, dataset)
     _judge_length(panel, spec, dataset, found)
     _judge_seasons(sample, panel, dataset, found)
     return found
@@ -215,6 +217,7 @@ def _judge_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: D
         "timestamp_marks": spec.timestamp_marks,
         "season_length": spec.season_length,
         "context_length": spec.context_length,
+        "open": spec.opening_hours or "always",
     }
     some = panel.deviations.nan_to_num(nan=0.0)
     empty = int((~observed.any(1)).sum())

@@ -96,7 +96,7 @@ def newest_windows(panel: Panel, spec: ModelSpec) -> Windows:
     most = min(MOST_WINDOWS, max(FEWEST_WINDOWS, WORK // spec.past_patches))
     chosen = pairs[torch.linspace(0, len(pairs) - 1, min(most, len(pairs))).round().long()]
     windows = gather(panel, chosen[:, 0], chosen[:, 1], spec.context_length, length)
-    kept = chosen[judge(windows.context, spec) == FORECAST]
+    kept = chosen[judge(windows, spec) == FORECAST]
     return gather(panel, kept[:, 0], kept[:, 1], spec.context_length, length)
 
 

@@ -255,7 +255,7 @@ def _forecast(
     """Forecast windows of `panel`; return those that succeed, and the outcomes of all (B,)."""
     parts, outcomes = [], []
     for windows in batches:
-        outcome = judge(windows.context, model.spec)
+        outcome = judge(windows, model.spec)
         chosen = (outcome == FORECAST).nonzero()[:, 0]
         rows, context = windows.rows[chosen], windows.context[chosen]
         output = served(run(context, windows.cutoffs[chosen]), context, model.fallback, model.spec)

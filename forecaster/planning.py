@@ -10,21 +10,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from forecaster.config import Config, DatasetConfig, ModelConfig
+from forecaster.config import ALWAYS, AUTO, Config, DatasetConfig, ModelConfig
 from forecaster.configtext import to_toml
 
 _WHAT_IS_READ = (
     "query", "source_url", "series_columns", "timestamp_column", "value_column", "timezone",
 )  # fmt: skip
 _WHAT_IS_LEARNT = (
-    "model.", "training.", "history", "step", "prediction_length", "horizon", "timestamp_marks",
+    "calendar.", "model.", "training.", "history", "step", "prediction_length", "horizon",
+    "timestamp_marks",
 )  # fmt: skip
 _GIVEN_AS_IS = (
     "score", "normaliser", "temperature", "self_attention", "priors", "encoder", "head",
     "statistics", "calendar", "season_length", "patch_length", "hidden_size", "layers", "heads",
     "dropout",
 )  # fmt: skip
-_BEFORE_THERE_WAS: Mapping[str, Any] = {"timestamp_marks": "instant"}
+_BEFORE_THERE_WAS: Mapping[str, Any] = {"timestamp_marks": "instant", "opening_hours": ""}
 """What models of earlier versions do."""
 _LONGEST = 60
 
@@ -131,6 +132,7 @@ def reasons_to_retrain(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple
         "timestamp_marks": dataset.timestamp_marks,
         **{name: getattr(dataset.model, name) for name in _GIVEN_AS_IS},
         **_in_patches(spec, dataset.model),
+        **_hours(dataset),
     }
     known = {**_BEFORE_THERE_WAS, **spec}
     return tuple(
@@ -138,6 +140,12 @@ def reasons_to_retrain(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple
         for name, value in wanted.items()
         if value is not None and (found := _plain(known.get(name))) != _plain(value)
     )
+
+
+def _hours(dataset: DatasetConfig) -> dict[str, object]:
+    """Return the hours that settings give; a model of an earlier version was never closed."""
+    hours = dataset.calendar.open
+    return {} if hours == AUTO else {"opening_hours": "" if hours == ALWAYS else hours}
 
 
 def missing_plugins(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache
 from zoneinfo import available_timezones
 
 from forecaster.durations import Step, format_duration, parse_duration
+from forecaster.opening_hours import OpeningHours
 
 LONGEST = timedelta(days=73_050)
 """200 years: subtracted from any instant that data can have, it is still in the calendar."""
@@ -96,6 +98,18 @@ def lease_time(value: object) -> timedelta:
 def retention(value: object) -> timedelta | None:
     """Read how long to keep rows; `forever` is None."""
     return None if value == FOREVER else positive_duration(value)
+
+
+def opening_hours(value: object) -> str:
+    """Read opening hours, as their rules are written in the end; `auto` and `always` are words."""
+    if text(value) in ("auto", "always"):
+        return str(value)
+    try:
+        found = OpeningHours.parse(str(value))
+    except ValueError as error:
+        rule, _, shown = str(error).partition(", found ")
+        raise Unfit(rule, found=re.sub(r"://.*", "://…", shown, flags=re.DOTALL)) from None
+    return "always" if found.is_always else str(found)
 
 
 def step(value: object) -> Step:

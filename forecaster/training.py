@@ -21,6 +21,7 @@ from forecaster.model.holdout import hold_out
 from forecaster.model.learning import Judge, Learnt, Schedule, train
 from forecaster.model.sampling import CutoffRanges, cutoff_ranges
 from forecaster.model.spec import ModelSpec
+from forecaster.series.closed import hours_of, notes_on_hours
 from forecaster.series.marks import grid_of
 from forecaster.series.panel import Panel, build
 from forecaster.series.season import detect_seasons
@@ -101,8 +102,10 @@ def prepare(
     )
     if known is not None:
         observations = observations.filter(pl.col("timestamp") <= grid.known(known))
-    seasons = detect_seasons(build(observations, grid), config.step)
+    first = build(observations, grid)
+    seasons = detect_seasons(first, config.step)
     season_length = config.model.season_length or seasons.season_length
+    grid = replace(grid, hours=hours_of(first, config.calendar))
     panel = build(observations, grid, season_length=season_length)
     spec = derive(config, seasons, panel)
     _require_windows(cutoff_ranges(panel, spec), spec)
@@ -179,7 +182,7 @@ def _fit(
         seconds=seconds,
         windows_per_second=work.windows / seconds,
         device=str(device),
-        notes=(*work.notes, *verdict.notes),
+        notes=(*notes_on_hours(panel), *work.notes, *verdict.notes),
     )
 
 

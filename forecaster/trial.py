@@ -247,7 +247,7 @@ def _silent(
     reasons: dict[str, str] = {}
     for chunk in chosen.split(_MOST_WINDOWS):
         windows = gather(panel, chunk[:, 0], chunk[:, 1], spec.context_length)
-        outcomes = judge(windows.context, spec).tolist()
+        outcomes = judge(windows, spec).tolist()
         for row, outcome in zip(chunk[:, 0].tolist(), outcomes, strict=True):
             reason = NOTHING_TO_JUDGE if outcome == FORECAST else REASONS[outcome].value
             if reason == SkipReason.NO_DATA.value and seen[row]:

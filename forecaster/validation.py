@@ -105,7 +105,7 @@ def predictor(runner: Runner, fallback: str | None = None) -> Predictor:
     def predict(windows: Windows) -> Tensor:
         output = runner(windows.context, windows.cutoffs)
         output = served(output, windows.context, fallback, runner.spec)
-        skipped = judge(windows.context, runner.spec) != FORECAST
+        skipped = judge(windows, runner.spec) != FORECAST
         quantiles = output.level[:, None, None] + output.deviations
         return quantiles.masked_fill(skipped[:, None, None], torch.nan)
 

@@ -11,7 +11,6 @@ import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.config import DatasetConfig
-from forecaster.durations import Step
 from forecaster.errors import ModelError
 from forecaster.frames import INSTANT
 from forecaster.model import checkpoint
@@ -66,9 +65,11 @@ def read(
     from, like a new one.
     """
     grids = grids_of(conn, dataset.name)
-    steps, over = [grid.step for grid in grids.values()], _over(grids, known)
+    over = _over(grids, known)
     said = pl.concat(
-        matured.read(conn, dataset.name, _window(lead, steps, after, until)).filter(over)
+        matured.read(conn, dataset.name, _window(lead, [*grids.values()], after, until)).filter(
+            over
+        )
         for lead in accuracy.leads(dataset.prediction_length)
     )
     cases: list[Case] = []
@@ -97,10 +98,14 @@ def _over(grids: Mapping[int, Grid], known: datetime) -> pl.Expr:
 
 
 def _window(
-    lead: Lead, steps: Sequence[Step], after: datetime | None, until: datetime
+    lead: Lead, grids: Sequence[Grid], after: datetime | None, until: datetime
 ) -> LeadWindow:
+    """Return where the last rows of a lead are, by the grids of the models that are known."""
+    steps, has_closed = [grid.step for grid in grids], any(grid.hours for grid in grids)
+    lasts = {lead.step_from if has_closed else lead.step_to, lead.step_to}
     ends = [
-        lead.step_to * step.approximate + slack
+        last * step.approximate + slack
+        for last in lasts
         for step in steps
         for slack in ((-CALENDAR_SLACK, CALENDAR_SLACK) if step.is_calendar else (timedelta(0),))
     ]
@@ -112,6 +117,7 @@ def _window(
         farthest=max(ends, default=timedelta(0)),
         after=after,
         until=until,
+        has_closed=has_closed,
     )
 
 

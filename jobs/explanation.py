@@ -193,7 +193,7 @@ def _stretches(forecast: pl.DataFrame, attention: pl.DataFrame, past: _Past) -> 
         yield _stretch(forecast, (), None)
     for row in attention.iter_rows(named=True):
         steps = forecast.filter(pl.col("step").is_between(row["step_from"], row["step_to"]))
-        sources = tuple(_sources(steps, row["weights"], past))
+        sources = tuple(_sources(steps, row["step_from"], row["weights"], past))
         copied = [source.adds for source in sources if source.source == "past"]
         known = [adds for adds in copied if adds is not None]
         raw = sum(known) if len(known) == len(copied) else None
@@ -223,13 +223,20 @@ def _stretch(steps: pl.DataFrame, sources: tuple[Source, ...], raw: float | None
     )
 
 
-def _sources(steps: pl.DataFrame, weights: list[float], past: _Past) -> Iterator[Source]:
-    """Match the weights of a stretch with the patches, oldest first, then last value and level."""
+def _sources(
+    steps: pl.DataFrame, step_from: int, weights: list[float], past: _Past
+) -> Iterator[Source]:
+    """Match the weights of a stretch with the patches, oldest first, then last value and level.
+
+    Steps that are closed are missing, and what was copied to them does not count.
+    """
     level, length = steps["level"][0], steps.height
-    start = past.grid.index_at(steps["timestamp"][0])
+    places = (steps["step"] - step_from).to_list()
+    start = past.grid.index_at(past.cutoff) + step_from
     for weight, patch in zip(weights, past.patches.iter_rows(named=True), strict=False):
         first = past.grid.index_at(patch["context_from"])
-        values = [value - level for value in past.at(first, length) if value == value]
+        copied = (past.at(first + place, 1)[0] for place in places)
+        values = [value - level for value in copied if value == value]
         # a missing value stays on the level; where all are gone nobody knows what they were
         adds = weight * sum(values) / length if values or not weight else None
         yield Source(

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 from forecaster import inference
 from forecaster.config import DatasetConfig, RetentionConfig
 from forecaster.inference import Prediction
+from forecaster.model.publishing import attention_rows_of, rows_of
 from forecaster.series.panel import Panel
 from forecaster.series.resident import ResidentPanel
 from forecaster.store import attention, datasets, forecasts, partitions
@@ -175,8 +176,8 @@ def report_on(
         trained_to=known.champion.trained_to,
         known_to=known.known_to,
         series=keys["series_id"].n_unique(),
-        rows=keys.height * spec.prediction_length,
-        attention_rows=keys.height * spec.future_patches if prediction.is_explained else 0,
+        rows=rows_of(keys["end"], spec),
+        attention_rows=attention_rows_of(keys["end"], spec) if prediction.is_explained else 0,
         statuses=dict(by_status.sort("status").iter_rows()),
         stands_in=known.champion.stands_in,
         skipped=Counter(reason.value for reason in prediction.skipped.values()),

@@ -6,9 +6,13 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Literal, get_args
 
+import numpy as np
+
 from forecaster.config import DatasetConfig
 from forecaster.errors import InsufficientHistory
+from forecaster.model.spec import stored_grid
 from forecaster.schedules import Schedule
+from forecaster.series.opening import is_open
 from forecaster.store.health import Facts, Serving
 from forecaster.store.runs import Run
 
@@ -124,7 +128,7 @@ def _troubles(
     yield from _of_forecasts(facts, behind)
     yield from _of_models(facts, serving)
     newest = facts.newest_observation
-    if newest is not None and _is_silent(newest, dataset, now):
+    if newest is not None and _is_silent(newest, dataset, serving, now):
         yield f"the source has been silent since {_at(newest)}", newest
 
 
@@ -165,11 +169,20 @@ def _of_refusal(last: Run | None, serving: Serving) -> Iterator[Trouble]:
         )
 
 
-def _is_silent(newest: datetime, dataset: DatasetConfig, now: datetime) -> bool:
+def _is_silent(newest: datetime, dataset: DatasetConfig, serving: Serving, now: datetime) -> bool:
     known = newest + dataset.delay
     steps: timedelta = SILENT_STEPS * dataset.step.approximate
     missed = _ticks(dataset.forecast_schedule, known, now, SILENT_STEPS + 1)
-    return now - known > steps and missed > SILENT_STEPS
+    if now - known <= steps or missed <= SILENT_STEPS:
+        return False
+    return not serving.spec.get("opening_hours") or _open_since(newest, dataset, serving, now)
+
+
+def _open_since(newest: datetime, dataset: DatasetConfig, serving: Serving, now: datetime) -> bool:
+    """Tell whether more than SILENT_STEPS open steps have ended since the newest value."""
+    grid = stored_grid(serving.spec)
+    first, last = grid.index_at(newest), grid.complete_at([now - dataset.delay])[0]
+    return int(is_open(grid, np.arange(first + 1, last + 1)).sum()) > SILENT_STEPS
 
 
 def _ticks(schedule: Schedule, after: datetime, until: datetime, most: int) -> int:

@@ -39,7 +39,7 @@ def of_first_series(
     if weights.is_empty():  # a naive forecast serves
         return picture
     first = weights.filter(pl.col("series_id") == series_id).row(0, named=True)
-    starts = shown.filter(pl.col("step") == first["step_from"])["timestamp"][0]
+    starts = panel.grid.timestamp_at(panel.grid.index_at(cutoff) + first["step_from"])
     return replace(
         picture,
         attended_for=f"{first['step_from']}-{first['step_to']}",

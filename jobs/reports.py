@@ -90,6 +90,8 @@ class RetrainReport:
     """What did not go as planned in training, or that a naive forecast serves."""
     pull: PullReport | None
     stages: Mapping[str, float]
+    opening_hours: str = ""
+    """Empty is always open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

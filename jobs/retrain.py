@@ -228,6 +228,7 @@ def report_on(
         trained_from=challenger.trained_from,
         trained_to=challenger.trained_to,
         season_length=challenger.spec.season_length,
+        opening_hours=challenger.spec.opening_hours,
         scores=fitted.scores,
         train_loss=fitted.train_loss,
         steps=fitted.steps,

@@ -59,6 +59,9 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # write = "30m"                            # the same
 # train = "1d"                             # default: the retrain interval, 10m to 1d
 
+[datasets.example.calendar]                # closed times are no gap, not forecast, not scored
+# open = "auto"                            # found; "always"; "mon-fri 8:00-20:00, sat 9:00-13:00"
+
 [datasets.example.model]                   # left out: derived from the data
 # score = "scaled_dot"                     # dot, general, additive, location, local; or yours
 # normaliser = "softmax"                   # sparsemax, entmax15

@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 from forecaster.config import TrainingConfig
 from forecaster.durations import Step
 from forecaster.model.spec import ModelSpec
+from forecaster.opening_hours import OpeningHours
 from forecaster.series.grid import Grid
 from forecaster.series.panel import Panel, PanelCounts
 
@@ -53,7 +54,7 @@ def pack_task(panel: Panel, spec: ModelSpec, config: TrainingConfig) -> bytes:
     """Return what a child needs, as one message."""
     grid = panel.grid
     head = {
-        "grid": {**asdict(grid), "step": str(grid.step)},
+        "grid": {**asdict(grid), "step": str(grid.step), "hours": str(grid.hours or "")},
         "series_ids": panel.series_ids,
         "start": panel.start,
         "counts": asdict(panel.counts),
@@ -71,9 +72,10 @@ def pack_task(panel: Panel, spec: ModelSpec, config: TrainingConfig) -> bytes:
 def unpack_task(message: bytes) -> tuple[Panel, ModelSpec, TrainingConfig]:
     """Undo `pack_task`."""
     head, body = unpack(message)
-    step = Step.parse(head["grid"].pop("step"))
+    step, rules = (head["grid"].pop(name) for name in ("step", "hours"))
+    hours = OpeningHours.parse(rules) if rules else None
     panel = Panel(
-        grid=Grid(step=step, **head["grid"]),
+        grid=Grid(step=Step.parse(step), hours=hours, **head["grid"]),
         series_ids=tuple(head["series_ids"]),
         start=head["start"],
         counts=PanelCounts(**head["counts"]),

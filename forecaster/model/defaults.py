@@ -6,6 +6,7 @@ from datetime import timedelta
 from forecaster.config import DatasetConfig
 from forecaster.errors import ConfigError
 from forecaster.model.spec import MOST_PAIRS, ModelSpec, pairs
+from forecaster.series.closed import open_share
 from forecaster.series.panel import Panel
 from forecaster.series.season import Seasons
 
@@ -33,7 +34,7 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
     season = model.season_length or seasons.season_length
     long_season = max(season, seasons.long_season)
     patch, patches = _patches(config, season, long_season, median_history(panel))
-    context = patches * patch
+    context, opened = patches * patch, open_share(panel)
     return ModelSpec(
         step=str(config.step),
         anchor=panel.grid.anchor,
@@ -43,8 +44,8 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         patch_length=patch,
         context_length=context,
         prediction_length=horizon,
-        max_lag=max(1, min(max(patch, horizon), context // 3)),
-        min_observed=_min_observed(max(patch, season), context),
+        max_lag=max(1, min(max(patch, horizon), int(context * opened) // 3)),
+        min_observed=_min_observed(round(max(patch, season) * opened), context),
         score=model.score,
         normaliser=model.normaliser,
         temperature=float(model.temperature),
@@ -64,6 +65,7 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         dropout=float(model.dropout),
         timestamp_marks=panel.grid.marks,
         spread=panel.grid.spread,
+        opening_hours="" if panel.grid.hours is None else str(panel.grid.hours),
     )
 
 

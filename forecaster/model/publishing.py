@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from forecaster.frames import (
 from forecaster.model.network import NetworkOutput
 from forecaster.model.quantiles import MEDIAN
 from forecaster.model.spec import ModelSpec
+from forecaster.series.opening import Array, is_open
 
 Bounds = tuple[float | None, float | None]
 
@@ -96,7 +98,10 @@ def _inside(bound: float, level: Tensor, inwards: float) -> Tensor:
 
 
 def forecasts_frame(numbers: Numbers, keys: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:
-    """Return FORECASTS; `keys` has series_id, status and the cutoff's grid index `end`, B rows."""
+    """Return FORECASTS; `keys` has series_id, status and the cutoff's grid index `end`, B rows.
+
+    Without the steps that are closed.
+    """
     horizon = spec.prediction_length
     step = pl.Series("step", list(range(1, horizon + 1)), dtype=pl.Int32)
     frame = keys.with_columns(pl.Series("level", numbers.level.numpy())).join(
@@ -106,7 +111,31 @@ def forecasts_frame(numbers: Numbers, keys: pl.DataFrame, spec: ModelSpec) -> pl
     values = torch.cat((numbers.parts, numbers.deviations), 2).flatten(0, 1)
     columns = zip((*PART_COLUMNS, *DEVIATION_COLUMNS), values.T.contiguous().numpy(), strict=True)
     frame = frame.with_columns(pl.Series(name, column) for name, column in columns)
+    if spec.opening_hours:
+        frame = frame.filter(pl.Series(_open_steps(keys["end"], spec).ravel()))
     return conform(frame.select(FORECASTS.names()), FORECASTS)
+
+
+def rows_of(ends: pl.Series, spec: ModelSpec) -> int:
+    """Count the rows of FORECASTS at the cutoffs `ends` (B,): closed steps have none."""
+    return int(_open_steps(ends, spec).sum())
+
+
+def attention_rows_of(ends: pl.Series, spec: ModelSpec) -> int:
+    """Count the rows of ATTENTION at the cutoffs `ends` (B,)."""
+    return int(_open_patches(ends, spec).sum())
+
+
+def _open_steps(ends: pl.Series, spec: ModelSpec) -> Array:
+    """Return (B, H) which steps after the cutoffs at grid indices `ends` (B,) are open."""
+    steps = np.arange(1, spec.prediction_length + 1)
+    return is_open(spec.grid(), ends.to_numpy()[:, None] + steps)
+
+
+def _open_patches(ends: pl.Series, spec: ModelSpec) -> Array:
+    """Return (B, Hp) which future patches have an open step."""
+    first = np.arange(0, spec.prediction_length, spec.patch_length)
+    return np.logical_or.reduceat(_open_steps(ends, spec), first, axis=1)
 
 
 def _instants(ends: pl.Series, step: pl.Series, spec: ModelSpec) -> pl.DataFrame:
@@ -124,7 +153,10 @@ def _instants(ends: pl.Series, step: pl.Series, spec: ModelSpec) -> pl.DataFrame
 
 
 def attention_frame(numbers: Numbers, keys: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:
-    """Return ATTENTION of the same `keys`: one row per forecast and future patch."""
+    """Return ATTENTION of the same `keys`: one row per forecast and future patch.
+
+    Without the patches that are closed as a whole.
+    """
     first = range(1, spec.prediction_length + 1, spec.patch_length)
     patches = pl.DataFrame({"step_from": pl.Series(list(first), dtype=pl.Int32)}).with_columns(
         (pl.col("step_from") + spec.patch_length - 1)
@@ -136,6 +168,8 @@ def attention_frame(numbers: Numbers, keys: pl.DataFrame, spec: ModelSpec) -> pl
     weights = numbers.weights.flatten(0, 1)
     column = pl.Series("weights", weights.numpy(), dtype=pl.Array(pl.Float32, weights.shape[1]))
     frame = frame.with_columns(column.cast(pl.List(pl.Float32)))
+    if spec.opening_hours:
+        frame = frame.filter(pl.Series(_open_patches(keys["end"], spec).ravel()))
     return conform(frame.select(ATTENTION.names()), ATTENTION)
 
 

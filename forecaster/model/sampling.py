@@ -10,17 +10,23 @@ from forecaster.model.loss import series_weights
 from forecaster.model.masking import cut_gaps, hide_values
 from forecaster.model.regimes import change_regimes, changed_share
 from forecaster.model.spec import ModelSpec
+from forecaster.series.open_steps import open_ahead
 from forecaster.series.panel import Panel
 from forecaster.series.windows import gather
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutoffRanges:
-    """Rows of a panel with the first cutoff to learn from and how many follow it, each (R,)."""
+    """Rows of a panel with the first cutoff to learn from and how many follow it, each (R,).
+
+    Cutoffs count on the grid, or where `ahead` is given, among those with anything open ahead.
+    """
 
     rows: Tensor
     first: Tensor
     count: Tensor
+    ahead: Tensor | None = None
+    """Grid indices, ascending."""
 
     @property
     def total(self) -> int:
@@ -33,7 +39,7 @@ class CutoffRanges:
         index = torch.randint(len(self.rows), (size,), generator=generator, device=device)
         share = torch.rand(size, generator=generator, device=device, dtype=torch.float64)
         cutoffs = self.first[index] + (share * self.count[index]).long()
-        return self.rows[index], cutoffs
+        return self.rows[index], cutoffs if self.ahead is None else self.ahead[cutoffs]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,4 +101,16 @@ def cutoff_ranges(panel: Panel, spec: ModelSpec) -> CutoffRanges:
     first = start + spec.min_observed - 1
     last = torch.maximum(first, end - spec.prediction_length)
     rows = (seen & (first < end)).nonzero()[:, 0]
-    return CutoffRanges(rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows])
+    found = CutoffRanges(rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows])
+    return found if panel.grid.hours is None else _with_open_targets(found, panel, spec)
+
+
+def _with_open_targets(ranges: CutoffRanges, panel: Panel, spec: ModelSpec) -> CutoffRanges:
+    """Leave out the cutoffs that teach nothing: all that would be forecast is closed."""
+    cutoffs = torch.arange(panel.start, panel.end + 1)
+    is_ahead = open_ahead(panel.grid, cutoffs, spec.prediction_length)
+    ahead = cutoffs[is_ahead].to(ranges.first.device)
+    begin = torch.searchsorted(ahead, ranges.first)
+    count = torch.searchsorted(ahead, ranges.first + ranges.count) - begin
+    some = count > 0
+    return CutoffRanges(rows=ranges.rows[some], first=begin[some], count=count[some], ahead=ahead)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from forecaster.config import SCORES, STATISTICS, TIMESTAMP_MARKS
 from forecaster.durations import Step
 from forecaster.errors import IncompatibleCheckpoint
+from forecaster.opening_hours import OpeningHours
 from forecaster.series.grid import INSTANT_MARKS, Grid
 
 RETRAIN = "run `forecaster retrain`, or put another model in service with `forecaster models`"
@@ -64,6 +65,8 @@ class ModelSpec:
     """What the timestamps of its rows mark; see `forecaster.series.grid`."""
     spread: int = 0
     """Microseconds for which rows may lie behind the timestamp of their cell."""
+    opening_hours: str = ""
+    """Rules of `OpeningHours`, on the clock of the grid; empty is always open."""
 
     def __post_init__(self) -> None:
         """Raise IncompatibleCheckpoint on values that cannot make a network."""
@@ -80,6 +83,7 @@ class ModelSpec:
         if self.context_length % self.patch_length:
             multiple = f"a multiple of patch_length {self.patch_length}"
             raise _refusal("context_length", multiple, self.context_length)
+        self._require_hours()
         past, future = self.past_patches, self.future_patches
         if pairs(past, future) > MOST_PAIRS:
             found = f"{past} past and {future} future patches"
@@ -94,6 +98,14 @@ class ModelSpec:
             least, most = _LIMITS.get(field.name, _SIZES)
             if field.type is int and not least <= value <= most:
                 raise _refusal(field.name, f"between {least} and {most}", value)
+
+    def _require_hours(self) -> None:
+        try:
+            _hours(self.opening_hours)
+        except ValueError as error:
+            raise _refusal(
+                "opening_hours", "rules of days and times", self.opening_hours
+            ) from error
 
     @property
     def past_patches(self) -> int:
@@ -123,6 +135,7 @@ class ModelSpec:
             timezone=self.timezone,
             marks=self.timestamp_marks,
             spread=self.spread,
+            hours=_hours(self.opening_hours),
         )
 
     def to_json(self) -> str:
@@ -149,14 +162,19 @@ class ModelSpec:
 
 
 def stored_grid(config: Mapping[str, Any]) -> Grid:
-    """Return the grid of a stored spec (`models.config`); earlier versions know no marks."""
+    """Return the grid of a stored spec (`models.config`); earlier ones know no marks or hours."""
     return Grid(
         step=Step.parse(config["step"]),
         anchor=config["anchor"],
         timezone=config["timezone"],
         marks=config.get("timestamp_marks", INSTANT_MARKS),
         spread=config.get("spread", 0),
+        hours=_hours(config.get("opening_hours", "")),
     )
+
+
+def _hours(rules: str) -> OpeningHours | None:
+    return OpeningHours.parse(rules) if rules else None
 
 
 def pairs(past: int, future: int) -> int:

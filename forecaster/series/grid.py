@@ -26,6 +26,7 @@ import polars as pl
 
 from forecaster.durations import Step
 from forecaster.frames import INSTANT
+from forecaster.opening_hours import OpeningHours
 from forecaster.series.clock import DAY_MICROSECONDS, instant_of, month_number, wall_clock
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,7 +41,8 @@ class Grid:
     """A step from an anchor.
 
     `anchor` is in microseconds since 1970-01-01T00:00: in UTC for steps in microseconds, on the
-    wall clock of `timezone` for steps of days and months. `spread` is in microseconds.
+    wall clock of `timezone` for steps of days and months. `spread` is in microseconds. Outside of
+    `hours`, on that clock, cells are closed (`forecaster.series.opening`); None is always open.
     """
 
     step: Step
@@ -48,6 +50,7 @@ class Grid:
     timezone: str = "UTC"
     marks: str = INSTANT_MARKS
     spread: int = 0
+    hours: OpeningHours | None = None
 
     def index_of(self, timestamps: pl.Series) -> pl.Series:
         """Return the cell (Int64) that a row of each instant belongs to."""

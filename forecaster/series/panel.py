@@ -21,6 +21,7 @@ from torch import Tensor
 
 from forecaster.frames import OBSERVATIONS, conform
 from forecaster.series.grid import Grid
+from forecaster.series.open_steps import gaps
 
 _ROUNDING = 1e-14
 """Differences below this share of the offset are float64 rounding, not signal."""
@@ -36,7 +37,7 @@ class PanelCounts:
     merged      observations that share their cell with an earlier one (the cell is their mean)
     off_grid    observations not on a grid instant (floored to the one before)
     non_finite  values that became gaps: NaN, infinite, or a deviation too large for float32
-    gaps        unobserved cells between the first and the last observation of their series
+    gaps        unobserved open cells between the first and the last observation of their series
     """
 
     merged: int = 0
@@ -152,7 +153,7 @@ def from_values(
         deviations=deviations,
         offset=offset,
         scale=scale,
-        counts=PanelCounts(non_finite=overflowed, gaps=_gaps(deviations.isfinite())),
+        counts=PanelCounts(non_finite=overflowed, gaps=gaps(deviations, grid, start)),
     )
 
 
@@ -285,13 +286,3 @@ def _standard_deviation(values: Tensor) -> Tensor:
 
 def _off_grid(located: pl.DataFrame, grid: Grid) -> int:
     return int((grid.timestamps_of(located["index"]) != located["timestamp"]).sum())
-
-
-def _gaps(observed: Tensor) -> int:
-    """Count the unobserved cells between each row's first and last observed one."""
-    length = observed.shape[1]
-    columns = torch.arange(length)
-    first = torch.where(observed, columns, length).amin(dim=1) if length else columns
-    last = torch.where(observed, columns, -1).amax(dim=1) if length else columns
-    spans = (last - first + 1).clamp(min=0)
-    return int(spans.sum() - observed.sum())

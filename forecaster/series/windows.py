@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from forecaster.series.open_steps import open_steps
 from forecaster.series.panel import Panel
 
 
@@ -13,7 +14,8 @@ class Windows:
     """B windows of a panel, in its deviation units, NaN where missing or outside the panel.
 
     context  (B, L) float32, right-aligned: its last column is the cutoff
-    target   (B, H) float32, the steps after the cutoff; None if none were asked for
+    target   (B, H) float32, the steps after the cutoff, NaN too where closed; None if none were
+             asked for
     scale    (B,) float32, the unit of the values: ones, since deviations are already scaled
     rows     (B,) int64, rows of the panel
     cutoffs  (B,) int64, grid indices
@@ -42,9 +44,14 @@ def gather(
     rows, cutoffs = rows.to(device), cutoffs.to(device)
     steps = torch.arange(1 - context_length, prediction_length + 1, device=device)
     values = _at(panel, rows, cutoffs[:, None] + steps)
+    target = values[:, context_length:]
+    if panel.grid.hours is not None and prediction_length:
+        target = target.masked_fill(
+            ~open_steps(panel.grid, cutoffs, 1, prediction_length), torch.nan
+        )
     return Windows(
         context=values[:, :context_length],
-        target=values[:, context_length:] if prediction_length else None,
+        target=target if prediction_length else None,
         scale=torch.ones(len(rows), device=device),
         rows=rows,
         cutoffs=cutoffs,

@@ -158,16 +158,16 @@ def said(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
     """Return SAID: what a model has forecast at the cutoffs between `since` and `until`."""
-    limits = forecasts.c.cutoff.between(since, until), forecasts.c.step == 1
-    return by_series(conn, dataset, forecasts, model_id, and_(*limits))
+    limits = forecasts.c.cutoff.between(since, until)
+    return by_series(conn, dataset, forecasts, model_id, limits)
 
 
 def explained(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
     """Return SAID of what there is attention of, between `since` and `until`."""
-    limits = attention.c.cutoff.between(since, until), attention.c.step_from == 1
-    return by_series(conn, dataset, attention, model_id, and_(*limits))
+    limits = attention.c.cutoff.between(since, until)
+    return by_series(conn, dataset, attention, model_id, limits)
 
 
 def cutoffs_said(
@@ -178,7 +178,6 @@ def cutoffs_said(
         forecasts.c.series_id.in_(datasets.series_of(dataset)),
         forecasts.c.cutoff.between(since, until),
         forecasts.c.model_id == model_id,
-        forecasts.c.step == 1,
     )
     return set(conn.scalars(query.distinct()))
 
@@ -218,11 +217,7 @@ def unmask(conn: Connection, dataset: str, model_id: int, cutoffs: Sequence[date
 
     It is in the place of what the model says without.
     """
-    limits = and_(
-        forecasts.c.cutoff.between(min(cutoffs), max(cutoffs)),
-        forecasts.c.step == 1,
-        _is_kind(True),
-    )
+    limits = forecasts.c.cutoff.between(min(cutoffs), max(cutoffs)) & _is_kind(True)
     masked = set(by_series(conn, dataset, forecasts, model_id, limits)["cutoff"])
     return withdraw(conn, dataset, [model_id], masked.intersection(cutoffs), hindsight=True)
 
@@ -257,7 +252,7 @@ def _is_of(
     same = (table.c[name] == forecasts.c[name] for name in ("series_id", "cutoff", "model_id"))
     return and_(
         table.c.cutoff.in_(cutoffs),
-        select(forecasts.c.step).where(ours, forecasts.c.step == 1, *same).exists(),
+        select(forecasts.c.step).where(ours, *same).exists(),
     )
 
 

@@ -58,8 +58,7 @@ def write_blocks(
 
 def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
     """Return the series that one model has forecast at one cutoff, sorted."""
-    limits = and_(forecasts.c.cutoff == cutoff, forecasts.c.step == 1)
-    found = by_series(conn, dataset, forecasts, model_id, limits)
+    found = by_series(conn, dataset, forecasts, model_id, forecasts.c.cutoff == cutoff)
     if found.is_empty():
         return []
     keys = datasets.keys(conn, dataset)
@@ -69,7 +68,9 @@ def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -
 def by_series(
     conn: Connection, dataset: str, table: Table, model_id: int, limits: ColumnElement[bool]
 ) -> pl.DataFrame:
-    """Return SAID: where a table of vintages has rows of a model inside `limits`.
+    """Return SAID: where a table of vintages has rows of a model inside `limits`, each once.
+
+    Any row of a vintage counts: its first step may be closed.
 
     Descends the key once for each of its series: OFFSET 0 keeps PostgreSQL from doing so for those
     of all datasets, or from reading whole partitions.
@@ -77,12 +78,12 @@ def by_series(
     ours = datasets.series_of(dataset).offset(0).subquery()
     is_said = and_(table.c.series_id == ours.c.id, table.c.model_id == model_id, limits)
     if conn.dialect.name == "postgresql":
-        of_one = select(table.c.cutoff).where(is_said).offset(0).lateral()
+        of_one = select(table.c.cutoff).distinct().where(is_said).offset(0).lateral()
         joined, cutoff = ours.join(of_one, true()), of_one.c.cutoff
     else:
         joined, cutoff = ours.join(table, is_said), table.c.cutoff
     columns: list[ColumnElement[Any]] = [ours.c.id.label("series_id"), cutoff]
-    return read_frame(conn, select(*columns).select_from(joined), SAID)
+    return read_frame(conn, select(*columns).select_from(joined).distinct(), SAID)
 
 
 def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) -> bool:

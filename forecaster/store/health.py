@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,8 @@ class Serving:
     promoted_at: datetime
     stands_in: bool
     """Whether it serves only because a later model was found damaged."""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """What it is made of (`models.config`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,7 @@ def _serving() -> sa.Select[Any]:
             models.c.trained_to,
             models.c.promoted_at,
             damaged.exists().label("stands_in"),
+            models.c.config,
         )
         .join(datasets)
         .where(models.c.promoted_at.is_not(None), models.c.retired_at.is_(None))
@@ -106,6 +109,7 @@ def _champion(row: sa.Row[Any]) -> Serving:
         trained_to=row.trained_to,
         promoted_at=row.promoted_at,
         stands_in=bool(row.stands_in),
+        spec=row.config,
     )
 
 

@@ -32,7 +32,7 @@ _STORED = {
     **dict.fromkeys(DEVIATION_COLUMNS, pl.Float64()),
 }
 _VINTAGE = ("series_id", "cutoff", "model_id")
-_LAST = forecasts.alias("last")
+_LAST, _LATER = forecasts.alias("last"), forecasts.alias("later")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,8 @@ class LeadWindow:
     farthest: timedelta
     after: datetime | None
     until: datetime
+    has_closed: bool = False
+    """Whether closed steps may be missing: the last row is then that of an earlier step."""
 
     def contains(self, said: FromClause) -> ColumnElement[bool]:
         """Return the condition that a row of the last step lies in (after, until]."""
@@ -99,11 +101,22 @@ def _due(window: LeadWindow) -> Select[Any]:
         accuracy.c.lead == window.lead, *(accuracy.c[name] == _LAST.c[name] for name in _VINTAGE)
     )
     return select(*(_LAST.c[name] for name in _VINTAGE)).where(
-        _LAST.c.step == window.step_to,
+        _is_last(window),
         _LAST.c.status != "hindsight",
         window.contains(_LAST),
         ~scored.exists(),
     )
+
+
+def _is_last(window: LeadWindow) -> ColumnElement[bool]:
+    """Return the condition that a row is the last one of the lead."""
+    if not window.has_closed:
+        return _LAST.c.step == window.step_to
+    later = select(_LATER.c.step).where(
+        *(_LATER.c[name] == _LAST.c[name] for name in _VINTAGE),
+        _LATER.c.step.between(_LAST.c.step + 1, window.step_to),
+    )
+    return _LAST.c.step.between(window.step_from, window.step_to) & ~later.exists()
 
 
 def _belongs(due: FromClause, window: LeadWindow) -> ColumnElement[bool]:

@@ -55,7 +55,6 @@ def newest(
         select(forecasts.c.cutoff, forecasts.c.model_id, forecasts.c.issued_at)
         .where(
             forecasts.c.series_id.in_(datasets.series_of(dataset, series_id)),
-            forecasts.c.step == 1,
             *([] if until is None else [forecasts.c.cutoff <= until]),
         )
         .order_by(

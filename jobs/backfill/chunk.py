@@ -52,9 +52,14 @@ class Chunk:
         return self.stretch.ticks[self.span]
 
     @property
+    def ends(self) -> Sequence[int]:
+        """The grid indices of the cutoffs, one for each tick."""
+        return self.stretch.ends[self.span]
+
+    @property
     def cutoffs(self) -> list[datetime]:
         """The instants of the cutoffs, one for each tick."""
-        return self._instants(pl.Series(self.stretch.ends[self.span]))
+        return self._instants(pl.Series(self.ends))
 
     @property
     def cutoffs_said(self) -> list[datetime]:

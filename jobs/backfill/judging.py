@@ -14,7 +14,9 @@ from forecaster.frames import ACCURACY, DEVIATION_COLUMNS, INSTANT, QUANTILE_COL
 from forecaster.inference import Prediction
 from forecaster.series import accuracy
 from forecaster.series.accuracy import Lead
+from forecaster.series.grid import Grid
 from forecaster.series.knowledge import Array
+from forecaster.series.opening import is_open
 from forecaster.series.panel import own_scale
 from forecaster.series.past import Past
 from jobs.backfill.recall import Stretch
@@ -42,13 +44,13 @@ def judge(dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> pl.Data
     while len(rows):
         eye = eyes.only(rows)
         beside[:, rows] = eye.look(hours.when(nth[rows]))
-        lacking = hours.without_points(np.isfinite(beside[:2, rows]).all(0))
+        lacking = hours.without_points(np.isfinite(beside[:2, rows]).all(0) & eye.is_open)
         lacking &= hours.may_look_again(rows, nth[rows])
         nth[rows] += lacking
         rows = rows[lacking.any(1)]
     steps = judged.forecasts.filter(pl.col("step") <= eyes.horizon)
     frame = steps.select("series_id", "cutoff", "step", *_quantiles()).with_columns(
-        pl.Series(name, values.ravel()) for name, values in zip(_BESIDE, beside, strict=True)
+        pl.Series(name, values[eyes.is_open]) for name, values in zip(_BESIDE, beside, strict=True)
     )
     return accuracy.score(frame, dataset.prediction_length)
 
@@ -73,7 +75,7 @@ class _Hours:
     ticks  (S,) places among all ticks
     until  (S,) up to when everything counted as known
     after  (S,) what ended up to here was not looked at again
-    ends   (B, leads) when the last steps of leads lie
+    ends   (B, leads) when the last open steps of leads lie, _NEVER where all are closed
     """
 
     ticks: Array
@@ -95,13 +97,15 @@ class _Hours:
         late += stretch.past.grid.lag + MICROSECOND
         looked_back = np.minimum(known.clip(_LONG_AGO // 2) - _microseconds(late), fresh)
         end = said.keys["end"].to_numpy()
-        last = np.stack([end + lead.step_to for lead in leads], 1)
-        stamps = stretch.past.grid.timestamps_of(pl.Series(last.ravel(), dtype=pl.Int64))
+        grid = said.spec.grid()
+        last = np.stack([_last_open(grid, end, lead) for lead in leads], 1)
+        stamps = grid.timestamps_of(pl.Series(last.clip(end[:, None]).ravel(), dtype=pl.Int64))
+        ends = stamps.to_physical().to_numpy().reshape(last.shape)
         return cls(
             ticks=stretch.scoring,
             until=_complete(stretch.past, known),
             after=np.insert(looked_back, 0, _LONG_AGO)[: len(known)],
-            ends=stamps.to_physical().to_numpy().reshape(last.shape),
+            ends=np.where(last < end[:, None], _NEVER, ends),
             step_counts=np.array([lead.step_to - lead.step_from + 1 for lead in leads]),
         )
 
@@ -139,10 +143,13 @@ class _Eyes:
     season: int
     context: int
     leads: Sequence[Lead]
+    is_open: Array
+    """(B, H) which steps are open: only these are judged."""
 
     @classmethod
     def of(cls, stretch: Stretch, said: Prediction, leads: Sequence[Lead]) -> "_Eyes":
         spec, keys = said.spec, said.keys
+        steps = np.arange(1, leads[-1].step_to + 1)
         return cls(
             past=stretch.past,
             row=keys["row"].to_numpy(),
@@ -151,6 +158,7 @@ class _Eyes:
             season=spec.season_length,
             context=spec.context_length,
             leads=leads,
+            is_open=is_open(spec.grid(), keys["end"].to_numpy()[:, None] + steps),
         )
 
     @property
@@ -164,7 +172,8 @@ class _Eyes:
 
     def only(self, rows: Array) -> "_Eyes":
         """Return the eyes for some of the series."""
-        return replace(self, row=self.row[rows], end=self.end[rows], given=self.given[rows])
+        names = ("row", "end", "given", "is_open")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def look(self, when: Array) -> Array:
         """Return what happened, seasonal naive and scales as known at ticks `when`, (3, B, H)."""
@@ -219,6 +228,13 @@ def _complete(past: Past, known: Array) -> Array:
     first = grid.timestamps_of(pl.Series([past.start])).to_physical().item()
     cells = grid.complete_of(pl.Series(known.clip(first), dtype=pl.Int64).cast(INSTANT))
     found: Array = grid.timestamps_of(cells).to_physical().to_numpy()
+    return found
+
+
+def _last_open(grid: Grid, ends: Array, lead: Lead) -> Array:
+    """Return the grid index of the last open step of a lead after each cutoff, least if none is."""
+    steps = ends[:, None] + np.arange(lead.step_from, lead.step_to + 1)
+    found: Array = np.where(is_open(grid, steps), steps, _LONG_AGO).max(1)
     return found
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from forecaster.config import DatasetConfig
 from forecaster.inference import Prediction
+from forecaster.model.publishing import attention_rows_of, rows_of
 from forecaster.store import accuracy, attention, backfills, forecasts
 from forecaster.store.backfills import TickRow
 from jobs.backfill.chunk import Chunk
@@ -117,8 +118,8 @@ def _reports(chunk: Chunk, parts: Sequence[Prediction]) -> dict[datetime, TickRe
     spec = chunk.asked.model.spec
     statuses = _counts(pl.concat(part.keys.select("nth", "status") for part in parts), "status")
     skipped = _counts(chunk.skipped, "reason", pl.col("series").sum())
-    patches = spec.future_patches if parts[0].is_explained else 0
-    found = {}
+    is_explained, found = parts[0].is_explained, {}
+    ends = pl.Series(chunk.ends, dtype=pl.Int64)
     for nth, (tick, cutoff) in enumerate(zip(chunk.ticks, chunk.cutoffs, strict=True)):
         by_status = statuses.get(nth, {})
         series = sum(by_status.values())
@@ -127,8 +128,10 @@ def _reports(chunk: Chunk, parts: Sequence[Prediction]) -> dict[datetime, TickRe
             model_id=chunk.asked.model_id,
             trained_to=chunk.asked.trained_to,
             series=series,
-            rows=series * spec.prediction_length,
-            attention_rows=series * patches,
+            rows=series * rows_of(ends[nth : nth + 1], spec),
+            attention_rows=series * attention_rows_of(ends[nth : nth + 1], spec)
+            if is_explained
+            else 0,
             statuses=by_status,
             skipped=skipped.get(nth, {}),
         )

@@ -24,7 +24,7 @@ UNDERSTOOD = ("dataset", "step", "horizon", "forecast", "retrain", "next_forecas
 CONNECTED = ("dataset", "rows", "series", "first", "last", "rejected")
 DIAGNOSED = (
     *CONNECTED, "duplicates", "late", "age", "step", "regular", "off_grid", "gaps",
-    "timestamp_marks", "season_length", "context_length",
+    "timestamp_marks", "season_length", "context_length", "open",
 )  # fmt: skip
 SHARES = ("regular", "off_grid", "gaps")
 NEXT = "`forecaster check --connect` tries the databases and queries, `--data` looks at the rows"

@@ -49,8 +49,9 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _forecast(report: ForecastReport) -> Iterator[str]:
+    closed = " (all steps ahead are closed)" if report.series and not report.rows else ""
     yield (
-        f"{report.dataset}: forecast {report.series} series, {report.rows} rows, "
+        f"{report.dataset}: forecast {report.series} series, {report.rows} rows{closed}, "
         f"for the tick {when(report.tick)}"
     )
     yield f"cutoff {when(report.cutoff)}, model {report.model_id}, {_seconds(report.stages)}"
@@ -66,9 +67,10 @@ def _forecast(report: ForecastReport) -> Iterator[str]:
 def _retrain(report: RetrainReport) -> Iterator[str]:
     yield (f"{report.dataset}: model {report.model_id} {report.decision}: {report.reason}")
     season = f"season of {report.season_length} steps" if report.season_length > 1 else "no season"
+    hours = f", open {report.opening_hours}" if report.opening_hours else ""
     yield (
         f"trained on {report.series} series, {report.observations} observations, "
-        f"{when(report.trained_from)} … {when(report.trained_to)}, {season}"
+        f"{when(report.trained_from)} … {when(report.trained_to)}, {season}{hours}"
     )
     yield (
         f"{report.steps} steps in {report.train_seconds:.1f} s on {report.device}, "

@@ -29,7 +29,7 @@ class Ledger:
     caught_up: int
     """Of them: after their time."""
     silent: int
-    """Of them: without any forecast of their cutoff, by this tick or another."""
+    """Of them: without any forecast of their cutoff, by this tick or another, though not closed."""
     missed: int
     """Not run, and a row says so."""
     unexcused: int
@@ -86,7 +86,7 @@ def read(
         expected=len(ticks),
         succeeded=len({run.tick for run in done}.intersection(ticks)),
         caught_up=len(late),
-        silent=sum(_cutoff(run) not in there for run in done),
+        silent=sum(_cutoff(run) not in there and not _is_closed(run) for run in done),
         missed=sum(run.state == "missed" for run in found),
         unexcused=sum(run.state == "missed" and run.tick not in away for run in found),
         failed=len(_failed(found)),
@@ -169,6 +169,11 @@ def _left_out(done: Iterable[Run]) -> dict[str, int]:
     for run in done:
         total.update(_report(run)["skipped"])
     return dict(total.most_common())
+
+
+def _is_closed(run: Run) -> bool:
+    """Tell whether series were forecast, and all steps ahead are closed."""
+    return bool(_report(run)["series"]) and not _report(run)["rows"]
 
 
 def _cutoff(run: Run) -> datetime:

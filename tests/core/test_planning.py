@@ -104,3 +104,25 @@ def test_a_long_query_is_cut_in_a_change() -> None:
     found = effects(document(), document(f'query = "SELECT {"x" * 100}\\n FROM t"'))
 
     assert len(str(found.read[0])) < 90
+
+
+OPEN = '[datasets.x.calendar]\nopen = "{}"\n'
+
+
+def test_declared_hours_are_a_reason_to_retrain_and_detected_ones_are_none() -> None:
+    declared = dataset(OPEN.format("mon-fri 8:00-20:00"))
+    before = spec_of(dataset())
+    without = {name: value for name, value in before.items() if name != "opening_hours"}
+
+    for earlier in (before, without):  # of a version that knew no hours
+        (reason,) = reasons_to_retrain(earlier, declared)
+        assert str(reason) == "opening_hours  -> mon-fri 08:00-20:00"
+        assert reasons_to_retrain(earlier, dataset(OPEN.format("always"))) == ()
+    assert reasons_to_retrain(spec_of(declared), declared) == ()
+    assert reasons_to_retrain(spec_of(declared), dataset()) == ()
+    assert reasons_to_retrain(spec_of(declared), dataset(OPEN.format("mon-sun"))) != ()
+
+
+def test_changed_hours_take_effect_at_the_next_training() -> None:
+    found = effects(document(), document(OPEN.format("mon-fri")))
+    assert [change.setting for change in found.learnt] == ["calendar.open"]

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine
 
+from forecaster.config import CalendarConfig
 from forecaster.durations import Step
 from forecaster.schedules import Cron, Every
 from jobs.backfill import recall, run
@@ -62,6 +63,17 @@ STORIES = {
     "days of New York": Story(
         dataset=DAYS, stamp=day, late=(6 * HOUR, 40 * HOUR, 120 * HOUR), within=(0, 0.5), seed=8
     ),
+    "opening hours": Story(
+        dataset=replace(DATASET, calendar=CalendarConfig(open="mon-sun 07:00-15:30")), seed=11
+    ),
+    "opening hours and rows that come late": Story(
+        dataset=replace(
+            DATASET, calendar=CalendarConfig(open="mon-fri 08:00-18:00"), late_data=0 * HOUR
+        ),
+        late=(20 * MINUTE, 50 * MINUTE, 100 * MINUTE),
+        seed=12,
+        lateness=0.6,
+    ),
     "a naive forecast": Story(
         dataset=replace(DATASET, training=replace(DATASET.training, naive_guard=True)), seed=9
     ),
@@ -76,7 +88,11 @@ STORIES = {
         ticks=12,
     ),
 }
-OFTEN = (("sqlite", "pulled by the ticks"), ("postgres", "landed row by row"))
+OFTEN = (
+    ("sqlite", "pulled by the ticks"),
+    ("sqlite", "opening hours"),
+    ("postgres", "landed row by row"),
+)
 
 
 TOLD = [
