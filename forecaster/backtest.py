@@ -73,6 +73,10 @@ class Backtest:
         """Return one row per predictor and series."""
         return self._summary("predictor", "series_id")
 
+    def by_series_and_lead(self) -> pl.DataFrame:
+        """Return one row per predictor, series and lead."""
+        return self._summary("predictor", "series_id", "lead")
+
     def of(self, predictor: str) -> Mapping[str, float] | None:
         """Return the accuracy of one predictor by name; None where nothing was judged."""
         rows = self.overall().filter(pl.col("predictor") == predictor).to_dicts()

@@ -17,6 +17,8 @@ SHARE = 0.25
 """Of the history, that is tested on where nobody says how many windows."""
 NOT_TRAINED, NOT_TESTED, SHORT_TEST = "no_train_rows", "no_test_rows", "test_part_too_short"
 """Why a series has no window in a given split."""
+NO_ROOM = "no_room_for_a_window"
+"""Why it has none before its own end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +111,48 @@ def _count(length: int, rolling: Rolling) -> int:
         )
     spare = (int(SHARE * length) - horizon) // stride + 1
     return rolling.windows or max(1, min(USUAL_WINDOWS, spare))
+
+
+def at_series_ends(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> Origins:
+    """Return the last windows of each series of OBSERVATIONS, at cutoffs of its own.
+
+    A series with less room than others has fewer; one without room for any is known to its end.
+    InsufficientHistory where none has room.
+    """
+    horizon, stride = rolling.prediction_length, rolling.stride
+    located = observations.with_columns(grid.index_of(observations["timestamp"]).alias("index"))
+    ends = located.group_by("series_id", maintain_order=True).agg(
+        first=pl.col("index").min(), last=pl.col("index").max()
+    )
+    ends = ends.with_columns(possible=_possible(pl.col("last") - pl.col("first") + 1, rolling))
+    ends = ends.with_columns(end=pl.col("last") - horizon - (pl.col("possible") - 1) * stride)
+    room = ends.filter(pl.col("possible") > 0)
+    if room.is_empty():
+        raise InsufficientHistory(
+            f"a window of {horizon} steps needs more than {horizon} steps of one series, "
+            "found none that long",
+            hint=InsufficientHistory.TOO_LITTLE,
+        )
+    windows = _rolled(room, rolling)
+    firsts = windows.group_by("series_id", maintain_order=True).agg(pl.col("end").min())
+    without = ends.filter(pl.col("possible") == 0)
+    limits = pl.concat([firsts, without.select("series_id", end="last")])
+    return Origins(
+        grid=grid,
+        windows=windows,
+        limits=limits,
+        left_out=dict.fromkeys(without["series_id"], NO_ROOM),
+    )
+
+
+def _possible(length: pl.Expr, rolling: Rolling) -> pl.Expr:
+    """Return how many windows a series of `length` steps may have, as `_count` does for all."""
+    most = ((length - 1 - rolling.prediction_length) // rolling.stride + 1).clip(0)
+    if rolling.windows is not None:
+        return most
+    tested = (SHARE * length).floor().cast(pl.Int64)
+    usual = ((tested - rolling.prediction_length) // rolling.stride + 1).clip(1, USUAL_WINDOWS)
+    return pl.min_horizontal(most, usual)
 
 
 def of_split(train: pl.DataFrame, test: pl.DataFrame, grid: Grid, rolling: Rolling) -> Origins:

@@ -51,6 +51,7 @@ class Progress:
 
     step: int
     steps: int
+    """Planned in all: what ends early takes fewer."""
     loss: float
 
 
@@ -222,9 +223,8 @@ class _Work:
         try:
             learnt = train(panel, spec, self._trial, self._seeds[0], None, self._tell)
         except TrainingDiverged:
-            self._planned -= self._trial.steps
             return math.inf
-        self._count(learnt, self._trial.steps)
+        self._count(learnt)
         return judge(learnt.network)
 
     def train(self, panel: Panel, spec: ModelSpec, judge: Judge | None) -> list[Learnt]:
@@ -234,7 +234,6 @@ class _Work:
     def train_again(self, panel: Panel, spec: ModelSpec, judged: list[Learnt]) -> list[Learnt]:
         """Train all of them on more data, for as many steps as made those that were judged."""
         schedules = [replace(self._schedule, steps=each.steps) for each in judged]
-        self._planned -= sum(self._schedule.steps - schedule.steps for schedule in schedules)
         plans = zip(schedules, self._seeds, strict=True)
         return [self._train(panel, spec, schedule, seed, None) for schedule, seed in plans]
 
@@ -242,14 +241,13 @@ class _Work:
         self, panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None
     ) -> Learnt:
         learnt = train(panel, spec, schedule, seed, judge, self._tell)
-        self._count(learnt, schedule.steps)
+        self._count(learnt)
         self.notes = tuple(dict.fromkeys((*self.notes, *learnt.notes)))
         return learnt
 
-    def _count(self, learnt: Learnt, planned: int) -> None:
+    def _count(self, learnt: Learnt) -> None:
         self.steps += learnt.taken
         self.windows += learnt.windows
-        self._planned -= planned - learnt.taken
 
     def _tell(self, step: int, loss: float) -> None:
         if self._on_progress is not None:

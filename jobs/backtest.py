@@ -1,9 +1,11 @@
 """Backtest: how right the model would have been on rows that are known. Writes no database."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 import polars as pl
 
@@ -11,19 +13,23 @@ from forecaster import origins, rivals, trial
 from forecaster.backtest import Backtest
 from forecaster.config import DatasetConfig
 from forecaster.diagnosis import MOST_CELLS
-from forecaster.durations import Step
-from forecaster.errors import DataError, InsufficientHistory
+from forecaster.errors import ConfigError, DataError, InsufficientHistory
 from forecaster.origins import Origins, Rolling
 from forecaster.series.grid import Grid
 from forecaster.series.marks import grid_of
-from forecaster.series.season import LEAST_CYCLES, candidates
 from forecaster.spacing import find_spacing
-from forecaster.trial import Trained, Trial, Watch
+from forecaster.testable import ENDED, NOT_KNOWN
+from forecaster.trial import Course, Trial
+from forecaster.trial_stage import Prepared, Trained, Watch
 from jobs import backtest_tables
+from jobs.backtest_plan import OFFICIAL, Plan
 from jobs.backtest_rows import Rows, Split
 
-OFFICIAL = "official split"
 TOO_LITTLE = "give more rows, a shorter --horizon, or fewer --windows"
+AT_SERIES_END = "pass --windows-at series-end, which tests every series at its own end"
+
+Place = Literal["common-end", "series-end"]
+"""Where windows are: at the end of all rows, or of each series."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +38,13 @@ class Wanted:
 
     stride: int | None = None
     windows: int | None = None
+    windows_at: Place | None = None
     baselines: Sequence[str] = ()
+    naive2: bool = True
+    """Whether Naive2 stands beside the model where rows are split."""
     refit: bool = False
     seed: int | None = None
+    seeds: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,35 +52,23 @@ class Outcome:
     """What was tested, and how right everybody was.
 
     Tables have one row per predictor (and lead, or series), the model first, with the columns of
-    `forecaster.backtest.Backtest.overall`; `owa` where Naive2 is among them.
+    `forecaster.backtest.Backtest.overall`; `owa` where Naive2 is among them. Of several seeds the
+    row of the model is their mean.
     """
 
-    name: str
-    rows: int
-    series: int
-    first: datetime
-    last: datetime
-    step: Step
-    prediction_length: int
-    stride: int
-    turns: int
-    asked_for: bool
-    """Whether somebody said how many windows there are to be."""
-    split: str | None
-    tested_from: datetime
-    """The first cutoff."""
-    tested_to: datetime
-    """The last instant that was forecast."""
+    plan: Plan
     found: Backtest
     overall: pl.DataFrame
     by_lead: pl.DataFrame
     by_series: pl.DataFrame
+    by_series_and_lead: pl.DataFrame
+    by_seed: pl.DataFrame
+    """Like `overall`, a row for each of several seeds."""
     still: Sequence[str]
     """Series that never moved before the windows: without MASE, OWA and skill."""
     trainings: Sequence[Trained]
     left_out: Mapping[str, str]
     notes: Sequence[str]
-    seed: int
 
     @property
     def seconds(self) -> float:
@@ -83,13 +81,15 @@ def run(
     dataset: DatasetConfig,
     wanted: Wanted,
     *,
+    on_plan: Callable[[Plan], None] = lambda _: None,
     watch: Watch | None = None,
 ) -> Outcome:
     """Train on what lies before the windows, forecast them, and hold the forecasts against others.
 
-    InsufficientHistory where there is too little before them, DataError where there are none.
+    `on_plan` is told what will be tested before anything is trained. InsufficientHistory where
+    there is too little before the windows, DataError where there are none that can be tested.
     """
-    names, rows = _names(rows, wanted.baselines), _over(rows, dataset)
+    names, rows = _names(rows, wanted), _over(rows, dataset)
     rivals.require(names)
     if wanted.seed is not None:
         dataset = replace(dataset, training=replace(dataset.training, seed=wanted.seed))
@@ -98,10 +98,19 @@ def run(
         stride=wanted.stride or dataset.prediction_length,
         windows=wanted.windows,
     )
-    chosen = _origins(rows, dataset, rolling)
+    chosen = _origins(rows, dataset, rolling, wanted.windows_at)
+    plans: list[Plan] = []
+
+    def prepared(found: Prepared) -> None:
+        plans.append(_plan(rows, dataset, wanted, chosen, found))
+        _require_tests(plans[0])
+        on_plan(plans[0])
+
+    watch = replace(watch or Watch(), prepared=prepared)
+    course = Course(refit=wanted.refit, seeds=wanted.seeds)
     with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
-        made = trial.run(rows.observations, chosen, dataset, names, refit=wanted.refit, watch=watch)
-    return _outcome(rows, dataset, rolling, chosen, made)
+        made = trial.run(rows.observations, chosen, dataset, names, course=course, watch=watch)
+    return _outcome(plans[0], made)
 
 
 def _over(rows: Rows, dataset: DatasetConfig) -> Rows:
@@ -119,21 +128,30 @@ def _over(rows: Rows, dataset: DatasetConfig) -> Rows:
     return replace(rows, observations=kept, split=split)
 
 
-def _names(rows: Rows, wanted: Sequence[str]) -> list[str]:
-    official = [] if rows.split is None else [rivals.NAIVE2]
-    return list(dict.fromkeys([*rivals.USUAL, *official, *wanted]))
+def _names(rows: Rows, wanted: Wanted) -> list[str]:
+    official = [] if rows.split is None or not wanted.naive2 else [rivals.NAIVE2]
+    names = dict.fromkeys([*rivals.USUAL, *official, *wanted.baselines])
+    if not wanted.naive2 and rivals.NAIVE2 in names:
+        raise ConfigError(["--no-naive2 must not come with --baselines naive2, found both"])
+    return list(names)
 
 
-def _origins(rows: Rows, dataset: DatasetConfig, rolling: Rolling) -> Origins:
+def _origins(rows: Rows, dataset: DatasetConfig, rolling: Rolling, at: Place | None) -> Origins:
     """Return the windows, on the grid that shows in what lies before them."""
     split, grid = rows.split, _grid(rows.observations, dataset)
     _require_room(rows, grid)
     if split is not None:
+        if at is not None:
+            raise ConfigError(
+                ["--windows-at must come without a column split, which says where windows are"],
+                hint="leave out --windows-at, or drop the column split",
+            )
         return origins.of_split(split.train, split.test, _grid(split.train, dataset), rolling)
+    place = origins.at_series_ends if at == "series-end" else origins.at_the_end
     with _too_little():
-        chosen = origins.at_the_end(rows.observations, grid, rolling)
+        chosen = place(rows.observations, grid, rolling)
         known, _ = chosen.parted(rows.observations, None)
-        return origins.at_the_end(rows.observations, _grid(known, dataset), rolling)
+        return place(rows.observations, _grid(known, dataset), rolling)
 
 
 def _grid(observations: pl.DataFrame, dataset: DatasetConfig) -> Grid:
@@ -166,9 +184,57 @@ def _too_little(about: str = "") -> Iterator[None]:
         raise InsufficientHistory(about + error.message, hint=TOO_LITTLE) from error
 
 
-def _outcome(
-    rows: Rows, dataset: DatasetConfig, rolling: Rolling, chosen: Origins, made: Trial
-) -> Outcome:
+def _plan(
+    rows: Rows, dataset: DatasetConfig, wanted: Wanted, chosen: Origins, prepared: Prepared
+) -> Plan:
+    first, last = rows.span
+    tested_from, tested_to = chosen.span(dataset.prediction_length)
+    reasons = {**chosen.left_out, **prepared.left_out}
+    if wanted.refit:  # what is not known yet may be when a later window is trained for
+        reasons = {name: why for name, why in reasons.items() if why != NOT_KNOWN}
+    return Plan(
+        rows=rows,
+        series=rows.observations["series_id"].n_unique(),
+        first=first,
+        last=last,
+        dataset=dataset,
+        stride=wanted.stride or dataset.prediction_length,
+        turns=chosen.turns,
+        asked_for=wanted.windows is not None,
+        at_series_end=wanted.windows_at == "series-end",
+        split=None if rows.split is None else OFFICIAL,
+        tested_from=tested_from,
+        tested_to=tested_to,
+        seeds=tuple(trial.seeds(dataset, wanted.seeds).values()),
+        prepared=prepared,
+        left_out=reasons,
+    )
+
+
+def _require_tests(plan: Plan) -> None:
+    """Raise DataError where it is certain that nothing can be tested, ConfigError for a season
+    that never comes round.
+    """
+    season, length = plan.dataset.model.season_length or 1, plan.prepared.length
+    if season >= length:
+        raise ConfigError(
+            [
+                f"--season must be shorter than the history before the windows, {length:,} steps, "
+                f"found {season:,}"
+            ],
+            hint="give more rows, or leave it out: one that the data show is found",
+        )
+    if len(plan.left_out) < plan.series:
+        return
+    counts = Counter(plan.left_out.values())
+    reasons = ", ".join(f"{reason} ({count} series)" for reason, count in counts.most_common())
+    raise DataError(
+        f"at least one forecast must be comparable with what happened, found none: {reasons}",
+        hint=AT_SERIES_END if ENDED in counts else TOO_LITTLE,
+    )
+
+
+def _outcome(plan: Plan, made: Trial) -> Outcome:
     found = made.found
     if found.sums.is_empty():
         reasons = ", ".join(sorted(set(made.left_out.values())))
@@ -176,39 +242,26 @@ def _outcome(
             f"at least one forecast must be comparable with what happened, found none: {reasons}",
             hint=TOO_LITTLE,
         )
-    first, last = rows.span
-    tested_from, tested_to = chosen.span(rolling.prediction_length)
     return Outcome(
-        name=rows.name,
-        rows=len(rows.observations),
-        series=rows.observations["series_id"].n_unique(),
-        first=first,
-        last=last,
-        step=dataset.step,
-        prediction_length=rolling.prediction_length,
-        stride=rolling.stride,
-        turns=chosen.turns,
-        asked_for=rolling.windows is not None,
-        split=None if rows.split is None else OFFICIAL,
-        tested_from=tested_from,
-        tested_to=tested_to,
+        plan=plan,
         found=found,
         overall=backtest_tables.overall(made),
         by_lead=backtest_tables.by_lead(made),
         by_series=backtest_tables.by_series(made),
+        by_series_and_lead=backtest_tables.by_series_and_lead(made),
+        by_seed=backtest_tables.by_seed(made),
         still=made.still,
         trainings=made.trainings,
         left_out=made.left_out,
-        notes=_notes(made, dataset.step),
-        seed=dataset.training.seed,
+        notes=_notes(made),
     )
 
 
-def _notes(made: Trial, step: Step) -> list[str]:
+def _notes(made: Trial) -> list[str]:
     several = len(made.trainings) > 1
     said = [
-        f"training {each.turn + 1}: {said}" if several else said
-        for each in made.trainings
+        f"training {place}: {said}" if several else said
+        for place, each in enumerate(made.trainings, 1)
         for said in each.result.notes
     ]
     heavy = [
@@ -216,16 +269,4 @@ def _notes(made: Trial, step: Step) -> list[str]:
         "it tells of nothing else"
         for name in backtest_tables.outweighing(made)
     ]
-    return [*_shortness(made.trainings[0], step), *said, *heavy]
-
-
-def _shortness(first: Trained, step: Step) -> Iterator[str]:
-    """Say what the first training had too little history for."""
-    spec, before = first.spec, f"there are {first.length:,} before the first window"
-    needed = spec.context_length + 2 * spec.prediction_length
-    if first.length < needed:
-        yield f"to look back, learn and judge well takes {needed:,} steps, {before}"
-    missed = [season for season in candidates(step) if LEAST_CYCLES * season > first.length]
-    if missed:
-        needed = LEAST_CYCLES * missed[0]
-        yield f"a season of {missed[0]:,} steps takes {needed:,} steps to be found, {before}"
+    return [*said, *heavy]

@@ -1,18 +1,14 @@
-"""The figures of a backtest as people read them: sentences, and rows of texts for tables."""
+"""The figures of a backtest as people read them: rows of texts for tables, and a verdict."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from forecaster.origins import SHARE, USUAL_WINDOWS
 from jobs.backtest import Outcome
 
 MODEL = "model"
 SHOWN_SERIES = 5
 """Worst and best series on a page; all of them are in JSON and CSV."""
-NAMED = 3
-"""Series that are named of each reason to leave them out."""
 COLUMNS: Mapping[str, str] = {
     "smape": "sMAPE",
     "mase": "MASE",
@@ -32,18 +28,6 @@ LEGEND = (
     "in 80 %: share of what happened inside the 80 % interval. "
     "skill: share of the error of seasonal naive that is gone.",
 )
-REASONS: Mapping[str, str] = {
-    "no_train_rows": "without train rows",
-    "no_test_rows": "without test rows",
-    "test_part_too_short": "whose test part is shorter than the horizon",
-    "no_data_before": "that began after the first window",
-    "nothing_to_judge": "with nothing to compare in the windows",
-    "no_data": "without values before the windows",
-    "too_short": "with too few values before the windows",
-    "stale": "that had ended before the windows",
-    "non_finite": "without a finite forecast",
-}
-"""Why series were left out, after "3 series"."""
 _WANTED = {"coverage_80": 0.8, "coverage_95": 0.95}
 _DIGITS = {"smape": 3, "mase": 3, "owa": 3, "wql": 4, "skill": 3}
 _SMALL = 0.001
@@ -52,42 +36,6 @@ _EQUAL = 1e-9
 """Figures nearer to each other than this share are equal: they differ by rounding."""
 
 Row = Mapping[str, object]
-
-
-def facts(outcome: Outcome) -> list[tuple[str, str]]:
-    """Return what was tested, and how: words, and a sentence each."""
-    found = [
-        ("data", _data(outcome)),
-        ("windows", _windows(outcome)),
-        ("forecasts", _forecasts(outcome)),
-        ("season", _season(outcome)),
-        ("training", _training(outcome)),
-        *(("note", said) for said in outcome.notes),
-        ("judged", _judged(outcome)),
-    ]
-    found += [("note", said) for said in _still(outcome)]
-    found += [("left out", said) for said in _left_out(outcome)]
-    errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
-    return [*found, ("result", verdict(errors))]
-
-
-def _left_out(outcome: Outcome) -> Iterator[str]:
-    for reason, count in Counter(outcome.left_out.values()).most_common():
-        names = [name for name, why in outcome.left_out.items() if why == reason]
-        yield f"{count:,} series {REASONS[reason]}: {_named(names)}"
-
-
-def _still(outcome: Outcome) -> Iterator[str]:
-    if count := len(outcome.still):
-        have = "has" if count == 1 else "have"
-        yield (
-            f"{count:,} series that never moved before the windows {have} no MASE and no skill: "
-            f"{_named(outcome.still)}"
-        )
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def verdict(errors: Mapping[str, float | None]) -> str:
@@ -106,70 +54,6 @@ def verdict(errors: Mapping[str, float | None]) -> str:
     if ours < 2 * theirs:
         return f"{ours / theirs - 1:.0%} more error (MASE) than {rival}, the best of the others"
     return f"{ours / theirs:.1f} times the error (MASE) of {rival}, the best of the others"
-
-
-def _data(outcome: Outcome) -> str:
-    return (
-        f"{outcome.series:,} series, {outcome.rows:,} rows, {_when(outcome.first)} … "
-        f"{_when(outcome.last)}, step {outcome.step}"
-    )
-
-
-def _forecasts(outcome: Outcome) -> str:
-    return (
-        f"{outcome.found.windows:,}, each {outcome.prediction_length} steps ahead, from "
-        f"{_when(outcome.tested_from)} to {_when(outcome.tested_to)}"
-    )
-
-
-def _season(outcome: Outcome) -> str:
-    spec = outcome.trainings[-1].spec
-    season = f"{spec.season_length} steps" if spec.season_length > 1 else "none found"
-    if spec.long_season > spec.season_length:
-        season += f", and a longer one of {spec.long_season}"
-    return f"{season}; the model looks back {spec.context_length} steps"
-
-
-def _training(outcome: Outcome) -> str:
-    every, first = outcome.trainings, outcome.trainings[0]
-    device = ", ".join(dict.fromkeys(each.result.device for each in every))
-    steps = sum(each.result.steps for each in every)
-    times = f"{len(every)} trainings, {steps:,}" if len(every) > 1 else f"{steps:,}"
-    return (
-        f"{times} steps in {outcome.seconds:.0f} s on {device}, seed {outcome.seed}; on "
-        f"{first.series:,} series, {first.observations:,} observations until "
-        f"{_when(first.trained_to)}"
-    )
-
-
-def _windows(outcome: Outcome) -> str:
-    each = "the last window"
-    if outcome.turns > 1:
-        each = f"the last {outcome.turns} windows of every series, every {outcome.stride} steps"
-    if outcome.split is not None and outcome.asked_for:
-        some = "window" if outcome.turns == 1 else "windows"
-        most = f", up to {outcome.turns}" if outcome.turns > 1 else ""
-        return f"{outcome.split}: the newest {some} in the test rows of every series{most}"
-    if outcome.split is not None:
-        count = "1 window" if outcome.turns == 1 else f"up to {outcome.turns} windows"
-        return f"{outcome.split}: {count} after the train rows of every series"
-    if outcome.asked_for or outcome.turns == USUAL_WINDOWS:
-        return each
-    return f"{each}; with more, over {SHARE:.0%} of the history would be tested on"
-
-
-def _judged(outcome: Outcome) -> str:
-    points = outcome.overall["points"][0]
-    silent = {name: count for name, count in outcome.found.missing.items() if count}
-    told = f"{points:,} points, the same for all"
-    if silent:
-        about = ", ".join(f"{count:,} by {name}" for name, count in silent.items())
-        told += f"; left out because nothing was said: {about}"
-    return told
-
-
-def _when(instant: object) -> str:
-    return f"{instant:%Y-%m-%d %H:%M}Z"
 
 
 def shown(table: pl.DataFrame) -> list[str]:

@@ -2,23 +2,27 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 
-from forecaster.errors import ConfigError, DataError
-from forecaster.trial import Trained
+from forecaster.errors import DataError
+from forecaster.trial_stage import Trained
+from jobs import backtest_forecasts
 from jobs.backtest import Outcome
+from jobs.backtest_facts import facts
 from jobs.backtest_figures import (
     COLUMNS,
     LEGEND,
     SERIES_HEADINGS,
-    facts,
     lead_rows,
     overall_rows,
     series_rows,
     shown,
 )
+from jobs.backtest_forecasts import require_new
+from jobs.backtest_plan import Plan, plan_notes
 from jobs.reports import Json, to_json
 
 SUFFIXES = (".md", ".json", ".csv")
@@ -28,22 +32,14 @@ _KEPT = ("points", "smape", "mase", "owa", "wql", "mae", "bias", "skill",
          "coverage_50", "coverage_80", "coverage_95", "width_80")  # fmt: skip
 
 
-def require_suffix(path: Path | None) -> None:
-    """Raise ConfigError unless a report can be written to `path`, a file that is not there yet."""
-    if path is None:
-        return
-    if path.suffix.lower() not in SUFFIXES:
-        raise ConfigError(
-            [f"--out must end in {', '.join(SUFFIXES)}, found {path.suffix or 'no suffix'}"],
-            hint=".md is a page for people, .json has everything, .csv is the long table",
-        )
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError([f"--out must be a file in a folder that exists, found {path}"])
-    if path.exists():
-        raise ConfigError(
-            [f"--out must be a new file, found {path}, which exists"],
-            hint="name another one, or remove it if it is an older report",
-        )
+def require_writable(out: Path | None, forecasts: Path | None) -> None:
+    """Raise ConfigError unless these, where given, are new files of a format that is written."""
+    if out is not None:
+        hint = ".md is a page for people, .json has everything, .csv is the long table"
+        require_new("--out", out, SUFFIXES, hint)
+    if forecasts is not None:
+        hint = "a row for every step of every forecast: millions are best kept as .parquet"
+        require_new("--forecasts", forecasts, backtest_forecasts.SUFFIXES, hint)
 
 
 def write(path: Path, outcome: Outcome) -> None:
@@ -62,33 +58,29 @@ def write(path: Path, outcome: Outcome) -> None:
 
 def document(outcome: Outcome) -> Json:
     """Return all that was found as JSON, nothing rounded."""
-    spec = outcome.trainings[-1].spec
+    plan, spec = outcome.plan, outcome.trainings[-1].spec
     return to_json(
         {
-            "name": outcome.name,
-            "rows": outcome.rows,
-            "series": outcome.series,
-            "first": outcome.first,
-            "last": outcome.last,
-            "split": outcome.split,
-            "step": str(outcome.step),
-            "timezone": spec.timezone,
-            "prediction_length": outcome.prediction_length,
-            "stride": outcome.stride,
-            "windows_per_series": outcome.turns,
+            **_subject(plan),
+            "windows_per_series": plan.turns,
             "windows": outcome.found.windows,
-            "tested_from": outcome.tested_from,
-            "tested_to": outcome.tested_to,
+            "tested_from": plan.tested_from,
+            "tested_to": plan.tested_to,
+            "timezone": spec.timezone,
             "season_length": spec.season_length,
             "long_season": spec.long_season,
             "context_length": spec.context_length,
-            "seed": outcome.seed,
+            "seed": plan.seeds[0],
+            "seeds": _kept(outcome.by_seed, "seed"),
             "train_seconds": outcome.seconds,
             "trainings": [_training(each) for each in outcome.trainings],
-            "notes": list(outcome.notes),
+            "notes": [*plan_notes(plan), *outcome.notes],
             "overall": _kept(outcome.overall, "predictor", "series"),
             "by_lead": _kept(outcome.by_lead, "predictor", "lead"),
             "by_series": _kept(outcome.by_series, "predictor", "series_id"),
+            "by_series_and_lead": _kept(
+                outcome.by_series_and_lead, "predictor", "series_id", "lead"
+            ),
             "unsaid_points": dict(outcome.found.missing),
             "series_without_scale": list(outcome.still),
             "left_out": dict(outcome.left_out),
@@ -96,17 +88,47 @@ def document(outcome: Outcome) -> Json:
     )
 
 
+def _subject(plan: Plan) -> dict[str, object]:
+    """Return what was read, what became of it, and how it was to be tested."""
+    rows, dataset = plan.rows, plan.dataset
+    return {
+        "name": rows.name,
+        "rows": len(rows.observations),
+        "rejected": {
+            reason: {"rows": count, "example": rows.examples.get(reason)}
+            for reason, count in rows.rejected.items()
+        },
+        "duplicates": rows.duplicates,
+        "conflicting": rows.conflicting,
+        "series": plan.series,
+        "first": plan.first,
+        "last": plan.last,
+        "split": plan.split,
+        "windows_at": "series-end" if plan.at_series_end else "common-end",
+        "step": str(dataset.step),
+        "prediction_length": dataset.prediction_length,
+        "stride": plan.stride,
+        "lower_bound": dataset.lower_bound,
+        "upper_bound": dataset.upper_bound,
+    }
+
+
 def _training(each: Trained) -> dict[str, object]:
+    result, prepared = each.result, each.prepared
     return {
         "turn": each.turn + 1,
-        "series": each.series,
-        "observations": each.observations,
-        "trained_from": each.trained_from,
-        "trained_to": each.trained_to,
-        "steps": each.result.steps,
-        "seconds": each.result.seconds,
-        "device": each.result.device,
-        "fallback": each.result.model.fallback,
+        "seed": each.seed,
+        "series": prepared.series,
+        "observations": prepared.observations,
+        "trained_from": prepared.trained_from,
+        "trained_to": prepared.trained_to,
+        "steps": result.steps,
+        "planned_steps": each.planned,
+        "seconds": result.seconds,
+        "device": result.device,
+        "variant": {"statistics": each.spec.statistics, "calendar": each.spec.calendar},
+        "validation": None if result.validation is None else asdict(result.validation),
+        "fallback": result.model.fallback,
     }
 
 
@@ -116,8 +138,8 @@ def _kept(table: pl.DataFrame, *keys: str) -> list[dict[str, object]]:
 
 def long_table(outcome: Outcome) -> pl.DataFrame:
     """Return one row per predictor, series and lead that was summed up; empty means: all."""
-    parts = [outcome.overall.drop("series"), outcome.by_lead.drop("series"),
-             outcome.by_series.drop("series")]  # fmt: skip
+    tables = (outcome.overall, outcome.by_lead, outcome.by_series, outcome.by_series_and_lead)
+    parts = [table.drop("series") for table in tables]
     texts = [part.with_columns(pl.col("predictor", "^lead$").cast(pl.String)) for part in parts]
     table = pl.concat(texts, how="diagonal")
     return table.select(
@@ -131,7 +153,7 @@ def markdown(outcome: Outcome) -> str:
     series, hidden = series_rows(outcome)
     about = f"those with the least and the most skill; {hidden} lie between" if hidden else "all"
     parts = [
-        f"# Backtest of {outcome.name}",
+        f"# Backtest of {outcome.plan.rows.name}",
         "\n".join(f"- {word}: {said}" for word, said in facts(outcome)),
         "## Accuracy",
         _grid(["", *(COLUMNS[name] for name in shown(outcome.overall))],

@@ -136,7 +136,7 @@ def learn(
 
 
 def _stopped(kept: int, planned: int) -> list[str]:
-    short = f"the error on validation windows rose after {kept} of {planned} steps"
+    short = f"the error on validation windows rose after {kept} steps: their weights are used"
     return [] if kept == planned else [short]
 
 

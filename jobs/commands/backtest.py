@@ -1,19 +1,17 @@
 """`forecaster backtest`: how right the model would have been, beside forecasts without training."""
 
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from forecaster.config import Config, DatasetConfig
-from forecaster.errors import ConfigError
+from forecaster.config import DatasetConfig
 from jobs.commands import processor, progress
-from jobs.commands.opening import opened, require_landed
+from jobs.commands.backtest_target import Changes, subject
 from jobs.commands.options import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -25,20 +23,18 @@ from jobs.commands.options import (
     TimestampColumn,
     ValueColumn,
     Zone,
-    load,
     zone,
 )
 from jobs.commands.output import PLAIN_WIDTH, as_json, say, show
 
 if TYPE_CHECKING:
     from forecaster.training import Progress
-    from forecaster.trial import Watch
+    from forecaster.trial_stage import Watch
     from jobs.backtest import Outcome, Wanted
+    from jobs.backtest_plan import Plan
     from jobs.backtest_rows import Rows
 
 INTERRUPTED = 130
-STDIN = "-"
-Options = Mapping[str, Any]
 
 
 Target = Annotated[
@@ -51,8 +47,20 @@ Target = Annotated[
 Horizon = Annotated[
     str | None, typer.Option(help="How far ahead, such as 48h, or a number of steps.")
 ]
+Season = Annotated[
+    int | None,
+    typer.Option(min=1, help="Length in steps, 1 is none; left out: found in the data."),
+]
+LowerBound = Annotated[float | None, typer.Option(help="No forecast is below it.")]
+UpperBound = Annotated[float | None, typer.Option(help="No forecast is above it.")]
 Windows = Annotated[
     int | None, typer.Option(min=1, help="How many, the newest; left out: at most 8.")
+]
+WindowsAt = Annotated[
+    Literal["common-end", "series-end"] | None,
+    typer.Option(
+        help="Where they end: with the newest row of all, or of each series; left out: of all."
+    ),
 ]
 Stride = Annotated[
     str | None, typer.Option(help="From one window to the next; left out: the horizon.")
@@ -60,44 +68,48 @@ Stride = Annotated[
 Baselines = Annotated[
     list[str] | None, typer.Option(metavar="NAME,...", help="More than naive and seasonal_naive.")
 ]
+NoNaive2 = Annotated[
+    bool,
+    typer.Option("--no-naive2", help="Leave out Naive2 and OWA of a split: slow on long series."),
+]
 Refit = Annotated[bool, typer.Option("--refit", help="Train again before each window.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Of the training.")]
+Seeds = Annotated[
+    int,
+    typer.Option(min=1, help="Train so many times, from seeds that follow; figures are means."),
+]
 Out = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Write a report, a new .md, .json or .csv.")
 ]
+Forecasts = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Write every forecast, a new .parquet, .csv or .ndjson."),
+]
 
 
+# fmt: off
 def backtest(
     target: Target,
-    horizon: Horizon = None,
-    step: StepOption = None,
-    series_column: SeriesColumns = None,
-    timestamp_column: TimestampColumn = None,
-    value_column: ValueColumn = None,
-    timezone: Zone = None,
-    timestamp_marks: MarksOption = None,
-    file_format: FormatOption = None,
-    windows: Windows = None,
-    stride: Stride = None,
-    baselines: Baselines = None,
-    refit: Refit = False,
-    seed: Seed = None,
-    out: Out = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    json: JsonOption = False,
+    horizon: Horizon = None, step: StepOption = None,
+    series_column: SeriesColumns = None, timestamp_column: TimestampColumn = None,
+    value_column: ValueColumn = None, timezone: Zone = None,
+    timestamp_marks: MarksOption = None, file_format: FormatOption = None,
+    season: Season = None, lower_bound: LowerBound = None, upper_bound: UpperBound = None,
+    windows: Windows = None, windows_at: WindowsAt = None, stride: Stride = None,
+    baselines: Baselines = None, no_naive2: NoNaive2 = False,
+    refit: Refit = False, seed: Seed = None, seeds: Seeds = 1,
+    out: Out = None, forecasts: Forecasts = None,
+    config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False,
 ) -> None:
+    # fmt: on
     """Say how right the model would have been on the past of a file or dataset.
 
-    A column `split` of train and test is honoured. Nothing is written but --out.
+    A column `split` of train and test is honoured. Nothing is written but --out and --forecasts.
     """
-    from forecaster import rivals
-    from jobs.backtest import Wanted
-    from jobs.backtest_report import require_suffix
-
-    require_suffix(out)
-    names = [name.strip() for given in baselines or () for name in given.split(",")]
-    rivals.require(names)
-    wanted = Wanted(windows=windows, baselines=names, refit=refit, seed=seed)
+    wanted = _wanted(baselines or (), no_naive2=no_naive2, out=out, forecasts=forecasts)
+    wanted = replace(
+        wanted, windows=windows, windows_at=windows_at, refit=refit, seed=seed, seeds=seeds
+    )
     of_file = {
         "--step": step,
         "--series-column": series_column,
@@ -107,10 +119,26 @@ def backtest(
         "--timestamp-marks": timestamp_marks,
         "--format": file_format,
     }
+    changes = Changes(horizon, season, lower_bound, upper_bound)
     with _leaving():
-        rows, dataset = _subject(target, of_file, horizon, config)
-        outcome = _run(rows, dataset, wanted, stride)
-        _tell(outcome, out, json=json)
+        rows, dataset = subject(target, of_file, changes, config)
+        outcome = _run(rows, dataset, _with_stride(wanted, stride, dataset), forecasts)
+        _tell(outcome, out, forecasts, json=json)
+
+
+def _wanted(
+    baselines: Sequence[str], *, no_naive2: bool, out: Path | None, forecasts: Path | None
+) -> "Wanted":
+    """Return what is wanted of baselines; ConfigError for those there are not, and for files that
+    cannot be written."""
+    from forecaster import rivals
+    from jobs.backtest import Wanted
+    from jobs.backtest_report import require_writable
+
+    require_writable(out, forecasts)
+    names = [name.strip() for given in baselines for name in given.split(",")]
+    rivals.require(names)
+    return Wanted(baselines=names, naive2=not no_naive2)
 
 
 @contextmanager
@@ -122,119 +150,40 @@ def _leaving() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _subject(
-    target: str, of_file: Options, horizon: str | None, config: Path
-) -> tuple["Rows", DatasetConfig]:
-    """Return the rows that are meant, and the settings of their dataset."""
-    if target == STDIN or _is_file(target, of_file):
-        if _is_dataset(target, config):
-            say(f"{target} is read as a file; the dataset of this name is not looked at")
-        return _file(target, of_file, horizon)
-    dataset, settings = _dataset(target, config)
-    given = [name for name, value in of_file.items() if value]
-    if given:
-        raise ConfigError([f"{name} must come with a file, found a dataset" for name in given])
-    if Path(target).is_file():
-        say(f"{target} is read as a dataset; for the file pass --format too")
-    if horizon is not None:
-        from jobs.backtest_step import steps_in
-
-        dataset = replace(dataset, prediction_length=steps_in("--horizon", horizon, dataset.step))
-    return _landed(dataset, settings), dataset
-
-
-def _is_file(target: str, of_file: Options) -> bool:
-    from jobs.files import is_known
-
-    path = Path(target)
-    return path.is_file() and (of_file["--format"] is not None or is_known(path))
-
-
-def _is_dataset(target: str, config: Path) -> bool:
-    """Tell whether a configuration, where there is a sound one, has such a dataset."""
-    try:
-        return config.exists() and target in load(config).datasets
-    except ConfigError:
-        return False
-
-
-def _file(target: str, of_file: Options, horizon: str | None) -> tuple["Rows", DatasetConfig]:
-    from forecaster.intake import Columns
-    from jobs import backtest_rows
-    from jobs.backtest_step import step_of, steps_in
-
-    if horizon is None:
-        raise ConfigError(
-            ["--horizon must be given with a file, found none"],
-            hint="for example --horizon 48h, or --horizon 48 for as many steps",
-        )
-    usual = Columns()
-    mapped = backtest_rows.Mapped(
-        columns=Columns(
-            series=tuple(of_file["--series-column"] or usual.series),
-            timestamp=of_file["--timestamp-column"] or usual.timestamp,
-            value=of_file["--value-column"] or usual.value,
-            ends=of_file["--timestamp-marks"] == "end",
-        ),
-        timezone=of_file["--timezone"],
-        file_format=of_file["--format"],
-    )
-    source = sys.stdin.buffer if target == STDIN else Path(target)
-    rows = backtest_rows.of_file(source, mapped)
-    for finding in rows.findings:
-        say(f"note:  {finding.message}")
-    step, notes = step_of(rows.observations, of_file["--step"])
-    for note in notes:
-        say(f"note:  {note}")
-    steps = steps_in("--horizon", horizon, step)
-    dataset = backtest_rows.settings_of_file(rows, step, steps, mapped.timezone)
-    return rows, replace(dataset, timestamp_marks=of_file["--timestamp-marks"])
-
-
-def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
-    """Return a dataset of the configuration; ConfigError where there is none, nor a file."""
-    path = Path(target)
-    if path.is_file():
-        found = f"a file of unknown format{'' if path.suffix else ', without a suffix'}"
-        hint = "pass --format csv|parquet|ndjson"
-    else:
-        found = "a folder" if path.is_dir() else "no such file"
-        hint = "check the path"
-    if not config.exists():
-        problem = f"{target} must be a file or a dataset, found {found}, and no {config}"
-        raise ConfigError([problem], hint=f"{hint}, or name a configuration with --config")
-    settings = load(config)
-    if target not in settings.datasets:
-        known = ", ".join(settings.datasets) or "none"
-        problem = f"{target} must be a file or a dataset, found {found}, and datasets {known}"
-        raise ConfigError([problem], hint=hint)
-    return settings.datasets[target], settings
-
-
-def _landed(dataset: DatasetConfig, settings: Config) -> "Rows":
-    from jobs import backtest_rows
-
-    require_landed(settings.database_url, dataset.name)
-    with opened(settings.database_url) as engine:
-        return backtest_rows.of_dataset(engine, dataset)
-
-
-def _run(rows: "Rows", dataset: DatasetConfig, wanted: "Wanted", stride: str | None) -> "Outcome":
-    from jobs import backtest as job
+def _with_stride(wanted: "Wanted", stride: str | None, dataset: DatasetConfig) -> "Wanted":
     from jobs.backtest_step import steps_in
+
+    if stride is None:
+        return wanted
+    return replace(wanted, stride=steps_in("--stride", stride, dataset.step))
+
+
+def _run(
+    rows: "Rows", dataset: DatasetConfig, wanted: "Wanted", forecasts: Path | None
+) -> "Outcome":
+    from jobs import backtest as job
+    from jobs.backtest_forecasts import written
 
     processor.flush_denormals()
     processor.keep_to_one_core()
-    if stride is not None:
-        wanted = replace(wanted, stride=steps_in("--stride", stride, dataset.step))
-    with _watching(rows.name) as watch, _warnings_said():
-        return job.run(rows, dataset, wanted, watch=watch)
+    kept = nullcontext() if forecasts is None else written(forecasts)
+    with kept as keep, _watching(rows.name) as watch, _warnings_said():
+        watch = replace(watch, forecasts=keep)
+        return job.run(rows, dataset, wanted, on_plan=_announce, watch=watch)
+
+
+def _announce(plan: "Plan") -> None:
+    """Say before the training what will be trained on and tested."""
+    from jobs.backtest_plan import plan_facts
+
+    for word, said in plan_facts(plan):
+        say(f"{word + ':':<13}{said}")
 
 
 @contextmanager
 def _watching(name: str) -> Iterator["Watch"]:
     """Show each training, and after it the windows that predictors are done with."""
-    from forecaster.trial import Watch
+    from forecaster.trial_stage import Watch
 
     with ExitStack() as shown:
         bars = _Bars(name, shown)
@@ -274,7 +223,9 @@ def _warnings_said() -> Iterator[None]:
         say(f"note:  {text}")
 
 
-def _tell(outcome: "Outcome", out: Path | None, *, json: bool) -> None:
+def _tell(
+    outcome: "Outcome", out: Path | None, forecasts: Path | None, *, json: bool
+) -> None:
     from jobs.backtest_report import document, write
     from jobs.commands.backtesting import page
 
@@ -285,3 +236,5 @@ def _tell(outcome: "Outcome", out: Path | None, *, json: bool) -> None:
     if out is not None:
         write(out, outcome)
         say(f"wrote {out}")
+    if forecasts is not None:
+        say(f"wrote {forecasts}")

@@ -8,11 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.backtest import Outcome
+from jobs.backtest_facts import facts
 from jobs.backtest_figures import (
     COLUMNS,
     LEGEND,
     SERIES_HEADINGS,
-    facts,
     lead_rows,
     overall_rows,
     series_rows,
@@ -28,7 +28,7 @@ def page(outcome: Outcome) -> RenderableType:
     about = f"least and most skill, {hidden:,} between" if hidden else "least skill first"
     headings = ["", *(COLUMNS[name] for name in shown(outcome.overall))]
     return Group(
-        Text(f"backtest of {discreet(outcome.name)}", "bold"),
+        Text(f"backtest of {discreet(outcome.plan.rows.name)}", "bold"),
         _facts(outcome),
         _titled("accuracy", headings, list(overall_rows(outcome))),
         Text("\n".join(LEGEND), "dim"),

@@ -72,7 +72,9 @@ def test_an_error_that_rises_at_the_end_brings_the_best_weights_back() -> None:
 
     assert (found.steps, found.taken) == (2 * REPORT_EVERY, 4 * REPORT_EVERY)
     assert same(found.network, script.seen[1])
-    assert found.notes == ("the error on validation windows rose after 50 of 100 steps",)
+    assert found.notes == (
+        "the error on validation windows rose after 50 steps: their weights are used",
+    )
 
 
 @pytest.mark.parametrize(

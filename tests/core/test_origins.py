@@ -8,11 +8,13 @@ import pytest
 from forecaster.durations import Step
 from forecaster.errors import DataError, InsufficientHistory
 from forecaster.origins import (
+    NO_ROOM,
     NOT_TESTED,
     NOT_TRAINED,
     SHORT_TEST,
     Origins,
     Rolling,
+    at_series_ends,
     at_the_end,
     of_split,
 )
@@ -137,3 +139,40 @@ def test_a_split_without_a_series_in_both_parts_is_an_error() -> None:
 def test_test_rows_before_train_rows_are_an_error_that_shows_one() -> None:
     with pytest.raises(DataError, match="found 1 of 1 series where they do not, such as a: train"):
         of_split(hours(50), hours(20, after=49), GRID, rolling(10))
+
+
+def test_windows_at_the_ends_of_series_are_their_own() -> None:
+    rows = pl.concat([hours(100), hours(50, name="b"), hours(60, after=40, name="c")])
+
+    found = at_series_ends(rows, GRID, rolling(10, windows=2))
+
+    assert {name: ends(found, name) for name in "abc"} == {
+        "a": [79, 89], "b": [29, 39], "c": [79, 89],
+    }  # fmt: skip
+    known, later = found.parted(rows, None)
+    assert last(known.filter(pl.col("series_id") == "b")) == MONDAY + 29 * HOUR
+    assert len(later) == 3 * 20
+
+
+def test_a_short_series_has_fewer_windows_at_its_end_and_one_without_room_has_none() -> None:
+    rows = pl.concat([hours(100), hours(25, name="b"), hours(10, name="c")])
+
+    found = at_series_ends(rows, GRID, rolling(10, windows=3))
+
+    assert (ends(found, "a"), ends(found, "b")) == ([69, 79, 89], [4, 14])
+    assert found.left_out == {"c": NO_ROOM}
+    known, _ = found.parted(rows, None)
+    assert len(known.filter(pl.col("series_id") == "c")) == 10
+
+
+def test_a_quarter_of_each_series_is_tested_at_its_end_where_nobody_says_how_much() -> None:
+    rows = pl.concat([hours(1000), hours(100, name="b"), hours(30, name="c")])
+
+    found = at_series_ends(rows, GRID, rolling(10))
+
+    assert [len(ends(found, name)) for name in "abc"] == [8, 2, 1]
+
+
+def test_series_without_room_for_any_window_are_an_error() -> None:
+    with pytest.raises(InsufficientHistory, match="needs more than 10 steps of one series"):
+        at_series_ends(hours(10), GRID, rolling(10))

@@ -58,7 +58,7 @@ def test_progress_counts_every_training() -> None:
     assert result.steps == 12
 
 
-def test_progress_expects_no_more_of_a_second_training_than_the_first_one_took() -> None:
+def test_the_steps_that_are_planned_stay_the_same_where_fewer_are_taken() -> None:
     short, told = walks(1).filter(pl.col("timestamp") < MONDAY + 100 * HOUR), list[Progress]()
 
     result = fit(
@@ -66,7 +66,8 @@ def test_progress_expects_no_more_of_a_second_training_than_the_first_one_took()
     )
 
     assert result.notes[0].startswith("the error on validation windows rose after")
-    assert {progress.steps for progress in told if progress.step > 200} == {result.steps}
+    assert {progress.steps for progress in told} == {400}
+    assert told[-1].step == result.steps < 400
 
 
 def test_the_best_of_some_candidates_on_validation_windows_is_trained() -> None:

@@ -1,6 +1,5 @@
 """A trial: the model and its rivals on windows that none of them has seen anything of."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,54 +11,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from forecaster import origins, rivals, trial
-from forecaster.config import DatasetConfig
 from forecaster.durations import Step
 from forecaster.errors import ConfigError
 from forecaster.frames import INSTANT
-from forecaster.origins import Origins, Rolling
+from forecaster.origins import Rolling
 from forecaster.series import naive
 from forecaster.series.anchor import detect_grid
 from forecaster.series.continued import continued
-from forecaster.series.grid import Grid
 from forecaster.series.panel import build
 from forecaster.series.windows import gather
-from forecaster.trial import NOT_KNOWN, NOTHING_TO_JUDGE, Trial, Watch
-from tests.core.configs import small_dataset
+from forecaster.testable import ENDED, NOT_KNOWN
+from forecaster.trial import Course
+from forecaster.trial_stage import Watch
 from tests.core.observed import HOUR, MONDAY, observed
+from tests.core.trials import DATASET, GRID, HORIZON, HOURS, ROWS, chosen, poison, run, waves
 from tests.tolerance import assert_close, within
-
-HORIZON, HOURS = 12, 300
-GRID = Grid(step=Step.parse("1h"), anchor=0, timezone="UTC")
-DATASET = replace(
-    small_dataset(prediction_length=HORIZON),
-    training=replace(small_dataset().training, steps=2, batch_size=8, device="cpu"),
-)
-
-
-def waves(seed: int = 0, length: int = HOURS) -> list[float | None]:
-    noise = torch.randn(length, generator=torch.Generator().manual_seed(seed))
-    hours = torch.arange(length)
-    return (50 + 10 * torch.sin(hours * torch.pi / 12) + noise).tolist()
-
-
-ROWS = observed({"a": waves(), "b": waves(1)})
-
-
-def run(
-    rows: pl.DataFrame,
-    names: Sequence[str] = rivals.USUAL,
-    dataset: DatasetConfig = DATASET,
-    *,
-    windows: int = 3,
-    refit: bool = False,
-    watch: Watch | None = None,
-) -> Trial:
-    return trial.run(rows, chosen(rows, windows), dataset, names, refit=refit, watch=watch)
-
-
-def chosen(rows: pl.DataFrame, windows: int = 3) -> Origins:
-    rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=windows)
-    return origins.at_the_end(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
 
 
 def test_everybody_forecasts_the_same_points() -> None:
@@ -73,19 +39,16 @@ def test_everybody_forecasts_the_same_points() -> None:
 def test_the_model_is_trained_once_on_what_lies_before_the_first_window() -> None:
     (made,) = run(ROWS).trainings
 
-    assert made.trained_to == MONDAY + (HOURS - 1 - 3 * HORIZON) * HOUR
+    assert made.prepared.trained_to == MONDAY + (HOURS - 1 - 3 * HORIZON) * HOUR
 
 
 def test_refitting_trains_before_each_window_on_what_was_known_by_then() -> None:
     made = run(ROWS, refit=True)
 
-    ends = [each.trained_to for each in made.trainings]
+    ends = [each.prepared.trained_to for each in made.trainings]
     assert ends == [MONDAY + (HOURS - 1 - back * HORIZON) * HOUR for back in (3, 2, 1)]
     assert made.found.windows == 2 * 3
     assert made.found.overall()["points"].to_list() == [2 * 3 * HORIZON] * 3
-
-
-poison = st.sampled_from([0.0, -1e30, 1e9, 3.0])
 
 
 @settings(max_examples=6)
@@ -107,7 +70,8 @@ def errors_before_the_last(rows: pl.DataFrame, refit: bool) -> list[dict[str, ob
     first = chosen(rows)
     kept = replace(first, windows=first.windows.filter(pl.col("turn") < 2))
     names = [*rivals.USUAL, "drift", "markov_chain", "naive2"]
-    return trial.run(rows, kept, DATASET, names, refit=refit).found.sums.to_dicts()
+    found = trial.run(rows, kept, DATASET, names, course=Course(refit=refit)).found
+    return found.sums.to_dicts()
 
 
 def test_values_before_the_limit_never_change_by_a_bit_however_large_the_later_ones() -> None:
@@ -188,8 +152,8 @@ def test_series_that_cannot_be_judged_are_named_with_the_reason_and_stop_nobody(
 
     assert found.left_out == {
         "began late": NOT_KNOWN,
-        "ended": "stale",
-        "only before": NOTHING_TO_JUDGE,
+        "ended": ENDED,
+        "only before": ENDED,
     }
     assert found.found.overall()["series"].to_list() == [2, 2, 2]
 
@@ -200,7 +164,7 @@ def test_a_series_that_ended_long_before_is_told_from_one_that_was_never_seen() 
 
     found = run(rows)
 
-    assert found.left_out == {"ended": "stale", "never": "no_data"}
+    assert found.left_out == {"ended": ENDED, "never": "no_data"}
     assert found.found.windows == 2 * 3
 
 
@@ -232,34 +196,6 @@ def test_windows_and_trainings_are_told_of_on_the_way() -> None:
 
     assert steps[-1] == 2
     assert windows == [(0, 6), (2, 6), (4, 6), (6, 6)]
-
-
-@pytest.mark.parametrize(
-    ("name", "season", "memory"),
-    [
-        ("naive", 24, 2000),
-        ("seasonal_naive", 24, 2000),
-        ("seasonal_naive", 1440, 4320),
-        ("drift", 1440, 4320),
-        ("naive2", 24, 30_000),
-    ],
-)
-def test_rivals_look_back_as_far_as_they_need(name: str, season: int, memory: int) -> None:
-    rows = observed({"a": [1.0, 2.0] * 15_000})
-    spec = replace(run(ROWS).trainings[0].spec, season_length=season)
-
-    assert rivals.memory_of(name, build(rows, GRID), spec) == memory
-
-
-def test_a_rival_looks_back_however_short_the_contexts_of_its_windows_are() -> None:
-    panel, spec = build(ROWS, GRID, season_length=24), run(ROWS).trainings[0].spec
-    rows, cutoffs = torch.tensor([0, 1]), torch.tensor([panel.end - 9] * 2)
-    short, long = (gather(panel, rows, cutoffs, length) for length in (1, HOURS))
-
-    for name in (*rivals.USUAL, "drift", "naive2"):
-        rival = rivals.rival(name, panel, spec)
-        assert torch.equal(rival(short), rival(long))
-        assert bool(rival(short).isfinite().all())
 
 
 def test_bounds_of_the_dataset_hold_for_the_model_and_its_rivals() -> None:

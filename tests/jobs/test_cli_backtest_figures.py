@@ -106,7 +106,9 @@ def test_reports_come_as_a_page_as_json_and_as_a_long_table(folder: Path) -> Non
     assert predictors(json.loads(Path("report.json").read_text())) == NAIVE
     table = pl.read_csv("report.csv")
     assert table.filter(pl.col("series_id").is_null() & pl.col("lead").is_null()).height == 3
-    assert table.filter(pl.col("series_id").is_not_null()).height == 6
+    of_series = table.filter(pl.col("series_id").is_not_null())
+    assert of_series.filter(pl.col("lead").is_null()).height == 6
+    assert of_series.filter(pl.col("lead").is_not_null()).height == 6 * 4
 
 
 @pytest.mark.parametrize("path", ["report.pdf", "report", "nowhere/report.md"])

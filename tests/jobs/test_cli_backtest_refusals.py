@@ -80,7 +80,9 @@ def test_a_given_step_averages_finer_rows_and_says_so(folder: Path) -> None:
 
 
 def test_rows_that_are_coarser_than_a_given_step_are_not_said_to_be_averaged(folder: Path) -> None:
-    answer = type_("backtest", file(mixed()), "--horizon", "30m", "--step", "5m")
+    lines = [*rows(100), *rows(1200, name="bb", step=timedelta(minutes=5))]
+
+    answer = type_("backtest", file(lines), "--horizon", "30m", "--step", "5m")
 
     assert answer.status == 0, answer.talk
     told = "step 5m, but rows come every 1h in 1 series (a): most steps of these are empty"

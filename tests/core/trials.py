@@ -1,0 +1,56 @@
+"""Two waves, and trials on their last windows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import polars as pl
+import torch
+from hypothesis import strategies as st
+
+from forecaster import origins, rivals, trial
+from forecaster.config import DatasetConfig
+from forecaster.durations import Step
+from forecaster.origins import Origins, Rolling
+from forecaster.series.anchor import detect_grid
+from forecaster.series.grid import Grid
+from forecaster.trial import Course, Trial
+from forecaster.trial_stage import Watch
+from tests.core.configs import small_dataset
+from tests.core.observed import observed
+
+HORIZON, HOURS = 12, 300
+GRID = Grid(step=Step.parse("1h"), anchor=0, timezone="UTC")
+DATASET = replace(
+    small_dataset(prediction_length=HORIZON),
+    training=replace(small_dataset().training, steps=2, batch_size=8, device="cpu"),
+)
+
+
+def waves(seed: int = 0, length: int = HOURS) -> list[float | None]:
+    noise = torch.randn(length, generator=torch.Generator().manual_seed(seed))
+    hours = torch.arange(length)
+    return (50 + 10 * torch.sin(hours * torch.pi / 12) + noise).tolist()
+
+
+ROWS = observed({"a": waves(), "b": waves(1)})
+
+
+def run(
+    rows: pl.DataFrame,
+    names: Sequence[str] = rivals.USUAL,
+    dataset: DatasetConfig = DATASET,
+    *,
+    windows: int = 3,
+    refit: bool = False,
+    watch: Watch | None = None,
+) -> Trial:
+    origins = chosen(rows, windows)
+    return trial.run(rows, origins, dataset, names, course=Course(refit=refit), watch=watch)
+
+
+def chosen(rows: pl.DataFrame, windows: int = 3) -> Origins:
+    rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=windows)
+    return origins.at_the_end(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
+
+
+poison = st.sampled_from([0.0, -1e30, 1e9, 3.0])
