@@ -6,31 +6,27 @@ are settings that fit the rows better.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import polars as pl
 
-from forecaster import training
+from forecaster import freshness, training
 from forecaster.config import DatasetConfig
-from forecaster.durations import Step, format_duration
+from forecaster.durations import Step, format_duration, rough, rounded_up
 from forecaster.errors import ForecasterError
 from forecaster.findings import Finding, failure, failures_of, note
 from forecaster.intake import REMEDIES, Intake
 from forecaster.model.spec import ModelSpec
 from forecaster.opening_findings import on_hours
+from forecaster.series.marks import grid_of
 from forecaster.series.panel import Panel
 from forecaster.series.season import LEAST_CYCLES, candidates
 from forecaster.spacing import Spacing, find_spacing, is_same_step
 
 MOST_CELLS = 200_000_000
 """Of a panel: a step that is far too short would otherwise fill the memory."""
-_LIVE_STEPS = 20
-"""A series that has been silent for longer does not tell how late rows come."""
-_SLOW = 0.9
-"""Share of the live series whose newest rows are to be in once `delay` is over."""
 _FEW = 0.01
 """Shares below this are not worth a sentence."""
-_ROUND = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360, 1440))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +95,7 @@ def _counts(sample: Sample) -> dict[str, object]:
         "series": observations["series_id"].n_unique(),
         "first": observations["timestamp"].min(),
         "last": newest,
-        "age": None if not isinstance(newest, datetime) else _rough(sample.now - newest),
+        "age": None if not isinstance(newest, datetime) else rough(sample.now - newest),
         "rejected": sum(taken.rejected.values()),
         "duplicates": taken.duplicates + taken.conflicting,
     }
@@ -163,33 +159,19 @@ def _judge_spacing(spacing: Spacing | None, dataset: DatasetConfig, found: Diagn
     return is_sparse
 
 
-def _judge_age(sample: Sample, spaced: Step, dataset: DatasetConfig, found: Diagnosis) -> None:
-    newest = sample.taken.observations.group_by("series_id").agg(pl.col("timestamp").max())
-    stamps, step = newest["timestamp"], spaced.approximate
-    latest = stamps.max()
-    assert isinstance(latest, datetime)
-    silent = int((stamps < latest - _LIVE_STEPS * step).sum())
-    if silent:
-        message = f"{silent} of {len(stamps)} series have been silent for {_LIVE_STEPS} steps"
-        found.findings.append(note(dataset.name, message))
-    if sample.now - latest > _LIVE_STEPS * step + dataset.delay:
-        age = _rough(sample.now - latest)
-        message = f"the newest row is {age} old: series that are silent so long are not forecast"
-        found.findings.append(note(dataset.name, message, hint="see whether rows still arrive"))
-        return
-    slow = stamps.filter(stamps >= latest - _LIVE_STEPS * step).quantile(1 - _SLOW, "lower")
-    assert isinstance(slow, datetime)
-    least = sample.now - slow - step
-    if least > dataset.delay:
-        found.suggestions["delay"] = format_duration(_rounded_up(least))
-        found.findings.append(
-            note(
-                dataset.name,
-                f"delay is {format_duration(dataset.delay)}, but rows come at least "
-                f"{_rough(least)} after their step is over: forecasts would not have seen them",
-                hint=f'set delay = "{found.suggestions["delay"]}"',
-            )
-        )
+def _judge_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagnosis) -> None:
+    observations = sample.taken.observations
+    grid = grid_of(
+        observations,
+        step,
+        dataset.timezone or "UTC",
+        marks=dataset.timestamp_marks,
+        are_sums=dataset.groups,
+    )
+    told = freshness.judge(observations, grid, dataset, sample.now, sample.versions)
+    found.findings += told.findings
+    if told.delay is not None:
+        found.suggestions["delay"] = format_duration(told.delay)
 
 
 def _judge_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> None:
@@ -262,7 +244,7 @@ def _judge_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: 
     hint = "wait for more data"
     if is_cut:
         found.suggestions["history"] = format_duration(
-            _rounded_up((needed + 1) * dataset.step.approximate)
+            rounded_up((needed + 1) * dataset.step.approximate)
         )
         hint = f'set history = "{found.suggestions["history"]}"'
     found.findings.append(
@@ -281,15 +263,3 @@ def _cells(observations: pl.DataFrame, dataset: DatasetConfig) -> float:
     assert isinstance(last, datetime)
     steps = (last - first) / dataset.step.approximate + 1
     return steps * observations["series_id"].n_unique()
-
-
-def _rounded_up(length: timedelta) -> timedelta:
-    """Return a length that people would write, a little longer."""
-    unit = max((unit for unit in _ROUND if 4 * unit <= length), default=_ROUND[0])
-    return -(-length // unit) * unit
-
-
-def _rough(length: timedelta) -> str:
-    """Return a length of time for people: minutes, or seconds if it is short."""
-    unit = timedelta(minutes=1) if length >= timedelta(minutes=10) else timedelta(seconds=1)
-    return format_duration(max(length, timedelta()) // unit * unit)

@@ -37,6 +37,7 @@ _MONTHS = re.compile(
     r"|(?=[0-9])(?:(?P<years>[0-9]+)y)?(?:(?P<months>[0-9]+)mo)?"
 )
 _MAX_DIGITS = 18
+_ROUND = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 360, 1440))
 _MAX_MONTHS = 12_000
 
 
@@ -81,6 +82,18 @@ def format_duration(duration: timedelta) -> str:
         count, rest = divmod(rest, _MICROSECONDS[unit])
         parts.append(f"{count}{unit}" if count else "")
     return "".join(parts) or "0s"
+
+
+def rounded_up(length: timedelta) -> timedelta:
+    """Return a length that people would write, a little longer."""
+    unit = max((unit for unit in _ROUND if 4 * unit <= length), default=_ROUND[0])
+    return -(-length // unit) * unit
+
+
+def rough(length: timedelta) -> str:
+    """Return a length of time for people: minutes, or seconds if it is short."""
+    unit = timedelta(minutes=1) if length >= timedelta(minutes=10) else timedelta(seconds=1)
+    return format_duration(max(length, timedelta()) // unit * unit)
 
 
 @dataclass(frozen=True, slots=True)
