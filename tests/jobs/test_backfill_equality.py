@@ -67,9 +67,7 @@ STORIES = {
         dataset=replace(DATASET, calendar=CalendarConfig(open="mon-sun 07:00-15:30")), seed=11
     ),
     "opening hours and rows that come late": Story(
-        dataset=replace(
-            DATASET, calendar=CalendarConfig(open="mon-fri 08:00-18:00"), late_data=0 * HOUR
-        ),
+        dataset=replace(DATASET, calendar=CalendarConfig(open="08:00-18:00"), late_data=0 * HOUR),
         late=(20 * MINUTE, 50 * MINUTE, 100 * MINUTE),
         seed=12,
         lateness=0.6,
