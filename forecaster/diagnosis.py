@@ -6,7 +6,7 @@ are settings that fit the rows better.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -22,6 +22,7 @@ from forecaster.series.marks import grid_of
 from forecaster.series.panel import Panel
 from forecaster.series.season import LEAST_CYCLES, candidates
 from forecaster.spacing import Spacing, find_spacing, is_same_step
+from forecaster.tick_findings import on_ticks
 
 MOST_CELLS = 200_000_000
 """Of a panel: a step that is far too short would otherwise fill the memory."""
@@ -60,7 +61,8 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         return found
     spacing = find_spacing(observations)
     is_sparse = _judge_spacing(spacing, dataset, found)
-    _judge_age(sample, spacing.step if spacing and is_sparse else dataset.step, dataset, found)
+    step = spacing.step if spacing and is_sparse else dataset.step
+    delay = _judge_age(sample, step, dataset, found)
     _judge_values(observations, dataset, found)
     if is_sparse:
         return found
@@ -82,6 +84,7 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         return found
     _judge_panel(panel, spec, dataset, found)
     found.findings += on_hours(panel, dataset)
+    found.findings += on_ticks(panel.grid, dataset, delay, sample.now)
     _judge_length(panel, spec, dataset, found)
     _judge_seasons(sample, panel, dataset, found)
     return found
@@ -159,7 +162,8 @@ def _judge_spacing(spacing: Spacing | None, dataset: DatasetConfig, found: Diagn
     return is_sparse
 
 
-def _judge_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _judge_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagnosis) -> timedelta:
+    """Return the `delay` that fits: that of the settings where nothing tells another."""
     observations = sample.taken.observations
     grid = grid_of(
         observations,
@@ -172,6 +176,7 @@ def _judge_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagno
     found.findings += told.findings
     if told.delay is not None:
         found.suggestions["delay"] = format_duration(told.delay)
+    return told.delay or dataset.delay
 
 
 def _judge_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> None:

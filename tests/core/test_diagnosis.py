@@ -78,6 +78,15 @@ def test_a_delay_that_is_too_short_is_told_with_one_that_is_not() -> None:
     assert diagnosed(series("a", 600, late=3), 'delay = "2h15m"').suggestions == {}
 
 
+def test_weeks_that_begin_on_another_day_are_told_the_cron_that_fits_delay_and_all() -> None:
+    config = CONFIG.replace("1h", "1w").replace("6h", "6w")
+    found = diagnosed(series("a", 100, every=168 * HOUR), 'delay = "2h"', config=config)
+
+    assert 'set forecast_cron = "0 14 * * fri" instead of forecast_every' in [
+        each.hint for each in found.findings
+    ]
+
+
 def test_rows_that_have_ended_long_ago_suggest_no_delay() -> None:
     found = diagnosed(series("a", 600, late=100))
 
