@@ -14,6 +14,7 @@ NORMALISERS = ("softmax", "sparsemax", "entmax15")
 ENCODERS = ("lstm", "gru", "rnn")
 STATISTICS = ("window", "causal")
 HEADS = ("quantile", "student_t", "gaussian_mixture")
+DECIMALS = (".", ",")
 CATCHUPS = ("all", "latest", "none")
 OVERLAPS = ("queue", "skip")
 TIMESTAMP_MARKS = ("instant", "start", "end")
@@ -100,6 +101,12 @@ class DatasetConfig:
     series_columns: tuple[str, ...] = ("series_id",)
     timestamp_column: str = "timestamp"
     value_column: str = "value"
+    timestamp_format: str | None = None
+    """The only one in which text is read as a timestamp; None: all that mean one time only."""
+    decimal: str | None = None
+    """The sign before decimals in text; None: a point, and thousands may not be parted."""
+    max_rejected: float = 0.05
+    """The share of rows of a file or a pull that may be rejected without its being an error."""
     ingest_column: str | None = None
     """Grows with every row that is written; None where there is no such column."""
     timezone: str | None = None

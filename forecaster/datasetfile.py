@@ -2,12 +2,14 @@
 
 import re
 from datetime import timedelta
+from typing import Any
 
 from forecaster import plugin_names, schedulefile, settings
 from forecaster.addresses import source_url
 from forecaster.config import (
     AUTO,
     CATCHUPS,
+    DECIMALS,
     ENCODERS,
     HEADS,
     NORMALISERS,
@@ -35,15 +37,10 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
     timezone = table.take("timezone", settings.timezone, None)
     times = schedulefile.read(table, step, delay := _delay(table), timezone or "UTC")
     dataset = DatasetConfig(
+        **_rows(table),
         name=name,
         step=step,
         prediction_length=ahead,
-        query=table.take("query", settings.text, None),
-        source_url=table.take_secret("source_url", source_url),
-        series_columns=table.take("series_columns", settings.column_names, ("series_id",)),
-        timestamp_column=table.take("timestamp_column", settings.text, "timestamp"),
-        value_column=table.take("value_column", settings.text, "value"),
-        ingest_column=table.take("ingest_column", settings.text, None),
         timezone=timezone,
         timestamp_marks=table.take("timestamp_marks", settings.one_of(TIMESTAMP_MARKS), None),
         delay=delay,
@@ -77,6 +74,21 @@ def _step(table: Table) -> Step | None:
     if "step" not in table:
         table.refuse("step", 'must be set, such as "1h"')
     return table.take("step", settings.step, None)
+
+
+def _rows(table: Table) -> dict[str, Any]:
+    """Read where rows come from, what their columns are, and how their text is spelled."""
+    return {
+        "query": table.take("query", settings.text, None),
+        "source_url": table.take_secret("source_url", source_url),
+        "series_columns": table.take("series_columns", settings.column_names, ("series_id",)),
+        "timestamp_column": table.take("timestamp_column", settings.text, "timestamp"),
+        "value_column": table.take("value_column", settings.text, "value"),
+        "ingest_column": table.take("ingest_column", settings.text, None),
+        "timestamp_format": table.take("timestamp_format", settings.timestamp_format, None),
+        "decimal": table.take("decimal", settings.one_of(DECIMALS), None),
+        "max_rejected": table.take("max_rejected", settings.share, 0.05),
+    }
 
 
 def _history(table: Table, length: timedelta, kept: timedelta | None) -> timedelta:

@@ -5,16 +5,19 @@ rows = observations + rejected + duplicates + conflicting, and the order of rows
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 import polars as pl
 
+from forecaster import losses
+from forecaster import numbers as numerals
 from forecaster.errors import DataError
 from forecaster.frames import OBSERVATIONS, conform
 from forecaster.instants import Reading, read_instants
 from forecaster.keys import INEXACT, key_text
+from forecaster.losses import Losses
 
 _KEY = ("series_id", "timestamp")
 LONGEST_KEY = 2_000
@@ -70,12 +73,24 @@ class Intake:
     examples: Mapping[str, str]
     duplicates: int
     conflicting: int
+    lost: Losses = field(default_factory=Losses)
+    """The rejected rows that are no gaps: whose value is not merely not finite."""
     contested: pl.DataFrame
     """OBSERVATIONS that contradict one another, as they were before they became their mean."""
 
 
-def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> Intake:
+def normalize(
+    raw: pl.DataFrame,
+    columns: Columns,
+    *,
+    timezone: str | None,
+    timestamp_format: str | None = None,
+    decimal: str | None = None,
+) -> Intake:
     """Read raw rows; `timezone` is the clock of naive timestamps and dates.
+
+    `timestamp_format` is the only one in which text is read as a timestamp, `decimal` the sign
+    before decimals in text; where none is given, only what can mean one thing is read.
 
     Several key columns are joined with `/`; inside the keys `/` and `\\` are escaped by `\\`.
     Numbers are named by their exact digits; a float that may stand for several is rejected.
@@ -85,8 +100,8 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
     _require_columns(raw, columns)
     keys = [key_text(raw[name]) for name in columns.series]
     timestamps, values = _plain(raw[columns.timestamp]), _plain(raw[columns.value])
-    reading = read_instants(timestamps, timezone, ends=columns.ends)
-    numbers = _read_values(values)
+    reading = read_instants(timestamps, timezone, timestamp_format, ends=columns.ends)
+    numbers = _read_values(values, decimal)
     series_ids = _join_keys(keys)
     reasons = _reasons(series_ids, reading, numbers, _is_given(values))
     # Negative zero equals zero, so it must not count as another value.
@@ -104,6 +119,7 @@ def normalize(raw: pl.DataFrame, columns: Columns, *, timezone: str | None) -> I
         examples=_examples(shown, reasons),
         duplicates=len(kept) - len(distinct),
         conflicting=len(distinct) - len(observations),
+        lost=_lost(reasons, series_ids, timestamps, values),
         contested=contested,
     )
 
@@ -168,10 +184,10 @@ def _escaped(text: pl.Series) -> pl.Series:
     return text.str.replace_all(r"([/\\])", r"\$1") if needs.any() else text
 
 
-def _read_values(values: pl.Series) -> pl.Series:
+def _read_values(values: pl.Series, decimal: str | None) -> pl.Series:
     """Return Float64, null where there is no value or an unreadable one."""
     if values.dtype == pl.String:
-        return values.str.strip_chars().cast(pl.Float64, strict=False)
+        return numerals.read(values, decimal)
     if values.dtype.is_numeric() or values.dtype in (pl.Boolean, pl.Null):
         return values.cast(pl.Float64, strict=False)
     raise DataError(f"column {values.name!r} must hold numbers, found {values.dtype}")
@@ -179,7 +195,7 @@ def _read_values(values: pl.Series) -> pl.Series:
 
 def _is_given(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
-        return (values.str.strip_chars() != "").fill_null(False)
+        return numerals.is_given(values)
     return values.is_not_null()
 
 
@@ -208,6 +224,13 @@ def _reasons(
     return pl.DataFrame(list(found.values())).select(reason=pl.coalesce(first)).to_series()
 
 
+def _lost(
+    reasons: pl.Series, series_ids: pl.Series, timestamps: pl.Series, values: pl.Series
+) -> Losses:
+    is_gap = (reasons == RejectReason.NON_FINITE_VALUE.value).fill_null(False)
+    return losses.find(reasons.set(is_gap, None), series_ids, timestamps, values)
+
+
 def _count(reasons: pl.Series) -> dict[str, int]:
     counts = reasons.drop_nulls().value_counts(name="rows").sort("reason")
     return dict(counts.iter_rows())
@@ -219,7 +242,7 @@ def _examples(shown: Sequence[pl.Series], reasons: pl.Series) -> dict[str, str]:
     if not is_rejected.any():
         return {}
     columns = {column.name: column.filter(is_rejected) for column in shown}
-    rejected = pl.DataFrame([_show(column) for column in columns.values()])
+    rejected = pl.DataFrame([losses.text(column) for column in columns.values()])
     cells = [
         pl.format("{}={}", pl.lit(name), pl.col(name).str.head(80).fill_null("null"))
         for name in columns
@@ -227,15 +250,6 @@ def _examples(shown: Sequence[pl.Series], reasons: pl.Series) -> dict[str, str]:
     texts = rejected.select(pl.concat_str(cells, separator=", ").alias("row"))
     firsts = texts.with_columns(reasons.filter(is_rejected)).group_by("reason")
     return dict(firsts.agg(pl.col("row").min()).sort("reason").iter_rows())
-
-
-def _show(column: pl.Series) -> pl.Series:
-    """Turn cells into text; dates beyond the calendar, which cannot be printed, into numbers."""
-    if not column.dtype.is_temporal():
-        return column.cast(pl.String)
-    is_printable = column.dt.year().is_between(1, 9999).fill_null(False)
-    numbers = column.to_physical().cast(pl.String)
-    return column.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:

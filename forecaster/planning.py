@@ -15,6 +15,7 @@ from forecaster.configtext import to_toml
 
 _WHAT_IS_READ = (
     "query", "source_url", "series_columns", "timestamp_column", "value_column", "timezone",
+    "timestamp_format", "decimal",
 )  # fmt: skip
 _WHAT_IS_LEARNT = (
     "calendar.", "model.", "training.", "history", "step", "prediction_length", "horizon",

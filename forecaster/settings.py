@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import cache
 from zoneinfo import available_timezones
 
+from forecaster import timeformats
 from forecaster.durations import Step, format_duration, parse_duration
 from forecaster.opening_hours import OpeningHours
 
@@ -200,6 +201,24 @@ def timezone(value: object) -> str:
 def _timezones() -> frozenset[str]:
     # `localtime` and `Factory` are files beside the zones: they name no place.
     return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def timestamp_format(value: object) -> str:
+    """Read a format of timestamps in the directives of strptime."""
+    found = text(value)
+    try:
+        timeformats.expression(found)
+    except ValueError as error:
+        raise Unfit(str(error)) from None
+    return found
+
+
+def share(value: object) -> float:
+    """Read a share, from 0 to 1."""
+    found = number(value)
+    if not 0 <= found <= 1:
+        raise Unfit("must be from 0 to 1")
+    return found
 
 
 def column_names(value: object) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster import intake
+from forecaster import intake, remedies
 from forecaster.config import DatasetConfig
 from forecaster.diagnosis import rejections
 from forecaster.durations import Step
@@ -18,27 +18,21 @@ from forecaster.errors import DataError, InsufficientHistory
 from forecaster.findings import Finding, note
 from forecaster.frames import OBSERVATIONS, empty
 from forecaster.intake import Columns, Intake
+from forecaster.remedies import Batch
 from forecaster.schedules import Every
 from forecaster.store import datasets, observations
 from forecaster.store.engine import reading
 from jobs import files
+from jobs.dialects import Dialect
+from jobs.filehints import as_options
 from jobs.files import Format
-from jobs.ingest import with_key
+from jobs.one_series import with_key
 from jobs.pull import ROWS_AT_ONCE
 
 SPLIT, TRAIN, TEST = "split", "train", "test"
 EXAMPLES = 5
 """Things that an error names."""
 _FOREVER = timedelta(days=73_050)
-_HINTS = {
-    "series_columns, timestamp_column or value_column": (
-        "--series-column, --timestamp-column or --value-column"
-    ),
-    'set timezone = "Europe/Berlin", or "UTC", for the dataset': (
-        "pass --timezone Europe/Berlin, or UTC: the clock that they were read from"
-    ),
-}
-"""Hints about settings, as options: a file has no settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +77,10 @@ class Mapped:
     columns: Columns = field(default_factory=Columns)
     timezone: str | None = None
     file_format: Format | None = None
+    timestamp_format: str | None = None
+    decimal: str | None = None
+    max_rejected: float = 0.05
+    dialect: Dialect = files.USUAL
     may_split: bool = True
     """Whether a column `split` parts the rows; or else it is one of those that nobody looks at."""
 
@@ -98,6 +96,7 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
         taken = _joined(train, test)
     else:
         split, taken = None, _taken(raw, mapped, name)
+    _require_enough(name, raw.height, taken, mapped)
     together, findings = taken.observations, list(_findings(name, raw.height, taken))
     if together.is_empty():
         reasons = "; ".join(each.message for each in findings) or "none"
@@ -115,6 +114,21 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
         duplicates=taken.duplicates,
         conflicting=taken.conflicting,
     )
+
+
+def _require_enough(name: str, rows: int, taken: Intake, mapped: Mapped) -> None:
+    """Raise DataError where too much of the file cannot be used."""
+    batch = Batch(
+        name=name,
+        rows=rows,
+        kept=taken.observations.height,
+        lost=taken.lost,
+        declared=mapped.timestamp_format,
+    )
+    try:
+        remedies.require_file(batch, mapped.max_rejected)
+    except DataError as error:
+        raise as_options(error) from error
 
 
 def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
@@ -153,16 +167,18 @@ def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -
 def _raw(source: Path | BinaryIO, mapped: Mapped) -> pl.DataFrame:
     """Return the columns of a file that matter, with a key where it is one series."""
     file_format = mapped.file_format or files.format_of(source)
-    return pl.concat(_parts(source, file_format, mapped.columns), how="diagonal_relaxed")
+    return pl.concat(_parts(source, file_format, mapped), how="diagonal_relaxed")
 
 
-def _parts(
-    source: Path | BinaryIO, file_format: Format, columns: Columns
-) -> Iterator[pl.DataFrame]:
+def _parts(source: Path | BinaryIO, file_format: Format, mapped: Mapped) -> Iterator[pl.DataFrame]:
+    columns = mapped.columns
     only, wanted = source.stem if isinstance(source, Path) else "series", _named(columns)
-    for found in files.read(source, file_format, ROWS_AT_ONCE, keys=columns.series):
+    parts = files.read(
+        source, file_format, ROWS_AT_ONCE, keys=columns.series, dialect=mapped.dialect
+    )
+    for found in parts:
         marks = found.select(SPLIT) if SPLIT in found.columns else pl.DataFrame()
-        plain = with_key(found.drop(marks.columns), columns, only)
+        plain = with_key(found.drop(marks.columns), columns, mapped.dialect, only)
         if set(wanted) <= set(plain.columns):
             plain = plain.select(list(dict.fromkeys(wanted)))
         yield plain.hstack(marks)
@@ -194,12 +210,15 @@ def _marks(column: pl.Series, name: str) -> pl.Series:
 
 def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> Intake:
     try:
-        taken = intake.normalize(raw, mapped.columns, timezone=mapped.timezone)
+        taken = intake.normalize(
+            raw,
+            mapped.columns,
+            timezone=mapped.timezone,
+            timestamp_format=mapped.timestamp_format,
+            decimal=mapped.decimal,
+        )
     except DataError as error:
-        hint = error.hint or ""
-        for setting, option in _HINTS.items():
-            hint = hint.replace(setting, option)
-        raise DataError(f"{name}: {error.message}", hint=hint or None) from error
+        raise as_options(error, name) from error
     return replace(taken, observations=taken.observations.drop_nulls("value"))
 
 
@@ -213,6 +232,7 @@ def _joined(one: Intake, other: Intake) -> Intake:
         examples={**other.examples, **one.examples},
         duplicates=one.duplicates + other.duplicates,
         conflicting=one.conflicting + other.conflicting,
+        lost=one.lost + other.lost,
         contested=pl.concat([one.contested, other.contested]),
     )
 

@@ -10,13 +10,13 @@ import json
 import re
 import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import polars as pl
 from sqlalchemy import Engine
@@ -28,6 +28,7 @@ from forecaster.intake import Columns
 from forecaster.training import Progress
 from jobs import catalog, files, ingest, observe
 from jobs.champions import Champions
+from jobs.dialects import Dialect
 from jobs.display import Screen, milliseconds
 from jobs.panels import Panels
 from jobs.pictures import local
@@ -82,6 +83,9 @@ class Material:
     marks: str | None = None
     """What timestamps mark; None is detected."""
     columns: Columns = field(default_factory=Columns)
+    spelled: Mapping[str, Any] = field(default_factory=dict)
+    """How text is spelled, by setting."""
+    dialect: Dialect = files.USUAL
 
 
 def co2() -> Material:
@@ -121,6 +125,7 @@ def of_file(
     horizon: str | None,
     timezone: str | None,
     columns: Columns,
+    spelled: Mapping[str, Any] | None = None,
 ) -> Material:
     """Return the series of a file; ConfigError unless its step and horizon are given."""
     if step is None or horizon is None:
@@ -138,6 +143,7 @@ def of_file(
         horizon=horizon,
         timezone=timezone,
         columns=columns,
+        spelled=spelled or {},
     )
 
 
@@ -156,6 +162,7 @@ class Demo:
             series_columns=material.columns.series,
             timestamp_column=material.columns.timestamp,
             value_column=material.columns.value,
+            **material.spelled,
         )
         self._telemetry = Telemetry([material.name])
         self._clock = SimulatedClock(datetime.now(UTC))
@@ -169,7 +176,7 @@ class Demo:
             self._archive,
             self._material.source,
             file_format=self._material.file_format,
-            only_series=self._material.name,
+            dialect=replace(self._material.dialect, usual_series=self._material.name),
             now=datetime.now(UTC),
         )
         self._screen.say(_ingested(report))

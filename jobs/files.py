@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
@@ -12,6 +12,8 @@ import polars as pl
 
 from forecaster.errors import DataError
 from forecaster.keys import key_text
+from jobs.csvfiles import scanned
+from jobs.dialects import Dialect
 from jobs.exact_keys import with_exact_keys
 
 Format = Literal["csv", "parquet", "ndjson"]
@@ -24,8 +26,9 @@ _SUFFIXES: dict[str, Format] = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
 }
-_OTHER_SEPARATORS = {";": ";", "\t": "a tab", "|": "|"}
-"""What else may stand between columns, and how it is called."""
+
+
+USUAL = Dialect()
 
 
 def format_of(source: Path | BinaryIO) -> Format:
@@ -34,7 +37,7 @@ def format_of(source: Path | BinaryIO) -> Format:
     found = _SUFFIXES.get(suffix)
     if found is None:
         raise DataError(
-            f"the format of {_name(source)} must be known, found {suffix or 'no suffix'}",
+            f"the format of {name_of(source)} must be known, found {suffix or 'no suffix'}",
             hint=f"pass --format {'|'.join(FORMATS)}",
         )
     return found
@@ -45,50 +48,55 @@ def is_known(path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES
 
 
+@contextmanager
+def on_disk(source: Path | BinaryIO, file_format: Format) -> Iterator[Path]:
+    """Give a file that can be read more than once; DataError for one that cannot be read."""
+    with ExitStack() as opened:
+        with _told(name_of(source), file_format):
+            path = opened.enter_context(_on_disk(source))
+        yield path
+
+
 def read(
     source: Path | BinaryIO,
     file_format: Format,
     rows_at_once: int,
     *,
     keys: Sequence[str] = (),
+    name: str | None = None,
+    dialect: Dialect = USUAL,
 ) -> Iterator[pl.DataFrame]:
     """Return the rows of a file as they are, at most `rows_at_once` in a frame, one at the least.
 
     Memory is bounded by that; CSV and Parquet from a stream go through a temporary file. What CSV
     holds stays text: so 007 is not 7, and an instant keeps its offset. Columns that are `keys`
-    become text, in which numbers are exact. DataError when the file cannot be read: frames before
-    the unreadable part have been returned by then.
+    become text, in which numbers are exact. DataError, which says `name`, when the file cannot be
+    read: frames before the unreadable part have been returned by then.
     """
-    with _told(_name(source), file_format):
+    name = name or name_of(source)
+    with _told(name, file_format):
         if file_format == "ndjson":
             yield from _lines(source, rows_at_once, keys)
             return
-        with _on_disk(source) as path:
-            found = _scan(path, file_format)
+        with _on_disk(source) as path, _scanned(path, file_format, dialect, name) as found:
             empty = found.collect_schema().to_frame()
             if empty.width == 0:
                 raise pl.exceptions.NoDataError
-            if file_format == "csv":
-                _require_commas(empty.columns, _name(source))
             parts = found.collect_batches(chunk_size=rows_at_once, maintain_order=True)
             for part in chain([empty], parts):
-                yield part.with_columns(key_text(part[key]) for key in keys if key in part.columns)
+                known = (key_text(part[key]) for key in keys if key in part.columns)
+                yield part.with_columns(known)
 
 
-def _require_commas(columns: list[str], name: str) -> None:
-    """Raise DataError where the first line of a CSV is one name that another separator parts."""
-    found = next((each for each in _OTHER_SEPARATORS if each in columns[0]), None)
-    if len(columns) == 1 and found is not None:
-        raise DataError(
-            f"the separator of {name} must be a comma, found {_OTHER_SEPARATORS[found]}",
-            hint="save the file with commas between columns, and a point in decimal numbers",
-        )
-
-
-def _scan(path: Path, file_format: Format) -> pl.LazyFrame:
-    if file_format == "csv":
-        return pl.scan_csv(path, infer_schema=False)
-    return pl.scan_parquet(path)
+@contextmanager
+def _scanned(
+    path: Path, file_format: Format, dialect: Dialect, name: str
+) -> Iterator[pl.LazyFrame]:
+    if file_format == "parquet":
+        yield pl.scan_parquet(path)
+        return
+    with scanned(path, dialect, name) as found:
+        yield found
 
 
 @contextmanager
@@ -142,5 +150,6 @@ def _told(name: str, file_format: Format) -> Iterator[None]:
         ) from error
 
 
-def _name(source: Path | BinaryIO) -> str:
+def name_of(source: Path | BinaryIO) -> str:
+    """Return how messages call a file."""
     return str(source) if isinstance(source, Path) else "standard input"

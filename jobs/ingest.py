@@ -1,6 +1,7 @@
 """Ingest: land the rows of a file, the same way as those of a source query."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,17 +10,23 @@ from typing import BinaryIO
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster import intake
+from forecaster import intake, remedies
 from forecaster.config import DatasetConfig
+from forecaster.errors import DataError
 from forecaster.frames import empty
 from forecaster.intake import Intake
+from forecaster.losses import Losses
+from forecaster.remedies import Batch
 from forecaster.store import datasets, observations
 from forecaster.store.engine import writing
 from forecaster.store.observations import Landing
 from forecaster.store.probes import CELLS
 from jobs import files
+from jobs.dialects import Dialect
+from jobs.filehints import as_options
 from jobs.files import Format
-from jobs.pull import ROWS_AT_ONCE, columns_of
+from jobs.one_series import with_key
+from jobs.pull import ROWS_AT_ONCE, columns_of, normalized
 from jobs.reports import IngestReport
 
 _KEY = ["series_id", "timestamp"]
@@ -31,27 +38,87 @@ def run(
     source: Path | BinaryIO,
     *,
     file_format: Format | None = None,
-    only_series: str | None = None,
+    dialect: Dialect = files.USUAL,
     now: datetime,
 ) -> IngestReport:
     """Land the rows of `source` in `dataset`; its columns and zone are those of the dataset.
 
     The format follows the name of the file where none is given. A file of two columns, timestamps
-    and something else, is one series: `only_series`, or else called like the dataset. Some rows
+    and something else, is one series: called as `dialect` says, or else like the dataset. Some rows
     are read and landed at a time, but a file is one batch: values that contradict one another
     become their mean, however far apart they stand (but for what docs/data.md says of parts).
     Landing a file twice changes nothing; a value that differs from an earlier landing is kept as a
     correction.
 
-    DataError when the file cannot be read; rows before the unreadable part are landed by then.
+    DataError, and nothing is landed, when the file cannot be read, when more than `max_rejected`
+    of its rows cannot be used, or none of them.
     """
-    columns = columns_of(dataset)
     batch = _Batch(engine=engine, dataset=dataset.name, now=now)
-    known = file_format or files.format_of(source)
-    for found in files.read(source, known, ROWS_AT_ONCE, keys=columns.series):
-        raw = with_key(found, columns, only_series or dataset.name)
-        batch.land(raw.height, intake.normalize(raw, columns, timezone=dataset.timezone))
+    wanted = file_format or files.format_of(source)
+    with files.on_disk(source, wanted) as path:
+        file = _File(
+            path=path,
+            name=files.name_of(source),
+            file_format=wanted,
+            dataset=dataset,
+            dialect=dialect,
+        )
+        for rows, taken in file.judged():
+            batch.land(rows, taken)
     return batch.report()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A file, and the dataset that it is read for."""
+
+    path: Path
+    name: str
+    file_format: Format
+    dataset: DatasetConfig
+    dialect: Dialect
+
+    def judged(self) -> Iterator[tuple[int, Intake]]:
+        """Give what becomes of each part, once it is known that not too much of all is lost.
+
+        A file of more than one part is read twice for that.
+        """
+        rows, kept, lost = 0, 0, Losses()
+        parts: list[tuple[int, Intake]] | None = []
+        for height, taken in self._parts():
+            rows, kept, lost = (
+                rows + height, kept + taken.observations.height, lost + taken.lost
+            )  # fmt: skip
+            parts = None if parts is None or rows > ROWS_AT_ONCE else [*parts, (height, taken)]
+        self._require(Batch(
+            name=self.name, rows=rows, kept=kept, lost=lost,
+            declared=self.dataset.timestamp_format,
+        ))  # fmt: skip
+        yield from self._parts() if parts is None else parts
+
+    def _parts(self) -> Iterator[tuple[int, Intake]]:
+        columns = columns_of(self.dataset)
+        parts = files.read(
+            self.path,
+            self.file_format,
+            ROWS_AT_ONCE,
+            keys=columns.series,
+            name=self.name,
+            dialect=self.dialect,
+        )
+        for found in parts:
+            raw = with_key(found, columns, self.dialect, self.dataset.name)
+            try:
+                taken = normalized(raw, self.dataset)
+            except DataError as error:
+                raise as_options(error, self.name) from error
+            yield raw.height, taken
+
+    def _require(self, batch: Batch) -> None:
+        try:
+            remedies.require_file(batch, self.dataset.max_rejected)
+        except DataError as error:
+            raise as_options(error) from error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,15 +193,3 @@ class _Batch:
             first=min(self.ends, default=None),
             last=max(self.ends, default=None),
         )
-
-
-def with_key(rows: pl.DataFrame, columns: intake.Columns, name: str) -> pl.DataFrame:
-    """Complete rows that hold timestamps and values of one series, and nothing else."""
-    usual = intake.Columns()
-    others = [column for column in rows.columns if column != columns.timestamp]
-    if rows.width != 2 or len(others) != 1 or columns.series != usual.series:
-        return rows
-    if others[0] in columns.series or columns.value not in (usual.value, others[0]):
-        return rows
-    key = pl.lit(name).alias(columns.series[0])
-    return rows.select(key, columns.timestamp, pl.col(others[0]).alias(columns.value))

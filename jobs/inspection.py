@@ -24,7 +24,7 @@ from forecaster.store.bounds import DATED
 from forecaster.store.engine import open_engine, reading
 from forecaster.store.source_question import Wanted
 from forecaster.store.urls import is_missing_file, masked, parse_url
-from jobs.pull import columns_of
+from jobs.pull import normalized
 
 PEEK_STEPS = 200
 PEEK_ROWS = 100_000
@@ -203,7 +203,7 @@ def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, Intake]:
     if dataset.query is not None:
         wanted = Wanted(since=since, until=place.now, limit=limit)
         raw = source.read_rows(dataset, place.url, wanted)
-        return raw.height, intake.normalize(raw, columns_of(dataset), timezone=dataset.timezone)
+        return raw.height, normalized(raw, dataset)
     landed = _landed(place, since)[:limit]
     return landed.height, intake.normalize(landed, intake.Columns(), timezone=None)
 

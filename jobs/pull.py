@@ -1,17 +1,17 @@
 """Pull: read from the source what is new, and land it in our own observations."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster import intake
+from forecaster import intake, remedies
 from forecaster.config import DatasetConfig
+from forecaster.errors import DataError
 from forecaster.intake import Intake
 from forecaster.store import observations, source
 from forecaster.store.engine import reading, writing
@@ -19,9 +19,10 @@ from forecaster.store.guards import Limit, limit_of
 from forecaster.store.observations import Landing
 from forecaster.store.progress import Position, Progress, Reach, follow
 from forecaster.store.source_question import Wanted
-from jobs.pull_progress import reached
+from jobs.pull_progress import advance, reached
 from jobs.reports import PullReport
 from jobs.slices import slices
+from jobs.tally import Tally, newest
 
 ROWS_AT_ONCE = 200_000
 """Landed in one transaction: it takes about a second, and others wait five for a lock."""
@@ -49,8 +50,10 @@ def run(
     not wait long for. `on_landing` is told of each landing after its commit. The caller moves the
     watermarks with `pull_progress.advance`, in the transaction that makes use of these rows.
 
-    StageTimedOut when the limit of `engine` is over, reads included; each slice of all of the
-    history has its whole length.
+    DataError where more than `max_rejected` of the rows cannot be used: before the part of the
+    history that brings it about is landed, or, where only what is new was read, after landing the
+    others. StageTimedOut when the limit of `engine` is over, reads included; each slice of all of
+    the history has its whole length.
     """
     if dataset.query is None:
         return None
@@ -58,12 +61,14 @@ def run(
     limit = limit_of(engine) or Limit()
     origin = _Origin(dataset=dataset, url=url, limit=limit)
     scope = _scope(engine, origin, now, whole=whole, needed_from=needed_from)
-    tally = _Tally(seen=scope.seen)
+    tally = Tally(seen=scope.seen)
     read = partial(origin.read, scope)
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
-        taken = intake.normalize(rows, columns_of(dataset), timezone=dataset.timezone)
+        taken = normalized(rows, dataset)
         frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
         tally.add(rows, taken, frame)
+        if scope.whole is not None:
+            remedies.require_whole(tally.batch(dataset), dataset.max_rejected)
         for part in _parts(frame):
             with writing(engine) as conn:
                 landing = observations.land(conn, dataset.name, part, recorded_at=now)
@@ -71,7 +76,25 @@ def run(
             on_landing(dataset.name, landing)
         if scope.whole is not None:
             limit.renew()
-    return tally.report(scope, now)
+    report = _report(tally, scope, now)
+    if scope.whole is None:
+        _require_newest(engine, dataset, tally, report)
+    return report
+
+
+def _require_newest(
+    engine: Engine, dataset: DatasetConfig, tally: Tally, report: PullReport
+) -> None:
+    """Raise DataError where too much is lost of what is new, once what is not is on record.
+
+    So the next pull is judged by what is new then.
+    """
+    try:
+        remedies.require_newest(tally.batch(dataset), dataset.max_rejected)
+    except DataError:
+        with writing(engine) as conn:
+            advance(conn, dataset.name, report)
+        raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,54 +191,24 @@ class _Origin:
             yield self.limit.remaining()
 
 
-@dataclass(slots=True, kw_only=True)
-class _Tally:
-    """What became of the rows of all slices."""
-
-    seen: datetime | None
-    rows: int = 0
-    outside: int = 0
-    duplicates: int = 0
-    conflicting: int = 0
-    late: int = 0
-    landed: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-    newest: datetime | None = None
-
-    def add(self, rows: pl.DataFrame, taken: Intake, frame: pl.DataFrame) -> None:
-        self.rows += rows.height
-        self.outside += taken.observations.height - frame.height
-        self.duplicates += taken.duplicates
-        self.conflicting += taken.conflicting
-        self.rejected.update(taken.rejected)
-        self.examples = {**taken.examples, **self.examples}
-        self.newest = _newest(self.newest, newest_of(frame))
-
-    def land(self, landing: Landing) -> None:
-        if self.seen is not None:  # rows of a first pull are history, not late
-            self.late += landing.added.filter(pl.col("timestamp") <= self.seen).height
-        for name in ("new", "corrected", "unchanged"):
-            self.landed[name] += getattr(landing, name)
-
-    def report(self, scope: _Scope, now: datetime) -> PullReport:
-        return PullReport(
-            since=scope.since,
-            until=now,
-            rows=self.rows,
-            new=self.landed["new"],
-            corrected=self.landed["corrected"],
-            unchanged=self.landed["unchanged"],
-            late=self.late,
-            outside=self.outside,
-            rejected=dict(self.rejected),
-            examples=self.examples,
-            duplicates=self.duplicates,
-            conflicting=self.conflicting,
-            watermark=_newest(self.seen, self.newest),
-            whole=scope.whole,
-            progress=None if scope.progress is None else scope.progress.document(),
-        )
+def _report(tally: Tally, scope: _Scope, now: datetime) -> PullReport:
+    return PullReport(
+        since=scope.since,
+        until=now,
+        rows=tally.rows,
+        new=tally.landed["new"],
+        corrected=tally.landed["corrected"],
+        unchanged=tally.landed["unchanged"],
+        late=tally.late,
+        outside=tally.outside,
+        rejected=dict(tally.rejected),
+        examples=tally.examples,
+        duplicates=tally.duplicates,
+        conflicting=tally.conflicting,
+        watermark=newest(tally.seen, tally.newest),
+        whole=scope.whole,
+        progress=None if scope.progress is None else scope.progress.document(),
+    )
 
 
 def columns_of(dataset: DatasetConfig) -> intake.Columns:
@@ -228,10 +221,15 @@ def columns_of(dataset: DatasetConfig) -> intake.Columns:
     )
 
 
-def newest_of(frame: pl.DataFrame) -> datetime | None:
-    """Return the last instant of OBSERVATIONS; None when there is none."""
-    found = frame["timestamp"].max()
-    return found if isinstance(found, datetime) else None
+def normalized(rows: pl.DataFrame, dataset: DatasetConfig) -> Intake:
+    """Return what becomes of rows under the settings of a dataset."""
+    return intake.normalize(
+        rows,
+        columns_of(dataset),
+        timezone=dataset.timezone,
+        timestamp_format=dataset.timestamp_format,
+        decimal=dataset.decimal,
+    )
 
 
 def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -240,7 +238,3 @@ def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
         # Rows newer than all that is known need not be compared with it.
         frame = frame.sort("timestamp", maintain_order=True)
     return frame.iter_slices(ROWS_AT_ONCE)
-
-
-def _newest(seen: datetime | None, found: datetime | None) -> datetime | None:
-    return max((instant for instant in (seen, found) if instant is not None), default=None)

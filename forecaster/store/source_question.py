@@ -50,6 +50,7 @@ class Question:
     value_column: str
     ingest_column: str | None
     timezone: str | None
+    timestamp_format: str | None
     margin: float
     """By how many seconds `:since` and `:until` lie outside what is wanted."""
     seconds: float
@@ -79,6 +80,7 @@ class Question:
             value_column=dataset.value_column,
             ingest_column=dataset.ingest_column,
             timezone=dataset.timezone,
+            timestamp_format=dataset.timestamp_format,
             margin=bounds.margin(dataset.step).total_seconds(),
             seconds=min(dataset.read_timeout.total_seconds(), within),
             wanted=wanted,
@@ -88,6 +90,12 @@ class Question:
     def columns(self) -> tuple[str, ...]:
         """The columns of the answer, in their order."""
         return (*self.series_columns, self.timestamp_column, self.value_column)
+
+    @property
+    def has_order(self) -> bool:
+        """Whether text may be in the order of time: a declared format tells."""
+        declared = self.timestamp_format
+        return declared is None or declared.startswith(("%Y-%m-%d", "%F"))
 
     def to_json(self) -> str:
         """Return the question as one line of JSON, its password included."""
@@ -110,6 +118,8 @@ def select_rows(conn: Connection, asked: Question) -> Select[Any]:
     timestamp = source.c[asked.timestamp_column]
 
     def within(since: datetime, *, odd: bool) -> list[ColumnElement[bool]]:
+        if not asked.has_order:
+            return []
         return bounds.within(conn, timestamp, since, wanted.until, timezone=asked.timezone, odd=odd)
 
     conditions = within(wanted.since, odd=wanted.odd)

@@ -14,13 +14,22 @@ from jobs.commands import processor, progress
 from jobs.commands.backtest_target import Changes, subject
 from jobs.commands.options import (
     DEFAULT_CONFIG,
+    SPELLING,
+    WRITTEN,
+    ColumnNames,
     ConfigOption,
+    Decimal,
+    Encoding,
     FormatOption,
     JsonOption,
     MarksOption,
+    MaxRejected,
+    OneSeries,
+    Separator,
     SeriesColumns,
     StepOption,
     TimestampColumn,
+    TimestampFormat,
     ValueColumn,
     Zone,
     zone,
@@ -94,6 +103,9 @@ def backtest(
     series_column: SeriesColumns = None, timestamp_column: TimestampColumn = None,
     value_column: ValueColumn = None, timezone: Zone = None,
     timestamp_marks: MarksOption = None, file_format: FormatOption = None,
+    timestamp_format: TimestampFormat = None, decimal: Decimal = None,
+    max_rejected: MaxRejected = None, separator: Separator = None, encoding: Encoding = None,
+    columns: ColumnNames = None, series: OneSeries = None,
     season: Season = None, lower_bound: LowerBound = None, upper_bound: UpperBound = None,
     windows: Windows = None, windows_at: WindowsAt = None, stride: Stride = None,
     baselines: Baselines = None, no_naive2: NoNaive2 = False,
@@ -118,6 +130,8 @@ def backtest(
         "--timezone": zone(timezone),
         "--timestamp-marks": timestamp_marks,
         "--format": file_format,
+        **dict(zip(SPELLING, (timestamp_format, decimal, max_rejected), strict=True)),
+        **dict(zip(WRITTEN, (separator, encoding, columns, series), strict=True)),
     }
     changes = Changes(horizon, season, lower_bound, upper_bound)
     with _leaving():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from forecaster.config import Config, DatasetConfig
 from forecaster.errors import ConfigError
 from jobs.commands.opening import opened, require_landed
-from jobs.commands.options import load
+from jobs.commands.options import SPELLING, WRITTEN, dialect, load, spelling
 from jobs.commands.output import say
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def _file(target: str, of_file: Options, changes: Changes) -> tuple["Rows", Data
         ),
         timezone=of_file["--timezone"],
         file_format=of_file["--format"],
+        dialect=dialect(*(of_file[name] for name in WRITTEN)),
+        **spelling(*(of_file[name] for name in SPELLING)),
     )
     source = sys.stdin.buffer if target == STDIN else Path(target)
     rows = backtest_rows.of_file(source, mapped)

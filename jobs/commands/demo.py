@@ -13,12 +13,23 @@ from forecaster.errors import ConfigError
 from jobs.commands import processor
 from jobs.commands.opening import Schema, opened
 from jobs.commands.options import (
+    SPELLING,
+    WRITTEN,
+    ColumnNames,
+    Decimal,
+    Encoding,
     MarksOption,
+    MaxRejected,
+    OneSeries,
+    Separator,
     SeriesColumns,
     TimestampColumn,
+    TimestampFormat,
     ValueColumn,
     Zone,
+    dialect,
     duration,
+    spelling,
     zone,
 )
 from jobs.commands.output import say
@@ -34,18 +45,17 @@ INTERRUPTED = 130
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,
     database: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(
-        "forecaster-demo.db"
-    ),
+    "forecaster-demo.db" ),
     file: Annotated[Path | None, typer.Option(help="Your CSV, Parquet or NDJSON.")] = None,
-    series_column: SeriesColumns = None,
-    timestamp_column: TimestampColumn = None,
-    value_column: ValueColumn = None,
-    timezone: Zone = None,
-    timestamp_marks: MarksOption = None,
+    series_column: SeriesColumns = None, timestamp_column: TimestampColumn = None,
+    value_column: ValueColumn = None, timezone: Zone = None, timestamp_marks: MarksOption = None,
+    timestamp_format: TimestampFormat = None, decimal: Decimal = None,
+    max_rejected: MaxRejected = None, separator: Separator = None, encoding: Encoding = None,
+    columns: ColumnNames = None, series: OneSeries = None,
     step: Annotated[str | None, typer.Option(help="Of the file's grid, such as 1h.")] = None,
     horizon: Annotated[str | None, typer.Option(help="How far ahead, such as 2d.")] = None,
     replay: Annotated[str | None, typer.Option(help="How much of the end, such as 14d.")] = None,
-) -> None:
+) -> None:  # fmt: skip
     """Replay the past of a real series, tick by tick, then serve it.
 
     Without --file: weekly carbon dioxide at Mauna Loa, its last two years.
@@ -56,6 +66,13 @@ def demo(
         "--value-column": value_column,
         "--timezone": timezone,
         "--timestamp-marks": timestamp_marks,
+        "--timestamp-format": timestamp_format,
+        "--decimal": decimal,
+        "--max-rejected": max_rejected,
+        "--separator": separator,
+        "--encoding": encoding,
+        "--columns": columns,
+        "--series": series,
         "--step": step,
         "--horizon": horizon,
     }
@@ -89,9 +106,11 @@ def _material(
                 timestamp=mapping["--timestamp-column"] or "timestamp",
                 value=mapping["--value-column"] or "value",
             ),
+            spelled=spelling(*(mapping[name] for name in SPELLING)),
         )
         found = replace(found, marks=mapping["--timestamp-marks"])
-    return found if replay is None else replace(found, replay=replay)
+    written = dialect(*(mapping[name] for name in WRITTEN))
+    return replace(found, dialect=written, replay=found.replay if replay is None else replay)
 
 
 def _run(material: "Material", database: Path, *, once: bool) -> None:

@@ -18,19 +18,28 @@ from jobs.commands.opening import Schema, opened
 from jobs.commands.options import (
     DEFAULT_CONFIG,
     AtOption,
+    ColumnNames,
     ConfigOption,
     DatasetArgument,
+    Decimal,
+    Encoding,
     FormatOption,
     JsonOption,
     MarksOption,
+    MaxRejected,
+    OneSeries,
+    Separator,
     SeriesColumns,
     TimestampColumn,
+    TimestampFormat,
     ValueColumn,
     Zone,
     chosen,
+    dialect,
     instant,
     load,
     now,
+    spelling,
     the_one,
     zone,
 )
@@ -106,6 +115,13 @@ def ingest(  # one parameter for each option
     value_column: ValueColumn = None,
     timezone: Zone = None,
     timestamp_marks: MarksOption = None,
+    timestamp_format: TimestampFormat = None,
+    decimal: Decimal = None,
+    max_rejected: MaxRejected = None,
+    separator: Separator = None,
+    encoding: Encoding = None,
+    columns: ColumnNames = None,
+    series: OneSeries = None,
     json: JsonOption = False,
 ) -> None:
     """Land the rows of a file in a dataset; safe to repeat."""
@@ -121,10 +137,14 @@ def ingest(  # one parameter for each option
         value_column=value_column or target.value_column,
         timezone=zone(timezone) or target.timezone,
         timestamp_marks=timestamp_marks or target.timestamp_marks,
+        **spelling(timestamp_format, decimal, max_rejected),
     )
+    written = dialect(separator, encoding, columns, series)
     source = sys.stdin.buffer if file == "-" else Path(file)
     with opened(settings.database_url, Schema.MADE) as engine:
-        report = job.run(engine, mapped, source, file_format=file_format, now=now())
+        report = job.run(
+            engine, mapped, source, file_format=file_format, dialect=written, now=now()
+        )
     as_json(document(report)) if json else data(told(report))
 
 

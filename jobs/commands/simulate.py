@@ -7,15 +7,24 @@ import typer
 
 from jobs.commands.options import (
     DEFAULT_CONFIG,
+    ColumnNames,
     ConfigOption,
+    Decimal,
+    Encoding,
     FormatOption,
     JsonOption,
     MarksOption,
+    MaxRejected,
+    OneSeries,
+    Separator,
     SeriesColumns,
     StepOption,
     TimestampColumn,
+    TimestampFormat,
     ValueColumn,
     Zone,
+    dialect,
+    spelling,
 )
 
 Target = Annotated[
@@ -60,30 +69,17 @@ Database = Annotated[
 
 
 def simulate(
-    target: Target,
-    config: ConfigOption = DEFAULT_CONFIG,
-    ticks: Ticks = None,
-    replay: Replay = None,
-    late: Late = "5%",
-    corrections: Corrections = "2%",
-    gaps: Gaps = "2%",
-    duplicates: Duplicates = "2%",
-    outage: Outages = None,
-    down: Downs = None,
-    dst: Dst = None,
-    seed: Seed = 0,
-    step: StepOption = None,
-    horizon: Horizon = None,
-    series_column: SeriesColumns = None,
-    timestamp_column: TimestampColumn = None,
-    value_column: ValueColumn = None,
-    timezone: Zone = None,
-    timestamp_marks: MarksOption = None,
-    file_format: FormatOption = None,
-    keep: Keep = None,
-    database: Database = None,
-    json: JsonOption = False,
-) -> None:
+    target: Target, config: ConfigOption = DEFAULT_CONFIG, ticks: Ticks = None,
+    replay: Replay = None, late: Late = "5%", corrections: Corrections = "2%", gaps: Gaps = "2%",
+    duplicates: Duplicates = "2%", outage: Outages = None, down: Downs = None, dst: Dst = None,
+    seed: Seed = 0, step: StepOption = None, horizon: Horizon = None,
+    series_column: SeriesColumns = None, timestamp_column: TimestampColumn = None,
+    value_column: ValueColumn = None, timezone: Zone = None, timestamp_marks: MarksOption = None,
+    timestamp_format: TimestampFormat = None, decimal: Decimal = None,
+    max_rejected: MaxRejected = None, separator: Separator = None, encoding: Encoding = None,
+    names: ColumnNames = None, series: OneSeries = None, file_format: FormatOption = None,
+    keep: Keep = None, database: Database = None, json: JsonOption = False,
+) -> None:  # fmt: skip
     """Replay the past of a dataset or file twice: as it was, and with faults brought about.
 
     The jobs of the service run on a simulated clock, in a scratch store; your database is only
@@ -96,7 +92,11 @@ def simulate(
     lengths = {"--outage": outage, "--down": down}
     wishes = simulating.Wishes.read(shares, lengths, dst=dst, seed=seed)
     columns = (series_column, timestamp_column, value_column)
-    of_file = simulating.OfFile(step, horizon, timezone, file_format, columns, timestamp_marks)
+    spelled = spelling(timestamp_format, decimal, max_rejected)
+    written = dialect(separator, encoding, names, series)
+    of_file = simulating.OfFile(
+        step, horizon, timezone, file_format, columns, spelled, written, timestamp_marks
+    )
     scratch = simulating.Scratch(keep=keep, database=database, config=config)
     with simulating.leaving(scratch):
         report = simulating.run(target, of_file, extent, wishes, scratch)

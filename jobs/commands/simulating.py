@@ -3,10 +3,11 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 from sqlalchemy import Engine
@@ -23,6 +24,7 @@ from jobs.commands import processor, progress
 from jobs.commands.opening import Schema, opened, require_landed
 from jobs.commands.options import duration, load, the_one, zone
 from jobs.commands.output import say
+from jobs.dialects import Dialect
 from jobs.files import Format
 from jobs.simulation import script, simulation
 from jobs.simulation.faults import Shares
@@ -100,6 +102,9 @@ class OfFile:
     file_format: Format | None
     columns: tuple[Sequence[str] | None, str | None, str | None]
     """Those of the series, the timestamp and the value."""
+    spelled: Mapping[str, Any]
+    """How text is spelled, by setting."""
+    written: Dialect
     marks: str | None = None
 
     def is_meant(self, target: str) -> bool:
@@ -141,6 +146,8 @@ class OfFile:
             timezone=zone(self.timezone),
             file_format=self.file_format,
             may_split=False,
+            dialect=self.written,
+            **self.spelled,
         )
 
     def refuse(self, target: str) -> None:
@@ -152,6 +159,8 @@ class OfFile:
             "--timezone": self.timezone,
             "--timestamp-marks": self.marks,
             **dict(zip(names, self.columns, strict=True)),
+            **{f"--{name.replace('_', '-')}": value for name, value in self.spelled.items()},
+            **{f"--{name}": value for name, value in asdict(self.written).items()},
         }
         if given := [name for name, value in about.items() if value]:
             problems = [f"{name} must come with a file, found {target}" for name in given]

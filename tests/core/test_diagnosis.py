@@ -136,7 +136,7 @@ def test_rows_that_cannot_be_used_are_shown_and_fail_when_none_can() -> None:
     words = series("a", 100).with_columns(value=pl.lit("much"))
     some = series("a", 100).with_columns(pl.col("value").cast(pl.String))
     some = some.with_columns(
-        pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("n/a")).otherwise("value").alias("value")
+        pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("much")).otherwise("value").alias("value")
     )
 
     assert "failure: 100 of 100 rows cannot be used: unreadable_value" in messages(diagnosed(words))

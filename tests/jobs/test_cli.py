@@ -136,6 +136,8 @@ def test_the_sample_holds_every_setting_and_shows_its_default() -> None:
         "ingest_column",
         "timezone",
         "timestamp_marks",
+        "timestamp_format",
+        "decimal",
         "lower_bound",
         "upper_bound",
         "model",

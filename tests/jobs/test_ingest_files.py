@@ -103,17 +103,3 @@ def test_a_damaged_file_is_an_error_and_not_a_traceback(
 ) -> None:
     with pytest.raises(DataError, match="standard input must"):
         whole(BytesIO(content), file_format)
-
-
-@pytest.mark.parametrize(("separator", "shown"), [(";", ";"), ("\t", "a tab"), ("|", "|")])
-def test_a_csv_whose_columns_are_not_parted_by_commas_says_by_what(
-    separator: str, shown: str
-) -> None:
-    content = BytesIO(b"ts,value\n2026-11-20T09:00:00Z,1\n".replace(b",", separator.encode()))
-
-    with pytest.raises(DataError) as caught:
-        whole(content, "csv")
-
-    told = f"the separator of standard input must be a comma, found {shown}"
-    assert caught.value.message == told
-    assert "commas" in (caught.value.hint or "")

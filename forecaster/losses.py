@@ -1,0 +1,174 @@
+"""What is lost of a batch of rows: how much, and by which pattern.
+
+Rows whose value is no finite number are no loss: they are gaps, like those without a value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from forecaster.frames import empty
+
+GROUPS = pl.Schema(
+    {
+        "reason": pl.String(),
+        "series_id": pl.String(),
+        "shape": pl.String(),
+        "hour": pl.Int8(),
+        "rows": pl.Int64(),
+        "example": pl.String(),
+        "first_number": pl.Int64(),
+        "second_number": pl.Int64(),
+    }
+)
+"""Rejected rows that are alike: what their cell looks like, with 0 for every digit and a for every
+word, and the hour of the day that it shows."""
+
+FEWEST = 5
+"""Rows that are rejected for the same reason; fewer are no pattern."""
+
+_LIKE = ("reason", "series_id", "shape", "hour")
+_LONGEST = 60
+_MOST_NAMED = 3
+_MOST_HOURS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Rows of one or several batches that were rejected.
+
+    `instants` are their distinct stamps, `keys` those of series of the batches, two if there are.
+    """
+
+    groups: pl.DataFrame = field(default_factory=lambda: empty(GROUPS))
+    instants: int = 0
+    keys: frozenset[str] = frozenset()
+
+    def __add__(self, other: "Losses") -> "Losses":
+        together = pl.concat([self.groups, other.groups])
+        keys = frozenset(sorted(self.keys | other.keys)[:2])
+        return Losses(_grouped(together), self.instants + other.instants, keys)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are lost."""
+        return int(self.groups["rows"].sum())
+
+    @property
+    def in_one_series(self) -> int:
+        """How many of them are of the series that loses most; those without a key are of none."""
+        keyed = self.groups.drop_nulls("series_id")
+        most = keyed.group_by("series_id").agg(pl.col("rows").sum())["rows"].max()
+        return most if isinstance(most, int) else 0
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether more than a few rows are rejected for the same reason."""
+        counts = self.groups.group_by("reason").agg(pl.col("rows").sum())
+        return bool((counts["rows"] >= FEWEST).any())
+
+    def without(self, reasons: Sequence[str]) -> "Losses":
+        """Leave out some reasons."""
+        return replace(self, groups=self.groups.filter(~pl.col("reason").is_in(reasons)))
+
+    def described(self) -> str:
+        """Say what the lost rows have in common, reason by reason, the most frequent first."""
+        counts = self.groups.group_by("reason").agg(pl.col("rows").sum())
+        ordered = counts.sort("rows", "reason", descending=[True, False])
+        told = [
+            _described(self.groups.filter(reason=reason), rows)
+            for reason, rows in ordered.iter_rows()
+        ]
+        return "; ".join(told[:_MOST_NAMED])
+
+
+def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: pl.Series) -> Losses:
+    """Group the rows that have a reason for being rejected.
+
+    `stamps` and `values` are as they were found; a reason that ends in `value` is shown by these.
+    """
+    keys = frozenset(str(key) for key in (series_ids.min(), series_ids.max()) if key is not None)
+    is_lost = reasons.is_not_null()
+    if not is_lost.any():
+        return Losses(keys=keys)
+    reasons, series_ids, stamps, values = (
+        column.filter(is_lost) for column in (reasons, series_ids, stamps, values)
+    )
+    rejected = pl.DataFrame(
+        [
+            reasons.alias("reason"),
+            series_ids.alias("series_id"),
+            text(stamps).alias("stamp"),
+            text(values).alias("value"),
+            _hours(stamps).alias("hour"),
+        ]
+    )
+    cell = pl.when(pl.col("reason").str.ends_with("value")).then("value").otherwise("stamp")
+    number = r"^[^0-9]*([0-9]{1,9})[^0-9]+([0-9]{1,9})"
+    named = rejected.with_columns(cell.str.slice(0, _LONGEST).alias("example")).with_columns(
+        _shape(pl.col("example")).alias("shape"),
+        pl.lit(1, pl.Int64).alias("rows"),
+        pl.col("example").str.extract(number, 1).cast(pl.Int64).alias("first_number"),
+        pl.col("example").str.extract(number, 2).cast(pl.Int64).alias("second_number"),
+    )
+    groups = _grouped(named.select(GROUPS.names()))
+    return Losses(groups, rejected["stamp"].n_unique(), keys)
+
+
+def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
+    found = rows.group_by(_LIKE, maintain_order=True).agg(
+        pl.col("rows").sum(),
+        pl.col("example").min(),
+        pl.col("first_number", "second_number").max(),
+    )
+    return found.select(pl.col(name).cast(dtype) for name, dtype in GROUPS.items())
+
+
+def text(cells: pl.Series) -> pl.Series:
+    """Turn cells into text; dates beyond the calendar, which cannot be printed, into numbers."""
+    if not cells.dtype.is_temporal():
+        return cells.cast(pl.String)
+    is_printable = cells.dt.year().is_between(1, 9999).fill_null(False)
+    numbers = cells.to_physical().cast(pl.String)
+    return cells.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
+
+
+def _hours(stamps: pl.Series) -> pl.Series:
+    """Return the hours of the day that are shown, whether or not the rest can be read."""
+    if isinstance(stamps.dtype, pl.Datetime):
+        return stamps.dt.hour().cast(pl.Int8)
+    if stamps.dtype != pl.String:
+        return pl.Series([None], dtype=pl.Int8).new_from_index(0, len(stamps))
+    shown = stamps.str.extract(r"(?:^|[T ])([0-9]{1,2}):[0-9]{2}", 1)
+    return shown.cast(pl.Int8, strict=False)
+
+
+def _shape(cells: pl.Expr) -> pl.Expr:
+    return cells.str.replace_all("[0-9]", "0").str.replace_all(r"\p{L}+", "a")
+
+
+def _described(alike: pl.DataFrame, rows: int) -> str:
+    shapes = alike.group_by("shape").agg(pl.col("rows").sum()).sort("rows", descending=True)
+    told = [f"{rows} {alike['reason'][0]}"]
+    named = [f"{shape!r}" for shape in shapes["shape"].drop_nulls()]
+    if named and len(named) <= _MOST_NAMED:
+        told.append(f"all written like {' or '.join(named)}")
+    hours = sorted(alike["hour"].drop_nulls().unique())
+    if hours and alike["hour"].null_count() == 0 and len(hours) <= _MOST_HOURS:
+        told.append(f"of the hours {_ranges(hours)}")
+    if alike["series_id"].null_count() == 0 and alike["series_id"].n_unique() == 1:
+        told.append(f"of series {alike['series_id'][0][:_LONGEST]!r}")
+    example = alike["example"].min()
+    return ", ".join([*told, f"such as {example!r}"] if example is not None else told)
+
+
+def _ranges(hours: Sequence[int]) -> str:
+    """Spell 0, 1, 2, 5 as `0-2, 5`."""
+    parts: list[list[int]] = []
+    for hour in hours:
+        if parts and parts[-1][-1] == hour - 1:
+            parts[-1].append(hour)
+        else:
+            parts.append([hour])
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)

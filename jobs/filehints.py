@@ -1,0 +1,26 @@
+"""Hints about settings, as the options of a command that reads a file."""
+
+from forecaster.errors import DataError
+
+_OPTIONS = {
+    "series_columns, timestamp_column or value_column": (
+        "--series-column, --timestamp-column or --value-column; where no column tells series "
+        "apart, pass --series NAME, what the one series of the file is called"
+    ),
+    'set timezone = "Europe/Berlin", or "UTC", for the dataset': (
+        "pass --timezone Europe/Berlin, or UTC: the clock that they were read from"
+    ),
+    "timestamp_format = ": "--timestamp-format ",
+    "decimal = ": "--decimal ",
+    "max_rejected = ": "--max-rejected ",
+    "set --": "pass --",
+}
+
+
+def as_options(error: DataError, name: str | None = None) -> DataError:
+    """Return the error with a hint that names options; `name` is put before its message."""
+    hint = error.hint or ""
+    for setting, option in _OPTIONS.items():
+        hint = hint.replace(setting, option)
+    message = f"{name}: {error.message}" if name else error.message
+    return DataError(message, hint=hint or None)

@@ -1,0 +1,232 @@
+"""Rows that are lost in mass: said, and never learnt around in silence."""
+
+from dataclasses import replace
+from datetime import timedelta
+from io import BytesIO
+
+import pytest
+
+from forecaster.errors import DataError
+from forecaster.store import watermarks
+from forecaster.store.engine import reading
+from jobs import ingest, pull, pull_progress
+from tests.jobs.small import LAST, hour
+from tests.shapes.conftest import Check
+from tests.shapes.places import Place, Row
+
+HOURS = 120
+
+
+def spoilt(key: str, night: int, *, last: int = LAST) -> list[Row]:
+    """A series whose values before so many o'clock are no numbers."""
+    stamps = [hour(last - HOURS + 1 + place) for place in range(HOURS)]
+    return [(key, at, "ERR" if at.hour < night else str(float(at.hour))) for at in stamps]
+
+
+@pytest.fixture
+def texts(place: Place) -> Place:
+    """A dataset whose values are text."""
+    place.kinds = place.kinds._replace(value="text")
+    return place
+
+
+def refused(place: Place, rows: list[Row]) -> DataError:
+    with pytest.raises(DataError) as caught:
+        place.bring(rows, alone=True)
+    return caught.value
+
+
+def test_a_batch_that_loses_more_than_its_share_is_refused_and_lands_nothing(
+    texts: Place,
+) -> None:
+    error = refused(texts, [*spoilt("a", 10), *spoilt("b", 10)])
+
+    assert "100 of 240 rejected" in error.message
+    assert "of the hours 0-9" in error.message
+    assert "such as 'ERR'" in error.message
+    assert "max_rejected 0.42" in (error.hint or "").replace(" = ", " ").replace("-", "_")
+    assert texts.landed() == []
+
+
+def test_the_share_that_may_be_lost_is_a_setting(texts: Place, check: Check) -> None:
+    texts.declare(max_rejected=0.5)
+
+    account = texts.bring([*spoilt("a", 10), *spoilt("b", 10)])
+
+    assert (account.new, account.rejected, account.lost) == (140, {"unreadable_value": 100}, 0)
+    check(texts, texts.forecast())
+
+
+def test_one_sick_series_stops_no_other(texts: Place, check: Check) -> None:
+    account = texts.bring(spoilt("sick", 24))
+
+    assert (account.new, account.rejected) == (0, {"unreadable_value": HOURS})
+    check(texts, texts.forecast())
+
+
+def test_a_batch_of_which_nothing_can_be_read_is_refused_whatever_the_share(place: Place) -> None:
+    place.kinds = place.kinds._replace(timestamp="text")
+    place.declare(timezone="UTC", max_rejected=0.99)
+    stamps = [f"{hour(LAST - back):%d/%m/%Y %H:%M}" for back in range(HOURS)]
+
+    error = refused(place, [("a", stamp, 1.0) for stamp in stamps])
+
+    assert "120 ambiguous_timestamp" in error.message
+    assert "%d/%m/%Y %H:%M" in (error.hint or "")
+    assert place.landed() == []
+
+
+def test_a_declared_format_reads_what_is_ambiguous(place: Place) -> None:
+    place.kinds = place.kinds._replace(timestamp="text")
+    place.declare(timezone="UTC", timestamp_format="%d/%m/%Y %H:%M")
+    rows = [("a", f"{hour(LAST - back):%d/%m/%Y %H:%M}", 1.0) for back in range(HOURS)]
+
+    account = place.bring(rows, alone=True)
+
+    assert (account.new, account.rejected, account.lost) == (HOURS, {}, 0)
+    assert [at for at, _ in place.landed("a")] == [
+        hour(LAST - back) for back in reversed(range(HOURS))
+    ]
+
+
+def test_a_declared_decimal_reads_values_with_a_comma(texts: Place) -> None:
+    texts.declare(decimal=",")
+    rows: list[Row] = [("a", hour(LAST - back), f"1.00{back % 10},5") for back in range(HOURS)]
+
+    account = texts.bring(rows, alone=True)
+
+    assert (account.new, account.rejected) == (HOURS, {})
+    assert {value for _, value in texts.landed("a")} == {1000.5 + digit for digit in range(10)}
+
+
+def test_values_with_a_comma_are_refused_with_both_readings_named(texts: Place) -> None:
+    error = refused(texts, [("a", hour(LAST - back), "1,234") for back in range(HOURS)])
+
+    assert "written like '0,000'" in error.message
+    assert "thousands" in (error.hint or "")
+    assert texts.landed() == []
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", "null", "-", ""])
+def test_words_for_no_value_are_gaps_and_no_loss(texts: Place, word: str) -> None:
+    rows: list[Row] = [("a", hour(LAST - back), word) for back in range(HOURS)]
+
+    account = texts.bring([*rows, ("b", hour(LAST), "1")])
+
+    assert account.rejected == {}
+    assert account.lost == 0
+
+
+def test_a_first_pull_that_is_refused_is_refused_until_something_changes(source: Place) -> None:
+    source.kinds = source.kinds._replace(value="text")
+    source.arrive([*spoilt("a", 10), *spoilt("b", 10)])
+
+    for _ in range(2):
+        with pytest.raises(DataError, match="100 of 240 rejected"):
+            source.pull()
+    source.alter("UPDATE {} SET reading = '1' WHERE reading = ?", "ERR")
+
+    assert source.pull().new == 240
+
+
+def test_a_few_bad_rows_of_a_small_pull_stop_nothing(source: Place) -> None:
+    source.kinds = source.kinds._replace(value="text")
+    source.bring(spoilt("a", 0))
+    source.now = hour(LAST + 3)
+    for late in (1, 2, 3):
+        source.arrive([("a", hour(LAST + late), "ERR")])
+
+    report = source.pull()
+
+    assert (report.new, report.rejected) == (0, {"unreadable_value": 3})
+
+
+def test_an_hour_that_no_series_can_be_read_at_stops_nothing(source: Place) -> None:
+    source.kinds = source.kinds._replace(value="text")
+    source.bring([row for key in "abcdefghijklmnop" for row in spoilt(key, 0)], alone=True)
+    source.now = hour(LAST + 2)
+    source.arrive([(key, hour(LAST + 1), "ERR") for key in "abcdefghijklmnop"])
+    source.arrive([(key, hour(LAST + 2), "1") for key in "abcdefghijklmnop"])
+
+    report = source.pull()
+
+    assert (report.new, report.rejected) == (16, {"unreadable_value": 16})
+
+
+def test_a_source_that_changes_its_spelling_is_said_and_what_can_be_read_is_kept(
+    source: Place,
+) -> None:
+    source.kinds = source.kinds._replace(value="text")
+    source.bring([*spoilt("a", 0), *spoilt("b", 0)], alone=True)
+    source.now = hour(LAST + 30)
+    late = [hour(LAST + count) for count in range(1, 31)]
+    source.arrive([(key, at, "ERR" if at.hour < 12 else "1") for key in "ab" for at in late])
+
+    with pytest.raises(DataError, match="unreadable_value") as caught:
+        pull.run(source.engine, source.world.dataset, now=source.now)
+
+    assert "of the hours 0-11" in caught.value.message
+    kept = [at for at in late if at.hour >= 12]
+    assert len(source.landed("a")) == HOURS + len(kept)
+    with reading(source.engine) as conn:
+        assert watermarks.get(conn, source.name, pull_progress.WATERMARK) == kept[-1]
+
+
+def test_what_no_pull_can_use_is_seen_in_the_run_that_failed(source: Place) -> None:
+    source.kinds = source.kinds._replace(value="text")
+    source.arrive([*spoilt("a", 10), *spoilt("b", 10)])
+
+    outcome = source.world.tick("forecast", hour(LAST))
+
+    assert outcome.result == "failed"
+    assert "100 of 240 rejected" in str(outcome.error)
+
+
+@pytest.mark.parametrize("at_once", [7, 50, 10_000])
+def test_a_file_is_judged_as_a_whole_before_its_first_row_lands(
+    file: Place, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(ingest, "ROWS_AT_ONCE", at_once)
+    good = [f"a,{hour(LAST - back):%Y-%m-%dT%H:%MZ},1" for back in range(HOURS)]
+    bad = [f"a,{hour(LAST - HOURS - back):%d/%m/%Y},1" for back in range(HOURS)]
+    content = "\n".join(["series_id,timestamp,value", *good, *bad])
+    dataset = replace(file.world.dataset, history=timedelta(days=365))
+
+    with pytest.raises(DataError, match="120 of 240 rejected"):
+        ingest.run(file.engine, dataset, BytesIO(content.encode()), file_format="csv", now=file.now)
+    assert file.landed() == []
+
+    lenient = replace(dataset, max_rejected=0.5)
+    report = ingest.run(
+        file.engine, lenient, BytesIO(content.encode()), file_format="csv", now=file.now
+    )
+    assert (report.rows, report.new) == (240, HOURS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"series_id;timestamp;value\na;2026-01-01;1.5\n",
+        b"sep=|\nseries_id|timestamp|value\na|2026-01-01|1.5\n",
+        "\ufeffseries_id\ttimestamp\tvalue\na\t2026-01-01\t1.5\n".encode(),
+        "# by a meter\nseries_id,timestamp,value\na,2026-01-01,1.5\n".encode("utf-16"),
+        b'"series_id" , timestamp , "value"\na,2026-01-01,1.5\n',
+    ],
+    ids=["semicolons", "sep=", "tabs after a mark", "UTF-16 after a comment", "blanks"],
+)
+def test_text_in_other_files_is_read_or_refused(file: Place, content: bytes) -> None:
+    file.declare(timezone="UTC", history=timedelta(days=365))
+
+    report = ingest.run(
+        file.engine, file.world.dataset, BytesIO(content), file_format="csv", now=file.now
+    )
+
+    assert (report.rows, report.new) == (1, 1)
+    with pytest.raises(DataError, match="UTF-8"):
+        ingest.run(
+            file.engine,
+            file.world.dataset,
+            BytesIO(b"series_id,timestamp,value\n\xff,2026-01-01,1\n"),
+            file_format="csv",
+            now=file.now,
+        )
