@@ -13,7 +13,7 @@ What the timestamps of rows mark says which rows a cell has, and from when on it
 that a forecast may use it:
 
 - "instant": it has the rows from its timestamp to before the next one. Rows lie on the grid, or at
-  most `spread` microseconds behind it: after so long it is complete.
+  most `spread` microseconds behind it: after so long, or when the next one begins, it is complete.
 - "start": it has the same rows, and is complete when the next one begins.
 - "end": it has the rows after the timestamp before, up to its own, when it is complete.
 """
@@ -68,9 +68,12 @@ class Grid:
 
     def complete_of(self, known: pl.Series) -> pl.Series:
         """Return the last cell (Int64) that is complete when all rows up to an instant are in."""
-        if self.marks == START_MARKS:
-            return self._count(known) - 1
-        return self._count((known.cast(INSTANT).to_physical() - self.spread).cast(INSTANT))
+        begun = self._count(known)
+        if self.marks == START_MARKS or not self.spread:
+            return begun - 1 if self.marks == START_MARKS else begun
+        waited = self._count((known.cast(INSTANT).to_physical() - self.spread).cast(INSTANT))
+        # A cell that is shorter than the spread, as February may be, is over as the next begins.
+        return pl.select(pl.max_horizontal(waited, begun - 1)).to_series().alias(known.name)
 
     def index_at(self, timestamp: datetime) -> int:
         """Return the cell that a row of an aware instant belongs to."""

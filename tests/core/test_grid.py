@@ -1,5 +1,6 @@
 """The grid: laws over many zones and steps, clock changes by hand, and anchors from the data."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -86,6 +87,16 @@ def test_days_last_as_long_as_the_clocks_say(zone: str, day: datetime, hours: in
     lasted = grid.timestamp_at(index + 1) - grid.timestamp_at(index)
 
     assert lasted == timedelta(hours=hours)
+
+
+@given(grids, st.integers(0, 40 * DAY_MICROSECONDS), instants)
+def test_a_cell_is_complete_when_the_next_begins_whatever_the_spread(
+    grid: Grid, spread: int, known: datetime
+) -> None:
+    (complete,) = replace(grid, spread=spread).complete_at([known])
+
+    assert grid.index_at(known) - 1 <= complete <= grid.index_at(known)
+    assert grid.timestamp_at(complete + 2) > known
 
 
 def test_a_midnight_that_does_not_exist_moves_to_the_first_instant_of_the_day() -> None:
