@@ -21,7 +21,7 @@ from forecaster.opening_findings import on_hours
 from forecaster.series.marks import grid_of
 from forecaster.series.panel import Panel
 from forecaster.series.season import LEAST_CYCLES, candidates
-from forecaster.spacing import Spacing, find_spacing, is_same_step
+from forecaster.spacing import advised_step, find_spacing, is_same_step
 from forecaster.tick_findings import on_ticks
 
 MOST_CELLS = 200_000_000
@@ -59,12 +59,10 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
     found.findings += _on_rows(sample, dataset)
     if observations.is_empty():
         return found
-    spacing = find_spacing(observations)
-    is_sparse = _judge_spacing(spacing, dataset, found)
-    step = spacing.step if spacing and is_sparse else dataset.step
+    step = _judge_spacing(observations, dataset, found)
     delay = _judge_age(sample, step, dataset, found)
     _judge_values(observations, dataset, found)
-    if is_sparse:
+    if step != dataset.step:
         return found
     cells = _cells(observations, dataset)
     if cells > MOST_CELLS:
@@ -85,7 +83,7 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
     _judge_panel(panel, spec, dataset, found)
     found.findings += on_hours(panel, dataset)
     found.findings += on_ticks(panel.grid, dataset, delay, sample.now)
-    _judge_length(panel, spec, dataset, found)
+    _judge_length(_steps(sample, panel, dataset), spec, dataset, found)
     _judge_seasons(sample, panel, dataset, found)
     return found
 
@@ -134,10 +132,12 @@ def _on_rows(sample: Sample, dataset: DatasetConfig) -> Iterator[Finding]:
         )
 
 
-def _judge_spacing(spacing: Spacing | None, dataset: DatasetConfig, found: Diagnosis) -> bool:
-    """Return whether the step is so short that nothing can be told of what lies on it."""
+def _judge_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> Step:
+    """Return the step of the settings, or of the rows where it is so short that nothing can be told
+    of what lies on it."""
+    spacing = find_spacing(observations)
     if spacing is None:
-        return False
+        return dataset.step
     found.facts |= {"step": str(spacing.step), "regular": spacing.regular}
     if spacing.regular < 1 - _FEW:
         found.findings.append(
@@ -147,19 +147,20 @@ def _judge_spacing(spacing: Spacing | None, dataset: DatasetConfig, found: Diagn
                 f"{spacing.step} after the one before: those that share a step are averaged",
             )
         )
-    if is_same_step(spacing.step, dataset.step):
-        return False
-    found.suggestions["step"] = str(spacing.step)
-    is_sparse = spacing.step.approximate > dataset.step.approximate
+    advised = advised_step(spacing, observations)
+    if is_same_step(advised, dataset.step):
+        return dataset.step
+    found.suggestions["step"] = str(advised)
+    is_sparse = advised.approximate > dataset.step.approximate
     found.findings.append(
         (failure if is_sparse else note)(
             dataset.name,
-            f"step is {dataset.step}, rows come every {spacing.step}: "
+            f"step is {dataset.step}, rows come every {advised}: "
             + ("most steps would be empty" if is_sparse else "rows that share a step are averaged"),
-            hint=f'set step = "{spacing.step}", or let the query give a row for each step',
+            hint=f'set step = "{advised}", or let the query give a row for each step',
         )
     )
-    return is_sparse
+    return advised if is_sparse else dataset.step
 
 
 def _judge_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagnosis) -> timedelta:
@@ -226,11 +227,11 @@ def _judge_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: D
         found.findings.append(note(dataset.name, message))
 
 
-def _judge_length(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _judge_length(steps: int, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
     needed = spec.context_length + 2 * spec.prediction_length
-    if panel.length < needed:
+    if steps < needed:
         message = (
-            f"there are {panel.length} steps: {spec.context_length} to look back, "
+            f"there are {steps} steps: {spec.context_length} to look back, "
             f"{spec.prediction_length} to learn from and as many to judge by take {needed}"
         )
         hint = "lengthen history, shorten the horizon, or wait for more data"
@@ -239,7 +240,8 @@ def _judge_length(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: 
 
 def _judge_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: Diagnosis) -> None:
     """Say which seasons nobody could look for, and whether a longer `history` would help."""
-    missed = [each for each in candidates(dataset.step) if LEAST_CYCLES * each > panel.length]
+    steps = _steps(sample, panel, dataset)
+    missed = [each for each in candidates(dataset.step) if LEAST_CYCLES * each > steps]
     if not missed or dataset.model.season_length is not None:
         return
     needed = LEAST_CYCLES * missed[0]
@@ -256,10 +258,17 @@ def _judge_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: 
         note(
             dataset.name,
             f"a season of {missed[0]} steps takes {needed} steps to be found, and there are "
-            f"{panel.length}",
+            f"{steps}",
             hint=hint,
         )
     )
+
+
+def _steps(sample: Sample, panel: Panel, dataset: DatasetConfig) -> int:
+    """Return how many steps a training would see: all of `history` where the sample has not."""
+    if sample.since <= sample.now - dataset.history:
+        return panel.length
+    return max(panel.length, dataset.history // dataset.step.approximate)
 
 
 def _cells(observations: pl.DataFrame, dataset: DatasetConfig) -> float:

@@ -9,8 +9,16 @@ import polars as pl
 from forecaster.durations import Step
 
 _DAY = 86_400_000_000
-_MONTHS = ((28, 31, 1), (89, 92, 3), (181, 184, 6), (365, 366, 12))
-"""Fewest and most days of so many months."""
+_MONTH = 365.2425 / 12 * _DAY
+_MONTHS = (1, 2, 3, 4, 6, 12)
+"""Periods of so many months are told from days."""
+_MOVES = 4 * _DAY
+"""How far a distance of months may be from their mean length: months differ, and the last or first
+business day moves within them."""
+_USUALLY = 0.5
+"""Share of the distances that have to be so near to whole periods."""
+LEAST_REGULAR = 0.9
+"""Share of rows that lie on a step where rows have one."""
 _UNITS = (1_000, 1_000_000, 5_000_000, 60_000_000, 300_000_000, 3_600_000_000, _DAY)
 """What distances that jitter are rounded to: a millisecond to a day."""
 _NEAR = 0.01
@@ -47,9 +55,11 @@ def find_spacing(observations: pl.DataFrame) -> Spacing | None:
     commonest = _commonest(distances)
     if (distances["distance"] == commonest).sum() * 2 < distances.height:
         commonest = _commonest(distances.with_columns(_rounded(distances["distance"])))
-    step = _step_of(commonest, distances["distance"])
-    if step.unit == "month":
-        return Spacing(step=step, regular=_share_of_months(distances["distance"], step.count))
+    months = _months_of(commonest, distances)
+    if months is not None:
+        regular = float(_is_near(distances["distance"], months).mean())  # type: ignore[arg-type]
+        return Spacing(step=Step(months, "month"), regular=regular)
+    step = _step_of(commonest)
     times = distances["distance"] / commonest
     whole = ((times - times.round()).abs() <= _tolerance(step, times)) & (times.round() >= 1)
     return Spacing(step=step, regular=float(whole.sum()) / distances.height)
@@ -73,6 +83,16 @@ def find_spacings(observations: pl.DataFrame) -> list[tuple[Spacing, list[str]]]
         spacing = find_spacing(rows)
         found += [(spacing, names.to_list())] if spacing is not None else []
     return sorted(found, key=lambda each: -len(each[1]))
+
+
+def advised_step(spacing: Spacing, observations: pl.DataFrame) -> Step:
+    """Return the step of regular rows, and one that people would choose for all others.
+
+    OBSERVATIONS are sorted; `spacing` is theirs.
+    """
+    if spacing.regular >= LEAST_REGULAR:
+        return spacing.step
+    return usual_step(observations) or spacing.step
 
 
 def usual_step(observations: pl.DataFrame) -> Step | None:
@@ -107,21 +127,38 @@ def _rounded(distances: pl.Series) -> pl.Series:
     return ((distances / unit).round() * unit).cast(pl.Int64).clip(lower_bound=unit)
 
 
-def _step_of(distance: int, distances: pl.Series) -> Step:
-    """Return a distance as a step: of months where days alone do not tell."""
+def _step_of(distance: int) -> Step:
     days, rest = divmod(distance, _DAY)
-    for fewest, most, months in _MONTHS:
-        is_near = distances.is_between(fewest * _DAY - _DAY // 12, most * _DAY + _DAY // 12)
-        if fewest <= days <= most and distances.n_unique() > 1 and is_near.mean() > 0.5:  # type: ignore[operator]
-            return Step(months, "month")
     return Step(distance, "microsecond") if rest else Step(days, "day")
 
 
-def _share_of_months(distances: pl.Series, months: int) -> float:
-    fewest, most = next((low, high) for low, high, count in _MONTHS if count == months)
-    times = (distances / _DAY * 2 / (fewest + most)).round()
-    off = (distances / _DAY - times * (fewest + most) / 2).abs()
-    return float(((off <= 2 * times) & (times >= 1)).sum()) / len(distances)
+def _months_of(commonest: int, distances: pl.DataFrame) -> int | None:
+    """Return how many months rows are apart; None where days or less tell it.
+
+    Four weeks look like a month, but soon drift away from the calendar.
+    """
+    lengths, series = distances["distance"], distances["series_id"].n_unique()
+    if lengths.n_unique() == 1:
+        return None
+    for months in _MONTHS:
+        near = _off(lengths, months).filter(_is_near(lengths, months))
+        is_usual = abs(commonest - months * _MONTH) <= _MOVES and len(near) > _USUALLY * len(
+            lengths
+        )
+        if is_usual and abs(float(near.sum())) <= 2 * _MOVES * series:
+            return months
+    return None
+
+
+def _is_near(lengths: pl.Series, months: int) -> pl.Series:
+    """Tell which distances are about a whole number of periods of so many months."""
+    return (_off(lengths, months).abs() <= _MOVES) & (lengths > _MOVES)
+
+
+def _off(lengths: pl.Series, months: int) -> pl.Series:
+    """Return how far distances are from the nearest whole number of periods, in microseconds."""
+    usual = months * _MONTH
+    return lengths - (lengths / usual).round() * usual
 
 
 def _tolerance(step: Step, times: pl.Series) -> pl.Series:

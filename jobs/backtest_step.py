@@ -7,10 +7,14 @@ import polars as pl
 from forecaster import settings
 from forecaster.durations import Step
 from forecaster.errors import ConfigError, DataError
-from forecaster.spacing import Spacing, find_spacings, is_same_step, usual_step
+from forecaster.spacing import (
+    LEAST_REGULAR,
+    Spacing,
+    advised_step,
+    find_spacings,
+    is_same_step,
+)
 
-LEAST_REGULAR = 0.9
-"""Share of rows that have to lie on a step which nobody gave."""
 SHOWN = 3
 """Series that are named of each step."""
 _SPARSE = 1.5
@@ -78,10 +82,8 @@ def _found(found: Groups, observations: pl.DataFrame) -> tuple[Step, list[str]]:
 
 def _advised(spacing: Spacing, names: Sequence[str], observations: pl.DataFrame) -> Step:
     """Return the step of regular rows, and one that people would choose for all others."""
-    if spacing.regular >= LEAST_REGULAR:
-        return spacing.step
     rows = observations.filter(pl.col("series_id").is_in(pl.Series(names).implode()))
-    return usual_step(rows) or spacing.step
+    return advised_step(spacing, rows)
 
 
 def _checked(step: Step, found: Groups, observations: pl.DataFrame) -> list[str]:

@@ -236,7 +236,8 @@ def _diagnose(place: _Place, found: Inspection) -> None:
         if length == dataset.history or rows * GROWTH > SAMPLE_ROWS:
             break
         length *= GROWTH
-    since = place.now - length
+    is_full = rows >= SAMPLE_ROWS  # and has not all rows of any time
+    since = place.now if is_full else place.now - length
     sample = Sample(rows=rows, taken=taken, since=since, now=place.now, versions=_heard(place))
     told = diagnose(sample, dataset)
     found.datasets[dataset.name] = told.facts | {"late": _late(place)}

@@ -70,6 +70,27 @@ def test_a_step_that_is_longer_than_that_of_the_rows_is_a_note() -> None:
     assert found.suggestions == {"step": "10m"}
 
 
+@pytest.mark.parametrize(
+    ("minutes", "step", "suggested"),
+    [
+        ([27, 31, 27, 35, 30, 33, 30, 24], "1h", {"step": "30m"}),
+        ([27, 31, 27, 35, 30, 33, 30, 24], "30m", {}),
+        ([55, 66, 55, 71, 61, 58, 64, 47], "5m", {"step": "1h"}),
+    ],
+)
+def test_the_step_that_is_suggested_for_irregular_rows_is_one_that_people_choose(
+    minutes: list[int], step: str, suggested: dict[str, str]
+) -> None:
+    rows = series("a", 400)
+    lengths = pl.Series((minutes * 50)[::-1]).cum_sum()
+    at = [NOW - timedelta(minutes=length) for length in reversed(lengths.to_list())]
+    config = CONFIG.replace('"1h"', f'"{step}"')
+
+    found = diagnosed(rows.with_columns(timestamp=pl.Series(at)), 'delay = "1h"', config=config)
+
+    assert found.suggestions == suggested
+
+
 def test_a_delay_that_is_too_short_is_told_with_one_that_is_not() -> None:
     found = diagnosed(series("a", 600, late=3))
 
@@ -160,6 +181,23 @@ def test_too_little_history_for_a_season_is_told_and_whether_settings_cut_it() -
     assert cut.suggestions["history"] == "22d"
     assert "history" not in young.suggestions
     assert "wait for more data" in [each.hint for each in young.findings]
+
+
+def test_a_sample_that_has_not_all_of_history_suggests_none() -> None:
+    since = NOW - 100 * HOUR
+    whole = diagnosed(series("a", 101), 'history = "365d"', since=since)
+    short = diagnosed(series("a", 101), 'history = "200h"', since=since)
+
+    assert "history" not in whole.suggestions
+    assert "steps to be found" not in messages(whole)
+    assert "a season of 168 steps takes 504 steps to be found, and there are 200" in messages(short)
+    assert short.suggestions["history"] == "22d"
+
+
+def test_a_sample_that_has_not_all_of_history_is_not_called_too_short_to_learn_from() -> None:
+    found = diagnosed(series("a", 15), since=NOW - 15 * HOUR)
+
+    assert "to look back" not in messages(found)
 
 
 def test_too_little_history_for_the_horizon_is_told_and_none_to_learn_from_fails() -> None:

@@ -45,6 +45,61 @@ def test_the_step_of_regular_rows_is_found(stamps: list[datetime], step: str) ->
     assert (str(found.step), found.regular) == (step, 1.0)
 
 
+def weekdays(stamps: list[datetime], back: int) -> list[datetime]:
+    """The last weekday before each, or the first one from each on."""
+    moved = []
+    for stamp in stamps:
+        day = stamp + min(back, 0) * timedelta(days=1)
+        while day.weekday() > 4:
+            day += (1 if back == 0 else -1) * timedelta(days=1)
+        moved.append(day)
+    return moved
+
+
+@pytest.mark.parametrize("back", [-1, 0])
+@pytest.mark.parametrize(
+    ("count", "every", "step"),
+    [
+        (14, 1, "1mo"),
+        (90, 1, "1mo"),
+        (40, 2, "2mo"),
+        (40, 3, "3mo"),
+        (20, 6, "6mo"),
+        (20, 12, "1y"),
+    ],
+)
+def test_the_first_and_the_last_weekdays_of_periods_are_regular(
+    count: int, every: int, step: str, back: int
+) -> None:
+    stamps = weekdays(months(count, every), back)
+    gaps = [stamp for place, stamp in enumerate(stamps) if place % 7 != 5]
+
+    for each in (stamps, gaps):
+        found = find_spacing(frame(each, each[1:]))
+        assert found is not None
+        assert (str(found.step), found.regular) == (step, 1.0)
+
+
+def test_months_are_found_where_their_commonest_distance_is_none_of_a_month() -> None:
+    first = datetime(2024, 1, 31, tzinfo=UTC)
+    days = [0, 33, 60, 93, 120, 153, 182, 215, 242, 274]
+
+    found = find_spacing(frame([first + day * timedelta(days=1) for day in days]))
+
+    assert found is not None
+    assert (str(found.step), found.regular) == ("1mo", 1.0)
+
+
+def test_four_weeks_are_no_month_gaps_and_clock_changes_or_not() -> None:
+    stamps = [NEW_YORK + n * timedelta(weeks=4) for n in range(30) if n % 7 != 3]
+    thirty = [START + n * timedelta(days=30) for n in range(60) if n % 7 != 3]
+
+    found = [find_spacing(frame([each.astimezone(UTC) for each in stamps])),
+             find_spacing(frame(thirty))]  # fmt: skip
+
+    assert [(str(each.step), each.regular) for each in found if each] == [("4w", 1.0), ("30d", 1.0)]
+
+
 def test_rows_that_jitter_have_the_step_they_jitter_around() -> None:
     stamps = [START + timedelta(seconds=60 * n, milliseconds=n * n % 997) for n in range(300)]
 
