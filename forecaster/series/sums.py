@@ -20,6 +20,8 @@ _MOSTLY, _HARDLY = 0.5, 0.05
 def are_sums(versions: pl.DataFrame, step: Step) -> bool | None:
     """Tell of VERSIONS whether rows grow while their step lasts; None where too few say."""
     conform(versions, VERSIONS)
+    if versions.is_empty():
+        return None
     looks = versions.group_by("series_id", "timestamp").agg(
         pl.col("recorded_at").min().alias("first"), pl.len().alias("versions")
     )

@@ -28,6 +28,7 @@ from jobs.trainer import child_environment, ending, fit_in_child, rebuild
 from jobs.training_task import pack, pack_task, unpack, unpack_task
 from tests.jobs.small import DATASET, rows
 from tests.patience import not_hanging
+from tests.tolerance import within
 
 LONG = replace(DATASET.training, steps=10**6)
 
@@ -87,7 +88,8 @@ def test_a_child_trains_the_same_model(task: tuple[Panel, ModelSpec]) -> None:
     there = fit_in_child(*task, DATASET.training, on_progress=said.append)
     here = fit_here(*task, DATASET.training)
 
-    assert there.scores == pytest.approx(here.scores, rel=1e-3)
+    # One score is how far rounding is off, which itself is all rounding.
+    assert there.scores == pytest.approx(here.scores, rel=1e-3, abs=within())
     assert there.steps == here.steps == 4
     assert checkpoint.loads(there.checkpoint).spec == task[1]
     assert said[-1].step == said[-1].steps == 4

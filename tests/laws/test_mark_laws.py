@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
-from forecaster.frames import INSTANT
+from forecaster.frames import INSTANT, VERSIONS
 from forecaster.model.spec import stored_grid
 from forecaster.planning import reasons_to_retrain
 from forecaster.series.grid import Grid
 from forecaster.series.marks import grid_of
+from forecaster.series.sums import are_sums
 from forecaster.training import prepare
 from tests.core.configs import dataset, parsed, problems_of, small_dataset
 from tests.core.networks import small_spec
@@ -190,3 +191,7 @@ def test_one_odd_series_of_many_holds_up_no_other(is_finer: bool) -> None:
     grid = grid_of(pl.concat([plain, odd if is_finer else late]), STEP, "UTC")
 
     assert (grid.marks, grid.spread) == ("instant", 0)
+
+
+def test_no_version_at_all_tells_nothing_of_sums() -> None:
+    assert are_sums(pl.DataFrame(schema=VERSIONS), STEP) is None
