@@ -16,6 +16,7 @@ GROUPS = pl.Schema(
         "series_id": pl.String(),
         "shape": pl.String(),
         "hour": pl.Int8(),
+        "nowhere": pl.Boolean(),
         "rows": pl.Int64(),
         "example": pl.String(),
         "first_number": pl.Int64(),
@@ -23,12 +24,15 @@ GROUPS = pl.Schema(
     }
 )
 """Rejected rows that are alike: what their cell looks like, with 0 for every digit and a for every
-word, and the hour of the day that it shows."""
+word, the hour of the day that it shows, and whether its stamp is nowhere in time, so that it comes
+along with every pull, whatever is new."""
 
 FEWEST = 5
 """Rows that are rejected for the same reason; fewer are no pattern."""
 
-_LIKE = ("reason", "series_id", "shape", "hour")
+_LIKE = ("reason", "series_id", "shape", "hour", "nowhere")
+_NOWHERE = ("missing_timestamp", "timestamp_out_of_range")
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _LONGEST = 60
 _MOST_NAMED = 3
 _MOST_HOURS = 16
@@ -38,7 +42,8 @@ _MOST_HOURS = 16
 class Losses:
     """Rows of one or several batches that were rejected.
 
-    `instants` are their distinct stamps, `keys` those of series of the batches, two if there are.
+    `instants` are their distinct stamps, but for those nowhere in time, `keys` those of series of
+    the batches, two if there are.
     """
 
     groups: pl.DataFrame = field(default_factory=lambda: empty(GROUPS))
@@ -68,9 +73,9 @@ class Losses:
         counts = self.groups.group_by("reason").agg(pl.col("rows").sum())
         return bool((counts["rows"] >= FEWEST).any())
 
-    def without(self, reasons: Sequence[str]) -> "Losses":
-        """Leave out some reasons."""
-        return replace(self, groups=self.groups.filter(~pl.col("reason").is_in(reasons)))
+    def somewhere(self) -> "Losses":
+        """Leave out the rows whose stamps are nowhere in time."""
+        return replace(self, groups=self.groups.filter(~pl.col("nowhere")))
 
     def described(self) -> str:
         """Say what the lost rows have in common, reason by reason, the most frequent first."""
@@ -102,6 +107,7 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
             text(stamps).alias("stamp"),
             text(values).alias("value"),
             _hours(stamps).alias("hour"),
+            (reasons.is_in(_NOWHERE) | _is_nowhere(stamps)).alias("nowhere"),
         ]
     )
     cell = pl.when(pl.col("reason").str.ends_with("value")).then("value").otherwise("stamp")
@@ -113,7 +119,7 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
         pl.col("example").str.extract(number, 2).cast(pl.Int64).alias("second_number"),
     )
     groups = _grouped(named.select(GROUPS.names()))
-    return Losses(groups, rejected["stamp"].n_unique(), keys)
+    return Losses(groups, rejected.filter(~pl.col("nowhere"))["stamp"].n_unique(), keys)
 
 
 def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
@@ -132,6 +138,17 @@ def text(cells: pl.Series) -> pl.Series:
     is_printable = cells.dt.year().is_between(1, 9999).fill_null(False)
     numbers = cells.to_physical().cast(pl.String)
     return cells.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
+
+
+def _is_nowhere(stamps: pl.Series) -> pl.Series:
+    """Tell where there is no stamp, or one that `store.bounds` lets through whatever is wanted."""
+    if stamps.dtype.is_temporal() and stamps.dtype != pl.Duration and stamps.dtype != pl.Time:
+        is_inside = stamps.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR, closed="left")
+    elif stamps.dtype == pl.String:
+        is_inside = stamps.str.contains("^(?:19|20|21)[0-9]{2}")
+    else:
+        is_inside = stamps.is_not_null()
+    return ~is_inside.fill_null(False)
 
 
 def _hours(stamps: pl.Series) -> pl.Series:

@@ -25,7 +25,6 @@ _CLOCK = re.compile(
     r"(?P<gap>[ T]|, )[0-9]{1,2}:[0-9]{2}(?P<second>:[0-9]{2})?(?P<half> ?[AaPp][Mm])?"
 )
 _LAST_MONTH = 12
-_NOWHERE = ("missing_timestamp", "timestamp_out_of_range")
 _FEWEST_INSTANTS = 10
 
 
@@ -57,11 +56,13 @@ def require_whole(batch: Batch, most: float) -> None:
 def require_newest(batch: Batch, most: float) -> None:
     """Raise DataError where a pull of what is new loses too much, at many instants.
 
-    Rows without a timestamp, or far from any, come along with every pull: they are not counted. A
-    few instants that cannot be read are no pattern, however many series they are of.
+    Rows without a timestamp, or with one that starts like no year of ours, come along with every
+    pull: they are not counted. A few instants that cannot be read are no pattern, however many
+    series they are of.
     """
-    newest = replace(batch, lost=batch.lost.without(_NOWHERE))
-    if newest.lost.instants >= _FEWEST_INSTANTS and _counted(newest) > most * batch.rows:
+    lost = batch.lost.somewhere()
+    newest = replace(batch, lost=lost, rows=batch.rows - batch.lost.rows + lost.rows)
+    if lost.instants >= _FEWEST_INSTANTS and _counted(newest) > most * newest.rows:
         raise _refusal(newest, most)
 
 

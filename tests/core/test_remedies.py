@@ -206,6 +206,32 @@ def test_rows_that_come_along_with_every_pull_do_not_count_against_what_is_new()
     refusal(found, rule=remedies.require_file)
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["{:%d/%m/%Y %H:%M}", "error {:%j}", "{:%d-%b-%y}", "0000-{:%m-%dT%H:%M}", "9999-{:%m-%d}"],
+)
+def test_text_that_comes_along_with_every_pull_does_not_count_either(written: str) -> None:
+    stamps = [written.format(at) for at in HOURS[::24]] + ISO[:6]
+    keys = ["a", "b"] * (len(stamps) // 2) + ["a"] * (len(stamps) % 2)
+
+    found = batch(taken(stamps, keys=keys), rows=len(stamps))
+
+    remedies.require_newest(found, 0.05)
+    assert "found 21 of 27 rejected" in refusal(found).message
+
+
+def test_what_comes_along_neither_hides_nor_makes_up_a_loss_of_what_is_new() -> None:
+    old, keys = [f"{at:%d/%m/%Y %H:%M}" for at in HOURS], ["a", "b"] * 252
+
+    def mixed(lost: int) -> Batch:
+        stamps, values = old + ISO[:20], ["1"] * 504 + ["ERR"] * lost + ["1"] * (20 - lost)
+        return batch(taken(stamps, values, [*keys, *keys[:20]]), rows=524)
+
+    remedies.require_newest(mixed(9), 0.05)
+    told = refusal(mixed(20), rule=remedies.require_newest)
+    assert "found 20 of 20 rejected: 20 unreadable_value" in told.message
+
+
 def test_losses_of_parts_add_up() -> None:
     cells = ["x" if at.hour < 10 else "1" for at in HOURS]
     whole = taken(ISO, cells).lost

@@ -172,6 +172,28 @@ def test_a_source_that_changes_its_spelling_is_said_and_what_can_be_read_is_kept
         assert watermarks.get(conn, source.name, pull_progress.WATERMARK) == kept[-1]
 
 
+@pytest.mark.parametrize("written", ["%d/%m/%Y %H:%M", "error %j %H"])
+def test_old_rows_that_no_pull_can_read_stop_no_pull_of_what_is_new(
+    source: Place, written: str
+) -> None:
+    source.kinds = source.kinds._replace(timestamp="text")
+    source.declare(timezone="UTC")
+    rows = [(key, hour(LAST - back)) for key in "abc" for back in range(HOURS)]
+    source.arrive([(key, f"{at:%Y-%m-%d %H:%M}", 1.0) for key, at in rows])
+    source.arrive([(key, f"{at:{written}}", 1.0) for key, at in rows[::10]])
+    source.declare(max_rejected=0.2)
+    first = source.pull()
+    assert (first.new, sum(first.rejected.values())) == (3 * HOURS, 36)
+
+    for late in (1, 2):
+        source.now = hour(LAST + late)
+        source.arrive([(key, f"{source.now:%Y-%m-%d %H:%M}", 1.0) for key in "abc"])
+        report = source.pull()
+        source.declare(max_rejected=0.05)
+
+        assert (report.new, sum(report.rejected.values())) == (3, 36)
+
+
 def test_what_no_pull_can_use_is_seen_in_the_run_that_failed(source: Place) -> None:
     source.kinds = source.kinds._replace(value="text")
     source.arrive([*spoilt("a", 10), *spoilt("b", 10)])
