@@ -33,5 +33,7 @@ def _is_rounded(column: pl.Series, lines: Sequence[bytes]) -> bool:
         return False
     if column.dtype != pl.String:
         return column.dtype.is_float()
-    number = re.compile(json.dumps(column.name).encode() + rb"\s*:\s*[-0-9]")
+    spellings = (json.dumps(column.name, ensure_ascii=is_ascii) for is_ascii in (True, False))
+    name = b"|".join(re.escape(spelling.encode()) for spelling in spellings)
+    number = re.compile(rb"(?:" + name + rb")\s*:\s*[-0-9]")
     return any(map(number.search, lines))

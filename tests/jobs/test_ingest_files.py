@@ -1,5 +1,6 @@
 """Files become rows: CSV, Parquet and NDJSON, from a path or a stream."""
 
+import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -103,3 +104,14 @@ def test_a_damaged_file_is_an_error_and_not_a_traceback(
 ) -> None:
     with pytest.raises(DataError, match="standard input must"):
         whole(BytesIO(content), file_format)
+
+
+@pytest.mark.parametrize("name", ["gerät", "id [x", "a.b*", 'a "b" (c', "größe\\"])
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_a_column_of_exact_keys_may_have_any_name(name: str, is_ascii: bool) -> None:
+    values = [12345678901234567890123, "b", "007"]
+    lines = [json.dumps({name: value}, ensure_ascii=is_ascii) for value in values]
+
+    found = pl.concat(files.read(BytesIO("\n".join(lines).encode()), "ndjson", 9, keys=[name]))
+
+    assert found[name].to_list() == ["12345678901234567890123", "b", "007"]
