@@ -73,10 +73,10 @@ def _in_utf8(path: Path, dialect: Dialect, name: str) -> Iterator[Path]:
                 Path(kept.name).open("w", encoding="utf-8", newline="") as target,
             ):
                 shutil.copyfileobj(source, target)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:  # has no place where a mark of the order is missing
             raise DataError(
-                f"{name} must be {encoding}, found other bytes at {error.start}",
-                hint="pass another --encoding, such as utf-8, latin-1 or utf-16",
+                f"{name} must be {encoding}, found other bytes at {getattr(error, 'start', 0)}",
+                hint="pass another --encoding, such as utf-8, latin-1, utf-16-le or utf-16-be",
             ) from error
         yield Path(kept.name)
 

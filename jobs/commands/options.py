@@ -1,6 +1,5 @@
 """Options that several commands share, and what they stand for."""
 
-import codecs
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -206,9 +205,9 @@ def dialect(
     if sign is not None and (len(sign) != 1 or not sign.isascii() or sign in '"\r\n'):
         problems.append(f"--separator must be one sign or tab, found {separator}")
     try:
-        codecs.lookup(encoding or "utf-8")
+        "".encode(encoding or "utf-8")
     except (LookupError, ValueError):
-        problems.append(f"--encoding must be one that Python knows, found {encoding}")
+        problems.append(f"--encoding must be one of text that Python knows, found {encoding}")
     names = tuple(name.strip() for name in (columns or "").split(",")) if columns else ()
     if len(set(names)) < len(names):
         problems.append(f"--columns must be different names, found {columns}")

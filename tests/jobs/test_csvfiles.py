@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from jobs import files
+from jobs.commands.options import dialect
 from jobs.dialects import Dialect
 from tests.jobs.terminal import configure, type_
 
@@ -58,6 +59,20 @@ def test_any_other_encoding_is_refused_until_it_is_given(encoding: str) -> None:
 
 def test_bytes_that_an_encoding_does_not_have_are_refused() -> None:
     assert "must be ascii" in refused(PLAIN.encode(), Dialect(encoding="ascii")).message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig", "utf-7", "punycode"])
+@pytest.mark.parametrize("written", ["latin-1", "utf-16-le"])
+def test_bytes_that_are_in_no_such_encoding_are_refused(encoding: str, written: str) -> None:
+    content = "timestamp;größe\n2026-01-01;1\n".encode(written)
+
+    assert f"must be {encoding}" in refused(content, Dialect(encoding=encoding)).message
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "hex", "base64", "klingon", "a\0b"])
+def test_an_encoding_must_be_one_of_text(encoding: str) -> None:
+    with pytest.raises(ConfigError, match="--encoding must be one of text"):
+        dialect(None, encoding, None, None)
 
 
 def test_a_byte_far_down_is_found_as_well() -> None:
