@@ -6,9 +6,10 @@ that works, a lane that found nothing to do looks again only when one of both sa
 """
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from forecaster.store.activity import Mark
@@ -42,6 +43,8 @@ class Look:
     version: int
     """Of what others did."""
     at: float
+    began: float = field(compare=False)
+    """By the clock of pauses."""
 
 
 class News:
@@ -55,16 +58,13 @@ class News:
         self._heard = float("-inf")
 
     def hear(self, marks: Mapping[str, Mark]) -> set[str]:
-        """Take in what was seen; return the datasets that somebody has to look at."""
+        """Take in what was seen; return the datasets that somebody has to look at.
+
+        The first time that is all of them: what happened before, since a lane looked, is unknown.
+        """
         with self._lock:
             before, self._marks, self._heard = self._marks, marks, self.now()
-            if before is None:
-                return set()
-            changed = {
-                name
-                for name in before.keys() | marks.keys()
-                if _has_to_be_looked_at(before.get(name, Mark()), marks.get(name, Mark()))
-            }
+            changed = set(marks) if before is None else _changed(before, marks)
             self._versions.update(changed)
             return changed
 
@@ -90,7 +90,7 @@ class Idleness:
 
     def __init__(self, news: News, memories: Memories) -> None:
         self._news, self._memories = news, memories
-        self._looks: dict[tuple[str, str], tuple[Look, bool]] = {}
+        self._looks: dict[tuple[str, str], tuple[Look, frozenset[str]]] = {}
 
     def begin(self, lane: str, dataset: str, token: int, ticks: Iterable[datetime]) -> Look:
         """Return what a look that begins now goes by."""
@@ -101,30 +101,46 @@ class Idleness:
             ticks=tuple(ticks),
             version=self._news.version(dataset),
             at=self._news.now(),
+            began=time.monotonic(),
         )
 
     def is_idle(self, look: Look) -> bool:
         """Tell whether the last look of this kind found all that this one could find."""
-        last, was_paused = self._looks.get((look.lane, look.dataset), (None, False))
+        last, paused = self._looks.get((look.lane, look.dataset), (None, frozenset()))
         if last is None or not self._news.is_fresh() or look.at - last.at > LONGEST:
             return False
         if replace(last, at=look.at) != look:
             return False
-        if self._is_paused(look):
-            return True
-        return not was_paused and not self._news.has_unfinished(look.dataset, look.lane)
+        still_paused = self._paused(look)
+        if paused - still_paused:
+            return False
+        return bool(still_paused) or not self._news.has_unfinished(look.dataset, look.lane)
 
     def end(self, look: Look) -> None:
         """Note that a look came to its end; what failed on the way is tried again after a pause."""
-        self._looks[look.lane, look.dataset] = look, self._is_paused(look)
+        self._looks[look.lane, look.dataset] = look, self._paused(look)
 
     def forget(self, dataset: str, lanes: Iterable[str] = tuple(JOBS)) -> None:
         """Have lanes look again at a dataset."""
         for lane in lanes:
             self._looks.pop((lane, dataset), None)
 
-    def _is_paused(self, look: Look) -> bool:
-        return any(self._memories[job, look.dataset].pause.left() > 0 for job in JOBS[look.lane])
+    def _paused(self, look: Look) -> frozenset[str]:
+        """Return the jobs that were paused at some time since a look began: it may have passed
+        over what they had to do, even if their pauses are over by now."""
+        return frozenset(
+            job
+            for job in JOBS[look.lane]
+            if self._memories[job, look.dataset].pause.lasted_beyond(look.began)
+        )
+
+
+def _changed(before: Mapping[str, Mark], after: Mapping[str, Mark]) -> set[str]:
+    return {
+        name
+        for name in before.keys() | after.keys()
+        if _has_to_be_looked_at(before.get(name, Mark()), after.get(name, Mark()))
+    }
 
 
 def _has_to_be_looked_at(before: Mark, after: Mark) -> bool:

@@ -24,6 +24,10 @@ class Pause:
         """Return the seconds that it still lasts."""
         return max(0.0, self._until - time.monotonic())
 
+    def lasted_beyond(self, instant: float) -> bool:
+        """Tell whether it ended, or will end, after an instant of `time.monotonic`."""
+        return self._until > instant
+
     def lengthen(self, *, is_outage: bool, at_most: float = LONGEST) -> None:
         """Begin a pause after a failure, the longer the more there were of this kind."""
         self._failures = self._failures + 1 if is_outage == self.is_outage else 1

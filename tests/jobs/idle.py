@@ -114,6 +114,7 @@ def idling(engine: Engine, url: str, count: int) -> Iterator[tuple[Idle, Stateme
     idle = Idle(engine, config, url)
     with Statements(engine, idle.keeper) as counted:
         idle.pass_time(2 * ALARM_EVERY)
+        idle.news.clear()
         yield idle, counted
 
 

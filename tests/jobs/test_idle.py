@@ -3,17 +3,22 @@
 The slowest ones set up twenty datasets and count what two simulated minutes ask.
 """
 
+import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
 from sqlalchemy import Engine, delete, update
 
-from forecaster.store import models, runs, tables
-from forecaster.store.engine import writing
-from jobs.idleness import FRESH, LONGEST
+from forecaster.store import activity, models, runs, tables
+from forecaster.store.engine import reading, writing
+from jobs import backlog
+from jobs.catalog import Job
+from jobs.idleness import FRESH, LONGEST, News
 from jobs.outlook import EVERY
+from jobs.pauses import LONGEST_OUTAGE, Pause
+from jobs.runner import Outcome
 from tests.jobs.idle import Idle, idling, statements
 from tests.jobs.small import LAST, hour
 from tests.store.samples import add_model
@@ -124,3 +129,96 @@ def test_a_model_of_our_own_wakes_the_forecasts_at_once(engine: Engine, database
 
         assert asks(idle, counted, "forecast")
         assert not asks(idle, counted, "forecast")
+
+
+def pause(idle: Idle, job: str) -> Pause:
+    return idle.around.memories[job, NAME].pause
+
+
+@pytest.mark.parametrize("is_before", [True, False], ids=["before it began", "while it went on"])
+def test_a_look_during_which_a_pause_ended_is_followed_by_another(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch, is_before: bool
+) -> None:
+    """The job that was paused found nothing out, and the next one of its lane took longer."""
+    with idling(engine, database_url, 1) as (idle, _):
+        if is_before:
+            pause(idle, "forecast").lengthen(is_outage=True)
+        look = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+        if not is_before:
+            pause(idle, "forecast").lengthen(is_outage=True)
+        later = time.monotonic() + LONGEST_OUTAGE
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+        idle.lanes._idleness.end(look)
+        again = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+
+        assert pause(idle, "forecast").left() == 0
+        assert not idle.lanes._idleness.is_idle(again)
+        idle.lanes._idleness.end(again)
+        assert idle.lanes._idleness.is_idle(again)
+
+
+def test_a_job_does_not_wait_for_the_pause_of_another_one(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with idling(engine, database_url, 1) as (idle, _):
+        look = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+        pause(idle, "forecast").lengthen(is_outage=True)
+        for _ in range(6):
+            pause(idle, "score").lengthen(is_outage=False)
+        idle.lanes._idleness.end(look)
+        assert idle.lanes._idleness.is_idle(look)
+        later = time.monotonic() + LONGEST_OUTAGE
+        monkeypatch.setattr(time, "monotonic", lambda: later)
+
+        assert pause(idle, "score").left() > 0
+        again = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+        assert not idle.lanes._idleness.is_idle(again)
+
+
+def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ring in the pause runs the score job; the pause is over when that has ended."""
+    with idling(engine, database_url, 1) as (idle, _):
+        ran: list[str] = []
+
+        def run(job: Job, *_: object, tick: datetime, **__: object) -> Outcome:
+            ran.append(job.name)
+            later = time.monotonic() + LONGEST_OUTAGE
+            monkeypatch.setattr(time, "monotonic", lambda: later)
+            now = hour(LAST)
+            with writing(engine) as conn:
+                claim = runs.claim(conn, job.name, NAME, tick, now, 1)
+                runs.finish(conn, claim, now=now, report={})
+            return Outcome(
+                job=job.name,
+                dataset=NAME,
+                tick=tick,
+                result="succeeded",
+                started_at=now,
+                ended_at=now,
+                seconds=0.0,
+            )
+
+        monkeypatch.setattr(backlog, "run_job", run)
+        idle.seconds = timedelta(hours=1).total_seconds()
+        idle.replica._renewed_at = idle.seconds
+        idle.replica._beat()
+        idle.outlook.look(idle.config.datasets)
+        pause(idle, "forecast").lengthen(is_outage=True)  # the look before this one failed
+        for _ in range(2):
+            idle.ring([f"forecast:{NAME}"])
+
+    assert ran == ["score", "forecast"]
+
+
+def test_the_first_news_has_every_lane_look_again(engine: Engine, database_url: str) -> None:
+    """What happened between the first look of a lane and the first news is in neither."""
+    with idling(engine, database_url, 1):
+        news = News()
+        before = news.version(NAME)
+        with reading(engine) as conn:
+            changed = news.hear(activity.read(conn).marks)
+
+    assert changed == {NAME}
+    assert news.version(NAME) != before
