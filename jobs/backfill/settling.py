@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine
 
 from forecaster.config import DatasetConfig, RetentionConfig
+from forecaster.durations import MICROSECOND
 from forecaster.store import accuracy as scores
 from forecaster.store import backfills, partitions, versions, watermarks
 from forecaster.store.engine import reading, writing
@@ -61,7 +62,9 @@ def settle(
     with reading(engine) as conn:
         after, end = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
         newest = versions.newest_known(conn, dataset.name, since)
+        lags = [grid.lag for grid in cases.grids_of(conn, dataset.name).values()]
     after = after if newest is None else min(after, newest)
+    after -= max(lags, default=timedelta(0)) + MICROSECOND  # what waited for its last cell
     width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
     while after < end:
         until = min(end, after + width)

@@ -1,6 +1,7 @@
 """What matures while a backfill runs is scored, though the service has looked there before."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -19,12 +20,16 @@ BEGUN, ENDED = LAST + 20, LAST + 28
 WANTED = Wanted(since=hour(LAST + 1), until=hour(BEGUN))
 
 
-@pytest.fixture
-def beside(trained: World, monkeypatch: pytest.MonkeyPatch) -> World:
+@pytest.fixture(params=["instant", "start"])
+def beside(
+    world: World, two_steps: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> World:
     """The service has scored up to now, and a backfill writes four ticks at a time."""
     monkeypatch.setattr(chunk, "ROWS", 100)
-    serve(trained, LAST + 1, BEGUN)
-    return trained
+    world.dataset = replace(DATASET, timestamp_marks=request.param)
+    assert world.tick("retrain", hour(LAST)).result == "succeeded"
+    serve(world, LAST + 1, BEGUN)
+    return world
 
 
 def serve(world: World, first: int, last: int) -> None:
