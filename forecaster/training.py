@@ -102,7 +102,7 @@ def prepare(
         are_sums=config.groups if told is None else told,
     )
     if known is not None:
-        observations = observations.filter(pl.col("timestamp") <= grid.known(known))
+        observations = _complete(observations, grid.known(known))
     first = build(observations, grid)
     seasons = detect_seasons(first, config.step)
     season_length = config.model.season_length or seasons.season_length
@@ -111,6 +111,14 @@ def prepare(
     spec = derive(config, seasons, panel)
     _require_windows(cutoff_ranges(panel, spec), spec)
     return panel, spec
+
+
+def _complete(observations: pl.DataFrame, until: datetime) -> pl.DataFrame:
+    complete = observations.filter(pl.col("timestamp") <= until)
+    if complete.is_empty():
+        expected = f"a step up to {until.isoformat()} must be complete, found none"
+        raise InsufficientHistory(expected, hint=InsufficientHistory.TOO_LITTLE)
+    return complete
 
 
 def fit(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from forecaster.config import DatasetConfig
 from forecaster.durations import Step
+from forecaster.errors import InsufficientHistory
 from forecaster.frames import INSTANT, VERSIONS
 from forecaster.model.spec import stored_grid
 from forecaster.planning import reasons_to_retrain
@@ -147,6 +148,24 @@ def test_a_training_leaves_out_the_cell_that_is_not_over() -> None:
     assert (spec.timestamp_marks, spec.grid()) == ("start", panel.grid)
     whole, _ = prepare(rows, fine_dataset(), known=until)
     assert whole.deviations.equal(panel.deviations)
+
+
+@pytest.mark.parametrize(
+    ("rows", "marks"), [(10, "auto"), (10, "start"), (1, "start"), (1, "end"), (1, "groups")]
+)
+def test_a_history_of_the_current_step_alone_is_too_little(rows: int, marks: str) -> None:
+    first = MONDAY + 5 * MINUTE if marks == "end" else MONDAY
+    current = observed({"a": [1.0] * rows}, every=5 * MINUTE, first=first)
+    config = small_dataset()
+    if marks == "groups":
+        config = replace(config, query="SELECT count(*) FROM t GROUP BY 1")
+    elif marks != "auto":
+        config = replace(config, timestamp_marks=marks)
+
+    with pytest.raises(InsufficientHistory, match="found none") as caught:
+        prepare(current, config, known=MONDAY + 50 * MINUTE)
+
+    assert caught.value.hint == InsufficientHistory.TOO_LITTLE
 
 
 def test_the_setting_is_kept_in_the_model() -> None:
