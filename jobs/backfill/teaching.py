@@ -24,8 +24,8 @@ from jobs.ticks import Clock
 
 JOB = "backfill-train"
 _LEARNT = (
-    "step", "prediction_length", "timezone", "timestamp_marks", "delay", "history", "model",
-    "training",
+    "step", "prediction_length", "timezone", "timestamp_marks", "calendar", "delay", "history",
+    "model", "training",
 )  # fmt: skip
 _MACHINE = ("device", "memory_limit_gb")
 
@@ -64,7 +64,7 @@ class Teacher:
     def lesson(self) -> str:
         """What a training depends on, apart from what was known: a digest of the settings."""
         settings = asdict(self.dataset)
-        learnt = {name: settings[name] for name in _LEARNT}
+        learnt = {name: settings[name] for name in _LEARNT} | {"groups": self.dataset.groups}
         learnt["training"] = {
             name: value for name, value in learnt["training"].items() if name not in _MACHINE
         }

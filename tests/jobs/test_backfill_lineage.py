@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig, RetentionConfig
+from forecaster.config import CalendarConfig, DatasetConfig, RetentionConfig
 from forecaster.durations import Step
 from forecaster.errors import ConfigError
 from forecaster.store import leases, models
@@ -111,6 +111,27 @@ def test_a_model_on_the_way_is_used_again_where_it_would_be_trained_alike(engine
     assert list(same.models) == list(first.trained)
     assert len(other.trained) == 1
     assert list(other.models) == list(other.trained)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"calendar": CalendarConfig(open="mon-fri 08:00-20:00")},
+        {"query": "SELECT series_id, timestamp, count(*) AS value FROM t GROUP BY 1, 2"},
+    ],
+    ids=["calendar", "groups"],
+)
+def test_a_model_is_trained_again_where_other_settings_would_teach_it_otherwise(
+    engine: Engine, settings: dict[str, Any]
+) -> None:
+    land(engine, rows("north", 0, LAST))
+    ask = {"retrain_every": Step.parse("9d"), "reprocess": "all"}
+    first = backfill(engine, LAST - 1, LAST, **ask)
+
+    other = backfill(engine, LAST - 1, LAST, dataset=replace(DATASET, **settings), **ask)
+
+    assert len(other.trained) == 1
+    assert first.trained != other.trained
 
 
 def test_ticks_that_a_living_service_is_about_to_run_are_left_to_it(served: World) -> None:
