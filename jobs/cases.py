@@ -11,7 +11,7 @@ import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.config import DatasetConfig
-from forecaster.errors import ModelError
+from forecaster.errors import ForecasterError, ModelError
 from forecaster.frames import INSTANT
 from forecaster.model import checkpoint
 from forecaster.model.checkpoint import Yardstick
@@ -56,13 +56,14 @@ def read(
     until: datetime,
     known: datetime,
     tick: datetime,
-) -> list[Case]:
+) -> tuple[list[Case], dict[int, str]]:
     """Read what matured in (after, until] and was not scored yet, a case or two for each model.
 
     Of leads whose last cell is complete when everything that happened up to `known` is known.
     With what was observed up to `tick` less the delay, however late it is by now. Where the
     checkpoint of a model is gone or cannot be read, each series is scored by what it was forecast
-    from, like a new one.
+    from, like a new one. Where not even the spec can be read, nothing is scored; such models come
+    second, with their problems.
     """
     grids = grids_of(conn, dataset.name)
     over = _over(grids, known)
@@ -73,14 +74,34 @@ def read(
         for lead in accuracy.leads(dataset.prediction_length)
     )
     cases: list[Case] = []
-    for of_model in said.partition_by("model_id"):
-        cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
-    return cases
+    problems: dict[int, str] = {}
+    for (model_id,), of_model in said.partition_by("model_id", as_dict=True).items():
+        try:
+            cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
+        except ModelError as error:
+            problems[int(model_id)] = _unscored(dataset.name, int(model_id), error)
+    return cases, problems
+
+
+def _unscored(dataset: str, model_id: int, error: ModelError) -> str:
+    problem = (
+        f"forecasts of model {model_id} are not scored, its spec cannot be read: {error.message}"
+    )
+    log.warning("dataset %s: %s", dataset, problem)
+    return problem
 
 
 def grids_of(conn: Connection, dataset: str) -> dict[int, Grid]:
-    """Return the grids of all models of a dataset by their numbers."""
-    return {each.model_id: stored_grid(each.config) for each in models.list_models(conn, dataset)}
+    """Return the grids of all models of a dataset whose specs can be read, by their numbers."""
+    grids = {}
+    for each in models.list_models(conn, dataset):
+        try:
+            grids[each.model_id] = stored_grid(each.config)
+        except (KeyError, TypeError, ValueError, ForecasterError) as error:
+            log.warning(
+                "dataset %s: the spec of model %d has no grid: %r", dataset, each.model_id, error
+            )
+    return grids
 
 
 def _over(grids: Mapping[int, Grid], known: datetime) -> pl.Expr:

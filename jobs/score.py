@@ -105,7 +105,7 @@ def _judge_stretch(
 ) -> list[_Judged]:
     """Judge what matured in one stretch; StageTimedOut for what takes too long."""
     with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
-        to_judge = cases.read(
+        to_judge, problems = cases.read(
             conn,
             dataset,
             after=stretch.after,
@@ -113,7 +113,10 @@ def _judge_stretch(
             known=stretch.goal,
             tick=turn.tick,
         )
-    judged = []
+    judged = [
+        _Judged(model_id=model_id, accuracy=empty(ACCURACY), problem=problem)
+        for model_id, problem in problems.items()
+    ]
     with turn.stage("judge", dataset.deadlines.predict):
         for case in to_judge:
             turn.limit.check()

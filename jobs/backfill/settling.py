@@ -84,7 +84,7 @@ def _settle_some(
 ) -> int:
     with reading(engine) as conn:
         tick = dataset.forecast_schedule.floor(now)
-        found = cases.read(
+        found, _ = cases.read(
             conn, dataset, after=span.after, until=span.until, known=span.known, tick=tick
         )
     judged = [(case.model_id, score.judge_case(case, dataset.prediction_length)) for case in found]

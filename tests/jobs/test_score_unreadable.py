@@ -1,7 +1,13 @@
 """Forecasts are scored whatever became of the checkpoint that made them, and the report says so."""
 
-import pytest
+import json
+from typing import Any
 
+import pytest
+from sqlalchemy import Engine, update
+
+from forecaster.store.engine import writing
+from forecaster.store.tables import models as table
 from jobs.reports import ScoreReport
 from tests.jobs.damages import DAMAGES, harm, keep
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
@@ -27,3 +33,52 @@ def test_forecasts_of_a_model_that_cannot_be_read_are_scored(
     assert sorted(query(trained.engine, COUNT)) == [("a", HORIZON), ("b/c", HORIZON)]
     assert all("model 1" in note for note in report.notes)
     assert "scored by scales of their own" in caplog.text
+
+
+SPECS: dict[str, dict[str, Any]] = {
+    "unknown key": {"later_field": 1},
+    "no anchor": {"anchor": None},
+}
+
+
+def describe(engine: Engine, model_id: int, **changes: Any) -> None:
+    """Change the stored spec of a model; None removes a key."""
+    (config,) = query(engine, f"SELECT config FROM models WHERE id = {model_id}")[0]
+    spec = json.loads(config) if isinstance(config, str) else config
+    assert isinstance(spec, dict)
+    changed = {key: value for key, value in (spec | changes).items() if value is not None}
+    with writing(engine) as conn:
+        conn.execute(update(table).where(table.c.id == model_id).values(config=changed))
+
+
+@pytest.mark.parametrize("changes", SPECS.values(), ids=SPECS.keys())
+def test_a_model_whose_spec_cannot_be_read_does_not_keep_others_from_being_scored(
+    trained: World, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    trained.tick("forecast", hour(LAST))
+    land(trained.engine, rows("a", LAST, LAST + 1), rows("b/c", LAST, LAST + 1))
+    trained.tick("retrain", hour(LAST + 1))
+    trained.tick("forecast", hour(LAST + 1))
+    land(trained.engine, rows("a", LAST, LAST + 20), rows("b/c", LAST, LAST + 20))
+    harm(trained.engine, 1, DAMAGES["truncated"])
+    describe(trained.engine, 1, **changes)
+
+    outcome = trained.tick("score", hour(LAST + 20))
+
+    assert isinstance(outcome.report, ScoreReport), outcome.error
+    assert query(trained.engine, "SELECT DISTINCT model_id FROM accuracy") == [(2,)]
+    (note,) = outcome.report.notes
+    assert "forecasts of model 1 are not scored, its spec cannot be read" in note
+    assert note in caplog.text
+
+
+def test_a_dataset_without_a_spec_that_can_be_read_is_scored_without_a_crash(
+    trained: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained.tick("forecast", hour(LAST))
+    land(trained.engine, rows("a", LAST, LAST + 20), rows("b/c", LAST, LAST + 20))
+    harm(trained.engine, 1, DAMAGES["truncated"])
+    describe(trained.engine, 1, anchor=None)
+
+    assert trained.tick("score", hour(LAST + 20)).result == "succeeded"
+    assert "the spec of model 1 has no grid" in caplog.text
