@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.trial_stage import Trained
 from jobs import backtest_forecasts
 from jobs.backtest import Outcome
@@ -40,6 +40,11 @@ def require_writable(out: Path | None, forecasts: Path | None) -> None:
     if forecasts is not None:
         hint = "a row for every step of every forecast: millions are best kept as .parquet"
         require_new("--forecasts", forecasts, backtest_forecasts.SUFFIXES, hint)
+    if out is not None and forecasts is not None and out.resolve() == forecasts.resolve():
+        raise ConfigError(
+            [f"--out and --forecasts must be different files, found {out} for both"],
+            hint="name another file for one of them",
+        )
 
 
 def write(path: Path, outcome: Outcome) -> None:

@@ -136,6 +136,19 @@ def test_a_report_never_takes_the_place_of_a_file_that_is_there(folder: Path, na
     assert Path(target).read_bytes() == before
 
 
+@pytest.mark.parametrize("other", ["a.csv", "./a.csv", "ROWS/../a.csv"])
+def test_a_report_and_forecasts_are_different_files(folder: Path, other: str) -> None:
+    target = file(rows(200))
+    (folder / "ROWS").mkdir()
+
+    answer = type_(
+        "backtest", target, "--horizon", "12h", "--out", "a.csv", "--forecasts", other
+    )  # fmt: skip
+
+    assert (answer.status, answer.data) == (2, "")
+    assert "--out and --forecasts must be different files" in answer.talk
+
+
 def test_a_report_does_not_replace_a_file_that_came_while_it_was_made(folder: Path) -> None:
     (folder / "report.md").symlink_to(folder / "later.md")  # nothing is there yet
 
