@@ -26,6 +26,7 @@ _CLOCK = re.compile(
 )
 _LAST_MONTH = 12
 _FEWEST_INSTANTS = 10
+_OTHER_COLUMN = "name other columns, such as with value_column, or correct the file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,13 @@ class Batch:
 def require_file(batch: Batch, most: float) -> None:
     """Raise DataError where a file loses more than the share `most`, or has no row to use."""
     require_whole(batch, most)
-    if batch.lost.rows and not batch.kept:
+    if batch.kept:
+        return
+    if batch.lost.rows:
         raise _refusal(batch, most)
+    found = f"none that is finite in {batch.rows} rows" if batch.rows else "none, and no rows"
+    rule = "must have values that can be used"
+    raise DataError(f"{batch.name} {rule}, found {found}", hint=_OTHER_COLUMN)
 
 
 def require_whole(batch: Batch, most: float) -> None:

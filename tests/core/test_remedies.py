@@ -167,7 +167,18 @@ def test_values_that_are_not_finite_are_gaps_and_no_loss() -> None:
     found = taken(ISO, [float("nan")] * len(ISO))
 
     assert found.lost.rows == 0
-    remedies.require_file(batch(found), 0.0)
+    remedies.require_whole(batch(found), 0.0)
+    remedies.require_file(batch(taken(ISO, [float("nan")] * 503 + [1.0])), 0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1e999"])
+def test_a_file_must_have_a_row_to_use(value: object) -> None:
+    told = refusal(batch(taken(ISO, [value] * len(ISO))), 1.0)
+
+    assert told.message == (
+        "rows.csv must have values that can be used, found none that is finite in 504 rows"
+    )
+    assert "no rows" in refusal(batch(taken(ISO[:0]), rows=0), 1.0).message
 
 
 @pytest.mark.parametrize("rule", [remedies.require_whole, remedies.require_newest])

@@ -107,7 +107,7 @@ def test_naive_timestamps_need_a_zone(engine: Engine) -> None:
         take(engine, "series_id,timestamp,value\na,2026-01-01 00:00,1\n", DATASET)
 
 
-def test_a_file_with_a_header_only_brings_nothing(engine: Engine) -> None:
-    report = take(engine, "series_id,timestamp,value\n")
-
-    assert (report.rows, report.new, report.first) == (0, 0, None)
+@pytest.mark.parametrize("rows", ["", "a,2026-01-01,NaN\n", "a,2026-01-01,inf\n"])
+def test_a_file_without_a_row_to_use_is_refused(engine: Engine, rows: str) -> None:
+    with pytest.raises(DataError, match="must have values that can be used, found none"):
+        take(engine, f"series_id,timestamp,value\n{rows}")
