@@ -97,8 +97,8 @@ def doubt(numbers: pl.Series | Iterable[Any], name: str | None = None) -> DataEr
     return DataError(
         f"numbers in {name or column.name!r} must tell beyond doubt which instants they are, "
         f"found such as {shown}: numbers were read as seconds since 1970: {seconds}{others}",
-        hint="turn them into timestamps in the query or file, or set timestamp_format: "
-        '"%Y" for 2024, "%Y%m" for 202410, "%s" for seconds since 1970',
+        hint="turn them into timestamps in the query or file, or set "
+        'timestamp_format = "%Y" for 2024, "%Y%m" for 202410, "%s" for seconds since 1970',
     )
 
 

@@ -125,17 +125,30 @@ def _comparable(
             return [_instants(*between)]
         case date():
             return [_wall_clock(*between, timezone)]
-        case int() | float() | Decimal():
+        case int() | float() | Decimal() if not _is_mixed(conn, timestamp, is_text=False):
             _require_instants(conn, timestamp)
             # One row does not tell the unit of all; the ranges of the units do not overlap.
             return [
                 *(_epoch(*between, per_second) for per_second in _PER_SECOND),
                 *(_digits(*between, timezone, digits) for digits in timenumbers.DIGITS),
             ]
-        case str() as words if _ISO_DATE.match(words) and _is_ordered(conn, timestamp, between):
+        case str() as words if (
+            _ISO_DATE.match(words)
+            and _is_ordered(conn, timestamp, between)
+            and not _is_mixed(conn, timestamp, is_text=True)
+        ):
             return [_text(*between)]
         case _:
             return []
+
+
+def _is_mixed(conn: Connection, timestamp: ColumnElement[Any], *, is_text: bool) -> bool:
+    """Tell whether a column of SQLite has numbers beside text: any number comes before any text."""
+    if conn.dialect.name != "sqlite":
+        return False
+    least = sa.bindparam(None, "", sa.Text())
+    other = timestamp < least if is_text else timestamp >= least
+    return conn.execute(sa.select(sa.literal(1)).where(other).limit(1)).first() is not None
 
 
 def _is_ordered(

@@ -276,3 +276,17 @@ def test_a_standby_is_not_read_where_the_leader_was_meant(postgres_url: str) -> 
 
     with pytest.raises(SourceUnavailable, match="hot standby"):
         read(url.render_as_string(hide_password=False))
+
+
+@pytest.mark.parametrize("first", ["text", "numbers"])
+def test_text_beside_numbers_in_a_column_of_sqlite_hides_neither(
+    sqlite_source: str, first: str
+) -> None:
+    text = [("a", f"{instant:%Y-%m-%d %H:%M}", 1.0) for instant in hours()]
+    numbers = [("b", int(instant.timestamp()), 1.0) for instant in hours()]
+    fill(sqlite_source, [*text, *numbers] if first == "text" else [*numbers, *text])
+
+    found = normalize(read(sqlite_source), Columns(), timezone="UTC").observations
+
+    inside = found.filter(pl.col("timestamp").is_between(SINCE, UNTIL))
+    assert inside["series_id"].to_list() == ["a"] * 7 + ["b"] * 7
