@@ -43,11 +43,6 @@ class Champion:
         grid = self.model.spec.grid()
         return grid.timestamp_at(grid.complete_at([known])[0])
 
-    def context_start(self, cutoff: datetime) -> datetime:
-        """Return the first grid instant of the context that ends at `cutoff`."""
-        grid = self.model.spec.grid()
-        return grid.timestamp_at(grid.index_at(cutoff) - self.model.spec.context_length + 1)
-
 
 @dataclass(slots=True)
 class _Search:
