@@ -1,6 +1,6 @@
 """The registry behind telemetry: declares metrics, exposes them, and lists them for the docs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,6 +9,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    Metric,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -36,6 +37,27 @@ class Declared:
         return f"forecaster_{self.short_name}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A registry without the samples whose labels have other values than `values`, by label.
+
+    Filtered as they are exposed: a run that is under way may set any sample at any moment.
+    """
+
+    registry: CollectorRegistry
+    values: Mapping[str, frozenset[str]]
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self.registry.collect():
+            metric.samples = [each for each in metric.samples if self._is_shown(each.labels)]
+            yield metric
+
+    def _is_shown(self, labels: Mapping[str, str]) -> bool:
+        return all(
+            label not in labels or labels[label] in values for label, values in self.values.items()
+        )
+
+
 class Registry:
     """Metrics with the prefix `forecaster_`, never on the global registry."""
 
@@ -45,13 +67,14 @@ class Registry:
         self.registry = registry or CollectorRegistry()
         self.declared: list[Declared] = []
         self._metrics: list[Counter | Gauge | Histogram] = []
+        self._shown: dict[str, frozenset[str]] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics in the format the scraper asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        return encode(_Shown(self.registry, dict(self._shown))), content_type
 
     def counter(self, name: str, documentation: str, *labels: str) -> Counter:
         """Declare what only grows."""
@@ -77,10 +100,14 @@ class Registry:
         )
         return self._keep(declared, histogram)
 
-    def forget(self, label: str, values: Collection[str]) -> None:
-        """Show nothing more of what has one of `values` as its `label`."""
+    def show_only(self, label: str, values: Collection[str]) -> None:
+        """Expose of samples with this label those with one of `values`, whoever sets others."""
+        self._shown[label] = frozenset(values)
+
+    def forget(self, label: str, value: str) -> None:
+        """Begin anew with what has `value` as its `label`."""
         for declared, metric in zip(self.declared, self._metrics, strict=True):
-            for value in values if label in declared.labels else ():
+            if label in declared.labels:
                 metric.remove_by_labels({label: value})
 
     def _keep(self, declared: Declared, metric: M) -> M:

@@ -46,7 +46,6 @@ class Telemetry(Registry):
         self._declare_accuracy()
         self._declare_process()
         self.datasets: tuple[str, ...] = ()
-        self._gone: frozenset[str] = frozenset()
         self.serve(datasets)
 
     def _declare_runs(self) -> None:
@@ -224,17 +223,11 @@ class Telemetry(Registry):
     def serve(self, datasets: Iterable[str]) -> None:
         """Show these datasets from now on, new ones from 0, and no others."""
         before, self.datasets = frozenset(self.datasets), tuple(datasets)
-        known = before | self._gone
-        self._gone = known - set(self.datasets)
-        self.forget("dataset", known - (before & set(self.datasets)))
-        for dataset in set(self.datasets) - before:
+        served = frozenset(self.datasets)
+        self.show_only("dataset", served)
+        for dataset in served - before:
+            self.forget("dataset", dataset)
             self._start_at_zero(dataset)
-
-    def expose(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics, without what a run that was under way said of a dataset since it
-        is gone."""
-        self.forget("dataset", self._gone)
-        return super().expose(accept)
 
     def _start_at_zero(self, dataset: str) -> None:
         self.lease_held.labels(dataset)

@@ -2,12 +2,13 @@
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Metric
 
 from jobs import observe
 from jobs.reports import (
@@ -253,3 +254,22 @@ def test_a_dataset_that_is_gone_stays_so_whatever_its_last_runs_report() -> None
 
     assert 'dataset="bikes"' not in gone
     assert 'ticks_missed_total{dataset="bikes",reason="limit",task="forecast"} 0.0' in back
+
+
+def test_a_run_that_ends_while_metrics_are_exposed_brings_no_dataset_back() -> None:
+    registry = CollectorRegistry()
+    telemetry = Telemetry(["bikes", "cars"], registry=registry)
+    telemetry.serve(["cars"])
+
+    class Ending:
+        """What ends between the start of a scrape and the runs in it."""
+
+        def collect(self) -> Iterator[Metric]:
+            observe.missed(telemetry, "forecast", "bikes", "limit", 3)
+            yield from telemetry.ticks_missed.collect()
+
+    registry.unregister(telemetry.ticks_missed)
+    registry.register(Ending())
+
+    assert 'ticks_missed_total{dataset="cars"' in exposed(telemetry)
+    assert 'dataset="bikes"' not in exposed(telemetry)
