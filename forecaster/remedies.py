@@ -53,6 +53,16 @@ def require_file(batch: Batch, most: float) -> None:
     raise DataError(f"{batch.name} {rule}, found {found}", hint=_OTHER_COLUMN)
 
 
+def nothing_said(name: str, rows: int, rejected: int) -> DataError:
+    """Return the error for a file that has no value, and takes none back."""
+    found = f"{rows - rejected} row{'s' * (rows - rejected != 1)} without a value"
+    return DataError(
+        f"{name} must have values, or take back some that are known, found {found}"
+        + (f", and {rejected} rejected" if rejected else ""),
+        hint="see whether --value-column names the right one: a null takes back what was known",
+    )
+
+
 def require_whole(batch: Batch, most: float) -> None:
     """Raise DataError where a pull of all of the history loses more than the share `most`."""
     if batch.lost.is_pattern and _counted(batch) > most * batch.rows:

@@ -166,7 +166,7 @@ def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -
 
 def _raw(source: Path | BinaryIO, mapped: Mapped) -> pl.DataFrame:
     """Return the columns of a file that matter, with a key where it is one series."""
-    file_format = mapped.file_format or files.format_of(source)
+    file_format = files.chosen_format(source, mapped.file_format, mapped.dialect)
     return pl.concat(_parts(source, file_format, mapped), how="diagonal_relaxed")
 
 

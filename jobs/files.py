@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal, get_args
 
 import polars as pl
 
-from forecaster.errors import DataError
+from forecaster.errors import ConfigError, DataError
 from forecaster.keys import key_text
 from jobs.csvfiles import scanned
 from jobs.dialects import Dialect
@@ -46,6 +46,23 @@ def format_of(source: Path | BinaryIO) -> Format:
 def is_known(path: Path) -> bool:
     """Tell whether the name of a file tells its format."""
     return path.suffix.lower() in _SUFFIXES
+
+
+def chosen_format(source: Path | BinaryIO, given: Format | None, dialect: Dialect) -> Format:
+    """Return the format of a file; ConfigError where `dialect` says of it what only CSV has."""
+    found = given or format_of(source)
+    said = {
+        "--separator": dialect.separator,
+        "--encoding": dialect.encoding,
+        "--columns": dialect.columns,
+    }
+    options = [option for option, value in said.items() if value]
+    if found == "csv" or not options:
+        return found
+    raise ConfigError(
+        [f"{option} is for csv, found {found} in {name_of(source)}" for option in options],
+        hint=f"leave out {', '.join(options)}, or pass --format csv if that is what it is",
+    )
 
 
 @contextmanager

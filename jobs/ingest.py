@@ -50,11 +50,12 @@ def run(
     Landing a file twice changes nothing; a value that differs from an earlier landing is kept as a
     correction.
 
+    ConfigError for a `dialect` of CSV where the file is none.
     DataError, and nothing is landed, when the file cannot be read, when more than `max_rejected`
-    of its rows cannot be used, or none of them.
+    of its rows cannot be used, or none of them, and when no row has a value or takes one back.
     """
     batch = _Batch(engine=engine, dataset=dataset.name, now=now)
-    wanted = file_format or files.format_of(source)
+    wanted = files.chosen_format(source, file_format, dialect)
     with files.on_disk(source, wanted) as path:
         file = _File(
             path=path,
@@ -65,6 +66,7 @@ def run(
         )
         for rows, taken in file.judged():
             batch.land(rows, taken)
+    batch.require_any(files.name_of(source))
     return batch.report()
 
 
@@ -131,6 +133,9 @@ class _Batch:
     counts: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    without: int = 0
+    """Observations that bring nothing: no value, and none was known."""
+    others: int = 0
     ends: list[datetime] = field(default_factory=list)
     instants: list[datetime] = field(default_factory=list)
     """When its versions were recorded: what differs from one of these is no correction."""
@@ -165,6 +170,8 @@ class _Batch:
 
     def _count(self, rows: int, taken: Intake, landing: Landing) -> None:
         tied = landing.tied.height
+        self.without += landing.without
+        self.others += taken.observations.height - landing.without
         self.counts += Counter(
             rows=rows,
             new=landing.new,
@@ -177,6 +184,11 @@ class _Batch:
         self.examples = {**taken.examples, **self.examples}
         stamps = taken.observations["timestamp"]
         self.ends += [end for end in (stamps.min(), stamps.max()) if isinstance(end, datetime)]
+
+    def require_any(self, name: str) -> None:
+        """Raise DataError for a file that says nothing: rows without values, and none was known."""
+        if self.without and not self.others:
+            raise remedies.nothing_said(name, self.counts["rows"], self.rejected.total())
 
     def report(self) -> IngestReport:
         """Say what the whole file brought."""

@@ -31,6 +31,8 @@ class Landing:
     new: int = 0
     corrected: int = 0
     unchanged: int = 0
+    without: int = 0
+    """Those of them that are null for an instant never seen: they bring nothing."""
     changes: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(schema=CELLS), compare=False, repr=False
     )
@@ -87,6 +89,7 @@ def land(
         new=new.height,
         corrected=changed.height,
         unchanged=frame.height - changes.height,
+        without=unseen["value"].null_count() + compared.filter(~is_known)["value"].null_count(),
         changes=changes,
         added=new,
         tied=compared.filter(is_tied).select(TIED.names()),

@@ -201,8 +201,9 @@ def dialect(
 ) -> Dialect:
     """Return how options say that a file is written; ConfigError lists mistakes."""
     sign = {"tab": "\t", "\\t": "\t"}.get(separator or "", separator)
-    problems = []
-    if sign is not None and (len(sign) != 1 or not sign.isascii() or sign in '"\r\n'):
+    said = {"--separator": separator, "--encoding": encoding, "--columns": columns}
+    problems = [f"{name} must say something, found nothing" for name in said if said[name] == ""]
+    if sign and (len(sign) != 1 or not sign.isascii() or sign in '"\r\n'):
         problems.append(f"--separator must be one sign or tab, found {separator}")
     try:
         "".encode(encoding or "utf-8")

@@ -172,3 +172,46 @@ def test_options_say_how_a_file_is_written(folder: Path) -> None:
     assert wrong[0] == 2
     for option in ("--separator must be", "--encoding must be", "--columns must be"):
         assert option in wrong[2]
+
+
+CSV_ONLY = {"--separator": ";", "--encoding": "latin-1", "--columns": "series_id,timestamp,value"}
+COMMANDS = {
+    "ingest": ("ingest", "{}", "--timezone", "UTC"),
+    "backtest": ("backtest", "{}", "--timezone", "UTC", "--horizon", "2h"),
+    "simulate": ("simulate", "{}", "--timezone", "UTC", "--horizon", "2h"),
+    "demo": ("demo", "--file", "{}", "--timezone", "UTC", "--step", "1h", "--horizon", "2h"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_said_of_csv_is_refused_for_other_files(folder: Path, command: str) -> None:
+    configure(folder)
+    (folder / "rows.ndjson").write_text('{"series_id":"a","timestamp":"2026-01-01","value":1}\n')
+    words = [word.format(folder / "rows.ndjson") for word in COMMANDS[command]]
+
+    for option, value in CSV_ONLY.items():
+        answer = type_(*words, option, value)
+
+        assert answer.status == 2
+        assert f"{option} is for csv, found ndjson" in answer.talk
+        assert f"leave out {option}" in answer.talk
+
+
+def test_what_is_said_of_csv_is_refused_for_a_parquet_stream() -> None:
+    dialect = Dialect(separator=";", encoding="latin-1", columns=("a",))
+
+    with pytest.raises(ConfigError) as caught:
+        files.chosen_format(BytesIO(), "parquet", dialect)
+
+    assert len(caught.value.problems) == 3
+    assert files.chosen_format(BytesIO(), "parquet", Dialect(series="a")) == "parquet"
+    assert files.chosen_format(Path("rows.csv"), None, dialect) == "csv"
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_an_empty_word_is_no_option(place: int) -> None:
+    words: list[str | None] = [None, None, None]
+    words[place] = ""
+
+    with pytest.raises(ConfigError, match="found nothing"):
+        dialect(words[0], words[1], words[2], None)

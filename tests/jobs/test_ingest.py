@@ -111,3 +111,52 @@ def test_naive_timestamps_need_a_zone(engine: Engine) -> None:
 def test_a_file_without_a_row_to_use_is_refused(engine: Engine, rows: str) -> None:
     with pytest.raises(DataError, match="must have values that can be used, found none"):
         take(engine, f"series_id,timestamp,value\n{rows}")
+
+
+HEADER = "series_id,timestamp,value\n"
+VALUES = HEADER + "a,2026-01-01T00:00Z,1\na,2026-01-01T01:00Z,2\n"
+NULLS = HEADER + "a,2026-01-01T00:00Z,\na,2026-01-01T01:00Z,NA\n"
+
+
+def test_a_file_without_a_value_is_refused_where_nothing_was_known(engine: Engine) -> None:
+    with pytest.raises(DataError, match="found 2 rows without a value") as caught:
+        take(engine, NULLS)
+
+    assert "--value-column" in (caught.value.hint or "")
+    assert landed(engine) == []
+
+
+def test_a_file_without_a_value_is_refused_where_others_are_known(engine: Engine) -> None:
+    take(engine, VALUES)
+
+    with pytest.raises(DataError, match="found 2 rows without a value"):
+        take(engine, NULLS.replace("a,", "b,"))
+    with pytest.raises(DataError, match="found 2 rows without a value"):
+        take(engine, NULLS.replace("2026-01", "2025-01"))
+
+
+def test_a_file_without_a_value_is_refused_however_many_parts_it_has(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "ROWS_AT_ONCE", 1)
+
+    with pytest.raises(DataError, match="found 3 rows without a value, and 1 rejected"):
+        take(engine, NULLS + "b,2026-01-01T01:00Z,\nb,2026-01-01T02:00Z,nan\n")
+
+
+def test_a_file_that_withdraws_values_may_come_twice(engine: Engine) -> None:
+    take(engine, VALUES)
+
+    first, again = take(engine, NULLS), take(engine, NULLS)
+
+    assert (first.corrected, first.unchanged) == (2, 0)
+    assert (again.corrected, again.unchanged) == (0, 2)
+    assert landed(engine) == []
+
+
+def test_one_row_that_says_something_is_enough(engine: Engine) -> None:
+    take(engine, VALUES)
+
+    report = take(engine, NULLS.replace("a,2026-01-01T00", "b,2026-01-01T00"))
+
+    assert (report.corrected, report.unchanged) == (1, 1)

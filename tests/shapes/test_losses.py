@@ -252,3 +252,15 @@ def test_text_in_other_files_is_read_or_refused(file: Place, content: bytes) -> 
             file_format="csv",
             now=file.now,
         )
+
+
+def test_a_file_that_says_nothing_is_refused_and_one_that_withdraws_is_not(file: Place) -> None:
+    known: list[Row] = [("a", hour(LAST - back), 1.0) for back in range(3)]
+    nulls: list[Row] = [(key, at, None) for key, at, _ in known]
+
+    assert "found 3 rows without a value" in refused(file, nulls).message
+    file.bring(known, alone=True)
+    assert file.bring(nulls).corrected == 3
+    assert file.bring(nulls).unchanged == 3
+    assert file.bring([*nulls, ("b", hour(LAST), None)]).unchanged == 4
+    assert "found 1 row without" in refused(file, [("b", hour(LAST), None)]).message
