@@ -27,6 +27,12 @@ GROUPS = pl.Schema(
 word, the hour of the day that it shows, and whether its stamp is nowhere in time, so that it comes
 along with every pull, whatever is new."""
 
+MOST_GROUPS = 10_000
+"""Groups that are kept apart: the rest are of the shape `OTHERS`, with no hour; and where these are
+of as many series again, the rest of them are of no series. So memory is bounded."""
+OTHERS = "others"
+"""No shape of a cell, whose words are all `a`."""
+
 FEWEST = 5
 """Rows that are rejected for the same reason; fewer are no pattern."""
 
@@ -53,7 +59,7 @@ class Losses:
     def __add__(self, other: "Losses") -> "Losses":
         together = pl.concat([self.groups, other.groups])
         keys = frozenset(sorted(self.keys | other.keys)[:2])
-        return Losses(_grouped(together), self.instants + other.instants, keys)
+        return Losses(_bounded(_grouped(together)), self.instants + other.instants, keys)
 
     @property
     def rows(self) -> int:
@@ -118,7 +124,7 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
         pl.col("example").str.extract(number, 1).cast(pl.Int64).alias("first_number"),
         pl.col("example").str.extract(number, 2).cast(pl.Int64).alias("second_number"),
     )
-    groups = _grouped(named.select(GROUPS.names()))
+    groups = _bounded(_grouped(named.select(GROUPS.names())))
     return Losses(groups, rejected.filter(~pl.col("nowhere"))["stamp"].n_unique(), keys)
 
 
@@ -129,6 +135,25 @@ def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("first_number", "second_number").max(),
     )
     return found.select(pl.col(name).cast(dtype) for name, dtype in GROUPS.items())
+
+
+def _bounded(groups: pl.DataFrame) -> pl.DataFrame:
+    """Count the smallest groups together where there are many, whatever the order of rows was."""
+    kept, rest = _largest(groups)
+    if rest.is_empty():
+        return groups
+    shape = pl.when(pl.col("shape").is_not_null()).then(pl.lit(OTHERS)).alias("shape")
+    alike = _grouped(rest.with_columns(shape, hour=pl.lit(None, pl.Int8)))
+    with_series, without = _largest(alike)
+    without = without.with_columns(series_id=pl.lit(None, pl.String))
+    return _grouped(pl.concat([kept, with_series, without]))
+
+
+def _largest(groups: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if groups.height <= MOST_GROUPS:
+        return groups, groups.clear()
+    ordered = groups.sort("rows", *_LIKE, descending=[True, *(False for _ in _LIKE)])
+    return ordered[:MOST_GROUPS], ordered[MOST_GROUPS:]
 
 
 def text(cells: pl.Series) -> pl.Series:
@@ -169,7 +194,7 @@ def _described(alike: pl.DataFrame, rows: int) -> str:
     shapes = alike.group_by("shape").agg(pl.col("rows").sum()).sort("rows", descending=True)
     told = [f"{rows} {alike['reason'][0]}"]
     named = [f"{shape!r}" for shape in shapes["shape"].drop_nulls()]
-    if named and len(named) <= _MOST_NAMED:
+    if named and len(named) <= _MOST_NAMED and OTHERS not in shapes["shape"]:
         told.append(f"all written like {' or '.join(named)}")
     hours = sorted(alike["hour"].drop_nulls().unique())
     if hours and alike["hour"].null_count() == 0 and len(hours) <= _MOST_HOURS:

@@ -48,29 +48,29 @@ class Case:
     """Why the scales of the model are not used, where they cannot be read."""
 
 
-def read(
-    conn: Connection,
-    dataset: DatasetConfig,
-    *,
-    after: datetime | None,
-    until: datetime,
-    known: datetime,
-    tick: datetime,
-) -> tuple[list[Case], dict[int, str]]:
-    """Read what matured in (after, until] and was not scored yet, a case or two for each model.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What matured in (after, until] is judged, where its last cell is complete by `known`."""
 
-    Of leads whose last cell is complete when everything that happened up to `known` is known.
+    after: datetime | None
+    until: datetime
+    known: datetime
+
+
+def read(
+    conn: Connection, dataset: DatasetConfig, span: Span, *, tick: datetime, told: set[int]
+) -> tuple[list[Case], dict[int, str]]:
+    """Read what matured in `span` and was not scored yet, a case or two for each model.
+
     With what was observed up to `tick` less the delay, however late it is by now. Where the
     checkpoint of a model is gone or cannot be read, each series is scored by what it was forecast
     from, like a new one. Where not even the spec can be read, nothing is scored; such models come
-    second, with their problems.
+    second, with their problems. `told` is that of `grids_of`.
     """
-    grids = grids_of(conn, dataset.name)
-    over = _over(grids, known)
+    grids = grids_of(conn, dataset.name, told)
+    over = _over(grids, span.known)
     said = pl.concat(
-        matured.read(conn, dataset.name, _window(lead, [*grids.values()], after, until)).filter(
-            over
-        )
+        matured.read(conn, dataset.name, _window(lead, [*grids.values()], span)).filter(over)
         for lead in accuracy.leads(dataset.prediction_length)
     )
     cases: list[Case] = []
@@ -91,16 +91,20 @@ def _unscored(dataset: str, model_id: int, error: ModelError) -> str:
     return problem
 
 
-def grids_of(conn: Connection, dataset: str) -> dict[int, Grid]:
-    """Return the grids of all models of a dataset whose specs can be read, by their numbers."""
-    grids = {}
+def grids_of(conn: Connection, dataset: str, told: set[int] | None = None) -> dict[int, Grid]:
+    """Return the grids of all models of a dataset whose specs can be read, by their numbers.
+
+    Of the others the log says so, once for those who keep the numbers it was said of in `told`.
+    """
+    grids, told = {}, set() if told is None else told
     for each in models.list_models(conn, dataset):
         try:
             grids[each.model_id] = stored_grid(each.config)
         except (KeyError, TypeError, ValueError, ForecasterError) as error:
-            log.warning(
-                "dataset %s: the spec of model %d has no grid: %r", dataset, each.model_id, error
-            )
+            if each.model_id not in told:
+                said = "dataset %s: the spec of model %d has no grid: %r"
+                log.warning(said, dataset, each.model_id, error)
+            told.add(each.model_id)
     return grids
 
 
@@ -118,9 +122,7 @@ def _over(grids: Mapping[int, Grid], known: datetime) -> pl.Expr:
     return (ends <= limit).fill_null(value=True)
 
 
-def _window(
-    lead: Lead, grids: Sequence[Grid], after: datetime | None, until: datetime
-) -> LeadWindow:
+def _window(lead: Lead, grids: Sequence[Grid], span: Span) -> LeadWindow:
     """Return where the last rows of a lead are, by the grids of the models that are known."""
     steps, has_closed = [grid.step for grid in grids], any(grid.hours for grid in grids)
     lasts = {lead.step_from if has_closed else lead.step_to, lead.step_to}
@@ -136,8 +138,8 @@ def _window(
         step_to=lead.step_to,
         nearest=min(ends, default=timedelta(0)),
         farthest=max(ends, default=timedelta(0)),
-        after=after,
-        until=until,
+        after=span.after,
+        until=span.until,
         has_closed=has_closed,
     )
 

@@ -20,7 +20,7 @@ from forecaster.store import accuracy as scores
 from forecaster.store import datasets, models, partitions, runs, watermarks
 from forecaster.store.engine import reading
 from jobs import cases
-from jobs.cases import JUDGED, Case
+from jobs.cases import JUDGED, Case, Span
 from jobs.reports import LeadAccuracy, ScoreReport
 from jobs.turn import Turn
 
@@ -82,17 +82,18 @@ def _judge_in_time(
     """
     budget = SHARE * dataset.deadlines.pull.total_seconds()
     enough, usual = monotonic() + budget, dataset.forecast_schedule.shortest
+    told: set[int] = set()
     with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
-        stretch = _first(conn, dataset, turn)
+        stretch = _first(conn, dataset, turn, told)
     begun = monotonic()
-    done = _judge_stretch(engine, dataset, turn, stretch)
+    done = _judge_stretch(engine, dataset, turn, stretch, told)
     until, latest = stretch.until, done
     while not (stretch.is_last or monotonic() > enough):
         is_light = not latest or monotonic() - begun < budget / 8
         stretch = stretch.next(2 * stretch.width if is_light else usual)
         begun = monotonic()
         try:
-            latest = _judge_stretch(engine, dataset, turn, stretch)
+            latest = _judge_stretch(engine, dataset, turn, stretch, told)
         except StageTimedOut as error:
             log.warning("%s: judged up to %s only: %s", dataset.name, until.isoformat(), error)
             break
@@ -101,18 +102,12 @@ def _judge_in_time(
 
 
 def _judge_stretch(
-    engine: Engine, dataset: DatasetConfig, turn: Turn, stretch: "_Stretch"
+    engine: Engine, dataset: DatasetConfig, turn: Turn, stretch: "_Stretch", told: set[int]
 ) -> list[_Judged]:
     """Judge what matured in one stretch; StageTimedOut for what takes too long."""
     with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
-        to_judge, problems = cases.read(
-            conn,
-            dataset,
-            after=stretch.after,
-            until=stretch.until,
-            known=stretch.goal,
-            tick=turn.tick,
-        )
+        span = Span(after=stretch.after, until=stretch.until, known=stretch.goal)
+        to_judge, problems = cases.read(conn, dataset, span, tick=turn.tick, told=told)
     judged = [
         _Judged(model_id=model_id, accuracy=empty(ACCURACY), problem=problem)
         for model_id, problem in problems.items()
@@ -143,7 +138,7 @@ class _Stretch:
         return replace(self, after=self.until, until=until, width=width)
 
 
-def _first(conn: Connection, dataset: DatasetConfig, turn: Turn) -> _Stretch:
+def _first(conn: Connection, dataset: DatasetConfig, turn: Turn, told: set[int]) -> _Stretch:
     """Return what matured in the first forecast interval that was not judged.
 
     Of a backlog it is two of them, so that it shrinks, unless an attempt failed before.
@@ -154,7 +149,7 @@ def _first(conn: Connection, dataset: DatasetConfig, turn: Turn) -> _Stretch:
     if goal - begin > 2 * width and turn.claim.attempt == 1:
         width = 2 * width
     return _Stretch(
-        after=None if seen is None else _look_back(conn, dataset, seen),
+        after=None if seen is None else _look_back(conn, dataset, seen, told),
         until=min(goal, begin + width),
         goal=goal,
         width=width,
@@ -166,10 +161,12 @@ def _first_trained(conn: Connection, dataset: str) -> datetime | None:
     return min((each.trained_to for each in models.list_models(conn, dataset)), default=None)
 
 
-def _look_back(conn: Connection, dataset: DatasetConfig, seen: datetime) -> datetime:
+def _look_back(
+    conn: Connection, dataset: DatasetConfig, seen: datetime, told: set[int]
+) -> datetime:
     """Return from when on forecasts may have come in after what matured then was judged, or waited
     for their last cell to be complete."""
-    lags = [grid.lag for grid in cases.grids_of(conn, dataset.name).values()]
+    lags = [grid.lag for grid in cases.grids_of(conn, dataset.name, told).values()]
     after = seen - dataset.late_data - max(lags, default=timedelta(0)) - MICROSECOND
     scored = runs.latest(conn, "score", dataset.name, state="succeeded")
     if scored is None or scored.started_at is None:

@@ -1,6 +1,5 @@
 """Score what matured while a backfill ran, which the job `score` may have passed by."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
@@ -17,15 +16,6 @@ SETTLED = "backfill"
 _COMMITTING = timedelta(hours=1)
 """How long after it said that it was done a tick may still be on its way into the tables."""
 _AT_ONCE = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Span:
-    """What matured in (after, until] is judged, where its cell is complete by `known`."""
-
-    after: datetime
-    until: datetime
-    known: datetime
 
 
 def settle_all(
@@ -58,18 +48,18 @@ def settle(
     now: datetime,
 ) -> int:
     """Judge what matured after what was known at `since`; return how many rows of ACCURACY."""
-    floor = dataset.forecast_schedule.floor
+    floor, told = dataset.forecast_schedule.floor, set[int]()
     with reading(engine) as conn:
         after, end = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
         newest = versions.newest_known(conn, dataset.name, since)
-        lags = [grid.lag for grid in cases.grids_of(conn, dataset.name).values()]
+        lags = [grid.lag for grid in cases.grids_of(conn, dataset.name, told).values()]
     after = after if newest is None else min(after, newest)
     after -= max(lags, default=timedelta(0)) + MICROSECOND  # what waited for its last cell
     width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
     while after < end:
         until = min(end, after + width)
-        span = _Span(after=after, until=until, known=end)
-        rows += _settle_some(engine, dataset, retention, span, now=now)
+        span = cases.Span(after=after, until=until, known=end)
+        rows += _settle_some(engine, dataset, retention, span, now=now, told=told)
         after = until
     return rows
 
@@ -78,15 +68,14 @@ def _settle_some(
     engine: Engine,
     dataset: DatasetConfig,
     retention: RetentionConfig,
-    span: _Span,
+    span: cases.Span,
     *,
     now: datetime,
+    told: set[int],
 ) -> int:
     with reading(engine) as conn:
         tick = dataset.forecast_schedule.floor(now)
-        found, _ = cases.read(
-            conn, dataset, after=span.after, until=span.until, known=span.known, tick=tick
-        )
+        found, _ = cases.read(conn, dataset, span, tick=tick, told=told)
     judged = [(case.model_id, score.judge_case(case, dataset.prediction_length)) for case in found]
     cutoffs = {cutoff for _, frame in judged for cutoff in frame["cutoff"].unique()}
     partitions.ensure(engine, retention, ("accuracy",), cutoffs)

@@ -81,4 +81,8 @@ def test_a_dataset_without_a_spec_that_can_be_read_is_scored_without_a_crash(
     describe(trained.engine, 1, anchor=None)
 
     assert trained.tick("score", hour(LAST + 20)).result == "succeeded"
-    assert "the spec of model 1 has no grid" in caplog.text
+    assert caplog.text.count("the spec of model 1 has no grid") == 1
+
+    caplog.clear()
+    assert trained.tick("score", hour(LAST + 21)).result == "succeeded"
+    assert caplog.text.count("the spec of model 1 has no grid") == 1
