@@ -45,6 +45,7 @@ FORECASTS = pl.Schema(
         "step": pl.Int32(),
         "timestamp": INSTANT,
         "status": pl.String(),
+        "hindsight": pl.Boolean(),
         "level": pl.Float64(),
         **dict.fromkeys(PART_COLUMNS, pl.Float32()),
         **dict.fromkeys(DEVIATION_COLUMNS, pl.Float32()),

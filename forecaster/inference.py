@@ -35,7 +35,7 @@ class Prediction:
     ends: tuple[int, ...]
     """Grid indices of the cutoffs."""
     keys: pl.DataFrame
-    """series_id, status and the cutoff's grid index `end`: one row per forecast, sorted."""
+    """series_id, status, hindsight and the cutoff's grid index `end`, one row each, sorted."""
     numbers: Numbers
     is_explained: bool
     """Whether there is attention: none where a naive forecast serves."""
@@ -77,11 +77,14 @@ class Prediction:
         chosen = torch.from_numpy(kept.to_numpy(writable=True))
         return replace(self, keys=self.keys.filter(kept), numbers=self.numbers.select(chosen))
 
-    def with_status(self, status: str, *, instead_of: str | None = None) -> "Prediction":
-        """Return the same forecasts with another status: all of them, or those that have one."""
-        is_meant = pl.lit(value=True) if instead_of is None else pl.col("status") == instead_of
-        found = pl.when(is_meant).then(pl.lit(status)).otherwise("status")
-        return replace(self, keys=self.keys.with_columns(status=found))
+    def with_status(self, status: str, *, instead_of: str) -> "Prediction":
+        """Return the same forecasts, those of one status with another."""
+        found = pl.col("status").replace(instead_of, status)
+        return replace(self, keys=self.keys.with_columns(found))
+
+    def with_hindsight(self, is_hindsight: pl.Expr) -> "Prediction":
+        """Return the same forecasts, marked where `is_hindsight` is true of their keys."""
+        return replace(self, keys=self.keys.with_columns(hindsight=is_hindsight))
 
     def blocks(self, size: int) -> Iterator["Prediction"]:
         """Return the forecasts in turn, `size` at a time: their frames take much more memory."""
@@ -268,7 +271,7 @@ def _forecast(
 
 
 def _keys(model: TrainedModel, panel: Panel, pairs: Tensor) -> pl.DataFrame:
-    """Return series_id, status and the cutoff's grid index of each forecast."""
+    """Return series_id, status, no hindsight and the cutoff's grid index of each forecast."""
     known = [series_id in model.series_scale for series_id in panel.series_ids]
     series = pl.DataFrame(
         {"series_id": pl.Series(panel.series_ids, dtype=pl.String), "known": known},
@@ -277,7 +280,8 @@ def _keys(model: TrainedModel, panel: Panel, pairs: Tensor) -> pl.DataFrame:
     status = pl.when("known").then(pl.lit("ok")).otherwise(pl.lit("cold_start"))
     if model.fallback is not None:
         status = pl.lit("fallback_naive")
-    chosen = series.select("series_id", status.alias("status"))[pairs[:, 0].numpy()]
+    said = series.select("series_id", status.alias("status"), hindsight=pl.lit(value=False))
+    chosen = said[pairs[:, 0].numpy()]
     return chosen.with_columns(pl.Series("end", pairs[:, 1].numpy(), dtype=pl.Int64))
 
 

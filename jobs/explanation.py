@@ -74,6 +74,7 @@ class Explanation:
     cutoff: datetime
     issued_at: datetime
     status: str
+    hindsight: bool
     model_id: int
     step: Step
     timezone: str
@@ -107,6 +108,7 @@ def explain(
         cutoff=vintage.cutoff,
         issued_at=vintage.issued_at,
         status=forecast["status"][0],
+        hindsight=vintage.hindsight,
         model_id=vintage.model_id,
         step=grid.step,
         timezone=grid.timezone,

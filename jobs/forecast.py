@@ -122,9 +122,7 @@ def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
     )
     if known.champion.stands_in:
         prediction = prediction.with_status("fallback_champion", instead_of="ok")
-    if known.champion.trained_to > known.cutoff:
-        prediction = prediction.with_status("hindsight")
-    return prediction
+    return prediction.with_hindsight(pl.lit(known.champion.trained_to > known.cutoff))
 
 
 def in_time(blocks: Iterable[Panel], limit: Limit) -> Iterator[Panel]:
@@ -179,6 +177,7 @@ def report_on(
         rows=rows_of(keys["end"], spec),
         attention_rows=attention_rows_of(keys["end"], spec) if prediction.is_explained else 0,
         statuses=dict(by_status.sort("status").iter_rows()),
+        hindsight=keys.filter("hindsight")["series_id"].n_unique(),
         stands_in=known.champion.stands_in,
         skipped=Counter(reason.value for reason in prediction.skipped.values()),
         skipped_series={

@@ -89,6 +89,8 @@ def _forecast(telemetry: Telemetry, found: ForecastReport, at: datetime) -> None
     for status, count in found.statuses.items():
         if status != "ok":
             telemetry.series_fallback.labels(dataset, status).inc(count)
+    if found.hindsight:
+        telemetry.series_fallback.labels(dataset, "hindsight").inc(found.hindsight)
     for rule, count in found.panel.items():
         telemetry.panel_cells.labels(dataset, rule).inc(count)
 

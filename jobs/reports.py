@@ -61,6 +61,8 @@ class ForecastReport:
     """Cells merged, off the grid, non-finite and missing in the context."""
     pull: PullReport | None
     stages: Mapping[str, float]
+    hindsight: int = 0
+    """Series forecast by a model that had seen what came after the cutoff."""
     stands_in: bool = False
     """Whether an earlier model served, as the champion cannot."""
 

@@ -98,7 +98,7 @@ def _inside(bound: float, level: Tensor, inwards: float) -> Tensor:
 
 
 def forecasts_frame(numbers: Numbers, keys: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:
-    """Return FORECASTS; `keys` has series_id, status and the cutoff's grid index `end`, B rows.
+    """Return FORECASTS; `keys` has series_id, status, hindsight and the cutoff's grid index `end`.
 
     Without the steps that are closed.
     """

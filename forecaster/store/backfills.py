@@ -223,8 +223,7 @@ def unmask(conn: Connection, dataset: str, model_id: int, cutoffs: Sequence[date
 
 
 def _is_kind(hindsight: bool) -> ColumnElement[bool]:
-    status = forecasts.c.status
-    return status == "hindsight" if hindsight else status != "hindsight"
+    return forecasts.c.hindsight if hindsight else ~forecasts.c.hindsight
 
 
 def _withdraw_some(

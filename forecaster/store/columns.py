@@ -83,4 +83,5 @@ def _storable(value: Any) -> Any:
 
 Double: TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 RealArray: TypeEngine[Any] = postgresql.ARRAY(sa.REAL()).with_variant(sa.Text(), "sqlite")
+Flag: TypeEngine[bool] = sa.Boolean().with_variant(sa.Integer(), "sqlite")
 Long: TypeEngine[int] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

@@ -93,7 +93,7 @@ def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) 
     partitions of everybody instead.
     """
     said = select(forecasts.c.step).where(
-        forecasts.c.series_id == tables.series.c.id, forecasts.c.status != "hindsight"
+        forecasts.c.series_id == tables.series.c.id, ~forecasts.c.hindsight
     )
     later = said if after is None else said.where(forecasts.c.cutoff > after)
     query = select(tables.series.c.id).where(

@@ -102,7 +102,7 @@ def _due(window: LeadWindow) -> Select[Any]:
     )
     return select(*(_LAST.c[name] for name in _VINTAGE)).where(
         _is_last(window),
-        _LAST.c.status != "hindsight",
+        ~_LAST.c.hindsight,
         window.contains(_LAST),
         ~scored.exists(),
     )

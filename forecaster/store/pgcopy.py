@@ -20,6 +20,7 @@ EPOCH = 946_684_800_000_000
 _NULL = -1
 _REAL_OID = 700
 _WIRE: dict[type[pl.DataType], str] = {
+    pl.Boolean: "?",
     pl.Int32: ">i4",
     pl.Int64: ">i8",
     pl.Float32: ">f4",
@@ -31,8 +32,9 @@ _WIRE: dict[type[pl.DataType], str] = {
 def encode(frame: pl.DataFrame) -> Iterator[memoryview]:
     """Return the rows of `frame`, in blocks and without header and trailer; maybe reordered.
 
-    Columns: Int32, Int64, Float32, Float64, instants, text of few different values, and lists of
-    Float32, which become one-dimensional arrays. A column of a table must have the same width.
+    Columns: Boolean, Int32, Int64, Float32, Float64, instants, text of few different values, and
+    lists of Float32, which become one-dimensional arrays. A column of a table must have the same
+    width.
     """
     for part in _alike(frame):
         yield from _encode(part)

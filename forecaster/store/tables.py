@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
 from forecaster.frames import DEVIATION_COLUMNS, PART_COLUMNS
-from forecaster.store.columns import Double, Instant, Json, Long, RealArray
+from forecaster.store.columns import Double, Flag, Instant, Json, Long, RealArray
 
 NAMING = {
     "pk": "pk_%(table_name)s",
@@ -138,6 +138,7 @@ forecasts = sa.Table(
     sa.Column("issued_at", Instant, nullable=False),
     sa.Column("origin", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
+    sa.Column("hindsight", Flag, nullable=False, server_default=sa.false()),
     _measure("level"),
     *(_measure(name, sa.REAL()) for name in (*PART_COLUMNS, *DEVIATION_COLUMNS)),
     *_finite_checks("level"),

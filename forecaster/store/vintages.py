@@ -36,12 +36,13 @@ PARTS = pl.Schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vintage:
-    """Which forecast of a series is meant, and when it was made."""
+    """Which forecast of a series is meant, when it was made, and whether in hindsight."""
 
     series_id: str
     cutoff: datetime
     model_id: int
     issued_at: datetime
+    hindsight: bool
 
 
 def newest(
@@ -52,21 +53,30 @@ def newest(
     Of several at one cutoff: the newest that is not hindsight, if there is such a one.
     """
     query = (
-        select(forecasts.c.cutoff, forecasts.c.model_id, forecasts.c.issued_at)
+        select(*(forecasts.c[name] for name in ("cutoff", "model_id", "issued_at", "hindsight")))
         .where(
             forecasts.c.series_id.in_(datasets.series_of(dataset, series_id)),
             *([] if until is None else [forecasts.c.cutoff <= until]),
         )
         .order_by(
             forecasts.c.cutoff.desc(),
-            sa.case((forecasts.c.status == "hindsight", 1), else_=0),
+            forecasts.c.hindsight,
             forecasts.c.issued_at.desc(),
             forecasts.c.model_id.desc(),
         )
         .limit(1)
     )
     row = conn.execute(query).one_or_none()
-    return None if row is None else Vintage(series_id=series_id, **row._mapping)
+    if row is None:
+        return None
+    cutoff, model_id, issued_at, hindsight = row
+    return Vintage(
+        series_id=series_id,
+        cutoff=cutoff,
+        model_id=model_id,
+        issued_at=issued_at,
+        hindsight=bool(hindsight),
+    )
 
 
 def read_parts(conn: Connection, dataset: str, vintage: Vintage) -> pl.DataFrame:

@@ -101,7 +101,7 @@ def make(dataset: DatasetConfig, stretch: Stretch, span: slice, asked: Asked) ->
             bounds=(dataset.lower_bound, dataset.upper_bound),
             device=dataset.training.device,
         )
-        parts.append(_with_status(block.named(said, asked.model.series_scale), asked))
+        parts.append(_marked(block.named(said, asked.model.series_scale), asked))
         skipped.append(block.reasons(said, asked.model))
         lacking.take(parts[-1])
     return Chunk(
@@ -224,9 +224,7 @@ class _Block:
         )
 
 
-def _with_status(said: Prediction, asked: Asked) -> Prediction:
+def _marked(said: Prediction, asked: Asked) -> Prediction:
     """Mark as hindsight what a model says of a past that it was trained on, or chosen for."""
     trained = asked.model.spec.grid().index_at(asked.trained_to)
-    is_hindsight = pl.lit(asked.hindsight) | (pl.col("end") < trained)
-    status = pl.when(is_hindsight).then(pl.lit("hindsight")).otherwise("status")
-    return replace(said, keys=said.keys.with_columns(status=status))
+    return said.with_hindsight(pl.lit(asked.hindsight) | (pl.col("end") < trained))

@@ -33,7 +33,7 @@ def judge(dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> pl.Data
     at which its last step was over, `delay` and `late_data` too, and something newer was there.
     Where nothing was known of its steps, it is looked at again for as long as `score` would.
     """
-    judged = said.select(said.keys["status"] != "hindsight")
+    judged = said.select(~said.keys["hindsight"])
     leads = _leads(dataset, judged)
     if judged.keys.is_empty() or not leads:
         return empty(ACCURACY)

@@ -116,7 +116,9 @@ def _is_unsaid(keys: pl.DataFrame, known: pl.DataFrame) -> pl.Series:
 
 def _reports(chunk: Chunk, parts: Sequence[Prediction]) -> dict[datetime, TickReport]:
     spec = chunk.asked.model.spec
-    statuses = _counts(pl.concat(part.keys.select("nth", "status") for part in parts), "status")
+    keys = pl.concat(part.keys.select("nth", "status", "hindsight") for part in parts)
+    statuses = _counts(keys, "status")
+    hindsight = dict(keys.group_by("nth").agg(pl.col("hindsight").sum()).iter_rows())
     skipped = _counts(chunk.skipped, "reason", pl.col("series").sum())
     is_explained, found = parts[0].is_explained, {}
     ends = pl.Series(chunk.ends, dtype=pl.Int64)
@@ -133,6 +135,7 @@ def _reports(chunk: Chunk, parts: Sequence[Prediction]) -> dict[datetime, TickRe
             if is_explained
             else 0,
             statuses=by_status,
+            hindsight=hindsight.get(nth, 0),
             skipped=skipped.get(nth, {}),
         )
     return found

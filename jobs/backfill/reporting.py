@@ -21,6 +21,8 @@ class TickReport:
     attention_rows: int
     statuses: Mapping[str, int]
     """Series by status of their forecast."""
+    hindsight: int
+    """Series forecast in hindsight, whatever their status."""
     skipped: Mapping[str, int]
     """Series without a forecast by reason."""
 
@@ -61,6 +63,8 @@ class BackfillReport:
     attention_rows: int
     accuracy_rows: int
     statuses: Mapping[str, int]
+    hindsight: int
+    """Forecasts in hindsight, whatever their status."""
     skipped: Mapping[str, int]
     """Forecasts that could not be made, by reason."""
     models: Mapping[int, int]
@@ -86,6 +90,7 @@ class Tally:
     attention_rows: int = 0
     accuracy_rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
+    hindsight: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     models: Counter[int] = field(default_factory=Counter)
     elsewhere: int = 0
@@ -109,6 +114,7 @@ class Tally:
             self.rows += report.rows
             self.attention_rows += report.attention_rows
             self.statuses.update(report.statuses)
+            self.hindsight += report.hindsight
             self.skipped.update(report.skipped)
             self.models[report.model_id] += 1
         self.accuracy_rows += accuracy_rows
@@ -133,6 +139,7 @@ def report_on(
         attention_rows=tally.attention_rows,
         accuracy_rows=tally.accuracy_rows,
         statuses=dict(sorted(tally.statuses.items())),
+        hindsight=tally.hindsight,
         skipped=dict(sorted(tally.skipped.items())),
         models=dict(sorted(tally.models.items())),
         trained=tuple(tally.trained),

@@ -69,8 +69,8 @@ def _caveats(report: "BackfillReport") -> Iterator[str]:
             f"{report.assumed:.0%} of the values were landed long afterwards; they count as known "
             f"{report.known_after} after their timestamp (--known-after)"
         )
-    if report.statuses.get("hindsight"):
-        yield "hindsight is never scored and never the latest forecast"
+    if report.hindsight:
+        yield f"{report.hindsight:,} in hindsight, never scored and never the latest forecast"
 
 
 def outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> str:

@@ -126,6 +126,7 @@ def _document(found: "Explanation") -> Any:
         {
             **known,
             "status": found.status,
+            "hindsight": found.hindsight,
             "model_id": found.model_id,
             "step": str(found.step),
             "timezone": found.timezone,

@@ -81,8 +81,9 @@ class Page:
             f"  forecast at {self._local(found.cutoff)} by model {found.model_id}",
             (f"\nissued {when(found.issued_at)}, times in {found.timezone}", "dim"),
         )
-        if found.status in NOTES:
-            heading.append(f"\n{found.status}: {NOTES[found.status]}", "yellow")
+        for word in (found.status, *["hindsight"] * found.hindsight):
+            if word in NOTES:
+                heading.append(f"\n{word}: {NOTES[word]}", "yellow")
         return heading
 
     def _sketch(self) -> Text:

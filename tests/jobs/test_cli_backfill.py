@@ -134,17 +134,18 @@ def test_a_model_that_somebody_chose_speaks_in_hindsight_where_it_did_not_serve(
     answer = backfill("--model", model)
     matured = type_("score", "--json")
 
-    statuses = {*rows("SELECT status, count(*) / 12 FROM forecasts GROUP BY 1")}
+    said = {*rows("SELECT status, hindsight, count(*) / 12 FROM forecasts GROUP BY 1, 2")}
     assert answer.status == 0
-    assert "hindsight is never scored and never the latest forecast" in answer.data
-    assert statuses == {("hindsight", SECOND), ("ok", TICKS - SECOND)}
+    told = f"{2 * SECOND} in hindsight, never scored and never the latest forecast"
+    assert told in answer.data
+    assert said == {("ok", True, SECOND), ("ok", False, TICKS - SECOND)}
     assert number("SELECT count(*) FROM runs WHERE job = ?", f"backfill-{CHAMPION}") == TICKS
     assert json.loads(matured.data)[0]["rows"] == 0
     hindsight = """SELECT count(*) FROM {} JOIN forecasts f USING (series_id, cutoff, model_id)
-        WHERE f.status = 'hindsight'"""
+        WHERE f.hindsight"""
     assert number(hindsight.format("accuracy")) == 0
     assert number("SELECT count(*) FROM accuracy") == (TICKS - SECOND) * 2 * 3
-    assert number("SELECT count(*) FROM latest_forecasts WHERE status = 'hindsight'") == 0
+    assert number("SELECT count(*) FROM latest_forecasts WHERE hindsight") == 0
 
 
 # Again

@@ -42,6 +42,7 @@ def test_an_explanation_can_be_read_by_a_program(forecast: Path) -> None:
     found = json.loads(type_("explain", "bikes", "north", "--json").data)
 
     assert (found["dataset"], found["series_id"], found["status"]) == ("bikes", "north", "ok")
+    assert found["hindsight"] is False
     assert [step["step"] for step in found["forecast"]] == [1, 2, 3, 4, 5, 6]
     stretch = found["stretches"][0]
     assert sum(source["weight"] for source in stretch["sources"]) == pytest.approx(1, rel=RELATIVE)

@@ -210,11 +210,14 @@ def test_the_page_says_where_it_looked_and_how_far_to_trust_that(forecast: World
 def test_the_page_of_a_fallback_says_that_no_attention_stands_behind_it(forecast: World) -> None:
     with writing(forecast.engine) as conn:
         conn.execute(text("DELETE FROM attention"))
-        conn.execute(text("UPDATE forecasts SET status = 'fallback_naive', last_value = 0"))
+        conn.execute(
+            text("UPDATE forecasts SET status = 'fallback_naive', hindsight = true, last_value = 0")
+        )
 
     told = page(explained(forecast))
 
     assert "fallback_naive: a naive forecast serves" in told
+    assert "hindsight: the model had seen what came after the cutoff" in told
     assert "repeats the latest season with its drift; no attention stands behind it" in told
     assert "not measured for this forecast" in told
 

@@ -152,6 +152,16 @@ def test_counters_are_there_at_zero_before_anything_happened(telemetry: Telemetr
     )
 
 
+def test_forecasts_in_hindsight_are_counted_beside_their_status(telemetry: Telemetry) -> None:
+    observe.report(telemetry, replace(forecast(), hindsight=3), at=TICK)
+
+    counts = {
+        reason: sample(telemetry, "series_fallback_total", dataset="bikes", reason=reason)
+        for reason in ("hindsight", "cold_start")
+    }
+    assert counts == {"hindsight": 3, "cold_start": 1}
+
+
 def test_a_forecast_report_becomes_rows_series_lag_and_latency(telemetry: Telemetry) -> None:
     observe.report(telemetry, forecast(), at=TICK + timedelta(seconds=4))
 

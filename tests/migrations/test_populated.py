@@ -10,10 +10,12 @@ from sqlalchemy import Connection, Engine, text
 
 from forecaster.store import schema
 from forecaster.store.engine import open_engine, reading, writing
+from tests.jobs.small import query
 
 MADE = datetime(2026, 11, 20, 9, tzinfo=UTC)
 DAYS = (0, 1, 27, 28, 400)
 BEFORE_PARTITIONS = "0002"
+BEFORE_HINDSIGHT = "0005"
 TABLES = ("datasets", "series", "observations", "models", "forecasts", "attention", "accuracy",
           "attention_patches", "runs", "watermarks")  # fmt: skip
 VIEWS = ("all_forecasts", "latest_forecasts", "forecast_attention", "forecast_parts",
@@ -23,6 +25,9 @@ NEW_COLUMNS = {
     "models": {"damaged_at"},
     "runs": {"token", "progress"},
     "watermarks": {"state"},
+    "forecasts": {"hindsight"},
+    "all_forecasts": {"hindsight"},
+    "latest_forecasts": {"hindsight"},
 }
 
 
@@ -115,6 +120,24 @@ def test_a_dataset_has_landed_when_its_newest_observation_was_recorded(old: Engi
         ("bikes", True),
         ("empty", None),
     ]
+
+
+def test_what_was_said_in_hindsight_gets_a_status_by_its_attention(old: Engine) -> None:
+    said = "SELECT DISTINCT series_id, status{} FROM all_forecasts ORDER BY series_id"
+    with writing(old) as conn:
+        command.upgrade(schema.alembic_config(conn), BEFORE_HINDSIGHT)
+        conn.execute(text("UPDATE forecasts SET status = 'hindsight'"))
+        conn.execute(text("DELETE FROM attention WHERE series_id = 2"))
+
+    schema.upgrade(old)
+    above = query(old, said.format(", hindsight"))
+    latest = query(old, "SELECT * FROM latest_forecasts")
+    with writing(old) as conn:
+        command.downgrade(schema.alembic_config(conn), BEFORE_HINDSIGHT)
+
+    assert above == [("a", "ok", True), ("b", "fallback_naive", True)]
+    assert latest == []
+    assert query(old, said.format("")) == [("a", "hindsight"), ("b", "hindsight")]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_an_hour_stamped_as_one_instant_is_one_observation(
     panel = panel_of(file, "5m")
     assert panel.counts.merged == 0
     assert 11 <= max(runs_of_gaps(panel)) <= 12
-    assert forecast(file, utc(2014, 3, 10)).statuses == {"hindsight": 1}
+    assert forecast(file, utc(2014, 3, 10)).hindsight == 1
 
 
 def test_an_hour_that_was_recorded_twice_is_averaged(file: Place, shared_data: Path) -> None:

@@ -43,6 +43,7 @@ def forecast(
     steps: int = 2,
     level: float = 100.0,
     status: str = "ok",
+    hindsight: bool = False,
 ) -> pl.DataFrame:
     """FORECASTS of one series: step k has the median level + k."""
     rows = [
@@ -52,6 +53,7 @@ def forecast(
             "step": step,
             "timestamp": cutoff + step * HOUR,
             "status": status,
+            "hindsight": hindsight,
             "level": level,
             "copied": 0.5,
             "last_value": 0.25,

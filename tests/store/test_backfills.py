@@ -9,11 +9,11 @@ from forecaster.store.engine import reading, writing
 from tests.jobs.small import query
 from tests.store.samples import HOUR, START, add_model, forecast
 
-STATUSES = "SELECT status, count(*) FROM forecasts WHERE step = 1 GROUP BY 1 ORDER BY 1"
+SAID = "SELECT hindsight, count(*) FROM forecasts WHERE step = 1 GROUP BY 1 ORDER BY 1"
 
 
-def say(conn: Connection, model_id: int, cutoff: datetime, status: str = "ok") -> None:
-    rows = forecast(cutoff=cutoff, status=status)
+def say(conn: Connection, model_id: int, cutoff: datetime, *, hindsight: bool = False) -> None:
+    rows = forecast(cutoff=cutoff, hindsight=hindsight)
     forecasts.write(conn, "bikes", model_id, rows, issued_at=cutoff, origin="backfill")
 
 
@@ -22,7 +22,7 @@ def fill(engine: Engine) -> int:
     with writing(engine) as conn:
         model_id = add_model(conn)
         say(conn, model_id, START)
-        say(conn, model_id, START + HOUR, "hindsight")
+        say(conn, model_id, START + HOUR, hindsight=True)
     return model_id
 
 
@@ -34,7 +34,7 @@ def test_rows_of_very_many_cutoffs_are_withdrawn(engine: Engine) -> None:
         rows = backfills.withdraw(conn, "bikes", {model_id}, cutoffs, hindsight=False)
 
     assert rows == 2
-    assert query(engine, STATUSES) == [("hindsight", 1)]
+    assert query(engine, SAID) == [(True, 1)]
 
 
 def test_rows_in_hindsight_are_withdrawn_alone(engine: Engine) -> None:
@@ -44,7 +44,7 @@ def test_rows_in_hindsight_are_withdrawn_alone(engine: Engine) -> None:
         rows = backfills.withdraw(conn, "bikes", [model_id], [START, START + HOUR], hindsight=True)
 
     assert rows == 2
-    assert query(engine, STATUSES) == [("ok", 1)]
+    assert query(engine, SAID) == [(False, 1)]
 
 
 def test_what_was_said_in_hindsight_hides_nothing_that_was_said_without(engine: Engine) -> None:

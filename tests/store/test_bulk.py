@@ -163,7 +163,9 @@ def test_a_list_may_be_among_the_parameters(engine: Engine) -> None:
 def test_rows_of_many_widths_go_out_together(engine: Engine) -> None:
     frame = pl.concat(
         forecast(series_id, steps=2, status=status)
-        for series_id, status in zip("abcd", ("ok", "cold_start", "hindsight", "ok"), strict=True)
+        for series_id, status in zip(
+            "abcd", ("ok", "cold_start", "fallback_naive", "ok"), strict=True
+        )
     )
     with writing(engine) as conn:
         forecasts.write(conn, "bikes", add_model(conn), frame, issued_at=START, origin="live")

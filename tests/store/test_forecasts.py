@@ -125,7 +125,7 @@ def test_a_lead_is_scored_once(engine: Engine, model_id: int) -> None:
 
 def test_hindsight_is_never_scored(engine: Engine, model_id: int) -> None:
     with writing(engine) as conn:
-        write(conn, model_id, forecast("b", steps=4, status="hindsight"))
+        write(conn, model_id, forecast("b", steps=4, hindsight=True))
 
     assert due(engine)["series_id"].unique().to_list() == ["a"]
 

@@ -62,7 +62,9 @@ def _described(engine: Engine, view: str) -> str:
 
 
 def _shown(value: object) -> str:
-    # SQLite's text must be what Python makes of PostgreSQL's timestamptz.
+    # SQLite's text must be what Python makes of PostgreSQL's timestamptz, and 0 of its false.
+    if isinstance(value, bool):
+        return str(int(value))
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else str(value)
 
 
@@ -118,7 +120,7 @@ def test_latest_is_the_greatest_cutoff_and_then_the_latest_issue(engine: Engine)
             st.sampled_from(["a", "b"]),
             st.integers(0, 2),
             st.integers(0, 5),
-            st.sampled_from(["ok", "ok", "cold_start", "hindsight"]),
+            st.sampled_from([False, False, True]),
             st.integers(0, 2),
             st.integers(1, 5),
         ),
@@ -127,18 +129,18 @@ def test_latest_is_the_greatest_cutoff_and_then_the_latest_issue(engine: Engine)
     )
 )
 def test_latest_is_what_sorting_says_whatever_was_forecast(
-    engine: Engine, said: list[tuple[str, int, int, str, int, int]]
+    engine: Engine, said: list[tuple[str, int, int, bool, int, int]]
 ) -> None:
     greatest: dict[tuple[str, datetime], tuple[datetime, datetime, int]] = {}
     with writing(engine) as conn:
         conn.execute(delete(tables.forecasts))
         model_ids = [add_model(conn) for _ in range(3)]
-        for series_id, model, hour, status, late, steps in said:
+        for series_id, model, hour, hindsight, late, steps in said:
             cutoff, model_id = START + hour * HOUR, model_ids[model]
             issued_at = cutoff + late * HOUR
-            frame = forecast(series_id, cutoff=cutoff, steps=steps, status=status)
+            frame = forecast(series_id, cutoff=cutoff, steps=steps, hindsight=hindsight)
             write(conn, model_id, frame, issued_at=issued_at)
-            for step in range(1, steps + 1) if status != "hindsight" else ():
+            for step in () if hindsight else range(1, steps + 1):
                 place = (series_id, cutoff + step * HOUR)
                 candidate = (cutoff, issued_at, model_id)
                 greatest[place] = max(candidate, greatest.get(place, candidate))
@@ -158,16 +160,34 @@ def test_a_forecast_made_in_hindsight_is_never_latest_nor_compared(engine: Engin
         observations.land(conn, "bikes", observed({"a": [0.0] * 9}), recorded_at=START)
         model_id = add_model(conn)
         write(conn, model_id, forecast(steps=1), issued_at=START)
-        hindsight = forecast(cutoff=START + HOUR, steps=1, status="hindsight")
+        hindsight = forecast(cutoff=START + HOUR, steps=1, hindsight=True)
         write(conn, model_id, hindsight, issued_at=START)
 
-    latest = select(engine, "SELECT status FROM latest_forecasts")
-    compared = select(engine, "SELECT cutoff FROM forecast_vs_actual")
-    everything = select(engine, "SELECT status FROM all_forecasts ORDER BY cutoff")
+    found = {
+        view: select(engine, f"SELECT cutoff FROM {view}")
+        for view in ("latest_forecasts", "forecast_vs_actual", "forecast_parts")
+    }
+    everything = select(engine, "SELECT status, hindsight FROM all_forecasts ORDER BY cutoff")
 
-    assert [row.status for row in latest] == ["ok"]
-    assert len(compared) == 1
-    assert [row.status for row in everything] == ["ok", "hindsight"]
+    assert {view: len(rows) for view, rows in found.items()} == dict.fromkeys(found, 1)
+    assert everything == [("ok", False), ("ok", True)]
+
+
+def test_hindsight_is_true_or_false_or_a_number_where_there_is_no_boolean(engine: Engine) -> None:
+    kind = "typeof" if engine.dialect.name == "sqlite" else "pg_typeof"
+    with writing(engine) as conn:
+        model_id = add_model(conn)
+        write(conn, model_id, forecast(steps=1), issued_at=START)
+        write(conn, model_id, forecast("b", steps=1, hindsight=True), issued_at=START)
+
+    in_time = select(engine, "SELECT series_id FROM all_forecasts WHERE NOT hindsight")
+    late = select(engine, "SELECT series_id FROM all_forecasts WHERE hindsight")
+    kinds = select(engine, f"SELECT DISTINCT {kind}(hindsight) AS kind FROM all_forecasts")
+
+    assert (in_time, late) == ([("a",)], [("b",)])
+    assert [str(row.kind) for row in kinds] == [
+        "integer" if engine.dialect.name == "sqlite" else "boolean"
+    ]
 
 
 def test_weights_of_a_future_patch_sum_to_one_over_its_sources(engine: Engine) -> None:

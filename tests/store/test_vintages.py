@@ -19,10 +19,10 @@ def say(
     series_id: str = "a",
     *,
     cutoff: datetime = START,
-    status: str = "ok",
+    hindsight: bool = False,
     issued: timedelta = HOUR,
 ) -> None:
-    frame = forecast(series_id, cutoff=cutoff, status=status)
+    frame = forecast(series_id, cutoff=cutoff, hindsight=hindsight)
     forecasts.write(conn, "bikes", model_id, frame, issued_at=cutoff + issued, origin="live")
     attention.write(conn, "bikes", model_id, weights(series_id, cutoff=cutoff), patches().clear())
 
@@ -52,13 +52,17 @@ def test_hindsight_comes_after_what_was_said_in_time(engine: Engine) -> None:
         honest, newer, late = (add_model(conn) for _ in range(3))
         say(conn, honest, issued=HOUR)
         say(conn, newer, issued=2 * HOUR)
-        say(conn, late, issued=3 * HOUR, status="hindsight")
+        say(conn, late, issued=3 * HOUR, hindsight=True)
+        say(conn, late, "b", hindsight=True)
 
     with reading(engine) as conn:
         found = vintages.newest(conn, "bikes", "a")
+        only = vintages.newest(conn, "bikes", "b")
 
     assert found is not None
-    assert found.model_id == newer
+    assert (found.model_id, found.hindsight) == (newer, False)
+    assert only is not None
+    assert only.hindsight is True
 
 
 def test_parts_and_attention_are_those_of_one_model_and_series(engine: Engine) -> None:
