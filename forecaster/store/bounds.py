@@ -20,6 +20,7 @@ from sqlalchemy import BindParameter, ColumnElement, Connection
 
 from forecaster import timenumbers
 from forecaster.durations import Step
+from forecaster.store import text_order
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CLOCK_CHANGE = timedelta(hours=2)
@@ -31,13 +32,6 @@ _PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
 _LARGEST = 2**63 - 1
 
 _Bounds = tuple[Any, Any, sa.types.TypeEngine[Any]]
-
-_NO_YEAR = (("", "1900"), ("2200", "\U0010ffff"))
-_DAY_FIRST = (("19", "190"), ("20", "200"), ("21", "210"), ("22", "220"))
-"""Between these, text starts with two digits that are no year: 20-Jan-2026, 21/01/2026."""
-
-_MOST_YEARS = 20
-"""Of the past in which is looked for text that is not in the order of time."""
 
 _FIRST_DAY: ColumnElement[Any] = sa.literal_column("'1900-01-01'")
 _LAST_DAY: ColumnElement[Any] = sa.literal_column("'2200-01-01'")
@@ -77,7 +71,7 @@ def _nowhere(
     timestamp: ColumnElement[Any], declared: str | None, *, is_text: bool
 ) -> list[ColumnElement[bool]]:
     if is_text:
-        return [_between(timestamp, low, high, sa.Text()) for low, high in _NO_YEAR]
+        return text_order.among(timestamp, text_order.NO_YEAR)
     if declared in DATED:
         return [timestamp < _FIRST_DAY, timestamp >= _LAST_DAY]
     return []
@@ -104,6 +98,14 @@ def for_parameters(dialect: str, since: datetime, until: datetime) -> dict[str, 
         _text(since, until) if dialect == "sqlite" else (since, until, sa.TIMESTAMP(timezone=True))
     )
     return {"since": sa.bindparam("since", low, kind), "until": sa.bindparam("until", high, kind)}
+
+
+def without_end() -> dict[str, BindParameter[Any]]:
+    """Return values of `:since` and `:until` between which all text of SQLite lies."""
+    low, high = text_order.NO_YEAR[0][0], text_order.NO_YEAR[-1][1]
+    return {
+        name: sa.bindparam(name, end, sa.Text()) for name, end in (("since", low), ("until", high))
+    }
 
 
 def _comparable(
@@ -134,7 +136,7 @@ def _comparable(
             ]
         case str() as words if (
             _ISO_DATE.match(words)
-            and _is_ordered(conn, timestamp, between)
+            and text_order.is_ordered(conn, timestamp, between, timezone)
             and not _is_mixed(conn, timestamp, is_text=True)
         ):
             return [_text(*between)]
@@ -149,22 +151,6 @@ def _is_mixed(conn: Connection, timestamp: ColumnElement[Any], *, is_text: bool)
     least = sa.bindparam(None, "", sa.Text())
     other = timestamp < least if is_text else timestamp >= least
     return conn.execute(sa.select(sa.literal(1)).where(other).limit(1)).first() is not None
-
-
-def _is_ordered(
-    conn: Connection, timestamp: ColumnElement[Any], between: tuple[datetime, datetime]
-) -> bool:
-    """Tell whether text of these years is written as 2026-01-01, as far as an index shows it.
-
-    Without leading zeros, 2026-2-1 comes after 2026-10-1; and so do 2026/01/01 and 2026-W05.
-    """
-    first, last = between[0].year - 1, between[1].year + 1
-    ranges = [*_DAY_FIRST]
-    for year in range(max(first, last - _MOST_YEARS), last + 1):
-        ranges += [(f"{year}-2", f"{year + 1}"), (f"{year}-1-", f"{year}-1.")]
-        ranges += [(f"{year}-{month}-4", f"{year}-{month}.") for month in (10, 11, 12)]
-    found = sa.or_(*(_between(timestamp, low, high, sa.Text()) for low, high in ranges))
-    return conn.execute(sa.select(sa.literal(1)).where(found).limit(1)).first() is None
 
 
 def _require_instants(conn: Connection, timestamp: ColumnElement[Any]) -> None:

@@ -2,19 +2,19 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, Subquery
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, Subquery
 from sqlalchemy.sql.elements import quoted_name
 
 from forecaster.config import DatasetConfig
 from forecaster.errors import DataError
-from forecaster.store import bounds, placeholders, source_sight
+from forecaster.store import bounds, placeholders, source_sight, text_order
 from forecaster.store.progress import Position, Sight
 
 
@@ -51,6 +51,8 @@ class Question:
     ingest_column: str | None
     timezone: str | None
     timestamp_format: str | None
+    groups: bool
+    """Whether the query has a GROUP BY."""
     margin: float
     """By how many seconds `:since` and `:until` lie outside what is wanted."""
     seconds: float
@@ -81,6 +83,7 @@ class Question:
             ingest_column=dataset.ingest_column,
             timezone=dataset.timezone,
             timestamp_format=dataset.timestamp_format,
+            groups=dataset.groups,
             margin=bounds.margin(dataset.step).total_seconds(),
             seconds=min(dataset.read_timeout.total_seconds(), within),
             wanted=wanted,
@@ -113,8 +116,14 @@ class Question:
 
 
 def select_rows(conn: Connection, asked: Question) -> Select[Any]:
-    """Return the SELECT of the wanted rows; DataError when the query lacks a column."""
+    """Return the SELECT of the wanted rows.
+
+    DataError when the query lacks a column, or compares text with `:since` that is not in the order
+    of time.
+    """
     source, wanted = _source(conn, asked), asked.wanted
+    if wanted.odd:
+        _require_order(conn, asked)
     timestamp = source.c[asked.timestamp_column]
 
     def within(since: datetime, *, odd: bool) -> list[ColumnElement[bool]]:
@@ -148,11 +157,35 @@ def types(conn: Connection, asked: Question) -> dict[str, str | None]:
     return dict(zip(asked.columns, bounds.declared_types(conn, sa.select(*columns)), strict=True))
 
 
-def _source(conn: Connection, asked: Question) -> Subquery:
+def _require_order(conn: Connection, asked: Question) -> None:
+    """Raise DataError where the query of a SQLite source loses rows by comparing text itself.
+
+    Not of a query that groups: it gives no rows of the source. PostgreSQL compares no text with the
+    instants that `:since` and `:until` are there.
+    """
+    _, used = placeholders.statement(asked.query)
+    if conn.dialect.name != "sqlite" or not used or asked.groups:
+        return
+    name, wanted = asked.timestamp_column, asked.wanted
+
+    def compared(since: datetime, until: datetime) -> ColumnElement[Any]:
+        own = bounds.for_parameters("sqlite", since, until)
+        return _source(conn, asked, own).c[name]
+
+    everything = _source(conn, asked, bounds.without_end()).c[name]
+    between = (wanted.since, wanted.until)
+    text_order.require_order(conn, everything, compared, between, asked.timezone)
+
+
+def _source(
+    conn: Connection, asked: Question, own: Mapping[str, BindParameter[Any]] | None = None
+) -> Subquery:
+    """Return the query, with `own` values of its parameters."""
     statement, used = placeholders.statement(asked.query)
-    margin = timedelta(seconds=asked.margin)
-    since, until = asked.wanted.since - margin, asked.wanted.until + margin
-    own = bounds.for_parameters(conn.dialect.name, since, until)
+    if own is None:
+        margin = timedelta(seconds=asked.margin)
+        since, until = asked.wanted.since - margin, asked.wanted.until + margin
+        own = bounds.for_parameters(conn.dialect.name, since, until)
     statement = statement.bindparams(*(own[name] for name in sorted(used)))
     _require_columns(asked, _columns_of(conn, statement))
     ingest = () if asked.ingest_column is None else (asked.ingest_column,)

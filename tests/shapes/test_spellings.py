@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from forecaster.errors import DataError
 from tests.jobs.small import LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import Place, Row
@@ -68,6 +69,19 @@ def test_text_that_is_not_in_the_order_of_time_is_not_lost_in_a_pull(
 
     assert (report.new, report.rejected) == (2, {})
     assert len(source.landed("spelled")) == HOURS
+
+
+def test_a_query_that_loses_text_by_comparing_it_fails_the_pull(source: Place) -> None:
+    rows = spelled(source, SPELLINGS["English months"])
+    source.arrive(rows)
+    query = source.world.dataset.query
+    source.declare(query=f"{query} WHERE at > :since AND at <= :until")
+
+    with pytest.raises(DataError, match=r"must sort like time|operator does not exist"):
+        source.pull()
+
+    source.declare(query=query)
+    assert source.pull().new == HOURS
 
 
 @pytest.mark.parametrize(
