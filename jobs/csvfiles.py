@@ -21,6 +21,11 @@ SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 """What may stand between columns, and how it is called."""
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "a zip archive or spreadsheet",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 _SAMPLE_BYTES = 65_536
 _SAMPLE_LINES = 20
 _CHUNK_BYTES = 1 << 20
@@ -33,6 +38,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 def scanned(path: Path, dialect: Dialect, name: str) -> Iterator[pl.LazyFrame]:
     """Give the cells of a file as text; DataError where it cannot be told how it is written."""
     with _in_utf8(path, dialect, name) as plain:
+        _require_lines(plain, name)
         lines = _sample(plain)
         skipped, declared = _before_header(lines)
         rest = lines[skipped:]
@@ -55,6 +61,9 @@ def _in_utf8(path: Path, dialect: Dialect, name: str) -> Iterator[Path]:
     """Give the file, or a copy of it in UTF-8."""
     with path.open("rb") as opened:
         head = opened.read(_SAMPLE_BYTES)
+    packed = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
+    if packed is not None:
+        raise DataError(f"{name} must be text, found {packed}", hint="unpack it first")
     found = next((known for bom, known in _BOMS.items() if head.startswith(bom)), None)
     encoding = found or dialect.encoding
     if encoding is None and b"\0" in head:
@@ -96,6 +105,17 @@ def _require_utf8(path: Path, name: str) -> None:
             f"near byte {place + error.start}",
             hint="pass --encoding cp1252 or --encoding latin-1, in which it may be written",
         ) from error
+
+
+def _require_lines(path: Path, name: str) -> None:
+    """Raise DataError where lines end as nobody reads them any more: all would be one."""
+    with path.open("rb") as opened:
+        head = opened.read(_SAMPLE_BYTES)
+    if b"\r" in head.strip() and b"\n" not in head:
+        raise DataError(
+            f"lines of {name} must end with a line feed, found carriage returns alone",
+            hint=r"convert them, as tr '\r' '\n' does",
+        )
 
 
 def _sample(path: Path) -> list[str]:

@@ -13,6 +13,7 @@ _OPTIONS = {
     "timestamp_format = ": "--timestamp-format ",
     "decimal = ": "--decimal ",
     "max_rejected = ": "--max-rejected ",
+    "with value_column": "with --value-column",
     "set --": "pass --",
 }
 

@@ -13,6 +13,12 @@ def with_key(rows: pl.DataFrame, columns: Columns, dialect: Dialect, name: str) 
     Rows of two columns, timestamps and something else, are one series; others are where `dialect`
     says so. DataError where that cannot be.
     """
+    for named in (*columns.series, columns.timestamp, columns.value):
+        if f"{named}_duplicated_0" in rows.columns:  # as polars calls the second of a name
+            raise DataError(
+                f"one column must be called {named!r}, found several",
+                hint="give them different names, or name another column with --value-column, say",
+            )
     if dialect.series is not None:
         return _said(rows, columns, dialect.series)
     usual = Columns()

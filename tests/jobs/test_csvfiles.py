@@ -215,3 +215,30 @@ def test_an_empty_word_is_no_option(place: int) -> None:
 
     with pytest.raises(ConfigError, match="found nothing"):
         dialect(words[0], words[1], words[2], None)
+
+
+@pytest.mark.parametrize("words", [(), ("--series", "grid")])
+def test_two_columns_of_one_name_are_refused(folder: Path, words: tuple[str, ...]) -> None:
+    configure(folder)
+    rows = "series_id,timestamp,value,value\na,2026-01-01,1,5\n"
+
+    status, _, talk = ingest(folder, rows, *words)
+
+    assert (status, "one column must be called 'value', found several" in talk) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"PK\x03\x04rest", "a zip archive or spreadsheet"),
+        (b"timestamp,value\r2026-01-01,1\r", "carriage returns alone"),
+    ],
+)
+def test_files_that_are_no_lines_of_text_are_called_what_they_are(
+    content: bytes, found: str
+) -> None:
+    error = refused(content)
+
+    assert f"found {found}" in error.message
+    assert error.hint

@@ -109,8 +109,10 @@ def test_naive_timestamps_need_a_zone(engine: Engine) -> None:
 
 @pytest.mark.parametrize("rows", ["", "a,2026-01-01,NaN\n", "a,2026-01-01,inf\n"])
 def test_a_file_without_a_row_to_use_is_refused(engine: Engine, rows: str) -> None:
-    with pytest.raises(DataError, match="must have values that can be used, found none"):
+    with pytest.raises(DataError, match="must have values that can be used, found none") as caught:
         take(engine, f"series_id,timestamp,value\n{rows}")
+
+    assert "--value-column" in (caught.value.hint or "")
 
 
 HEADER = "series_id,timestamp,value\n"
