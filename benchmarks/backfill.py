@@ -38,9 +38,9 @@ from forecaster.store.engine import open_engine, writing
 from jobs import catalog
 from jobs.backfill.plan import Wanted
 from jobs.backfill.run import Work, run
-from jobs.catalog import Job
 from jobs.champions import Champions
 from jobs.commands.processor import flush_denormals, share
+from jobs.job import Job
 from jobs.panels import Panels
 from jobs.retrain import fit_here
 from jobs.runner import run_job

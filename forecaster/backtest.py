@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forecaster.frames import QUANTILE_LEVELS
-from forecaster.model.loss import pinball
+from forecaster.model.quantiles import pinball
 from forecaster.series.accuracy import leads, summarise
 from forecaster.series.baselines import seasonal_naive
 from forecaster.series.panel import Panel, still

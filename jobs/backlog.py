@@ -20,8 +20,8 @@ from sqlalchemy import Engine
 from forecaster.config import DatasetConfig
 from forecaster.errors import DatabaseUnavailable, SourceUnavailable, StageTimedOut
 from jobs import dues
-from jobs.catalog import Job
 from jobs.dues import Watch
+from jobs.job import Job
 from jobs.missed import Missed, Tell
 from jobs.overdue import Due, Look
 from jobs.pauses import Pause

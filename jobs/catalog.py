@@ -1,34 +1,15 @@
-"""The jobs as data: what runs, when, and in which lane."""
+"""The jobs of the service, in the order in which they run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-
-from sqlalchemy import Engine
 
 from forecaster.config import Config, DatasetConfig
 from forecaster.schedules import Schedule
 from jobs import forecast, prune, reconcile, retrain, score
 from jobs.champions import Champions
+from jobs.job import Job, Run
 from jobs.panels import Panels
-from jobs.reports import JobReport
 from jobs.retrain import Fit
-from jobs.turn import Turn
-
-Run = Callable[[Engine, DatasetConfig, Turn], JobReport]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A unit of scheduled work; every dataset has ticks of its own."""
-
-    name: str
-    schedule: Callable[[DatasetConfig], Schedule]
-    run: Run
-    lane: str
-    """What it shares threads with."""
-    cumulative: bool = False
-    """A run does the work of all ticks before it: only the newest one is due."""
 
 
 def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> Mapping[str, Job]:

@@ -33,9 +33,9 @@ from forecaster.store.guards import Fence, bounded, guarded
 from forecaster.training import Progress
 from jobs import catalog, observe, pull_progress
 from jobs.backlog import Backlog, Memories
-from jobs.catalog import Job
 from jobs.champions import Champions
 from jobs.idleness import Idleness, News
+from jobs.job import Job
 from jobs.overdue import LOOK_WITHIN
 from jobs.panels import Panels
 from jobs.retrain import Fitted, Watch, unwatched

@@ -18,8 +18,8 @@ from forecaster.store.engine import reading, writing
 from forecaster.store.guards import bounded, fence_of
 from forecaster.store.runs import Run, RunClaim
 from jobs import dues
-from jobs.catalog import Job
 from jobs.dues import Sorted, Watch
+from jobs.job import Job
 from jobs.missed import Missed
 from jobs.ticks import Clock
 

@@ -16,9 +16,9 @@ from forecaster.series.panel import Panel, build
 from forecaster.store import observations, vintages
 from forecaster.store.engine import reading
 from jobs import pictures
-from jobs.catalog import Job
 from jobs.champions import Champion, Champions
 from jobs.display import Picture, Screen, TickView
+from jobs.job import Job
 from jobs.reports import ForecastReport, RetrainReport
 from jobs.runner import Observe, Outcome, run_job
 from jobs.scoreboard import Scoreboard, yardsticks

@@ -27,8 +27,8 @@ from forecaster.store.engine import writing
 from forecaster.store.guards import Limit, fence_of, guarded
 from forecaster.store.runs import RunClaim
 from jobs import hangs
-from jobs.catalog import Job
 from jobs.discretion import discreet
+from jobs.job import Job
 from jobs.reports import JobReport, Json, document
 from jobs.ticks import Clock
 from jobs.turn import Turn

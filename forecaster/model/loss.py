@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from forecaster.frames import QUANTILE_LEVELS
 from forecaster.model.network import NetworkOutput
+from forecaster.model.quantiles import pinball
 from forecaster.series.panel import Panel
 
 LARGEST_WEIGHT = 10.0
@@ -28,13 +28,6 @@ def series_weights(panel: Panel) -> Tensor:
     weights = torch.ones(len(panel), dtype=torch.float64)
     weights[one_signed] = 0.5 + 0.5 * relative / relative.mean()
     return weights.float()
-
-
-def pinball(deviations: Tensor, target: Tensor) -> Tensor:
-    """Return max(q e, (q - 1) e) with e = target - quantile: (B, H, Q) and (B, H) to (B, H, Q)."""
-    levels = torch.tensor(QUANTILE_LEVELS, device=deviations.device)
-    error = target[..., None] - deviations
-    return torch.maximum(levels * error, (levels - 1) * error)
 
 
 def weighted_pinball(output: NetworkOutput, target: Tensor, weights: Tensor) -> Tensor:

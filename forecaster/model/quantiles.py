@@ -93,3 +93,10 @@ HEADS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "gaussian_mixture": GaussianMixtureHead,
 }
 """Built with the feature width and the patch length; called as `QuantileHead.forward`."""
+
+
+def pinball(deviations: Tensor, target: Tensor) -> Tensor:
+    """Return max(q e, (q - 1) e) with e = target - quantile: (B, H, Q) and (B, H) to (B, H, Q)."""
+    levels = torch.tensor(QUANTILE_LEVELS, device=deviations.device)
+    error = target[..., None] - deviations
+    return torch.maximum(levels * error, (levels - 1) * error)

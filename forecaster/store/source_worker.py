@@ -47,10 +47,10 @@ def read(asked: Question) -> pl.DataFrame:
         if asked.look is not None:
             conn.execution_options(isolation_level="AUTOCOMMIT")  # each statement sees anew
             return pl.DataFrame({"sight": [source_question.look(conn, asked).to_json()]})
-        query = select_rows(conn, asked)
+        statement = select_rows(conn, asked)
         if (conn.dialect.name, conn.dialect.driver) == ("postgresql", "psycopg"):
-            return source_postgres.fetch(conn, query, asked)
-        result = conn.execution_options(stream_results=True).execute(query)
+            return source_postgres.fetch(conn, statement, asked)
+        result = conn.execution_options(stream_results=True).execute(statement)
         parts = result.partitions(_ROWS_AT_ONCE)
         return rows.gather(asked.columns, parts, keys=len(asked.series_columns))
 

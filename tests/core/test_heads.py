@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from forecaster import config
 from forecaster.frames import QUANTILE_LEVELS
-from forecaster.model.loss import pinball
 from forecaster.model.network import ENCODERS
-from forecaster.model.quantiles import HEADS, MEDIAN
+from forecaster.model.quantiles import HEADS, MEDIAN, pinball
 from forecaster.training import fit, prepare
 from tests.core.configs import dataset, parsed, small_dataset
 from tests.core.networks import contexts, small_network, small_spec

@@ -11,7 +11,7 @@ from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import reading, writing
 from jobs.backlog import Backlog, Memories
-from jobs.catalog import Job
+from jobs.job import Job
 from jobs.reports import PruneReport, document
 from jobs.ticks import Clock
 from jobs.turn import Turn

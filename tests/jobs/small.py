@@ -15,8 +15,8 @@ from forecaster.schedules import Every
 from forecaster.store import observations
 from forecaster.store.engine import writing
 from jobs import catalog
-from jobs.catalog import Job
 from jobs.champions import Champions
+from jobs.job import Job
 from jobs.panels import Panels
 from jobs.retrain import fit_here
 from jobs.runner import Outcome, run_job

@@ -22,7 +22,7 @@ from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import reading
 from jobs import discretion
-from jobs.catalog import Job
+from jobs.job import Job
 from jobs.runner import run_job
 from jobs.server import Pages, start
 from jobs.telemetry import Telemetry

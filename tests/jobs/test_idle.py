@@ -14,8 +14,8 @@ from sqlalchemy import Engine, delete, update
 from forecaster.store import activity, models, runs, tables
 from forecaster.store.engine import reading, writing
 from jobs import backlog
-from jobs.catalog import Job
 from jobs.idleness import FRESH, LONGEST, News
+from jobs.job import Job
 from jobs.outlook import EVERY
 from jobs.pauses import LONGEST_OUTAGE, Pause
 from jobs.runner import Outcome

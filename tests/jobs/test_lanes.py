@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import Engine, event, insert
 
-import jobs.lanes
 from forecaster.config import Config, TrainingConfig
 from forecaster.errors import StageTimedOut
 from forecaster.model.spec import ModelSpec
@@ -116,7 +115,7 @@ def test_a_first_training_does_not_wait_for_a_long_one(
             assert ended.wait(30)
         return fit_here(panel, spec, config, watch=watch)
 
-    monkeypatch.setattr(jobs.lanes, "fit_in_child", fit)
+    monkeypatch.setattr("jobs.lanes.fit_in_child", fit)
     around = replace(without_leases(engine), using=lambda _: nullcontext(lease))
     lanes = Lanes(replace(CONFIG, datasets=both), around)
     actions = {alarm.name: alarm.action for alarm in lanes._alarms()}
@@ -154,7 +153,7 @@ def test_a_database_that_swallows_everything_holds_no_lane(
 ) -> None:
     migrate(postgres_url)
     address = urlsplit(postgres_url)
-    monkeypatch.setattr(jobs.lanes, "LOOK_WITHIN", timedelta(seconds=0.5))
+    monkeypatch.setattr("jobs.lanes.LOOK_WITHIN", timedelta(seconds=0.5))
     with Proxy(address.port or 0) as proxy:
         engine = open_engine(f"postgresql://forecaster@127.0.0.1:{proxy.port}{address.path}")
         lanes = Lanes(CONFIG, without_leases(engine))

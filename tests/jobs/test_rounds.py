@@ -14,7 +14,7 @@ from forecaster.store import runs
 from forecaster.store.engine import writing
 from jobs import dues, pauses
 from jobs.backlog import Memories
-from jobs.catalog import Job
+from jobs.job import Job
 from jobs.reports import PruneReport
 from jobs.turn import Turn
 from tests.jobs.errands import Errand, Wall, make, reasons, states

@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-import jobs.runner
 from forecaster.config import DatasetConfig
 from forecaster.errors import DatabaseUnavailable, DataError
 from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import open_engine, reading, writing
 from forecaster.store.runs import Run
-from jobs.catalog import Job
+from jobs.job import Job
 from jobs.reports import Json, PruneReport, document
 from jobs.runner import Outcome, line, run_job
 from jobs.turn import Turn
@@ -186,7 +185,7 @@ def test_a_claim_that_takes_too_long_is_an_outage_and_leaves_no_row(
     sqlite_url: str, migrate: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(sqlite_url)
-    monkeypatch.setattr(jobs.runner, "NOTES_WITHIN", timedelta(seconds=0.2))
+    monkeypatch.setattr("jobs.runner.NOTES_WITHIN", timedelta(seconds=0.2))
     engine, other = open_engine(sqlite_url), open_engine(sqlite_url)
     with writing(other):
         outcome = outcome_of(succeed, engine)

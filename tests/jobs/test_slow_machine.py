@@ -13,7 +13,7 @@ from forecaster.schedules import Every
 from forecaster.store import runs
 from forecaster.store.engine import writing
 from jobs import dues, pauses
-from jobs.catalog import Job
+from jobs.job import Job
 from jobs.pauses import Pause
 from jobs.reports import PruneReport
 from jobs.turn import Turn
