@@ -7,12 +7,11 @@ import polars as pl
 import pytest
 import torch
 
-from forecaster import inference, training
+from forecaster import inference, training, validation
 from forecaster.backtest import backtest, points
 from forecaster.model.device import Runner
 from forecaster.model.holdout import hold_out
 from forecaster.series.baselines import seasonal_naive
-from forecaster.validation import predictor
 from tests.core.configs import small_dataset
 from tests.core.opening import Parking
 
@@ -43,7 +42,9 @@ def test_car_parks_of_several_hours_are_forecast_while_they_are_open(
     whole = hold_out(panel, spec)
     last_week = points(lambda context: seasonal_naive(context, prediction_length, 336))
     pairs = whole.pairs(panel)[:: max(1, len(whole.pairs(panel)) // 2000)]
-    served = predictor(Runner(made.model.network, torch.device("cpu")), made.model.fallback)
+    served = validation.predictor(
+        Runner(made.model.network, torch.device("cpu")), made.model.fallback
+    )
     found = backtest(
         {"served": served, "last week": last_week},
         panel,
