@@ -23,11 +23,11 @@ import torch
 from benchmarks.fitting import fitted
 from benchmarks.protocols import ETTH1_GIFT, M4, Task, Trial
 from benchmarks.tables import Row, Section, keep, markdown, over_seeds
-from forecaster.config import DatasetConfig
-from forecaster.model import masking, regimes
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.device import CPU, Runner
-from forecaster.validation import MODEL, predictor
+from forecaster.config.settings import DatasetConfig
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.inference.device import CPU, Runner
+from forecaster.training import masking, regimes
+from forecaster.training.validation import MODEL, predictor
 
 TASKS = (replace(M4, test=48), replace(ETTH1_GIFT, test=48 * 10))
 DEFAULT = "default"

@@ -25,8 +25,8 @@ from benchmarks.protocols import TASKS, Task, Trial
 from benchmarks.published import PUBLISHED
 from benchmarks.scores import Array, mean_forecast, nine, point, published, with_owa, wql
 from benchmarks.tables import Row, Section, keep, markdown, over_seeds
-from forecaster.series import baselines
-from forecaster.series.naive2 import naive2
+from forecaster.baselines import registry
+from forecaster.baselines.naive2 import naive2
 
 FORWARD = "forward_pass"
 TITLE = "Accuracy"
@@ -137,7 +137,7 @@ def naive(trial: Trial) -> dict[str, Array]:
     said = {}
     for name, seasons in NAIVE.items():
         for season in dict.fromkeys(task.seasons if seasons else (task.season,)):
-            quantiles = baselines.BASELINES[name](context, task.horizon, season)
+            quantiles = registry.BASELINES[name](context, task.horizon, season)
             said[f"{name} {season}" if seasons else name] = nine(trial.values(quantiles))
     return {**said, **(_naive2(trial) if task.name == "m4_hourly" else {})}
 

@@ -32,18 +32,20 @@ from benchmarks.big_tick import forward
 from benchmarks.fleet import HOUR, START, Fleet
 from benchmarks.server import copy_in, execute, running
 from benchmarks.tables import Row, Section, keep
-from forecaster.config import Config, DatasetConfig, RetentionConfig
-from forecaster.store import models, observations, schema
-from forecaster.store.engine import open_engine, writing
+from forecaster.config.settings import Config, DatasetConfig, RetentionConfig
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.maintenance import migrations
+from forecaster.store.observations import observations
+from forecaster.store.state import models
 from jobs import catalog
 from jobs.backfill.plan import Wanted
 from jobs.backfill.run import Work, run
-from jobs.champions import Champions
-from jobs.commands.processor import flush_denormals, share
-from jobs.job import Job
-from jobs.panels import Panels
+from jobs.execution.job import Job
+from jobs.execution.runner import run_job
 from jobs.retrain import fit_here
-from jobs.runner import run_job
+from jobs.stages.champions import Champions
+from jobs.stages.panel_cache import Panels
+from jobs.terminal.cpu_settings import flush_denormals, share
 from tests.postgres import Cluster
 
 CONTEXT = 336
@@ -79,7 +81,7 @@ class Case:
     def fill(self, engine: Engine) -> None:
         """Land the history, the range and the ticks after it; put a model in service."""
         fleet, total = self.fleet, CONTEXT + self.cutoffs + SINGLE
-        schema.upgrade(engine)
+        migrations.upgrade(engine)
         at_once = max(1, BLOCK_ROWS // total)
         for first in range(0, self.series, at_once):
             frame = fleet.rows(fleet.names[first : first + at_once], 0, total)

@@ -23,18 +23,18 @@ import torch
 from sqlalchemy import Engine, make_url
 
 from benchmarks.fleet import HOUR, Fleet
-from forecaster.config import RetentionConfig
-from forecaster.model.calendar import calendar_features
-from forecaster.model.device import LARGEST_BATCH
-from forecaster.model.network import AttentionLSTM
-from forecaster.store import runs
-from forecaster.store.engine import open_engine, writing
+from forecaster.config.settings import RetentionConfig
+from forecaster.inference.device import LARGEST_BATCH
+from forecaster.network.calendar_features import calendar_features
+from forecaster.network.network import AttentionLSTM
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.state import runs
 from jobs import forecast
-from jobs.champions import Champions
-from jobs.commands.processor import flush_denormals
-from jobs.panels import Panels
-from jobs.reports import ForecastReport
-from jobs.turn import Turn
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import ForecastReport
+from jobs.stages.champions import Champions
+from jobs.stages.panel_cache import Panels
+from jobs.terminal.cpu_settings import flush_denormals
 
 TICKS = ("after a start", "in service")
 

@@ -10,19 +10,22 @@ from benchmarks import server
 from benchmarks.big_tick import append
 from benchmarks.fleet import HOUR, Fleet
 from benchmarks.tables import Row
-from forecaster import inference, intake
-from forecaster.config import RetentionConfig
-from forecaster.inference import Prediction
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.network import AttentionLSTM
-from forecaster.series.panel import Panel, build
-from forecaster.store import attention, datasets, forecasts, partitions, schema
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.source import read_rows
-from forecaster.store.source_question import Wanted
+from forecaster.config.settings import RetentionConfig
+from forecaster.data.panel import Panel, build
+from forecaster.inference import predictor
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.inference.predictor import Prediction
+from forecaster.ingestion import normalize
+from forecaster.network.network import AttentionLSTM
+from forecaster.source.query import Wanted
+from forecaster.source.read import read_rows
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.forecasts import attention, forecasts
+from forecaster.store.maintenance import migrations, partitions
+from forecaster.store.state import datasets
 from jobs import ingest
-from jobs.panels import Panels
-from jobs.pull import columns_of
+from jobs.stages.panel_cache import Panels
+from jobs.stages.pull import columns_of
 from tests.postgres import Cluster
 
 READ = Fleet(series=2000, context=1008)
@@ -50,7 +53,7 @@ class Paths:
         """Source rows as a Panel."""
         whole = Wanted(since=READ.end - 2 * READ.context * HOUR, until=READ.end)
         rows = read_rows(READ.dataset, self.url, whole)
-        taken = intake.normalize(rows, columns_of(READ.dataset), timezone=None)
+        taken = normalize.normalize(rows, columns_of(READ.dataset), timezone=None)
         return build(taken.observations, READ.spec.grid(), season_length=24)
 
     def rebuild(self) -> None:
@@ -136,7 +139,7 @@ def sqlite(folder: Path) -> list[Row]:
 
 def _prepared(url: str, folder: Path, metrics: str) -> Paths:
     engine = open_engine(url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     with writing(engine) as conn:
         conn.exec_driver_sql(metrics)
     history = READ.rows(READ.names, 0, READ.context)
@@ -153,7 +156,7 @@ def _said() -> Prediction:
         series_scale=dict.fromkeys(SAID.names, 3.0),
     )
     known = SAID.rows(SAID.names, 0, SAID.context)
-    return inference.predict(model, known, [SAID.end - HOUR], device="cpu")
+    return predictor.predict(model, known, [SAID.end - HOUR], device="cpu")
 
 
 def _repeated(work: Callable[[], object], before: Callable[[], object]) -> float:

@@ -11,17 +11,17 @@ from torch import Tensor
 
 from benchmarks.protocols import M4
 from benchmarks.tables import Row
-from forecaster import inference
-from forecaster.frames import INSTANT
-from forecaster.model.calendar import calendar_features
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.defaults import derive
-from forecaster.model.device import LARGEST_BATCH
-from forecaster.model.network import AttentionLSTM
-from forecaster.model.spec import ModelSpec
-from forecaster.series.anchor import detect_grid
-from forecaster.series.panel import build
-from forecaster.series.season import Seasons
+from forecaster.data.anchor import detect_grid
+from forecaster.data.panel import build
+from forecaster.data.seasonality import Seasons
+from forecaster.inference import predictor
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.inference.device import LARGEST_BATCH
+from forecaster.network.calendar_features import calendar_features
+from forecaster.network.network import AttentionLSTM
+from forecaster.network.spec import ModelSpec
+from forecaster.schemas import INSTANT
+from forecaster.training.hyperparameters import derive
 
 SERIES, CONTEXT = 10_000, 512
 REPEATS = 3
@@ -68,7 +68,7 @@ def _predict(spec: ModelSpec, length: int) -> Row:
     cutoff = observations["timestamp"].max()
     assert isinstance(cutoff, datetime)
     started = time.process_time()
-    inference.predict(model, observations, [cutoff], device="cpu")
+    predictor.predict(model, observations, [cutoff], device="cpu")
     return _row("forecast frames, attention included", spec, time.process_time() - started)
 
 

@@ -20,12 +20,12 @@ import psycopg
 
 from benchmarks.server import copy_out, execute, running
 from benchmarks.tables import Row, Section, keep
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DatabaseUnavailable
-from forecaster.schedules import Every
-from forecaster.store.source import read_rows
-from forecaster.store.source_question import Wanted
+from forecaster.source.query import Wanted
+from forecaster.source.read import read_rows
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
 from tests.faults.proxy import Proxy
 
 DEADLINE = 1.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from forecaster.frames import INSTANT
+from forecaster.schemas import INSTANT
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("FORECASTER_DATA", ROOT.parent / "shared" / "data"))

@@ -21,8 +21,8 @@ from benchmarks import bulk_paths, server
 from benchmarks.big_tick import stages
 from benchmarks.fleet import Fleet
 from benchmarks.tables import Row, Section, keep, table
-from forecaster.store import schema
-from forecaster.store.engine import open_engine, writing
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.maintenance import migrations
 from tests.postgres import Cluster
 
 CONTEXT = 336
@@ -143,7 +143,7 @@ def _database(cluster: Cluster | None, folder: Path, fleet: Fleet) -> Iterator[s
     path = folder / "fleet.db"
     url = f"sqlite:///{path}" if cluster is None else cluster.create_database("fleet")
     engine = open_engine(url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     types = {"instant": "text", "real": "real"} if cluster is None else {
         "instant": "timestamptz", "real": "float8"
     }  # fmt: skip

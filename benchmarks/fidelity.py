@@ -1,4 +1,4 @@
-"""Can the attention be trusted? The figures of `forecaster.explain` on public series.
+"""Can the attention be trusted? The figures of `forecaster.explain.measure` on public series.
 
     python -m benchmarks.fidelity [m4_hourly …] [--seeds 0 1 2]
 
@@ -20,10 +20,15 @@ import torch
 from benchmarks.fitting import fitted
 from benchmarks.protocols import TASKS, Task, Trial
 from benchmarks.tables import Cell, Row, Section, keep, markdown, over_seeds
-from forecaster.explain import agreement, looking, newest_windows, trust
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.planted import planted_mass
-from forecaster.trust import Removal, Trust
+from forecaster.explain.measure import (
+    agreement,
+    looking,
+    newest_windows,
+    trust,
+)
+from forecaster.explain.planted_test import planted_mass
+from forecaster.explain.report import Removal, Trust
+from forecaster.inference.checkpoint import TrainedModel
 
 CHOSEN = ("m4_hourly", "etth1_gift_short", "bike_sharing")
 

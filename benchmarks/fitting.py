@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import polars as pl
 
 from benchmarks.tables import Cell
-from forecaster import training
-from forecaster.config import DatasetConfig
-from forecaster.model.checkpoint import TrainedModel
+from forecaster.config.settings import DatasetConfig
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.training import estimator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +31,8 @@ class Fitted:
 def fitted(observations: pl.DataFrame, config: DatasetConfig) -> Fitted:
     """Train on all of `observations`; the clock counts every thread of this process."""
     started = time.process_time()
-    panel, spec = training.prepare(observations, config)
-    result = training.fit(panel, spec, config.training)
+    panel, spec = estimator.prepare(observations, config)
+    result = estimator.fit(panel, spec, config.training)
     return Fitted(
         model=result.model,
         cpu_seconds=time.process_time() - started,

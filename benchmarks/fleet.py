@@ -13,22 +13,23 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
-from forecaster.frames import INSTANT, OBSERVATIONS
-from forecaster.model import checkpoint
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.defaults import derive
-from forecaster.model.network import AttentionLSTM
-from forecaster.model.spec import ModelSpec
-from forecaster.schedules import Every
-from forecaster.series.anchor import detect_grid
-from forecaster.series.panel import build
-from forecaster.series.season import Seasons
-from forecaster.store import models, observations, watermarks
-from forecaster.store.engine import writing
-from forecaster.store.models import NewModel
-from jobs.pull_progress import WATERMARK
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.anchor import detect_grid
+from forecaster.data.panel import build
+from forecaster.data.seasonality import Seasons
+from forecaster.inference import checkpoint
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.network.network import AttentionLSTM
+from forecaster.network.spec import ModelSpec
+from forecaster.schemas import INSTANT, OBSERVATIONS
+from forecaster.store.connection.engine import writing
+from forecaster.store.observations import observations
+from forecaster.store.state import models, watermarks
+from forecaster.store.state.models import NewModel
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
+from forecaster.training.hyperparameters import derive
+from jobs.stages.pull_progress import WATERMARK
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -17,9 +17,11 @@ from sqlalchemy import Engine, insert
 
 from benchmarks.server import running
 from benchmarks.tables import Row, Section, keep
-from forecaster.store import datasets, leases, runs, schema, tables
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.guards import Fence, Limit, guarded
+from forecaster.store import tables
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.limits import Fence, Limit, guarded
+from forecaster.store.maintenance import migrations
+from forecaster.store.state import datasets, leases, runs
 
 GOAL_MS = 5.0
 TTL = timedelta(seconds=15)
@@ -51,7 +53,7 @@ def postgresql() -> Iterator[Engine]:
 
 def fill(engine: Engine) -> None:
     """Make what a service has after a year; all datasets belong to `us`."""
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     with writing(engine) as conn:
         for name in DATASETS:
             owner = datasets.dataset_id(conn, name)

@@ -17,10 +17,10 @@ from benchmarks.fitting import Fitted, fitted
 from benchmarks.protocols import Task, actual, forecasts, in_units, pairs
 from benchmarks.scores import MEDIAN, Array
 from benchmarks.tables import Cell, Row, over_seeds
-from forecaster import training
-from forecaster.series import baselines
-from forecaster.series.panel import Panel
-from forecaster.series.windows import gather
+from forecaster.baselines import registry
+from forecaster.data.panel import Panel
+from forecaster.data.windows import gather
+from forecaster.training import estimator
 
 HORIZONS = (96, 192, 336, 720)
 TRAIN, VALIDATION, TEST = 8640, 2880, 2880
@@ -76,7 +76,7 @@ def run(horizon: int, seeds: Sequence[int], steps: int | None = None) -> list[Ro
     """Train once per seed and score every window; naive forecasts beside it."""
     chosen = task(horizon)
     observations = chosen.load()
-    panel, _ = training.prepare(observations, chosen.config(0))
+    panel, _ = estimator.prepare(observations, chosen.config(0))
     known = panel.grid.index_of(observations["timestamp"]) < panel.start + TRAIN
     rows: list[Row] = []
     for seed in seeds:
@@ -104,6 +104,6 @@ def _naive(panel: Panel, horizon: int) -> Iterator[Row]:
         for place in range(0, len(ends), WINDOWS):
             rows, cutoffs = pairs(panel, ends[place : place + WINDOWS])
             context = gather(panel, rows, cutoffs, 2 * season).context
-            said = in_units(panel, rows, baselines.seasonal_naive(context, horizon, season))
+            said = in_units(panel, rows, registry.seasonal_naive(context, horizon, season))
             errors.add(rows.numpy(), actual(panel, rows, cutoffs, horizon), said)
         yield errors.scores(f"seasonal_naive {season}" if season > 1 else "naive")

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from benchmarks import data
 from benchmarks.scores import Array, all_levels, gift_windows, nine
-from forecaster import inference, training
-from forecaster.backtest import Backtest, Predictor, backtest
-from forecaster.config import DatasetConfig, TrainingConfig
-from forecaster.durations import Step
-from forecaster.frames import DEVIATION_COLUMNS, QUANTILE_LEVELS
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.schedules import Every
-from forecaster.series import accuracy
-from forecaster.series.panel import Panel
-from forecaster.series.windows import Windows, gather
+from forecaster.config.settings import DatasetConfig, TrainingConfig
+from forecaster.data.panel import Panel
+from forecaster.data.windows import Windows, gather
+from forecaster.evaluation import metrics
+from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest
+from forecaster.inference import predictor
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.schemas import DEVIATION_COLUMNS, QUANTILE_LEVELS
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
+from forecaster.training import estimator
 
 MOST_ROWS = 300_000
 """Of forecasts held at once."""
@@ -134,7 +135,7 @@ class Trial:
 
     def __init__(self, task: Task) -> None:
         self.task, self.observations = task, task.load()
-        self.panel, _ = training.prepare(self.observations, task.config(0))
+        self.panel, _ = estimator.prepare(self.observations, task.config(0))
         self.grid, panel = self.panel.grid, self.panel
         steps = int(task.test if task.test > 1 else panel.length * task.test)
         self.train_end = panel.end - steps
@@ -220,10 +221,10 @@ class Trial:
         season, start = self.task.season, self.panel.start
         if not self.task.moving:
             before = self.history[:, : self.train_end - start + 1]
-            every: Array = accuracy.seasonal_error(before, season)[self.rows.numpy()]
+            every: Array = metrics.seasonal_error(before, season)[self.rows.numpy()]
             return every
         errors = [
-            accuracy.seasonal_error(self.history[:, : end - start + 1], season) for end in self.ends
+            metrics.seasonal_error(self.history[:, : end - start + 1], season) for end in self.ends
         ]
         return np.stack(errors, axis=1).ravel()
 
@@ -261,7 +262,7 @@ def forecasts(
     for place in range(0, len(ends), size):
         part = ends[place : place + size]
         cutoffs = [panel.grid.timestamp_at(end) for end in part]
-        said = inference.predict(model, observations, cutoffs, device="cpu").forecasts
+        said = predictor.predict(model, observations, cutoffs, device="cpu").forecasts
         yield part, _quantiles(said, panel, part, horizon)
 
 

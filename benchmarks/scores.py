@@ -1,7 +1,8 @@
 """What published tables score that a backtest does not: B windows, H steps, nine quantiles.
 
 OWA is that of M4; GIFT-Eval calls the WQL over nine levels CRPS (`gluonts.ev`). MASE, sMAPE and
-coverage come from `forecaster.backtest`, through `benchmarks.protocols.Trial.backtest`.
+coverage come from `forecaster.evaluation.rolling_origin`, through
+`benchmarks.protocols.Trial.backtest`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.series import accuracy
+from forecaster.evaluation import metrics
+from forecaster.schemas import QUANTILE_LEVELS
 
 Array: TypeAlias = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ def all_levels(quantiles: Array) -> Array:
 
 def wql(actual: Array, quantiles: Array) -> float:
     """Return the WQL over nine levels of quantiles (B, H, 9); NaN of actual (B, H) is left out."""
-    return accuracy.wql(actual, quantiles, NINE)
+    return metrics.wql(actual, quantiles, NINE)
 
 
 def published(found: Mapping[str, float], wql: float) -> dict[str, float]:
@@ -58,7 +59,7 @@ def published(found: Mapping[str, float], wql: float) -> dict[str, float]:
 
 def with_owa(scores: Mapping[str, float], naive2: Mapping[str, float]) -> dict[str, float]:
     """Return `scores` with their OWA against those of Naive2."""
-    owa = accuracy.owa(
+    owa = metrics.owa(
         scores["smape"],
         scores["mase"],
         naive2_smape=naive2["smape"],

@@ -24,8 +24,8 @@ from sqlalchemy import Engine, text
 
 from benchmarks import server
 from benchmarks.tables import Row, Section, keep, table
-from forecaster.store import schema
-from forecaster.store.engine import open_engine, writing
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.maintenance import migrations
 
 STEP = 1
 HISTORY = 1800
@@ -68,7 +68,7 @@ class Place:
 
     def prepare(self) -> None:
         """Make the tables, fill the source and train the first model of `load`."""
-        schema.upgrade(self.engine)
+        migrations.upgrade(self.engine)
         now = int(datetime.now(UTC).timestamp())
         names = [f"a{number}" for number in range(SERIES)]
         names += [f"h{number}" for number in range(HEAVY_SERIES)]

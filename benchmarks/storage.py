@@ -18,14 +18,15 @@ from sqlalchemy import Connection, Engine
 from benchmarks.fleet import HOUR, Fleet
 from benchmarks.server import execute, running, seconds
 from benchmarks.tables import Row, Section, keep
-from forecaster.config import Config, RetentionConfig
-from forecaster.store import observations, partitions, schema
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.config.settings import Config, RetentionConfig
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.maintenance import migrations, partitions
+from forecaster.store.observations import observations
 from jobs import catalog
-from jobs.champions import Champions
-from jobs.panels import Panels
+from jobs.execution.runner import run_job
 from jobs.retrain import fit_here
-from jobs.runner import run_job
+from jobs.stages.champions import Champions
+from jobs.stages.panel_cache import Panels
 
 TICKS = 24
 CONTEXT = 336
@@ -56,7 +57,7 @@ class Taken:
 
 def fill(engine: Engine, fleet: Fleet) -> None:
     """Forecast for a day, hour by hour, and score it all two days later."""
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     fleet.settle(engine)
     dataset = replace(fleet.dataset, query=None)
     config = Config(database_url="", datasets={dataset.name: dataset})

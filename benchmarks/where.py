@@ -8,8 +8,8 @@ import polars as pl
 from benchmarks.protocols import Trial
 from benchmarks.scores import Array, published, wql
 from benchmarks.tables import Row
-from forecaster.backtest import Backtest
-from forecaster.series.accuracy import leads
+from forecaster.evaluation.metrics import leads
+from forecaster.evaluation.rolling_origin import Backtest
 
 GROUPS, WORST = 10, 10
 

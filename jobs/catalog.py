@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from forecaster.config import Config, DatasetConfig
-from forecaster.schedules import Schedule
+from forecaster.config.settings import Config, DatasetConfig
+from forecaster.times.schedules import Schedule
 from jobs import forecast, prune, reconcile, retrain, score
-from jobs.champions import Champions
-from jobs.job import Job, Run
-from jobs.panels import Panels
+from jobs.execution.job import Job, Run
 from jobs.retrain import Fit
+from jobs.stages.champions import Champions
+from jobs.stages.panel_cache import Panels
 
 
 def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> Mapping[str, Job]:

@@ -18,15 +18,15 @@ from jobs.commands import (
     explain,
     models,
     plan,
-    processor,
     run,
     serve,
     setup,
     simulate,
     status,
 )
-from jobs.commands.boundary import Boundary
-from jobs.discretion import hush_tracebacks
+from jobs.execution.secret_filter import hush_tracebacks
+from jobs.terminal import cpu_settings
+from jobs.terminal.error_boundary import Boundary
 
 # Commands tell their own story; only `serve` shows the log.
 logging.getLogger("forecaster").addHandler(logging.NullHandler())
@@ -55,7 +55,7 @@ def forecaster(
     ] = False,
 ) -> None:
     """Forecasts for time series in SQL, on a schedule, with the attention behind them."""
-    processor.wait_without_spinning()
+    cpu_settings.wait_without_spinning()
     hush_tracebacks()
 
 

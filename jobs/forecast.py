@@ -9,20 +9,22 @@ from itertools import islice
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from forecaster import inference
-from forecaster.config import DatasetConfig, RetentionConfig
-from forecaster.inference import Prediction
-from forecaster.model.publishing import attention_rows_of, rows_of
-from forecaster.series.panel import Panel
-from forecaster.series.resident import ResidentPanel
-from forecaster.store import attention, datasets, forecasts, partitions
-from forecaster.store.engine import reading
-from forecaster.store.guards import Limit
-from jobs import pull, pull_progress
-from jobs.champions import Champion, Champions
-from jobs.panels import Panels
-from jobs.reports import ForecastReport, PullReport
-from jobs.turn import Turn
+from forecaster.config.settings import DatasetConfig, RetentionConfig
+from forecaster.data.panel import Panel
+from forecaster.data.rolling_panel import ResidentPanel
+from forecaster.inference import predictor
+from forecaster.inference.predictor import Prediction
+from forecaster.inference.to_frames import attention_rows_of, rows_of
+from forecaster.store.connection.engine import reading
+from forecaster.store.connection.limits import Limit
+from forecaster.store.forecasts import attention, forecasts
+from forecaster.store.maintenance import partitions
+from forecaster.store.state import datasets
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import ForecastReport, PullReport
+from jobs.stages import pull, pull_progress
+from jobs.stages.champions import Champion, Champions
+from jobs.stages.panel_cache import Panels
 
 SERIES_AT_ONCE = 8192
 """How many series' forecasts are rows in memory at one time."""
@@ -113,7 +115,7 @@ def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
     blocks = panel.panels(
         known.names, season_length=model.spec.season_length, scales=model.series_scale
     )
-    prediction = inference.predict_panels(
+    prediction = predictor.predict_panels(
         model,
         in_time(blocks, limit),
         [panel.end],

@@ -10,24 +10,25 @@ from typing import BinaryIO
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster import intake, remedies
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
-from forecaster.frames import empty
-from forecaster.intake import Intake
-from forecaster.losses import Losses
-from forecaster.remedies import Batch
-from forecaster.store import datasets, observations
-from forecaster.store.engine import writing
-from forecaster.store.observations import Landing
-from forecaster.store.probes import CELLS
-from jobs import files
-from jobs.dialects import Dialect
-from jobs.filehints import as_options
-from jobs.files import Format
-from jobs.one_series import with_key
-from jobs.pull import ROWS_AT_ONCE, columns_of, normalized
-from jobs.reports import IngestReport
+from forecaster.ingestion import normalize, remedies
+from forecaster.ingestion.losses import Losses
+from forecaster.ingestion.normalize import Intake
+from forecaster.ingestion.remedies import Batch
+from forecaster.schemas import empty
+from forecaster.store.connection.engine import writing
+from forecaster.store.observations import observations
+from forecaster.store.observations.lookup import CELLS
+from forecaster.store.observations.observations import Landing
+from forecaster.store.state import datasets
+from jobs.execution.reports import IngestReport
+from jobs.files import reader
+from jobs.files.hints import as_options
+from jobs.files.layout import Dialect
+from jobs.files.one_series import with_key
+from jobs.files.reader import Format
+from jobs.stages.pull import ROWS_AT_ONCE, columns_of, normalized
 
 _KEY = ["series_id", "timestamp"]
 
@@ -38,7 +39,7 @@ def run(
     source: Path | BinaryIO,
     *,
     file_format: Format | None = None,
-    dialect: Dialect = files.USUAL,
+    dialect: Dialect = reader.USUAL,
     now: datetime,
 ) -> IngestReport:
     """Land the rows of `source` in `dataset`; its columns and zone are those of the dataset.
@@ -55,18 +56,18 @@ def run(
     of its rows cannot be used, or none of them, and when no row has a value or takes one back.
     """
     batch = _Batch(engine=engine, dataset=dataset.name, now=now)
-    wanted = files.chosen_format(source, file_format, dialect)
-    with files.on_disk(source, wanted) as path:
+    wanted = reader.chosen_format(source, file_format, dialect)
+    with reader.on_disk(source, wanted) as path:
         file = _File(
             path=path,
-            name=files.name_of(source),
+            name=reader.name_of(source),
             file_format=wanted,
             dataset=dataset,
             dialect=dialect,
         )
         for rows, taken in file.judged():
             batch.land(rows, taken)
-    batch.require_any(files.name_of(source))
+    batch.require_any(reader.name_of(source))
     return batch.report()
 
 
@@ -100,7 +101,7 @@ class _File:
 
     def _parts(self) -> Iterator[tuple[int, Intake]]:
         columns = columns_of(self.dataset)
-        parts = files.read(
+        parts = reader.read(
             self.path,
             self.file_format,
             ROWS_AT_ONCE,
@@ -165,7 +166,7 @@ class _Batch:
         )
         alone = tied.join(among, on=_KEY, how="anti").select(CELLS.names())
         self.contested = pl.concat([self.contested, among, earlier, alone]).unique()
-        means = intake.settle(self.contested.join(tied, on=_KEY, how="semi"))
+        means = normalize.settle(self.contested.join(tied, on=_KEY, how="semi"))
         return means.join(tied.select(*_KEY, "recorded_at"), on=_KEY)
 
     def _count(self, rows: int, taken: Intake, landing: Landing) -> None:

@@ -7,21 +7,15 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from forecaster.config import DatasetConfig, RetentionConfig
-from forecaster.store import (
-    attention,
-    expiry,
-    forecasts,
-    models,
-    partitions,
-    runs,
-    watermarks,
-)
-from forecaster.store.engine import reading
-from forecaster.store.partitions import PARTITIONED, Dropped
-from jobs.cases import CALENDAR_SLACK, JUDGED, grids_of
-from jobs.reports import PruneReport
-from jobs.turn import Turn
+from forecaster.config.settings import DatasetConfig, RetentionConfig
+from forecaster.store.connection.engine import reading
+from forecaster.store.forecasts import attention, forecasts
+from forecaster.store.maintenance import expiry, partitions
+from forecaster.store.maintenance.partitions import PARTITIONED, Dropped
+from forecaster.store.state import models, runs, watermarks
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import PruneReport
+from jobs.stages.matured import CALENDAR_SLACK, JUDGED, grids_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

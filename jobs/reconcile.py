@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Engine
 
-from forecaster.config import DatasetConfig
-from forecaster.store.engine import reading
-from jobs import pull, pull_progress
-from jobs.reports import ReconcileReport
-from jobs.turn import Turn
+from forecaster.config.settings import DatasetConfig
+from forecaster.store.connection.engine import reading
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import ReconcileReport
+from jobs.stages import pull, pull_progress
 
 
 def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> ReconcileReport:

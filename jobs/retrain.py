@@ -11,20 +11,22 @@ from typing import Protocol
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from forecaster import explain, training
-from forecaster.config import DatasetConfig, TrainingConfig
+from forecaster.config.settings import DatasetConfig, TrainingConfig
+from forecaster.data.panel import Panel
+from forecaster.data.running_totals import LOOK_BACK
 from forecaster.errors import StageTimedOut, StoreError
-from forecaster.model import checkpoint
-from forecaster.model.spec import ModelSpec
-from forecaster.series.panel import Panel
-from forecaster.series.sums import LOOK_BACK
-from forecaster.store import models, observations, runs, versions
-from forecaster.store.engine import reading, writing
-from forecaster.store.models import NewModel
-from forecaster.training import Progress
-from jobs import pull, pull_progress
-from jobs.reports import PullReport, RetrainReport
-from jobs.turn import Turn
+from forecaster.explain import measure
+from forecaster.inference import checkpoint
+from forecaster.network.spec import ModelSpec
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations, versions
+from forecaster.store.state import models, runs
+from forecaster.store.state.models import NewModel
+from forecaster.training import estimator
+from forecaster.training.estimator import Progress
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import PullReport, RetrainReport
+from jobs.stages import pull, pull_progress
 
 NOTE_EVERY = 5.0
 """Seconds between two notes of how far a training is."""
@@ -90,7 +92,7 @@ def unwatched(_: Progress | None) -> None:
 
 
 class Fit(Protocol):
-    """Trains in this process (`fit_here`) or in a child (`jobs.trainer.fit_in_child`)."""
+    """Trains in this process (`fit_here`) or in a child (`jobs.training_process.parent`)."""
 
     def __call__(
         self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
@@ -114,7 +116,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
 
     with turn.stage("prepare", deadlines.train):
         known = known_at(dataset, turn.tick)
-        panel, spec = training.prepare(history, dataset, known=known, versions=heard)
+        panel, spec = estimator.prepare(history, dataset, known=known, versions=heard)
 
     with turn.stage("fit", deadlines.train):
         fitted = fit(panel, spec, dataset.training, watch=Noting(engine, turn))
@@ -245,12 +247,12 @@ def fit_here(
     panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
 ) -> Fitted:
     """Train in this process, and measure how far the attention can be trusted."""
-    result = training.fit(panel, spec, config, watch)
+    result = estimator.fit(panel, spec, config, watch)
     accuracy = {} if result.validation is None else asdict(result.validation)
     return Fitted(
         checkpoint=checkpoint.dumps(result.model),
         spec=result.model.spec.to_json(),
-        scores={**accuracy, **explain.trust(result.model, panel).to_scores()},
+        scores={**accuracy, **measure.trust(result.model, panel).to_scores()},
         train_loss=result.train_loss,
         steps=result.steps,
         seconds=result.seconds,

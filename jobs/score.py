@@ -9,20 +9,26 @@ from time import monotonic
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from forecaster.config import DatasetConfig, RetentionConfig
-from forecaster.durations import MICROSECOND
+from forecaster.config.settings import DatasetConfig, RetentionConfig
+from forecaster.data.panel import build
 from forecaster.errors import StageTimedOut
-from forecaster.frames import ACCURACY, empty
-from forecaster.judgement import judge
-from forecaster.series import accuracy
-from forecaster.series.panel import build
-from forecaster.store import accuracy as scores
-from forecaster.store import datasets, models, partitions, runs, watermarks
-from forecaster.store.engine import reading
-from jobs import cases
-from jobs.cases import JUDGED, Case, Span
-from jobs.reports import LeadAccuracy, ScoreReport
-from jobs.turn import Turn
+from forecaster.evaluation import metrics
+from forecaster.evaluation.scoring import judge
+from forecaster.schemas import ACCURACY, empty
+from forecaster.store.connection.engine import reading
+from forecaster.store.forecasts import accuracy as scores
+from forecaster.store.maintenance import partitions
+from forecaster.store.state import (
+    datasets,
+    models,
+    runs,
+    watermarks,
+)
+from forecaster.times.durations import MICROSECOND
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import LeadAccuracy, ScoreReport
+from jobs.stages import matured
+from jobs.stages.matured import JUDGED, Case, Span
 
 SHARE = 0.5
 """Of `deadlines.pull`: when so much has gone, nothing more is begun."""
@@ -107,7 +113,7 @@ def _judge_stretch(
     """Judge what matured in one stretch; StageTimedOut for what takes too long."""
     with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
         span = Span(after=stretch.after, until=stretch.until, known=stretch.goal)
-        to_judge, problems = cases.read(conn, dataset, span, tick=turn.tick, told=told)
+        to_judge, problems = matured.read(conn, dataset, span, tick=turn.tick, told=told)
     judged = [
         _Judged(model_id=model_id, accuracy=empty(ACCURACY), problem=problem)
         for model_id, problem in problems.items()
@@ -166,7 +172,7 @@ def _look_back(
 ) -> datetime:
     """Return from when on forecasts may have come in after what matured then was judged, or waited
     for their last cell to be complete."""
-    lags = [grid.lag for grid in cases.grids_of(conn, dataset.name, told).values()]
+    lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, told).values()]
     after = seen - dataset.late_data - max(lags, default=timedelta(0)) - MICROSECOND
     scored = runs.latest(conn, "score", dataset.name, state="succeeded")
     if scored is None or scored.started_at is None:
@@ -227,8 +233,8 @@ def report_on(
 
 def by_lead(frame: pl.DataFrame, prediction_length: int) -> tuple[LeadAccuracy, ...]:
     """Summarise ACCURACY for each lead that has points, nearest first."""
-    summary = {row["lead"]: row for row in accuracy.summarise(frame, ["lead"]).to_dicts()}
-    found: Sequence[str] = [lead.name for lead in accuracy.leads(prediction_length)]
+    summary = {row["lead"]: row for row in metrics.summarise(frame, ["lead"]).to_dicts()}
+    found: Sequence[str] = [lead.name for lead in metrics.leads(prediction_length)]
     return tuple(_lead(summary[name]) for name in found if name in summary)
 
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 
-from forecaster.plugin_names import GROUP
+from forecaster.config.score_names import GROUP
 from tests.faults import coverage
 from tests.postgres import Cluster, find_binaries
 
@@ -168,7 +168,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def engine(database_url: str, migrate: Callable[[str], None]) -> Iterator[Engine]:
     """An engine on `database_url` with the schema at head."""
-    from forecaster.store.engine import open_engine
+    from forecaster.store.connection.engine import open_engine
 
     migrate(database_url)
     engine = open_engine(database_url)
@@ -206,8 +206,8 @@ def postgres_template(postgres: Cluster) -> None:
 
 
 def _upgrade(url: str) -> None:
-    from forecaster.store.engine import open_engine
-    from forecaster.store.schema import upgrade
+    from forecaster.store.connection.engine import open_engine
+    from forecaster.store.maintenance.migrations import upgrade
 
     engine = open_engine(url)
     upgrade(engine)

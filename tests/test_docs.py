@@ -8,8 +8,8 @@ import pytest
 import typer
 from sqlalchemy import Engine, inspect
 
-from forecaster import rivals
-from forecaster.config import (
+from forecaster.config.sample import SAMPLE
+from forecaster.config.settings import (
     Config,
     DatasetConfig,
     DeadlineConfig,
@@ -18,10 +18,10 @@ from forecaster.config import (
     ServerConfig,
     TrainingConfig,
 )
+from forecaster.experiments import rivals
 from jobs.cli import app
-from jobs.registry import reference
-from jobs.sample import SAMPLE
-from jobs.telemetry import Telemetry
+from jobs.telemetry.metrics import Telemetry
+from jobs.telemetry.registry import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

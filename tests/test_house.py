@@ -29,15 +29,15 @@ NAMES_THAT_SAY_NOTHING = {"base", "common", "core", "helpers", "managers", "misc
 HOMES = {
     "adbc_driver_postgresql": ("forecaster/store/",),
     "alembic": ("forecaster/store/",),
-    "apscheduler": ("jobs/scheduler.py",),
-    "prometheus_client": ("jobs/registry.py", "jobs/telemetry.py"),
+    "apscheduler": ("jobs/scheduling/timer.py",),
+    "prometheus_client": ("jobs/telemetry/registry.py", "jobs/telemetry/metrics.py"),
     "psycopg": ("forecaster/store/",),
     "sqlite3": ("forecaster/store/",),
-    "starlette": ("jobs/server.py",),
-    "statsforecast": ("forecaster/series/statistical.py",),
-    "statsmodels": ("jobs/demo.py", "forecaster/series/markov_switching.py"),
+    "starlette": ("jobs/http/server.py",),
+    "statsforecast": ("forecaster/baselines/statsforecast_models.py",),
+    "statsmodels": ("jobs/demo/demo.py", "forecaster/baselines/markov_switching.py"),
     "typer": ("jobs/cli.py", "jobs/commands/"),
-    "uvicorn": ("jobs/server.py",),
+    "uvicorn": ("jobs/http/server.py",),
 }
 
 

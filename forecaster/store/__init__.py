@@ -1,0 +1,1 @@
+"""Our own database, on SQLite and PostgreSQL: all of its SQL."""

@@ -5,8 +5,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
-from forecaster.frames import DEVIATION_COLUMNS, PART_COLUMNS
-from forecaster.store.columns import Double, Flag, Instant, Json, Long, RealArray
+from forecaster.schemas import DEVIATION_COLUMNS, PART_COLUMNS
+from forecaster.store.column_types import (
+    Double,
+    Flag,
+    Instant,
+    Json,
+    Long,
+    RealArray,
+)
 
 NAMING = {
     "pk": "pk_%(table_name)s",

@@ -9,14 +9,16 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import MICROSECOND, Step
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import ConfigError, DataError, NoChampion
-from forecaster.schedules import Every, Schedule, every
-from forecaster.store import backfills, models, observations
-from forecaster.store.backfills import Done, Ran
-from jobs.backfill import lineage as lineages
-from jobs.backfill.lineage import Lineage
+from forecaster.store.forecasts import backfills
+from forecaster.store.forecasts.backfills import Done, Ran
+from forecaster.store.observations import observations
+from forecaster.store.state import models
+from forecaster.times.durations import MICROSECOND, Step
+from forecaster.times.schedules import Every, Schedule, every
+from jobs.backfill import model_history as lineages
+from jobs.backfill.model_history import Lineage
 
 JOB = "backfill"
 AS_OF, CHAMPION = "as-of", "champion"

@@ -16,26 +16,38 @@ from time import perf_counter
 
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig, RetentionConfig
-from forecaster.durations import format_duration
+from forecaster.config.settings import DatasetConfig, RetentionConfig
 from forecaster.errors import ForecasterError, StageTimedOut, StoreError
-from forecaster.model import checkpoint
-from forecaster.store import backfills, datasets, models, partitions
-from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Limit, guarded
-from forecaster.store.models import StoredModel
-from jobs.backfill.abreast import side_by_side
-from jobs.backfill.chunk import Asked, Chunk, make, spans
-from jobs.backfill.keeping import Keeper, Kept, failed
-from jobs.backfill.patience import Patience, Stopped
+from forecaster.inference import checkpoint
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.limits import Limit, guarded
+from forecaster.store.forecasts import backfills
+from forecaster.store.maintenance import partitions
+from forecaster.store.state import datasets, models
+from forecaster.store.state.models import StoredModel
+from forecaster.times.durations import format_duration
+from jobs.backfill.chunks import (
+    Asked,
+    Chunk,
+    make,
+    spans,
+)
+from jobs.backfill.known_values import MOST_CELLS, Memory, Stretch
+from jobs.backfill.parallel import side_by_side
 from jobs.backfill.plan import Leg, Plan, Wanted, plan
-from jobs.backfill.recall import MOST_CELLS, Memory, Stretch
-from jobs.backfill.reporting import BackfillReport, Failure, Tally, report_on
-from jobs.backfill.settling import settle_all
-from jobs.backfill.teaching import Teacher
-from jobs.discretion import discreet
+from jobs.backfill.report import (
+    BackfillReport,
+    Failure,
+    Tally,
+    report_on,
+)
+from jobs.backfill.retrain import Teacher
+from jobs.backfill.retries import Patience, Stopped
+from jobs.backfill.settle_scores import settle_all
+from jobs.backfill.write import Keeper, Kept, failed
+from jobs.execution.clock import Clock
+from jobs.execution.secret_filter import discreet
 from jobs.retrain import Fit
-from jobs.ticks import Clock
 
 TABLES = ("forecasts", "attention", "accuracy")
 PARTITIONS = 30

@@ -5,12 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from forecaster.config import Config, DatasetConfig
-from jobs.commands import processor, ticking
-from jobs.commands.backfilling import foreseen, outlook, pruned, told
-from jobs.commands.interruption import interruptible
-from jobs.commands.opening import opened
-from jobs.commands.options import (
+from forecaster.config.settings import Config, DatasetConfig
+from jobs.backfill import progress
+from jobs.backfill.page import (
+    foreseen,
+    outlook,
+    pruned,
+    told,
+)
+from jobs.execution.reports import to_json
+from jobs.terminal import cpu_settings
+from jobs.terminal.interruption import interruptible
+from jobs.terminal.open_database import opened
+from jobs.terminal.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
@@ -21,8 +28,7 @@ from jobs.commands.options import (
     period,
     the_one,
 )
-from jobs.commands.output import as_json, data, say
-from jobs.reports import to_json
+from jobs.terminal.output import as_json, data, say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -114,8 +120,8 @@ def backfill(
 def _foresee(
     engine: "Engine", config: Config, dataset: DatasetConfig, wanted: "Wanted", *, json: bool
 ) -> None:
-    from forecaster.store import datasets
-    from forecaster.store.engine import reading
+    from forecaster.store.connection.engine import reading
+    from forecaster.store.state import datasets
     from jobs.backfill.plan import plan
 
     with reading(engine) as conn:
@@ -138,12 +144,12 @@ def _carry_out(
     json: bool,
 ) -> None:
     title = f"backfilling {dataset.name}"
-    with ticking.backfill(title) as shown, interruptible(partial(shown.tell, ENDING)) as asked:
+    with progress.backfill(title) as shown, interruptible(partial(shown.tell, ENDING)) as asked:
         from jobs.backfill.run import Work, run
-        from jobs.trainer import fit_in_child
+        from jobs.training_process.parent import fit_in_child
 
-        processor.flush_denormals()
-        processor.share(jobs)
+        cpu_settings.flush_denormals()
+        cpu_settings.share(jobs)
         work = Work(
             engine=engine,
             dataset=dataset,

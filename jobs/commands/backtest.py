@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from forecaster.config import DatasetConfig
-from jobs.commands import processor, progress
-from jobs.commands.backtest_target import Changes, subject
-from jobs.commands.options import (
+from forecaster.config.settings import DatasetConfig
+from jobs.backtest.target import Changes, subject
+from jobs.terminal import cpu_settings, progress
+from jobs.terminal.options import (
     DEFAULT_CONFIG,
     SPELLING,
     WRITTEN,
@@ -34,14 +34,19 @@ from jobs.commands.options import (
     Zone,
     zone,
 )
-from jobs.commands.output import PLAIN_WIDTH, as_json, say, show
+from jobs.terminal.output import (
+    PLAIN_WIDTH,
+    as_json,
+    say,
+    show,
+)
 
 if TYPE_CHECKING:
-    from forecaster.training import Progress
-    from forecaster.trial_stage import Watch
-    from jobs.backtest import Outcome, Wanted
-    from jobs.backtest_plan import Plan
-    from jobs.backtest_rows import Rows
+    from forecaster.experiments.stage import Watch
+    from forecaster.training.estimator import Progress
+    from jobs.backtest.inputs import Rows
+    from jobs.backtest.plan import Plan
+    from jobs.backtest.run import Outcome, Wanted
 
 INTERRUPTED = 130
 
@@ -145,9 +150,9 @@ def _wanted(
 ) -> "Wanted":
     """Return what is wanted of baselines; ConfigError for those there are not, and for files that
     cannot be written."""
-    from forecaster import rivals
-    from jobs.backtest import Wanted
-    from jobs.backtest_report import require_writable
+    from forecaster.experiments import rivals
+    from jobs.backtest.report import require_writable
+    from jobs.backtest.run import Wanted
 
     require_writable(out, forecasts)
     names = [name.strip() for given in baselines for name in given.split(",")]
@@ -165,7 +170,7 @@ def _leaving() -> Iterator[None]:
 
 
 def _with_stride(wanted: "Wanted", stride: str | None, dataset: DatasetConfig) -> "Wanted":
-    from jobs.backtest_step import steps_in
+    from jobs.backtest.step import steps_in
 
     if stride is None:
         return wanted
@@ -175,11 +180,11 @@ def _with_stride(wanted: "Wanted", stride: str | None, dataset: DatasetConfig) -
 def _run(
     rows: "Rows", dataset: DatasetConfig, wanted: "Wanted", forecasts: Path | None
 ) -> "Outcome":
-    from jobs import backtest as job
-    from jobs.backtest_forecasts import written
+    from jobs.backtest import run as job
+    from jobs.backtest.forecasts_file import written
 
-    processor.flush_denormals()
-    processor.keep_to_one_core()
+    cpu_settings.flush_denormals()
+    cpu_settings.keep_to_one_core()
     kept = nullcontext() if forecasts is None else written(forecasts)
     with kept as keep, _watching(rows.name) as watch, _warnings_said():
         watch = replace(watch, forecasts=keep)
@@ -188,7 +193,7 @@ def _run(
 
 def _announce(plan: "Plan") -> None:
     """Say before the training what will be trained on and tested."""
-    from jobs.backtest_plan import plan_facts
+    from jobs.backtest.plan import plan_facts
 
     for word, said in plan_facts(plan):
         say(f"{word + ':':<13}{said}")
@@ -197,7 +202,7 @@ def _announce(plan: "Plan") -> None:
 @contextmanager
 def _watching(name: str) -> Iterator["Watch"]:
     """Show each training, and after it the windows that predictors are done with."""
-    from forecaster.trial_stage import Watch
+    from forecaster.experiments.stage import Watch
 
     with ExitStack() as shown:
         bars = _Bars(name, shown)
@@ -240,8 +245,8 @@ def _warnings_said() -> Iterator[None]:
 def _tell(
     outcome: "Outcome", out: Path | None, forecasts: Path | None, *, json: bool
 ) -> None:
-    from jobs.backtest_report import document, write
-    from jobs.commands.backtesting import page
+    from jobs.backtest.page import page
+    from jobs.backtest.report import document, write
 
     if json:
         as_json(document(outcome))

@@ -7,18 +7,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forecaster.config import Config, DatasetConfig
-from forecaster.configfile import HINT, Draft
-from forecaster.durations import format_duration
-from forecaster.findings import Finding, failure, failures_of, snippet
-from forecaster.oddities import oddities
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, drafted, now
-from jobs.commands.output import as_json, data, say, table
-from jobs.commands.telling import when
-from jobs.plugs import unusable_plugins
+from forecaster.checks.findings import (
+    Finding,
+    failure,
+    failures_of,
+    snippet,
+)
+from forecaster.checks.odd_settings import oddities
+from forecaster.config.file import HINT, Draft
+from forecaster.config.settings import Config, DatasetConfig
+from forecaster.times.durations import format_duration
+from jobs.service.plugins import unusable_plugins
+from jobs.terminal.job_reports import when
+from jobs.terminal.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    drafted,
+    now,
+)
+from jobs.terminal.output import (
+    as_json,
+    data,
+    say,
+    table,
+)
 
 if TYPE_CHECKING:
-    from jobs.inspection import Inspection
+    from jobs.commands.check_sources import Inspection
 
 UNDERSTOOD = ("dataset", "step", "horizon", "forecast", "retrain", "next_forecast", "next_retrain")
 CONNECTED = ("dataset", "rows", "series", "first", "last", "rejected")
@@ -74,7 +90,7 @@ def _in_file(draft: Draft) -> Iterable[Finding]:
 
 
 def _inspected(config: Config, *, with_data: bool) -> "Inspection":
-    from jobs.inspection import inspect
+    from jobs.commands.check_sources import inspect
 
     return inspect(config, now=now(), with_data=with_data)
 

@@ -2,10 +2,10 @@
 
 import typer
 
-from jobs.commands.boundary import Boundary
-from jobs.commands.opening import Schema, database_url, opened
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption
-from jobs.commands.output import data
+from jobs.terminal.error_boundary import Boundary
+from jobs.terminal.open_database import Schema, database_url, opened
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption
+from jobs.terminal.output import data
 
 app = typer.Typer(
     cls=Boundary, no_args_is_help=True, rich_markup_mode=None, help="Upgrade or check the schema."
@@ -15,13 +15,13 @@ app = typer.Typer(
 @app.command()
 def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Bring the schema to the newest revision; safe to repeat."""
-    from forecaster.store import schema
-    from forecaster.store.urls import masked
+    from forecaster.store.connection.urls import masked
+    from forecaster.store.maintenance import migrations
 
     with opened(database_url(config), Schema.ANY) as engine:
-        before = schema.revision(engine)
-        schema.upgrade(engine)
-        after = schema.revision(engine)
+        before = migrations.revision(engine)
+        migrations.upgrade(engine)
+        after = migrations.revision(engine)
         verb = "is at" if before == after else "upgraded to"
         data(f"{masked(engine.url)} {verb} revision {after}")
 
@@ -29,8 +29,8 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Exit 0 when the schema is at the newest revision, 1 when it is not."""
-    from forecaster.store import schema
-    from forecaster.store.urls import masked
+    from forecaster.store.connection.urls import masked
+    from forecaster.store.maintenance import migrations
 
     with opened(database_url(config)) as engine:
-        data(f"{masked(engine.url)} is at revision {schema.revision(engine)}")
+        data(f"{masked(engine.url)} is at revision {migrations.revision(engine)}")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forecaster.errors import ConfigError
-from jobs.commands import processor
-from jobs.commands.opening import Schema, opened
-from jobs.commands.options import (
+from jobs.commands.serve import finish, stop_on_signals
+from jobs.terminal import cpu_settings
+from jobs.terminal.open_database import Schema, opened
+from jobs.terminal.options import (
     SPELLING,
     WRITTEN,
     ColumnNames,
@@ -32,12 +33,11 @@ from jobs.commands.options import (
     spelling,
     zone,
 )
-from jobs.commands.output import say
-from jobs.commands.serve import finish, stop_on_signals
+from jobs.terminal.output import say
 
 if TYPE_CHECKING:
-    from jobs.demo import Material
-    from jobs.service import Service
+    from jobs.demo.demo import Material
+    from jobs.service.service import Service
 
 INTERRUPTED = 130
 
@@ -90,8 +90,8 @@ def _refuse(names: list[str]) -> None:
 def _material(
     file: Path | None, mapping: Mapping[str, Any], replay: timedelta | None
 ) -> "Material":
-    from forecaster.intake import Columns
-    from jobs import demo as program
+    from forecaster.ingestion.normalize import Columns
+    from jobs.demo import demo as program
 
     if file is None:
         found = program.co2()
@@ -116,10 +116,10 @@ def _material(
 def _run(material: "Material", database: Path, *, once: bool) -> None:
     from rich.console import Console
 
-    from jobs.demo import Demo, settings
-    from jobs.display import screen
+    from jobs.demo.demo import Demo, settings
+    from jobs.terminal.sparklines import screen
 
-    processor.flush_denormals()
+    cpu_settings.flush_denormals()
     url = f"sqlite:///{database}"
     config = settings(material, url)
     with opened(url, Schema.MADE) as engine:

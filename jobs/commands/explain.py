@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forecaster.config import TrainingConfig
+from forecaster.config.settings import TrainingConfig
+from forecaster.config.validators import nearest
 from forecaster.errors import DataError
-from forecaster.settings import nearest
-from forecaster.trust import Trust
-from jobs.commands import processor, progress
-from jobs.commands.opening import database_url, opened
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, instant, load
-from jobs.commands.output import as_json, show
-from jobs.commands.streams import typed
-from jobs.reports import to_json
+from forecaster.explain.report import Trust
+from jobs.execution.reports import to_json
+from jobs.terminal import cpu_settings, progress
+from jobs.terminal.open_database import database_url, opened
+from jobs.terminal.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    instant,
+    load,
+)
+from jobs.terminal.output import as_json, show
+from jobs.terminal.streams import typed
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from jobs.explanation import Explanation
+    from jobs.explain.read import Explanation
 
 WIDTH = 110
 """Columns in a pipe or a file."""
@@ -62,8 +68,8 @@ def explain(
 
 
 def _require(engine: "Engine", dataset: str) -> None:
-    from forecaster.store import datasets
-    from forecaster.store.engine import reading
+    from forecaster.store.connection.engine import reading
+    from forecaster.store.state import datasets
 
     with reading(engine) as conn:
         known = datasets.names(conn)
@@ -77,10 +83,10 @@ def _require(engine: "Engine", dataset: str) -> None:
 
 
 def _audit(engine: "Engine", dataset: str, config: Path | None) -> None:
-    from jobs import audit
-    from jobs.trainer import fit_in_child
+    from jobs.explain import audit
+    from jobs.training_process.parent import fit_in_child
 
-    processor.flush_denormals()
+    cpu_settings.flush_denormals()
     datasets = {} if config is None else load(config).datasets
     chosen = datasets.get(dataset)
     training = TrainingConfig() if chosen is None else chosen.training
@@ -93,12 +99,12 @@ def _audit(engine: "Engine", dataset: str, config: Path | None) -> None:
 def _tell_series(
     engine: "Engine", dataset: str, series: str, until: datetime | None, *, json: bool
 ) -> None:
-    from forecaster.store.engine import reading
-    from jobs import explanation
-    from jobs.commands.explaining import Page
+    from forecaster.store.connection.engine import reading
+    from jobs.explain import read
+    from jobs.explain.page import Page
 
     with reading(engine) as conn:
-        found = explanation.explain(conn, dataset, series, until=until)
+        found = read.explain(conn, dataset, series, until=until)
     if json:
         as_json(_document(found))
     else:
@@ -106,9 +112,9 @@ def _tell_series(
 
 
 def _tell_model(engine: "Engine", dataset: str, *, json: bool) -> None:
-    from forecaster.store import models
-    from forecaster.store.engine import reading
-    from jobs.commands.explaining import model_page
+    from forecaster.store.connection.engine import reading
+    from forecaster.store.state import models
+    from jobs.explain.page import model_page
 
     with reading(engine) as conn:
         model = models.champion(conn, dataset)

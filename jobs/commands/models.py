@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.commands.boundary import Boundary
-from jobs.commands.opening import opened
-from jobs.commands.options import (
+from jobs.execution.reports import to_json
+from jobs.terminal.error_boundary import Boundary
+from jobs.terminal.job_reports import when
+from jobs.terminal.open_database import opened
+from jobs.terminal.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     DatasetArgument,
@@ -17,12 +19,15 @@ from jobs.commands.options import (
     now,
     the_one,
 )
-from jobs.commands.output import as_json, data, say, table
-from jobs.commands.telling import when
-from jobs.reports import to_json
+from jobs.terminal.output import (
+    as_json,
+    data,
+    say,
+    table,
+)
 
 if TYPE_CHECKING:
-    from forecaster.store.models import ModelRecord
+    from forecaster.store.state.models import ModelRecord
 
 app = typer.Typer(
     cls=Boundary, no_args_is_help=True, rich_markup_mode=None, help="List and choose models."
@@ -43,8 +48,8 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List models, the newest first."""
-    from forecaster.store import models
-    from forecaster.store.engine import reading
+    from forecaster.store.connection.engine import reading
+    from forecaster.store.state import models
 
     settings = load(config)
     with opened(settings.database_url) as engine, reading(engine) as conn:
@@ -68,8 +73,8 @@ def show(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Print all that is known of one model, as JSON."""
-    from forecaster.store import models
-    from forecaster.store.engine import reading
+    from forecaster.store.connection.engine import reading
+    from forecaster.store.state import models
 
     settings = load(config)
     name = the_one(settings, dataset).name
@@ -85,8 +90,8 @@ def promote(
     reason: ReasonOption = "promoted by hand",
 ) -> None:
     """Put a model in service; the next tick forecasts with it."""
-    from forecaster.store import models
-    from forecaster.store.engine import writing
+    from forecaster.store.connection.engine import writing
+    from forecaster.store.state import models
 
     settings = load(config)
     name = the_one(settings, dataset).name
@@ -102,8 +107,8 @@ def rollback(
     reason: ReasonOption = "rolled back by hand",
 ) -> None:
     """Put the previous champion back in service."""
-    from forecaster.store import models
-    from forecaster.store.engine import writing
+    from forecaster.store.connection.engine import writing
+    from forecaster.store.state import models
 
     settings = load(config)
     name = the_one(settings, dataset).name

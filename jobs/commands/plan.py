@@ -4,12 +4,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from forecaster.config import Config
-from forecaster.planning import Change, Plan, Stored, documents, plan_of
-from jobs.commands.opening import Schema, opened
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
-from jobs.commands.output import as_json, data, say
-from jobs.commands.telling import when
+from forecaster.config.diff import (
+    Change,
+    Plan,
+    Stored,
+    documents,
+    plan_of,
+)
+from forecaster.config.settings import Config
+from jobs.terminal.job_reports import when
+from jobs.terminal.open_database import Schema, opened
+from jobs.terminal.options import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    load,
+    now,
+)
+from jobs.terminal.output import as_json, data, say
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -40,16 +52,18 @@ def plan(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> Non
 
 def _read(config: Config) -> tuple[dict[str, Stored], dict[str, int]]:
     """Return what is stored of the configured datasets, and how many forecasts of others."""
-    from forecaster.store import datasets, forecasts, schema
-    from forecaster.store.engine import reading
-    from forecaster.store.urls import is_missing_file, parse_url
+    from forecaster.store.connection.engine import reading
+    from forecaster.store.connection.urls import is_missing_file, parse_url
+    from forecaster.store.forecasts import forecasts
+    from forecaster.store.maintenance import migrations
+    from forecaster.store.state import datasets
 
     if is_missing_file(parse_url(config.database_url)):
         return {}, {}
     with opened(config.database_url, Schema.ANY) as engine:
-        if schema.revision(engine) is None:
+        if migrations.revision(engine) is None:
             return {}, {}
-        schema.require_head(engine)
+        migrations.require_head(engine)
         with reading(engine) as conn:
             others = [name for name in datasets.names(conn) if name not in config.datasets]
             return (
@@ -59,7 +73,7 @@ def _read(config: Config) -> tuple[dict[str, Stored], dict[str, int]]:
 
 
 def _stored(conn: "Connection", name: str) -> Stored:
-    from forecaster.store import datasets, models
+    from forecaster.store.state import datasets, models
 
     settings = datasets.noted_settings(conn, name)
     serving = [model for model in models.list_models(conn, name) if model.is_champion]

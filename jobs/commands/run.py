@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from forecaster.config import Config, DatasetConfig
+from forecaster.config.settings import Config, DatasetConfig
 from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
-from jobs.commands import processor, progress
-from jobs.commands.boundary import complain
-from jobs.commands.opening import Schema, opened
-from jobs.commands.options import (
+from jobs.terminal import cpu_settings, progress
+from jobs.terminal.error_boundary import complain
+from jobs.terminal.job_reports import told
+from jobs.terminal.open_database import Schema, opened
+from jobs.terminal.options import (
     DEFAULT_CONFIG,
     AtOption,
     ColumnNames,
@@ -43,13 +44,12 @@ from jobs.commands.options import (
     the_one,
     zone,
 )
-from jobs.commands.output import as_json, data, say
-from jobs.commands.telling import told
+from jobs.terminal.output import as_json, data, say
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from jobs.runner import Outcome
+    from jobs.execution.runner import Outcome
 
 UNSCHEDULED = ("retrain", "reconcile", "prune")
 """Jobs that a person runs because they want them now, not for the tick of a schedule."""
@@ -126,7 +126,7 @@ def ingest(  # one parameter for each option
 ) -> None:
     """Land the rows of a file in a dataset; safe to repeat."""
     from jobs import ingest as job
-    from jobs.reports import document
+    from jobs.execution.reports import document
 
     settings = load(config)
     target = the_one(settings, dataset)
@@ -167,12 +167,12 @@ def _attempt(
 ) -> "Outcome":
     """Run one job once: for the tick of `at`, or for this second."""
     from jobs import catalog
-    from jobs.champions import Champions
-    from jobs.panels import Panels
-    from jobs.runner import run_job
-    from jobs.trainer import fit_in_child
+    from jobs.execution.runner import run_job
+    from jobs.stages.champions import Champions
+    from jobs.stages.panel_cache import Panels
+    from jobs.training_process.parent import fit_in_child
 
-    processor.flush_denormals()
+    cpu_settings.flush_denormals()
     with progress.training(f"training {dataset.name}") as show:
         fit = partial(fit_in_child, on_progress=show)
         job = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)[name]
@@ -183,7 +183,7 @@ def _attempt(
 
 def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:
     """Print reports on stdout, everything else on stderr; exit 1 if any run failed."""
-    from jobs.reports import document
+    from jobs.execution.reports import document
 
     reports = [outcome.report for outcome in outcomes if outcome.report is not None]
     for outcome in outcomes:

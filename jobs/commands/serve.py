@@ -10,10 +10,10 @@ from types import FrameType
 from typing import NoReturn
 
 from forecaster.errors import ConfigError, DatabaseUnavailable
-from jobs.commands import processor
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load
-from jobs.commands.output import say
-from jobs.discretion import Formatter, hush_threads
+from jobs.execution.secret_filter import Formatter, hush_threads
+from jobs.terminal import cpu_settings
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, load
+from jobs.terminal.output import say
 
 GRACE = 9.0
 """Seconds from the first signal to the end of the process: `docker stop` kills after ten."""
@@ -27,23 +27,23 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     stopping = Event()
     stop_on_signals(stopping)
 
-    from forecaster.store import schema
-    from jobs.reloading import Reloader
-    from jobs.service import Service
-    from jobs.telemetry import Telemetry
-    from jobs.ticks import SteadyClock
+    from forecaster.store.maintenance import migrations
+    from jobs.execution.clock import SteadyClock
+    from jobs.service.config_reload import Reloader
+    from jobs.service.service import Service
+    from jobs.telemetry.metrics import Telemetry
 
     settings = load(config)
     if not settings.datasets:
         raise ConfigError(["a dataset must be configured, found none"], hint="add [datasets.NAME]")
-    processor.flush_denormals()
+    cpu_settings.flush_denormals()
     reloader = Reloader(config, settings)
     telemetry = Telemetry(settings.datasets)
     service = Service(
         settings, telemetry, clock=SteadyClock(), stopping=stopping, reloader=reloader
     )
     try:
-        schema.require_head(service.engine)
+        migrations.require_head(service.engine)
     except DatabaseUnavailable as error:
         say(f"{error.message}; trying again until it does")
     log_to_stderr()

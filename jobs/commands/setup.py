@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from forecaster import configtext
+from forecaster.config import dump
 from forecaster.errors import ConfigError
-from jobs.commands.opening import DEFAULT_DATABASE, Schema, opened
-from jobs.commands.options import DEFAULT_CONFIG, ConfigOption, load
-from jobs.commands.output import data, say
+from jobs.terminal.open_database import DEFAULT_DATABASE, Schema, opened
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, load
+from jobs.terminal.output import data, say
 
 
 def init(
@@ -16,7 +16,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a commented configuration, and make the embedded database."""
-    from jobs.sample import SAMPLE
+    from forecaster.config.sample import SAMPLE
 
     if config.exists() and not force:
         raise ConfigError(
@@ -35,4 +35,4 @@ def init(
 
 def config(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Print all settings in force as TOML, passwords masked."""
-    data(configtext.to_toml(load(config)).rstrip("\n"))
+    data(dump.to_toml(load(config)).rstrip("\n"))

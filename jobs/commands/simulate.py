@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import (
+from jobs.terminal.options import (
     DEFAULT_CONFIG,
     ColumnNames,
     ConfigOption,
@@ -85,19 +85,19 @@ def simulate(
     The jobs of the service run on a simulated clock, in a scratch store; your database is only
     read. Exits 1 if a tick failed in the end, was done twice, or was skipped without a word.
     """
-    from jobs.commands import simulated, simulating
+    from jobs.simulation import options, page
 
-    extent = simulating.extent(ticks, replay)
+    extent = options.extent(ticks, replay)
     shares = (late, corrections, gaps, duplicates)
     lengths = {"--outage": outage, "--down": down}
-    wishes = simulating.Wishes.read(shares, lengths, dst=dst, seed=seed)
+    wishes = options.Wishes.read(shares, lengths, dst=dst, seed=seed)
     columns = (series_column, timestamp_column, value_column)
     spelled = spelling(timestamp_format, decimal, max_rejected)
     written = dialect(separator, encoding, names, series)
-    of_file = simulating.OfFile(
+    of_file = options.OfFile(
         step, horizon, timezone, file_format, columns, spelled, written, timestamp_marks
     )
-    scratch = simulating.Scratch(keep=keep, database=database, config=config)
-    with simulating.leaving(scratch):
-        report = simulating.run(target, of_file, extent, wishes, scratch)
-    simulated.finish(report, json=json)
+    scratch = options.Scratch(keep=keep, database=database, config=config)
+    with options.leaving(scratch):
+        report = options.run(target, of_file, extent, wishes, scratch)
+    page.finish(report, json=json)

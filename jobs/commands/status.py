@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forecaster.config import ServerConfig
+from forecaster.config.settings import ServerConfig
 from forecaster.errors import ConfigError
-from jobs.commands.opening import opened
-from jobs.commands.options import (
+from jobs.execution.reports import to_json
+from jobs.http.liveness import require_alive
+from jobs.terminal.open_database import opened
+from jobs.terminal.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
@@ -16,15 +18,13 @@ from jobs.commands.options import (
     load,
     now,
 )
-from jobs.commands.output import as_json, data, table
-from jobs.liveness import require_alive
-from jobs.reports import to_json
+from jobs.terminal.output import as_json, data, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from forecaster.store.sizes import TableSize
-    from jobs.health import Health
+    from forecaster.store.maintenance.sizes import TableSize
+    from jobs.telemetry.health import Health
 
 JOBS = ("retrain", "forecast", "score", "reconcile", "prune")
 LIVES = ("dataset", "state", "model", "trained_to", "newest_observation", "last_forecast", "reason")
@@ -49,14 +49,14 @@ def status(
         require_alive(_server(config))
         return
 
-    from forecaster.store import schema, sizes
-    from forecaster.store.engine import reading
-    from forecaster.store.urls import masked
-    from jobs.health import examine
+    from forecaster.store.connection.engine import reading
+    from forecaster.store.connection.urls import masked
+    from forecaster.store.maintenance import migrations, sizes
+    from jobs.telemetry.health import examine
 
     settings = load(config)
     with opened(settings.database_url) as engine:
-        revision = schema.revision(engine)
+        revision = migrations.revision(engine)
         with reading(engine) as conn:
             found = examine(conn, settings.datasets, now())
             runs = {health.facts.dataset: _runs(conn, health.facts.dataset) for health in found}
@@ -99,7 +99,7 @@ def _life(health: "Health") -> dict[str, Any]:
 
 
 def _runs(conn: "Connection", name: str) -> list[dict[str, Any]]:
-    from forecaster.store import runs
+    from forecaster.store.state import runs
 
     latest = [runs.latest(conn, job, name) for job in JOBS]
     return [

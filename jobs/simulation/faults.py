@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.random import Generator
 
-from forecaster.frames import INSTANT, OBSERVATIONS, conform
+from forecaster.schemas import INSTANT, OBSERVATIONS, conform
 
 DELIVERIES = pl.Schema(
     {

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster.store import runs, written
-from forecaster.store.engine import reading
-from forecaster.store.runs import Run
+from forecaster.store.connection.engine import reading
+from forecaster.store.forecasts import export
+from forecaster.store.state import runs
+from forecaster.store.state.runs import Run
 
 _ALL = 2**31 - 1
 PULLING = ("forecast", "reconcile")
@@ -75,7 +76,7 @@ def read(
     """
     with reading(engine) as conn:
         found = runs.list_runs(conn, dataset, job="forecast", limit=_ALL)
-        counted = written.by_cutoff(conn, dataset)
+        counted = export.by_cutoff(conn, dataset)
         ends = [runs.list_runs(conn, dataset, job=job, limit=1) for job in BESIDE]
     done = [run for run in found if run.state == "succeeded"]
     odds, there = _odds(done, counted), set(counted["cutoff"])

@@ -7,8 +7,8 @@ from typing import Literal
 
 from numpy.random import Generator
 
-from forecaster.durations import MICROSECOND, format_duration
 from forecaster.errors import ConfigError
+from forecaster.times.durations import MICROSECOND, format_duration
 
 What = Literal["source", "service"]
 

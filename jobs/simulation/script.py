@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
 from jobs.simulation import faults, outages
 from jobs.simulation.faults import Injection, Lags, Shares
-from jobs.simulation.material import Material
+from jobs.simulation.inputs import Material
 from jobs.simulation.outages import Outage, What
 
 FEWEST_TICKS = 3

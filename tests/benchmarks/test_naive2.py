@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import protocols, scores
-from forecaster.series.naive2 import naive2
+from forecaster.baselines.naive2 import naive2
 
 
 @pytest.mark.usefixtures("real_data")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import scores
-from forecaster.frames import QUANTILE_LEVELS
+from forecaster.schemas import QUANTILE_LEVELS
 
 
 def test_nine_are_the_levels_of_the_published_tables() -> None:

@@ -5,7 +5,7 @@ import math
 from benchmarks.ablation import ARMS, constant
 from benchmarks.protocols import M4
 from benchmarks.tables import Row, Section, Spread, markdown, over_seeds, table
-from forecaster.model import masking
+from forecaster.training import masking
 
 
 def test_a_table_has_a_column_per_key_that_any_row_has_a_value_for() -> None:

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from forecaster.config import Config, DatasetConfig, ModelConfig
-from forecaster.configfile import parse
-from forecaster.durations import Step
+from forecaster.config.file import parse
+from forecaster.config.settings import Config, DatasetConfig, ModelConfig
 from forecaster.errors import ConfigError
-from forecaster.schedules import Every
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
 
 BIKES = """
 database_url = "sqlite:///forecaster.db"

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.crontab import Crontab
-from forecaster.durations import Step
+from forecaster.times.cron import Crontab
+from forecaster.times.durations import Step
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 24 * 60

@@ -4,9 +4,9 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.network import AttentionLSTM, NetworkOutput
-from forecaster.model.spec import ModelSpec
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.network.network import AttentionLSTM, NetworkOutput
+from forecaster.network.spec import ModelSpec
 
 MISSING = torch.nan
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from forecaster.frames import INSTANT, OBSERVATIONS
+from forecaster.schemas import INSTANT, OBSERVATIONS
 
 MONDAY = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from forecaster.frames import INSTANT, OBSERVATIONS
+from forecaster.schemas import INSTANT, OBSERVATIONS
 
 MONDAY = datetime(2024, 1, 1)  # noqa: DTZ001 - a wall time
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from forecaster.errors import IncompatibleCheckpoint
-from forecaster.model.attention import SelfAttention, TemporalAttention, lookup
-from forecaster.model.masks import LONG_SEASON_PRIOR, SEASON_PRIOR, seasonal_prior
-from forecaster.model.normalisers import NORMALISERS
-from forecaster.model.scores import SCORES
+from forecaster.network.attention import SelfAttention, TemporalAttention, lookup
+from forecaster.network.masks import LONG_SEASON_PRIOR, SEASON_PRIOR, seasonal_prior
+from forecaster.network.normalizers import NORMALISERS
+from forecaster.network.score_functions import SCORES
 from tests.core.networks import small_spec
 from tests.tolerance import assert_close
 

@@ -11,15 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster import backtest as module
-from forecaster.backtest import Backtest, Predictor, backtest, points
-from forecaster.durations import Step
-from forecaster.frames import QUANTILE_COLUMNS, QUANTILE_LEVELS
-from forecaster.series import accuracy
-from forecaster.series.baselines import naive, seasonal_naive
-from forecaster.series.grid import Grid
-from forecaster.series.panel import Panel, build
-from forecaster.series.windows import Windows, gather
+from forecaster.baselines.registry import naive, seasonal_naive
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, build
+from forecaster.data.windows import Windows, gather
+from forecaster.evaluation import metrics
+from forecaster.evaluation import rolling_origin as module
+from forecaster.evaluation.rolling_origin import (
+    Backtest,
+    Predictor,
+    backtest,
+    points,
+)
+from forecaster.schemas import QUANTILE_COLUMNS, QUANTILE_LEVELS
+from forecaster.times.durations import Step
 from tests.core.observed import MONDAY, observed
 
 pytestmark = pytest.mark.numeric
@@ -107,12 +112,12 @@ CUTOFFS = [START + 40, START + 46, START + 52]
 def test_a_backtest_sums_up_what_scoring_the_stored_forecasts_would(
     gappy: Panel, name: str, by: list[str]
 ) -> None:
-    scored = accuracy.score(matured(gappy, CUTOFFS, PREDICTORS[name]), HORIZON)
+    scored = metrics.score(matured(gappy, CUTOFFS, PREDICTORS[name]), HORIZON)
 
     found = summaries(run(gappy, CUTOFFS))["".join(by)].filter(pl.col("predictor") == name)
 
     found = found.cast(dict.fromkeys(by, pl.String)).sort(by or "predictor")
-    expected = accuracy.summarise(scored, by)
+    expected = metrics.summarise(scored, by)
     for column in set(expected.columns) - {*by}:
         assert found[column].to_list() == pytest.approx(expected[column].to_list(), rel=1e-5)
     assert found.select(by).equals(expected.select(by))
@@ -134,7 +139,7 @@ def test_smape_is_the_one_of_m4() -> None:
     found = run(whole, [START + 50]).of("walk")
 
     assert found is not None
-    assert found["smape"] == pytest.approx(accuracy.smape(actual, said), rel=1e-5)
+    assert found["smape"] == pytest.approx(metrics.smape(actual, said), rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [0.0, 7.0])
@@ -169,7 +174,7 @@ def test_leads_come_nearest_first_and_predictors_as_given(gappy: Panel) -> None:
     found = run(gappy, CUTOFFS)
 
     assert found.overall()["predictor"].to_list() == ["walk", "seasonal"]
-    names = [lead.name for lead in accuracy.leads(HORIZON)]
+    names = [lead.name for lead in metrics.leads(HORIZON)]
     assert found.by_lead()["lead"].to_list() == names * 2
 
 

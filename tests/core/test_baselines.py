@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.series.baselines import (
+from forecaster.baselines.registry import (
     BASELINES,
     PointForecast,
     drift,
@@ -16,6 +15,7 @@ from forecaster.series.baselines import (
     seasonal_naive,
     seasonal_naive_drift,
 )
+from forecaster.schemas import QUANTILE_LEVELS
 
 NAN = float("nan")
 POINTS = {
@@ -197,7 +197,7 @@ AWKWARD = {
 @any_baseline
 @pytest.mark.parametrize("season_length", [1, 4, 7, 60])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.filterwarnings("ignore::forecaster.series.markov_switching.UnfittedWarning")
+@pytest.mark.filterwarnings("ignore::forecaster.baselines.markov_switching.UnfittedWarning")
 def test_a_baseline_answers_whatever_it_is_given(
     name: str, season_length: int, dtype: torch.dtype
 ) -> None:

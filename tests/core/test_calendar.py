@@ -11,21 +11,21 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from forecaster import explain
-from forecaster.durations import Step
-from forecaster.frames import DEVIATION_COLUMNS
-from forecaster.inference import Prediction, predict
-from forecaster.model.calendar import FEATURES, calendar_features
-from forecaster.model.checkpoint import TrainedModel, dumps, loads
-from forecaster.model.device import CPU, Runner
-from forecaster.model.ensemble import assemble
-from forecaster.model.network import AttentionLSTM
-from forecaster.model.quantiles import MEDIAN
-from forecaster.model.spec import ModelSpec
-from forecaster.planted import planted_mass
-from forecaster.series.anchor import detect_grid
-from forecaster.series.panel import build
-from forecaster.training import fit, prepare
+from forecaster.data.anchor import detect_grid
+from forecaster.data.panel import build
+from forecaster.explain import measure
+from forecaster.explain.planted_test import planted_mass
+from forecaster.inference.checkpoint import TrainedModel, dumps, loads
+from forecaster.inference.device import CPU, Runner
+from forecaster.inference.predictor import Prediction, predict
+from forecaster.network.calendar_features import FEATURES, calendar_features
+from forecaster.network.ensemble import assemble
+from forecaster.network.network import AttentionLSTM
+from forecaster.network.output_heads import MEDIAN
+from forecaster.network.spec import ModelSpec
+from forecaster.schemas import DEVIATION_COLUMNS
+from forecaster.times.durations import Step
+from forecaster.training.estimator import fit, prepare
 from tests.core.networks import contexts, gappy_contexts, scale_of, small_network, small_spec
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.jobs.small import DATASET, START, rows
@@ -161,7 +161,7 @@ def test_the_parts_still_add_up(statistics: str, context: Tensor) -> None:
 
     parts = output.copied + output.last_value + output.residual
     assert_close(parts, output.deviations[..., MEDIAN], scale_of(output))
-    assert explain.reconstruction_error(output, context, spec) < within(1)
+    assert measure.reconstruction_error(output, context, spec) < within(1)
 
 
 # What passes it on
@@ -225,7 +225,7 @@ def test_several_cutoffs_at_once_are_each_of_them_alone(learnt: TrainedModel) ->
 def test_trust_in_a_model_with_a_calendar_is_measured(learnt: TrainedModel) -> None:
     panel = build(both(), learnt.spec.grid(), season_length=24, scales=learnt.series_scale)
 
-    trust = explain.trust(learnt, panel)
+    trust = measure.trust(learnt, panel)
 
     assert trust.reconstruction_error < within(1)
     assert trust.seeds is not None

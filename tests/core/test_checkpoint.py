@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from forecaster.errors import IncompatibleCheckpoint
-from forecaster.model.checkpoint import TrainedModel, dumps, loads, yardstick
-from forecaster.model.spec import ModelSpec
+from forecaster.inference.checkpoint import (
+    TrainedModel,
+    dumps,
+    loads,
+    yardstick,
+)
+from forecaster.network.spec import ModelSpec
 from tests.core.networks import contexts, small_model, small_spec
 
 MODEL = small_model({"b": 0.1, "a/ü": 1e300})

@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.config import ModelConfig, RetentionConfig, ServerConfig, TrainingConfig
-from forecaster.configtext import to_toml
-from forecaster.durations import Step
+from forecaster.config.dump import to_toml
+from forecaster.config.settings import (
+    ModelConfig,
+    RetentionConfig,
+    ServerConfig,
+    TrainingConfig,
+)
 from forecaster.errors import ConfigError
+from forecaster.times.durations import Step
 from tests.core.configs import BIKES, MINIMAL, WAREHOUSE, dataset, parsed, problems_of
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forecaster.addresses import masked
+from forecaster.config.urls import masked
 from forecaster.errors import ConfigError
 from tests.core.configs import BIKES, dataset, parsed, problems_of
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from forecaster.config import ServerConfig
-from forecaster.configtext import to_toml
+from forecaster.config.dump import to_toml
+from forecaster.config.settings import ServerConfig
 from tests.core.configs import parsed, problems_of
 
 TOP = 'database_url = "sqlite:///f.db"\n[server]\n'

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.crontab import MACROS, Crontab
+from forecaster.times.cron import MACROS, Crontab
 
 
 @pytest.mark.parametrize(

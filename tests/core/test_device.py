@@ -6,8 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from forecaster.model.device import CPU, LARGEST_BATCH, SMALLEST_BATCH, Runner, or_on_cpu
-from forecaster.model.network import AttentionLSTM, NetworkOutput
+from forecaster.inference.device import (
+    CPU,
+    LARGEST_BATCH,
+    SMALLEST_BATCH,
+    Runner,
+    or_on_cpu,
+)
+from forecaster.network.network import AttentionLSTM, NetworkOutput
 from tests.core.networks import contexts, small_network, small_spec
 from tests.tolerance import assert_close
 

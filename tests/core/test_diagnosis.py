@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from forecaster.diagnosis import Diagnosis, Sample, diagnose
-from forecaster.findings import snippet
-from forecaster.intake import Columns, normalize
+from forecaster.checks.dataset import Diagnosis, Sample, diagnose
+from forecaster.checks.findings import snippet
+from forecaster.ingestion.normalize import Columns, normalize
 from tests.core.configs import parsed
 
 NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)

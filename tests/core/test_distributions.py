@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster.distributions import mixture_quantiles, normal_quantiles, student_t_quantiles
-from forecaster.frames import QUANTILE_LEVELS
+from forecaster.baselines.distributions import (
+    mixture_quantiles,
+    normal_quantiles,
+    student_t_quantiles,
+)
+from forecaster.schemas import QUANTILE_LEVELS
 from tests.tolerance import RELATIVE
 
 pytestmark = pytest.mark.numeric

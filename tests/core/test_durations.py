@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step, format_duration, parse_duration
+from forecaster.times.durations import Step, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

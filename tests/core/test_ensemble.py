@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from forecaster.errors import IncompatibleCheckpoint
-from forecaster.frames import PART_COLUMNS
-from forecaster.inference import predict
-from forecaster.model.checkpoint import TrainedModel, dumps, loads
-from forecaster.model.ensemble import Ensemble, assemble, disassemble
-from forecaster.model.network import NetworkOutput
-from forecaster.model.quantiles import MEDIAN
+from forecaster.inference.checkpoint import TrainedModel, dumps, loads
+from forecaster.inference.predictor import predict
+from forecaster.network.ensemble import Ensemble, assemble, disassemble
+from forecaster.network.network import NetworkOutput
+from forecaster.network.output_heads import MEDIAN
+from forecaster.schemas import PART_COLUMNS
 from tests.core.networks import (
     contexts,
     gappy_contexts,

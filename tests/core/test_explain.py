@@ -10,12 +10,12 @@ from hypothesis import given
 from numpy.typing import NDArray
 from torch import Tensor
 
-from forecaster import explain
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.ensemble import assemble
-from forecaster.model.network import NetworkOutput
-from forecaster.series.panel import Panel, PanelCounts
-from forecaster.trust import Agreement, Trust
+from forecaster.data.panel import Panel, PanelCounts
+from forecaster.explain import measure
+from forecaster.explain.report import Agreement, Trust
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.network.ensemble import assemble
+from forecaster.network.network import NetworkOutput
 from tests.core.networks import (
     MISSING,
     contexts,
@@ -58,7 +58,7 @@ def panel_of(deviations: Tensor) -> Panel:
 def test_the_parts_make_the_median_again(context: Tensor) -> None:
     output = forecast(context)
 
-    assert explain.reconstruction_error(output, context, SPEC) < within(1)
+    assert measure.reconstruction_error(output, context, SPEC) < within(1)
 
 
 @pytest.mark.parametrize("part", ["weights", "adjusted_weights", "residual"])
@@ -68,13 +68,13 @@ def test_a_part_that_is_not_true_shows(part: str) -> None:
 
     forged = replace(output, **{part: getattr(output, part) * 1.01})
 
-    assert explain.reconstruction_error(forged, context, SPEC) > 10 * within(1)
+    assert measure.reconstruction_error(forged, context, SPEC) > 10 * within(1)
 
 
 def test_other_values_than_those_that_were_copied_show() -> None:
     context = contexts(3, 24)
 
-    assert explain.reconstruction_error(forecast(context), context + 1, SPEC) > 1000 * within(1)
+    assert measure.reconstruction_error(forecast(context), context + 1, SPEC) > 1000 * within(1)
 
 
 # Shares
@@ -84,7 +84,7 @@ def test_shares_are_those_of_the_parts() -> None:
     output = forecast(contexts(3, 24))
     sizes = [part.abs().mean() for part in (output.copied, output.last_value, output.residual)]
 
-    found = explain.shares(output, SPEC)
+    found = measure.shares(output, SPEC)
 
     assert found.copied + found.last_value + found.residual == pytest.approx(1)
     assert found.copied / found.residual == pytest.approx(float(sizes[0] / sizes[2]))
@@ -102,7 +102,7 @@ def test_the_effective_number_of_patches_counts_what_is_attended(
     weights = torch.zeros_like(output.weights)
     weights[..., list(attended)] = 0.5 / len(attended)
 
-    assert explain.shares(replace(output, weights=weights), SPEC).effective_patches == (
+    assert measure.shares(replace(output, weights=weights), SPEC).effective_patches == (
         pytest.approx(expected)
     )
 
@@ -111,7 +111,7 @@ def test_the_weight_of_the_last_value_counts_where_it_lies() -> None:
     output = forecast(contexts(2, 24))
     newest = torch.tensor([[False] * 5 + [True], [False] * 3 + [True] + [False] * 2])
 
-    found = explain.patch_weights(output, newest, SPEC)
+    found = measure.patch_weights(output, newest, SPEC)
 
     by_step = output.weights[:, [0] * 4 + [1] * 4 + [2] * 2].mean(1)
     assert found[0, 5] == pytest.approx(float(by_step[0, 5] + by_step[0, 6]))
@@ -125,7 +125,7 @@ def test_the_weight_of_the_last_value_counts_where_it_lies() -> None:
 def test_a_model_agrees_with_itself() -> None:
     output = forecast(contexts(3, 24))
 
-    found = explain.agreement(output, output)
+    found = measure.agreement(output, output)
 
     assert found.divergence == pytest.approx(0, abs=within(1))
     assert found.overlap == 1
@@ -137,7 +137,7 @@ def test_two_that_look_at_different_places_are_one_bit_apart() -> None:
     for place, weights in enumerate(places):
         weights[..., place] = 1
 
-    found = explain.agreement(*(replace(output, weights=weights) for weights in places))
+    found = measure.agreement(*(replace(output, weights=weights) for weights in places))
 
     assert found.divergence == pytest.approx(1)
 
@@ -145,7 +145,7 @@ def test_two_that_look_at_different_places_are_one_bit_apart() -> None:
 def test_divergence_is_that_of_jensen_and_shannon() -> None:
     one, other = (forecast(contexts(3, 24), seed) for seed in (0, 1))
 
-    found = explain.agreement(one, other)
+    found = measure.agreement(one, other)
 
     pairs = zip(one.weights.flatten(0, 1), other.weights.flatten(0, 1), strict=True)
     expected = np.mean([jensen_shannon(p.double().numpy(), q.double().numpy()) for p, q in pairs])
@@ -166,9 +166,9 @@ def test_trust_is_measured_on_windows_that_can_be_forecast() -> None:
     walks[1] = MISSING
     walks[2, 100:] = MISSING
 
-    found = explain.trust(small_model(), panel_of(walks))
+    found = measure.trust(small_model(), panel_of(walks))
 
-    assert 0 < found.windows <= explain.MOST_WINDOWS
+    assert 0 < found.windows <= measure.MOST_WINDOWS
     assert found.past_patches == 6
     assert found.reconstruction_error < within(1)
     assert [removal.patches for removal in found.removals] == [1, 3, 5]
@@ -178,9 +178,9 @@ def test_trust_is_measured_on_windows_that_can_be_forecast() -> None:
 
 def test_trust_tells_a_network_that_a_naive_forecast_stands_in_for() -> None:
     panel = panel_of(contexts(3, 120))
-    serving = explain.trust(small_model(), panel)
+    serving = measure.trust(small_model(), panel)
 
-    found = explain.trust(replace(small_model(), fallback="naive"), panel)
+    found = measure.trust(replace(small_model(), fallback="naive"), panel)
 
     assert serving.serves
     assert found == replace(serving, serves=False)
@@ -190,17 +190,17 @@ def test_trust_tells_a_network_that_a_naive_forecast_stands_in_for() -> None:
 def test_trust_is_the_same_every_time() -> None:
     panel = panel_of(contexts(3, 120))
 
-    assert explain.trust(small_model(), panel) == explain.trust(small_model(), panel)
+    assert measure.trust(small_model(), panel) == measure.trust(small_model(), panel)
 
 
 def test_nothing_to_measure_on_is_not_trusted() -> None:
-    found = explain.trust(small_model(), panel_of(torch.full((2, 60), MISSING)))
+    found = measure.trust(small_model(), panel_of(torch.full((2, 60), MISSING)))
 
     assert (found.windows, found.informative) == (0, False)
 
 
 def test_trust_survives_the_scores_of_a_model() -> None:
-    found = explain.trust(small_model(), panel_of(contexts(3, 120)))
+    found = measure.trust(small_model(), panel_of(contexts(3, 120)))
 
     again = Trust.from_scores({"mase": 0.7, **found.to_scores()})
 
@@ -209,7 +209,7 @@ def test_trust_survives_the_scores_of_a_model() -> None:
 
 def test_what_an_audit_adds_survives_too() -> None:
     found = replace(
-        explain.trust(small_model(), panel_of(contexts(1, 60))),
+        measure.trust(small_model(), panel_of(contexts(1, 60))),
         seeds=Agreement(divergence=0.1, overlap=0.8),
         planted_mass=0.97,
     )
@@ -221,7 +221,7 @@ def test_the_members_of_an_ensemble_are_compared() -> None:
     networks = [small_network(SPEC, seed) for seed in (0, 1, 2)]
     model = TrainedModel(spec=SPEC, network=assemble(networks), series_scale={})
 
-    found = explain.trust(model, panel_of(contexts(3, 120))).seeds
+    found = measure.trust(model, panel_of(contexts(3, 120))).seeds
 
     assert found is not None
     assert 0 < found.divergence < 1

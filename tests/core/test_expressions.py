@@ -15,7 +15,7 @@ import pytest
 
 import forecaster
 import jobs
-from forecaster.redaction import Secrets
+from forecaster.config.redaction import Secrets
 
 SHORT, TIMES = 1_000, 16
 SPARE_SECONDS = 0.05

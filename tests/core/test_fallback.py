@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster.frames import DEVIATION_COLUMNS, PART_COLUMNS
-from forecaster.inference import Prediction, predict
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.fallback import FALLBACKS, served
-from forecaster.model.holdout import HoldOut
-from forecaster.model.quantiles import MEDIAN
-from forecaster.series.panel import Panel, build
-from forecaster.validation import Validation
+from forecaster.data.panel import Panel, build
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.inference.naive_fallback import FALLBACKS, served
+from forecaster.inference.predictor import Prediction, predict
+from forecaster.network.output_heads import MEDIAN
+from forecaster.schemas import DEVIATION_COLUMNS, PART_COLUMNS
+from forecaster.training.holdout import HoldOut
+from forecaster.training.validation import Validation
 from tests.core.networks import gappy_contexts, small_model, small_network, small_spec
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.tolerance import assert_close

@@ -9,11 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from forecaster.fidelity import Deleter, Look, naopc, rank, removals
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.model.network import NetworkOutput
-from forecaster.series.windows import Windows
-from forecaster.trust import Removal
+from forecaster.data.windows import Windows
+from forecaster.explain.faithfulness import (
+    Deleter,
+    Look,
+    naopc,
+    rank,
+    removals,
+)
+from forecaster.explain.report import Removal
+from forecaster.network.network import NetworkOutput
+from forecaster.schemas import QUANTILE_LEVELS
 from tests.core.networks import MISSING
 
 PATCH, STEPS = 2, 3

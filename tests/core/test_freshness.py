@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
-from forecaster.frames import INSTANT
-from forecaster.freshness import Freshness, judge
-from forecaster.series.marks import grid_of
+from forecaster.checks.freshness import Freshness, judge
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.timestamp_marks import grid_of
+from forecaster.schemas import INSTANT
+from forecaster.times.durations import Step
 from tests.core.configs import parsed
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
-from forecaster.frames import INSTANT, OBSERVATIONS, empty
-from forecaster.series.anchor import detect_grid
-from forecaster.series.clock import DAY_MICROSECONDS, instant_of
-from forecaster.series.grid import EPOCH, Grid
+from forecaster.data.anchor import detect_grid
+from forecaster.data.grid import EPOCH, Grid
+from forecaster.schemas import INSTANT, OBSERVATIONS, empty
+from forecaster.times.durations import Step
+from forecaster.times.local_time import DAY_MICROSECONDS, instant_of
 
 ZONES = [
     "UTC", "America/New_York", "Europe/Berlin", "America/Sao_Paulo", "Africa/Cairo",

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster import config
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.model.network import ENCODERS
-from forecaster.model.quantiles import HEADS, MEDIAN, pinball
-from forecaster.training import fit, prepare
+from forecaster.config import settings
+from forecaster.network.network import ENCODERS
+from forecaster.network.output_heads import HEADS, MEDIAN, pinball
+from forecaster.schemas import QUANTILE_LEVELS
+from forecaster.training.estimator import fit, prepare
 from tests.core.configs import dataset, parsed, small_dataset
 from tests.core.networks import contexts, small_network, small_spec
 from tests.core.test_training import QUICK, daily
@@ -26,8 +26,8 @@ def offsets(head: str, features: torch.Tensor) -> torch.Tensor:
 
 
 def test_every_part_can_be_configured() -> None:
-    assert tuple(ENCODERS) == config.ENCODERS
-    assert tuple(HEADS) == config.HEADS
+    assert tuple(ENCODERS) == settings.ENCODERS
+    assert tuple(HEADS) == settings.HEADS
 
 
 def test_the_levels_are_symmetric() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from forecaster.model.holdout import hold_out
-from forecaster.series.panel import Panel, PanelCounts
+from forecaster.data.panel import Panel, PanelCounts
+from forecaster.training.holdout import hold_out
 from tests.core.networks import small_spec
 
 SPEC = small_spec()

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from forecaster.errors import SkipReason
-from forecaster.frames import (
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.inference.predictor import Prediction, predict
+from forecaster.inference.to_frames import clip
+from forecaster.schemas import (
     ATTENTION,
     DEVIATION_COLUMNS,
     FORECASTS,
     PART_COLUMNS,
     PATCHES,
 )
-from forecaster.inference import Prediction, predict
-from forecaster.model.checkpoint import TrainedModel
-from forecaster.model.publishing import clip
 from tests.core.networks import small_model
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.tolerance import RELATIVE, assert_close

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.frames import OBSERVATIONS
-from forecaster.intake import Columns, Intake, normalize
+from forecaster.ingestion.normalize import Columns, Intake, normalize
+from forecaster.schemas import OBSERVATIONS
 
 ZONE = "America/New_York"
 EPOCH = 1_700_000_000

@@ -10,15 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from forecaster import judgement
-from forecaster.durations import Step
-from forecaster.frames import ACCURACY, INSTANT, QUANTILE_COLUMNS, empty
-from forecaster.judgement import judge
-from forecaster.series import accuracy
-from forecaster.series.baselines import seasonal_naive
-from forecaster.series.grid import Grid
-from forecaster.series.panel import Panel, build, own_scale
-from forecaster.series.windows import gather
+from forecaster.baselines.registry import seasonal_naive
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, build, own_scale
+from forecaster.data.windows import gather
+from forecaster.evaluation import metrics, scoring
+from forecaster.evaluation.scoring import judge
+from forecaster.schemas import (
+    ACCURACY,
+    INSTANT,
+    QUANTILE_COLUMNS,
+    empty,
+)
+from forecaster.times.durations import Step
 from tests.core.observed import HOUR, observed
 
 HORIZON, SEASON = 6, 4
@@ -26,7 +30,7 @@ HOURLY = Grid(step=Step.parse("1h"), anchor=0)
 DAILY = Grid(step=Step.parse("1d"), anchor=0, timezone="Europe/Berlin")
 FIRST = datetime(2024, 3, 15, tzinfo=UTC)
 """Two weeks before clocks change."""
-LEADS = accuracy.leads(HORIZON)
+LEADS = metrics.leads(HORIZON)
 
 
 def panel(*series: Sequence[float | None], grid: Grid = HOURLY) -> Panel:
@@ -71,7 +75,7 @@ def plainly(said: pl.DataFrame, panel: Panel, memory: int) -> pl.DataFrame:
     matured = said.clear().with_columns(
         pl.lit(0.0).alias(name) for name in ("actual", "seasonal_naive", "scale")
     )
-    return accuracy.score(pl.DataFrame(rows, schema=matured.schema), HORIZON)
+    return metrics.score(pl.DataFrame(rows, schema=matured.schema), HORIZON)
 
 
 values = st.one_of(st.none(), st.floats(-1e3, 1e3))
@@ -114,7 +118,7 @@ def test_chunks_of_any_size_are_judged_alike(monkeypatch: pytest.MonkeyPatch) ->
     settings = {"season_length": SEASON, "memory": 12, "prediction_length": HORIZON}
     at_once = judge(said, seen, **settings)
 
-    monkeypatch.setattr(judgement, "_MOST_POINTS", 7 * (12 + HORIZON))
+    monkeypatch.setattr(scoring, "_MOST_POINTS", 7 * (12 + HORIZON))
     in_parts = judge(said, seen, **settings)
 
     assert at_once["points"].sum() > 200

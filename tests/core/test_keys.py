@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecaster.errors import DataError
-from forecaster.intake import Columns, Intake, normalize
-from forecaster.keys import INEXACT, key_text, text_of
+from forecaster.ingestion.normalize import Columns, Intake, normalize
+from forecaster.ingestion.series_keys import INEXACT, key_text, text_of
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

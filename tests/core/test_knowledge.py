@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.frames import VERSIONS
-from forecaster.series.knowledge import knowledge
+from forecaster.data.point_in_time import knowledge
+from forecaster.schemas import VERSIONS
 from tests.core.observed import HOUR, MONDAY
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.errors import TrainingDiverged
-from forecaster.model.learning import (
+from forecaster.network.network import AttentionLSTM, NetworkOutput
+from forecaster.training.loop import (
     JUDGEMENTS,
     PATIENCE,
     REPORT_EVERY,
@@ -21,8 +22,7 @@ from forecaster.model.learning import (
     Schedule,
     learn,
 )
-from forecaster.model.network import AttentionLSTM, NetworkOutput
-from forecaster.model.sampling import Batch
+from forecaster.training.sampling import Batch
 from tests.core.networks import contexts, small_network, small_spec
 
 SPEC = small_spec(hidden_size=4, layers=1, heads=2, mlp_size=8, context_length=8, dropout=0.0)

@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from forecaster import losses
-from forecaster.losses import Losses
+from forecaster.ingestion import losses
+from forecaster.ingestion.losses import Losses
 
 
 def lost(stamps: list[str], keys: list[str] | None = None) -> Losses:

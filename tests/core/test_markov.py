@@ -12,11 +12,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from forecaster.baselines.markov_chain import BINS, SMOOTHING, markov_chain
+from forecaster.baselines.markov_switching import UnfittedWarning, markov_switching
+from forecaster.baselines.registry import BASELINES
 from forecaster.errors import DataError
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.series.baselines import BASELINES
-from forecaster.series.markov_chain import BINS, SMOOTHING, markov_chain
-from forecaster.series.markov_switching import UnfittedWarning, markov_switching
+from forecaster.schemas import QUANTILE_LEVELS
 from tests.tolerance import assert_close
 
 NAN = float("nan")

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.series.naive2 import is_seasonal, naive2, naive2_quantiles, seasonal_indices
+from forecaster.baselines.naive2 import (
+    is_seasonal,
+    naive2,
+    naive2_quantiles,
+    seasonal_indices,
+)
+from forecaster.schemas import QUANTILE_LEVELS
 
 NAN = math.nan
 SEASON = [8.0, 12.0, 10.0, 10.0]

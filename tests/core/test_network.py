@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.model.quantiles import MEDIAN
-from forecaster.model.scaling import scale_window
+from forecaster.network.output_heads import MEDIAN
+from forecaster.network.scaling import scale_window
+from forecaster.schemas import QUANTILE_LEVELS
 from tests.core.networks import MISSING, contexts, small_network, small_spec
 from tests.tolerance import assert_close
 

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster.model.normalisers import NORMALISERS, Normaliser, entmax15, softmax, sparsemax
+from forecaster.network.normalizers import (
+    NORMALISERS,
+    Normaliser,
+    entmax15,
+    softmax,
+    sparsemax,
+)
 from tests.tolerance import assert_close
 
 pytestmark = pytest.mark.numeric

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.configtext import to_toml
-from forecaster.opening_hours import DAY, WEEK, OpeningHours
+from forecaster.config.dump import to_toml
+from forecaster.times.opening_hours import DAY, WEEK, OpeningHours
 from tests.core.configs import dataset, parsed, problems_of
 
 

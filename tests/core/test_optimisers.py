@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from forecaster.model.network import ENCODERS, AttentionLSTM
-from forecaster.model.optimisers import WARM_UP, Optimisers, inner_matrices
-from forecaster.model.scores import SCORES
+from forecaster.network.network import ENCODERS, AttentionLSTM
+from forecaster.network.score_functions import SCORES
+from forecaster.training.optimizers import WARM_UP, Optimisers, inner_matrices
 from tests.core.networks import small_network, small_spec
 
 SPECS = [

@@ -5,9 +5,9 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from forecaster.durations import Step
+from forecaster.data.grid import Grid
 from forecaster.errors import DataError, InsufficientHistory
-from forecaster.origins import (
+from forecaster.evaluation.cutoffs import (
     NO_ROOM,
     NOT_TESTED,
     NOT_TRAINED,
@@ -18,7 +18,7 @@ from forecaster.origins import (
     at_the_end,
     of_split,
 )
-from forecaster.series.grid import Grid
+from forecaster.times.durations import Step
 from tests.core.observed import HOUR, MONDAY, observed
 
 GRID = Grid(step=Step.parse("1h"), anchor=0, timezone="UTC")

@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, PanelCounts, build
 from forecaster.errors import SchemaMismatch
-from forecaster.frames import OBSERVATIONS, empty
-from forecaster.series.grid import Grid
-from forecaster.series.panel import Panel, PanelCounts, build
+from forecaster.schemas import OBSERVATIONS, empty
+from forecaster.times.durations import Step
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.tolerance import assert_close, within
 

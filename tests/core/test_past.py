@@ -14,12 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
-from forecaster.frames import VERSIONS
-from forecaster.series.grid import Grid
-from forecaster.series.knowledge import Knowledge, knowledge
-from forecaster.series.panel import Panel, build, from_values
-from forecaster.series.past import Past, remember
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, build, from_values
+from forecaster.data.point_in_time import Knowledge, knowledge
+from forecaster.data.snapshots import Past, remember
+from forecaster.schemas import VERSIONS
+from forecaster.times.durations import Step
 from tests.core.observed import HOUR, MONDAY
 from tests.tolerance import assert_close
 

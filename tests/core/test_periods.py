@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step, parse_duration
-from forecaster.frames import OBSERVATIONS, empty
-from forecaster.periods import Periods
-from forecaster.schedules import every
-from forecaster.series.anchor import detect_grid
+from forecaster.data.anchor import detect_grid
+from forecaster.schemas import OBSERVATIONS, empty
+from forecaster.times.calendar_periods import Periods
+from forecaster.times.durations import Step, parse_duration
+from forecaster.times.schedules import every
 from tests.core.minutes import DAY, Scan, minute_of
 from tests.core.ticking import (
     DELAYS,

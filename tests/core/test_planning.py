@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
-from forecaster.config import DatasetConfig
-from forecaster.planning import documents, effects, missing_plugins, reasons_to_retrain
-from forecaster.training import prepare
+from forecaster.config.diff import (
+    documents,
+    effects,
+    missing_plugins,
+    reasons_to_retrain,
+)
+from forecaster.config.settings import DatasetConfig
+from forecaster.training.estimator import prepare
 from tests.core.configs import BIKES, WAREHOUSE, parsed
 from tests.core.observed import observed
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forecaster.planted import planted_lag, planted_mass, planted_panel
+from forecaster.explain.planted_test import planted_lag, planted_mass, planted_panel
 from tests.core.networks import small_spec
 
 

@@ -6,15 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from forecaster import plugin_names, training
-from forecaster.config import ModelConfig
+from forecaster.config import score_names
+from forecaster.config.settings import ModelConfig
 from forecaster.errors import IncompatibleCheckpoint, UnusablePlugin
-from forecaster.model import plugins
-from forecaster.model.attention import TemporalAttention
-from forecaster.model.checkpoint import TrainedModel, dumps, loads
-from forecaster.model.network import AttentionLSTM
-from forecaster.model.scores import Dot
-from forecaster.model.spec import ModelSpec
+from forecaster.inference.checkpoint import TrainedModel, dumps, loads
+from forecaster.network import plugins
+from forecaster.network.attention import TemporalAttention
+from forecaster.network.network import AttentionLSTM
+from forecaster.network.score_functions import Dot
+from forecaster.network.spec import ModelSpec
+from forecaster.training import estimator
 from tests.core.configs import dataset, parsed, problems_of
 from tests.core.networks import contexts, small_spec
 from tests.jobs.small import DATASET, rows
@@ -60,9 +61,9 @@ def test_a_plugin_takes_part_in_a_network_and_its_checkpoint(
 @pytest.mark.usefixtures("own_attention")
 def test_the_parameters_of_a_plugin_are_trained() -> None:
     model = replace(DATASET.model, score=COSINE, priors=(DECAY,), self_attention=True)
-    panel, spec = training.prepare(rows("a", 0, 300), replace(DATASET, model=model))
+    panel, spec = estimator.prepare(rows("a", 0, 300), replace(DATASET, model=model))
 
-    trained = training.fit(panel, spec, DATASET.training).model.network.state_dict()
+    trained = estimator.fit(panel, spec, DATASET.training).model.network.state_dict()
 
     rates = [weight for name, weight in trained.items() if name.endswith(("rate", "sharpness"))]
     assert len(rates) == 3
@@ -131,11 +132,11 @@ def test_a_plugin_that_cannot_be_imported_is_refused(name: str, problem: str) ->
 @pytest.mark.parametrize("name", ["nan", "PerSeason"])
 def test_a_bad_plugin_is_refused_before_training(name: str) -> None:
     model = replace(DATASET.model, score=f"own_attention.scores:{name}", season_length=1)
-    panel, spec = training.prepare(rows("a", 0, 300), replace(DATASET, model=model))
-    steps: list[training.Progress] = []
+    panel, spec = estimator.prepare(rows("a", 0, 300), replace(DATASET, model=model))
+    steps: list[estimator.Progress] = []
 
     with pytest.raises(UnusablePlugin):
-        training.fit(panel, spec, DATASET.training, steps.append)
+        estimator.fit(panel, spec, DATASET.training, steps.append)
 
     assert steps == []
 
@@ -243,7 +244,7 @@ def test_concat_is_another_name_for_additive() -> None:
 
 
 def test_without_plugins_nothing_is_offered() -> None:
-    assert plugin_names.find("cosine") is None
+    assert score_names.find("cosine") is None
     assert plugins.load(small_spec()) == {}
 
 

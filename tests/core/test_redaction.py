@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.redaction import Secrets, secrets_of, secrets_of_address
+from forecaster.config.redaction import Secrets, secrets_of, secrets_of_address
 from tests.core.configs import BIKES, WAREHOUSE, parsed
 
 CANARY = "Zq%7@k/9:w'\"\\ü&x"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from forecaster.model.regimes import LARGEST_FACTOR, change_regimes, changed_share
+from forecaster.training.regimes import LARGEST_FACTOR, change_regimes, changed_share
 from tests.tolerance import RELATIVE, assert_close
 
 BATCH, LENGTH, HORIZON, NEWEST, SEASON = 2000, 96, 8, 4, 8

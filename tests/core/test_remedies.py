@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from forecaster import intake, remedies
 from forecaster.errors import DataError
-from forecaster.intake import Columns, Intake
-from forecaster.remedies import Batch
+from forecaster.ingestion import normalize, remedies
+from forecaster.ingestion.normalize import Columns, Intake
+from forecaster.ingestion.remedies import Batch
 
 FIRST = datetime.fromisoformat("2026-01-01")
 HOURS = [FIRST + timedelta(hours=count) for count in range(504)]
@@ -29,7 +29,7 @@ def taken(
             "value": values or ["1"] * len(stamps),
         }
     )
-    return intake.normalize(raw, Columns(), timezone="UTC", **spelled)
+    return normalize.normalize(raw, Columns(), timezone="UTC", **spelled)
 
 
 def batch(found: Intake, rows: int = len(HOURS), declared: str | None = None) -> Batch:

@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import torch
 
-from forecaster.durations import Step
-from forecaster.frames import INSTANT
-from forecaster.series.grid import Grid
-from forecaster.series.panel import Panel, PanelCounts
-from forecaster.series.resident import ResidentPanel
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, PanelCounts
+from forecaster.data.rolling_panel import ResidentPanel
+from forecaster.schemas import INSTANT
+from forecaster.times.durations import Step
 from tests.core.observed import HOUR, MONDAY
 
 GRID = Grid(step=Step.parse("1h"), anchor=0)

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from forecaster.config import DeadlineConfig
-from forecaster.configtext import to_toml
-from forecaster.durations import Step, parse_duration
-from forecaster.periods import Periods
-from forecaster.schedules import Cron, Every
+from forecaster.config.dump import to_toml
+from forecaster.config.settings import DeadlineConfig
+from forecaster.times.calendar_periods import Periods
+from forecaster.times.durations import Step, parse_duration
+from forecaster.times.schedules import Cron, Every
 from tests.core.configs import dataset, parsed, problems_of
 
 MINUTE = timedelta(minutes=1)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step, parse_duration
-from forecaster.periods import Periods
-from forecaster.schedules import Cron, Every, Schedule
+from forecaster.times.calendar_periods import Periods
+from forecaster.times.durations import Step, parse_duration
+from forecaster.times.schedules import Cron, Every, Schedule
 from tests.core.minutes import DAY, Scan, minute_of
 from tests.core.ticking import (
     DELAYS,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from forecaster import config
-from forecaster.model.attention import TemporalAttention
-from forecaster.model.normalisers import NORMALISERS
-from forecaster.model.scores import SCORES, Local, Shape
+from forecaster.config import settings
+from forecaster.network.attention import TemporalAttention
+from forecaster.network.normalizers import NORMALISERS
+from forecaster.network.score_functions import SCORES, Local, Shape
 from tests.core.networks import small_spec
 from tests.tolerance import assert_close
 
@@ -69,9 +69,9 @@ def through(vector: list[float], matrix: Tensor) -> list[float]:
 
 
 def test_the_settings_know_every_score_and_normaliser() -> None:
-    assert set(config.SCORES) == set(SCORES)
-    assert set(config.NORMALISERS) == set(NORMALISERS)
-    assert config.ModelConfig().score == "scaled_dot"
+    assert set(settings.SCORES) == set(SCORES)
+    assert set(settings.NORMALISERS) == set(NORMALISERS)
+    assert settings.ModelConfig().score == "scaled_dot"
 
 
 def test_dot_is_the_sum_of_products() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecaster.durations import Step
-from forecaster.frames import INSTANT, OBSERVATIONS
-from forecaster.series.anchor import detect_grid
-from forecaster.series.panel import Panel, build
-from forecaster.series.season import Seasons, candidates, detect_seasons
+from forecaster.data.anchor import detect_grid
+from forecaster.data.panel import Panel, build
+from forecaster.data.seasonality import Seasons, candidates, detect_seasons
+from forecaster.schemas import INSTANT, OBSERVATIONS
+from forecaster.times.durations import Step
 from tests.core.observed import MONDAY, observed, shared_series
 
 NONE = Seasons(season_length=1, long_season=1)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
-from forecaster.frames import OBSERVATIONS
-from forecaster.spacing import find_spacing, find_spacings, is_same_step
+from forecaster.data.frequency import find_spacing, find_spacings, is_same_step
+from forecaster.schemas import OBSERVATIONS
+from forecaster.times.durations import Step
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 NEW_YORK = datetime(2024, 1, 1, tzinfo=ZoneInfo("America/New_York"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster import spellings, timeformats
+from forecaster.times import timestamp_formats, timestamp_text
 
 FIRST = datetime.fromisoformat("1900-01-01")
 LAST = datetime.fromisoformat("2199-12-31")
@@ -15,7 +15,7 @@ LAST = datetime.fromisoformat("2199-12-31")
 
 def told(text: str, declared: str | None = None) -> datetime | None:
     """An instant in UTC, a naive time on a wall clock, or None."""
-    read = spellings.read(pl.Series("at", [text]), declared)
+    read = timestamp_text.read(pl.Series("at", [text]), declared)
     utc, wall = (part.cast(pl.Datetime("us")).item() for part in (read.utc, read.wall))
     assert utc is None or wall is None
     found: datetime | None = wall if utc is None else utc.replace(tzinfo=UTC)
@@ -101,7 +101,7 @@ def test_an_offset_is_read_however_it_is_written(text: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_time_is_not_read(text: str) -> None:
-    read = spellings.read(pl.Series("at", [text]), None)
+    read = timestamp_text.read(pl.Series("at", [text]), None)
 
     assert told(text) is None
     assert not read.is_ambiguous.any()
@@ -115,7 +115,7 @@ def test_what_is_no_time_is_not_read(text: str) -> None:
     ],
 )  # fmt: skip
 def test_a_time_that_can_mean_several_is_never_guessed(text: str) -> None:
-    read = spellings.read(pl.Series("at", [text]), None)
+    read = timestamp_text.read(pl.Series("at", [text]), None)
 
     assert told(text) is None
     assert read.is_ambiguous.all()
@@ -178,7 +178,7 @@ def test_a_declared_format_reads_nothing_else(text: str) -> None:
 )
 def test_a_format_that_gives_no_time_is_refused(declared: str, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        timeformats.expression(declared)
+        timestamp_formats.expression(declared)
 
 
 _WRITTEN = (
@@ -211,7 +211,7 @@ def test_every_time_is_read_back_in_every_form_it_may_be_written_in(
 
 @given(text=st.text(alphabet="0123456789-/:.,TWQZ+ JanUC", max_size=40))
 def test_no_text_is_read_twice_or_raises(text: str) -> None:
-    read = spellings.read(pl.Series("at", [text.strip()]), None)
+    read = timestamp_text.read(pl.Series("at", [text.strip()]), None)
 
     read_as = [read.utc.item() is not None, read.wall.item() is not None, read.is_ambiguous.item()]
     assert sum(read_as) <= 1

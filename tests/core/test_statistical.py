@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from forecaster import rivals
-from forecaster.frames import QUANTILE_LEVELS
-from forecaster.series.statistical import LONGEST, METHODS, statistical_quantiles
+from forecaster.baselines.statsforecast_models import LONGEST, METHODS, statistical_quantiles
+from forecaster.experiments import rivals
+from forecaster.schemas import QUANTILE_LEVELS
 
 pytest.importorskip("statsforecast", reason="statsforecast is not installed")
 

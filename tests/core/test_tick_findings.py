@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from forecaster.durations import Step
-from forecaster.frames import OBSERVATIONS
-from forecaster.series.marks import grid_of
-from forecaster.tick_findings import on_ticks
+from forecaster.checks.tick_times import on_ticks
+from forecaster.data.timestamp_marks import grid_of
+from forecaster.schemas import OBSERVATIONS
+from forecaster.times.durations import Step
 from tests.core.configs import parsed
 
 NOW = datetime(2026, 11, 29, 18, tzinfo=UTC)

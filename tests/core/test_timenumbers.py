@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster import timenumbers
 from forecaster.errors import DataError
-from forecaster.instants import Reading, read_instants
+from forecaster.ingestion.timestamps import Reading, read_instants
+from forecaster.times import timestamp_numbers
 
 DAY = datetime(2024, 10, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -145,10 +145,10 @@ def test_a_column_without_numbers_says_nothing(value: float | None) -> None:
 
 
 def test_samples_of_any_type_are_looked_at() -> None:
-    assert timenumbers.is_certain([Decimal(20241001), 20241002.0, 0])
-    assert not timenumbers.is_certain([Decimal("45566.5"), 45567])
-    assert timenumbers.may_be_instants([0, 1_700_000_000])
-    assert not timenumbers.may_be_instants([0, 8759])
+    assert timestamp_numbers.is_certain([Decimal(20241001), 20241002.0, 0])
+    assert not timestamp_numbers.is_certain([Decimal("45566.5"), 45567])
+    assert timestamp_numbers.may_be_instants([0, 1_700_000_000])
+    assert not timestamp_numbers.may_be_instants([0, 8759])
 
 
 @given(

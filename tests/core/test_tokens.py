@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster.model.scaling import scale_window
-from forecaster.model.spec import ModelSpec
-from forecaster.model.tokens import Tokens
+from forecaster.network.patch_embedding import Tokens
+from forecaster.network.scaling import scale_window
+from forecaster.network.spec import ModelSpec
 from tests.core.networks import contexts, gappy_contexts, small_spec
 from tests.tolerance import assert_close
 

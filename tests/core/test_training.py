@@ -7,17 +7,22 @@ import polars as pl
 import pytest
 import torch
 
-from forecaster.config import TrainingConfig
+from forecaster.config.settings import TrainingConfig
 from forecaster.errors import ConfigError, InsufficientHistory, ModelError, TrainingDiverged
-from forecaster.inference import predict
-from forecaster.model.checkpoint import dumps
-from forecaster.model.defaults import context_length, patch_length
-from forecaster.model.device import choose_device
-from forecaster.model.holdout import windows_to_spare
-from forecaster.model.loss import series_weights
-from forecaster.model.masking import cut_gaps, hide_values
-from forecaster.model.sampling import cutoff_ranges
-from forecaster.training import Progress, fit, plan, prepare
+from forecaster.inference.checkpoint import dumps
+from forecaster.inference.device import choose_device
+from forecaster.inference.predictor import predict
+from forecaster.training.estimator import (
+    Progress,
+    fit,
+    plan,
+    prepare,
+)
+from forecaster.training.holdout import windows_to_spare
+from forecaster.training.hyperparameters import context_length, patch_length
+from forecaster.training.loss import series_weights
+from forecaster.training.masking import cut_gaps, hide_values
+from forecaster.training.sampling import cutoff_ranges
 from tests.core.configs import small_dataset as dataset
 from tests.core.networks import small_spec
 from tests.core.observed import HOUR, MONDAY, observed

@@ -8,13 +8,19 @@ import polars as pl
 import pytest
 import torch
 
-from forecaster.config import TrainingConfig
+from forecaster.config.settings import TrainingConfig
 from forecaster.errors import SkipReason, TrainingDiverged
-from forecaster.frames import DEVIATION_COLUMNS
-from forecaster.inference import predict
-from forecaster.model.checkpoint import dumps, loads
-from forecaster.model.ensemble import disassemble
-from forecaster.training import Progress, clearly_least, fit, fit_one_of, prepare
+from forecaster.inference.checkpoint import dumps, loads
+from forecaster.inference.predictor import predict
+from forecaster.network.ensemble import disassemble
+from forecaster.schemas import DEVIATION_COLUMNS
+from forecaster.training.estimator import (
+    Progress,
+    clearly_least,
+    fit,
+    fit_one_of,
+    prepare,
+)
 from tests.core.configs import small_dataset as dataset
 from tests.core.observed import HOUR, MONDAY, observed
 

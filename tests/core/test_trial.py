@@ -10,19 +10,20 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from forecaster import origins, rivals, trial
-from forecaster.durations import Step
+from forecaster.baselines import naive
+from forecaster.data.anchor import detect_grid
+from forecaster.data.panel import build
+from forecaster.data.windows import gather
 from forecaster.errors import ConfigError
-from forecaster.frames import INSTANT
-from forecaster.origins import Rolling
-from forecaster.series import naive
-from forecaster.series.anchor import detect_grid
-from forecaster.series.continued import continued
-from forecaster.series.panel import build
-from forecaster.series.windows import gather
-from forecaster.testable import ENDED, NOT_KNOWN
-from forecaster.trial import Course
-from forecaster.trial_stage import Watch
+from forecaster.evaluation import cutoffs
+from forecaster.evaluation.cutoffs import Rolling
+from forecaster.experiments import experiment, rivals
+from forecaster.experiments.continued import continued
+from forecaster.experiments.experiment import Course
+from forecaster.experiments.stage import Watch
+from forecaster.experiments.testable import ENDED, NOT_KNOWN
+from forecaster.schemas import INSTANT
+from forecaster.times.durations import Step
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.core.trials import DATASET, GRID, HORIZON, HOURS, ROWS, chosen, poison, run, waves
 from tests.tolerance import assert_close, within
@@ -70,7 +71,7 @@ def errors_before_the_last(rows: pl.DataFrame, refit: bool) -> list[dict[str, ob
     first = chosen(rows)
     kept = replace(first, windows=first.windows.filter(pl.col("turn") < 2))
     names = [*rivals.USUAL, "drift", "markov_chain", "naive2"]
-    found = trial.run(rows, kept, DATASET, names, course=Course(refit=refit)).found
+    found = experiment.run(rows, kept, DATASET, names, course=Course(refit=refit)).found
     return found.sums.to_dicts()
 
 
@@ -120,9 +121,9 @@ def test_no_row_that_was_trained_on_is_judged_though_days_begin_earlier_in_summe
     rows = pl.DataFrame({"series_id": "a", "timestamp": stamps, "value": values})
     dataset = replace(DATASET, step=Step.parse("1d"), prediction_length=7)
     rolling = Rolling(prediction_length=7, stride=7, windows=10)
-    whole = origins.at_the_end(rows, detect_grid(rows, dataset.step, "UTC"), rolling)
+    whole = cutoffs.at_the_end(rows, detect_grid(rows, dataset.step, "UTC"), rolling)
 
-    found = trial.run(rows, whole, dataset, rivals.USUAL).found
+    found = experiment.run(rows, whole, dataset, rivals.USUAL).found
 
     size = found.sums["absolute_actual"] / found.sums["points"]
     assert size.to_list() == pytest.approx([1.0] * len(size), rel=0.01)

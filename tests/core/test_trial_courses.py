@@ -7,15 +7,16 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 
-from forecaster import origins, rivals, trial
+from forecaster.data.anchor import detect_grid
+from forecaster.data.panel import build
+from forecaster.data.windows import gather
 from forecaster.errors import DataError
-from forecaster.origins import Origins, Rolling
-from forecaster.series.anchor import detect_grid
-from forecaster.series.panel import build
-from forecaster.series.windows import gather
-from forecaster.testable import ENDED, NOT_KNOWN
-from forecaster.trial import Course
-from forecaster.trial_stage import Prepared, Watch
+from forecaster.evaluation import cutoffs
+from forecaster.evaluation.cutoffs import Origins, Rolling
+from forecaster.experiments import experiment, rivals
+from forecaster.experiments.experiment import Course
+from forecaster.experiments.stage import Prepared, Watch
+from forecaster.experiments.testable import ENDED, NOT_KNOWN
 from tests.core.observed import HOUR, observed
 from tests.core.trials import DATASET, GRID, HORIZON, HOURS, ROWS, chosen, poison, run, waves
 from tests.tolerance import assert_close
@@ -53,7 +54,7 @@ def test_what_is_raised_at_what_is_prepared_ends_a_trial_before_it_trains() -> N
 
 
 def test_several_seeds_are_several_models_beside_rivals_that_forecast_once() -> None:
-    found = trial.run(ROWS, chosen(ROWS), DATASET, rivals.USUAL, course=Course(seeds=2))
+    found = experiment.run(ROWS, chosen(ROWS), DATASET, rivals.USUAL, course=Course(seeds=2))
 
     names = found.found.overall()["predictor"].to_list()
     assert names == ["model 0", "model 1", "naive", "seasonal_naive"]
@@ -66,7 +67,7 @@ def test_several_seeds_are_several_models_beside_rivals_that_forecast_once() -> 
 
 def at_series_ends(rows: pl.DataFrame) -> Origins:
     rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=2)
-    return origins.at_series_ends(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
+    return cutoffs.at_series_ends(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
 
 
 @settings(max_examples=4)
@@ -95,7 +96,7 @@ def test_nothing_after_the_cutoff_of_a_series_reaches_a_model_though_others_go_o
 def recorded(rows: pl.DataFrame, kept: Origins) -> pl.DataFrame:
     """Every forecast of a trial."""
     frames: list[pl.DataFrame] = []
-    trial.run(rows, kept, DATASET, rivals.USUAL, watch=Watch(forecasts=frames.append))
+    experiment.run(rows, kept, DATASET, rivals.USUAL, watch=Watch(forecasts=frames.append))
     return pl.concat(frames)
 
 

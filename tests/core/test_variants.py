@@ -9,11 +9,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from forecaster.config import DatasetConfig, TrainingConfig
-from forecaster.model.checkpoint import dumps, loads
-from forecaster.model.defaults import MANY_SERIES, variants
-from forecaster.model.spec import ModelSpec
-from forecaster.training import FEWEST_TRIAL_STEPS, TRIAL, Progress, TrainingResult, fit, prepare
+from forecaster.config.settings import DatasetConfig, TrainingConfig
+from forecaster.inference.checkpoint import dumps, loads
+from forecaster.network.spec import ModelSpec
+from forecaster.training.estimator import (
+    FEWEST_TRIAL_STEPS,
+    TRIAL,
+    Progress,
+    TrainingResult,
+    fit,
+    prepare,
+)
+from forecaster.training.hyperparameters import MANY_SERIES, variants
 from tests.core.configs import small_dataset
 from tests.core.networks import small_spec
 from tests.core.observed import observed

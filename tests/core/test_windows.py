@@ -7,10 +7,10 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
-from forecaster.series.grid import Grid
-from forecaster.series.panel import Panel, build
-from forecaster.series.windows import gather
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, build
+from forecaster.data.windows import gather
+from forecaster.times.durations import Step
 from tests.core.observed import MONDAY, observed
 from tests.tolerance import assert_close
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from forecaster.periods import Periods
-from forecaster.schedules import Cron
+from forecaster.times.calendar_periods import Periods
+from forecaster.times.schedules import Cron
 from tests.core.minutes import DAY, EPOCH, Minutes, Scan, minute_of
 
 ZONES = (

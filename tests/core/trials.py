@@ -7,14 +7,15 @@ import polars as pl
 import torch
 from hypothesis import strategies as st
 
-from forecaster import origins, rivals, trial
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
-from forecaster.origins import Origins, Rolling
-from forecaster.series.anchor import detect_grid
-from forecaster.series.grid import Grid
-from forecaster.trial import Course, Trial
-from forecaster.trial_stage import Watch
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.anchor import detect_grid
+from forecaster.data.grid import Grid
+from forecaster.evaluation import cutoffs
+from forecaster.evaluation.cutoffs import Origins, Rolling
+from forecaster.experiments import experiment, rivals
+from forecaster.experiments.experiment import Course, Trial
+from forecaster.experiments.stage import Watch
+from forecaster.times.durations import Step
 from tests.core.configs import small_dataset
 from tests.core.observed import observed
 
@@ -45,12 +46,12 @@ def run(
     watch: Watch | None = None,
 ) -> Trial:
     origins = chosen(rows, windows)
-    return trial.run(rows, origins, dataset, names, course=Course(refit=refit), watch=watch)
+    return experiment.run(rows, origins, dataset, names, course=Course(refit=refit), watch=watch)
 
 
 def chosen(rows: pl.DataFrame, windows: int = 3) -> Origins:
     rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=windows)
-    return origins.at_the_end(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
+    return cutoffs.at_the_end(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
 
 
 poison = st.sampled_from([0.0, -1e30, 1e9, 3.0])

@@ -16,18 +16,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from forecaster.config import DatasetConfig, ModelConfig, TrainingConfig
-from forecaster.durations import Step
-from forecaster.frames import DEVIATION_COLUMNS
-from forecaster.inference import predict
-from forecaster.model.checkpoint import TrainedModel, dumps, loads
-from forecaster.model.device import CPU, LARGEST_BATCH, Runner, choose_device
-from forecaster.model.network import NetworkOutput
-from forecaster.model.spec import ModelSpec
-from forecaster.schedules import Every
-from forecaster.series.panel import Panel
-from forecaster.training import fit, prepare
-from jobs.trainer import fit_in_child
+from forecaster.config.settings import DatasetConfig, ModelConfig, TrainingConfig
+from forecaster.data.panel import Panel
+from forecaster.inference.checkpoint import TrainedModel, dumps, loads
+from forecaster.inference.device import (
+    CPU,
+    LARGEST_BATCH,
+    Runner,
+    choose_device,
+)
+from forecaster.inference.predictor import predict
+from forecaster.network.network import NetworkOutput
+from forecaster.network.spec import ModelSpec
+from forecaster.schemas import DEVIATION_COLUMNS
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
+from forecaster.training.estimator import fit, prepare
+from jobs.training_process.parent import fit_in_child
 from tests.core.networks import contexts, small_network, small_spec
 from tests.core.observed import HOUR, MONDAY, observed
 from tests.tolerance import assert_close

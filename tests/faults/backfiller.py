@@ -16,10 +16,10 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, Table, func, select
 
 from forecaster.store import tables
-from forecaster.store.engine import reading, writing
-from jobs.backfill import chunk, plan
+from forecaster.store.connection.engine import reading, writing
+from jobs.backfill import chunks, plan
 from jobs.cli import app
-from jobs.commands.options import load
+from jobs.terminal.options import load
 from tests.faults.ticker import die_at
 from tests.jobs.small import HOUR, SCALE, World, land
 from tests.jobs.terminal import NEWEST, trips
@@ -100,7 +100,7 @@ def _backfill(folder: Path, words: Sequence[str], point: str) -> None:
     log = os.open("backfill.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())
-    chunk.ROWS = SMALL_CHUNK
+    chunks.ROWS = SMALL_CHUNK
     if point:
         die_at(point, nth=2)
     app(["backfill", *words])

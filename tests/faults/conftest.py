@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.store.engine import open_engine
+from forecaster.store.connection.engine import open_engine
 from tests.jobs.conftest import folder, trained, world
 from tests.jobs.serving import serve
 

@@ -12,16 +12,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from forecaster.store import leases, pgcopy
-from forecaster.store.engine import open_engine
-from forecaster.store.guards import Fence, guarded
-from jobs import pull
-from jobs.holders import new_holder
-from jobs.replica import Replica
+from forecaster.store.connection import pg_copy
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.connection.limits import Fence, guarded
+from forecaster.store.state import leases
+from jobs.replicas.identity import new_holder
+from jobs.replicas.lease_keeper import Replica
+from jobs.stages import pull
 from tests.faults.ticker import PLACES, PULLED
 from tests.jobs.small import World, hour
 
-POINTS = {**PLACES, "pull": (pull, "run"), "copy": (pgcopy, "encode")}
+POINTS = {**PLACES, "pull": (pull, "run"), "copy": (pg_copy, "encode")}
 
 
 def say(words: str) -> None:

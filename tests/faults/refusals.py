@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, event, text
 
-from forecaster.store.engine import writing
+from forecaster.store.connection.engine import writing
 
 DISK_FULL = "53100"
 OUT_OF_MEMORY = "53200"

@@ -8,14 +8,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import RetentionConfig
-from jobs.backfill import chunk
+from forecaster.config.settings import RetentionConfig
+from jobs.backfill import chunks
 from jobs.backfill.plan import Reprocess, Wanted
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
-from jobs.backfill.settling import settle
+from jobs.backfill.settle_scores import settle
+from jobs.execution.runner import Outcome
 from jobs.retrain import fit_here
-from jobs.runner import Outcome
 from tests.faults.backfiller import Contents, contents, require_same
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour, land, query, rows
 from tests.patience import not_hanging
@@ -63,7 +63,7 @@ def furnish(engine: Engine) -> World:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four ticks in one transaction: many chances to meet."""
-    monkeypatch.setattr(chunk, "ROWS", 100)
+    monkeypatch.setattr(chunks, "ROWS", 100)
 
 
 @pytest.fixture

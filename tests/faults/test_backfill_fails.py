@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select, update
 
-from forecaster.durations import Step
 from forecaster.errors import DatabaseUnavailable, StoreError
-from forecaster.store.engine import reading, writing
+from forecaster.store.connection.engine import reading, writing
 from forecaster.store.tables import models
-from jobs.backfill import chunk
-from jobs.backfill.patience import Patience, Stopped
+from forecaster.times.durations import Step
+from jobs.backfill import chunks
 from jobs.backfill.plan import Reprocess, Wanted, plan
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
+from jobs.backfill.retries import Patience, Stopped
 from jobs.backfill.run import Progress, Work, carry_out, run
 from jobs.retrain import fit_here
 from tests.faults.backfiller import SINCE, TICKS, UNTIL, Past, furnish, require_same
@@ -37,7 +37,7 @@ def past(engine: Engine, folder: Path) -> Past:
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk, "ROWS", 100)
+    monkeypatch.setattr(chunks, "ROWS", 100)
 
 
 def work_of(past: Past, **more: object) -> Work:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from jobs.backfill.plan import JOB
-from jobs.backfill.teaching import JOB as TRAINED
+from jobs.backfill.retrain import JOB as TRAINED
 from tests.faults.backfiller import SINCE, TICKS, Backfiller, Past, furnish, require_same, wait_for
 from tests.jobs.small import HOUR
 

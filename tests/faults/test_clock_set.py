@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.schedules import Every
-from jobs.scheduler import Alarm, Scheduler
-from jobs.ticks import SteadyClock
+from forecaster.times.schedules import Every
+from jobs.execution.clock import SteadyClock
+from jobs.scheduling.timer import Alarm, Scheduler
 from tests.jobs.clocks import Skew
 from tests.jobs.errands import Errand, make
 from tests.jobs.small import DATASET

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.store.engine import open_engine
+from forecaster.store.connection.engine import open_engine
 from tests.faults.proxy import Proxy
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
 

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.store import forecasts, models, observations, runs, schema
-from forecaster.store.engine import open_engine
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.forecasts import forecasts
+from forecaster.store.maintenance import migrations
+from forecaster.store.observations import observations
+from forecaster.store.state import models, runs
 from tests.conftest import unavailable
 from tests.jobs.serving import Running
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
@@ -50,7 +53,7 @@ def url(cluster: Cluster) -> str:
 def crashing(url: str) -> Iterator[World]:
     """A trained world on the server."""
     engine = open_engine(url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     land(engine, rows("a", 0, LAST), rows("b/c", 0, LAST))
     world = World(engine=engine)
     world.tick("retrain", hour(LAST))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.store.engine import open_engine
+from forecaster.store.connection.engine import open_engine
 from tests.faults.refusals import full
 from tests.jobs.small import LAST, World, hour, land, query, rows
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from forecaster.store import tables
-from forecaster.store.engine import reading, writing
+from forecaster.store.connection.engine import reading, writing
 from tests.faults.ticker import PULLED, SHORT, STAGES, Ticker, points
 from tests.jobs.small import HORIZON, World, hour, land, rows
 

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine
 
-from jobs import observe
-from jobs.telemetry import Telemetry
+from jobs.telemetry import record
+from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import LAST, World, hour, land, query, rows
 
 pytestmark = pytest.mark.fault(19, 35)
@@ -45,7 +45,7 @@ def test_series_of_any_name_are_forecast_logged_in_a_line_and_counted_by_nothing
     telemetry = Telemetry(["bikes"])
 
     outcome = odd.tick("forecast", hour(LAST))
-    observe.outcome(telemetry, outcome)
+    record.outcome(telemetry, outcome)
 
     assert outcome.result == "succeeded"
     forecast = query(odd.engine, "SELECT DISTINCT series_id FROM latest_forecasts")

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import Engine, insert, select, text
 
 from forecaster.errors import DatabaseUnavailable, StageTimedOut
-from forecaster.store import bulk
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.guards import Limit, guarded
-from forecaster.store.postgres_sessions import postgres_arguments
+from forecaster.store.connection import bulk
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.limits import Limit, guarded
+from forecaster.store.connection.postgres import postgres_arguments
 from forecaster.store.tables import datasets
 from tests.faults.proxy import Proxy
 from tests.patience import not_hanging

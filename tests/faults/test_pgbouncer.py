@@ -9,10 +9,12 @@ import pytest
 from sqlalchemy import Engine, text, update
 
 from forecaster.errors import DatabaseUnavailable, StageTimedOut, TickTakenOver
-from forecaster.store import leases, schema, tables
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.guards import Fence, Limit, guarded
-from jobs.replica import Replica
+from forecaster.store import tables
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.limits import Fence, Limit, guarded
+from forecaster.store.maintenance import migrations
+from forecaster.store.state import leases
+from jobs.replicas.lease_keeper import Replica
 from tests.conftest import unavailable
 from tests.faults.bouncer import Bouncer, find_pgbouncer
 from tests.jobs.small import LAST, World, hour, land, query, rows
@@ -36,7 +38,7 @@ def url(postgres: Cluster, postgres_url: str, free_port: int) -> Iterator[str]:
 @pytest.fixture
 def pooled(url: str) -> Iterator[Engine]:
     engine = open_engine(url, application_name=leases.session_name("us"))
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     yield engine
     engine.dispose()
 

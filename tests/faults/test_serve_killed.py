@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.store.engine import writing
+from forecaster.store.connection.engine import writing
 
 pytestmark = pytest.mark.slow
 

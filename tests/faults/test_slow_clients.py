@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.config import ServerConfig
-from jobs import doorman
-from jobs.server import Pages, Server, start
-from jobs.telemetry import Telemetry
+from forecaster.config.settings import ServerConfig
+from jobs.http import connection_limit
+from jobs.http.server import Pages, Server, start
+from jobs.telemetry.metrics import Telemetry
 from tests.jobs.test_credentials import pairs
 from tests.patience import PATIENCE
 
@@ -31,7 +31,7 @@ Client = Callable[[Server], socket.socket]
 @pytest.fixture(autouse=True)
 def nobody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is kept out by others stays kept out."""
-    monkeypatch.setattr(doorman, "PATIENCE", 10 * PATIENCE)
+    monkeypatch.setattr(connection_limit, "PATIENCE", 10 * PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def test_clients_that_misbehave_do_not_keep_the_scraper_out(server: Server, clie
 def test_more_clients_than_it_holds_that_misbehave_are_shown_out(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doorman, "MOST", 20)
+    monkeypatch.setattr(connection_limit, "MOST", 20)
 
     with ExitStack() as stack:
         for client in CLIENTS_OF.values():
@@ -145,7 +145,7 @@ def test_more_clients_than_it_holds_that_misbehave_are_shown_out(
 
 @pytest.mark.fault(34)
 def test_a_byte_at_a_time_is_too_slow(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doorman, "PATIENCE", 1.0)
+    monkeypatch.setattr(connection_limit, "PATIENCE", 1.0)
     slow = connected(server)
     dripping = threading.Thread(target=drip, args=(slow,))
 
@@ -170,7 +170,7 @@ def drip(client: socket.socket) -> None:
 def test_whoever_waits_for_too_long_is_shown_out(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doorman, "PATIENCE", 0.3)
+    monkeypatch.setattr(connection_limit, "PATIENCE", 0.3)
 
     with client(server) as waiting:
         assert is_left(waiting)

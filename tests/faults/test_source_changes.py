@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.store.engine import writing
+from forecaster.store.connection.engine import writing
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
 
 pytestmark = pytest.mark.fault(16)

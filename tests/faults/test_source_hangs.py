@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from forecaster.errors import DatabaseUnavailable
-from forecaster.store import source_processes
+from forecaster.source import worker_pool
 from tests.faults.proxy import Mode, Proxy
 from tests.patience import not_hanging
 from tests.store.sources import UNTIL, dataset, read
@@ -43,10 +43,10 @@ def source(postgres_url: str) -> str:
 
 @pytest.fixture
 def proxy(source: str) -> Iterator[Proxy]:
-    source_processes.end_idle()
+    worker_pool.end_idle()
     with Proxy(urlsplit(source).port or 0) as proxy:
         yield proxy
-    source_processes.end_idle()
+    worker_pool.end_idle()
 
 
 def through(proxy: Proxy, source: str) -> str:

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.store import leases
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.guards import guarded
-from jobs.holders import new_holder
-from jobs.replica import Replica
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.limits import guarded
+from forecaster.store.state import leases
+from jobs.replicas.identity import new_holder
+from jobs.replicas.lease_keeper import Replica
 from tests.faults.ticker import PULLED
 from tests.jobs.small import HORIZON, World, hour, query, rows
 from tests.patience import PATIENCE, eventually

@@ -15,23 +15,22 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Engine, event
 
-from forecaster import inference, training
-from forecaster.config import RetentionConfig
-from forecaster.store import (
+from forecaster.config.settings import RetentionConfig
+from forecaster.inference import predictor
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.forecasts import (
     accuracy,
     attention,
     backfills,
-    expiry,
     forecasts,
-    models,
-    observations,
-    partitions,
-    runs,
-    watermarks,
 )
-from forecaster.store.engine import open_engine
-from jobs import cases, pull, runner
-from jobs.backfill import keeping
+from forecaster.store.maintenance import expiry, partitions
+from forecaster.store.observations import observations
+from forecaster.store.state import models, runs, watermarks
+from forecaster.training import estimator
+from jobs.backfill import write
+from jobs.execution import runner
+from jobs.stages import matured, pull
 from tests.jobs.small import DATASET, HOUR, World, hour
 
 PLACES: dict[str, tuple[ModuleType, str]] = {
@@ -40,16 +39,16 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "land": (observations, "land"),
     "read": (observations, "read_cells"),
     "history": (observations, "read"),
-    "predict": (inference, "predict_panels"),
-    "prepare": (training, "prepare"),
-    "fit": (training, "fit"),
+    "predict": (predictor, "predict_panels"),
+    "prepare": (estimator, "prepare"),
+    "fit": (estimator, "fit"),
     "partitions": (partitions, "ensure"),
     "forecasts": (forecasts, "write_blocks"),
     "attention": (attention, "write_blocks"),
     "patches": (attention, "write_patches"),
     "save": (models, "add"),
     "promote": (models, "promote"),
-    "cases": (cases, "read"),
+    "cases": (matured, "read"),
     "accuracy": (accuracy, "write"),
     "drop": (partitions, "drop_before"),
     "delete": (expiry, "delete_before"),
@@ -58,7 +57,7 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "finish": (runs, "finish"),
     "notify": (runner, "_log"),
     "ticks": (backfills, "claim"),
-    "judge": (keeping, "judge"),
+    "judge": (write, "judge"),
     "judged": (accuracy, "write"),
 }
 """Functions before and after which a process may be killed; `commit` is one more place."""

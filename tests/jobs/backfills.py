@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.store.engine import open_engine
+from forecaster.store.connection.engine import open_engine
 from tests.faults.backfiller import CONFIGURATION, SINCE, UNTIL, furnish
 from tests.jobs.small import HOUR
 from tests.jobs.terminal import NEWEST, Answer, type_

@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 import pytest
 from apscheduler.schedulers import base
 
-from jobs import scheduler
+from jobs.scheduling import timer
 
 
 class Skew:
@@ -24,7 +24,7 @@ class Skew:
 
         monkeypatch.setattr(time, "time", self.time)
         monkeypatch.setattr(base, "datetime", Shown)
-        monkeypatch.setattr(scheduler, "datetime", Shown)
+        monkeypatch.setattr(timer, "datetime", Shown)
 
     def time(self) -> float:
         return self._frozen or self._real() + self.seconds

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from forecaster import training
+from forecaster.training import estimator
 from tests.jobs.errands import Errand, Wall
 from tests.jobs.replicas import start
 from tests.jobs.serving import serve
@@ -26,8 +26,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of two steps, for what is about everything else."""
-    monkeypatch.setattr(training, "FEWEST_STEPS", 2)
-    monkeypatch.setattr(training, "MOST_REPEATS", 0)
+    monkeypatch.setattr(estimator, "FEWEST_STEPS", 2)
+    monkeypatch.setattr(estimator, "MOST_REPEATS", 0)
 
 
 @pytest.fixture

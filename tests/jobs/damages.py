@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from sqlalchemy import Engine, update
 
-from forecaster.store import models
-from forecaster.store.engine import reading, writing
-from forecaster.store.models import ModelRecord
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import models
+from forecaster.store.state.models import ModelRecord
 from forecaster.store.tables import models as table
 
 Damage = Callable[[bytes], bytes | None]

@@ -5,16 +5,16 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
-from forecaster.schedules import Every
-from forecaster.store import runs
-from forecaster.store.engine import reading, writing
-from jobs.backlog import Backlog, Memories
-from jobs.job import Job
-from jobs.reports import PruneReport, document
-from jobs.ticks import Clock
-from jobs.turn import Turn
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import runs
+from forecaster.times.schedules import Every
+from jobs.execution.attempt import Turn
+from jobs.execution.clock import Clock
+from jobs.execution.job import Job
+from jobs.execution.reports import PruneReport, document
+from jobs.scheduling.catch_up import Backlog, Memories
 from tests.jobs.small import HOUR
 
 

@@ -12,20 +12,20 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from forecaster.config import Config
-from forecaster.store import leases, models, runs
-from forecaster.store.engine import open_engine, writing
-from jobs.lanes import Lanes, Surroundings
-from jobs.outlook import Outlook
-from jobs.replica import Hooks, Replica
-from jobs.service import KEEP_EVERY
-from jobs.telemetry import Telemetry
+from forecaster.config.settings import Config
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.state import leases, models, runs
+from jobs.replicas.lease_keeper import Hooks, Replica
+from jobs.service.activity_poll import Outlook
+from jobs.service.service import KEEP_EVERY
+from jobs.service.worker_groups import Lanes, Surroundings
+from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import DATASET, LAST, hour
 from tests.statements import Statements
 from tests.store.samples import add_model
 
 ALARM_EVERY = 15
-"""Seconds between two rings of an alarm at most (`jobs.scheduler.LONGEST_SLEEP`)."""
+"""Seconds between two rings of an alarm at most (`jobs.scheduling.timer.LONGEST_SLEEP`)."""
 
 
 def settle(engine: Engine, config: Config) -> None:

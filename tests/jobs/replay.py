@@ -12,12 +12,13 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Engine, delete, select, text
 
-from forecaster.config import DatasetConfig, RetentionConfig
-from forecaster.frames import OBSERVATIONS
-from forecaster.store import observations, tables
-from forecaster.store.engine import writing
+from forecaster.config.settings import DatasetConfig, RetentionConfig
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store import tables
+from forecaster.store.connection.engine import writing
+from forecaster.store.observations import observations
 from jobs.backfill.plan import Wanted
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
 from tests.jobs.small import DATASET, HOUR, LAST, START, World

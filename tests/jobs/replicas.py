@@ -7,10 +7,10 @@ from typing import Protocol
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.store import leases
-from forecaster.store.engine import open_engine, reading
-from jobs.holders import new_holder
-from jobs.replica import Hooks, Replica
+from forecaster.store.connection.engine import open_engine, reading
+from forecaster.store.state import leases
+from jobs.replicas.identity import new_holder
+from jobs.replicas.lease_keeper import Hooks, Replica
 from tests.patience import eventually
 
 TTL = timedelta(seconds=0.9)

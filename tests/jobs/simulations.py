@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from forecaster.store import schema
-from forecaster.store.engine import open_engine
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.maintenance import migrations
 from jobs.retrain import fit_here
+from jobs.simulation.comparison import Simulation, live, prepare
 from jobs.simulation.faults import Shares
-from jobs.simulation.material import Material
-from jobs.simulation.reports import SimulationReport
+from jobs.simulation.inputs import Material
+from jobs.simulation.report import SimulationReport
 from jobs.simulation.script import Plan
-from jobs.simulation.simulation import Simulation, live, prepare
 from tests.jobs.small import DATASET, HOUR, LAST, hour, rows
 
 TICKS = 20
@@ -47,7 +47,7 @@ def with_flat(of: Material) -> Material:
 
 def simulate(folder: Path, plan: Plan, of: Material) -> Simulation:
     engine = open_engine(f"sqlite:///{folder / 'scratch.db'}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     return live(prepare(of, plan, engine, folder, fit=fit_here))
 
 

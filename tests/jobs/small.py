@@ -8,18 +8,24 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from sqlalchemy import Engine, text
 
-from forecaster.config import Config, DatasetConfig, ModelConfig, RetentionConfig, TrainingConfig
-from forecaster.durations import Step
-from forecaster.frames import OBSERVATIONS
-from forecaster.schedules import Every
-from forecaster.store import observations
-from forecaster.store.engine import writing
+from forecaster.config.settings import (
+    Config,
+    DatasetConfig,
+    ModelConfig,
+    RetentionConfig,
+    TrainingConfig,
+)
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store.connection.engine import writing
+from forecaster.store.observations import observations
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
 from jobs import catalog
-from jobs.champions import Champions
-from jobs.job import Job
-from jobs.panels import Panels
+from jobs.execution.job import Job
+from jobs.execution.runner import Outcome, run_job
 from jobs.retrain import fit_here
-from jobs.runner import Outcome, run_job
+from jobs.stages.champions import Champions
+from jobs.stages.panel_cache import Panels
 
 HOUR = timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)

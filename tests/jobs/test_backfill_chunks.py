@@ -5,16 +5,17 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import RetentionConfig
-from forecaster.durations import Step
-from forecaster.model import checkpoint
-from forecaster.store import models, partitions
-from forecaster.store.engine import reading
-from jobs.backfill import recall
-from jobs.backfill.chunk import Asked, make, spans
+from forecaster.config.settings import RetentionConfig
+from forecaster.inference import checkpoint
+from forecaster.store.connection.engine import reading
+from forecaster.store.maintenance import partitions
+from forecaster.store.state import models
+from forecaster.times.durations import Step
+from jobs.backfill import known_values
+from jobs.backfill.chunks import Asked, make, spans
+from jobs.backfill.known_values import Memory, Stretch
 from jobs.backfill.plan import Wanted
-from jobs.backfill.recall import Memory, Stretch
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
 from tests.jobs.small import HOUR, LAST, START, World, fixed, hour
@@ -91,7 +92,7 @@ def test_a_chunk_spans_a_limited_time(trained: World) -> None:
 def test_a_stretch_has_a_limited_number_of_ticks(
     trained: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recall, "MOST_TICKS", 3)
+    monkeypatch.setattr(known_values, "MOST_TICKS", 3)
     ticks = [hour(LAST) + minute * 20 * MINUTE for minute in range(8)]
     memory, asked = remembered(trained)
 

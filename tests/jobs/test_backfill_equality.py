@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import CalendarConfig
-from forecaster.durations import Step
-from forecaster.schedules import Cron, Every
-from jobs.backfill import recall, run
-from jobs.backfill.reporting import BackfillReport
+from forecaster.config.settings import CalendarConfig
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Cron, Every
+from jobs.backfill import known_values, run
+from jobs.backfill.report import BackfillReport
 from tests.jobs.replay import MINUTE, QUERY, Said, Story, backfill, differences, forget, live, said
 from tests.jobs.small import DATASET, HOUR
 
@@ -160,7 +160,7 @@ def test_stretches_done_side_by_side_say_what_one_after_the_other_does(
     story = Story(ticks=12, late=(HOUR,), seed=12)
     live(engine, story)
     found = []
-    for jobs, cells in ((1, recall.MOST_CELLS), (2, 2000)):
+    for jobs, cells in ((1, known_values.MOST_CELLS), (2, 2000)):
         forget(engine)
         monkeypatch.setattr(run, "MOST_CELLS", cells)
         backfill(engine, story, jobs=jobs)

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import CalendarConfig, DatasetConfig, RetentionConfig
-from forecaster.durations import Step
+from forecaster.config.settings import CalendarConfig, DatasetConfig, RetentionConfig
 from forecaster.errors import ConfigError
-from forecaster.store import leases, models
-from forecaster.store.engine import reading, writing
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import leases, models
+from forecaster.times.durations import Step
 from jobs.backfill.plan import Wanted
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
 from tests.jobs.small import DATASET, LAST, World, hour, land, query, rows

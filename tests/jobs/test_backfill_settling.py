@@ -6,13 +6,13 @@ from datetime import datetime
 
 import pytest
 
-from forecaster.series import accuracy
-from forecaster.store.engine import writing
-from jobs.backfill import chunk
+from forecaster.evaluation import metrics
+from forecaster.store.connection.engine import writing
+from jobs.backfill import chunks
 from jobs.backfill.plan import Wanted
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Progress, Work, run
-from jobs.backfill.settling import settle
+from jobs.backfill.settle_scores import settle
 from jobs.retrain import fit_here
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
@@ -25,7 +25,7 @@ def beside(
     world: World, two_steps: None, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> World:
     """The service has scored up to now, and a backfill writes four ticks at a time."""
-    monkeypatch.setattr(chunk, "ROWS", 100)
+    monkeypatch.setattr(chunks, "ROWS", 100)
     world.dataset = replace(DATASET, timestamp_marks=request.param)
     assert world.tick("retrain", hour(LAST)).result == "succeeded"
     serve(world, LAST + 1, BEGUN)
@@ -106,6 +106,6 @@ def test_days_are_settled_one_after_the_other(beside: World) -> None:
         now=hour(BEGUN + 80),
     )
 
-    leads = len(accuracy.leads(DATASET.prediction_length))
+    leads = len(metrics.leads(DATASET.prediction_length))
     assert found == (BEGUN - LAST) * 2 * leads
     assert query(beside.engine, "SELECT count(*) FROM accuracy") == [(found,)]

@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
-from forecaster.schedules import Every
-from forecaster.store import runs
-from forecaster.store.engine import reading, writing
-from jobs import pauses
-from jobs.backlog import Backlog
-from jobs.overdue import LEFT_BEHIND
-from jobs.reports import PruneReport
-from jobs.turn import Turn
+from forecaster.config.settings import DatasetConfig
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import runs
+from forecaster.times.schedules import Every
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import PruneReport
+from jobs.scheduling import backoff
+from jobs.scheduling.catch_up import Backlog
+from jobs.scheduling.due_ticks import LEFT_BEHIND
 from tests.jobs.errands import Errand, Wall, make, states
 from tests.jobs.small import DATASET, HOUR, hour
 
@@ -36,7 +36,7 @@ def fail_by_hand(engine: Engine, tick: datetime) -> None:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pauses between attempts be too short to notice."""
-    monkeypatch.setattr(pauses, "FIRST", 0.0)
+    monkeypatch.setattr(backoff, "FIRST", 0.0)
 
 
 def test_a_first_look_runs_the_newest_tick_and_a_second_one_nothing(
@@ -100,7 +100,7 @@ def test_a_tick_that_failed_is_tried_again_until_it_succeeds(
 def test_what_keeps_failing_is_left_alone_for_a_while(
     work: Backlog, errand: Errand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "FIRST", 60.0)
+    monkeypatch.setattr(backoff, "FIRST", 60.0)
     errand.broken = True
     work.catch_up(errand.job, DATASET)
     work.catch_up(errand.job, DATASET)
@@ -244,7 +244,7 @@ def test_what_is_gone_is_made_again_for_the_next_forecast_tick(
 def test_a_tick_that_keeps_failing_does_not_hold_up_newer_ones(
     work: Backlog, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "FIRST", 60.0)
+    monkeypatch.setattr(backoff, "FIRST", 60.0)
     errand.broken = True
     work.catch_up(errand.job, DATASET)
     errand.broken = False

@@ -7,19 +7,20 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine, delete
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DatabaseUnavailable
-from forecaster.schedules import Cron
-from forecaster.store import leases, runs, tables
-from forecaster.store.engine import open_engine, writing
-from forecaster.store.guards import fence_of, guarded
-from jobs import pauses
-from jobs.backlog import Backlog
-from jobs.dues import REASONS
-from jobs.pauses import Pause
-from jobs.reports import PruneReport
-from jobs.ticks import delay
-from jobs.turn import Turn
+from forecaster.store import tables
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.connection.limits import fence_of, guarded
+from forecaster.store.state import leases, runs
+from forecaster.times.schedules import Cron
+from jobs.execution.attempt import Turn
+from jobs.execution.clock import delay
+from jobs.execution.reports import PruneReport
+from jobs.scheduling import backoff
+from jobs.scheduling.backoff import Pause
+from jobs.scheduling.catch_up import Backlog
+from jobs.scheduling.misfire_policy import REASONS
 from tests.jobs.errands import Errand, Wall, make, reasons, states
 from tests.jobs.small import DATASET, HOUR, hour
 
@@ -153,7 +154,7 @@ def test_our_database_is_tried_again_after_a_second_and_others_after_fifteen() -
         lengths.append(pause.left())
 
     expected = [1, 2, 4, 8, 15, 15, 15, 30, 1]
-    low, high = 1 - pauses.SPREAD, 1 + pauses.SPREAD
+    low, high = 1 - backoff.SPREAD, 1 + backoff.SPREAD
     assert all(
         low * want - 0.1 <= length <= high * want
         for length, want in zip(lengths, expected, strict=True)
@@ -178,7 +179,7 @@ def test_a_database_that_is_away_is_left_alone_for_a_moment(
 def test_ticks_during_an_outage_count_as_unattended(
     away: Engine, work: Backlog, wall: Wall, errand: Errand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "FIRST_OUTAGE", 0.0)
+    monkeypatch.setattr(backoff, "FIRST_OUTAGE", 0.0)
     dataset = replace(DATASET, catchup="none")
     work.catch_up(errand.job, dataset)
     wall.now += HOUR

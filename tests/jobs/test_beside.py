@@ -8,12 +8,14 @@ import polars as pl
 import pytest
 from sqlalchemy import Connection, select
 
-from forecaster.series.resident import ResidentPanel
-from forecaster.store import accuracy, attention, datasets, forecasts, partitions
-from forecaster.store.engine import reading, writing
+from forecaster.data.rolling_panel import ResidentPanel
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import accuracy, attention, forecasts
+from forecaster.store.maintenance import partitions
+from forecaster.store.state import datasets
 from forecaster.store.tables import models
-from jobs.panels import Panels
-from jobs.reports import ForecastReport, ScoreReport
+from jobs.execution.reports import ForecastReport, ScoreReport
+from jobs.stages.panel_cache import Panels
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
 from tests.store.samples import forecast, patches, scored, weights
 from tests.store.waiting import wait_for_a_waiter

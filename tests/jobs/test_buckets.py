@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
-from forecaster.store import observations
-from forecaster.store.engine import reading, writing
-from jobs import pull, pull_progress, slices
-from jobs.reports import PullReport
+from forecaster.config.settings import DatasetConfig
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from forecaster.times.durations import Step
+from jobs.execution.reports import PullReport
+from jobs.stages import pull, pull_progress, slices
 from tests.jobs.small import DATASET, hour
 
 NOW = hour(2400) + timedelta(minutes=37, microseconds=11)

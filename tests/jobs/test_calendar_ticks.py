@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
-from forecaster.frames import OBSERVATIONS
-from forecaster.store import observations
-from forecaster.store.engine import writing
-from jobs.reports import ForecastReport
+from forecaster.config.settings import DatasetConfig
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store.connection.engine import writing
+from forecaster.store.observations import observations
+from jobs.execution.reports import ForecastReport
 from tests.core.configs import parsed
 from tests.jobs.small import World, query
 

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import Engine, update
 
 from forecaster.errors import IncompatibleCheckpoint, ModelError, NoChampion
-from forecaster.store import models
-from forecaster.store.engine import writing
-from forecaster.store.models import NewModel
+from forecaster.store.connection.engine import writing
+from forecaster.store.state import models
+from forecaster.store.state.models import NewModel
 from forecaster.store.tables import models as table
-from jobs.champions import Champion, Champions
-from jobs.reports import ForecastReport
+from jobs.execution.reports import ForecastReport
+from jobs.stages.champions import Champion, Champions
 from tests.jobs.damages import (
     DAMAGES,
     SIGNED,

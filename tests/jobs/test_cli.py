@@ -12,8 +12,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from forecaster import configfile
-from forecaster.config import (
+from forecaster.config import file
+from forecaster.config.sample import SAMPLE
+from forecaster.config.settings import (
     DatasetConfig,
     DeadlineConfig,
     ModelConfig,
@@ -22,8 +23,7 @@ from forecaster.config import (
     TrainingConfig,
 )
 from jobs.cli import app
-from jobs.commands.boundary import Boundary
-from jobs.sample import SAMPLE
+from jobs.terminal.error_boundary import Boundary
 from tests.jobs.terminal import configure, type_
 
 COMMANDS = (
@@ -116,9 +116,9 @@ def test_init_writes_a_configuration_and_a_database_that_check_accepts(folder: P
 
 def test_the_sample_holds_every_setting_and_shows_its_default() -> None:
     shown = re.sub(r"^# (\w+ = )", r"\1", SAMPLE, flags=re.MULTILINE)
-    plain = configfile.parse(SAMPLE, {}, read_file=str)
+    plain = file.parse(SAMPLE, {}, read_file=str)
     shown_in_utc = shown.replace("America/New_York", "UTC")  # the default is no zone
-    filled = configfile.parse(shown_in_utc, {"WAREHOUSE_URL": "sqlite:///x.db"}, read_file=str)
+    filled = file.parse(shown_in_utc, {"WAREHOUSE_URL": "sqlite:///x.db"}, read_file=str)
 
     listens = [(each.server.host, each.server.port) for each in (plain, filled)]
     assert listens[0] == listens[1]

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from jobs.commands import progress
+from jobs.terminal import progress
 from tests.jobs.backtests import NAIVE, SPLIT, file, predictors, report_of, rows, section, split
 from tests.jobs.terminal import configure, trips, type_
 

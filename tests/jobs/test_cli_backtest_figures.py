@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.backtest_figures import verdict
+from jobs.backtest.summary import verdict
 from tests.jobs.backtests import NAIVE, file, predictors, report_of, rows, section
 from tests.jobs.terminal import type_
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forecaster import training
+from forecaster.training import estimator
 from tests.jobs.backtests import SPLIT, START, file, rows, split
 from tests.jobs.terminal import configure, type_
 
@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_without_a_report(folder: Path, monkeypatch: pytest.Monkey
     def interrupted(*_: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "plan", interrupted)
+    monkeypatch.setattr(estimator, "plan", interrupted)
 
     answer = type_("backtest", file(rows(200)), "--horizon", "12h", "--out", "report.md")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import inspection
+from jobs.commands import check_sources
 from tests.jobs.terminal import NEWEST, configure, trips, type_
 
 
@@ -15,7 +15,7 @@ def test_a_sample_that_leaves_history_out_does_not_ask_for_more_of_it(
 ) -> None:
     configure(folder)
     type_("ingest", "-", "--format", "csv", stdin=trips(600, NEWEST - timedelta(hours=1)))
-    monkeypatch.setattr(inspection, "SAMPLE_ROWS", most)
+    monkeypatch.setattr(check_sources, "SAMPLE_ROWS", most)
 
     answer = type_("check", "--data")
 

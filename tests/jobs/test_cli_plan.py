@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 
-from forecaster import configfile
-from forecaster.planning import documents
-from forecaster.store import datasets
-from forecaster.store.engine import open_engine, writing
+from forecaster.config import file
+from forecaster.config.diff import documents
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.state import datasets
 from tests.jobs.terminal import configure, type_
 
 
 def note_as_serve_does(folder: Path) -> None:
     """Keep the settings in force, as the service does when it starts."""
-    config = configfile.parse((folder / "forecaster.toml").read_text(), {}, read_file=str)
+    config = file.parse((folder / "forecaster.toml").read_text(), {}, read_file=str)
     engine = open_engine(config.database_url)
     with writing(engine) as conn:
         for name, document in documents(config).items():

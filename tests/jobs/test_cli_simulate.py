@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from jobs.commands import simulating
+from jobs.simulation import options
 from tests.jobs.terminal import configure, trips, type_
 
 SHORT = ("--ticks", "6", "--outage", "1h", "--down", "0s")
@@ -151,10 +151,10 @@ def test_ctrl_c_leaves_one_line_and_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "kept.db"
-    scratch = simulating.Scratch(keep=kept, database=None, config=tmp_path / "none.toml")
+    scratch = options.Scratch(keep=kept, database=None, config=tmp_path / "none.toml")
 
     def interrupted() -> None:
-        with simulating.leaving(scratch), scratch.opened():
+        with options.leaving(scratch), scratch.opened():
             assert kept.exists()
             raise KeyboardInterrupt
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.config import ServerConfig
+from forecaster.config.settings import ServerConfig
 from forecaster.errors import ConfigError
-from jobs.credentials import may_enter
-from jobs.liveness import require_alive
-from jobs.server import Pages, Server, start
-from jobs.telemetry import Telemetry
+from jobs.http.auth import may_enter
+from jobs.http.liveness import require_alive
+from jobs.http.server import Pages, Server, start
+from jobs.telemetry.metrics import Telemetry
 
 LOCKED = ServerConfig(port=0, username="prometheus", password="sesame: ö")
 Start = Callable[[ServerConfig], Server]

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from forecaster.errors import ConfigError, DataError
-from jobs import files
-from jobs.commands.options import dialect
-from jobs.dialects import Dialect
+from jobs.files import reader
+from jobs.files.layout import Dialect
+from jobs.terminal.options import dialect
 from tests.jobs.terminal import configure, type_
 
 PLAIN = "timestamp;größe\n2026-01-01;1,5\n2026-01-02;2,5\n"
@@ -19,11 +19,11 @@ CELLS = [
 ]
 
 
-def read(content: bytes, dialect: Dialect = files.USUAL) -> list[dict[str, str]]:
-    return pl.concat(files.read(BytesIO(content), "csv", 100, dialect=dialect)).to_dicts()
+def read(content: bytes, dialect: Dialect = reader.USUAL) -> list[dict[str, str]]:
+    return pl.concat(reader.read(BytesIO(content), "csv", 100, dialect=dialect)).to_dicts()
 
 
-def refused(content: bytes, dialect: Dialect = files.USUAL) -> DataError:
+def refused(content: bytes, dialect: Dialect = reader.USUAL) -> DataError:
     with pytest.raises(DataError) as caught:
         read(content, dialect)
     return caught.value
@@ -201,11 +201,11 @@ def test_what_is_said_of_csv_is_refused_for_a_parquet_stream() -> None:
     dialect = Dialect(separator=";", encoding="latin-1", columns=("a",))
 
     with pytest.raises(ConfigError) as caught:
-        files.chosen_format(BytesIO(), "parquet", dialect)
+        reader.chosen_format(BytesIO(), "parquet", dialect)
 
     assert len(caught.value.problems) == 3
-    assert files.chosen_format(BytesIO(), "parquet", Dialect(series="a")) == "parquet"
-    assert files.chosen_format(Path("rows.csv"), None, dialect) == "csv"
+    assert reader.chosen_format(BytesIO(), "parquet", Dialect(series="a")) == "parquet"
+    assert reader.chosen_format(Path("rows.csv"), None, dialect) == "csv"
 
 
 @pytest.mark.parametrize("place", range(3))

@@ -11,15 +11,26 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from forecaster.config import Config, ModelConfig, TrainingConfig
+from forecaster.config.settings import Config, ModelConfig, TrainingConfig
 from forecaster.errors import ConfigError, DataError
-from forecaster.intake import Columns
-from forecaster.schedules import Every
-from forecaster.store import schema
-from forecaster.store.engine import open_engine
-from jobs.demo import Demo, Material, co2, of_file, settings
-from jobs.display import LiveScreen, PlainScreen, blocks, milliseconds
-from jobs.replay import last_ticks
+from forecaster.ingestion.normalize import Columns
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.maintenance import migrations
+from forecaster.times.schedules import Every
+from jobs.demo.demo import (
+    Demo,
+    Material,
+    co2,
+    of_file,
+    settings,
+)
+from jobs.demo.replay import last_ticks
+from jobs.terminal.sparklines import (
+    LiveScreen,
+    PlainScreen,
+    blocks,
+    milliseconds,
+)
 from tests.jobs.terminal import type_
 
 HOUR = timedelta(hours=1)
@@ -71,7 +82,7 @@ def replay(folder: Path, file: Path) -> str:
     """Show a replay and return what was said."""
     shown = StringIO()
     engine = open_engine(f"sqlite:///{folder / 'demo.db'}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     screen = PlainScreen(Console(file=shown, width=200))
     demo = Demo(material(file), small(material(file)), engine, screen)
     demo.replay()
@@ -187,7 +198,7 @@ def test_the_carbon_dioxide_record_comes_with_its_gaps() -> None:
 def test_a_terminal_shows_a_table_the_forecast_and_what_it_looked_at(tmp_path: Path) -> None:
     shown = StringIO()
     engine = open_engine(f"sqlite:///{tmp_path / 'demo.db'}")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     console = Console(file=shown, width=130, force_terminal=True, color_system=None)
     screen = LiveScreen(console, "trips")
 

@@ -15,17 +15,17 @@ from urllib.request import urlopen
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import ServerConfig
-from forecaster.configfile import parse
+from forecaster.config.file import parse
+from forecaster.config.settings import ServerConfig
 from forecaster.errors import DataError, StoreError
-from forecaster.schedules import Every
-from forecaster.store import runs
-from forecaster.store.engine import reading
-from jobs import discretion
-from jobs.job import Job
-from jobs.runner import run_job
-from jobs.server import Pages, start
-from jobs.telemetry import Telemetry
+from forecaster.store.connection.engine import reading
+from forecaster.store.state import runs
+from forecaster.times.schedules import Every
+from jobs.execution import secret_filter
+from jobs.execution.job import Job
+from jobs.execution.runner import run_job
+from jobs.http.server import Pages, start
+from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import DATASET, HOUR, fixed, hour
 from tests.jobs.terminal import type_
 
@@ -98,7 +98,7 @@ def kept() -> list[str]:
     """Errors as a driver, a library or we may raise them, once the configuration was read."""
     url = f"postgresql://me:{ENCODED}@db/x"
     config = parse(f'database_url = "{url}"\n', {}, read_file=str)
-    discretion.keep(config)
+    secret_filter.keep(config)
     return [url, PASSWORD, repr(PASSWORD), f"host=db password='{PASSWORD}'", json.dumps(PASSWORD)]
 
 
@@ -130,7 +130,7 @@ def logged() -> io.StringIO:
     """What the service would write to its log."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(discretion.Formatter("%(message)s"))
+    handler.setFormatter(secret_filter.Formatter("%(message)s"))
     logging.getLogger("forecaster").handlers = [handler]
     return written
 
@@ -164,7 +164,7 @@ def body(url: str) -> str:
 def test_the_traceback_of_a_bug_has_no_secret() -> None:
     script = (
         "import threading\n"
-        "from forecaster.configfile import parse\n"
+        "from forecaster.config.file import parse\n"
         "from jobs import discretion\n"
         f"url = {f'postgresql://me:{ENCODED}@db/x'!r}\n"
         "config = parse(f'database_url = \"{url}\"', {}, read_file=str)\n"

@@ -8,15 +8,15 @@ import pytest
 from rich.console import Console
 from sqlalchemy import text
 
-from forecaster.config import TrainingConfig
-from forecaster.durations import Step
+from forecaster.config.settings import TrainingConfig
 from forecaster.errors import DataError
-from forecaster.store import models
-from forecaster.store.engine import reading, writing
-from forecaster.trust import Trust
-from jobs import audit, explanation
-from jobs.commands.explaining import Page, words
-from jobs.explanation import Explanation, Stretch
+from forecaster.explain.report import Trust
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import models
+from forecaster.times.durations import Step
+from jobs.explain import audit, read
+from jobs.explain.page import Page, words
+from jobs.explain.read import Explanation, Stretch
 from jobs.retrain import fit_here
 from tests.jobs.small import HORIZON, HOUR, LAST, SCALE, World, hour, land, rows
 from tests.tolerance import RELATIVE, within
@@ -31,7 +31,7 @@ def forecast(trained: World) -> World:
 def explained(world: World, series_id: str = "a", at: int | None = None) -> Explanation:
     with reading(world.engine) as conn:
         until = None if at is None else hour(at)
-        return explanation.explain(conn, "bikes", series_id, until=until)
+        return read.explain(conn, "bikes", series_id, until=until)
 
 
 def total(stretch: Stretch) -> float:

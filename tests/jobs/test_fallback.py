@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.series.panel import build
-from forecaster.store.engine import reading
-from jobs import pictures
-from jobs.display import picture
-from jobs.reports import ForecastReport, RetrainReport, ScoreReport
+from forecaster.data.panel import build
+from forecaster.store.connection.engine import reading
+from jobs.demo import charts
+from jobs.execution.reports import ForecastReport, RetrainReport, ScoreReport
+from jobs.terminal.sparklines import picture
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
 
 GUARDED = replace(DATASET, training=replace(DATASET.training, naive_guard=True))
@@ -55,7 +55,7 @@ def test_a_fallback_is_drawn_without_attention(guarded: World, engine: Engine) -
     grid = guarded.champions.serving(engine, GUARDED, now=hour(LAST)).model.spec.grid()
     with reading(engine) as conn:
         panel = build(rows("a", 0, LAST), grid)
-        shown = pictures.of_first_series(conn, GUARDED, panel, hour(LAST))
+        shown = charts.of_first_series(conn, GUARDED, panel, hour(LAST))
 
     assert shown is not None
     assert (shown.series_id, len(shown.median), shown.attended) == ("a", HORIZON, ())

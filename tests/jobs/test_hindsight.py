@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from forecaster.config import RetentionConfig
+from forecaster.config.settings import RetentionConfig
 from jobs.backfill.plan import Wanted
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
-from jobs.reports import ForecastReport
+from jobs.execution.reports import ForecastReport
 from jobs.retrain import fit_here
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from jobs.holders import is_gone, new_holder
+from jobs.replicas.identity import is_gone, new_holder
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc here")
-TELL = "from jobs.holders import new_holder; print(new_holder(), flush=True); input()"
+TELL = "from jobs.replicas.identity import new_holder; print(new_holder(), flush=True); input()"
 
 
 @pytest.fixture

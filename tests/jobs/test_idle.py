@@ -11,14 +11,15 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine, delete, update
 
-from forecaster.store import activity, models, runs, tables
-from forecaster.store.engine import reading, writing
-from jobs import backlog
-from jobs.idleness import FRESH, LONGEST, News
-from jobs.job import Job
-from jobs.outlook import EVERY
-from jobs.pauses import LONGEST_OUTAGE, Pause
-from jobs.runner import Outcome
+from forecaster.store import tables
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import activity, models, runs
+from jobs.execution.job import Job
+from jobs.execution.runner import Outcome
+from jobs.scheduling import catch_up
+from jobs.scheduling.backoff import LONGEST_OUTAGE, Pause
+from jobs.scheduling.idle import FRESH, LONGEST, News
+from jobs.service.activity_poll import EVERY
 from tests.jobs.idle import Idle, idling, statements
 from tests.jobs.small import LAST, hour
 from tests.store.samples import add_model
@@ -200,7 +201,7 @@ def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
                 seconds=0.0,
             )
 
-        monkeypatch.setattr(backlog, "run_job", run)
+        monkeypatch.setattr(catch_up, "run_job", run)
         idle.seconds = timedelta(hours=1).total_seconds()
         idle.replica._renewed_at = idle.seconds
         idle.replica._beat()

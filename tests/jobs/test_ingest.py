@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
-from forecaster.store import observations
-from forecaster.store.engine import reading
+from forecaster.store.connection.engine import reading
+from forecaster.store.observations import observations
 from jobs import ingest
-from jobs.reports import IngestReport
+from jobs.execution.reports import IngestReport
 from tests.jobs.small import DATASET
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

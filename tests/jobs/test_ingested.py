@@ -11,12 +11,14 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
-from forecaster.store import observations, source_sight, watermarks
-from forecaster.store.engine import open_engine, reading, writing
-from jobs import pull, pull_progress
-from jobs.reports import PullReport
+from forecaster.source import high_water_mark
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.observations import observations
+from forecaster.store.state import watermarks
+from jobs.execution.reports import PullReport
+from jobs.stages import pull, pull_progress
 from tests.jobs.small import DATASET, hour
 
 NOW = hour(1000)
@@ -72,7 +74,7 @@ def source(
     migrate: object,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Source]:
-    monkeypatch.setattr(source_sight, "_PAUSE", 0.0)
+    monkeypatch.setattr(high_water_mark, "_PAUSE", 0.0)
     assert callable(migrate)
     migrate(postgres_url)
     with psycopg.connect(postgres_url) as conn:

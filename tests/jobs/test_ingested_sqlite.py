@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
-from forecaster.store.engine import open_engine, reading, writing
-from jobs import pull_progress
+from forecaster.store.connection.engine import open_engine, reading, writing
+from jobs.stages import pull_progress
 from tests.jobs.small import hour
 from tests.jobs.test_ingested import Source
 

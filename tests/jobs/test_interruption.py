@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 SIGNALLED = """
 import signal, sys
-from jobs.commands.interruption import interruptible
+from jobs.terminal.interruption import interruptible
 with interruptible(lambda: print("heard")) as asked:
     for _ in range(int(sys.argv[2])):
         signal.raise_signal(int(sys.argv[1]))

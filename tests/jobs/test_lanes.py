@@ -10,16 +10,21 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import Engine, event, insert
 
-from forecaster.config import Config, TrainingConfig
+from forecaster.config.settings import Config, TrainingConfig
+from forecaster.data.panel import Panel
 from forecaster.errors import StageTimedOut
-from forecaster.model.spec import ModelSpec
-from forecaster.series.panel import Panel
-from forecaster.store.engine import open_engine, writing
-from forecaster.store.guards import Fence
+from forecaster.network.spec import ModelSpec
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.connection.limits import Fence
 from forecaster.store.tables import leases
-from jobs.lanes import Busy, Lanes, Surroundings, threads
 from jobs.retrain import Fitted, Watch, fit_here
-from jobs.telemetry import Telemetry
+from jobs.service.worker_groups import (
+    Busy,
+    Lanes,
+    Surroundings,
+    threads,
+)
+from jobs.telemetry.metrics import Telemetry
 from tests.faults.proxy import Proxy
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
@@ -58,7 +63,8 @@ def test_settings_are_noted_once_however_many_lanes_begin_together(
 ) -> None:
     noted, both = [], threading.Barrier(2)
     monkeypatch.setattr(
-        "jobs.lanes.datasets.note_settings", lambda conn, name, document: noted.append(name)
+        "jobs.service.worker_groups.datasets.note_settings",
+        lambda conn, name, document: noted.append(name),
     )
     lanes = Lanes(CONFIG, without_leases(engine))
 
@@ -115,7 +121,7 @@ def test_a_first_training_does_not_wait_for_a_long_one(
             assert ended.wait(30)
         return fit_here(panel, spec, config, watch=watch)
 
-    monkeypatch.setattr("jobs.lanes.fit_in_child", fit)
+    monkeypatch.setattr("jobs.service.worker_groups.fit_in_child", fit)
     around = replace(without_leases(engine), using=lambda _: nullcontext(lease))
     lanes = Lanes(replace(CONFIG, datasets=both), around)
     actions = {alarm.name: alarm.action for alarm in lanes._alarms()}
@@ -153,7 +159,7 @@ def test_a_database_that_swallows_everything_holds_no_lane(
 ) -> None:
     migrate(postgres_url)
     address = urlsplit(postgres_url)
-    monkeypatch.setattr("jobs.lanes.LOOK_WITHIN", timedelta(seconds=0.5))
+    monkeypatch.setattr("jobs.service.worker_groups.LOOK_WITHIN", timedelta(seconds=0.5))
     with Proxy(address.port or 0) as proxy:
         engine = open_engine(f"postgresql://forecaster@127.0.0.1:{proxy.port}{address.path}")
         lanes = Lanes(CONFIG, without_leases(engine))

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
 from forecaster.errors import InsufficientHistory
-from forecaster.periods import Periods
-from forecaster.store.health import Facts, Serving
-from forecaster.store.runs import Run
-from jobs.lifecycle import STATES, lifecycle
+from forecaster.store.state.health import Facts, Serving
+from forecaster.store.state.runs import Run
+from forecaster.times.calendar_periods import Periods
+from forecaster.times.durations import Step
+from jobs.telemetry.dataset_state import STATES, lifecycle
 from tests.jobs.small import DATASET
 
 NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.config import ServerConfig
-from jobs.server import Pages, Server, start
-from jobs.telemetry import Telemetry
+from forecaster.config.settings import ServerConfig
+from jobs.http.server import Pages, Server, start
+from jobs.telemetry.metrics import Telemetry
 from tests.conftest import ROOT
 from tests.jobs.terminal import Answer, type_
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from forecaster.config import CalendarConfig
-from forecaster.store.engine import reading
-from jobs import explanation
-from jobs.reports import ForecastReport
+from forecaster.config.settings import CalendarConfig
+from forecaster.store.connection.engine import reading
+from jobs.execution.reports import ForecastReport
+from jobs.explain import read
 from tests.jobs.small import LAST, World, hour, land, query, rows
 from tests.tolerance import assert_close
 
@@ -87,7 +87,7 @@ def test_an_explanation_leaves_closed_steps_out(office: World) -> None:
     forecast(office, NIGHT)
 
     with reading(office.engine) as conn:
-        found = explanation.explain(conn, "bikes", "a")
+        found = read.explain(conn, "bikes", "a")
 
     assert found.stretches[0].step_from == 9
     for stretch in found.stretches:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.lifecycle import lifecycle
+from jobs.telemetry.dataset_state import lifecycle
 from tests.jobs.small import DATASET
 from tests.jobs.test_lifecycle import HOUR, SERVING, WELL, forecasts, run
 

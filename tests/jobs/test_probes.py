@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.store import leases
-from forecaster.store.engine import open_engine, writing
-from forecaster.store.guards import Limit
-from jobs import hangs, observe, probes
-from jobs.probes import Probes, Remembered
-from jobs.telemetry import Telemetry
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.connection.limits import Limit
+from forecaster.store.state import leases
+from jobs.execution import hang_detection
+from jobs.http import probes
+from jobs.http.probes import Probes, Remembered
+from jobs.telemetry import record
+from jobs.telemetry.metrics import Telemetry
 from tests.faults.proxy import Proxy
 from tests.jobs.small import DATASET, LAST, World, fixed, hour
 from tests.patience import PATIENCE, eventually, not_hanging
@@ -32,7 +34,7 @@ def test_a_silent_scheduler_is_dead() -> None:
 
 def test_a_stage_far_over_its_deadline_is_dead() -> None:
     limit = Limit()
-    with hangs.watching("forecast of bikes", limit):
+    with hang_detection.watching("forecast of bikes", limit):
         with limit.stage("predict", timedelta(seconds=-29)):
             soon = probes.live({})
         with limit.stage("predict", timedelta(seconds=-31)):
@@ -127,7 +129,7 @@ def test_datasets_are_told_with_their_state_and_shown_in_telemetry(trained: Worl
     asked = probes_of(trained.engine)
 
     documents = asked.documents()
-    observe.health(telemetry, asked.healths() or ())
+    record.health(telemetry, asked.healths() or ())
 
     assert documents == [
         {

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from forecaster.config import RetentionConfig
-from forecaster.schedules import Every
-from jobs.reports import PruneReport, ScoreReport
+from forecaster.config.settings import RetentionConfig
+from forecaster.times.schedules import Every
+from jobs.execution.reports import PruneReport, ScoreReport
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
 SETTLED = HORIZON + 2

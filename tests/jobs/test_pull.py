@@ -8,15 +8,16 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DatabaseUnavailable, DataError, StageTimedOut
-from forecaster.frames import OBSERVATIONS
-from forecaster.store import datasets, observations
-from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Limit, guarded
-from forecaster.store.observations import Landing
-from jobs import pull, pull_progress, slices
-from jobs.reports import PullReport
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.limits import Limit, guarded
+from forecaster.store.observations import observations
+from forecaster.store.observations.observations import Landing
+from forecaster.store.state import datasets
+from jobs.execution.reports import PullReport
+from jobs.stages import pull, pull_progress, slices
 from tests.jobs.small import DATASET, hour, rows
 from tests.patience import not_hanging
 from tests.tolerance import assert_same_rows

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from forecaster.store.engine import writing
-from forecaster.store.progress import Progress
-from jobs import pull, pull_progress
-from jobs.reports import PullReport
+from forecaster.source.cursor import Progress
+from forecaster.store.connection.engine import writing
+from jobs.execution.reports import PullReport
+from jobs.stages import pull, pull_progress
 from tests.jobs.small import hour, rows
 from tests.jobs.test_pull import PULLED, arrive, landed, pulls, source
 from tests.tolerance import assert_same_rows

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.store import observations
-from forecaster.store.engine import reading, writing
-from jobs import pull, pull_progress, slices
-from jobs.reports import ReconcileReport, RetrainReport
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from jobs.execution.reports import ReconcileReport, RetrainReport
+from jobs.stages import pull, pull_progress, slices
 from tests.jobs.small import DATASET, LAST, World, hour, rows
 from tests.tolerance import assert_same_rows
 

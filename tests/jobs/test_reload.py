@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from forecaster import configfile
-from forecaster.store import datasets
-from forecaster.store.engine import reading
-from jobs.reloading import Reloader
-from jobs.service import Service
-from jobs.telemetry import Telemetry
-from jobs.ticks import SteadyClock
+from forecaster.config import file
+from forecaster.store.connection.engine import reading
+from forecaster.store.state import datasets
+from jobs.execution.clock import SteadyClock
+from jobs.service.config_reload import Reloader
+from jobs.service.service import Service
+from jobs.telemetry.metrics import Telemetry
 
 SETTINGS = """
 database_url = "{url}"
@@ -34,7 +34,7 @@ class Changing:
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.path = url, folder / "forecaster.toml"
         self.write(every="1h")
-        config = configfile.parse(self.path.read_text(), {}, read_file=str)
+        config = file.parse(self.path.read_text(), {}, read_file=str)
         self.telemetry = Telemetry(config.datasets)
         self.service = Service(
             config,

@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from forecaster.configfile import parse
-from jobs.reloading import Refused, Reload, Reloader, Staged, Unchanged, stage
+from forecaster.config.file import parse
+from jobs.service.config_reload import (
+    Refused,
+    Reload,
+    Reloader,
+    Staged,
+    Unchanged,
+    stage,
+)
 
 BIKES = '[datasets.bikes]\nstep = "1h"\nhorizon = "{horizon}"\n'
 TOP = 'database_url = "sqlite:///f.db"\n'

@@ -8,12 +8,13 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine, delete, text, update
 
-from forecaster.store import leases, runs, tables
-from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Fence
-from jobs.holders import new_holder
-from jobs.replica import Hooks, Replica
-from jobs.sharing import owner
+from forecaster.store import tables
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.limits import Fence
+from forecaster.store.state import leases, runs
+from jobs.replicas.assignment import owner
+from jobs.replicas.identity import new_holder
+from jobs.replicas.lease_keeper import Hooks, Replica
 from tests.jobs.replicas import DATASETS, TTL, Start, holder_of, owned, wait_until
 
 NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)

@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.store import leases
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.guards import Fence
-from jobs.holders import new_holder
-from jobs.replica import Hooks, Replica
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.limits import Fence
+from forecaster.store.state import leases
+from jobs.replicas.identity import new_holder
+from jobs.replicas.lease_keeper import Hooks, Replica
 from tests.jobs.replicas import DATASETS, TTL, Start, holder_of, owned, wait_until
 
 

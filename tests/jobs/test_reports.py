@@ -5,7 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.reports import LeadAccuracy, ScoreReport, document, to_json
+from jobs.execution.reports import (
+    LeadAccuracy,
+    ScoreReport,
+    document,
+    to_json,
+)
 
 LEAD = LeadAccuracy(
     lead="1",

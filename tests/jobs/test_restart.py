@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.store import models
-from forecaster.store.engine import reading, writing
-from jobs import observe
-from jobs.telemetry import Telemetry
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import models
+from jobs.telemetry import record
+from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import HORIZON, LAST, World, hour, land, rows
 
 SURVIVING = (
@@ -30,7 +30,7 @@ def shown(telemetry: Telemetry) -> dict[str, float]:
 def restarted(engine: Engine) -> Telemetry:
     telemetry = Telemetry(["bikes"])
     with reading(engine) as conn:
-        observe.restore(telemetry, conn, "bikes")
+        record.restore(telemetry, conn, "bikes")
     return telemetry
 
 
@@ -48,7 +48,7 @@ def scored(trained: World) -> World:
 def test_success_champion_newest_observation_and_accuracy_survive_a_restart(scored: World) -> None:
     before = Telemetry(["bikes"])
     for outcome in scored.outcomes:
-        observe.outcome(before, outcome)
+        record.outcome(before, outcome)
 
     after = restarted(scored.engine)
 
@@ -70,11 +70,11 @@ def test_a_forecast_shows_which_model_is_in_service_whoever_put_it_there(trained
     telemetry = Telemetry(["bikes"])
     land(trained.engine, rows("a", LAST + 1, LAST + 24), rows("b/c", LAST + 1, LAST + 24))
     newest = trained.tick("retrain", hour(LAST + 24))
-    observe.outcome(telemetry, newest)
+    record.outcome(telemetry, newest)
     with writing(trained.engine) as conn:
         models.rollback(conn, "bikes", now=hour(LAST + 24), reason="worse")
 
-    observe.outcome(telemetry, trained.tick("forecast", hour(LAST + 24)))
+    record.outcome(telemetry, trained.tick("forecast", hour(LAST + 24)))
 
     name = "forecaster_champion_trained_timestamp_seconds"
     trained_to = telemetry.registry.get_sample_value(name, {"dataset": "bikes"})

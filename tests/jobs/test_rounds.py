@@ -7,16 +7,16 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError, SourceUnavailable
-from forecaster.schedules import Cron, Every
-from forecaster.store import runs
-from forecaster.store.engine import writing
-from jobs import dues, pauses
-from jobs.backlog import Memories
-from jobs.job import Job
-from jobs.reports import PruneReport
-from jobs.turn import Turn
+from forecaster.store.connection.engine import writing
+from forecaster.store.state import runs
+from forecaster.times.schedules import Cron, Every
+from jobs.execution.attempt import Turn
+from jobs.execution.job import Job
+from jobs.execution.reports import PruneReport
+from jobs.scheduling import backoff, misfire_policy
+from jobs.scheduling.catch_up import Memories
 from tests.jobs.errands import Errand, Wall, make, reasons, states
 from tests.jobs.small import DATASET, HOUR, hour
 
@@ -27,7 +27,7 @@ MINUTE = timedelta(minutes=1)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pauses between attempts be too short to notice."""
-    monkeypatch.setattr(pauses, "FIRST", 0.0)
+    monkeypatch.setattr(backoff, "FIRST", 0.0)
 
 
 def slow(errand: Errand, wall: Wall, length: timedelta) -> Job:
@@ -54,13 +54,13 @@ def test_ticks_of_a_long_outage_are_missed_part_by_part_and_the_newest_run(
     assert errand.ticks[1:] == [wall.now - n * OFTEN.period for n in (2, 1, 0)]
     assert sum(count for _, count in missed) == 20_000 - 3
     assert {reason for reason, _ in missed} == {"limit"}
-    assert max(count for _, count in missed) <= dues.SPAN
+    assert max(count for _, count in missed) <= misfire_policy.SPAN
 
 
 def test_what_a_stop_breaks_off_is_noted_at_the_next_look(
     engine: Engine, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dues, "SPAN", 10)
+    monkeypatch.setattr(misfire_policy, "SPAN", 10)
     missed, asked = list[tuple[str, int]](), list[bool]()
     dataset = replace(DATASET, catchup_limit=3)
     make(engine, wall).catch_up(errand.job, dataset)
@@ -96,7 +96,7 @@ def test_more_years_may_be_made_up_for_than_there_were(
 def test_what_is_overdue_for_months_is_sorted_at_once() -> None:
     due = [hour(0) + n * OFTEN.period for n in range(200_000)]
 
-    found = dues.sort(due, replace(DATASET, catchup="none"), None)
+    found = misfire_policy.sort(due, replace(DATASET, catchup="none"), None)
 
     assert found.run == []
     assert found.missed == {"catchup": due}
@@ -210,7 +210,7 @@ def test_a_source_that_hangs_for_days_makes_no_tick_late(engine: Engine, wall: W
 def test_a_source_that_is_away_is_not_our_database(
     engine: Engine, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pauses, "FIRST", 15.0)
+    monkeypatch.setattr(backoff, "FIRST", 15.0)
     told, missed = list[float](), list[tuple[str, int]]()
     work = make(engine, wall, pauses=told, missed=missed)
 
@@ -223,7 +223,7 @@ def test_a_source_that_is_away_is_not_our_database(
 
     assert states(engine) == {hour(n): "failed" for n in (12, 11, 10)}
     assert missed == []
-    low, high = 1 - pauses.SPREAD, 1 + pauses.SPREAD
+    low, high = 1 - backoff.SPREAD, 1 + backoff.SPREAD
     assert all(
         low * want - 0.5 <= pause <= high * want
         for want, pause in zip((15, 30, 60), told, strict=True)

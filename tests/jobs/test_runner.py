@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DatabaseUnavailable, DataError
-from forecaster.schedules import Every
-from forecaster.store import runs
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.runs import Run
-from jobs.job import Job
-from jobs.reports import Json, PruneReport, document
-from jobs.runner import Outcome, line, run_job
-from jobs.turn import Turn
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.state import runs
+from forecaster.store.state.runs import Run
+from forecaster.times.schedules import Every
+from jobs.execution.attempt import Turn
+from jobs.execution.job import Job
+from jobs.execution.reports import Json, PruneReport, document
+from jobs.execution.runner import Outcome, line, run_job
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour
 
 NOW = hour(5)
@@ -185,7 +185,7 @@ def test_a_claim_that_takes_too_long_is_an_outage_and_leaves_no_row(
     sqlite_url: str, migrate: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(sqlite_url)
-    monkeypatch.setattr("jobs.runner.NOTES_WITHIN", timedelta(seconds=0.2))
+    monkeypatch.setattr("jobs.execution.runner.NOTES_WITHIN", timedelta(seconds=0.2))
     engine, other = open_engine(sqlite_url), open_engine(sqlite_url)
     with writing(other):
         outcome = outcome_of(succeed, engine)

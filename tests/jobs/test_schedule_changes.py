@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.durations import Step
-from forecaster.periods import Periods
-from forecaster.schedules import Every, Schedule
+from forecaster.times.calendar_periods import Periods
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every, Schedule
 from tests.jobs.errands import Errand, Wall, make
 from tests.jobs.small import DATASET, HOUR
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from forecaster.schedules import Every
-from jobs import scheduler as scheduling
-from jobs.scheduler import Alarm, Scheduler
+from forecaster.times.schedules import Every
+from jobs.scheduling import timer as scheduling
+from jobs.scheduling.timer import Alarm, Scheduler
 from tests.jobs.clocks import Skew
 from tests.jobs.small import fixed
 from tests.patience import PATIENCE, eventually, not_hanging

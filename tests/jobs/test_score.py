@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.durations import Step
+from forecaster.data.panel import Panel
 from forecaster.errors import StageTimedOut
-from forecaster.judgement import judge
-from forecaster.series.accuracy import leads
-from forecaster.series.panel import Panel
-from forecaster.store import runs
+from forecaster.evaluation.metrics import leads
+from forecaster.evaluation.scoring import judge
+from forecaster.store.state import runs
+from forecaster.times.durations import Step
 from jobs import score
-from jobs.reports import ScoreReport
+from jobs.execution.reports import ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, SCALE, World, hour, land, query, rows
 from tests.tolerance import RELATIVE, within
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from forecaster.store.engine import writing
+from forecaster.store.connection.engine import writing
 from forecaster.store.tables import models as table
-from jobs.reports import ScoreReport
+from jobs.execution.reports import ScoreReport
 from tests.jobs.damages import DAMAGES, harm, keep
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
 

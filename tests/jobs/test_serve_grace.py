@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from jobs import server, service
 from jobs.commands import serve
-from jobs.replica import BEAT_ENDS_WITHIN
+from jobs.http import server
+from jobs.replicas.lease_keeper import BEAT_ENDS_WITHIN
+from jobs.service import service
 from tests.conftest import ROOT
 from tests.jobs.serving import STOPS_WITHIN
 

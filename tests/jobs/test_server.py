@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from forecaster.config import ServerConfig
+from forecaster.config.settings import ServerConfig
 from forecaster.errors import ConfigError
-from jobs.server import Pages, Server, start
-from jobs.telemetry import Telemetry
+from jobs.http.server import Pages, Server, start
+from jobs.telemetry.metrics import Telemetry
 
 
 class Health:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.store import leases
-from forecaster.store.leases import Lease
-from jobs.holders import new_holder
-from jobs.sharing import DECLINED_FOR, Sight, owner
+from forecaster.store.state import leases
+from forecaster.store.state.leases import Lease
+from jobs.replicas.assignment import DECLINED_FOR, Sight, owner
+from jobs.replicas.identity import new_holder
 
 TTL = 15.0
 NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)

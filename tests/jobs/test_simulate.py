@@ -11,10 +11,10 @@ import pytest
 import typer
 from sqlalchemy import text
 
-from forecaster.store.engine import open_engine
-from jobs.commands import simulated
-from jobs.simulation.reports import SimulationReport
-from jobs.simulation.simulation import Simulation, report
+from forecaster.store.connection.engine import open_engine
+from jobs.simulation import page
+from jobs.simulation.comparison import Simulation, report
+from jobs.simulation.report import SimulationReport
 from tests.jobs.simulations import FAULTS, TICKS, faults, material, simulate
 from tests.jobs.small import LAST, hour, query
 
@@ -220,7 +220,7 @@ def test_a_report_that_is_not_sound_exits_1(
     found = tamper(planted, f"DELETE FROM runs WHERE {FORECAST} AND state = 'succeeded'")
 
     with pytest.raises(typer.Exit) as caught:
-        simulated.finish(found, json=False)
+        page.finish(found, json=False)
 
     told = capsys.readouterr()
     assert caught.value.exit_code == 1
@@ -235,6 +235,6 @@ def test_a_small_loss_is_told_without_an_exponent(
     found = report(lived)
     small = tuple(replace(line, wql=4.4312e-10) for line in found.accuracy)
 
-    simulated.finish(replace(found, accuracy=small), json=False)
+    page.finish(replace(found, accuracy=small), json=False)
 
     assert " 0.000000000443 " in capsys.readouterr().out

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.durations import Step
 from forecaster.errors import ConfigError, DataError, StoreError
-from forecaster.store import written
-from jobs.backtest_rows import Rows
-from jobs.commands import simulated
+from forecaster.store.forecasts import export
+from forecaster.times.durations import Step
+from jobs.backtest.inputs import Rows
 from jobs.retrain import fit_here
+from jobs.simulation import page
+from jobs.simulation.comparison import live, prepare, report
 from jobs.simulation.faults import Shares
-from jobs.simulation.material import Extent, of_dataset, of_rows
+from jobs.simulation.inputs import Extent, of_dataset, of_rows
 from jobs.simulation.script import Plan, usual_outage
-from jobs.simulation.simulation import live, prepare, report
 from tests.jobs.simulations import BIKES, FAULTS, faults, material, simulate, with_flat
 from tests.jobs.small import HOUR, LAST, World, hour, rows
 
@@ -53,7 +53,7 @@ def test_what_no_run_could_forecast_is_told(
     assert ledger.forecasts + ledger.left_out["stale"] == 2 * 30
     assert (found.ticks["clean"].silent, found.ticks["clean"].left_out) == (0, {})
     assert found.cutoffs < found.judged == 29
-    simulated.finish(found, json=False)
+    page.finish(found, json=False)
     told = capsys.readouterr().out
     assert re.search(rf"… without any forecast +0 +{ledger.silent}\n", told)
     assert re.search(rf"… not made: stale +0 +{ledger.left_out['stale']}\n", told)
@@ -69,7 +69,7 @@ def test_a_series_that_was_flat_before_is_in_no_mase(
     found = report(done)
     assert found.unscaled == 1
     assert all(line.mase is not None and line.mase < 10 for line in found.accuracy)
-    simulated.finish(found, json=False)
+    page.finish(found, json=False)
     assert "mase without 1 series that never moved before" in capsys.readouterr().out
     done.engine.dispose()
 
@@ -153,4 +153,4 @@ def test_two_ticks_are_too_few(tmp_path: Path, engine: Engine) -> None:
 
 def test_a_store_with_tables_is_refused(engine: Engine) -> None:
     with pytest.raises(StoreError, match="must be an empty database"):
-        written.require_empty(engine)
+        export.require_empty(engine)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
-from jobs import slices as module
-from jobs.slices import slices
+from forecaster.times.durations import Step
+from jobs.stages import slices as module
+from jobs.stages.slices import slices
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = datetime(2020, 1, 1, tzinfo=UTC)

@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import DatasetConfig
+from forecaster.config.settings import DatasetConfig
 from forecaster.errors import StageTimedOut
-from forecaster.schedules import Every
-from forecaster.store import runs
-from forecaster.store.engine import writing
-from jobs import dues, pauses
-from jobs.job import Job
-from jobs.pauses import Pause
-from jobs.reports import PruneReport
-from jobs.turn import Turn
+from forecaster.store.connection.engine import writing
+from forecaster.store.state import runs
+from forecaster.times.schedules import Every
+from jobs.execution.attempt import Turn
+from jobs.execution.job import Job
+from jobs.execution.reports import PruneReport
+from jobs.scheduling import backoff, misfire_policy
+from jobs.scheduling.backoff import Pause
 from tests.jobs.errands import Errand, Wall, make, states
 from tests.jobs.small import DATASET, hour
 
@@ -28,7 +28,7 @@ LATE = "stage read must end within 10 s, found it still at it"
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pauses between attempts be too short to notice."""
-    monkeypatch.setattr(pauses, "FIRST", 0.0)
+    monkeypatch.setattr(backoff, "FIRST", 0.0)
 
 
 @pytest.fixture
@@ -88,15 +88,17 @@ def test_a_tick_that_a_stop_broke_off_comes_in_its_turn_though_newer_ones_are_al
 
 
 def test_what_failed_is_tried_several_times_before_it_is_too_old() -> None:
-    pause, patience = Pause(), dues.patience(OFTEN, LIMITED.catchup_limit)
+    pause, patience = Pause(), misfire_policy.patience(OFTEN, LIMITED.catchup_limit)
 
     for _ in range(10):
         pause.lengthen(is_outage=False, at_most=patience)
 
-    assert pause.left() <= patience * (1 + pauses.SPREAD)
-    assert 3 * patience * (1 + pauses.SPREAD) < OFTEN.period.total_seconds() * 20
-    assert dues.patience(DATASET.forecast_schedule, DATASET.catchup_limit) > pauses.LONGEST
+    assert pause.left() <= patience * (1 + backoff.SPREAD)
+    assert 3 * patience * (1 + backoff.SPREAD) < OFTEN.period.total_seconds() * 20
+    assert (
+        misfire_policy.patience(DATASET.forecast_schedule, DATASET.catchup_limit) > backoff.LONGEST
+    )
 
 
 def test_why_a_tick_was_given_up_does_not_say_that_a_process_died() -> None:
-    assert "process" not in dues.told("gave_up", DATASET)
+    assert "process" not in misfire_policy.told("gave_up", DATASET)

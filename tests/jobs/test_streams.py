@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from rich.console import Console
 from jobs.commands import output, progress, streams
 from jobs.commands.serve import log_to_stderr
-from jobs.display import Attended, Picture, blocks, picture
+from jobs.terminal.sparklines import Attended, Picture, blocks, picture
 
 streams.degrade()
 output.data(blocks([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 1.0, 8.0) + " │ … − –")
@@ -47,7 +47,7 @@ output.as_json({"süd": "東京 …", "lost": "\\udcff"})
 """
 TYPED = """
 import sys
-from jobs.commands.streams import typed
+from jobs.terminal.streams import typed
 print(ascii([typed(word) for word in sys.argv[1:]]))
 """
 SETTINGS = """\

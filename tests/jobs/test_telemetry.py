@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 
-from jobs import observe
-from jobs.reports import (
+from jobs.execution.reports import (
     ForecastReport,
     LeadAccuracy,
     PruneReport,
@@ -19,7 +18,8 @@ from jobs.reports import (
     RetrainReport,
     ScoreReport,
 )
-from jobs.telemetry import LABELS, Telemetry
+from jobs.telemetry import record
+from jobs.telemetry.metrics import LABELS, Telemetry
 from tests.jobs.test_trusting import GOOD
 
 TICK = datetime(2026, 1, 2, tzinfo=UTC)
@@ -153,7 +153,7 @@ def test_counters_are_there_at_zero_before_anything_happened(telemetry: Telemetr
 
 
 def test_forecasts_in_hindsight_are_counted_beside_their_status(telemetry: Telemetry) -> None:
-    observe.report(telemetry, replace(forecast(), hindsight=3), at=TICK)
+    record.report(telemetry, replace(forecast(), hindsight=3), at=TICK)
 
     counts = {
         reason: sample(telemetry, "series_fallback_total", dataset="bikes", reason=reason)
@@ -163,7 +163,7 @@ def test_forecasts_in_hindsight_are_counted_beside_their_status(telemetry: Telem
 
 
 def test_a_forecast_report_becomes_rows_series_lag_and_latency(telemetry: Telemetry) -> None:
-    observe.report(telemetry, forecast(), at=TICK + timedelta(seconds=4))
+    record.report(telemetry, forecast(), at=TICK + timedelta(seconds=4))
 
     assert sample(telemetry, "series_forecast_total", dataset="bikes") == 3
     assert sample(telemetry, "series_skipped_total", dataset="bikes", reason="too_short") == 2
@@ -181,9 +181,9 @@ def test_a_forecast_report_becomes_rows_series_lag_and_latency(telemetry: Teleme
 def test_a_promoted_model_becomes_the_champion_and_a_kept_one_does_not(
     telemetry: Telemetry,
 ) -> None:
-    observe.report(telemetry, retrain("kept"), at=TICK)
+    record.report(telemetry, retrain("kept"), at=TICK)
     before = sample(telemetry, "champion_trained_timestamp_seconds", dataset="bikes")
-    observe.report(telemetry, retrain("promoted"), at=TICK)
+    record.report(telemetry, retrain("promoted"), at=TICK)
 
     assert before is None
     trained = sample(telemetry, "champion_trained_timestamp_seconds", dataset="bikes")
@@ -197,9 +197,9 @@ def test_the_attention_of_a_promoted_model_shows_how_far_it_can_be_trusted(
 ) -> None:
     trusted = replace(retrain(), scores={"mase": 0.8, **GOOD.to_scores()})
 
-    observe.report(telemetry, replace(trusted, decision="kept"), at=TICK)
+    record.report(telemetry, replace(trusted, decision="kept"), at=TICK)
     before = sample(telemetry, "attention_deletion_ratio", dataset="bikes")
-    observe.report(telemetry, trusted, at=TICK)
+    record.report(telemetry, trusted, at=TICK)
 
     assert before is None
     ratio = sample(telemetry, "attention_deletion_ratio", dataset="bikes")
@@ -210,8 +210,8 @@ def test_the_attention_of_a_promoted_model_shows_how_far_it_can_be_trusted(
 def test_accuracy_is_shown_by_lead_and_an_unknown_measure_leaves_its_gauge_alone(
     telemetry: Telemetry,
 ) -> None:
-    observe.report(telemetry, scored(), at=TICK)
-    observe.report(telemetry, scored(mase=NAN), at=TICK)
+    record.report(telemetry, scored(), at=TICK)
+    record.report(telemetry, scored(mase=NAN), at=TICK)
 
     assert sample(telemetry, "accuracy_mase", dataset="bikes", lead="2-3") == 0.75
     coverage = {"dataset": "bikes", "lead": "2-3"}
@@ -249,16 +249,16 @@ def fill(telemetry: Telemetry) -> None:
     """Let everything happen once."""
     prune = PruneReport(dataset="bikes", tick=TICK, deleted={"forecasts": 3})
     for report in (forecast(), retrain(), scored(), prune):
-        observe.report(telemetry, report, at=TICK + timedelta(seconds=4))
+        record.report(telemetry, report, at=TICK + timedelta(seconds=4))
 
 
 def test_a_dataset_that_is_gone_stays_so_whatever_its_last_runs_report() -> None:
     telemetry = Telemetry(["bikes", "cars"])
     telemetry.serve(["cars"])
 
-    observe.missed(telemetry, "forecast", "bikes", "limit", 3)
+    record.missed(telemetry, "forecast", "bikes", "limit", 3)
     gone = exposed(telemetry)
-    observe.missed(telemetry, "forecast", "bikes", "limit", 3)
+    record.missed(telemetry, "forecast", "bikes", "limit", 3)
     telemetry.serve(["bikes", "cars"])
     back = exposed(telemetry)
 
@@ -275,7 +275,7 @@ def test_a_run_that_ends_while_metrics_are_exposed_brings_no_dataset_back() -> N
         """What ends between the start of a scrape and the runs in it."""
 
         def collect(self) -> Iterator[Metric]:
-            observe.missed(telemetry, "forecast", "bikes", "limit", 3)
+            record.missed(telemetry, "forecast", "bikes", "limit", 3)
             yield from telemetry.ticks_missed.collect()
 
     registry.unregister(telemetry.ticks_missed)

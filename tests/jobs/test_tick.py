@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.errors import InsufficientHistory, NoChampion, TickAlreadyDone
-from forecaster.schedules import Every
-from jobs.reports import ForecastReport, RetrainReport
+from forecaster.times.schedules import Every
+from jobs.execution.reports import ForecastReport, RetrainReport
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, SCALE, World, hour, land, query, rows
 from tests.tolerance import RELATIVE, within
 

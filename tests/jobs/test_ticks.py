@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.ticks import DOUBT, SteadyClock, delay
+from jobs.execution.clock import DOUBT, SteadyClock, delay
 from tests.jobs.small import DATASET, HOUR
 
 DAY = 24 * HOUR

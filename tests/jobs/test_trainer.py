@@ -17,15 +17,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster import training
+from forecaster.data.panel import Panel
 from forecaster.errors import RunError, StageTimedOut, TrainingDiverged
-from forecaster.model import checkpoint
-from forecaster.model.spec import ModelSpec
-from forecaster.series.panel import Panel
-from forecaster.training import Progress
+from forecaster.inference import checkpoint
+from forecaster.network.spec import ModelSpec
+from forecaster.training import estimator
+from forecaster.training.estimator import Progress
 from jobs.retrain import fit_here
-from jobs.trainer import child_environment, ending, fit_in_child, rebuild
-from jobs.training_task import pack, pack_task, unpack, unpack_task
+from jobs.training_process.parent import (
+    child_environment,
+    ending,
+    fit_in_child,
+    rebuild,
+)
+from jobs.training_process.protocol import (
+    pack,
+    pack_task,
+    unpack,
+    unpack_task,
+)
 from tests.jobs.small import DATASET, rows
 from tests.patience import not_hanging
 from tests.tolerance import within
@@ -35,13 +45,15 @@ LONG = replace(DATASET.training, steps=10**6)
 
 @pytest.fixture(scope="module")
 def task() -> tuple[Panel, ModelSpec]:
-    return training.prepare(rows("a", 0, 300), DATASET)
+    return estimator.prepare(rows("a", 0, 300), DATASET)
 
 
 def trainers() -> list[psutil.Process]:
     """Return the training processes under this one, and no other child of the test session."""
     return [
-        child for child in psutil.Process().children() if "jobs.training_child" in child.cmdline()
+        child
+        for child in psutil.Process().children()
+        if "jobs.training_process.child" in child.cmdline()
     ]
 
 
@@ -176,7 +188,7 @@ def test_what_a_child_has_started_ends_with_it(
 @pytest.mark.fault(24)
 def test_a_child_stays_below_its_memory_limit() -> None:
     many = [rows(f"series {number}", 0, 300) for number in range(400)]
-    panel, spec = training.prepare(
+    panel, spec = estimator.prepare(
         pl.concat(many), replace(DATASET, model=replace(DATASET.model, hidden_size=512))
     )
     hungry = replace(DATASET.training, batch_size=4096, memory_limit_gb=0.6)
@@ -219,7 +231,7 @@ def test_a_child_ends_with_its_parent() -> None:
 
 
 ORPHAN = """
-from jobs.trainer import fit_in_child
+from jobs.training_process.parent import fit_in_child
 from forecaster import training
 from tests.jobs.test_trainer import LONG
 from tests.jobs.small import DATASET, rows

@@ -4,8 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from forecaster.trust import Agreement, Effect, Removal, Shares, Trust
-from jobs.commands.trusting import UNINFORMATIVE, figures, headline
+from forecaster.explain.report import (
+    Agreement,
+    Effect,
+    Removal,
+    Shares,
+    Trust,
+)
+from jobs.terminal.attention_report import UNINFORMATIVE, figures, headline
 
 
 def removal(attended: float, random: float, patches: int = 1) -> Removal:

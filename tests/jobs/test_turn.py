@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from forecaster.errors import DatabaseUnavailable, DataError, StageTimedOut, TickTakenOver
-from forecaster.store import runs
-from forecaster.store.engine import reading, writing
-from forecaster.store.guards import Limit, guarded
-from jobs import hangs
-from jobs.reports import PruneReport
-from jobs.turn import Turn
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.limits import Limit, guarded
+from forecaster.store.state import runs
+from jobs.execution import hang_detection
+from jobs.execution.attempt import Turn
+from jobs.execution.reports import PruneReport
 from tests.jobs.small import DATASET, fixed, hour, query
 
 NOW = hour(5)
@@ -213,11 +213,11 @@ def test_an_attempt_that_was_overtaken_writes_nothing(turn: Turn, engine: Engine
 
 def test_what_hangs_is_noticed_by_name() -> None:
     limit = Limit()
-    with hangs.watching("forecast of bikes", limit), limit.stage("predict", SHORT):
-        assert hangs.overdue(by=0) == []
+    with hang_detection.watching("forecast of bikes", limit), limit.stage("predict", SHORT):
+        assert hang_detection.overdue(by=0) == []
         time.sleep(0.1)
-        noticed = hangs.overdue(by=0)
-        assert hangs.overdue() == []
+        noticed = hang_detection.overdue(by=0)
+        assert hang_detection.overdue() == []
 
     assert noticed == ["forecast of bikes must have ended, found it 0 s over its deadline"]
-    assert hangs.overdue(by=0) == []
+    assert hang_detection.overdue(by=0) == []

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from forecaster.model.calendar import calendar_features
-from forecaster.model.ensemble import Network
-from forecaster.model.network import AttentionLSTM, NetworkOutput
-from forecaster.model.quantiles import MEDIAN
-from forecaster.model.scaling import scale_window
-from forecaster.model.spec import ModelSpec
+from forecaster.network.calendar_features import calendar_features
+from forecaster.network.ensemble import Network
+from forecaster.network.network import AttentionLSTM, NetworkOutput
+from forecaster.network.output_heads import MEDIAN
+from forecaster.network.scaling import scale_window
+from forecaster.network.spec import ModelSpec
 from tests.core.networks import contexts, scale_of
 from tests.tolerance import assert_close, within
 

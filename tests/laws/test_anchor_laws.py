@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
-from forecaster.frames import INSTANT
-from forecaster.series.anchor import detect_grid
-from forecaster.series.clock import instant_of
-from forecaster.series.grid import Grid
+from forecaster.data.anchor import detect_grid
+from forecaster.data.grid import Grid
+from forecaster.schemas import INSTANT
+from forecaster.times.durations import Step
+from forecaster.times.local_time import instant_of
 
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 ZONES = st.sampled_from(["UTC", "America/New_York", "Asia/Tokyo"])

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, delete, insert, select
 
-from forecaster.store import backfills, models, observations
-from forecaster.store.engine import reading, writing
-from forecaster.store.models import NewModel
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import backfills
+from forecaster.store.observations import observations
+from forecaster.store.state import models
+from forecaster.store.state.models import NewModel
 from forecaster.store.tables import observations as versions_table
 from jobs.backfill.plan import Reprocess
 from tests.jobs.replay import (

@@ -6,11 +6,11 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine, delete, insert, select, update
 
-from forecaster.durations import Step
 from forecaster.store import tables
-from forecaster.store.engine import reading, writing
+from forecaster.store.connection.engine import reading, writing
+from forecaster.times.durations import Step
 from jobs.backfill.plan import Reprocess
-from jobs.backfill.reporting import BackfillReport
+from jobs.backfill.report import BackfillReport
 from tests.jobs.replay import MINUTE, SECOND, Source, Story, backfill, differences, forget, said
 from tests.jobs.small import DATASET, HOUR
 

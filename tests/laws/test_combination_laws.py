@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from forecaster import training
-from forecaster.config import STATISTICS, ModelConfig
-from forecaster.model.checkpoint import TrainedModel, dumps, loads
-from forecaster.model.network import ENCODERS, AttentionLSTM
-from forecaster.model.normalisers import NORMALISERS
-from forecaster.model.quantiles import HEADS
-from forecaster.model.scores import SCORES
+from forecaster.config.settings import STATISTICS, ModelConfig
+from forecaster.inference.checkpoint import TrainedModel, dumps, loads
+from forecaster.network.network import ENCODERS, AttentionLSTM
+from forecaster.network.normalizers import NORMALISERS
+from forecaster.network.output_heads import HEADS
+from forecaster.network.score_functions import SCORES
+from forecaster.training import estimator
 from tests.core.networks import contexts, small_network, small_spec
 from tests.jobs.small import DATASET, rows
 from tests.laws import laws
@@ -127,10 +127,10 @@ def test_a_checkpoint_forecasts_the_same_bits(combination: Combination) -> None:
 @every_combination
 def test_the_same_seed_trains_the_same_bits(combination: Combination) -> None:
     model = ModelConfig(**{**asdict(DATASET.model), **combination})
-    panel, spec = training.prepare(rows("a", 0, 200), replace(DATASET, model=model))
+    panel, spec = estimator.prepare(rows("a", 0, 200), replace(DATASET, model=model))
     config = replace(DATASET.training, steps=2, batch_size=4)
 
-    first, second = (dumps(training.fit(panel, spec, config).model) for _ in range(2))
+    first, second = (dumps(estimator.fit(panel, spec, config).model) for _ in range(2))
 
     assert first == second
     assert all(getattr(spec, name) == value for name, value in combination.items())

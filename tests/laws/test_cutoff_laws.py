@@ -12,18 +12,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
-from forecaster.frames import OBSERVATIONS
-from forecaster.model.spec import ModelSpec
-from forecaster.series.grid import Grid
-from forecaster.series.marks import grid_of
-from forecaster.series.panel import Panel, build
-from forecaster.series.sums import are_sums
-from forecaster.store import observations
-from forecaster.store.engine import reading, writing
-from jobs import pull, pull_progress, retrain
-from jobs.panels import Panels
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, build
+from forecaster.data.running_totals import are_sums
+from forecaster.data.timestamp_marks import grid_of
+from forecaster.network.spec import ModelSpec
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from forecaster.times.durations import Step
+from jobs import retrain
+from jobs.stages import pull, pull_progress
+from jobs.stages.panel_cache import Panels
 from tests.core.networks import small_spec
 from tests.jobs.small import DATASET, World, hour
 

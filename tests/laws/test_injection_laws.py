@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.frames import INSTANT, OBSERVATIONS
+from forecaster.schemas import INSTANT, OBSERVATIONS
 from jobs.simulation import outages
 from jobs.simulation.faults import DELIVERIES, Fault, Injection, Lags, Shares, inject, settled
 from jobs.simulation.outages import What

@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from forecaster.intake import Columns, Intake, RejectReason, normalize
+from forecaster.ingestion.normalize import (
+    Columns,
+    Intake,
+    RejectReason,
+    normalize,
+)
 
 ZONE = "America/New_York"
 TIMES = ["2024-01-01", "2024-01-01T05:00:00Z", "2024-03-10 02:30:00", "x", None, "1704085200",

@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from forecaster.durations import Step
-from forecaster.intake import Columns, normalize
-from forecaster.series.grid import Grid
-from forecaster.series.panel import Panel, build
-from forecaster.store import observations
-from forecaster.store.engine import reading, writing
-from jobs import files, ingest
-from jobs.reports import IngestReport
+from forecaster.data.grid import Grid
+from forecaster.data.panel import Panel, build
+from forecaster.ingestion.normalize import Columns, normalize
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from forecaster.times.durations import Step
+from jobs import ingest
+from jobs.execution.reports import IngestReport
+from jobs.files import reader
 from tests.core.observed import MONDAY
 from tests.jobs.small import DATASET
 
@@ -31,7 +32,7 @@ ON_BOTH_STORES = settings(
     max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-WRITERS: dict[files.Format, Callable[[pl.DataFrame, BytesIO], object]] = {
+WRITERS: dict[reader.Format, Callable[[pl.DataFrame, BytesIO], object]] = {
     "csv": pl.DataFrame.write_csv,
     "parquet": pl.DataFrame.write_parquet,
     "ndjson": pl.DataFrame.write_ndjson,
@@ -70,7 +71,7 @@ def land(engine: Engine, batches: list[list[Row]]) -> str:
 
 
 def ingest_file(
-    engine: Engine, name: str, rows: list[Row], file_format: files.Format, rows_at_once: int
+    engine: Engine, name: str, rows: list[Row], file_format: reader.Format, rows_at_once: int
 ) -> IngestReport:
     """Land rows in a dataset from a file."""
     dataset = replace(DATASET, name=name)
@@ -162,11 +163,11 @@ def test_rows_that_differ_inside_a_batch_have_no_order(
     assert_same(engine, land(engine, batches), land(engine, mixed))
 
 
-@pytest.mark.parametrize("file_format", files.FORMATS)
+@pytest.mark.parametrize("file_format", reader.FORMATS)
 @given(DIFFERING.filter(bool), st.integers(1, 5))
 @ON_BOTH_STORES
 def test_a_file_is_one_batch(
-    engine: Engine, file_format: files.Format, rows: list[Row], rows_at_once: int
+    engine: Engine, file_format: reader.Format, rows: list[Row], rows_at_once: int
 ) -> None:
     dataset = uuid.uuid4().hex
 

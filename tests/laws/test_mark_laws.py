@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
+from forecaster.config.diff import reasons_to_retrain
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.grid import Grid
+from forecaster.data.running_totals import are_sums
+from forecaster.data.timestamp_marks import grid_of
 from forecaster.errors import InsufficientHistory
-from forecaster.frames import INSTANT, VERSIONS
-from forecaster.model.spec import stored_grid
-from forecaster.planning import reasons_to_retrain
-from forecaster.series.grid import Grid
-from forecaster.series.marks import grid_of
-from forecaster.series.sums import are_sums
-from forecaster.training import prepare
+from forecaster.network.spec import stored_grid
+from forecaster.schemas import INSTANT, VERSIONS
+from forecaster.times.durations import Step
+from forecaster.training.estimator import prepare
 from tests.core.configs import dataset, parsed, problems_of, small_dataset
 from tests.core.networks import small_spec
 from tests.core.observed import HOUR, MONDAY, observed

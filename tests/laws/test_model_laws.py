@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from forecaster.model.network import AttentionLSTM
+from forecaster.network.network import AttentionLSTM
 from tests.core.networks import gappy_contexts, small_network, small_spec
 from tests.laws import laws
 

@@ -11,10 +11,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.durations import Step
-from forecaster.frames import OBSERVATIONS
-from forecaster.series.grid import Grid
-from forecaster.series.panel import PanelCounts, build
+from forecaster.data.grid import Grid
+from forecaster.data.panel import PanelCounts, build
+from forecaster.schemas import OBSERVATIONS
+from forecaster.times.durations import Step
 from tests.core.observed import MONDAY
 
 GRID = Grid(step=Step.parse("1h"), anchor=0)

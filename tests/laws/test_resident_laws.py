@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
-from forecaster.frames import OBSERVATIONS
-from forecaster.series.panel import Panel, PanelCounts, build
-from forecaster.store import observations
-from forecaster.store.engine import reading, writing
-from jobs.panels import Panels
+from forecaster.data.panel import Panel, PanelCounts, build
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from jobs.stages.panel_cache import Panels
 from tests.core.networks import small_spec
 from tests.store.samples import HOUR, START
 

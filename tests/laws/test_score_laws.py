@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.config import RetentionConfig
+from forecaster.config.settings import RetentionConfig
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
 

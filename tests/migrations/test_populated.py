@@ -8,8 +8,8 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection, Engine, text
 
-from forecaster.store import schema
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.maintenance import migrations
 from tests.jobs.small import query
 
 MADE = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -36,7 +36,7 @@ def old(database_url: str) -> Iterator[Engine]:
     """A database at the revision before partitions, with rows in every table."""
     engine = open_engine(database_url)
     with writing(engine) as conn:
-        command.upgrade(schema.alembic_config(conn), BEFORE_PARTITIONS)
+        command.upgrade(migrations.alembic_config(conn), BEFORE_PARTITIONS)
         populate(conn)
     yield engine
     engine.dispose()
@@ -96,10 +96,10 @@ def contents(engine: Engine) -> dict[str, list[dict[str, Any]]]:
 def test_every_row_and_view_survives_the_way_up_and_down(old: Engine) -> None:
     before = contents(old)
 
-    schema.upgrade(old)
+    migrations.upgrade(old)
     above = contents(old)
     with writing(old) as conn:
-        command.downgrade(schema.alembic_config(conn), BEFORE_PARTITIONS)
+        command.downgrade(migrations.alembic_config(conn), BEFORE_PARTITIONS)
     below = contents(old)
 
     assert [name for name, rows in before.items() if not rows] == []
@@ -108,7 +108,7 @@ def test_every_row_and_view_survives_the_way_up_and_down(old: Engine) -> None:
 
 
 def test_a_dataset_has_landed_when_its_newest_observation_was_recorded(old: Engine) -> None:
-    schema.upgrade(old)
+    migrations.upgrade(old)
 
     with reading(old) as conn:
         found = conn.execute(
@@ -125,15 +125,15 @@ def test_a_dataset_has_landed_when_its_newest_observation_was_recorded(old: Engi
 def test_what_was_said_in_hindsight_gets_a_status_by_its_attention(old: Engine) -> None:
     said = "SELECT DISTINCT series_id, status{} FROM all_forecasts ORDER BY series_id"
     with writing(old) as conn:
-        command.upgrade(schema.alembic_config(conn), BEFORE_HINDSIGHT)
+        command.upgrade(migrations.alembic_config(conn), BEFORE_HINDSIGHT)
         conn.execute(text("UPDATE forecasts SET status = 'hindsight'"))
         conn.execute(text("DELETE FROM attention WHERE series_id = 2"))
 
-    schema.upgrade(old)
+    migrations.upgrade(old)
     above = query(old, said.format(", hindsight"))
     latest = query(old, "SELECT * FROM latest_forecasts")
     with writing(old) as conn:
-        command.downgrade(schema.alembic_config(conn), BEFORE_HINDSIGHT)
+        command.downgrade(migrations.alembic_config(conn), BEFORE_HINDSIGHT)
 
     assert above == [("a", "ok", True), ("b", "fallback_naive", True)]
     assert latest == []
@@ -144,7 +144,7 @@ def test_what_was_said_in_hindsight_gets_a_status_by_its_attention(old: Engine) 
     "database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
 def test_old_rows_lie_in_partitions_of_four_weeks(old: Engine) -> None:
-    schema.upgrade(old)
+    migrations.upgrade(old)
 
     with reading(old) as conn:
         found = conn.scalars(

@@ -8,8 +8,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
 
 from forecaster.errors import SchemaOutOfDate
-from forecaster.store import schema, tables
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store import tables
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.maintenance import migrations
 
 CONSTRAINTS = """
 SELECT conrelid::regclass::text AS table, conname, pg_get_constraintdef(oid)
@@ -42,7 +43,7 @@ def _lines(definition: str) -> list[str]:
 
 def test_migrations_from_zero_lead_to_the_tables_we_use(engine: Engine) -> None:
     with writing(engine) as conn:
-        config = schema.alembic_config(conn)
+        config = migrations.alembic_config(conn)
         config.attributes["target_metadata"] = tables.metadata
 
         command.check(config)
@@ -60,7 +61,7 @@ def test_migrations_make_the_same_constraints_as_the_tables_declare(
         other.dispose()
     else:
         with writing(engine) as conn:
-            command.downgrade(schema.alembic_config(conn), "base")
+            command.downgrade(migrations.alembic_config(conn), "base")
             tables.metadata.create_all(conn)
         declared = definitions(engine)
 
@@ -69,7 +70,7 @@ def test_migrations_make_the_same_constraints_as_the_tables_declare(
 
 def test_every_sqlite_table_is_strict(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
 
     with reading(engine) as conn:
         found = conn.execute(
@@ -86,9 +87,9 @@ def test_downgrade_and_upgrade_lead_back_to_the_same_schema(engine: Engine) -> N
     before = definitions(engine)
 
     with writing(engine) as conn:
-        command.downgrade(schema.alembic_config(conn), "base")
+        command.downgrade(migrations.alembic_config(conn), "base")
     between = definitions(engine)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
 
     assert between == []
     assert definitions(engine) == before
@@ -97,7 +98,7 @@ def test_downgrade_and_upgrade_lead_back_to_the_same_schema(engine: Engine) -> N
 def test_an_upgrade_that_has_nothing_to_do_changes_nothing(engine: Engine) -> None:
     before = definitions(engine)
 
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
 
     assert definitions(engine) == before
 
@@ -106,18 +107,18 @@ def test_two_upgrades_at_once_both_succeed(database_url: str) -> None:
     engines = [open_engine(database_url) for _ in range(2)]
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(schema.upgrade, engines))
+        list(pool.map(migrations.upgrade, engines))
 
-    assert {schema.revision(engine) for engine in engines} == {schema.head()}
+    assert {migrations.revision(engine) for engine in engines} == {migrations.head()}
     for engine in engines:
         engine.dispose()
 
 
 def test_there_is_one_head(engine: Engine) -> None:
     with reading(engine) as conn:
-        scripts = ScriptDirectory.from_config(schema.alembic_config(conn))
+        scripts = ScriptDirectory.from_config(migrations.alembic_config(conn))
 
-    assert scripts.get_heads() == [schema.head()]
+    assert scripts.get_heads() == [migrations.head()]
 
 
 def test_migrations_import_nothing_of_ours() -> None:
@@ -137,7 +138,7 @@ def test_a_new_database_is_refused_with_the_command_that_helps(database_url: str
     engine = open_engine(database_url)
 
     with pytest.raises(SchemaOutOfDate, match=r"must be at revision .*, found none") as caught:
-        schema.require_head(engine)
+        migrations.require_head(engine)
 
     engine.dispose()
     assert caught.value.hint == "run `forecaster db upgrade`"
@@ -148,14 +149,14 @@ def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:
     with writing(engine) as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    for action in (schema.require_head, schema.upgrade):
+    for action in (migrations.require_head, migrations.upgrade):
         with pytest.raises(SchemaOutOfDate, match="found 9999") as caught:
             action(engine)
         assert caught.value.hint == "install the version of forecaster that made it"
 
 
 def test_the_newest_schema_is_accepted(engine: Engine) -> None:
-    schema.require_head(engine)
+    migrations.require_head(engine)
 
 
 def test_using_tables_that_are_not_there_asks_for_the_upgrade(database_url: str) -> None:

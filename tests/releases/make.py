@@ -16,8 +16,9 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster.store import models, runs, schema
-from forecaster.store.engine import open_engine, writing
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.maintenance import migrations
+from forecaster.store.state import models, runs
 from tests.jobs.small import DATASET, LAST, World, hour, land, rows
 from tests.postgres import Cluster, find_binaries
 
@@ -56,7 +57,7 @@ def _of_nobody(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 def _serve(url: str, source: Path) -> None:
     engine = open_engine(url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     _bikes(engine, source)
     _power(engine)
     engine.dispose()

@@ -12,8 +12,8 @@ from alembic import command
 from sqlalchemy import Engine
 
 from forecaster.errors import SchemaOutOfDate
-from forecaster.store import schema
-from forecaster.store.engine import open_engine, writing
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.maintenance import migrations
 from tests.jobs.damages import harm, records, repacked
 from tests.jobs.small import LAST, World, hour, query
 from tests.migrations.test_populated import contents
@@ -49,7 +49,7 @@ def released(request: pytest.FixtureRequest, database_url: str) -> Iterator[Engi
 @pytest.fixture
 def world(released: Engine, tmp_path: Path) -> World:
     """The database at the newest schema, and a source that has gone on."""
-    schema.upgrade(released)
+    migrations.upgrade(released)
     source = tmp_path / "source.db"
     for number in range(LAST, NEXT + 1):
         measure(source, number)
@@ -58,14 +58,14 @@ def world(released: Engine, tmp_path: Path) -> World:
 
 @pytest.mark.fault(17)
 def test_no_row_is_lost_on_the_way_up_and_back(released: Engine) -> None:
-    revision, before = schema.revision(released), contents(released)
+    revision, before = migrations.revision(released), contents(released)
     with pytest.raises(SchemaOutOfDate, match="must be at revision") as refused:
-        schema.require_head(released)
+        migrations.require_head(released)
 
-    schema.upgrade(released)
+    migrations.upgrade(released)
     above = contents(released)
     with writing(released) as conn:
-        command.downgrade(schema.alembic_config(conn), str(revision))
+        command.downgrade(migrations.alembic_config(conn), str(revision))
     below = contents(released)
 
     assert refused.value.hint == "run `forecaster db upgrade`"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from sqlalchemy import Engine
 
-from forecaster import inference, training
-from forecaster.frames import DEVIATION_COLUMNS
-from forecaster.model import checkpoint
-from forecaster.store.engine import open_engine
-from jobs.reports import ForecastReport
+from forecaster.inference import checkpoint, predictor
+from forecaster.schemas import DEVIATION_COLUMNS
+from forecaster.store.connection.engine import open_engine
+from forecaster.training import estimator
+from jobs.execution.reports import ForecastReport
 from jobs.retrain import Challenger, fit_here
 from tests.conftest import TEMPLATE
 from tests.jobs.small import DATASET, LAST, hour, query, rows
@@ -58,7 +58,7 @@ def challenger() -> Challenger:
     """A tiny model that knows two healthy series."""
     torch.set_num_threads(1)
     history = pl.concat([rows(HEALTHY, 0, LAST), rows("other", 0, LAST)])
-    panel, spec = training.prepare(history, DATASET)
+    panel, spec = estimator.prepare(history, DATASET)
     return Challenger(panel=panel, fitted=fit_here(panel, spec, DATASET.training))
 
 
@@ -66,7 +66,7 @@ def challenger() -> Challenger:
 def alone(challenger: Challenger) -> np.ndarray:
     """What the healthy series is forecast when there is no other: (steps, quantiles)."""
     model = checkpoint.loads(challenger.fitted.checkpoint)
-    said = inference.predict(model, rows(HEALTHY, 0, LAST), [hour(LAST)], device="cpu").forecasts
+    said = predictor.predict(model, rows(HEALTHY, 0, LAST), [hour(LAST)], device="cpu").forecasts
     quantiles = said.select(
         pl.col(name).cast(pl.Float64) + pl.col("level") for name in DEVIATION_COLUMNS
     )

@@ -10,11 +10,11 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from forecaster.config import DatasetConfig
-from forecaster.frames import INSTANT
-from forecaster.store.engine import open_engine
+from forecaster.config.settings import DatasetConfig
+from forecaster.schemas import INSTANT
+from forecaster.store.connection.engine import open_engine
 from jobs import ingest
-from jobs.reports import ForecastReport, IngestReport
+from jobs.execution.reports import ForecastReport, IngestReport
 from tests.jobs.small import HOUR, LAST, World, hour
 
 

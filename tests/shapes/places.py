@@ -12,12 +12,13 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster.frames import INSTANT
-from forecaster.store import observations
-from forecaster.store.engine import reading, writing
-from jobs import ingest, pull, pull_progress, retrain
-from jobs.reports import ForecastReport, IngestReport, PullReport
+from forecaster.schemas import INSTANT
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from jobs import ingest, retrain
+from jobs.execution.reports import ForecastReport, IngestReport, PullReport
 from jobs.retrain import Challenger
+from jobs.stages import pull, pull_progress
 from tests.jobs.small import DATASET, LAST, World, hour, query, rows
 
 Road = Literal["pull", "ingest"]

@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 import torch
 
-from forecaster import inference, training, validation
-from forecaster.backtest import backtest, points
-from forecaster.model.device import Runner
-from forecaster.model.holdout import hold_out
-from forecaster.series.baselines import seasonal_naive
+from forecaster.baselines.registry import seasonal_naive
+from forecaster.evaluation.rolling_origin import backtest, points
+from forecaster.inference import predictor
+from forecaster.inference.device import Runner
+from forecaster.training import estimator, validation
+from forecaster.training.holdout import hold_out
 from tests.core.configs import small_dataset
 from tests.core.opening import Parking
 
@@ -33,11 +34,11 @@ def test_car_parks_of_several_hours_are_forecast_while_they_are_open(
     rows = rows.filter((pl.col("series_id") != "a00") | (pl.col("timestamp") >= late))
     rows = rows.filter((pl.col("series_id") != "b00") | (pl.col("timestamp") < late))
     config = small_dataset("30m", prediction_length)
-    panel, spec = training.prepare(rows, config)
+    panel, spec = estimator.prepare(rows, config)
     assert (spec.season_length, spec.long_season) == (48, 336)
     assert spec.opening_hours == "mon-sun 07:30-21:00"
 
-    made = training.fit(panel, spec, replace(config.training, steps=60))
+    made = estimator.fit(panel, spec, replace(config.training, steps=60))
 
     whole = hold_out(panel, spec)
     last_week = points(lambda context: seasonal_naive(context, prediction_length, 336))
@@ -56,7 +57,7 @@ def test_car_parks_of_several_hours_are_forecast_while_they_are_open(
     errors = dict(found.select("predictor", "mase").iter_rows())
     assert errors["served"] < 1.05 * errors["last week"]
     cutoffs = [datetime(2024, 2, 20, hour, tzinfo=UTC) for hour in range(24)]
-    said = inference.predict(made.model, rows, cutoffs)
+    said = predictor.predict(made.model, rows, cutoffs)
     assert {*said.skipped} == {"b00"}
     wall = said.forecasts["timestamp"].dt
     minutes = wall.hour().cast(pl.Int64) * 60 + wall.minute()

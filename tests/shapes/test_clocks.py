@@ -6,12 +6,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from forecaster.durations import Step
+from forecaster.data.timestamp_marks import grid_of
 from forecaster.errors import DataError
-from forecaster.intake import REMEDIES
-from forecaster.series.marks import grid_of
-from forecaster.store import observations
-from forecaster.store.engine import reading
+from forecaster.ingestion.normalize import REMEDIES
+from forecaster.store.connection.engine import reading
+from forecaster.store.observations import observations
+from forecaster.times.durations import Step
 from tests.jobs.small import HOUR, LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import Place, series

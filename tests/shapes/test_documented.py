@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import pytest
 
+from forecaster.data.panel import PanelCounts
 from forecaster.errors import SkipReason
-from forecaster.intake import RejectReason
-from forecaster.series.panel import PanelCounts
+from forecaster.ingestion.normalize import RejectReason
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")

@@ -7,9 +7,10 @@ from io import BytesIO
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.store import watermarks
-from forecaster.store.engine import reading
-from jobs import ingest, pull, pull_progress
+from forecaster.store.connection.engine import reading
+from forecaster.store.state import watermarks
+from jobs import ingest
+from jobs.stages import pull, pull_progress
 from tests.jobs.small import LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import Place, Row

@@ -9,20 +9,21 @@ import polars as pl
 import pytest
 import torch
 
-from forecaster import inference, training
-from forecaster.config import CalendarConfig
-from forecaster.durations import Step
+from forecaster.baselines.registry import drift, seasonal_naive, seasonal_naive_drift
+from forecaster.config.settings import CalendarConfig
+from forecaster.data.anchor import detect_grid
+from forecaster.data.grid import Grid
+from forecaster.data.open_cells import is_open
+from forecaster.data.opening_detection import detect_hours
+from forecaster.data.panel import build
+from forecaster.data.seasonality import Seasons, detect_seasons
+from forecaster.data.windows import gather
 from forecaster.errors import SkipReason
-from forecaster.model.eligibility import REASONS, judge
-from forecaster.opening_hours import OpeningHours
-from forecaster.series.anchor import detect_grid
-from forecaster.series.baselines import drift, seasonal_naive, seasonal_naive_drift
-from forecaster.series.closed import detect_hours
-from forecaster.series.grid import Grid
-from forecaster.series.opening import is_open
-from forecaster.series.panel import build
-from forecaster.series.season import Seasons, detect_seasons
-from forecaster.series.windows import gather
+from forecaster.inference import predictor
+from forecaster.inference.eligibility import REASONS, judge
+from forecaster.times.durations import Step
+from forecaster.times.opening_hours import OpeningHours
+from forecaster.training import estimator
 from tests.core.configs import small_dataset
 from tests.core.opening import Parking
 
@@ -182,7 +183,7 @@ def prepared(open_: str = "auto", prediction_length: int = 4):  # type: ignore[n
     config = replace(small_dataset("30m", prediction_length), calendar=CalendarConfig(open=open_))
     longer = Parking(weeks=5, name="l", opens=(480, 1200)).rows()
     shorter = Parking(weeks=5, name="s", opens=(480, 1020), days=5, seed=1).rows()
-    return (*training.prepare(pl.concat([longer, shorter]), config), config)
+    return (*estimator.prepare(pl.concat([longer, shorter]), config), config)
 
 
 def outcomes(at: datetime) -> dict[str, str]:
@@ -225,32 +226,32 @@ def test_gaps_are_counted_while_it_is_open() -> None:
     rows = Parking(series=1).rows()
     kept = rows.filter(pl.int_range(len(rows)) % 50 != 10)
     config = small_dataset("30m", 4)
-    panel, spec = training.prepare(kept, config)
+    panel, spec = estimator.prepare(kept, config)
     assert spec.opening_hours == "mon-sun 08:00-20:30"
     assert panel.counts.gaps == len(rows) - len(kept)
     closed = replace(config, calendar=CalendarConfig(open="always"))
-    assert training.prepare(kept, closed)[0].counts.gaps > len(rows) / 2
+    assert estimator.prepare(kept, closed)[0].counts.gaps > len(rows) / 2
 
 
 def test_open_steps_are_forecast_and_closed_ones_are_not() -> None:
     panel, spec, config = prepared(prediction_length=48)
-    made = training.fit(panel, spec, replace(config.training, steps=4))
+    made = estimator.fit(panel, spec, replace(config.training, steps=4))
     longer = Parking(weeks=5, name="l", opens=(480, 1200)).rows()
-    said = inference.predict(made.model, longer, [datetime(2024, 1, 30, 17, tzinfo=UTC)])
+    said = predictor.predict(made.model, longer, [datetime(2024, 1, 30, 17, tzinfo=UTC)])
     stamps = said.forecasts.filter(series_id="l00")["timestamp"]
     assert len(stamps) == 25
     assert stamps.dt.hour().is_between(8, 20).all()
     assert said.forecasts["step"].to_list()[:8] == [1, 2, 3, 4, 5, 6, 30, 31]
     patches = said.attention.filter(series_id="l00")
     assert (patches["step_from"] <= 48).all()
-    night = inference.predict(made.model, longer, [datetime(2024, 1, 30, 21, tzinfo=UTC)])
+    night = predictor.predict(made.model, longer, [datetime(2024, 1, 30, 21, tzinfo=UTC)])
     assert night.forecasts.filter(series_id="l00")["step"][0] == 22
 
 
 def test_declared_hours_come_first_and_are_noted_where_rows_lie_outside() -> None:
     panel, spec, config = prepared("mon-fri 08:00-12:00")
     assert spec.opening_hours == "mon-fri 08:00-12:00"
-    made = training.fit(panel, spec, replace(config.training, steps=1))
+    made = estimator.fit(panel, spec, replace(config.training, steps=1))
     assert "values lie outside the opening hours mon-fri 08:00-12:00" in made.notes[0]
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from forecaster.durations import Step
-from forecaster.frames import OBSERVATIONS
-from forecaster.series.anchor import detect_grid
-from forecaster.series.panel import Panel, build
-from forecaster.store import observations
-from forecaster.store.engine import reading
+from forecaster.data.anchor import detect_grid
+from forecaster.data.panel import Panel, build
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store.connection.engine import reading
+from forecaster.store.observations import observations
+from forecaster.times.durations import Step
 from jobs import ingest
-from jobs.reports import ForecastReport, IngestReport
+from jobs.execution.reports import ForecastReport, IngestReport
 from tests.jobs.small import HORIZON, HOUR
 from tests.shapes.places import Place, is_finite, utc
 

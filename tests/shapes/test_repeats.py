@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from forecaster.store import observations
-from forecaster.store.engine import reading
+from forecaster.store.connection.engine import reading
+from forecaster.store.observations import observations
 from jobs.retrain import Challenger
 from tests.jobs.small import LAST, hour
 from tests.shapes.conftest import Check

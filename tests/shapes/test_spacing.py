@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from forecaster.series.panel import build
-from forecaster.store import observations
-from forecaster.store.engine import reading
+from forecaster.data.panel import build
+from forecaster.store.connection.engine import reading
+from forecaster.store.observations import observations
 from tests.jobs.small import HORIZON, HOUR, LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import HEALTHY, Place, Row

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from jobs.reports import RetrainReport
+from jobs.execution.reports import RetrainReport
 from tests.jobs.small import HORIZON, LAST, hour
 from tests.shapes.places import HEALTHY, Place, Row, is_finite, series
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, Engine
 
-from forecaster.config import RetentionConfig
-from forecaster.store import partitions
+from forecaster.config.settings import RetentionConfig
+from forecaster.store.maintenance import partitions
 from tests.store.samples import START
 
 

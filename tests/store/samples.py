@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 from sqlalchemy import Connection
 
-from forecaster.frames import (
+from forecaster.schemas import (
     ACCURACY,
     ATTENTION,
     DEVIATION_COLUMNS,
@@ -14,8 +14,8 @@ from forecaster.frames import (
     OBSERVATIONS,
     PATCHES,
 )
-from forecaster.store import models
-from forecaster.store.models import NewModel
+from forecaster.store.state import models
+from forecaster.store.state.models import NewModel
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -10,11 +10,11 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
-from forecaster.config import DatasetConfig
-from forecaster.durations import Step
-from forecaster.schedules import Every
-from forecaster.store.source import read_rows
-from forecaster.store.source_question import Wanted
+from forecaster.config.settings import DatasetConfig
+from forecaster.source.query import Wanted
+from forecaster.source.read import read_rows
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
 HOUR = timedelta(hours=1)

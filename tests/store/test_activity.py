@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.errors import StoreError
-from forecaster.store import activity, models, runs, schema
-from forecaster.store.activity import Unfinished
-from forecaster.store.engine import autocommit, open_engine, writing
+from forecaster.store.connection.engine import autocommit, open_engine, writing
+from forecaster.store.maintenance import migrations
+from forecaster.store.state import activity, models, runs
+from forecaster.store.state.activity import Unfinished
 from tests.statements import Statements
 from tests.store.samples import add_model
 
@@ -24,7 +25,7 @@ def seen(engine: Engine) -> activity.Activity:
 def test_an_empty_database_has_a_revision_and_no_datasets(engine: Engine) -> None:
     found = seen(engine)
 
-    assert (found.revision, found.marks) == (schema.head(), {})
+    assert (found.revision, found.marks) == (migrations.head(), {})
 
 
 def test_champions_newest_ticks_and_what_is_unfinished_are_seen(engine: Engine) -> None:

@@ -10,10 +10,13 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.config import RetentionConfig
-from forecaster.frames import FORECASTS, OBSERVATIONS
-from forecaster.store import forecasts, models, observations, partitions
-from forecaster.store.engine import reading, writing
+from forecaster.config.settings import RetentionConfig
+from forecaster.schemas import FORECASTS, OBSERVATIONS
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import forecasts
+from forecaster.store.maintenance import partitions
+from forecaster.store.observations import observations
+from forecaster.store.state import models
 from tests.store.samples import HOUR, START, forecast, new_model
 
 MINUTE = timedelta(minutes=1)

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from forecaster.store import backfills, forecasts
-from forecaster.store.engine import reading, writing
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import backfills, forecasts
 from tests.jobs.small import query
 from tests.store.samples import HOUR, START, add_model, forecast
 

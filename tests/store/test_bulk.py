@@ -10,11 +10,12 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, delete, func, select
 
 from forecaster.errors import DataError, StoreError
-from forecaster.frames import INSTANT
-from forecaster.store import forecasts, tables
-from forecaster.store.bulk import insert_frame, read_frame
-from forecaster.store.datasets import series_ids
-from forecaster.store.engine import reading, writing
+from forecaster.schemas import INSTANT
+from forecaster.store import tables
+from forecaster.store.connection.bulk import insert_frame, read_frame
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import forecasts
+from forecaster.store.state.datasets import series_ids
 from tests.store.samples import START, add_model, forecast
 
 OBSERVED = {

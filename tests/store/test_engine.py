@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Engine, func, insert, select, text
 
 from forecaster.errors import DatabaseUnavailable, ForecasterError, StoreError, UnsupportedDatabase
-from forecaster.store import schema
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.urls import masked, parse_url
+from forecaster.store.maintenance import migrations
 from forecaster.store.tables import datasets
-from forecaster.store.urls import masked, parse_url
 
 CANARY = "c4n4ry"
 
@@ -56,7 +56,7 @@ def test_a_reader_cannot_write_on_postgresql(
     postgres_url: str,
 ) -> None:
     engine = open_engine(postgres_url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
 
     with pytest.raises(StoreError, match="read-only transaction"), reading(engine) as conn:
         conn.execute(insert(datasets).values(name="no"))
@@ -150,14 +150,14 @@ def test_a_file_that_is_no_database_is_told_apart(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{path}")
 
     with pytest.raises(UnsupportedDatabase, match="file is not a database"):
-        schema.revision(engine)
+        migrations.revision(engine)
     engine.dispose()
 
 
 @pytest.mark.fault(6, 36)
 def test_a_locked_sqlite_file_is_unavailable(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url + "?timeout=0.05")
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
@@ -205,7 +205,7 @@ def test_a_server_that_went_away_between_two_uses_goes_unnoticed(
     postgres_url: str,
 ) -> None:
     engine = open_engine(postgres_url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
 
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(
@@ -242,7 +242,7 @@ def test_no_failure_shows_a_password(postgres_url: str) -> None:
     shown = []
     for url in unreachable(postgres_url):
         with pytest.raises(ForecasterError) as caught:
-            schema.revision(open_engine(url))
+            migrations.revision(open_engine(url))
         causes = [caught.value, caught.value.__cause__]
         shown.append(f"{causes!r} {causes[0]} {causes[1]} {caught.value.hint}")
 

@@ -3,8 +3,11 @@
 import pytest
 from sqlalchemy import Connection, Engine, func, select, text
 
-from forecaster.store import accuracy, attention, expiry, forecasts, observations, tables
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store import tables
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.forecasts import accuracy, attention, forecasts
+from forecaster.store.maintenance import expiry
+from forecaster.store.observations import observations
 from tests.store.samples import (
     HOUR,
     START,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, select, text, update
 
 from forecaster.errors import AlreadyWritten, DatabaseUnavailable, StoreError
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store.connection.engine import open_engine, reading, writing
 from forecaster.store.tables import datasets
 
 RAISE = "DO $$ BEGIN RAISE EXCEPTION 'no way' USING ERRCODE = '{}'; END $$"
@@ -118,7 +118,7 @@ def test_a_sqlite_file_that_may_not_grow_keeps_what_it_had(lite: Engine) -> None
 @pytest.mark.fault(5)
 def test_a_limit_on_the_size_of_files_is_a_full_disk(lite: Engine) -> None:
     fill = (
-        "import sys; from forecaster.store.engine import *\n"
+        "import sys; from forecaster.store.connection.engine import *\n"
         "with writing(open_engine(sys.argv[1])) as conn:\n"
         "    conn.exec_driver_sql('INSERT INTO datasets (name) VALUES (?)', ('x' * 2_000_000,))"
     )

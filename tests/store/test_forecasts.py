@@ -6,9 +6,16 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Connection, Engine, select
 
 from forecaster.errors import AlreadyWritten, SchemaMismatch
-from forecaster.store import accuracy, attention, forecasts, matured, tables, vintages
-from forecaster.store.engine import reading, writing
-from forecaster.store.matured import MATURED, LeadWindow
+from forecaster.store import tables
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import (
+    accuracy,
+    attention,
+    forecasts,
+    history,
+    matured,
+)
+from forecaster.store.forecasts.matured import MATURED, LeadWindow
 from tests.store.samples import (
     HOUR,
     START,
@@ -102,9 +109,9 @@ def test_intervals_and_attention_are_read_back_as_written(engine: Engine, model_
         attention.write(conn, "bikes", model_id, rows, patches())
 
     with reading(engine) as conn:
-        intervals = vintages.read_intervals(conn, "bikes", since=START, until=START)
-        found = vintages.read_attention(conn, "bikes", START)
-        places = vintages.read_patches(conn, "bikes", START)
+        intervals = history.read_intervals(conn, "bikes", since=START, until=START)
+        found = history.read_attention(conn, "bikes", START)
+        places = history.read_patches(conn, "bikes", START)
 
     assert intervals.select("step", "q10", "q50", "q90").rows()[0] == (1, 100.0, 101.0, 102.0)
     assert intervals.height == 4

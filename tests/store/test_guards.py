@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, insert, select, text, update
 
 from forecaster.errors import DatabaseUnavailable, StageTimedOut, TickTakenOver
-from forecaster.store import runs
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.guards import Fence, Limit, guarded
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.limits import Fence, Limit, guarded
+from forecaster.store.state import runs
 from forecaster.store.tables import datasets, leases
 from tests.patience import not_hanging
 from tests.store.samples import HOUR, START

@@ -5,9 +5,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from forecaster.store import health, leases, models, observations, runs
-from forecaster.store.engine import reading, writing
-from forecaster.store.health import Facts
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from forecaster.store.state import (
+    health,
+    leases,
+    models,
+    runs,
+)
+from forecaster.store.state.health import Facts
 from tests.store.samples import HOUR, START, add_model, observed
 
 

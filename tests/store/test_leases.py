@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, insert, select, update
 
 from forecaster.errors import TickTakenOver
-from forecaster.store import leases, runs, tables
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.guards import Fence, guarded
-from forecaster.store.leases import Lease
+from forecaster.store import tables
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.connection.limits import Fence, guarded
+from forecaster.store.state import leases, runs
+from forecaster.store.state.leases import Lease
 from tests.store.samples import START
 
 TTL = timedelta(seconds=30)

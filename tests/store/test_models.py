@@ -2,9 +2,11 @@ import pytest
 from sqlalchemy import Engine, update
 
 from forecaster.errors import ModelError, NoChampion, StoreError
-from forecaster.store import forecasts, models, tables
-from forecaster.store.engine import reading, writing
-from forecaster.store.models import StoredModel
+from forecaster.store import tables
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import forecasts
+from forecaster.store.state import models
+from forecaster.store.state.models import StoredModel
 from tests.store.samples import HOUR, START, add_model, forecast, new_model
 
 

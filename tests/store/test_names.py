@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.store.source import look, read_rows
-from forecaster.store.source_question import Wanted
+from forecaster.source.query import Wanted
+from forecaster.source.read import look, read_rows
 from tests.core.configs import problems_of
 from tests.postgres import Cluster
 from tests.store.sources import SINCE, UNTIL, dataset, fill_postgres, hours

@@ -8,9 +8,12 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, delete, func, select
 
 from forecaster.errors import SchemaMismatch
-from forecaster.frames import OBSERVATIONS
-from forecaster.store import datasets, expiry, observations, tables
-from forecaster.store.engine import reading, writing
+from forecaster.schemas import OBSERVATIONS
+from forecaster.store import tables
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.maintenance import expiry
+from forecaster.store.observations import observations
+from forecaster.store.state import datasets
 from tests.store.samples import HOUR, START, observed
 
 MICROSECOND = timedelta(microseconds=1)

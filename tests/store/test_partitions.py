@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event, text
 
-from forecaster.config import RetentionConfig
+from forecaster.config.settings import RetentionConfig
 from forecaster.errors import StoreError
-from forecaster.store import forecasts, partitions, schema
-from forecaster.store.engine import open_engine, reading, writing
-from forecaster.store.partitions import Dropped, Partition
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.forecasts import forecasts
+from forecaster.store.maintenance import migrations, partitions
+from forecaster.store.maintenance.partitions import Dropped, Partition
 from tests.store.samples import START, add_model, forecast
 from tests.store.waiting import wait_for_a_waiter
 
@@ -27,7 +28,7 @@ MIDNIGHT = START.replace(hour=0)
 def empty(postgres_url: str) -> Iterator[Engine]:
     """A PostgreSQL database at head, without any partition."""
     engine = open_engine(postgres_url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
     yield engine
     engine.dispose()
 
@@ -263,7 +264,7 @@ def test_somebody_elses_partition_for_everything_is_enough(empty: Engine) -> Non
 
 def test_sqlite_needs_none(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url)
-    schema.upgrade(engine)
+    migrations.upgrade(engine)
 
     assert ensure(engine, START) == 0
     assert drop(engine, START).partitions == 0

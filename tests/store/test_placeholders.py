@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy.dialects import sqlite
 
-from forecaster.store.placeholders import statement
+from forecaster.source.placeholders import statement
 
 
 def compiled(query: str) -> str:

@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.store.progress import PREPARED, Progress, Sight, follow
+from forecaster.source.cursor import (
+    PREPARED,
+    Progress,
+    Sight,
+    follow,
+)
 
 SIGHT = Sight(
     column="id",

@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 from sqlalchemy import Engine, text
 
-from forecaster.config import RetentionConfig
-from forecaster.store import accuracy, forecasts, observations, partitions
-from forecaster.store.engine import reading, writing
+from forecaster.config.settings import RetentionConfig
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import accuracy, forecasts
+from forecaster.store.maintenance import partitions
+from forecaster.store.observations import observations
 from tests.store.samples import HOUR, START, add_model, forecast, observed, scored
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "views.md"

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.errors import DatabaseUnavailable
-from forecaster.store import rights
-from forecaster.store.engine import open_engine
-from forecaster.store.source import shape
-from forecaster.store.source_question import Wanted
+from forecaster.source.query import Wanted
+from forecaster.source.read import shape
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.maintenance import privileges
 from tests.store.sources import QUERY, SINCE, UNTIL, dataset
 
 WANTED = Wanted(since=SINCE, until=UNTIL)
@@ -29,16 +29,16 @@ def visitor(postgres_url: str, migrate: Callable[[str], None]) -> str:
     return postgres_url.replace("forecaster@", "visitor@")
 
 
-def found(url: str) -> rights.Rights:
+def found(url: str) -> privileges.Rights:
     engine = open_engine(url)
     try:
-        return rights.in_our_database(engine)
+        return privileges.in_our_database(engine)
     finally:
         engine.dispose()
 
 
 def test_the_owner_lacks_nothing(engine: Engine) -> None:
-    seen = rights.in_our_database(engine)
+    seen = privileges.in_our_database(engine)
 
     assert seen.product.split()[0] == engine.dialect.name
     assert seen.may_create
@@ -68,7 +68,7 @@ def test_a_sqlite_file_that_is_locked_is_told(sqlite_url: str, tmp_path: Path) -
     first, second = open_engine(sqlite_url), open_engine(f"{sqlite_url}?timeout=0.1")
 
     with first.begin(), pytest.raises(DatabaseUnavailable, match="found it locked"):
-        rights.in_our_database(second)
+        privileges.in_our_database(second)
 
     for engine in (first, second):
         engine.dispose()

@@ -6,8 +6,8 @@ from uuid import UUID
 import polars as pl
 import pytest
 
-from forecaster.frames import INSTANT
-from forecaster.store.rows import gather
+from forecaster.schemas import INSTANT
+from forecaster.source.rows import gather
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 TOKYO = NOON.astimezone(timezone(timedelta(hours=9)))

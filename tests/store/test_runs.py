@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.errors import TickAlreadyDone, TickTakenOver
-from forecaster.store import observations, runs, watermarks
-from forecaster.store.engine import reading, writing
-from forecaster.store.runs import Run, RunClaim
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from forecaster.store.state import runs, watermarks
+from forecaster.store.state.runs import Run, RunClaim
 from tests.store.samples import HOUR, START, observed
 
 

@@ -2,9 +2,11 @@
 
 from sqlalchemy import Engine
 
-from forecaster.store import observations, sizes, tables
-from forecaster.store.engine import reading, writing
-from forecaster.store.sizes import StoreSize
+from forecaster.store import tables
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.maintenance import sizes
+from forecaster.store.maintenance.sizes import StoreSize
+from forecaster.store.observations import observations
 from tests.store.samples import START, observed
 
 

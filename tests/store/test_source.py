@@ -9,10 +9,10 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from forecaster.errors import SourceUnavailable
-from forecaster.frames import INSTANT
-from forecaster.intake import Columns, normalize
-from forecaster.store.source import read_rows
-from forecaster.store.source_question import Wanted
+from forecaster.ingestion.normalize import Columns, normalize
+from forecaster.schemas import INSTANT
+from forecaster.source.query import Wanted
+from forecaster.source.read import read_rows
 from tests.store.sources import (
     DAY,
     HOUR,

@@ -10,8 +10,8 @@ from polars.testing import assert_frame_equal
 from psycopg import sql
 
 from forecaster.errors import DataError, SourceUnavailable, StoreError, UnsupportedDatabase
-from forecaster.store import source_processes, source_session
-from forecaster.store.source_question import Question, Wanted
+from forecaster.source import session, worker_pool
+from forecaster.source.query import Question, Wanted
 from tests.store.sources import QUERY, SINCE, UNTIL, dataset, fill, fill_postgres, read
 
 CANARY = "c4n4ry"
@@ -80,7 +80,7 @@ def test_a_session_that_was_ended_as_idle_is_no_fault_of_the_query(postgres_url:
 
 
 def be_idle(asked: Question) -> None:
-    with source_session.session(asked) as conn:
+    with session.session(asked) as conn:
         conn.execute(sa.text("SET idle_in_transaction_session_timeout = '50ms'"))
         time.sleep(0.5)
         conn.execute(sa.text("SELECT 1"))
@@ -163,9 +163,7 @@ def test_other_databases_are_read_by_their_own_driver_in_a_worker(sqlite_source:
     rows = [("a", UNTIL.isoformat(), 1), ("b", UNTIL.isoformat(), 2.5), ("c", "soon", "x")]
     fill(sqlite_source, rows)
 
-    found = source_processes.ask(
-        Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
-    )
+    found = worker_pool.ask(Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL)))
 
     assert_frame_equal(found, read(sqlite_source), check_exact=True)
 
@@ -176,11 +174,11 @@ def test_a_worker_imports_nothing_from_where_it_is_started(
     fill(sqlite_source, [("a", UNTIL.isoformat(), 1)])
     (tmp_path / "polars.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
-    source_processes.end_idle()
+    worker_pool.end_idle()
 
     asked = Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
 
-    assert source_processes.ask(asked).height == 1
+    assert worker_pool.ask(asked).height == 1
 
 
 def test_a_worker_that_cannot_start_is_not_short_of_memory(
@@ -188,12 +186,10 @@ def test_a_worker_that_cannot_start_is_not_short_of_memory(
 ) -> None:
     (tmp_path / "polars.py").write_text("raise SystemExit(3)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    source_processes.end_idle()
+    worker_pool.end_idle()
 
     with pytest.raises(SourceUnavailable, match="must run, found exit status 3") as caught:
-        source_processes.ask(
-            Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
-        )
+        worker_pool.ask(Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL)))
 
     assert "source_worker" in (caught.value.hint or "")
     assert "memory" not in (caught.value.hint or "")
@@ -203,9 +199,9 @@ def test_a_failure_of_another_driver_is_told_by_the_worker(sqlite_source: str) -
     asked = Question.of(dataset("SELECT 1"), sqlite_source, Wanted(since=SINCE, until=UNTIL))
 
     with pytest.raises(DataError, match="must have columns"):
-        source_processes.ask(asked)
+        worker_pool.ask(asked)
     with pytest.raises(DataError, match="must run, found: ") as caught:
-        source_processes.ask(replace(asked, query="SELEKT"))
+        worker_pool.ask(replace(asked, query="SELEKT"))
     assert caught.value.hint == "correct query in [datasets.bikes]"
 
 

@@ -3,9 +3,9 @@
 import psycopg
 import pytest
 
-from forecaster.intake import Columns, normalize
-from forecaster.store import source_worker
-from forecaster.store.source_question import Question, Wanted
+from forecaster.ingestion.normalize import Columns, normalize
+from forecaster.source import worker_process
+from forecaster.source.query import Question, Wanted
 from tests.store.sources import SINCE, UNTIL, dataset, fill, read
 
 
@@ -95,7 +95,7 @@ def test_keys_of_sqlite_are_exact_whatever_stands_beside_them(
 
     if worker:
         wanted = Wanted(since=SINCE, until=UNTIL)
-        raw = source_worker.read(Question.of(dataset(), sqlite_source, wanted))
+        raw = worker_process.read(Question.of(dataset(), sqlite_source, wanted))
     else:
         raw = read(sqlite_source)
 

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.intake import Columns, normalize
-from forecaster.store.source import read_rows
-from forecaster.store.source_question import Wanted
+from forecaster.ingestion.normalize import Columns, normalize
+from forecaster.source.query import Wanted
+from forecaster.source.read import read_rows
 from tests.store.sources import SINCE, UNTIL, dataset, fill, fill_postgres, hours, read
 
 LAYOUTS = ("%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, event
 
-from forecaster.store import source_question, source_session
-from forecaster.store.progress import Progress, follow
-from forecaster.store.source import read_rows
-from forecaster.store.source_question import Question, Wanted
+from forecaster.source import query, session
+from forecaster.source.cursor import Progress, follow
+from forecaster.source.query import Question, Wanted
+from forecaster.source.read import read_rows
 from tests.store.sources import HOUR, SINCE, UNTIL, dataset
 
 QUERY = "SELECT key AS series_id, ts AS timestamp, value, id FROM measured"
@@ -62,9 +62,9 @@ def pull(url: str, kept: Progress | None, interruption: Interruption) -> tuple[s
     """What is read, and what is kept, when a look is interrupted."""
     wanted = Wanted(since=SINCE - HOUR, until=UNTIL)
     asked = replace(Question.of(BY_ID, url, wanted), look="quick")
-    with source_session.session(asked) as conn:
+    with session.session(asked) as conn:
         listen(conn, interruption)
-        reach = follow(kept, source_question.look(conn, asked))
+        reach = follow(kept, query.look(conn, asked))
     rows = read_rows(BY_ID, url, replace(wanted, after=reach.after))
     return set(rows["value"].cast(int)), reach.progress
 

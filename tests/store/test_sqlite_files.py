@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from forecaster.errors import DatabaseUnavailable, UnsupportedDatabase
-from forecaster.store import sqlite_files
-from forecaster.store.engine import open_engine, reading, writing
+from forecaster.store.connection import sqlite_files
+from forecaster.store.connection.engine import open_engine, reading, writing
 
 pytestmark = pytest.mark.fault(36)
 

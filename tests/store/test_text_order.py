@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.store.source import read_rows
-from forecaster.store.source_question import Wanted
+from forecaster.source.query import Wanted
+from forecaster.source.read import read_rows
 from tests.store.sources import HOUR, QUERY, UNTIL, dataset, fill, fill_postgres
 
 Spelling = Callable[[datetime], str]

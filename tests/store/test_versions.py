@@ -7,9 +7,9 @@ import pytest
 from polars.testing import assert_frame_equal
 from sqlalchemy import Engine
 
-from forecaster.frames import INSTANT, VERSIONS
-from forecaster.store import observations, versions
-from forecaster.store.engine import reading, writing
+from forecaster.schemas import INSTANT, VERSIONS
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations, versions
 from tests.store.samples import HOUR, START, observed
 
 

@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, text
 
-from forecaster.frames import FORECASTS
-from forecaster.store import attention, forecasts, observations, tables
-from forecaster.store.engine import reading, writing
+from forecaster.schemas import FORECASTS
+from forecaster.store import tables
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import attention, forecasts
+from forecaster.store.observations import observations
 from tests.store.samples import (
     HOUR,
     START,

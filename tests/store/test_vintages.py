@@ -6,8 +6,10 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from forecaster.errors import ModelError
-from forecaster.store import attention, datasets, forecasts, models, observations, vintages
-from forecaster.store.engine import reading, writing
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import attention, forecasts, history
+from forecaster.store.observations import observations
+from forecaster.store.state import datasets, models
 from tests.store.samples import HOUR, START, add_model, forecast, observed, patches, weights
 
 LATER = START + HOUR
@@ -35,10 +37,10 @@ def test_the_newest_forecast_has_the_greatest_cutoff_of_its_series(engine: Engin
         say(conn, model_id, "b", cutoff=START + 9 * HOUR)
 
     with reading(engine) as conn:
-        found = vintages.newest(conn, "bikes", "a")
-        earlier = vintages.newest(conn, "bikes", "a", until=LATER - timedelta(seconds=1))
-        none = vintages.newest(conn, "bikes", "a", until=START - HOUR)
-        unknown = vintages.newest(conn, "bikes", "nobody")
+        found = history.newest(conn, "bikes", "a")
+        earlier = history.newest(conn, "bikes", "a", until=LATER - timedelta(seconds=1))
+        none = history.newest(conn, "bikes", "a", until=START - HOUR)
+        unknown = history.newest(conn, "bikes", "nobody")
 
     assert found is not None
     assert (found.cutoff, found.issued_at) == (LATER, LATER + HOUR)
@@ -56,8 +58,8 @@ def test_hindsight_comes_after_what_was_said_in_time(engine: Engine) -> None:
         say(conn, late, "b", hindsight=True)
 
     with reading(engine) as conn:
-        found = vintages.newest(conn, "bikes", "a")
-        only = vintages.newest(conn, "bikes", "b")
+        found = history.newest(conn, "bikes", "a")
+        only = history.newest(conn, "bikes", "b")
 
     assert found is not None
     assert (found.model_id, found.hindsight) == (newer, False)
@@ -74,13 +76,13 @@ def test_parts_and_attention_are_those_of_one_model_and_series(engine: Engine) -
             attention.write(conn, "bikes", model_id, weights().clear(), patches())
 
     with reading(engine) as conn:
-        vintage = vintages.newest(conn, "bikes", "a")
+        vintage = history.newest(conn, "bikes", "a")
         assert vintage is not None
-        parts = vintages.read_parts(conn, "bikes", vintage)
-        looked = vintages.read_attention(conn, "bikes", START, of=vintage)
-        places = vintages.read_patches(conn, "bikes", START, of=vintage)
+        parts = history.read_parts(conn, "bikes", vintage)
+        looked = history.read_attention(conn, "bikes", START, of=vintage)
+        places = history.read_patches(conn, "bikes", START, of=vintage)
 
-    assert parts.schema == vintages.PARTS
+    assert parts.schema == history.PARTS
     assert parts["step"].to_list() == [1, 2]
     assert parts["q50"].to_list() == pytest.approx([101.0, 102.0])
     assert parts["residual"].to_list() == pytest.approx([0.25, 1.25])

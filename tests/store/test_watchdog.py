@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from forecaster.store.watchdog import _Line
+from forecaster.store.connection.watchdog import _Line
 
 pytestmark = pytest.mark.postgres
 

@@ -19,7 +19,7 @@ STOPS_WITHIN = 10.0
 GIVES_UP = 75
 """What a process ends with that was stuck and left it to its supervisor."""
 _DONE = re.compile(r"forecast done dataset=(\S+) tick=(\S+)")
-_TRAINS = "jobs.training_child"
+_TRAINS = "jobs.training_process.child"
 
 
 class Replica:

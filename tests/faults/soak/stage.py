@@ -12,8 +12,8 @@ from typing import Self
 import psycopg
 from sqlalchemy import Engine, text
 
-from forecaster.store import schema
-from forecaster.store.engine import open_engine, writing
+from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.maintenance import migrations
 from tests.postgres import Cluster, find_binaries
 
 DATASETS = ("north", "south", "west")
@@ -106,7 +106,7 @@ class Stage:
     def __init__(self, store: Store, folder: Path, seconds: int) -> None:
         self.store, self.folder = store, folder
         self.engine = open_engine(store.url, application_name="soak")
-        schema.upgrade(self.engine)
+        migrations.upgrade(self.engine)
         _fill(self.engine, seconds)
         (folder / "forecaster.toml").write_text(_configuration(store.url, DATASETS))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, func, select
 
 from forecaster.store import tables
-from forecaster.store.engine import reading
+from forecaster.store.connection.engine import reading
 from tests.faults.soak.stage import DATASETS, HORIZON, SERIES
 
 SECOND = timedelta(seconds=1)

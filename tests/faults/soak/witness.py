@@ -9,8 +9,8 @@ from sqlalchemy import Engine, select
 
 from forecaster.errors import StoreError
 from forecaster.store import tables
-from forecaster.store.engine import reading
-from forecaster.store.leases import NOBODY
+from forecaster.store.connection.engine import reading
+from forecaster.store.state.leases import NOBODY
 from tests.faults.soak.mischief import Blow
 
 _EVERY = 0.1

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from forecaster.model.masks import Places
-from forecaster.model.scores import Shape
+from forecaster.network.masks import Places
+from forecaster.network.score_functions import Shape
 
 
 def whole_weeks(places: Places) -> Tensor:

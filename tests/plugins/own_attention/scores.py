@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from forecaster.model.scores import Shape
+from forecaster.network.score_functions import Shape
 
 
 class Cosine(nn.Module):

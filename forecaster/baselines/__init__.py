@@ -1,0 +1,1 @@
+"""Forecasts without training: naive, Naive2, Markov, and methods of statsforecast."""

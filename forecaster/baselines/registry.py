@@ -1,0 +1,90 @@
+"""Baselines: forecasts without training, the yardsticks of every score.
+
+`naive`, `seasonal_naive`, `drift` and `seasonal_naive_drift` are points (B, H); BASELINES holds
+what forecasts quantiles, the naive ones with the intervals of their textbook.
+"""
+
+from collections.abc import Mapping
+from functools import wraps
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from forecaster.baselines.markov_chain import markov_chain
+from forecaster.baselines.markov_switching import markov_switching
+from forecaster.baselines.naive import (
+    drift,
+    drift_quantiles,
+    naive,
+    naive_quantiles,
+    seasonal_naive,
+    seasonal_naive_drift,
+    seasonal_naive_drift_quantiles,
+    seasonal_naive_quantiles,
+)
+from forecaster.schemas import QUANTILE_LEVELS
+
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "PointForecast",
+    "drift",
+    "naive",
+    "seasonal_naive",
+    "seasonal_naive_drift",
+]
+
+
+class PointForecast(Protocol):
+    """Forecast `prediction_length` steps from a context (B, L) with gaps; returns (B, H)."""
+
+    def __call__(self, context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
+        """Forecast from `context`."""
+
+
+class Baseline(Protocol):
+    """Forecast quantiles (B, H, Q), ascending, from a context (B, L) with gaps.
+
+    In the units, dtype and device of the context. What is not finite counts as missing; a row
+    without any observation is NaN, all others are finite.
+    """
+
+    def __call__(self, context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
+        """Forecast from `context`."""
+
+
+def _sound(forecast: Baseline) -> Baseline:
+    """Hand `forecast` only rows with a value, in float64, none above 2, and make it ascend."""
+
+    @wraps(forecast)
+    def sound(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
+        values = context.double().where(context.isfinite(), torch.nan)
+        found = values.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
+        rows = (~values.isnan()).any(1)
+        if rows.any():
+            unit = _unit(values[rows])[:, None]
+            quantiles = forecast(values[rows] / unit, prediction_length, season_length)
+            found[rows] = quantiles.cummax(2).values * unit[..., None]
+        limit = torch.finfo(context.dtype).max
+        return found.clamp(-limit, limit).to(context.dtype)
+
+    return sound
+
+
+def _unit(values: Tensor) -> Tensor:
+    """Return the power of two (B,) that brings the largest value of a row between 1 and 2."""
+    _, exponent = values.nan_to_num().abs().amax(1).frexp()
+    return torch.pow(2.0, (exponent - 1).double())
+
+
+BASELINES: Mapping[str, Baseline] = {
+    "naive": _sound(naive_quantiles),
+    "seasonal_naive": _sound(seasonal_naive_quantiles),
+    "drift": _sound(drift_quantiles),
+    "seasonal_naive_drift": _sound(seasonal_naive_drift_quantiles),
+    "markov_chain": _sound(markov_chain),
+    "markov_switching": _sound(markov_switching),
+}
+"""Each with the context, the prediction length and the season; `markov_switching` fits series by
+series and needs statsmodels."""

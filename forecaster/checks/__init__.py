@@ -1,0 +1,1 @@
+"""What `forecaster check` reports of settings and of the rows that they describe."""

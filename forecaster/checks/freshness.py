@@ -1,0 +1,139 @@
+"""Whether rows still come, and whether `delay` leaves them the time they take."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from forecaster.checks.findings import Finding, note
+from forecaster.checks.lateness import ON_TIME, by_arrival, by_lack
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.grid import Grid
+from forecaster.schemas import INSTANT
+from forecaster.times.durations import format_duration, rough, rounded_up
+
+_LIVE_STEPS = 20
+"""A series that has been silent for longer does not tell how late rows come."""
+_GAPS, _USUAL_GAP = 2, 0.99
+"""So many times its usual longest gap is too long for a series that is live."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    """What was found, and a `delay` that fits better; None where nothing tells."""
+
+    findings: tuple[Finding, ...]
+    delay: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """One row a series: series_id, newest, and `patience`, how long it may be silent."""
+
+    frame: pl.DataFrame
+
+    @property
+    def latest(self) -> datetime:
+        found = self.frame["newest"].max()
+        assert isinstance(found, datetime)
+        return found
+
+    @property
+    def live(self) -> pl.DataFrame:
+        return self.frame.filter(self.latest - pl.col("newest") <= pl.col("patience"))
+
+    @property
+    def patience(self) -> timedelta:
+        """How long the live series may be silent."""
+        found = self.live["patience"].max()
+        assert isinstance(found, timedelta)
+        return found
+
+    def slow(self) -> str:
+        """Return a live series that ends earlier than most; of a few, not the very earliest."""
+        ordered = self.live.sort("newest", "series_id")
+        place = max(1, int((1 - ON_TIME) * ordered.height))
+        return str(ordered["series_id"][min(place, ordered.height - 1)])
+
+
+def judge(
+    observations: pl.DataFrame,
+    grid: Grid,
+    dataset: DatasetConfig,
+    now: datetime,
+    versions: pl.DataFrame | None,
+) -> Freshness:
+    """Look at the newest rows of OBSERVATIONS, sorted; the step of `grid` is that of the rows."""
+    past = observations.filter(pl.col("timestamp") <= now)
+    findings = [*_on_future(observations.height - past.height, observations, dataset)]
+    if past.is_empty():
+        return Freshness(findings=tuple(findings))
+    ends = _ends(past, grid)
+    findings += _on_silent(ends, dataset)
+    if now - ends.latest > ends.patience + dataset.delay:
+        message = (
+            f"the newest row is {rough(now - ends.latest)} old: series that are silent so long are "
+            "not forecast"
+        )
+        findings.append(note(dataset.name, message, hint="see whether rows still arrive"))
+        return Freshness(findings=tuple(findings))
+    late = None if versions is None else _seen(versions, grid, dataset)
+    how = "at least" if late is None else "up to"
+    if late is None:
+        slow = past.filter(pl.col("series_id") == ends.slow())
+        late = by_lack(slow["timestamp"], grid, now) or timedelta(0)
+    if late <= dataset.delay:
+        return Freshness(findings=tuple(findings))
+    delay = rounded_up(late)
+    findings.append(_too_short(late, how, delay, dataset))
+    return Freshness(findings=tuple(findings), delay=delay)
+
+
+def _seen(versions: pl.DataFrame, grid: Grid, dataset: DatasetConfig) -> timedelta | None:
+    """Return how late rows were first seen, `delay` if by the tick that they are for; or None."""
+    schedule = dataset.forecast_schedule
+    first = versions.group_by("timestamp").agg(recorded=pl.col("recorded_at").min())
+    at = first["recorded"].unique()
+    ticks = pl.DataFrame(
+        {"recorded": at, "arrived": pl.Series([*map(schedule.floor, at)], dtype=INSTANT)}
+    )
+    late = by_arrival(first.join(ticks, on="recorded"), grid)
+    if late is None:
+        return None
+    return late if late >= dataset.delay + schedule.shortest else min(late, dataset.delay)
+
+
+def _ends(past: pl.DataFrame, grid: Grid) -> _Ends:
+    gap = pl.col("timestamp").diff().quantile(_USUAL_GAP, "higher")
+    ends = past.group_by("series_id").agg(newest=pl.col("timestamp").max(), gap=gap)
+    steps = pl.lit(_LIVE_STEPS * grid.step.approximate)
+    patience = pl.max_horizontal(_GAPS * pl.col("gap").fill_null(timedelta()), steps)
+    return _Ends(ends.select("series_id", "newest", patience=patience))
+
+
+def _on_future(count: int, observations: pl.DataFrame, dataset: DatasetConfig) -> Iterator[Finding]:
+    last = observations["timestamp"].max()
+    if count and isinstance(last, datetime):
+        yield note(
+            dataset.name,
+            f"{count} rows have timestamps that are still to come, up to {last:%Y-%m-%d %H:%M}Z: "
+            "they are used once their time has come",
+            hint="see whether timestamp_column and timezone are right",
+        )
+
+
+def _on_silent(ends: _Ends, dataset: DatasetConfig) -> Iterator[Finding]:
+    silent = ends.frame.height - ends.live.height
+    if silent:
+        message = f"{silent} of {ends.frame.height} series have been silent for {_LIVE_STEPS} steps"
+        yield note(dataset.name, message)
+
+
+def _too_short(late: timedelta, how: str, delay: timedelta, dataset: DatasetConfig) -> Finding:
+    return note(
+        dataset.name,
+        f"delay is {format_duration(dataset.delay)}, but rows come {how} {rough(late)} after their "
+        "step is over: forecasts would not have seen them",
+        hint=f'set delay = "{format_duration(delay)}"',
+    )

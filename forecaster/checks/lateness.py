@@ -1,0 +1,126 @@
+"""How late rows come: by when they arrived, or by which of those that should be there are lacking.
+
+A row is due when its step is over. Where it is known when rows arrived, that tells how late they
+are. All that one look at a source tells is how long ago the oldest row was due that is lacking; and
+a row is only lacking if it should be there: at the same place of the weeks before, there was one.
+So closed hours, weekends and months tell nothing, and neither does a holiday.
+"""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from forecaster.data.grid import START_MARKS, Grid
+from forecaster.schemas import INSTANT
+
+ON_TIME = 0.9
+"""Share of the rows, and of the live series, that are to be in once `delay` is over."""
+_FEWEST_ARRIVALS = 10
+_WEEK = timedelta(days=7)
+_LOOKED_BACK = 4
+"""Weeks, or steps that are as long or longer."""
+_FEWEST = 2
+"""Of these that there must be."""
+_USUALLY = 0.75
+"""Share of them that had a row, where one is expected again."""
+_SELDOM = 0.02
+"""Share of the time that runs of missing rows may take which are no news."""
+_MOST_CELLS = 1_000_000
+
+Flags = NDArray[np.bool_]
+
+
+def by_arrival(arrivals: pl.DataFrame, grid: Grid) -> timedelta | None:
+    """Return how long after its step a row is there, nine times of ten; None of too few to tell.
+
+    `arrivals` has the columns timestamp and arrived, one row a timestamp. What came together with
+    the row after it, as when all of a history was read, tells nothing.
+    """
+    ordered = arrivals.sort("timestamp")
+    gained = ordered["arrived"].shift(-1) - ordered["arrived"]
+    alone = ordered.filter((gained >= grid.step.approximate / 2).fill_null(value=True))
+    if alone.height < _FEWEST_ARRIVALS:
+        return None
+    due = _due(grid, grid.index_of(alone["timestamp"]))
+    late = (alone["arrived"] - due).dt.total_microseconds().quantile(ON_TIME, "lower")
+    return None if late is None else timedelta(microseconds=late)
+
+
+def by_lack(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta | None:
+    """Return how long the oldest row of a series has been due that is lacking at `now`.
+
+    `stamps` are its timestamps up to `now`. None where none is lacking, or where that is no news.
+    Rows of days and longer are due when their step is over, whatever their timestamps mark.
+    """
+    cells = grid.index_of(stamps).unique().sort().to_numpy()
+    newest, current = int(cells[-1]), grid.index_at(now)
+    if current - newest > _MOST_CELLS:
+        return None
+    first = max(int(cells[0]), newest - _MOST_CELLS)
+    has_row = np.zeros(current - first + 1, dtype=np.bool_)
+    has_row[cells[cells >= first] - first] = True
+    expected = _expected(has_row, _period(grid))
+    lacking = np.flatnonzero(expected & ~has_row) + first
+    due = _over(grid, pl.Series(lacking[lacking > newest], dtype=pl.Int64))
+    overdue = due.filter(due <= now)
+    known = slice(0, newest - first + 1)
+    if len(overdue) <= _no_news(has_row[known], expected[known], grid):
+        return None
+    oldest = overdue[0]
+    assert isinstance(oldest, datetime)
+    return now - oldest
+
+
+def _due(grid: Grid, cells: pl.Series) -> pl.Series:
+    """Return when the rows of cells (Int64) are due."""
+    if grid.marks == START_MARKS:
+        return grid.timestamps_of(cells + 1)
+    return (grid.timestamps_of(cells).to_physical() + grid.spread).cast(INSTANT)
+
+
+def _over(grid: Grid, cells: pl.Series) -> pl.Series:
+    """Return when the rows of cells (Int64) are due at the latest."""
+    return grid.timestamps_of(cells + 1) if grid.step.is_calendar else _due(grid, cells)
+
+
+def _expected(has_row: Flags, period: int) -> Flags:
+    """Tell which cells had a row at the same place of the periods before."""
+    seen, possible = np.zeros(len(has_row)), np.zeros(len(has_row))
+    for back in range(1, _LOOKED_BACK + 1):
+        if (shift := back * period) < len(has_row):
+            seen[shift:] += has_row[:-shift]
+            possible[shift:] += 1
+    found: Flags = (possible >= _FEWEST) & (seen >= _USUALLY * possible)
+    return found
+
+
+def _period(grid: Grid) -> int:
+    """Return how many cells a week has; 1 where steps do not divide one."""
+    step = grid.step
+    if step.unit == "month" or _WEEK % step.approximate:
+        return 1
+    return _WEEK // step.approximate
+
+
+def _no_news(has_row: Flags, expected: Flags, grid: Grid) -> int:
+    """Return how many expected rows may be missing, one after the other, without telling anything.
+
+    As many as are missing more than seldom; and where some hours or days never have a row, those of
+    a day, which may be a holiday.
+    """
+    runs, total = _runs(~has_row[expected]), int(expected.sum())
+    often = [run for run in runs if sum(each for each in runs if each >= run) > _SELDOM * total]
+    period = _period(grid)
+    week = expected[-period:]
+    if period == 1 or week.all():
+        return max(often, default=0)
+    days = np.array_split(week, min(7, period))
+    return max([int(day.sum()) for day in days] + often)
+
+
+def _runs(is_missing: Flags) -> list[int]:
+    """Return the lengths of the runs of what is missing."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_missing, [False]]).astype(np.int8)))
+    return [int(end - begin) for begin, end in edges.reshape(-1, 2)]

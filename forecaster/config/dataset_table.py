@@ -1,0 +1,198 @@
+"""One dataset of the configuration file: its settings, its model's and its training's."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from forecaster.config import schedule_table, score_names, validators
+from forecaster.config.settings import (
+    AUTO,
+    CATCHUPS,
+    DECIMALS,
+    ENCODERS,
+    HEADS,
+    NORMALISERS,
+    OVERLAPS,
+    STATISTICS,
+    TIMESTAMP_MARKS,
+    CalendarConfig,
+    DatasetConfig,
+    ModelConfig,
+    TrainingConfig,
+)
+from forecaster.config.table import Table
+from forecaster.config.urls import source_url
+from forecaster.config.validators import LARGEST, Unfit
+from forecaster.times.durations import Step, format_duration
+
+_DAY = timedelta(days=1)
+_LONGEST_PREDICTION = 10_000
+
+
+def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
+    """Read the table of one dataset; `kept` is how long observations are."""
+    given = _step(table)
+    length = _whole(step := given or Step(1, "day"))
+    ahead = _prediction_length(table, given)
+    timezone = table.take("timezone", validators.timezone, None)
+    times = schedule_table.read(table, step, delay := _delay(table), timezone or "UTC")
+    dataset = DatasetConfig(
+        **_rows(table),
+        name=name,
+        step=step,
+        prediction_length=ahead,
+        timezone=timezone,
+        timestamp_marks=table.take("timestamp_marks", validators.one_of(TIMESTAMP_MARKS), None),
+        delay=delay,
+        forecast_schedule=times.forecast,
+        retrain_schedule=times.retrain,
+        history=_history(table, length, kept),
+        late_data=table.take("late_data", validators.duration, 2 * length),
+        read_timeout=times.read_timeout,
+        reconcile_schedule=times.reconcile,
+        catchup=table.take("catchup", validators.one_of(CATCHUPS), CATCHUPS[0]),
+        catchup_limit=table.take("catchup_limit", validators.count_between(1, 10_000), 100),
+        overlap=table.take("overlap", validators.one_of(OVERLAPS), OVERLAPS[0]),
+        jitter=times.jitter,
+        deadlines=times.deadlines,
+        lower_bound=table.take("lower_bound", validators.number, None),
+        upper_bound=table.take("upper_bound", validators.number, None),
+        calendar=_calendar(table.table("calendar")),
+        model=_model(table.table("model")),
+        training=_training(table.table("training")),
+    )
+    _check_together(table, dataset, kept)
+    table.close()
+    return dataset
+
+
+def _delay(table: Table) -> timedelta:
+    return table.take("delay", validators.duration, timedelta(0))
+
+
+def _step(table: Table) -> Step | None:
+    if "step" not in table:
+        table.refuse("step", 'must be set, such as "1h"')
+    return table.take("step", validators.step, None)
+
+
+def _rows(table: Table) -> dict[str, Any]:
+    """Read where rows come from, what their columns are, and how their text is spelled."""
+    return {
+        "query": table.take("query", validators.text, None),
+        "source_url": table.take_secret("source_url", source_url),
+        "series_columns": table.take("series_columns", validators.column_names, ("series_id",)),
+        "timestamp_column": table.take("timestamp_column", validators.text, "timestamp"),
+        "value_column": table.take("value_column", validators.text, "value"),
+        "ingest_column": table.take("ingest_column", validators.text, None),
+        "timestamp_format": table.take("timestamp_format", validators.timestamp_format, None),
+        "decimal": table.take("decimal", validators.one_of(DECIMALS), None),
+        "max_rejected": table.take("max_rejected", validators.share, 0.05),
+    }
+
+
+def _history(table: Table, length: timedelta, kept: timedelta | None) -> timedelta:
+    default = min(10_000 * length, kept or validators.LONGEST)
+    return table.take("history", validators.positive_duration, default)
+
+
+def _whole(step: Step) -> timedelta:
+    """Return the length of a step, in whole days for months."""
+    return -(-step.approximate // _DAY) * _DAY if step.unit == "month" else step.approximate
+
+
+def _prediction_length(table: Table, step: Step | None) -> int:
+    """Read `horizon` or `prediction_length`; 1 when that cannot be done."""
+    both = [key for key in ("horizon", "prediction_length") if key in table]
+    if len(both) != 1:
+        found = " and ".join(both) or "neither"
+        table.refuse("horizon", f"must be set, or else prediction_length, found {found}")
+
+    def steps_in(value: object) -> int:
+        try:
+            horizon = Step.parse(validators.text(value))
+            length = 1 if step is None else step.steps_in(horizon)
+        except ValueError as error:
+            raise Unfit(str(error).partition(", found ")[0]) from None
+        if length > _LONGEST_PREDICTION:
+            raise Unfit(f"must be at most {_LONGEST_PREDICTION} steps")
+        return length
+
+    in_steps = validators.count_between(1, _LONGEST_PREDICTION)
+    return table.take("prediction_length", in_steps, table.take("horizon", steps_in, 1))
+
+
+def _check_together(table: Table, dataset: DatasetConfig, kept: timedelta | None) -> None:
+    """Note the settings that are well formed but contradict one another."""
+    lower, upper = dataset.lower_bound, dataset.upper_bound
+    if lower is not None and upper is not None and lower >= upper:
+        table.refuse("lower_bound", f"must be below upper_bound {upper!r}, found {lower!r}")
+    for key in ("source_url", "ingest_column"):
+        if getattr(dataset, key) is not None and "query" not in table:
+            table.refuse("query", f"must be set with {key}, found none")
+    if kept is not None and dataset.query is not None and dataset.history > kept:
+        most, found = format_duration(kept), format_duration(dataset.history)
+        table.refuse("history", f"must be at most retention.observations {most}, found {found}")
+    columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
+    if len(set(columns)) < len(columns):
+        table.refuse("series_columns", "must differ from the other columns, found one twice")
+
+
+def _calendar(table: Table) -> CalendarConfig:
+    calendar = CalendarConfig(open=table.take("open", validators.opening_hours, AUTO))
+    table.close()
+    return calendar
+
+
+def _model(table: Table) -> ModelConfig:
+    default = ModelConfig()
+    length = validators.count_between(1, 1_000_000)
+    model = ModelConfig(
+        score=table.take("score", score_names.score, default.score),
+        normaliser=table.take("normaliser", validators.one_of(NORMALISERS), default.normaliser),
+        temperature=table.take("temperature", validators.number_between(1e-3, 1e3), 1.0),
+        attention_window=table.take("attention_window", length, None),
+        self_attention=table.take("self_attention", validators.flag, default.self_attention),
+        priors=table.take("priors", score_names.priors, default.priors),
+        encoder=table.take("encoder", validators.one_of(ENCODERS), default.encoder),
+        head=table.take("head", validators.one_of(HEADS), default.head),
+        statistics=table.take("statistics", validators.one_of(STATISTICS), None),
+        calendar=table.take("calendar", validators.flag, None),
+        season_length=table.take("season_length", length, None),
+        patch_length=table.take("patch_length", length, None),
+        context_length=table.take("context_length", length, None),
+        hidden_size=table.take(
+            "hidden_size", validators.count_between(1, 4096), default.hidden_size
+        ),
+        layers=table.take("layers", validators.count_between(1, 16), default.layers),
+        heads=table.take("heads", validators.count_between(1, 64), default.heads),
+        dropout=table.take("dropout", validators.number_between(0, 1), default.dropout),
+    )
+    patch, context = model.patch_length, model.context_length
+    if patch is not None and context is not None and patch > context:
+        table.refuse("patch_length", f"must be at most context_length {context}, found {patch}")
+    table.close()
+    return model
+
+
+def _training(table: Table) -> TrainingConfig:
+    default = TrainingConfig()
+    rate = validators.number_between(1e-8, 1)
+    training = TrainingConfig(
+        seed=table.take("seed", validators.count_between(0, LARGEST), default.seed),
+        steps=table.take("steps", validators.count_between(1, LARGEST), None),
+        batch_size=table.take("batch_size", validators.count_between(1, 1_000_000), None),
+        learning_rate=table.take("learning_rate", rate, default.learning_rate),
+        device=table.take("device", _device, default.device),
+        ensemble=table.take("ensemble", validators.count_between(1, 100), default.ensemble),
+        naive_guard=table.take("naive_guard", validators.flag, default.naive_guard),
+        memory_limit_gb=table.take("memory_limit_gb", validators.number_between(0.5, 1e6), None),
+    )
+    table.close()
+    return training
+
+
+def _device(value: object) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", validators.text(value)):
+        raise Unfit("must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    return str(value)

@@ -1,0 +1,130 @@
+"""The configuration file: TOML to Config. All problems are reported at once."""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from forecaster.config import dataset_table, validators
+from forecaster.config.settings import (
+    Config,
+    DatasetConfig,
+    RetentionConfig,
+    ServerConfig,
+)
+from forecaster.config.table import Surroundings, Table, shown
+from forecaster.config.urls import database_url, listen
+from forecaster.errors import ConfigError
+from forecaster.times.durations import Step
+from forecaster.times.schedules import every
+
+HINT = "mend these settings, then run `forecaster check`"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What could be made of the settings, with a default in place of each that is wrong."""
+
+    config: Config
+    problems: list[str]
+
+    def finished(self) -> Config:
+        """Return the settings; ConfigError lists everything that is wrong with them."""
+        if self.problems:
+            raise ConfigError(self.problems, hint=HINT)
+        return self.config
+
+
+def parse(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]) -> Config:
+    """Return the settings; ConfigError lists everything that is wrong with them.
+
+    `read_file` gives the content of the files that `*_file` settings name.
+    """
+    return draft(text, environ, read_file=read_file).finished()
+
+
+def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]) -> Draft:
+    """Return as many of the settings as can be read; ConfigError only if the file is no TOML."""
+    surroundings = Surroundings(environ, read_file)
+    top = Table(_load(text), "", surroundings)
+    if "database_url" not in top and "database_url_file" not in top:
+        top.refuse("database_url", 'must be set, such as "sqlite:///forecaster.db"')
+    url = top.take_secret("database_url", database_url)
+    prune_every = top.take("prune_every", validators.period, Step(1, "day"))
+    lease_ttl = top.take("lease_ttl", validators.lease_time, timedelta(seconds=15))
+    server = _server(top.table("server"))
+    retention = _retention(top.table("retention"))
+    datasets = _datasets(top.table("datasets"), retention.observations)
+    top.close()
+    config = Config(
+        database_url=url or "",
+        datasets=datasets,
+        server=server,
+        retention=retention,
+        prune_schedule=every(prune_every),
+        lease_ttl=lease_ttl,
+    )
+    return Draft(config, surroundings.problems)
+
+
+def _load(text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        reason = str(error)
+    except (ValueError, RecursionError):
+        reason = "a number too long or tables nested too deeply"
+    raise ConfigError([f"the file must be TOML: {reason[:1].lower()}{reason[1:]}"])
+
+
+def _server(table: Table) -> ServerConfig:
+    default = ServerConfig()
+    host, port = table.take("listen", listen, (default.host, default.port))
+    server = ServerConfig(
+        host=host,
+        port=port,
+        username=table.take("username", validators.user, None),
+        password=table.take_secret("password", validators.secret),
+        tls_certificate=table.take("tls_certificate", validators.text, None),
+        tls_key=table.take("tls_key", validators.text, None),
+    )
+    for key, other in (("username", "password"), ("tls_certificate", "tls_key")):
+        _require_both(table, key, other)
+    table.close()
+    return server
+
+
+def _require_both(table: Table, key: str, other: str) -> None:
+    """Note where one of two settings is in the file, itself or as a file, and the other is not."""
+    given = {name for name in (key, other) if name in table or f"{name}_file" in table}
+    for name, partner in ((key, other), (other, key)):
+        if partner in given and name not in given:
+            table.refuse(name, f"must be set with {partner}, found none")
+
+
+def _retention(table: Table) -> RetentionConfig:
+    default = RetentionConfig()
+    retention = RetentionConfig(
+        observations=table.take("observations", validators.retention, default.observations),
+        forecasts=table.take("forecasts", validators.retention, default.forecasts),
+        attention=table.take("attention", validators.retention, default.attention),
+        accuracy=table.take("accuracy", validators.retention, default.accuracy),
+        runs=table.take("runs", validators.retention, default.runs),
+        models=table.take(
+            "models", validators.count_between(0, validators.LARGEST), default.models
+        ),
+    )
+    table.close()
+    return retention
+
+
+def _datasets(table: Table, kept: timedelta | None) -> dict[str, DatasetConfig]:
+    datasets = {}
+    for name in table.names:
+        if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+            datasets[name] = dataset_table.read(name, table.table(name), kept)
+        else:
+            rule = "dataset names must be letters, digits and _ . - up to 100"
+            table.refuse("", f"{rule}, found {shown(name)}")
+    return datasets

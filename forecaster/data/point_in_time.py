@@ -1,0 +1,131 @@
+"""Knowledge: which version of a value was known at which tick.
+
+A tick that the service ran knew what had been landed by the mark that its run noted. Any other
+tick, had it been run, would have known what was recorded by then. Of what was recorded later, as
+after an outage or from a file, nobody knows when it was there to be read: its first version counts
+as known `late_data` after its timestamp, unless a later tick ran before it was recorded, looked,
+and did not find it. A correction is known from when it was recorded, never before.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from forecaster.data.grid import EPOCH
+from forecaster.schemas import VERSIONS, conform
+from forecaster.times.durations import MICROSECOND
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Of each version: the place of the first tick that knew it, and whether that is assumed.
+
+    Places count from 0; the number of ticks stands for a version that none of them knew. `landed`
+    is the first tick by which it was there, though its time may not have come.
+    """
+
+    place: Array
+    landed: Array
+    is_assumed: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """K ticks, ascending, and what was known at each; instants are microseconds since 1970.
+
+    until     (K,) no timestamp after it may be looked at: the tick less `delay`
+    settled   (K,) a value that was there to be read came in by now up to this timestamp
+    recorded  (K,) all versions recorded up to here were known
+    assumed   (K,) first versions recorded up to here, of timestamps up to `settled`, count as known
+    """
+
+    ticks: Array
+    until: Array
+    settled: Array
+    recorded: Array
+    assumed: Array
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+    def part(self, places: slice | Array) -> "Knowledge":
+        """Return what was known at some of the ticks."""
+        return Knowledge(
+            ticks=self.ticks[places],
+            until=self.until[places],
+            settled=self.settled[places],
+            recorded=self.recorded[places],
+            assumed=self.assumed[places],
+        )
+
+    def first_known(self, versions: pl.DataFrame) -> Known:
+        """Return from which tick on each of VERSIONS was known: all versions of its timestamps."""
+        conform(versions, VERSIONS)
+        stamps, recorded = (
+            versions[name].to_physical().to_numpy() for name in ("timestamp", "recorded_at")
+        )
+        heard = np.searchsorted(self.recorded, recorded)
+        counted = np.maximum(
+            np.searchsorted(self.settled, stamps), np.searchsorted(self.assumed, recorded)
+        )
+        counted[~_is_first(versions)] = len(self)
+        may_be_seen = np.searchsorted(self.until, stamps)
+        landed = np.minimum(heard, counted)
+        return Known(
+            place=np.maximum(landed, may_be_seen).astype(np.int32),
+            landed=landed,
+            is_assumed=np.maximum(counted, may_be_seen) < np.maximum(heard, may_be_seen),
+        )
+
+
+def knowledge(
+    ticks: Sequence[datetime],
+    ran: Mapping[datetime, datetime],
+    *,
+    delay: timedelta,
+    late_data: timedelta,
+) -> Knowledge:
+    """Return what was known at `ticks`, ascending, where `ran` holds the mark of each that ran.
+
+    Ticks of `ran` need not be among `ticks`. A tick that ran out of turn, long after later ones,
+    counts as knowing no more than they did.
+    """
+    at, those = _microseconds(ticks), sorted(ran)
+    looked, marks = _microseconds(those), _microseconds([ran[tick] for tick in those])
+    every = np.union1d(at, looked)
+    own = every.copy()
+    own[np.searchsorted(every, looked)] = marks
+    following = np.append(_least_from_here_on(marks), _NEVER)
+    return Knowledge(
+        ticks=at,
+        until=at - delay // MICROSECOND,
+        settled=at - max(delay, late_data) // MICROSECOND,
+        recorded=_least_from_here_on(own)[np.searchsorted(every, at)],
+        assumed=following[np.searchsorted(looked, at)],
+    )
+
+
+def _microseconds(instants: Sequence[datetime]) -> Array:
+    return np.array([(instant - EPOCH) // MICROSECOND for instant in instants], np.int64)
+
+
+def _least_from_here_on(values: Array) -> Array:
+    return np.minimum.accumulate(values[::-1])[::-1]
+
+
+def _is_first(versions: pl.DataFrame) -> Array:
+    """Tell which versions are the first of their timestamp."""
+    series, stamps = (
+        versions[name].to_physical().to_numpy() for name in ("series_id", "timestamp")
+    )
+    is_first = np.ones(len(stamps), bool)
+    is_first[1:] = (series[1:] != series[:-1]) | (stamps[1:] != stamps[:-1])
+    return is_first

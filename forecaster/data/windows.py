@@ -1,0 +1,68 @@
+"""Windows: the one way in which training, live forecasts and backfills look at a panel."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from forecaster.data.open_steps import open_steps
+from forecaster.data.panel import Panel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """B windows of a panel, in its deviation units, NaN where missing or outside the panel.
+
+    context  (B, L) float32, right-aligned: its last column is the cutoff
+    target   (B, H) float32, the steps after the cutoff, NaN too where closed; None if none were
+             asked for
+    scale    (B,) float32, the unit of the values: ones, since deviations are already scaled
+    rows     (B,) int64, rows of the panel
+    cutoffs  (B,) int64, grid indices
+    """
+
+    context: Tensor
+    target: Tensor | None
+    scale: Tensor
+    rows: Tensor
+    cutoffs: Tensor
+
+
+def gather(
+    panel: Panel,
+    rows: Tensor,
+    cutoffs: Tensor,
+    context_length: int,
+    prediction_length: int = 0,
+) -> Windows:
+    """Cut the windows of `rows` (B,) that end at `cutoffs` (B,), on the device of the panel.
+
+    The context holds `context_length` steps up to and including the cutoff; nothing after the
+    cutoff reaches it. IndexError if a row is not one of the panel's.
+    """
+    device = panel.deviations.device
+    rows, cutoffs = rows.to(device), cutoffs.to(device)
+    steps = torch.arange(1 - context_length, prediction_length + 1, device=device)
+    values = _at(panel, rows, cutoffs[:, None] + steps)
+    target = values[:, context_length:]
+    if panel.grid.hours is not None and prediction_length:
+        target = target.masked_fill(
+            ~open_steps(panel.grid, cutoffs, 1, prediction_length), torch.nan
+        )
+    return Windows(
+        context=values[:, :context_length],
+        target=target if prediction_length else None,
+        scale=torch.ones(len(rows), device=device),
+        rows=rows,
+        cutoffs=cutoffs,
+    )
+
+
+def _at(panel: Panel, rows: Tensor, indices: Tensor) -> Tensor:
+    """Return the deviations (B, W) at grid indices (B, W), NaN outside the panel."""
+    columns = indices - panel.start
+    inside = (columns >= 0) & (columns < panel.length)
+    if panel.length == 0:
+        return torch.full(columns.shape, torch.nan, device=columns.device)
+    values = panel.deviations[rows[:, None], columns.clamp(0, panel.length - 1)]
+    return values.masked_fill(~inside, torch.nan)

@@ -1,0 +1,1 @@
+"""How right forecasts are: metrics, cutoffs, and rolling-origin evaluation."""

@@ -1,0 +1,1 @@
+"""A backtest as an experiment: train on the past, forecast beside rivals, keep the rows."""

@@ -1,0 +1,89 @@
+"""A trial: train on what was known, let the model and its rivals forecast what came after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.evaluation.cutoffs import Origins
+from forecaster.evaluation.rolling_origin import Backtest, joined
+from forecaster.experiments.stage import (
+    Judged,
+    Prepared,
+    Stage,
+    Trained,
+    Watch,
+)
+from forecaster.training.validation import MODEL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a trial found."""
+
+    prepared: Prepared
+    """What there was before the first training."""
+    found: Backtest
+    scaled: Backtest
+    """The same without series that had never moved: no error can be told in units of their past."""
+    still: Sequence[str]
+    """The series that `scaled` lacks, some of them only before they moved."""
+    trainings: Sequence[Trained]
+    left_out: Mapping[str, str]
+    """Series of which no point was judged, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a trial trains: before each turn anew if `refit`, and several times from seeds."""
+
+    refit: bool = False
+    seeds: int = 1
+    """Trainings of each model, from seeds that follow one another; each is a predictor."""
+
+
+def run(
+    observations: pl.DataFrame,
+    origins: Origins,
+    dataset: DatasetConfig,
+    names: Sequence[str],
+    *,
+    course: Course | None = None,
+    watch: Watch | None = None,
+) -> Trial:
+    """Forecast OBSERVATIONS at `origins` with a model and the rivals `names`.
+
+    The model is trained once, on what lies before the first window of every series, or before each
+    turn anew. InsufficientHistory where that is too little, TrainingDiverged; whatever
+    `watch.prepared` raises ends it before anything is trained.
+    """
+    course, watch = course or Course(), watch or Watch()
+    turns = range(origins.turns) if course.refit else [None]
+    parts: list[Judged] = []
+    for turn in turns:
+        stage = Stage(observations, origins, dataset, turn, watch)
+        if not parts:
+            prepared = stage.prepared()
+            watch.prepared(prepared)
+        parts.append(stage.run(names, seeds(dataset, course.seeds)))
+    found = joined([part.found for part in parts])
+    judged = set(found.sums["series_id"].unique())
+    reasons = dict(origins.left_out)
+    for part in parts:
+        reasons |= part.silent
+    return Trial(
+        prepared=prepared,
+        found=found,
+        scaled=joined([part.scaled for part in parts]),
+        still=tuple(sorted(judged.intersection(name for part in parts for name in part.still))),
+        trainings=[each for part in parts for each in part.trained],
+        left_out={name: why for name, why in sorted(reasons.items()) if name not in judged},
+    )
+
+
+def seeds(dataset: DatasetConfig, count: int) -> dict[str, int]:
+    """Return the seed of each predictor that is a model; an ensemble takes several each."""
+    config = dataset.training
+    found = [config.seed + place * config.ensemble for place in range(count)]
+    return {MODEL: found[0]} if count == 1 else {f"{MODEL} {seed}": seed for seed in found}

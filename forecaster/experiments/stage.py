@@ -1,0 +1,229 @@
+"""A stage of a trial: what is known before some windows, the trainings on it, and their forecasts.
+
+The road is that of the service: `training.prepare` and `training.fit` see what lies up to the first
+cutoff and nothing else; the windows after it are read in the units of that panel, so nothing later
+can reach a model, a rival or a scale.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.panel import still
+from forecaster.errors import SkipReason
+from forecaster.evaluation.cutoffs import Origins
+from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest
+from forecaster.experiments import rivals
+from forecaster.experiments.continued import continued
+from forecaster.experiments.forecast_rows import recorded
+from forecaster.experiments.testable import NOT_KNOWN, last_cells, untested
+from forecaster.inference.device import Runner, choose_device
+from forecaster.network.spec import ModelSpec
+from forecaster.training import estimator
+from forecaster.training.estimator import Progress, TrainingResult
+from forecaster.training.validation import predictor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What a training is to learn from, and what it will be tested on."""
+
+    series: int
+    observations: int
+    length: int
+    """Steps from the first to the last."""
+    trained_from: datetime
+    trained_to: datetime
+    spec: ModelSpec
+    """What it leaves open is chosen in training."""
+    windows: int
+    left_out: Mapping[str, str]
+    """Series that cannot be tested, and why."""
+    still: Sequence[str]
+    """Series that never moved: no error can be told in units of their past."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who is told how far a trial is."""
+
+    prepared: Callable[[Prepared], None] = lambda _: None
+    """Is told before the first training what there is to learn and to test."""
+    training: Callable[[Progress], None] = lambda _: None
+    windows: Callable[[int, int], None] = lambda _, __: None
+    """Is told how many windows all predictors are done with, on average, and of how many."""
+    forecasts: Callable[[pl.DataFrame], None] | None = None
+    """Is given every forecast, some at a time; see `forecaster.experiments.forecast_rows`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """One training of a trial, and what it saw."""
+
+    name: str
+    """Of the predictor that it made."""
+    turn: int
+    seed: int
+    planned: int
+    """Steps at most; `result.steps` were taken."""
+    prepared: Prepared
+    result: TrainingResult
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What was chosen."""
+        return self.result.model.spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What a stage found: `silent` are series that were not judged, and why."""
+
+    found: Backtest
+    trained: Sequence[Trained]
+    still: Sequence[str]
+    silent: Mapping[str, str]
+
+    @property
+    def scaled(self) -> Backtest:
+        """The same without series that had never moved."""
+        moved = ~pl.col("series_id").is_in(self.still)
+        return replace(self.found, sums=self.found.sums.filter(moved))
+
+
+class Stage:
+    """What is known before one turn, or before all of them, and the windows from there on."""
+
+    def __init__(
+        self,
+        observations: pl.DataFrame,
+        origins: Origins,
+        dataset: DatasetConfig,
+        turn: int | None,
+        watch: Watch,
+    ) -> None:
+        self._origins, self._dataset, self._turn, self._watch = origins, dataset, turn, watch
+        self._done, self._whole, self._predictors = 0, 0, 1
+        known, later = origins.parted(observations, turn)
+        self._panel, self._spec = estimator.prepare(known, dataset)
+        self._continued = continued(self._panel, later, self._limits())
+
+    def prepared(self) -> Prepared:
+        """Say what there is, of the windows of all turns."""
+        panel, (pairs, unknown) = self._panel, self._pairs(None)
+        return Prepared(
+            series=len(panel),
+            observations=int(panel.deviations.isfinite().sum()),
+            length=panel.length,
+            trained_from=panel.grid.timestamp_at(panel.start),
+            trained_to=panel.grid.timestamp_at(panel.end),
+            spec=self._spec,
+            windows=len(pairs),
+            left_out=dict.fromkeys(unknown, NOT_KNOWN)
+            | untested(self._continued, pairs, self._spec),
+            still=self._still(),
+        )
+
+    def run(self, names: Sequence[str], seeds: Mapping[str, int]) -> Judged:
+        """Train a model for each of `seeds`, forecast by them and the rivals `names`, judge."""
+        whole, (pairs, unknown) = self._continued, self._pairs(self._turn)
+        trained = [self._trained(name, seed) for name, seed in seeds.items()]
+        spec = trained[0].spec
+        self._whole, self._predictors = len(pairs), len(seeds) + len(names)
+        self._watch.windows(0, self._whole)
+        models = {each.name: self._ours(each.result) for each in trained}
+        said = {**models, **{name: self._rival(name, spec) for name in names}}
+        found = backtest(
+            {name: self._kept(name, predict) for name, predict in said.items()},
+            whole,
+            pairs,
+            context_length=max(
+                spec.context_length, rivals.memory_of(rivals.SEASONAL_NAIVE, whole, spec)
+            ),
+            prediction_length=spec.prediction_length,
+            season_length=spec.season_length,
+        )
+        judged = set(found.sums["series_id"].unique())
+        tested = {whole.series_ids[row] for row in pairs[:, 0].unique().tolist()}
+        silent = dict.fromkeys(tested - judged, SkipReason.NON_FINITE.value)
+        silent |= untested(whole, pairs, spec) | dict.fromkeys(unknown, NOT_KNOWN)
+        return Judged(found=found, trained=trained, still=self._still(), silent=silent)
+
+    def _trained(self, name: str, seed: int) -> Trained:
+        planned = 0
+
+        def tell(at: Progress) -> None:
+            nonlocal planned
+            planned = at.steps
+            self._watch.training(at)
+
+        config = replace(self._dataset.training, seed=seed)
+        made = estimator.fit(self._panel, self._spec, config, tell)
+        return Trained(
+            name=name,
+            turn=self._turn or 0,
+            seed=seed,
+            planned=planned,
+            prepared=self.prepared(),
+            result=made,
+        )
+
+    def _ours(self, made: TrainingResult) -> Predictor:
+        runner = Runner(made.model.network, choose_device(self._dataset.training.device))
+        said = predictor(runner, made.model.fallback)
+        return rivals.told(rivals.within(said, made.model.spec.context_length), self._tell)
+
+    def _rival(self, name: str, spec: ModelSpec) -> Predictor:
+        return rivals.rival(name, self._continued, spec, self._tell)
+
+    def _kept(self, name: str, said: Predictor) -> Predictor:
+        """Keep a predictor between the bounds of the dataset, and what it says where asked to."""
+        lower, upper = self._dataset.lower_bound, self._dataset.upper_bound
+        bounded = rivals.bounded(said, self._continued, lower, upper)
+        if self._watch.forecasts is None:
+            return bounded
+        return recorded(name, bounded, self._continued, self._watch.forecasts)
+
+    def _tell(self, windows: int) -> None:
+        self._done += windows
+        self._watch.windows(self._done // self._predictors, self._whole)
+
+    def _still(self) -> list[str]:
+        pairs = zip(self._panel.series_ids, still(self._panel).tolist(), strict=True)
+        return [name for name, is_still in pairs if is_still]
+
+    def _limits(self) -> Tensor:
+        """Return the last cell (N,) that was known of each series of the panel."""
+        limits = self._on_panel(self._origins.limits_at(self._turn))
+        places = pl.DataFrame({"series_id": self._panel.series_ids})
+        ends = places.join(limits, on="series_id", how="left", maintain_order="left")["end"]
+        known = torch.from_numpy(ends.to_numpy(writable=True))
+        assert bool((last_cells(self._panel) <= known).all()), "an unknown row was trained on"
+        return known
+
+    def _pairs(self, turn: int | None) -> tuple[Tensor, list[str]]:
+        """Return rows and cutoffs (W, 2), and the series with windows that the panel lacks."""
+        windows = self._on_panel(self._origins.windows)
+        if turn is not None:
+            windows = windows.filter(pl.col("turn") == turn)
+        rows = pl.DataFrame({"series_id": self._panel.series_ids}).with_row_index("row")
+        placed = windows.join(rows, on="series_id", how="left").sort("row", "end")
+        pairs = placed.drop_nulls("row").select(pl.col("row", "end").cast(pl.Int64))
+        unknown = placed.filter(pl.col("row").is_null())["series_id"].unique().to_list()
+        return torch.from_numpy(pairs.to_numpy(writable=True)), unknown
+
+    def _on_panel(self, cells: pl.DataFrame) -> pl.DataFrame:
+        """Return cells of the origins' grid as those of the panel's in which they end.
+
+        Their anchors differ where stamps moved after the cutoff: no row up to it comes later.
+        """
+        grid = self._panel.grid
+        if grid == self._origins.grid:
+            return cells
+        ends = self._origins.grid.lasts_of(cells["end"])
+        return cells.with_columns(grid.index_of(ends).alias("end"))

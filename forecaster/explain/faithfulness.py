@@ -1,0 +1,144 @@
+"""Do the weights say what a forecast stands on? Past patches are removed from the input to see.
+
+A removed patch becomes missing. Training hides patches too (`forecaster.training.masking`), so a
+window without one is nothing new to the network; without that the test would measure its surprise.
+
+Shapes: B windows of Lp past patches; H steps ahead. Changes and errors are in the units of the
+panel, which are seasonal errors.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from forecaster.data.windows import Windows
+from forecaster.explain.report import COUNTS, Effect, Removal
+from forecaster.network.network import NetworkOutput
+from forecaster.network.output_heads import MEDIAN
+
+Look: TypeAlias = Callable[[Windows], NetworkOutput]
+"""A model that forecasts windows."""
+
+DRAWS = 4
+"""Random choices per window, where not every choice of one is tried."""
+
+
+class Deleter:
+    """Forecasts windows with and without some of their past patches."""
+
+    def __init__(self, look: Look, windows: Windows, patch_length: int) -> None:
+        """Forecast the whole windows, and without each patch alone: Lp + 1 passes.
+
+        `patch_length` divides the context of `windows`.
+        """
+        self._look, self._windows, self._patch = look, windows, patch_length
+        self._median = _median(look(windows))
+        patches = windows.context.shape[1] // patch_length
+        every = torch.eye(patches, dtype=torch.bool)
+        whole = len(self._median)
+        self.alone = torch.stack([self.without(one.expand(whole, -1)) for one in every], 2)
+        """(2, B, Lp) what leaving each patch out alone does."""
+
+    def without(self, removed: Tensor) -> Tensor:
+        """Return (2, B), the change and the increase of the error without `removed` (B, Lp)."""
+        gone = removed.repeat_interleave(self._patch, 1)
+        context = self._windows.context.masked_fill(gone, torch.nan)
+        median, target = _median(self._look(replace(self._windows, context=context))), self._target
+        change = (median - self._median).abs().mean(1)
+        more = (target - median).abs() - (target - self._median).abs()
+        return torch.stack((change, more.nanmean(1)))
+
+    def without_first(self, scores: Tensor, candidates: Tensor, count: int) -> Tensor:
+        """Return the effect (2, B) of removing the `count` candidates that score highest."""
+        position = rank(scores, candidates)
+        if count == 1:
+            return self.alone[:, position == 0]
+        return self.without((position < count) & candidates)
+
+    @property
+    def _target(self) -> Tensor:
+        target = self._windows.target
+        return torch.full_like(self._median, torch.nan) if target is None else target
+
+
+def _median(output: NetworkOutput) -> Tensor:
+    return output.level[:, None] + output.deviations[..., MEDIAN]
+
+
+def rank(scores: Tensor, candidates: Tensor) -> Tensor:
+    """Return (B, Lp) positions in falling order of `scores`; 0 is the highest of the candidates.
+
+    What is no candidate comes last.
+    """
+    order = scores.masked_fill(~candidates, -torch.inf).argsort(stable=True, dim=1, descending=True)
+    position: Tensor = order.argsort(1)
+    return position
+
+
+def removals(
+    deleter: Deleter, weights: Tensor, candidates: Tensor, generator: torch.Generator
+) -> tuple[Removal, ...]:
+    """Compare attended, random and least attended patches; one Removal for each of COUNTS.
+
+    `weights` (B, Lp) tell how much each past patch is attended, `candidates` (B, Lp) which may be
+    removed. Windows that have no more candidates than a count are left out of it, and so is a
+    count for which no window is left.
+    """
+    found = []
+    for count in COUNTS:
+        enough = candidates.sum(1) > count
+        if not bool(enough.any()):
+            break
+        attended, least = (
+            deleter.without_first(scores, candidates, count) for scores in (weights, -weights)
+        )
+        random = _random(deleter, candidates, count, generator)
+        effects = [_mean(effect[:, enough]) for effect in (attended, random, least)]
+        names = ("attended", "random", "least")
+        found.append(Removal(patches=count, **dict(zip(names, effects, strict=True))))
+    return tuple(found)
+
+
+def _random(deleter: Deleter, candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return the mean effect (2, B) of removing any `count` candidates; exact for one."""
+    if count == 1:
+        return torch.where(candidates, deleter.alone, 0.0).sum(2) / candidates.sum(1).clamp(min=1)
+    draws = [torch.rand(candidates.shape, generator=generator) for _ in range(DRAWS)]
+    return torch.stack([deleter.without_first(draw, candidates, count) for draw in draws]).mean(0)
+
+
+def _mean(effect: Tensor) -> Effect:
+    change, error = effect.double().nanmean(1).tolist()
+    return Effect(change=change, error=error)
+
+
+def naopc(deleter: Deleter, weights: Tensor, candidates: Tensor) -> float:
+    """Return the normalised area over the perturbation curve of the order of attention.
+
+    The area is the mean change over removing 1 … 5 patches, one after the other; 1 is that of the
+    order by what leaving a patch out alone does, 0 that of its reverse (Edin et al. 2024,
+    arXiv 2408.08137: there both bounds are searched for; normalised over all windows together).
+    NaN where the bounds are equal.
+    """
+    enough = candidates.sum(1) > 1
+    orders = {"attended": weights, "best": deleter.alone[0], "worst": -deleter.alone[0]}
+    areas = {
+        name: float(_area(deleter, scores, candidates)[enough].double().mean())
+        for name, scores in orders.items()
+    }
+    span = areas["best"] - areas["worst"]
+    return (areas["attended"] - areas["worst"]) / span if span else math.nan
+
+
+def _area(deleter: Deleter, scores: Tensor, candidates: Tensor) -> Tensor:
+    """Return (B,): the mean change without the 1 … 5 highest scores, or all but one."""
+    most = (candidates.sum(1) - 1).clamp(min=1, max=max(COUNTS))
+    total = torch.zeros(len(scores))
+    for count in range(1, max(COUNTS) + 1):
+        change = deleter.without_first(scores, candidates, count)[0]
+        total += torch.where(count <= most, change, 0.0)
+    return total / most

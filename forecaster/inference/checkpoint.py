@@ -1,0 +1,208 @@
+"""Checkpoints: safetensors bytes with everything needed to serve, and nothing executable."""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from forecaster.errors import DamagedCheckpoint, IncompatibleCheckpoint
+from forecaster.inference.naive_fallback import FALLBACKS
+from forecaster.network import plugins
+from forecaster.network.ensemble import Network, assemble, disassemble
+from forecaster.network.network import AttentionLSTM
+from forecaster.network.score_functions import SCORES
+from forecaster.network.spec import RETRAIN, ModelSpec
+
+FORMAT_VERSION = 2
+MOST_MEMBERS = 100
+_ABOUT = "forecaster"
+_SCALES = "series_scale"
+_NETWORK = "network."
+_UNFIT = (
+    ValueError,
+    RuntimeError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    OSError,
+    AssertionError,
+)
+"""What comes of building a grid or a network, plug-ins included, that cannot be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModel:
+    """A network with the scale of every series it was trained on."""
+
+    spec: ModelSpec
+    network: Network
+    series_scale: Mapping[str, float]
+    fallback: str | None = None
+    """The naive forecast that serves in place of the network, since it was clearly better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Yardstick:
+    """What it takes to say how right the forecasts of a model were."""
+
+    spec: ModelSpec
+    series_scale: Mapping[str, float]
+
+
+def dumps(model: TrainedModel) -> bytes:
+    """Return `model` as safetensors bytes; loads(dumps(model)) forecasts the same bits."""
+    weights = model.network.state_dict()
+    tensors = {_NETWORK + name: weight.cpu().contiguous() for name, weight in weights.items()}
+    tensors[_SCALES] = torch.tensor(list(model.series_scale.values()), dtype=torch.float64)
+    about = {
+        "format_version": FORMAT_VERSION,
+        "spec": model.spec.to_json(),
+        "series_ids": list(model.series_scale),
+        "members": len(disassemble(model.network)),
+        "fallback": model.fallback,
+    }
+    # one key, because safetensors writes several in any order: equal models have equal bytes
+    return save(tensors, metadata={_ABOUT: json.dumps(about)})
+
+
+def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ()) -> TrainedModel:
+    """Rebuild a model on the CPU, ready to forecast.
+
+    Raises DamagedCheckpoint if `data` does not hash to `sha256` or cannot be read, and another
+    IncompatibleCheckpoint if it was written by another version, or names a plug-in that is not
+    `enabled`, the plug-ins of local config. Those are imported, nothing else is, and nothing in
+    `data` is ever executed.
+    """
+    tensors, about = _contents(data, sha256)
+    measures = _yardstick(tensors, about)
+    _require_enabled(measures.spec, enabled)
+    return TrainedModel(
+        spec=measures.spec,
+        network=_network(measures.spec, _members(about), tensors),
+        series_scale=measures.series_scale,
+        fallback=_fallback(about),
+    )
+
+
+def yardstick(data: bytes, sha256: str | None = None) -> Yardstick:
+    """Read what forecasts are scored by. No network is built, so that no plug-in is needed.
+
+    Raises IncompatibleCheckpoint as `loads` does.
+    """
+    return _yardstick(*_contents(data, sha256))
+
+
+def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise _damaged("the checkpoint must hash to the recorded sha256, found another hash")
+    about = _about(data)
+    return _tensors(data), about
+
+
+def _yardstick(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Yardstick:
+    return Yardstick(
+        spec=ModelSpec.from_json(about["spec"]),
+        series_scale=_series_scale(about["series_ids"], tensors.get(_SCALES)),
+    )
+
+
+def _incompatible(message: str) -> IncompatibleCheckpoint:
+    return IncompatibleCheckpoint(message, hint=RETRAIN)
+
+
+def _damaged(message: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(message, hint=RETRAIN)
+
+
+def _require_enabled(spec: ModelSpec, enabled: Collection[str]) -> None:
+    """Refuse parts that are neither built in nor enabled, before anything could import them."""
+    for name in sorted(spec.plugins - set(enabled)):
+        kind = "score" if name == spec.score else "priors"
+        builtin = f"one of {sorted(SCORES)} or " if kind == "score" else ""
+        raise IncompatibleCheckpoint(
+            f"{kind} must be {builtin}a plug-in that the configuration names, found {name!r}",
+            hint=f"if you trust it, set {kind} to it under [datasets.NAME.model]; "
+            "else run `forecaster retrain`",
+        )
+
+
+def _tensors(data: bytes) -> dict[str, Tensor]:
+    """Return the tensors of safetensors bytes, all of them finite numbers."""
+    try:
+        tensors = load(data)
+    except (SafetensorError, ValueError, RuntimeError, LookupError, OverflowError) as error:
+        raise _damaged(f"the checkpoint must be readable, found {error}") from error
+    for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
+            raise _damaged(f"every weight must be a finite number, found others in {name!r}")
+    return tensors
+
+
+def _about(data: bytes) -> dict[str, Any]:
+    """Return what safetensors bytes of ours say about themselves."""
+    try:
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        about = json.loads(header["__metadata__"][_ABOUT])
+        version, found = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise _damaged("the checkpoint must be one of Forecaster's, found another") from error
+    if version != FORMAT_VERSION or found != (str, list):
+        raise _incompatible(f"the checkpoint must have format {FORMAT_VERSION}, found {version!r}")
+    return cast(dict[str, Any], about)
+
+
+def _members(about: Mapping[str, Any]) -> int:
+    members = about.get("members")
+    if type(members) is not int or not 1 <= members <= MOST_MEMBERS:
+        raise _incompatible(f"members must be 1 to {MOST_MEMBERS}, found {members!r}")
+    return members
+
+
+def _fallback(about: Mapping[str, Any]) -> str | None:
+    fallback = about.get("fallback")
+    if fallback is not None and fallback not in list(FALLBACKS):
+        raise _incompatible(f"fallback must be one of {list(FALLBACKS)}, found {fallback!r}")
+    return fallback
+
+
+def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
+    if scales is None or scales.shape != (len(names),) or not {*map(type, names)} <= {str}:
+        raise _damaged("the checkpoint must have one scale per series")
+    if not bool((scales > 0).all()):
+        raise _damaged("the scale of every series must be above 0")
+    return dict(zip(names, scales.double().tolist(), strict=True))
+
+
+def _network(spec: ModelSpec, members: int, tensors: Mapping[str, Tensor]) -> Network:
+    """Build the network; its weights are compared with the spec before it is given memory."""
+    found = {
+        name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name != _SCALES
+    }
+    parts = plugins.load(spec)
+    with _building(spec), torch.device("meta"):
+        one = AttentionLSTM(spec, parts)
+        expected = assemble([one] * members).state_dict()
+    shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
+    if shapes != {name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()}:
+        raise _incompatible("the weights must have the shapes of the spec, found others")
+    plugins.try_on(spec, parts)
+    with torch.random.fork_rng(devices=[]):
+        network = assemble([AttentionLSTM(spec, parts) for _ in range(members)])
+    network.load_state_dict(found)
+    return network.eval()
+
+
+@contextmanager
+def _building(spec: ModelSpec) -> Iterator[None]:
+    try:
+        spec.grid()
+        yield
+    except _UNFIT as error:
+        raise _incompatible(f"the spec must describe a network, found {error}") from error

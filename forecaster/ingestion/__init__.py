@@ -1,0 +1,1 @@
+"""Raw rows of any source, read as series, timestamps and values, or rejected with a reason."""

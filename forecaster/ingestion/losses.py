@@ -1,0 +1,216 @@
+"""What is lost of a batch of rows: how much, and by which pattern.
+
+Rows whose value is no finite number are no loss: they are gaps, like those without a value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from forecaster.schemas import empty
+
+GROUPS = pl.Schema(
+    {
+        "reason": pl.String(),
+        "series_id": pl.String(),
+        "shape": pl.String(),
+        "hour": pl.Int8(),
+        "nowhere": pl.Boolean(),
+        "rows": pl.Int64(),
+        "example": pl.String(),
+        "first_number": pl.Int64(),
+        "second_number": pl.Int64(),
+    }
+)
+"""Rejected rows that are alike: what their cell looks like, with 0 for every digit and a for every
+word, the hour of the day that it shows, and whether its stamp is nowhere in time, so that it comes
+along with every pull, whatever is new."""
+
+MOST_GROUPS = 10_000
+"""Groups that are kept apart: the rest are of the shape `OTHERS`, with no hour; and where these are
+of as many series again, the rest of them are of no series. So memory is bounded."""
+OTHERS = "others"
+"""No shape of a cell, whose words are all `a`."""
+
+FEWEST = 5
+"""Rows that are rejected for the same reason; fewer are no pattern."""
+
+_LIKE = ("reason", "series_id", "shape", "hour", "nowhere")
+_NOWHERE = ("missing_timestamp", "timestamp_out_of_range")
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
+_LONGEST = 60
+_MOST_NAMED = 3
+_MOST_HOURS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Rows of one or several batches that were rejected.
+
+    `instants` are their distinct stamps, but for those nowhere in time, `keys` those of series of
+    the batches, two if there are.
+    """
+
+    groups: pl.DataFrame = field(default_factory=lambda: empty(GROUPS))
+    instants: int = 0
+    keys: frozenset[str] = frozenset()
+
+    def __add__(self, other: "Losses") -> "Losses":
+        together = pl.concat([self.groups, other.groups])
+        keys = frozenset(sorted(self.keys | other.keys)[:2])
+        return Losses(_bounded(_grouped(together)), self.instants + other.instants, keys)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are lost."""
+        return int(self.groups["rows"].sum())
+
+    @property
+    def in_one_series(self) -> int:
+        """How many of them are of the series that loses most; those without a key are of none."""
+        keyed = self.groups.drop_nulls("series_id")
+        most = keyed.group_by("series_id").agg(pl.col("rows").sum())["rows"].max()
+        return most if isinstance(most, int) else 0
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether more than a few rows are rejected for the same reason."""
+        counts = self.groups.group_by("reason").agg(pl.col("rows").sum())
+        return bool((counts["rows"] >= FEWEST).any())
+
+    def somewhere(self) -> "Losses":
+        """Leave out the rows whose stamps are nowhere in time."""
+        return replace(self, groups=self.groups.filter(~pl.col("nowhere")))
+
+    def described(self) -> str:
+        """Say what the lost rows have in common, reason by reason, the most frequent first."""
+        counts = self.groups.group_by("reason").agg(pl.col("rows").sum())
+        ordered = counts.sort("rows", "reason", descending=[True, False])
+        told = [
+            _described(self.groups.filter(reason=reason), rows)
+            for reason, rows in ordered.iter_rows()
+        ]
+        return "; ".join(told[:_MOST_NAMED])
+
+
+def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: pl.Series) -> Losses:
+    """Group the rows that have a reason for being rejected.
+
+    `stamps` and `values` are as they were found; a reason that ends in `value` is shown by these.
+    """
+    keys = frozenset(str(key) for key in (series_ids.min(), series_ids.max()) if key is not None)
+    is_lost = reasons.is_not_null()
+    if not is_lost.any():
+        return Losses(keys=keys)
+    reasons, series_ids, stamps, values = (
+        column.filter(is_lost) for column in (reasons, series_ids, stamps, values)
+    )
+    rejected = pl.DataFrame(
+        [
+            reasons.alias("reason"),
+            series_ids.alias("series_id"),
+            text(stamps).alias("stamp"),
+            text(values).alias("value"),
+            _hours(stamps).alias("hour"),
+            (reasons.is_in(_NOWHERE) | _is_nowhere(stamps)).alias("nowhere"),
+        ]
+    )
+    cell = pl.when(pl.col("reason").str.ends_with("value")).then("value").otherwise("stamp")
+    number = r"^[^0-9]*([0-9]{1,9})[^0-9]+([0-9]{1,9})"
+    named = rejected.with_columns(cell.str.slice(0, _LONGEST).alias("example")).with_columns(
+        _shape(pl.col("example")).alias("shape"),
+        pl.lit(1, pl.Int64).alias("rows"),
+        pl.col("example").str.extract(number, 1).cast(pl.Int64).alias("first_number"),
+        pl.col("example").str.extract(number, 2).cast(pl.Int64).alias("second_number"),
+    )
+    groups = _bounded(_grouped(named.select(GROUPS.names())))
+    return Losses(groups, rejected.filter(~pl.col("nowhere"))["stamp"].n_unique(), keys)
+
+
+def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
+    found = rows.group_by(_LIKE, maintain_order=True).agg(
+        pl.col("rows").sum(),
+        pl.col("example").min(),
+        pl.col("first_number", "second_number").max(),
+    )
+    return found.select(pl.col(name).cast(dtype) for name, dtype in GROUPS.items())
+
+
+def _bounded(groups: pl.DataFrame) -> pl.DataFrame:
+    """Count the smallest groups together where there are many, whatever the order of rows was."""
+    kept, rest = _largest(groups)
+    if rest.is_empty():
+        return groups
+    shape = pl.when(pl.col("shape").is_not_null()).then(pl.lit(OTHERS)).alias("shape")
+    alike = _grouped(rest.with_columns(shape, hour=pl.lit(None, pl.Int8)))
+    with_series, without = _largest(alike)
+    without = without.with_columns(series_id=pl.lit(None, pl.String))
+    return _grouped(pl.concat([kept, with_series, without]))
+
+
+def _largest(groups: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    if groups.height <= MOST_GROUPS:
+        return groups, groups.clear()
+    ordered = groups.sort("rows", *_LIKE, descending=[True, *(False for _ in _LIKE)])
+    return ordered[:MOST_GROUPS], ordered[MOST_GROUPS:]
+
+
+def text(cells: pl.Series) -> pl.Series:
+    """Turn cells into text; dates beyond the calendar, which cannot be printed, into numbers."""
+    if not cells.dtype.is_temporal():
+        return cells.cast(pl.String)
+    is_printable = cells.dt.year().is_between(1, 9999).fill_null(False)
+    numbers = cells.to_physical().cast(pl.String)
+    return cells.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
+
+
+def _is_nowhere(stamps: pl.Series) -> pl.Series:
+    """Tell where there is no stamp, or one that `store.bounds` lets through whatever is wanted."""
+    if stamps.dtype.is_temporal() and stamps.dtype != pl.Duration and stamps.dtype != pl.Time:
+        is_inside = stamps.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR, closed="left")
+    elif stamps.dtype == pl.String:
+        is_inside = stamps.str.contains("^(?:19|20|21)[0-9]{2}")
+    else:
+        is_inside = stamps.is_not_null()
+    return ~is_inside.fill_null(False)
+
+
+def _hours(stamps: pl.Series) -> pl.Series:
+    """Return the hours of the day that are shown, whether or not the rest can be read."""
+    if isinstance(stamps.dtype, pl.Datetime):
+        return stamps.dt.hour().cast(pl.Int8)
+    if stamps.dtype != pl.String:
+        return pl.Series([None], dtype=pl.Int8).new_from_index(0, len(stamps))
+    shown = stamps.str.extract(r"(?:^|[T ])([0-9]{1,2}):[0-9]{2}", 1)
+    return shown.cast(pl.Int8, strict=False)
+
+
+def _shape(cells: pl.Expr) -> pl.Expr:
+    return cells.str.replace_all("[0-9]", "0").str.replace_all(r"\p{L}+", "a")
+
+
+def _described(alike: pl.DataFrame, rows: int) -> str:
+    shapes = alike.group_by("shape").agg(pl.col("rows").sum()).sort("rows", descending=True)
+    told = [f"{rows} {alike['reason'][0]}"]
+    named = [f"{shape!r}" for shape in shapes["shape"].drop_nulls()]
+    if named and len(named) <= _MOST_NAMED and OTHERS not in shapes["shape"]:
+        told.append(f"all written like {' or '.join(named)}")
+    hours = sorted(alike["hour"].drop_nulls().unique())
+    if hours and alike["hour"].null_count() == 0 and len(hours) <= _MOST_HOURS:
+        told.append(f"of the hours {_ranges(hours)}")
+    if alike["series_id"].null_count() == 0 and alike["series_id"].n_unique() == 1:
+        told.append(f"of series {alike['series_id'][0][:_LONGEST]!r}")
+    example = alike["example"].min()
+    return ", ".join([*told, f"such as {example!r}"] if example is not None else told)
+
+
+def _ranges(hours: Sequence[int]) -> str:
+    """Spell 0, 1, 2, 5 as `0-2, 5`."""
+    parts: list[list[int]] = []
+    for hour in hours:
+        if parts and parts[-1][-1] == hour - 1:
+            parts[-1].append(hour)
+        else:
+            parts.append([hour])
+    return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)

@@ -1,0 +1,1 @@
+"""The network: an LSTM with temporal attention, its inputs and its quantile heads."""

@@ -1,0 +1,238 @@
+"""What is asked of a source: a dataset's own query, between two instants, as one SELECT."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, Subquery
+from sqlalchemy.sql.elements import quoted_name
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.errors import DataError
+from forecaster.source import (
+    high_water_mark,
+    placeholders,
+    predicates,
+    text_order,
+)
+from forecaster.source.cursor import Position, Sight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which rows of a dataset are wanted."""
+
+    since: datetime
+    until: datetime
+    odd: bool = True
+    """Whether rows whose timestamps lie nowhere in time come along, so that they are counted."""
+    limit: int | None = None
+    """How many rows at most, of no particular choice."""
+    after: Position | None = None
+    """Only rows whose `ingest_column` is not below this, and those of `overlap`."""
+    overlap: datetime | None = None
+    """From when on rows are wanted whatever their `ingest_column`; with `after`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Which rows of which source are wanted, and how long to wait for them.
+
+    With `look`, how far its `ingest_column` has come is wanted in place of rows, or what its role
+    and columns are.
+    """
+
+    dataset: str
+    url: str
+    query: str
+    series_columns: tuple[str, ...]
+    timestamp_column: str
+    value_column: str
+    ingest_column: str | None
+    timezone: str | None
+    timestamp_format: str | None
+    groups: bool
+    """Whether the query has a GROUP BY."""
+    margin: float
+    """By how many seconds `:since` and `:until` lie outside what is wanted."""
+    seconds: float
+    """How long the answer may take."""
+    wanted: Wanted
+    look: Literal["patient", "quick", "shape"] | None = None
+
+    @classmethod
+    def of(
+        cls, dataset: DatasetConfig, url: str, wanted: Wanted, *, within: float = math.inf
+    ) -> "Question":
+        """Return the question, to be answered within `read_timeout` and `within` seconds.
+
+        DataError for a dataset without a query.
+        """
+        if dataset.query is None:
+            raise DataError(
+                f"dataset {dataset.name} must have a query, found none",
+                hint=f"set query in [datasets.{dataset.name}], or run `forecaster ingest`",
+            )
+        return cls(
+            dataset=dataset.name,
+            url=url,
+            query=dataset.query,
+            series_columns=dataset.series_columns,
+            timestamp_column=dataset.timestamp_column,
+            value_column=dataset.value_column,
+            ingest_column=dataset.ingest_column,
+            timezone=dataset.timezone,
+            timestamp_format=dataset.timestamp_format,
+            groups=dataset.groups,
+            margin=predicates.margin(dataset.step).total_seconds(),
+            seconds=min(dataset.read_timeout.total_seconds(), within),
+            wanted=wanted,
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the answer, in their order."""
+        return (*self.series_columns, self.timestamp_column, self.value_column)
+
+    @property
+    def has_order(self) -> bool:
+        """Whether text may be in the order of time: a declared format tells."""
+        declared = self.timestamp_format
+        return declared is None or declared.startswith(("%Y-%m-%d", "%F"))
+
+    def to_json(self) -> str:
+        """Return the question as one line of JSON, its password included."""
+        return json.dumps(asdict(self), default=datetime.isoformat)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Question":
+        """Undo `to_json`."""
+        found: dict[str, Any] = json.loads(text)
+        wanted = found["wanted"]
+        for name in ("since", "until", "overlap"):
+            wanted[name] = wanted[name] and datetime.fromisoformat(wanted[name])
+        found["series_columns"] = tuple(found["series_columns"])
+        return cls(**{**found, "wanted": Wanted(**wanted)})
+
+
+def select_rows(conn: Connection, asked: Question) -> Select[Any]:
+    """Return the SELECT of the wanted rows.
+
+    DataError when the query lacks a column, or compares text with `:since` that is not in the order
+    of time.
+    """
+    source, wanted = _source(conn, asked), asked.wanted
+    if wanted.odd:
+        _require_order(conn, asked)
+    timestamp = source.c[asked.timestamp_column]
+
+    def within(since: datetime, *, odd: bool) -> list[ColumnElement[bool]]:
+        if not asked.has_order:
+            return []
+        return predicates.within(
+            conn, timestamp, since, wanted.until, timezone=asked.timezone, odd=odd
+        )
+
+    conditions = within(wanted.since, odd=wanted.odd)
+    if asked.ingest_column is not None and wanted.after is not None:
+        is_new = high_water_mark.from_on(conn, source.c[asked.ingest_column], wanted.after)
+        again = [] if wanted.overlap is None else within(wanted.overlap, odd=False)
+        conditions.append(sa.or_(is_new, *again))
+    return (
+        sa.select(*(source.c[name] for name in asked.columns))
+        .where(*conditions)
+        .limit(wanted.limit)
+    )
+
+
+def look(conn: Connection, asked: Question) -> Sight:
+    """Return how far the `ingest_column` has come; DataError when there is no such column."""
+    assert asked.ingest_column is not None
+    column = _source(conn, asked).c[asked.ingest_column]
+    return high_water_mark.look(conn, column, asked.dataset, patient=asked.look == "patient")
+
+
+def types(conn: Connection, asked: Question) -> dict[str, str | None]:
+    """Return PostgreSQL's names of the types of the columns; None for a type made by a user."""
+    source = _source(conn, asked)
+    columns = [source.c[name] for name in asked.columns]
+    return dict(
+        zip(asked.columns, predicates.declared_types(conn, sa.select(*columns)), strict=True)
+    )
+
+
+def _require_order(conn: Connection, asked: Question) -> None:
+    """Raise DataError where the query of a SQLite source loses rows by comparing text itself.
+
+    Not of a query that groups: it gives no rows of the source. PostgreSQL compares no text with the
+    instants that `:since` and `:until` are there.
+    """
+    _, used = placeholders.statement(asked.query)
+    if conn.dialect.name != "sqlite" or not used or asked.groups:
+        return
+    name, wanted = asked.timestamp_column, asked.wanted
+
+    def compared(since: datetime, until: datetime) -> ColumnElement[Any]:
+        own = predicates.for_parameters("sqlite", since, until)
+        return _source(conn, asked, own).c[name]
+
+    everything = _source(conn, asked, predicates.without_end()).c[name]
+    between = (wanted.since, wanted.until)
+    text_order.require_order(conn, everything, compared, between, asked.timezone)
+
+
+def _source(
+    conn: Connection, asked: Question, own: Mapping[str, BindParameter[Any]] | None = None
+) -> Subquery:
+    """Return the query, with `own` values of its parameters."""
+    statement, used = placeholders.statement(asked.query)
+    if own is None:
+        margin = timedelta(seconds=asked.margin)
+        since, until = asked.wanted.since - margin, asked.wanted.until + margin
+        own = predicates.for_parameters(conn.dialect.name, since, until)
+    statement = statement.bindparams(*(own[name] for name in sorted(used)))
+    _require_columns(asked, _columns_of(conn, statement))
+    ingest = () if asked.ingest_column is None else (asked.ingest_column,)
+    names = dict.fromkeys((*asked.columns, *ingest))
+    return statement.columns(*map(_exact, names)).subquery("source")
+
+
+def _exact(name: str) -> sa.ColumnClause[Any]:
+    return sa.column(quoted_name(name, True))
+
+
+def _columns_of(conn: Connection, statement: sa.TextClause) -> list[str]:
+    everything = sa.select(sa.text("*")).select_from(statement.columns().subquery("source"))
+    return list(conn.execute(everything.limit(0)).keys())
+
+
+def _require_columns(asked: Question, found: Sequence[str]) -> None:
+    settings = {
+        "timestamp_column": (asked.timestamp_column,),
+        "value_column": (asked.value_column,),
+        "series_columns": asked.series_columns,
+        "ingest_column": () if asked.ingest_column is None else (asked.ingest_column,),
+    }
+    missing = [(name, setting) for setting, names in settings.items() for name in names
+               if name not in found]  # fmt: skip
+    if not missing:
+        return
+    listed = ", ".join(f"'{name}'" for name, _ in missing)
+    raise DataError(
+        f"query of dataset {asked.dataset} must have columns {listed}, found {', '.join(found)}",
+        hint="; ".join(_suggestion(name, setting, found) for name, setting in missing),
+    )
+
+
+def _suggestion(name: str, setting: str, found: Sequence[str]) -> str:
+    near = get_close_matches(name.lower(), [column.lower() for column in found], n=1)
+    likely = next((column for column in found if [column.lower()] == near), None)
+    if likely is None:
+        return f"set {setting}, or name a column AS {name}"
+    value = f'["{likely}"]' if setting == "series_columns" else f'"{likely}"'
+    return f"did you mean {setting} = {value}?"

@@ -1,0 +1,83 @@
+"""Read a user's rows: one query, in a read-only session, from any database SQLAlchemy knows.
+
+A SQLite file is read here, with the driver of the standard library: a second process gains
+nothing, and a second SQLite library loses data. Everything else is read by a worker process.
+"""
+
+import math
+import sqlite3
+from dataclasses import replace
+from functools import partial
+
+import polars as pl
+from sqlalchemy import URL
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.source import (
+    query,
+    rows,
+    session,
+    worker_pool,
+)
+from forecaster.source.cursor import Sight
+from forecaster.source.privileges import Shape
+from forecaster.source.query import Question, Wanted, select_rows
+from forecaster.store.connection.urls import parse_url
+
+_ROWS_AT_ONCE = 1_000
+
+
+def read_rows(
+    dataset: DatasetConfig, url: str, wanted: Wanted, *, within: float = math.inf
+) -> pl.DataFrame:
+    """Return the key, timestamp and value columns of the wanted rows.
+
+    Where timestamps are text or on a wall clock, rows up to two days outside may come along.
+    DataError when the query cannot run or lacks a column, SourceUnavailable
+    when nobody answers within `read_timeout` and `within` seconds, UnsupportedDatabase for an
+    address without a driver.
+    """
+    asked = Question.of(dataset, url, wanted, within=within)
+    address = parse_url(url)
+    if address.get_backend_name() == "sqlite":
+        return _read_file(asked, address)
+    return worker_pool.ask(asked)
+
+
+def look(
+    dataset: DatasetConfig, url: str, wanted: Wanted, *, patient: bool, within: float = math.inf
+) -> Sight:
+    """Return how far the dataset's `ingest_column` has come, before `wanted` rows are read.
+
+    A `patient` look gives open transactions a moment to end. Raises what `read_rows` raises, and
+    DataError for a source that gives no bound.
+    """
+    question = Question.of(dataset, url, wanted, within=within)
+    asked = replace(question, look="patient" if patient else "quick")
+    if parse_url(url).get_backend_name() == "sqlite":
+        with session.session(asked) as conn:
+            return query.look(conn, asked)
+    return Sight.from_json(worker_pool.ask(asked).item())
+
+
+def shape(dataset: DatasetConfig, url: str, wanted: Wanted) -> Shape | None:
+    """Return what the role and the columns of a PostgreSQL source are; None for other databases.
+
+    Raises what `read_rows` raises.
+    """
+    if parse_url(url).get_backend_name() != "postgresql":
+        return None
+    asked = replace(Question.of(dataset, url, wanted), look="shape")
+    return Shape.from_json(worker_pool.ask(asked).item())
+
+
+def _read_file(asked: Question, address: URL) -> pl.DataFrame:
+    with session.session(asked) as conn:
+        cursor = conn.execute(select_rows(conn, asked)).cursor
+        assert isinstance(cursor, sqlite3.Cursor)
+        try:
+            parts = iter(partial(cursor.fetchmany, _ROWS_AT_ONCE), [])
+            return rows.gather(asked.columns, parts, keys=len(asked.series_columns))
+        except sqlite3.Error as error:
+            gone = isinstance(error, sqlite3.OperationalError)
+            raise session.explain(error, asked, address, gone=gone) from error

@@ -1,0 +1,167 @@
+"""A session in a source: read-only, with limits on waiting, its failures said without secrets."""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from psycopg import errors as pg
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.pool import NullPool
+
+from forecaster.errors import DataError, ForecasterError, SourceUnavailable, UnsupportedDatabase
+from forecaster.source.query import Question
+from forecaster.store.connection.errors import describe, is_bad_sqlite_statement
+from forecaster.store.connection.postgres import postgres_arguments
+from forecaster.store.connection.urls import masked, parse_url
+
+ENDED_AS_IDLE = pg.IdleInTransactionSessionTimeout.sqlstate
+"""Its class is that of mistakes in the use of transactions, but it depends on the server."""
+_LOCK_TIMEOUT = "30s"
+_STEPS_BETWEEN_LOOKS = 100_000
+"""Steps of SQLite's machine between looks at the clock: some milliseconds."""
+_SERVER_TO_READ = {"read-write": "primary", "read-only": "prefer-standby"}
+"""Which server libpq looks for, by that which an address asks for: our sessions are read-only, so
+none would take a write, and libpq would find no server, or take the first."""
+_READ_ONLY = {
+    "mysql": "SET SESSION TRANSACTION READ ONLY",
+    "mariadb": "SET SESSION TRANSACTION READ ONLY",
+}
+
+
+@contextmanager
+def session(asked: Question) -> Iterator[Connection]:
+    """Connect to the source.
+
+    DataError when the query cannot run, SourceUnavailable when nobody answers,
+    UnsupportedDatabase for an address without a driver.
+    """
+    address = parse_url(asked.url)
+    engine = _open(address, asked)
+
+    event.listen(engine, "handle_error", partial(_translated, asked=asked, url=address))
+    try:
+        with engine.connect() as conn:
+            yield conn
+    finally:
+        engine.dispose()
+
+
+def out_of_time(asked: Question) -> SourceUnavailable:
+    """Return the failure of a read that took longer than `read_timeout`."""
+    address = masked(parse_url(asked.url))
+    return SourceUnavailable(
+        f"source {address} of dataset {asked.dataset} must give its rows within "
+        f"{asked.seconds:g} s, found it still at it",
+        hint=f"see what holds it up, or set read_timeout in [datasets.{asked.dataset}]",
+    )
+
+
+def explain(error: BaseException, asked: Question, url: URL, *, gone: bool) -> ForecasterError:
+    """Return what a driver's `error` means; `gone` when it may not be the query's fault."""
+    if _is_out_of_time(error):
+        return out_of_time(asked)
+    if gone and not is_bad_sqlite_statement(error):
+        return unavailable(asked, url, describe(error, url))
+    return bad_query(asked, describe(error, url))
+
+
+def unavailable(asked: Question, url: URL, reason: str) -> SourceUnavailable:
+    """Return the failure of a source that is not there, or went away."""
+    return SourceUnavailable(
+        f"source {masked(url)} of dataset {asked.dataset} must answer, found: {reason}",
+        hint="check that the database runs and that the address is right",
+    )
+
+
+def bad_query(asked: Question, reason: str) -> DataError:
+    """Return the failure of a query that its database refuses."""
+    return DataError(
+        f"query of dataset {asked.dataset} must run, found: {reason}",
+        hint=f"correct query in [datasets.{asked.dataset}]",
+    )
+
+
+def _open(url: URL, asked: Question) -> Engine:
+    arguments: dict[str, Any] = {}
+    match url.get_backend_name():
+        case "sqlite":
+            url = _existing_file(url)
+        case "postgresql":
+            url = _server_to_read(url)
+            arguments = postgres_arguments(url, _postgres_options(asked))
+        case "duckdb":
+            arguments = {"read_only": True}
+    try:
+        engine = create_engine(
+            url, connect_args=arguments, poolclass=NullPool, hide_parameters=True
+        )
+    except (sa.exc.ArgumentError, ImportError) as error:
+        raise UnsupportedDatabase(
+            f"source must have an installed driver, found {url.drivername}",
+            hint="install SQLAlchemy's driver for this database",
+        ) from error
+    _make_read_only(engine, asked.seconds)
+    return engine
+
+
+def _postgres_options(asked: Question) -> dict[str, str]:
+    return {
+        # Naive columns compare with :since on the clock they were written on.
+        "TimeZone": asked.timezone or "UTC",
+        "default_transaction_read_only": "on",
+        "statement_timeout": f"{max(1, round(asked.seconds * 1000))}ms",
+        "lock_timeout": _LOCK_TIMEOUT,
+        "cursor_tuple_fraction": "1",  # all rows are fetched, so plan for all
+    }
+
+
+def _server_to_read(url: URL) -> URL:
+    """Return the address so that a session that only reads finds the server that was meant."""
+    wanted = url.query.get("target_session_attrs")
+    found = _SERVER_TO_READ.get(wanted) if isinstance(wanted, str) else None
+    return url if found is None else url.update_query_dict({"target_session_attrs": found})
+
+
+def _existing_file(url: URL) -> URL:
+    """Return the address in a form that does not make a file that is not there."""
+    database = url.database or ""
+    if database.startswith("file:"):
+        return url
+    path = quote(str(Path(database).absolute()))
+    return url.set(database=f"file:{path}").update_query_dict({"mode": "rw", "uri": "true"})
+
+
+def _make_read_only(engine: Engine, seconds: float) -> None:
+    backend = engine.dialect.name
+
+    def prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+        until = time.monotonic() + seconds
+        connection.execute("PRAGMA query_only=ON")
+        connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_BETWEEN_LOOKS)
+
+    def prepare(connection: Any, _record: object) -> None:
+        connection.cursor().execute(_READ_ONLY[backend])
+
+    if backend == "sqlite":
+        event.listen(engine, "connect", prepare_sqlite)
+    elif backend in _READ_ONLY:
+        event.listen(engine, "connect", prepare)
+
+
+def _translated(context: ExceptionContext, asked: Question, url: URL) -> ForecasterError:
+    kinds = sa.exc.OperationalError | sa.exc.InterfaceError
+    error = context.original_exception
+    gone = isinstance(context.sqlalchemy_exception, kinds)
+    gone = gone or isinstance(error, pg.IdleInTransactionSessionTimeout)
+    return explain(error, asked, url, gone=gone)
+
+
+def _is_out_of_time(error: BaseException) -> bool:
+    is_interrupted = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+    return is_interrupted or isinstance(error, pg.QueryCanceled)

@@ -1,0 +1,199 @@
+"""Workers that read from sources, seen by their parent: asked, reused, killed at a deadline."""
+
+import atexit
+import fcntl
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+import polars as pl
+
+from forecaster import errors
+from forecaster.errors import ForecasterError, SourceUnavailable
+from forecaster.source.query import Question
+from forecaster.source.session import out_of_time
+
+_MODULE = "forecaster.source.worker_process"
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+_LAST_BREATH = 1.0
+"""Seconds that a process has to end by itself, once it has closed its pipes."""
+_PIPE_BYTES = 1 << 20
+"""The most that Linux gives without being asked by root; other systems keep their own size."""
+
+
+class _Worker:
+    """One child process, which answers one question at a time."""
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-m", _MODULE],  # no module of the current directory
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # drivers and panics print what may hold a password
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._questions, self._answers = self._child.stdin, self._child.stdout
+        with suppress(AttributeError, OSError):  # not Linux, or too many pipes as they are
+            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        # One that leaves because nothing is asked of it shall not stay as a zombie.
+        threading.Thread(target=self._child.wait, daemon=True).start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self.status is None
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, less than zero for the signal that ended it; None while it runs."""
+        return self._child.poll()
+
+    def ask(self, asked: Question) -> pl.DataFrame | None:
+        """Return the answer; None from a worker that had left before it was asked.
+
+        Raises what the worker raised, and SourceUnavailable when it was killed at the deadline.
+        """
+        is_late = threading.Event()
+
+        def cut() -> None:
+            is_late.set()
+            self._kill()
+
+        watchdog = threading.Timer(asked.seconds, cut)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            answer = self._exchange(asked)
+        finally:
+            watchdog.cancel()
+        if answer is None:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(_LAST_BREATH)  # so that its exit status is its own
+            self.end()
+        if is_late.is_set():
+            raise out_of_time(asked)
+        return answer
+
+    def _exchange(self, asked: Question) -> pl.DataFrame | None:
+        try:
+            self._questions.write(asked.to_json().encode() + b"\n")
+            self._questions.flush()
+        except BrokenPipeError:
+            return None
+        parts: list[pl.DataFrame] = []
+        while size := self._size():
+            body = self._answers.read(size)
+            if len(body) < size:
+                return None
+            parts.append(pl.read_ipc_stream(io.BytesIO(body)))
+        return pl.concat(parts) if size == 0 else None
+
+    def _size(self) -> int | None:
+        """Return how many bytes come next, 0 after the last; None when there will be none."""
+        line = self._answers.readline()
+        if not line.endswith(b"\n"):
+            return None
+        head: dict[str, Any] = json.loads(line)
+        if "raised" in head:
+            raise _rebuilt(head["raised"])
+        return int(head["size"])
+
+    def end(self) -> None:
+        """Kill the process, and wait until it is gone."""
+        self._kill()
+        self._child.wait()
+        for pipe in (self._questions, self._answers):
+            with suppress(BrokenPipeError):  # a question that nobody read
+                pipe.close()
+
+    def _kill(self) -> None:
+        """Kill the process and what it started, which may hold its pipes."""
+        if self.is_alive:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+
+
+_idle: list[_Worker] = []
+_lock = threading.Lock()
+
+
+def ask(asked: Question) -> pl.DataFrame:
+    """Return the rows that a worker reads.
+
+    Raises what the worker raised; SourceUnavailable past the deadline, when the worker is gone
+    by the time this returns, and for one that dies or does not start.
+    """
+    worker = _rested()
+    answer = _answer(worker, asked) if worker is not None else None
+    if answer is None:
+        worker = _Worker()
+        answer = _answer(worker, asked)
+        if answer is None:
+            raise _lost(asked, worker.status)
+    return answer
+
+
+def _lost(asked: Question, status: int | None) -> SourceUnavailable:
+    if status in _KILLED:
+        return SourceUnavailable(
+            f"the process that reads dataset {asked.dataset} must live, found it killed",
+            hint=f"give the machine more memory, or shorten history in [datasets.{asked.dataset}]",
+        )
+    return SourceUnavailable(
+        f"the process that reads dataset {asked.dataset} must run, found exit status {status}",
+        hint=f"run `python -P -m {_MODULE} < /dev/null` to see whether it starts",
+    )
+
+
+def _answer(worker: _Worker, asked: Question) -> pl.DataFrame | None:
+    try:
+        answer = worker.ask(asked)
+    except ForecasterError:
+        _release(worker)
+        raise
+    except BaseException:
+        worker.end()
+        raise
+    _release(worker)
+    return answer
+
+
+def _rested() -> _Worker | None:
+    """Return a worker that is idle; those that left meanwhile are buried."""
+    with _lock:
+        while _idle:
+            worker = _idle.pop()
+            if worker.is_alive:
+                return worker
+            worker.end()
+    return None
+
+
+def _release(worker: _Worker) -> None:
+    if not worker.is_alive:
+        worker.end()
+        return
+    with _lock:
+        _idle.append(worker)
+
+
+@atexit.register
+def end_idle() -> None:
+    """End the workers that wait for a next question."""
+    with _lock:
+        while _idle:
+            _idle.pop().end()
+
+
+def _rebuilt(raised: dict[str, Any]) -> ForecasterError:
+    kind = getattr(errors, raised["kind"], SourceUnavailable)
+    error: ForecasterError = kind(raised["message"], hint=raised["hint"])
+    return error

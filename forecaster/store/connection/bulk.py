@@ -1,0 +1,194 @@
+"""Frames in and out of tables, many rows at once, inside the transaction of a connection.
+
+PostgreSQL: COPY in both directions, binary where we write. SQLite: the driver's executemany, and
+numbers straight into an array.
+"""
+
+import io
+import itertools
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import polars as pl
+import psycopg
+import sqlalchemy as sa
+from polars import selectors as cs
+from sqlalchemy import ColumnElement, Connection, Select, Table
+
+from forecaster.errors import DataError
+from forecaster.store.connection import pg_copy
+from forecaster.store.connection.errors import translate
+
+_ROWS_AT_ONCE = 100_000
+_NUMPY: Mapping[pl.DataType, str] = {
+    pl.Int32(): "i4",
+    pl.Int64(): "i8",
+    pl.Float32(): "f4",
+    pl.Float64(): "f8",
+}
+
+
+def insert_frame(conn: Connection, table: Table, frame: pl.DataFrame) -> int:
+    """Append the rows of `frame`, whose columns are columns of `table`; return how many."""
+    return insert_frames(conn, table, [frame])
+
+
+def insert_frames(conn: Connection, table: Table, frames: Iterable[pl.DataFrame]) -> int:
+    """Append the rows of all `frames` in one go, each of them as it comes; return how many.
+
+    StoreError when a key exists already; DataError when a number is NaN or infinite, which
+    SQLite would keep as null and PostgreSQL as a number that spoils every sum.
+    """
+    filled = (_finite(table, frame) for frame in frames if not frame.is_empty())
+    if (first := next(filled, None)) is None:
+        return 0
+    insert = _copy_in if conn.dialect.name == "postgresql" else _insert_many
+    return insert(conn, table, first.columns, itertools.chain([first], filled))
+
+
+def read_frame(
+    conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Return the rows of `query`, in its order, as a frame of the declared columns.
+
+    `query` selects columns of these names; instants become UTC with microseconds. Integers and
+    instants must not be null.
+    """
+    found = query.selected_columns
+    plain = query.with_only_columns(
+        *(_plain(conn, found[name], kind).label(name) for name, kind in schema.items()),
+        maintain_column_froms=True,
+    )
+    stored = {name: _stored(kind) for name, kind in schema.items()}
+    read = _copy_out if conn.dialect.name == "postgresql" else _fetch
+    return read(conn, plain, stored).cast(pl.Schema(schema))
+
+
+def _finite(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    checks = {name: _is_finite(name, kind) for name, kind in frame.schema.items()}
+    bad = frame.select(
+        (~check).sum().alias(name) for name, check in checks.items() if check is not None
+    )
+    found = [f"{column.item()} in {column.name}" for column in bad if column.sum()]
+    if found:
+        raise DataError(
+            f"numbers of {table.name} must be finite, found NaN or infinite: {', '.join(found)}"
+        )
+    return frame
+
+
+def _is_finite(name: str, kind: pl.DataType) -> pl.Expr | None:
+    if kind.is_float():
+        return pl.col(name).is_finite()
+    if isinstance(kind, pl.List):
+        return pl.col(name).list.eval(pl.element().is_finite()).list.all()
+    return None
+
+
+def _insert_many(
+    conn: Connection, table: Table, columns: list[str], frames: Iterable[pl.DataFrame]
+) -> int:
+    marks = ", ".join("?" * len(columns))
+    statement = f"INSERT INTO {table.name} ({_quoted(conn, columns)}) VALUES ({marks})"
+    written = 0
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    with _translated(conn):
+        for frame in frames:
+            for part in frame.iter_slices(_ROWS_AT_ONCE):
+                driver.executemany(statement, _tuples(part))
+            written += frame.height
+    return written
+
+
+def _tuples(frame: pl.DataFrame) -> Iterator[tuple[Any, ...]]:
+    plain = frame.with_columns(cs.datetime().dt.timestamp("us"), *_as_json(frame))
+    return zip(*(column.to_list() for column in plain.iter_columns()), strict=True)
+
+
+def _copy_in(
+    conn: Connection, table: Table, columns: list[str], frames: Iterable[pl.DataFrame]
+) -> int:
+    statement = f"COPY {table.name} ({_quoted(conn, columns)}) FROM STDIN (FORMAT binary)"
+    written = 0
+    with copying(conn, statement) as copy:
+        copy.write(pg_copy.HEADER)
+        for frame in frames:
+            for block in pg_copy.encode(frame.select(columns)):
+                copy.write(block)
+            written += frame.height
+        copy.write(pg_copy.TRAILER)
+    return written
+
+
+def _quoted(conn: Connection, columns: Iterable[str]) -> str:
+    return ", ".join(map(conn.dialect.identifier_preparer.quote, columns))
+
+
+def _fetch(conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    cursor: Any = conn.execute(query).cursor
+    if pl.String() in schema.values():
+        return pl.DataFrame(cursor.fetchall(), schema=dict(schema), orient="row")
+    layout = [(name, _NUMPY[kind]) for name, kind in schema.items()]
+    rows = np.fromiter(cursor, layout)
+    frame = pl.DataFrame([pl.Series(name, np.ascontiguousarray(rows[name])) for name in schema])
+    return frame.with_columns(cs.float().fill_nan(None))  # SQLite keeps no NaN: it was null
+
+
+def _copy_out(
+    conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
+    content = io.BytesIO()
+    with copying(conn, f"COPY ({compiled}) TO STDOUT (FORMAT csv)", compiled.params) as copy:
+        for piece in copy:
+            content.write(piece)
+    return pl.read_csv(
+        content.getvalue(), has_header=False, schema=dict(schema), raise_if_empty=False
+    )
+
+
+@contextmanager
+def copying(
+    conn: Connection, statement: str, parameters: Mapping[str, Any] | None = None
+) -> Iterator[psycopg.Copy]:
+    """Run COPY in the transaction of `conn`; StoreError for what goes wrong."""
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    with _translated(conn), driver.cursor() as cursor, cursor.copy(statement, parameters) as copy:
+        yield copy
+
+
+@contextmanager
+def _translated(conn: Connection) -> Iterator[None]:
+    """SQLAlchemy does not see what its driver raises here, so it is not translated elsewhere."""
+    try:
+        yield
+    except (psycopg.Error, sqlite3.Error) as error:
+        raise translate(error, conn.engine.url) from error
+
+
+def _as_json(frame: pl.DataFrame) -> list[pl.Expr]:
+    lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    return [
+        pl.concat_str(
+            pl.lit("["), pl.col(name).cast(pl.List(pl.String())).list.join(","), pl.lit("]")
+        ).alias(name)
+        for name in lists
+    ]
+
+
+def _plain(conn: Connection, column: ColumnElement[Any], kind: pl.DataType) -> ColumnElement[Any]:
+    """Return what the driver can hand over without making a Python object of every instant."""
+    if not isinstance(kind, pl.Datetime):
+        return column
+    if conn.dialect.name == "sqlite":
+        return sa.type_coerce(column, sa.Integer)
+    return sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger)
+
+
+def _stored(kind: pl.DataType) -> pl.DataType:
+    return pl.Int64() if isinstance(kind, pl.Datetime) else kind

@@ -1,0 +1,108 @@
+"""How we connect to PostgreSQL: in UTC, never waiting for ever, not even to learn who is there."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from forecaster.store.connection.watchdog import Remaining, watching
+
+ACQUIRE_SECONDS = 10.0
+"""How long it may take until a connection is there: a free place, connecting, asking for life."""
+SHORTEST_CONNECT = 2
+"""Seconds; psycopg takes less for this much."""
+_PING_SECONDS = 2.0
+_CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Acquiring:
+    """What bounds the thread that is getting a connection just now."""
+
+    remaining: Remaining
+    watched: ExitStack
+
+
+class _Thread(threading.local):
+    acquiring: _Acquiring | None = None
+
+
+_thread = _Thread()
+
+
+def postgres_arguments(
+    url: URL, options: dict[str, str], *, application_name: str | None = None
+) -> dict[str, Any]:
+    """Return psycopg's arguments: session `options` come after those of the address."""
+    given = url.query.get("options", ())
+    parts = [given] if isinstance(given, str) else [*given]
+    parts += [f"-c {name}={value}" for name, value in options.items()]
+    named = url.query.get("application_name", "forecaster")
+    return {
+        "options": " ".join(parts),
+        "connect_timeout": int(str(url.query.get("connect_timeout", _CONNECT_SECONDS))),
+        "application_name": application_name or named,
+        "client_encoding": "utf8",
+        "prepare_threshold": None,  # prepared statements do not survive a pooling proxy
+    }
+
+
+@contextmanager
+def acquiring(remaining: Remaining) -> Iterator[None]:
+    """Bound what it takes to get a connection inside this block, in this thread."""
+    until = time.monotonic() + ACQUIRE_SECONDS
+    with ExitStack() as watched:
+        _thread.acquiring = _Acquiring(lambda: min(until - time.monotonic(), remaining()), watched)
+        try:
+            yield
+        finally:
+            _thread.acquiring = None
+
+
+def bound_connections(engine: Engine) -> None:
+    """Let every connection of `engine` be made, and be found alive or dead, in bounded time.
+
+    SQLAlchemy's own `pool_pre_ping` waits for ever behind a black hole.
+    """
+    event.listen(engine, "do_connect", _hurry)
+    event.listen(engine, "connect", _watch, insert=True)
+    event.listen(engine, "checkout", _ping)
+
+
+def _hurry(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
+    if _thread.acquiring is not None:
+        left = int(_thread.acquiring.remaining())
+        most = int(parameters["connect_timeout"]) or left  # 0: no limit of its own
+        parameters["connect_timeout"] = max(SHORTEST_CONNECT, min(most, left))
+
+
+def _watch(driver: psycopg.Connection, _record: object) -> None:
+    if _thread.acquiring is not None:
+        bound = _thread.acquiring
+        bound.watched.enter_context(watching(driver, bound.remaining))
+
+
+def _ping(driver: psycopg.Connection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Ask a connection that was used before whether it lives; if not, all are made anew."""
+    if "used" not in record.info:
+        record.info["used"] = True
+        return
+    until = time.monotonic() + _PING_SECONDS
+    try:
+        with watching(driver, lambda: until - time.monotonic()):
+            _ask(driver)
+    except psycopg.Error as error:
+        raise InvalidatePoolError from error
+
+
+def _ask(driver: psycopg.Connection) -> None:
+    driver.autocommit = True
+    driver.execute("")
+    driver.autocommit = False

@@ -1,0 +1,88 @@
+"""Which file a SQLite database is, and on what kind of disk it lies.
+
+SQLite with a write-ahead log goes on writing into a file that was deleted or replaced, where nobody
+will find it; and it needs memory that all its users share, which no network file system has.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import URL, Engine, event
+
+from forecaster.errors import DatabaseUnavailable, UnsupportedDatabase
+from forecaster.store.connection.urls import masked
+
+MOUNTS = Path("/proc/self/mountinfo")
+"""Where Linux tells what lies on which disk."""
+
+_NETWORK = {
+    "9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3",
+    "smbfs",
+}  # fmt: skip
+
+
+class _Identity(NamedTuple):
+    device: int
+    inode: int
+
+
+def require_local(url: URL) -> None:
+    """Raise UnsupportedDatabase when the file lies on a network file system, as far as we know."""
+    kind = _filesystem_of(Path(url.database or "").absolute())
+    if kind in _NETWORK:
+        raise UnsupportedDatabase(
+            f"{masked(url)} must lie on a disk of this machine, found {kind}",
+            hint="put it on a local disk, or set database_url = 'postgresql://…'",
+        )
+
+
+def stay_with_one_file(engine: Engine) -> None:
+    """Let `engine` connect and begin only while the file that it first opened has its name.
+
+    DatabaseUnavailable otherwise, before anything is written anywhere.
+    """
+    path = Path(engine.url.database or "")
+    opened: list[_Identity] = []
+
+    def require(*_: object) -> None:
+        found = _identity(path)
+        if opened and found != opened[0]:
+            what = "it deleted" if found is None else "another in its place"
+            raise DatabaseUnavailable(
+                f"{masked(engine.url)} must be the file that was opened, found {what}",
+                hint="put it back; or stop, restore a backup without its old -wal and -shm files, "
+                "and start again",
+            )
+
+    def remember(*_: object) -> None:
+        found = _identity(path)
+        if not opened and found is not None:
+            opened.append(found)
+
+    event.listen(engine, "do_connect", require)  # which would make a new file
+    event.listen(engine, "connect", remember)
+    event.listen(engine, "checkout", require)
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return _Identity(found.st_dev, found.st_ino)
+
+
+def _filesystem_of(path: Path) -> str | None:
+    """Return the kind of file system that `path` lies on; None where nobody tells."""
+    try:
+        lines = MOUNTS.read_text().splitlines()
+    except OSError:
+        return None
+    resolved = Path(os.path.realpath(path))
+    found: dict[Path, str] = {}
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        mounted = fields.split()[4].encode().decode("unicode_escape")  # a space is written \040
+        found[Path(mounted)] = rest.split()[0]
+    return next((found[each] for each in (resolved, *resolved.parents) if each in found), None)

@@ -1,0 +1,1 @@
+"""Forecasts, their attention weights and their accuracy, written and read back."""

@@ -1,0 +1,121 @@
+"""What we said: forecast rows."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import polars as pl
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
+
+from forecaster.schemas import FORECASTS, INSTANT, conform
+from forecaster.store import tables
+from forecaster.store.connection.bulk import insert_frames, read_frame
+from forecaster.store.state import datasets
+from forecaster.store.tables import forecasts
+
+Origin = Literal["live", "backfill"]
+
+SAID = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
+"""Which series were forecast at which cutoffs."""
+
+
+def write(
+    conn: Connection,
+    dataset: str,
+    model_id: int,
+    frame: pl.DataFrame,
+    *,
+    issued_at: datetime,
+    origin: Origin,
+) -> int:
+    """Append FORECASTS of one model; return how many rows.
+
+    StoreError when one of them exists: what was said is never overwritten.
+    """
+    ids = datasets.series_ids(conn, dataset, frame["series_id"].unique())
+    return write_blocks(conn, ids, model_id, [frame], issued_at=issued_at, origin=origin)
+
+
+def write_blocks(
+    conn: Connection,
+    ids: Mapping[str, int],
+    model_id: int,
+    frames: Iterable[pl.DataFrame],
+    *,
+    issued_at: datetime,
+    origin: Origin,
+) -> int:
+    """Append FORECASTS, frame after frame as they come; `ids` are the integers of their keys."""
+    rows = (
+        datasets.numbered(conform(frame, FORECASTS), ids).with_columns(
+            model_id=pl.lit(model_id, dtype=pl.Int32()),
+            issued_at=pl.lit(issued_at, dtype=INSTANT),
+            origin=pl.lit(origin),
+        )
+        for frame in frames
+    )
+    return insert_frames(conn, forecasts, rows)
+
+
+def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
+    """Return the series that one model has forecast at one cutoff, sorted."""
+    found = by_series(conn, dataset, forecasts, model_id, forecasts.c.cutoff == cutoff)
+    if found.is_empty():
+        return []
+    keys = datasets.keys(conn, dataset)
+    return keys.filter(pl.col("id").is_in(found["series_id"].implode()))["key"].to_list()
+
+
+def by_series(
+    conn: Connection, dataset: str, table: Table, model_id: int, limits: ColumnElement[bool]
+) -> pl.DataFrame:
+    """Return SAID: where a table of vintages has rows of a model inside `limits`, each once.
+
+    Any row of a vintage counts: its first step may be closed.
+
+    Descends the key once for each of its series: OFFSET 0 keeps PostgreSQL from doing so for those
+    of all datasets, or from reading whole partitions.
+    """
+    ours = datasets.series_of(dataset).offset(0).subquery()
+    is_said = and_(table.c.series_id == ours.c.id, table.c.model_id == model_id, limits)
+    if conn.dialect.name == "postgresql":
+        of_one = select(table.c.cutoff).distinct().where(is_said).offset(0).lateral()
+        joined, cutoff = ours.join(of_one, true()), of_one.c.cutoff
+    else:
+        joined, cutoff = ours.join(table, is_said), table.c.cutoff
+    columns: list[ColumnElement[Any]] = [ours.c.id.label("series_id"), cutoff]
+    return read_frame(conn, select(*columns).select_from(joined).distinct(), SAID)
+
+
+def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) -> bool:
+    """Tell whether something but hindsight was forecast at a cutoff after `after`, None is any.
+
+    Descends the key of one series after the other: OFFSET 0 keeps PostgreSQL from reading whole
+    partitions of everybody instead.
+    """
+    said = select(forecasts.c.step).where(
+        forecasts.c.series_id == tables.series.c.id, ~forecasts.c.hindsight
+    )
+    later = said if after is None else said.where(forecasts.c.cutoff > after)
+    query = select(tables.series.c.id).where(
+        tables.series.c.id.in_(datasets.series_of(dataset)), later.offset(0).exists()
+    )
+    return conn.scalar(query.limit(1)) is not None
+
+
+def count(conn: Connection, dataset: str, *, at_most: int) -> int:
+    """Count the rows of a dataset's forecasts, of all models: one more than `at_most` is many.
+
+    Descends the key of one series after the other, and stops there.
+    """
+    series = tables.series
+    of_series = select(forecasts.c.step).where(forecasts.c.series_id == series.c.id)
+    if conn.dialect.name == "postgresql":
+        # OFFSET 0 keeps PostgreSQL from reading whole partitions of everybody instead.
+        rows = of_series.offset(0).lateral()
+        joined = series.join(rows, true())
+    else:
+        joined = series.join(forecasts, forecasts.c.series_id == series.c.id)
+    found = select(series.c.id).select_from(joined)
+    found = found.where(series.c.id.in_(datasets.series_of(dataset))).limit(at_most + 1)
+    return conn.scalar(select(func.count()).select_from(found.subquery())) or 0

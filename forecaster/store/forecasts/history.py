@@ -1,0 +1,168 @@
+"""What was said at a cutoff, and what it looked at: read back for people."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy import Connection, select
+
+from forecaster.schemas import (
+    ATTENTION,
+    INSTANT,
+    PART_COLUMNS,
+    PATCHES,
+)
+from forecaster.store.connection.bulk import read_frame
+from forecaster.store.state import datasets
+from forecaster.store.tables import attention, attention_patches, forecasts, series
+
+INTERVALS = pl.Schema(
+    {
+        "series_id": pl.String(),
+        "cutoff": INSTANT,
+        "step": pl.Int32(),
+        "timestamp": INSTANT,
+        **dict.fromkeys(("q10", "q50", "q90"), pl.Float64()),
+    }
+)
+"""Medians and 80 % intervals, sorted by series_id, cutoff and step."""
+
+
+PARTS = pl.Schema(
+    {
+        **{name: INTERVALS[name] for name in ("step", "timestamp")},
+        "status": pl.String(),
+        **dict.fromkeys(("level", *PART_COLUMNS, "q10", "q50", "q90"), pl.Float64()),
+    }
+)
+"""One forecast and what its medians are made of, sorted by step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vintage:
+    """Which forecast of a series is meant, when it was made, and whether in hindsight."""
+
+    series_id: str
+    cutoff: datetime
+    model_id: int
+    issued_at: datetime
+    hindsight: bool
+
+
+def newest(
+    conn: Connection, dataset: str, series_id: str, *, until: datetime | None = None
+) -> Vintage | None:
+    """Return the forecast with the greatest cutoff, up to `until`; None where there is none.
+
+    Of several at one cutoff: the newest that is not hindsight, if there is such a one.
+    """
+    query = (
+        select(*(forecasts.c[name] for name in ("cutoff", "model_id", "issued_at", "hindsight")))
+        .where(
+            forecasts.c.series_id.in_(datasets.series_of(dataset, series_id)),
+            *([] if until is None else [forecasts.c.cutoff <= until]),
+        )
+        .order_by(
+            forecasts.c.cutoff.desc(),
+            forecasts.c.hindsight,
+            forecasts.c.issued_at.desc(),
+            forecasts.c.model_id.desc(),
+        )
+        .limit(1)
+    )
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        return None
+    cutoff, model_id, issued_at, hindsight = row
+    return Vintage(
+        series_id=series_id,
+        cutoff=cutoff,
+        model_id=model_id,
+        issued_at=issued_at,
+        hindsight=bool(hindsight),
+    )
+
+
+def read_parts(conn: Connection, dataset: str, vintage: Vintage) -> pl.DataFrame:
+    """Return PARTS of one forecast."""
+    query = select(
+        *(forecasts.c[name] for name in ("step", "timestamp", "status", "level", *PART_COLUMNS)),
+        *_quantiles(),
+    ).where(
+        forecasts.c.series_id.in_(datasets.series_of(dataset, vintage.series_id)),
+        forecasts.c.cutoff == vintage.cutoff,
+        forecasts.c.model_id == vintage.model_id,
+    )
+    return read_frame(conn, query, PARTS).sort("step")
+
+
+def read_intervals(
+    conn: Connection, dataset: str, *, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return INTERVALS of the cutoffs between `since` and `until`, both included."""
+    query = (
+        select(
+            series.c.key.label("series_id"),
+            forecasts.c.cutoff,
+            forecasts.c.step,
+            forecasts.c.timestamp,
+            *_quantiles(),
+        )
+        .join(series, series.c.id == forecasts.c.series_id)
+        .where(
+            forecasts.c.series_id.in_(datasets.series_of(dataset)),
+            forecasts.c.cutoff.between(since, until),
+        )
+    )
+    return read_frame(conn, query, INTERVALS).sort("series_id", "cutoff", "step")
+
+
+def read_attention(
+    conn: Connection, dataset: str, cutoff: datetime, *, of: Vintage | None = None
+) -> pl.DataFrame:
+    """Return ATTENTION of one cutoff, sorted by series_id and step_from; with `of`: of that one."""
+    key = None if of is None else of.series_id
+    query = (
+        select(
+            series.c.key.label("series_id"),
+            attention.c.cutoff,
+            attention.c.step_from,
+            attention.c.step_to,
+            _as_json(conn).label("weights"),
+        )
+        .join(series, series.c.id == attention.c.series_id)
+        .where(
+            attention.c.series_id.in_(datasets.series_of(dataset, key)),
+            attention.c.cutoff == cutoff,
+            *([] if of is None else [attention.c.model_id == of.model_id]),
+        )
+    )
+    found = read_frame(conn, query, {**ATTENTION, "weights": pl.String()})
+    weights = pl.col("weights").str.json_decode(ATTENTION["weights"])
+    return found.with_columns(weights).sort("series_id", "step_from")
+
+
+def read_patches(
+    conn: Connection, dataset: str, cutoff: datetime, *, of: Vintage | None = None
+) -> pl.DataFrame:
+    """Return PATCHES of one cutoff, from the oldest on; with `of`: those of its model."""
+    query = select(*(attention_patches.c[name] for name in PATCHES)).where(
+        attention_patches.c.dataset_id.in_(datasets.id_of(dataset)),
+        attention_patches.c.cutoff == cutoff,
+        *([] if of is None else [attention_patches.c.model_id == of.model_id]),
+    )
+    return read_frame(conn, query, PATCHES).sort("patch")
+
+
+def _quantiles() -> list[sa.ColumnElement[float]]:
+    return [
+        (forecasts.c.level + forecasts.c[f"d{level}"]).label(f"q{level}") for level in (10, 50, 90)
+    ]
+
+
+def _as_json(conn: Connection) -> sa.ColumnElement[str]:
+    weights = attention.c.weights
+    if conn.dialect.name == "postgresql":
+        return sa.cast(sa.func.array_to_json(weights), sa.Text)
+    return sa.type_coerce(weights, sa.Text)

@@ -1,0 +1,1 @@
+"""The schema, partitions, retention and sizes of our own database."""

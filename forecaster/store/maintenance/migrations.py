@@ -1,0 +1,87 @@
+"""Bring the schema to the newest revision, and refuse to work with another one."""
+
+from functools import cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, func, select
+
+from forecaster.errors import SchemaOutOfDate
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.errors import UPGRADE_HINT
+from forecaster.store.connection.urls import masked
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_UPGRADE_LOCK = 0x666F7265636173  # any number, the same for every process that upgrades
+
+
+def upgrade(engine: Engine) -> None:
+    """Run the migrations that are missing, all or none; concurrent upgrades take turns.
+
+    SchemaOutOfDate when the schema is of a newer version than this one.
+    """
+    with writing(engine) as conn:
+        if conn.dialect.name == "postgresql":
+            conn.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
+        found = _revision(conn)
+        if _is_newer(found):
+            raise _out_of_date(engine, found)
+        command.upgrade(alembic_config(conn), "head")
+
+
+def revision(engine: Engine) -> str | None:
+    """Return the revision the database is at; None before the first upgrade."""
+    with reading(engine) as conn:
+        return _revision(conn)
+
+
+@cache
+def head() -> str:
+    """Return the newest revision this version knows."""
+    found = _scripts().get_current_head()
+    assert found is not None
+    return found
+
+
+def require_head(engine: Engine) -> None:
+    """Raise SchemaOutOfDate unless the database is at the newest revision."""
+    found = revision(engine)
+    if found != head():
+        raise _out_of_date(engine, found)
+
+
+def alembic_config(conn: Connection) -> Config:
+    """Return what alembic's commands need to work on this connection."""
+    config = Config()
+    config.set_main_option("script_location", str(_location()).replace("%", "%%"))
+    config.attributes["connection"] = conn
+    return config
+
+
+def _revision(conn: Connection) -> str | None:
+    return MigrationContext.configure(conn).get_current_revision()
+
+
+def _is_newer(found: str | None) -> bool:
+    known = {script.revision for script in _scripts().walk_revisions()}
+    return found is not None and found not in known
+
+
+def _out_of_date(engine: Engine, found: str | None) -> SchemaOutOfDate:
+    newer = "install the version of forecaster that made it"
+    return SchemaOutOfDate(
+        f"schema of {masked(engine.url)} must be at revision {head()}, found {found or 'none'}",
+        hint=newer if _is_newer(found) else UPGRADE_HINT,
+    )
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(_location()))
+
+
+def _location() -> Path:
+    installed = _PACKAGE / "migrations"
+    return installed if installed.is_dir() else _PACKAGE.parent / "migrations"

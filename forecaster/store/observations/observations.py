@@ -1,0 +1,252 @@
+"""What happened, as versions: a correction is a new row, nothing is overwritten."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy import Connection, Select, delete, func, select, update
+
+from forecaster.errors import SchemaMismatch
+from forecaster.schemas import INSTANT, OBSERVATIONS, conform
+from forecaster.store import tables
+from forecaster.store.connection.bulk import insert_frame
+from forecaster.store.observations import lookup, versions
+from forecaster.store.observations.lookup import CELLS
+from forecaster.store.state import datasets
+from forecaster.store.state.datasets import Landed
+from forecaster.store.tables import observations
+
+TIED = pl.Schema({**CELLS, "value_stored": pl.Float64(), "recorded_at": INSTANT})
+"""CELLS beside the version that they contradict."""
+
+_KEY = ["series_id", "timestamp"]
+_MICROSECOND = timedelta(microseconds=1)
+_ROWS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """What became of landed rows; a null for an instant never seen is unchanged."""
+
+    new: int = 0
+    corrected: int = 0
+    unchanged: int = 0
+    without: int = 0
+    """Those of them that are null for an instant never seen: they bring nothing."""
+    changes: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=CELLS), compare=False, repr=False
+    )
+    """CELLS that are new or corrected."""
+    added: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=CELLS), compare=False, repr=False
+    )
+    """Those of them that are new."""
+    tied: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema=TIED), compare=False, repr=False
+    )
+    """Rows that differ from what the same batch said before; left as they are."""
+    before: datetime | None = None
+    """What `datasets.landed_at` was; whoever knew everything up to then needs only `changes`."""
+    recorded_at: datetime | None = None
+    """What it is now."""
+
+
+def land(
+    conn: Connection,
+    dataset: str,
+    frame: pl.DataFrame,
+    *,
+    recorded_at: datetime,
+    batch: Collection[datetime] = (),
+) -> Landing:
+    """Store the OBSERVATIONS that are new or changed; landing rows twice changes nothing.
+
+    A changed value, or a null in place of one, becomes a version. All of them are recorded at
+    `recorded_at`, or just after the last landing of the dataset if that one is not older. Rows that
+    differ from a version recorded in `batch`, by landings of the same batch, are not landed: they
+    are `tied`.
+    """
+    conform(frame, OBSERVATIONS)
+    if frame.is_empty():
+        return Landing()
+    reached = datasets.lock(conn, dataset)
+    newest_id = datasets.newest_id(conn, dataset)
+    incoming = datasets.with_ids(conn, dataset, frame).sort(_KEY)
+    _require_unique(incoming)
+    is_unseen = pl.col("series_id") > newest_id
+    if reached.newest_observation is not None:
+        is_unseen |= pl.col("timestamp") > reached.newest_observation
+    unseen = incoming.filter(is_unseen)
+    compared = lookup.beside_stored(conn, incoming.filter(~is_unseen))
+    is_known = pl.col("stored").is_not_null()
+    is_new = ~is_known & pl.col("value").is_not_null()
+    is_changed = is_known & pl.col("value").ne_missing(pl.col("value_stored"))
+    new = pl.concat([unseen.drop_nulls("value"), compared.filter(is_new).select(CELLS.names())])
+    is_tied = is_changed & pl.col("recorded_at").is_in(list(batch))
+    changed = compared.filter(is_changed & ~is_tied).select(CELLS.names())
+    changes = pl.concat([new, changed]).sort(_KEY)
+    return Landing(
+        new=new.height,
+        corrected=changed.height,
+        unchanged=frame.height - changes.height,
+        without=unseen["value"].null_count() + compared.filter(~is_known)["value"].null_count(),
+        changes=changes,
+        added=new,
+        tied=compared.filter(is_tied).select(TIED.names()),
+        before=reached.landed_at,
+        recorded_at=_append(conn, dataset, changes, reached, recorded_at),
+    )
+
+
+def _append(
+    conn: Connection, dataset: str, changes: pl.DataFrame, reached: Landed, now: datetime
+) -> datetime | None:
+    """Write versions, all recorded at one instant after those of every landing before."""
+    if changes.is_empty():
+        return reached.landed_at
+    at = now if reached.landed_at is None else max(now, reached.landed_at + _MICROSECOND)
+    insert_frame(conn, observations, changes.with_columns(recorded_at=pl.lit(at, dtype=INSTANT)))
+    last = changes["timestamp"].max()
+    assert isinstance(last, datetime)
+    newest = max(last, reached.newest_observation or last)
+    datasets.set_landed(conn, dataset, Landed(landed_at=at, newest_observation=newest))
+    return at
+
+
+def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
+    """Give versions (series_id, timestamp, recorded_at) the value that their batch says in the end.
+
+    One that says what was said before it is none. Whoever reads changes has to read anew.
+    """
+    if rows.is_empty():
+        return
+    reached = datasets.lock(conn, dataset)
+    assert reached.landed_at is not None
+    version = [observations.c[name] == sa.bindparam(f"b_{name}") for name in (*_KEY, "recorded_at")]
+    found = [{f"b_{name}": value for name, value in row.items()} for row in rows.to_dicts()]
+    conn.execute(update(observations).where(*version).values(value=sa.bindparam("b_value")), found)
+    older = observations.alias("older")
+    before = (
+        select(older.c.value)
+        .where(
+            *(older.c[name] == observations.c[name] for name in _KEY),
+            older.c.recorded_at < observations.c.recorded_at,
+        )
+        .order_by(older.c.recorded_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    conn.execute(delete(observations).where(*version, observations.c.value == before), found)
+    later = replace(reached, landed_at=reached.landed_at + _MICROSECOND)
+    datasets.set_landed(conn, dataset, later)
+
+
+def read(
+    conn: Connection,
+    dataset: str,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    as_of: datetime | None = None,
+    series: str | None = None,
+) -> pl.DataFrame:
+    """Return the OBSERVATIONS between `since` and `until`, both included, without gaps.
+
+    With `as_of`: as they were known at that instant. With `series`: of that one only.
+    """
+    found = _newest(conn, datasets.series_of(dataset, series), since, until, as_of)
+    return named(found, datasets.keys(conn, dataset))
+
+
+def named(cells: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    """Return CELLS as OBSERVATIONS; `keys` are those of `datasets.keys`, or some of them."""
+    found = cells.join(keys, left_on="series_id", right_on="id", maintain_order="left")
+    if not found["rank"].is_sorted():
+        found = found.sort("rank", "timestamp")
+    return conform(found.with_columns(series_id="key").select(OBSERVATIONS.names()), OBSERVATIONS)
+
+
+def read_cells(
+    conn: Connection, dataset: str, *, since: datetime, until: datetime, steps: int
+) -> Iterator[pl.DataFrame]:
+    """Return CELLS between `since` and `until` of whole series, millions of rows at a time.
+
+    `steps` is about how many rows each series has in that time.
+    """
+    series = tables.series
+    ours = datasets.series_of(dataset).order_by(series.c.id)
+    ids = conn.scalars(ours).all()
+    at_once = max(1, _ROWS_AT_ONCE // max(1, steps))
+    for first in range(0, len(ids), at_once):
+        block = ids[first : first + at_once]
+        yield _newest(conn, ours.where(series.c.id.between(block[0], block[-1])), since, until)
+
+
+def read_some_cells(
+    conn: Connection, ids: Sequence[int], *, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return CELLS of a few series."""
+    return _newest(
+        conn, select(tables.series.c.id).where(tables.series.c.id.in_(ids)), since, until
+    )
+
+
+def span(conn: Connection, dataset: str) -> tuple[datetime, datetime] | None:
+    """Return the first and the last instant that was ever observed; None before any."""
+    ends = [
+        select(end(observations.c.timestamp))
+        .where(observations.c.series_id == tables.series.c.id)
+        .scalar_subquery()
+        for end in (func.min, func.max)
+    ]
+    per_series = (
+        select(ends[0].label("first"), ends[1].label("last"))
+        .where(tables.series.c.id.in_(datasets.series_of(dataset)))
+        .subquery()
+    )
+    first, last = conn.execute(
+        select(func.min(per_series.c.first), func.max(per_series.c.last))
+    ).one()
+    return None if first is None else (first, last)
+
+
+def _newest(
+    conn: Connection,
+    owners: Select[int],
+    since: datetime | None,
+    until: datetime | None,
+    as_of: datetime | None = None,
+) -> pl.DataFrame:
+    """Return CELLS of the series in `owners`: the newest version of each row, and no nulls.
+
+    Versions of one row come one after the other, so the last of them is told by its neighbour.
+    """
+    limits = [
+        *([] if since is None else [observations.c.timestamp >= since]),
+        *([] if until is None else [observations.c.timestamp <= until]),
+        *([] if as_of is None else [observations.c.recorded_at <= as_of]),
+    ]
+    found = versions.of_series(conn, owners, limits, CELLS)
+    keys = found.select(_KEY)
+    if not keys.select(_is_ascending()).item():
+        found = found.sort(_KEY, maintain_order=True)
+    is_last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in _KEY)
+    return found.filter(is_last.fill_null(value=True)).drop_nulls("value")
+
+
+def _is_ascending() -> pl.Expr:
+    """Whether rows are sorted by series and timestamp."""
+    series, stamp = (pl.col(name) for name in _KEY)
+    later = (series.shift() < series) | ((series.shift() == series) & (stamp.shift() <= stamp))
+    return later.all()
+
+
+def _require_unique(ordered: pl.DataFrame) -> None:
+    is_repeated = pl.all_horizontal(pl.col(name) == pl.col(name).shift() for name in _KEY)
+    repeated = ordered.select(is_repeated.sum()).item()
+    if repeated:
+        raise SchemaMismatch(
+            f"observations must be unique by series_id and timestamp, found {repeated} repeated"
+        )

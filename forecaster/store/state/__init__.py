@@ -1,0 +1,1 @@
+"""What the service remembers of itself: datasets, runs, leases, models, watermarks."""

@@ -1,0 +1,143 @@
+"""Names and their integer keys: datasets, and the series in them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+from sqlalchemy import Connection, Select, func, select, update
+
+from forecaster.store.connection.bulk import read_frame
+from forecaster.store.tables import datasets, series
+from forecaster.store.upserts import insert_or
+
+_KEYS = {"id": pl.Int32(), "key": pl.String()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """How far the observations of a dataset have come; None before the first."""
+
+    landed_at: datetime | None
+    """The greatest `recorded_at`: whoever has seen it has seen everything up to now."""
+    newest_observation: datetime | None
+    """The greatest `timestamp`."""
+
+
+def dataset_id(conn: Connection, name: str) -> int:
+    """Return the key of a dataset, new if need be."""
+    query = id_of(name)
+    found = conn.scalar(query)
+    if found is None:
+        conn.execute(insert_or(conn, datasets).on_conflict_do_nothing(), {"name": name})
+        found = conn.scalar(query)
+    assert found is not None
+    return int(found)
+
+
+def series_ids(conn: Connection, dataset: str, keys: Iterable[str]) -> dict[str, int]:
+    """Return the integer key of every series in `keys`, new where need be."""
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    owner = dataset_id(conn, dataset)
+    known = _known(conn, dataset)
+    missing = [{"dataset_id": owner, "key": key} for key in wanted if key not in known]
+    if missing:
+        conn.execute(insert_or(conn, series).on_conflict_do_nothing(), missing)
+        known = _known(conn, dataset)
+    return {key: known[key] for key in wanted}
+
+
+def with_ids(conn: Connection, dataset: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return `frame` with integer keys in place of the text in `series_id`, new where need be."""
+    keys = frame["series_id"].rle().struct.field("value").unique()
+    return numbered(frame, series_ids(conn, dataset, keys))
+
+
+def numbered(frame: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
+    """Return `frame` with the integer of `ids` in place of the text in `series_id`."""
+    runs = frame["series_id"].rle().struct.unnest()
+    each = np.array([ids[key] for key in runs["value"]], np.int32)
+    repeated = np.repeat(each, runs["len"].to_numpy())
+    return frame.with_columns(pl.Series("series_id", repeated, dtype=pl.Int32()))
+
+
+def keys(conn: Connection, dataset: str) -> pl.DataFrame:
+    """Return the integer `id`, the text `key` and the `rank` of every series, sorted by key."""
+    query = select(series.c.id, series.c.key).join(datasets).where(datasets.c.name == dataset)
+    return read_frame(conn, query, _KEYS).sort("key").with_row_index("rank")
+
+
+def newest_id(conn: Connection, dataset: str) -> int:
+    """Return the greatest integer key in a dataset, 0 where there is none: new ones are greater."""
+    ids = select(series.c.id).join(datasets).where(datasets.c.name == dataset)
+    return conn.scalar(select(func.max(ids.subquery().c.id))) or 0
+
+
+def names(conn: Connection) -> list[str]:
+    """Return the names of all datasets that were ever named, sorted."""
+    return sorted(conn.scalars(select(datasets.c.name)))
+
+
+def lock(conn: Connection, dataset: str) -> Landed:
+    """Let no other transaction change this dataset until this one ends."""
+    owner = dataset_id(conn, dataset)
+    conn.execute(
+        select(datasets.c.id).where(datasets.c.id == owner).with_for_update(key_share=True)
+    )
+    return landed(conn, dataset)
+
+
+def landed(conn: Connection, dataset: str) -> Landed:
+    """Return how far the observations of a dataset have come."""
+    row = conn.execute(
+        select(datasets.c.landed_at, datasets.c.newest_observation).where(
+            datasets.c.name == dataset
+        )
+    ).one_or_none()
+    return Landed(
+        landed_at=None if row is None else row.landed_at,
+        newest_observation=None if row is None else row.newest_observation,
+    )
+
+
+def set_landed(conn: Connection, dataset: str, reached: Landed) -> None:
+    """Note how far the observations have come; the dataset must be locked."""
+    conn.execute(
+        update(datasets)
+        .where(datasets.c.name == dataset)
+        .values(landed_at=reached.landed_at, newest_observation=reached.newest_observation)
+    )
+
+
+def noted_settings(conn: Connection, dataset: str) -> Mapping[str, Any] | None:
+    """Return the settings that the service last ran with; None before it did."""
+    found: Mapping[str, Any] | None = conn.scalar(
+        select(datasets.c.config).where(datasets.c.name == dataset)
+    )
+    return found
+
+
+def note_settings(conn: Connection, dataset: str, document: Mapping[str, Any]) -> None:
+    """Note the settings that the service runs with (`forecaster.config.diff.documents`)."""
+    owner = dataset_id(conn, dataset)
+    conn.execute(update(datasets).where(datasets.c.id == owner).values(config=document))
+
+
+def series_of(dataset: str, key: str | None = None) -> Select[int]:
+    """Select the integer keys of all series of a dataset, or of the one called `key`."""
+    query = select(series.c.id).join(datasets).where(datasets.c.name == dataset)
+    return query if key is None else query.where(series.c.key == key)
+
+
+def id_of(dataset: str) -> Select[int]:
+    """Select the integer key of a dataset; no row before it was first named."""
+    return select(datasets.c.id).where(datasets.c.name == dataset)
+
+
+def _known(conn: Connection, dataset: str) -> dict[str, int]:
+    frame = keys(conn, dataset)
+    return dict(zip(frame["key"], frame["id"], strict=True))

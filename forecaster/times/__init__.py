@@ -1,0 +1,1 @@
+"""Time as settings and rows write it: durations, cron, schedules, opening hours, timestamps."""

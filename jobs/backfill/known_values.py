@@ -1,0 +1,143 @@
+"""Recall: what was known in the past, read from the versions that were landed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+from sqlalchemy import Connection
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.point_in_time import Array, Knowledge, knowledge
+from forecaster.data.snapshots import Past, remember
+from forecaster.network.spec import ModelSpec
+from forecaster.schemas import INSTANT, OBSERVATIONS
+from forecaster.store.forecasts.backfills import Ran
+from forecaster.store.observations import observations, versions
+from forecaster.store.state import datasets
+from forecaster.times.durations import MICROSECOND
+from jobs.retrain import hear, known_at
+
+MOST_CELLS = 40_000_000
+"""Of a past in memory: twelve bytes each."""
+MOST_TICKS = 200_000
+"""Of one stretch: several times their cells where many of them have one cutoff."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Ticks whose past is in memory at the same time.
+
+    `ends` are the grid indices of their cutoffs, `places` say where they stand among the ticks of
+    `knowledge`, `scoring` which of those are ticks of the job `score`. Series have `names` by their
+    integer keys, and `ids` by their names.
+    """
+
+    ticks: Sequence[datetime]
+    ends: Sequence[int]
+    places: Array
+    scoring: Array
+    knowledge: Knowledge
+    past: Past
+    names: Mapping[int, str]
+    ids: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """How a dataset is remembered, and until when there is anything to remember."""
+
+    dataset: DatasetConfig
+    ran: Mapping[datetime, Ran]
+    now: datetime
+    known_after: timedelta
+    """How long after its timestamp a value counts as known that was landed long afterwards."""
+    cells: int = MOST_CELLS
+
+    def stretches(
+        self, ticks: Sequence[datetime], spec: ModelSpec, series: int
+    ) -> list[Sequence[datetime]]:
+        """Cut ticks so that the past of each part fits into memory; equal cutoffs stay together."""
+        grid = spec.grid()
+        ends = grid.complete_at([tick - self.dataset.delay for tick in ticks])
+        room = self.cells // max(1, series) - _margin(spec) - spec.prediction_length
+        parts: list[Sequence[datetime]] = []
+        first = 0
+        for place in range(1, len(ticks) + 1):
+            is_full = place - first >= MOST_TICKS or (
+                place < len(ticks) and ends[place] - ends[first] > room
+            )
+            if place == len(ticks) or (is_full and ends[place] != ends[place - 1]):
+                parts.append(ticks[first:place])
+                first = place
+        return parts
+
+    def recall(self, conn: Connection, ticks: Sequence[datetime], spec: ModelSpec) -> Stretch:
+        """Read what was known at each of `ticks`, and when what they say could be judged."""
+        grid, dataset = spec.grid(), self.dataset
+        ends = grid.complete_at([tick - dataset.delay for tick in ticks])
+        cells = range(ends[0] - _margin(spec) + 1, ends[-1] + spec.prediction_length + 2)
+        since, until = grid.first_of(cells.start), grid.timestamp_at(cells.stop)
+        resumed = versions.next_instant(conn, dataset.name, until) or until
+        scoring = self._score_ticks(ticks, resumed)
+        axis = sorted({*ticks, *scoring})
+        place = {tick: number for number, tick in enumerate(axis)}
+        known = self.knowledge(axis)
+        keys = datasets.keys(conn, dataset.name)
+        past = Past(grid, np.sort(keys["id"].to_numpy()), cells, len(axis))
+        rows = versions.read(conn, dataset.name, since=since, until=until, steps=len(cells))
+        later = versions.first_of_each_instant(conn, dataset.name, after=until, until=axis[-1])
+        past.hear(later, known.first_known(later))
+        return Stretch(
+            ticks=ticks,
+            ends=ends,
+            places=np.array([place[tick] for tick in ticks], np.int64),
+            scoring=np.array([place[tick] for tick in scoring], np.int64),
+            knowledge=known,
+            past=remember(rows, past, known),
+            names=dict(zip(keys["id"], keys["key"], strict=True)),
+            ids=dict(zip(keys["key"], keys["id"], strict=True)),
+        )
+
+    def history(self, conn: Connection, tick: datetime) -> pl.DataFrame:
+        """Return the OBSERVATIONS that a training at `tick` would have read."""
+        dataset = self.dataset
+        until = known_at(dataset, tick)
+        known = self.knowledge([tick])
+        parts = [pl.DataFrame(schema=OBSERVATIONS)]
+        keys = datasets.keys(conn, dataset.name)
+        steps = dataset.history // dataset.step.approximate
+        since = until - dataset.history
+        for rows in versions.read(conn, dataset.name, since=since, until=until, steps=steps):
+            was_known = pl.Series(known.first_known(rows).place == 0)
+            newest = rows.filter(was_known).unique(
+                ["series_id", "timestamp"], keep="last", maintain_order=True
+            )
+            parts.append(observations.named(newest.drop_nulls("value").drop("recorded_at"), keys))
+        return pl.concat(parts).sort("series_id", "timestamp")
+
+    def heard(self, conn: Connection, tick: datetime) -> pl.DataFrame:
+        """Return the newest VERSIONS of some series that a training at `tick` would have read."""
+        reached = pl.lit(self.knowledge([tick]).recorded[0]).cast(INSTANT)
+        return hear(conn, self.dataset, tick).filter(pl.col("recorded_at") <= reached)
+
+    def knowledge(self, axis: Sequence[datetime]) -> Knowledge:
+        """Return what was known at some ticks."""
+        marks = {tick: each.known_to for tick, each in self.ran.items() if tick >= axis[0]}
+        return knowledge(axis, marks, delay=self.dataset.delay, late_data=self.known_after)
+
+    def _score_ticks(self, ticks: Sequence[datetime], end: datetime) -> list[datetime]:
+        """Return the ticks at which what was said could be judged, so far as they are over."""
+        schedule, wait = self.dataset.forecast_schedule, self.dataset.delay + self.dataset.late_data
+        last = schedule.after(end + wait + _SLACK)
+        return schedule.between(ticks[0] - MICROSECOND, min(last, schedule.floor(self.now)))
+
+
+_SLACK = timedelta(days=1)
+"""How late something newer may come in after an outage of the source."""
+
+
+def _margin(spec: ModelSpec) -> int:
+    """Return how many cells before a cutoff matter: for a forecast, and for seasonal naive."""
+    return max(spec.context_length, spec.season_length)

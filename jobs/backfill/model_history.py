@@ -1,0 +1,115 @@
+"""Which model was in service when, and which ticks the service has seen to itself."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.store.forecasts import backfills
+from forecaster.store.forecasts.backfills import Ran
+from forecaster.store.state import leases, models, runs
+from forecaster.store.state.leases import NOBODY
+from forecaster.store.state.models import ModelRecord
+from forecaster.times.durations import MICROSECOND
+
+_BEFORE = timedelta(days=30)
+"""How long before a range a tick may lie that tells which model was in service then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """The models of a dataset that have their weights, and who asked them at which ticks."""
+
+    records: Sequence[ModelRecord]
+    ran: Mapping[datetime, Ran]
+    _looked: Sequence[datetime] = field(default_factory=list)
+
+    def at(self, tick: datetime) -> int | None:
+        """Return the model that a run of this tick asked, or would have asked.
+
+        A model that was put back in service does not tell any more when it served before; the ticks
+        that the service ran then do.
+        """
+        asked = self.ran[tick].model_id if tick in self.ran else None
+        if self._is_usable(asked):
+            return asked
+        serving = [each for each in self.records if _serves(each, tick)]
+        newest = max(serving, key=_promoted_at, default=None)
+        return self._asked_before(tick) if newest is None else newest.model_id
+
+    def first(self) -> datetime | None:
+        """Return from when on there was a model."""
+        return min((each.promoted_at for each in self.records if each.promoted_at), default=None)
+
+    def _asked_before(self, tick: datetime) -> int | None:
+        place = bisect_right(self._looked, tick)
+        asked = self.ran[self._looked[place - 1]].model_id if place else None
+        return asked if self._is_usable(asked) else None
+
+    def _is_usable(self, model_id: int | None) -> bool:
+        return any(each.model_id == model_id for each in self.records)
+
+
+def lineage(conn: Connection, dataset: str, *, since: datetime) -> Lineage:
+    """Read which model was in service from `since` on."""
+    ran = backfills.ran(conn, dataset, since=since - _BEFORE)
+    usable = backfills.weighty(conn, dataset)
+    return Lineage(
+        records=[each for each in models.list_models(conn, dataset) if each.model_id in usable],
+        ran=ran,
+        _looked=sorted(ran),
+    )
+
+
+def _serves(model: ModelRecord, tick: datetime) -> bool:
+    begun = model.promoted_at is not None and model.promoted_at <= tick
+    return begun and (model.retired_at is None or tick < model.retired_at)
+
+
+def _promoted_at(model: ModelRecord) -> datetime:
+    assert model.promoted_at is not None
+    return model.promoted_at
+
+
+def present(
+    conn: Connection,
+    dataset: str,
+    ticks: Sequence[datetime],
+    ran: Mapping[datetime, Ran],
+    *,
+    only: int | None = None,
+) -> set[datetime]:
+    """Return the ticks that the service forecast, where the forecasts are still there.
+
+    With `only`: that it forecast with this model.
+    """
+    by_model: defaultdict[int, dict[datetime, datetime]] = defaultdict(dict)
+    for tick in ticks:
+        run = ran.get(tick)
+        if run is not None and run.model_id is not None and run.cutoff is not None:
+            by_model[run.model_id][tick] = run.cutoff
+    found: set[datetime] = set()
+    for model_id, cutoffs in by_model.items():
+        if only not in (None, model_id):
+            continue
+        since, until = min(cutoffs.values()), max(cutoffs.values())
+        said = backfills.cutoffs_said(conn, dataset, model_id, since=since, until=until)
+        found |= {tick for tick, cutoff in cutoffs.items() if cutoff in said}
+    return found
+
+
+def under_way(
+    conn: Connection, dataset: DatasetConfig, ticks: Collection[datetime], now: datetime
+) -> set[datetime]:
+    """Return what a service that is alive is at, or will run itself: it will know more then."""
+    lease = leases.find(conn, leases.of_dataset(dataset.name))
+    if lease is None or lease.holder == NOBODY or lease.left <= timedelta(0):
+        return set()
+    newest = runs.latest(conn, "forecast", dataset.name)
+    tried = {run.tick for run in runs.unfinished(conn, "forecast", dataset.name)}
+    reached = dataset.forecast_schedule.floor(now) - MICROSECOND if newest is None else newest.tick
+    return {tick for tick in ticks if tick in tried or tick > reached}

@@ -1,0 +1,165 @@
+"""Backfills as a person reads them: what would be done, and what was."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from forecaster.config.settings import DatasetConfig, RetentionConfig
+from forecaster.times.durations import format_duration
+from jobs.terminal.job_reports import when
+
+if TYPE_CHECKING:
+    from jobs.backfill.plan import Leg, Plan
+    from jobs.backfill.report import BackfillReport
+
+MOST_LEGS = 12
+"""Stretches of one model that are listed; of more, the first and the last few."""
+
+FAILED_BEFORE = "failed before (--reprocess failed tries them again)"
+
+
+def told(report: "BackfillReport") -> str:
+    """Return what a backfill did; the first line alone says the essence."""
+    return "\n  ".join(_lines(report))
+
+
+def _lines(report: "BackfillReport") -> Iterator[str]:
+    seconds = report.seconds - report.training_seconds
+    rate = report.rows / seconds if seconds else 0.0
+    yield (
+        f"{report.dataset}: backfilled {report.ticks:,} of {report.asked:,} ticks, "
+        f"{when(report.since)} … {when(report.until)}"
+    )
+    yield from _others(
+        {
+            "left to the service": report.in_service,
+            "done before": report.done_before,
+            FAILED_BEFORE: report.failed_before,
+            "failed": sum(failure.ticks for failure in report.failures),
+            "left": report.left,
+        }
+    )
+    if report.ticks:
+        yield (
+            f"{report.forecasts:,} forecasts, {report.rows:,} rows, {report.attention_rows:,} of "
+            f"attention, {report.accuracy_rows:,} of accuracy, in {seconds:,.1f} s "
+            f"({rate:,.0f} rows/s)"
+        )
+    if report.statuses:
+        yield "status: " + _counts(report.statuses)
+    if report.skipped:
+        yield "could not be forecast: " + _counts(report.skipped)
+    if report.models:
+        asked = [f"model {model} at {_ticks(each)}" for model, each in report.models.items()]
+        yield ", ".join(_listed(asked))
+    if report.trained:
+        models = ", ".join(_listed([f"model {model}" for model in report.trained]))
+        yield f"trained on the way, in {report.training_seconds:,.1f} s: {models}"
+    yield from _caveats(report)
+    for failure in report.failures:
+        yield (
+            f"failed: {_ticks(failure.ticks)}, {when(failure.first)} … {when(failure.last)}: "
+            f"{failure.error}" + (f"; hint: {failure.hint}" if failure.hint else "")
+        )
+
+
+def _caveats(report: "BackfillReport") -> Iterator[str]:
+    if report.assumed:
+        yield (
+            f"{report.assumed:.0%} of the values were landed long afterwards; they count as known "
+            f"{report.known_after} after their timestamp (--known-after)"
+        )
+    if report.hindsight:
+        yield f"{report.hindsight:,} in hindsight, never scored and never the latest forecast"
+
+
+def outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> str:
+    """Return what a backfill would do."""
+    return "\n  ".join(_outlook(dataset, plan, series))
+
+
+def _outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[str]:
+    ticks = plan.ticks
+    yield f"{dataset.name}: would backfill {ticks:,} of {plan.asked:,} ticks"
+    yield from _others(
+        {
+            "left to the service": plan.in_service,
+            "done before": plan.done_before,
+            FAILED_BEFORE: plan.failed_before,
+        }
+    )
+    rows = ticks * series * dataset.prediction_length
+    yield f"at most {rows:,} forecast rows: {series:,} series, {dataset.prediction_length} steps"
+    yield from _listed([_leg(leg) for leg in plan.legs])
+
+
+def _others(ticks: Mapping[str, int]) -> Iterator[str]:
+    if any(ticks.values()):
+        yield "other ticks: " + _counts(ticks)
+
+
+def _listed(lines: list[str]) -> Iterator[str]:
+    if len(lines) <= MOST_LEGS:
+        yield from lines
+        return
+    half = MOST_LEGS // 2
+    yield from lines[:half]
+    yield f"… and {len(lines) - 2 * half} others …"
+    yield from lines[-half:]
+
+
+def _leg(leg: "Leg") -> str:
+    if leg.train_at is not None:
+        model = f"a model to be trained on what was known at {when(leg.train_at)}"
+    else:
+        model = f"model {leg.model_id}" + (" (hindsight)" if leg.hindsight else "")
+    return f"{when(leg.ticks[0])} … {when(leg.ticks[-1])}: {_ticks(len(leg.ticks))}, {model}"
+
+
+def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any]:
+    """Return the same as a document."""
+    return {
+        "dataset": dataset.name,
+        "asked": plan.asked,
+        "ticks": plan.ticks,
+        "in_service": plan.in_service,
+        "done_before": plan.done_before,
+        "failed_before": plan.failed_before,
+        "series": series,
+        "prediction_length": dataset.prediction_length,
+        "legs": [
+            {
+                "first": leg.ticks[0],
+                "last": leg.ticks[-1],
+                "ticks": len(leg.ticks),
+                "model_id": leg.model_id,
+                "train_at": leg.train_at,
+                "hindsight": leg.hindsight,
+            }
+            for leg in plan.legs
+        ],
+    }
+
+
+def pruned(
+    retention: RetentionConfig, dataset: DatasetConfig, since: datetime, now: datetime
+) -> Iterator[str]:
+    """Say what the next pruning will take away again: it ages from when it can be scored."""
+    horizon = dataset.prediction_length * dataset.step.approximate
+    scorable = now - dataset.delay - dataset.late_data - horizon
+    for table, verb in (("forecasts", "are"), ("attention", "is"), ("accuracy", "is")):
+        length: timedelta | None = getattr(retention, table)
+        if length is not None and since - dataset.delay < scorable - length:
+            yield (
+                f"note:  {table} {verb} kept for {format_duration(length)}: what was said before "
+                f"{when(scorable - length)} goes when `prune` runs; "
+                f'{table} = "forever" under [retention] keeps it'
+            )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _ticks(number: int) -> str:
+    return f"{number:,} tick" + ("" if number == 1 else "s")

@@ -1,0 +1,90 @@
+"""Score what matured while a backfill ran, which the job `score` may have passed by."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from forecaster.config.settings import DatasetConfig, RetentionConfig
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.forecasts import accuracy as scores
+from forecaster.store.forecasts import backfills
+from forecaster.store.maintenance import partitions
+from forecaster.store.observations import versions
+from forecaster.store.state import watermarks
+from forecaster.times.durations import MICROSECOND
+from jobs import score
+from jobs.stages import matured
+
+SETTLED = "backfill"
+"""The watermark: what backfills had written by then is settled."""
+_COMMITTING = timedelta(hours=1)
+"""How long after it said that it was done a tick may still be on its way into the tables."""
+_AT_ONCE = timedelta(days=1)
+
+
+def settle_all(
+    engine: Engine,
+    dataset: DatasetConfig,
+    retention: RetentionConfig,
+    *,
+    begun: datetime,
+    now: datetime,
+) -> int:
+    """Settle what was backfilled since `begun`, and before by whoever was killed ahead of it."""
+    with reading(engine) as conn:
+        settled = watermarks.get(conn, dataset.name, SETTLED)
+        unsettled = None if settled is None else settled - _COMMITTING
+        oldest = backfills.oldest_start(conn, dataset.name, finished_after=unsettled)
+    if oldest is None:
+        return 0
+    rows = settle(engine, dataset, retention, since=min(begun, oldest), now=now)
+    with writing(engine) as conn:
+        watermarks.advance(conn, dataset.name, SETTLED, now, now=now)
+    return rows
+
+
+def settle(
+    engine: Engine,
+    dataset: DatasetConfig,
+    retention: RetentionConfig,
+    *,
+    since: datetime,
+    now: datetime,
+) -> int:
+    """Judge what matured after what was known at `since`; return how many rows of ACCURACY."""
+    floor, told = dataset.forecast_schedule.floor, set[int]()
+    with reading(engine) as conn:
+        after, end = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
+        newest = versions.newest_known(conn, dataset.name, since)
+        lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, told).values()]
+    after = after if newest is None else min(after, newest)
+    after -= max(lags, default=timedelta(0)) + MICROSECOND  # what waited for its last cell
+    width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
+    while after < end:
+        until = min(end, after + width)
+        span = matured.Span(after=after, until=until, known=end)
+        rows += _settle_some(engine, dataset, retention, span, now=now, told=told)
+        after = until
+    return rows
+
+
+def _settle_some(
+    engine: Engine,
+    dataset: DatasetConfig,
+    retention: RetentionConfig,
+    span: matured.Span,
+    *,
+    now: datetime,
+    told: set[int],
+) -> int:
+    with reading(engine) as conn:
+        tick = dataset.forecast_schedule.floor(now)
+        found, _ = matured.read(conn, dataset, span, tick=tick, told=told)
+    judged = [(case.model_id, score.judge_case(case, dataset.prediction_length)) for case in found]
+    cutoffs = {cutoff for _, frame in judged for cutoff in frame["cutoff"].unique()}
+    partitions.ensure(engine, retention, ("accuracy",), cutoffs)
+    with writing(engine) as conn:
+        return sum(
+            scores.write(conn, dataset.name, model_id, frame, scored_at=now).height
+            for model_id, frame in judged
+        )

@@ -1,0 +1,1 @@
+"""`forecaster backtest`: what it reads, plans, runs and reports."""

@@ -1,0 +1,247 @@
+"""What a backtest reads: the rows of a file, or what was landed of a dataset."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster.checks.dataset import rejections
+from forecaster.checks.findings import Finding, note
+from forecaster.config.settings import DatasetConfig
+from forecaster.errors import DataError, InsufficientHistory
+from forecaster.ingestion import normalize, remedies
+from forecaster.ingestion.normalize import Columns, Intake
+from forecaster.ingestion.remedies import Batch
+from forecaster.schemas import OBSERVATIONS, empty
+from forecaster.store.connection.engine import reading
+from forecaster.store.observations import observations
+from forecaster.store.state import datasets
+from forecaster.times.durations import Step
+from forecaster.times.schedules import Every
+from jobs.files import reader
+from jobs.files.hints import as_options
+from jobs.files.layout import Dialect
+from jobs.files.one_series import with_key
+from jobs.files.reader import Format
+from jobs.stages.pull import ROWS_AT_ONCE
+
+SPLIT, TRAIN, TEST = "split", "train", "test"
+EXAMPLES = 5
+"""Things that an error names."""
+_FOREVER = timedelta(days=73_050)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """OBSERVATIONS that the rows themselves mark as train and test."""
+
+    train: pl.DataFrame
+    test: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What a backtest reads; `findings` are worth saying before it starts."""
+
+    name: str
+    observations: pl.DataFrame
+    split: Split | None = None
+    findings: Sequence[Finding] = ()
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    """Rows that cannot be used, by reason, and one of each in `examples`."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    duplicates: int = 0
+    """Rows that repeat another one; `conflicting` ones contradict another, and were averaged."""
+    conflicting: int = 0
+    known: datetime | None = None
+    """Up to when all rows are in; None where they are all that will ever be."""
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """The first and the last instant."""
+        stamps = self.observations["timestamp"]
+        first, last = stamps.min(), stamps.max()
+        assert isinstance(first, datetime)
+        assert isinstance(last, datetime)
+        return first, last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """How the rows of a file are to be read."""
+
+    columns: Columns = field(default_factory=Columns)
+    timezone: str | None = None
+    file_format: Format | None = None
+    timestamp_format: str | None = None
+    decimal: str | None = None
+    max_rejected: float = 0.05
+    dialect: Dialect = reader.USUAL
+    may_split: bool = True
+    """Whether a column `split` parts the rows; or else it is one of those that nobody looks at."""
+
+
+def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
+    """Read a file; a column `split` parts its rows. DataError where nothing in it can be used."""
+    name = str(source) if isinstance(source, Path) else "standard input"
+    raw = _raw(source, mapped)
+    if mapped.may_split and SPLIT in raw.columns and SPLIT not in _named(mapped.columns):
+        marks = _marks(raw[SPLIT], name)
+        train, test = (_taken(raw.filter(marks == mark), mapped, name) for mark in (TRAIN, TEST))
+        split = Split(train=train.observations, test=test.observations)
+        taken = _joined(train, test)
+    else:
+        split, taken = None, _taken(raw, mapped, name)
+    _require_enough(name, raw.height, taken, mapped)
+    together, findings = taken.observations, list(_findings(name, raw.height, taken))
+    if together.is_empty():
+        reasons = "; ".join(each.message for each in findings) or "none"
+        raise DataError(
+            f"{name} must have values that can be used, found {reasons}",
+            hint="name other columns with --timestamp-column or --value-column",
+        )
+    return Rows(
+        name=name,
+        observations=together,
+        split=split,
+        findings=findings,
+        rejected=taken.rejected,
+        examples=taken.examples,
+        duplicates=taken.duplicates,
+        conflicting=taken.conflicting,
+    )
+
+
+def _require_enough(name: str, rows: int, taken: Intake, mapped: Mapped) -> None:
+    """Raise DataError where too much of the file cannot be used."""
+    batch = Batch(
+        name=name,
+        rows=rows,
+        kept=taken.observations.height,
+        lost=taken.lost,
+        declared=mapped.timestamp_format,
+    )
+    try:
+        remedies.require_file(batch, mapped.max_rejected)
+    except DataError as error:
+        raise as_options(error) from error
+
+
+def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
+    """Read what was landed of a dataset, its newest `history`."""
+    with reading(engine) as conn:
+        landed = datasets.landed(conn, dataset.name)
+        newest = landed.newest_observation
+        found = (
+            empty(OBSERVATIONS)
+            if newest is None
+            else observations.read(conn, dataset.name, since=newest - dataset.history)
+        )
+    if found.is_empty():
+        raise InsufficientHistory(
+            f"observations of {dataset.name} must have been landed, found none",
+            hint="`forecaster ingest` or `forecaster forecast` lands some",
+        )
+    known = None if landed.landed_at is None else landed.landed_at - dataset.delay
+    return Rows(name=dataset.name, observations=found, known=known)
+
+
+def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -> DatasetConfig:
+    """Return what a user would write about a file: the step, the horizon and the zone."""
+    return DatasetConfig(
+        name=rows.name,
+        step=step,
+        prediction_length=steps,
+        timezone=timezone,
+        forecast_schedule=Every(timedelta(hours=1)),
+        retrain_schedule=Every(timedelta(days=1)),
+        history=_FOREVER,
+        late_data=timedelta(0),
+    )
+
+
+def _raw(source: Path | BinaryIO, mapped: Mapped) -> pl.DataFrame:
+    """Return the columns of a file that matter, with a key where it is one series."""
+    file_format = reader.chosen_format(source, mapped.file_format, mapped.dialect)
+    return pl.concat(_parts(source, file_format, mapped), how="diagonal_relaxed")
+
+
+def _parts(source: Path | BinaryIO, file_format: Format, mapped: Mapped) -> Iterator[pl.DataFrame]:
+    columns = mapped.columns
+    only, wanted = source.stem if isinstance(source, Path) else "series", _named(columns)
+    parts = reader.read(
+        source, file_format, ROWS_AT_ONCE, keys=columns.series, dialect=mapped.dialect
+    )
+    for found in parts:
+        marks = found.select(SPLIT) if SPLIT in found.columns else pl.DataFrame()
+        plain = with_key(found.drop(marks.columns), columns, mapped.dialect, only)
+        if set(wanted) <= set(plain.columns):
+            plain = plain.select(list(dict.fromkeys(wanted)))
+        yield plain.hstack(marks)
+
+
+def _named(columns: Columns) -> tuple[str, ...]:
+    return (*columns.series, columns.timestamp, columns.value)
+
+
+def _marks(column: pl.Series, name: str) -> pl.Series:
+    marks = column.cast(pl.String).str.strip_chars().str.to_lowercase()
+    counts = marks.fill_null("nothing").value_counts(sort=True)
+    others = [f"{mark!r} ({count} rows)" for mark, count in counts.iter_rows()
+              if mark not in (TRAIN, TEST)]  # fmt: skip
+    if others:
+        raise DataError(
+            f"the column split of {name} must hold train and test, "
+            f"found {', '.join(others[:EXAMPLES])}",
+            hint="rename the column if it means something else",
+        )
+    missing = {TRAIN, TEST} - set(marks)
+    if missing:
+        raise DataError(
+            f"the column split of {name} must hold train and test, found no {min(missing)}",
+            hint="drop the column to test on the newest rows",
+        )
+    return marks
+
+
+def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> Intake:
+    try:
+        taken = normalize.normalize(
+            raw,
+            mapped.columns,
+            timezone=mapped.timezone,
+            timestamp_format=mapped.timestamp_format,
+            decimal=mapped.decimal,
+        )
+    except DataError as error:
+        raise as_options(error, name) from error
+    return replace(taken, observations=taken.observations.drop_nulls("value"))
+
+
+def _joined(one: Intake, other: Intake) -> Intake:
+    """Return what became of the rows of two parts of a file."""
+    return Intake(
+        observations=pl.concat([one.observations, other.observations]).sort(
+            "series_id", "timestamp"
+        ),
+        rejected=dict(sorted((Counter(one.rejected) + Counter(other.rejected)).items())),
+        examples={**other.examples, **one.examples},
+        duplicates=one.duplicates + other.duplicates,
+        conflicting=one.conflicting + other.conflicting,
+        lost=one.lost + other.lost,
+        contested=pl.concat([one.contested, other.contested]),
+    )
+
+
+def _findings(name: str, rows: int, taken: Intake) -> Iterator[Finding]:
+    yield from rejections(name, rows, taken)
+    if taken.duplicates:
+        yield note(name, f"rows that repeat another row: {taken.duplicates}")
+    if taken.conflicting:
+        what = "rows that contradict another of their series and timestamp, whose mean is taken"
+        yield note(name, f"{what}: {taken.conflicting}")

@@ -1,0 +1,93 @@
+"""What a backtest tested and found, in sentences."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from forecaster.experiments.stage import Trained
+from jobs.backtest.plan import (
+    Fact,
+    left_out,
+    plan_notes,
+    season,
+    setting,
+    still,
+)
+from jobs.backtest.run import Outcome
+from jobs.backtest.summary import number, verdict
+
+SPREAD = ("mase", "owa", "smape", "wql")
+"""Figures whose spread over several seeds is told."""
+
+
+def facts(outcome: Outcome) -> list[Fact]:
+    """Return what was tested, and how: words, and a sentence each."""
+    plan = outcome.plan
+    found = dict(setting(plan)) | {"season": season(plan, outcome.trainings[-1].spec)}
+    errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
+    return [
+        *found.items(),
+        ("training", _training(outcome)),
+        ("model", _model(outcome.trainings[-1])),
+        *(("note", said) for said in (*plan_notes(plan), *outcome.notes)),
+        ("judged", _judged(outcome)),
+        *(("note", said) for said in still(outcome.still)),
+        *(("left out", said) for said in left_out(outcome.left_out)),
+        *(("seeds", said) for said in _seeds(outcome)),
+        ("result", verdict(errors)),
+    ]
+
+
+def _training(outcome: Outcome) -> str:
+    every = outcome.trainings
+    device = ", ".join(dict.fromkeys(each.result.device for each in every))
+    steps, planned = (sum(each) for each in zip(*map(_steps, every), strict=True))
+    taken = f"{steps:,} steps" if steps == planned else f"{steps:,} of {planned:,} steps"
+    times = f"{len(every)} trainings, {taken}" if len(every) > 1 else taken
+    seeds = outcome.plan.seeds
+    named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    return f"{times} in {outcome.seconds:.0f} s on {device}, {named}"
+
+
+def _steps(training: Trained) -> tuple[int, int]:
+    return training.result.steps, max(training.planned, training.result.steps)
+
+
+def _model(training: Trained) -> str:
+    spec, scores = training.spec, training.result.validation
+    variant = f"{spec.statistics} statistics, {'with' if spec.calendar else 'without'} a calendar"
+    if scores is None:
+        return f"{variant}; the history is too short for validation windows"
+    return (
+        f"{variant}; on validation windows a MASE of {number('mase', scores.mase)}, "
+        f"{number('mase', scores.seasonal_naive_mase)} of seasonal_naive"
+    )
+
+
+def _judged(outcome: Outcome) -> str:
+    points = outcome.overall["points"][0]
+    silent = {name: count for name, count in outcome.found.missing.items() if count}
+    told = (
+        f"{points:,} points of {outcome.found.windows:,} forecasts of each predictor, "
+        "the same for all"
+    )
+    if silent:
+        about = ", ".join(f"{count:,} by {name}" for name, count in silent.items())
+        told += f"; left out because nothing was said: {about}"
+    return told
+
+
+def _seeds(outcome: Outcome) -> Iterator[str]:
+    """Say how much the seed matters: the mean and the standard deviation of each figure."""
+    table = outcome.by_seed
+    if table.is_empty():
+        return
+    names = [name for name in SPREAD if name in table.columns]
+    means, spreads = (table.select(how).row(0, named=True) for how in
+                      (pl.col(names).mean(), pl.col(names).std()))  # fmt: skip
+    told = ", ".join(
+        f"{name.upper() if name != 'smape' else 'sMAPE'} {number(name, means[name])} "
+        f"± {number(name, spreads[name])}"
+        for name in names
+    )
+    yield f"{len(table)} trainings: {told} (mean and standard deviation)"

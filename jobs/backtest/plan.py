@@ -1,0 +1,197 @@
+"""What a backtest is about to do: everything a user should know before a training begins."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.data.seasonality import LEAST_CYCLES, candidates
+from forecaster.evaluation.cutoffs import SHARE, USUAL_WINDOWS
+from forecaster.experiments.stage import Prepared
+from forecaster.experiments.testable import ENDED
+from forecaster.network.spec import ModelSpec
+from jobs.backtest.inputs import Rows
+
+OFFICIAL = "official split"
+NAMED = 3
+"""Series that are named of each reason to leave them out."""
+REASONS: Mapping[str, str] = {
+    "no_train_rows": "without train rows",
+    "no_test_rows": "without test rows",
+    "test_part_too_short": "whose test part is shorter than the horizon",
+    "no_room_for_a_window": "that are too short for a window",
+    "no_data_before": "that began after the first window",
+    "ended": "that had ended before the windows",
+    "nothing_to_judge": "with nothing to compare in the windows",
+    "no_data": "without values before the windows",
+    "too_short": "with too few values before the windows",
+    "stale": "with a long gap before the windows",
+    "non_finite": "without a finite forecast",
+}
+"""Why series are left out, after "3 series"."""
+
+Fact = tuple[str, str]
+"""A word, and a sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be learnt and tested: of which rows, in which windows."""
+
+    rows: Rows
+    series: int
+    first: datetime
+    last: datetime
+    dataset: DatasetConfig
+    stride: int
+    turns: int
+    asked_for: bool
+    """Whether somebody said how many windows there are to be."""
+    at_series_end: bool
+    split: str | None
+    tested_from: datetime
+    """The first cutoff."""
+    tested_to: datetime
+    """The last instant that is forecast."""
+    seeds: Sequence[int]
+    prepared: Prepared
+    left_out: Mapping[str, str]
+    """Series that cannot be tested, and why."""
+
+
+def plan_facts(plan: Plan) -> list[Fact]:
+    """Return what is to be tested, and what the user might not expect of it."""
+    return [
+        *setting(plan),
+        *(("left out", said) for said in left_out(plan.left_out)),
+        *(("note", said) for said in plan_notes(plan)),
+        *(("note", said) for said in still(plan.prepared.still)),
+    ]
+
+
+def setting(plan: Plan) -> list[Fact]:
+    """Return which rows, windows and season there are."""
+    return [
+        ("data", _data(plan)),
+        ("windows", _windows(plan)),
+        ("season", season(plan, plan.prepared.spec)),
+        ("learns from", _learns_from(plan)),
+    ]
+
+
+def plan_notes(plan: Plan) -> Iterator[str]:
+    """Say what there is too little of, and which series learn without being tested."""
+    prepared = plan.prepared
+    ended = Counter(plan.left_out.values())[ENDED]
+    if ended and not plan.split:
+        series = "series ends" if ended == 1 else "series end"
+        yield (
+            f"{ended:,} of {plan.series:,} {series} before the windows: trained on, not tested; "
+            "--windows-at series-end tests every series at its own end"
+        )
+    yield from _outside(plan)
+    if plan.at_series_end:
+        yield "each series is cut at its own end: rows of others may be newer than its cutoff"
+    spec, before = prepared.spec, f"there are {prepared.length:,} before the first window"
+    needed = spec.context_length + 2 * spec.prediction_length
+    if prepared.length < needed:
+        yield f"to look back, learn and judge well takes {needed:,} steps, {before}"
+    if plan.dataset.model.season_length is not None:
+        return
+    step = plan.dataset.step
+    missed = [each for each in candidates(step) if LEAST_CYCLES * each > prepared.length]
+    if missed:
+        needed = LEAST_CYCLES * missed[0]
+        yield (
+            f"a season of {missed[0]:,} steps takes {needed:,} steps to be found, {before}; "
+            f"--season {missed[0]} sets it"
+        )
+
+
+def _outside(plan: Plan) -> Iterator[str]:
+    """Say how many values no forecast can reach."""
+    values, outside = plan.rows.observations["value"], 0
+    if plan.dataset.lower_bound is not None:
+        outside += int((values < plan.dataset.lower_bound).sum())
+    if plan.dataset.upper_bound is not None:
+        outside += int((values > plan.dataset.upper_bound).sum())
+    if outside:
+        yield f"{outside:,} values lie outside the bounds, forecasts never will"
+
+
+def left_out(reasons: Mapping[str, str]) -> Iterator[str]:
+    """Count and name series by the reason to leave them out."""
+    for reason, count in Counter(reasons.values()).most_common():
+        names = [name for name, why in reasons.items() if why == reason]
+        yield f"{count:,} series {REASONS[reason]}: {named(names)}"
+
+
+def still(names: Sequence[str]) -> Iterator[str]:
+    """Say which series have no error of the past to measure in."""
+    if count := len(names):
+        have = "has" if count == 1 else "have"
+        yield (
+            f"{count:,} series that never moved before the windows {have} no MASE and no skill: "
+            f"{named(names)}"
+        )
+
+
+def named(names: Sequence[str]) -> str:
+    """Name some."""
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+
+
+def season(plan: Plan, spec: ModelSpec) -> str:
+    """Say which season was found or given, and how far the model looks back."""
+    given = plan.dataset.model.season_length is not None
+    found = "none found" if not given else "none, as given"
+    if spec.season_length > 1:
+        found = f"{spec.season_length} steps" + (", as given" if given else "")
+    if spec.long_season > spec.season_length:
+        found += f", and a longer one of {spec.long_season}"
+    return f"{found}; the model looks back {spec.context_length} steps"
+
+
+def when(instant: datetime) -> str:
+    """Return an instant for people."""
+    return f"{instant:%Y-%m-%d %H:%M}Z"
+
+
+def _data(plan: Plan) -> str:
+    return (
+        f"{plan.series:,} series, {len(plan.rows.observations):,} rows, {when(plan.first)} … "
+        f"{when(plan.last)}, step {plan.dataset.step}"
+    )
+
+
+def _learns_from(plan: Plan) -> str:
+    prepared = plan.prepared
+    return (
+        f"{prepared.series:,} series, {prepared.observations:,} observations until "
+        f"{when(prepared.trained_to)}"
+    )
+
+
+def _windows(plan: Plan) -> str:
+    ahead = f"each {plan.dataset.prediction_length} steps ahead"
+    return f"{_which(plan)}, {ahead}, from {when(plan.tested_from)} to {when(plan.tested_to)}"
+
+
+def _which(plan: Plan) -> str:
+    if plan.split is not None and plan.asked_for:
+        some = "window" if plan.turns == 1 else "windows"
+        most = f", up to {plan.turns}" if plan.turns > 1 else ""
+        return f"{plan.split}: the newest {some} in the test rows of every series{most}"
+    if plan.split is not None:
+        count = "1 window" if plan.turns == 1 else f"up to {plan.turns} windows"
+        return f"{plan.split}: {count} after the train rows of every series"
+    each = "the last window of every series" if plan.at_series_end else "the last window"
+    if plan.turns > 1:
+        some = f"up to {plan.turns}" if plan.at_series_end else f"the last {plan.turns}"
+        each = f"{some} windows of every series, every {plan.stride} steps"
+    if plan.at_series_end:
+        return f"{each}, up to its own end"
+    if plan.asked_for or plan.turns == USUAL_WINDOWS:
+        return each
+    return f"{each}; with more, over {SHARE:.0%} of the history would be tested on"

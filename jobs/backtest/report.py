@@ -1,0 +1,184 @@
+"""A backtest as a document (JSON), a long table (CSV) and a page (Markdown)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+
+from forecaster.errors import ConfigError, DataError
+from forecaster.experiments.stage import Trained
+from jobs.backtest import forecasts_file
+from jobs.backtest.forecasts_file import require_new
+from jobs.backtest.notes import facts
+from jobs.backtest.plan import Plan, plan_notes
+from jobs.backtest.run import Outcome
+from jobs.backtest.summary import (
+    COLUMNS,
+    LEGEND,
+    SERIES_HEADINGS,
+    lead_rows,
+    overall_rows,
+    series_rows,
+    shown,
+)
+from jobs.execution.reports import Json, to_json
+
+SUFFIXES = (".md", ".json", ".csv")
+NAMED = 10
+"""Series that a page names of those that were left out."""
+_KEPT = ("points", "smape", "mase", "owa", "wql", "mae", "bias", "skill",
+         "coverage_50", "coverage_80", "coverage_95", "width_80")  # fmt: skip
+
+
+def require_writable(out: Path | None, forecasts: Path | None) -> None:
+    """Raise ConfigError unless these, where given, are new files of a format that is written."""
+    if out is not None:
+        hint = ".md is a page for people, .json has everything, .csv is the long table"
+        require_new("--out", out, SUFFIXES, hint)
+    if forecasts is not None:
+        hint = "a row for every step of every forecast: millions are best kept as .parquet"
+        require_new("--forecasts", forecasts, forecasts_file.SUFFIXES, hint)
+    if out is not None and forecasts is not None and out.resolve() == forecasts.resolve():
+        raise ConfigError(
+            [f"--out and --forecasts must be different files, found {out} for both"],
+            hint="name another file for one of them",
+        )
+
+
+def write(path: Path, outcome: Outcome) -> None:
+    """Write the report that the suffix of `path` asks for; DataError where a file is there."""
+    texts = {
+        ".md": lambda: markdown(outcome),
+        ".json": lambda: json.dumps(document(outcome), indent=2, ensure_ascii=False) + "\n",
+        ".csv": lambda: long_table(outcome).write_csv(),
+    }
+    try:
+        with path.open("x", encoding="utf-8") as opened:
+            opened.write(texts[path.suffix.lower()]())
+    except OSError as error:
+        raise DataError(f"{path} must be writable, found: {error.strerror or error}") from error
+
+
+def document(outcome: Outcome) -> Json:
+    """Return all that was found as JSON, nothing rounded."""
+    plan, spec = outcome.plan, outcome.trainings[-1].spec
+    return to_json(
+        {
+            **_subject(plan),
+            "windows_per_series": plan.turns,
+            "windows": outcome.found.windows,
+            "tested_from": plan.tested_from,
+            "tested_to": plan.tested_to,
+            "timezone": spec.timezone,
+            "season_length": spec.season_length,
+            "long_season": spec.long_season,
+            "context_length": spec.context_length,
+            "seed": plan.seeds[0],
+            "seeds": _kept(outcome.by_seed, "seed"),
+            "train_seconds": outcome.seconds,
+            "trainings": [_training(each) for each in outcome.trainings],
+            "notes": [*plan_notes(plan), *outcome.notes],
+            "overall": _kept(outcome.overall, "predictor", "series"),
+            "by_lead": _kept(outcome.by_lead, "predictor", "lead"),
+            "by_series": _kept(outcome.by_series, "predictor", "series_id"),
+            "by_series_and_lead": _kept(
+                outcome.by_series_and_lead, "predictor", "series_id", "lead"
+            ),
+            "unsaid_points": dict(outcome.found.missing),
+            "series_without_scale": list(outcome.still),
+            "left_out": dict(outcome.left_out),
+        }
+    )
+
+
+def _subject(plan: Plan) -> dict[str, object]:
+    """Return what was read, what became of it, and how it was to be tested."""
+    rows, dataset = plan.rows, plan.dataset
+    return {
+        "name": rows.name,
+        "rows": len(rows.observations),
+        "rejected": {
+            reason: {"rows": count, "example": rows.examples.get(reason)}
+            for reason, count in rows.rejected.items()
+        },
+        "duplicates": rows.duplicates,
+        "conflicting": rows.conflicting,
+        "series": plan.series,
+        "first": plan.first,
+        "last": plan.last,
+        "split": plan.split,
+        "windows_at": "series-end" if plan.at_series_end else "common-end",
+        "step": str(dataset.step),
+        "prediction_length": dataset.prediction_length,
+        "stride": plan.stride,
+        "lower_bound": dataset.lower_bound,
+        "upper_bound": dataset.upper_bound,
+    }
+
+
+def _training(each: Trained) -> dict[str, object]:
+    result, prepared = each.result, each.prepared
+    return {
+        "turn": each.turn + 1,
+        "seed": each.seed,
+        "series": prepared.series,
+        "observations": prepared.observations,
+        "trained_from": prepared.trained_from,
+        "trained_to": prepared.trained_to,
+        "steps": result.steps,
+        "planned_steps": each.planned,
+        "seconds": result.seconds,
+        "device": result.device,
+        "variant": {"statistics": each.spec.statistics, "calendar": each.spec.calendar},
+        "validation": None if result.validation is None else asdict(result.validation),
+        "fallback": result.model.fallback,
+    }
+
+
+def _kept(table: pl.DataFrame, *keys: str) -> list[dict[str, object]]:
+    return table.select(*keys, *(name for name in _KEPT if name in table.columns)).to_dicts()
+
+
+def long_table(outcome: Outcome) -> pl.DataFrame:
+    """Return one row per predictor, series and lead that was summed up; empty means: all."""
+    tables = (outcome.overall, outcome.by_lead, outcome.by_series, outcome.by_series_and_lead)
+    parts = [table.drop("series") for table in tables]
+    texts = [part.with_columns(pl.col("predictor", "^lead$").cast(pl.String)) for part in parts]
+    table = pl.concat(texts, how="diagonal")
+    return table.select(
+        "predictor", "series_id", "lead", *(name for name in _KEPT if name in table.columns)
+    )
+
+
+def markdown(outcome: Outcome) -> str:
+    """Return a page that can be attached to a ticket."""
+    leads, by_lead = lead_rows(outcome)
+    series, hidden = series_rows(outcome)
+    about = f"those with the least and the most skill; {hidden} lie between" if hidden else "all"
+    parts = [
+        f"# Backtest of {outcome.plan.rows.name}",
+        "\n".join(f"- {word}: {said}" for word, said in facts(outcome)),
+        "## Accuracy",
+        _grid(["", *(COLUMNS[name] for name in shown(outcome.overall))],
+              list(overall_rows(outcome))),
+        " ".join(LEGEND).replace("*", "\\*", 1),
+        "## MASE by steps ahead",
+        _grid(["", *leads], by_lead),
+        f"## Series: {about}",
+        _grid(SERIES_HEADINGS, series),
+    ]  # fmt: skip
+    if outcome.left_out:
+        named = [f"- {name}: {reason}" for name, reason in outcome.left_out.items()]
+        more = [f"- … and {len(named) - NAMED} more"] if len(named) > NAMED else []
+        parts += ["## Left out", "\n".join([*named[:NAMED], *more])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.strip().replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join(["---", *["---:"] * (len(headings) - 1)]) + "|"
+    return "\n".join([line(headings), rule, *map(line, rows)])

@@ -1,0 +1,123 @@
+"""Lengths of time of a backtest: the step that rows come at, and others counted in it."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from forecaster.config import validators
+from forecaster.data.frequency import (
+    LEAST_REGULAR,
+    Spacing,
+    advised_step,
+    find_spacings,
+    is_same_step,
+)
+from forecaster.errors import ConfigError, DataError
+from forecaster.times.durations import Step
+
+SHOWN = 3
+"""Series that are named of each step."""
+_SPARSE = 1.5
+"""Rows that come so many steps apart leave most steps empty."""
+
+Groups = Sequence[tuple[Spacing, Sequence[str]]]
+
+
+def step_of(observations: pl.DataFrame, given: str | None) -> tuple[Step, list[str]]:
+    """Return the step of OBSERVATIONS, and what is to be said of it.
+
+    ConfigError where `given` is no step, or where nothing tells one; DataError where series have
+    different ones and none is given, or where most steps would be empty.
+    """
+    wanted = None if given is None else _parsed(given)
+    found = find_spacings(observations)
+    if wanted is None:
+        return _found(found, observations)
+    return wanted, _checked(wanted, found, observations)
+
+
+def steps_in(option: str, text: str, step: Step) -> int:
+    """Return how many steps `text` is: a number of them, or a length of time."""
+    try:
+        count = int(text) if text.isdecimal() else step.steps_in(text)
+    except ValueError as error:
+        raise ConfigError([f"{option} {error}"], hint="or give a number of steps") from None
+    if count < 1:
+        raise ConfigError([f"{option} must be at least one step, found {text}"])
+    return count
+
+
+def _parsed(text: str) -> Step:
+    try:
+        return validators.step(text)
+    except validators.Unfit as error:
+        raise ConfigError([f"--step {error.rule}, found {text}"]) from None
+
+
+def _found(found: Groups, observations: pl.DataFrame) -> tuple[Step, list[str]]:
+    if not found:
+        raise ConfigError(
+            ["--step must be given where rows are too few to tell it, found none"],
+            hint="for example --step 1h",
+        )
+    if len(found) > 1:
+        steps = [_advised(spacing, names, observations) for spacing, names in found]
+        longest = max(steps, key=lambda step: step.approximate)
+        raise DataError(
+            f"all series must have one step, found {_counted(found)}",
+            hint=f"give a file of each, or --step {longest}, which averages rows that come more "
+            "often",
+        )
+    spacing, names = found[0]
+    if spacing.regular < LEAST_REGULAR:
+        raise ConfigError(
+            [
+                "--step must be given where rows are not regular, found "
+                f"{spacing.regular:.0%} of them {spacing.step} apart"
+            ],
+            hint=f"for example --step {_advised(spacing, names, observations)}",
+        )
+    return spacing.step, [f"step {spacing.step}, as the rows come; --step sets another"]
+
+
+def _advised(spacing: Spacing, names: Sequence[str], observations: pl.DataFrame) -> Step:
+    """Return the step of regular rows, and one that people would choose for all others."""
+    rows = observations.filter(pl.col("series_id").is_in(pl.Series(names).implode()))
+    return advised_step(spacing, rows)
+
+
+def _checked(step: Step, found: Groups, observations: pl.DataFrame) -> list[str]:
+    """Return what becomes of rows that do not come at `step`."""
+    others = [group for group in found if not is_same_step(group[0].step, step)]
+    coarser = [group for group in others if group[0].step.approximate > _SPARSE * step.approximate]
+    if found and len(coarser) == len(found):
+        advised = max(
+            (_advised(spacing, names, observations) for spacing, names in found),
+            key=lambda each: each.approximate,
+        )
+        raise DataError(
+            f"rows must come about every {step}, found {_counted(found)}: "
+            "most steps would be empty",
+            hint=f"pass --step {advised}",
+        )
+    finer = [group for group in others if group[0].step.approximate < step.approximate]
+    near = [group for group in others if group not in finer and group not in coarser]
+    fates = {
+        "those that share a step are averaged": finer,
+        "most steps of these are empty": coarser,
+        "some steps of these are empty": near,
+    }
+    return [
+        f"step {step}, but rows come {_counted(groups)}: {fate}"
+        for fate, groups in fates.items()
+        if groups
+    ]
+
+
+def _counted(found: Groups) -> str:
+    return "; ".join(f"every {spacing.step} in {_named(names)}" for spacing, names in found)
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    return f"{len(names)} series ({shown})"

@@ -1,0 +1,122 @@
+"""How right everybody was, as tables: numbers that are finite or null, and OWA."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from forecaster.experiments import rivals
+from forecaster.experiments.experiment import Trial
+from forecaster.training.validation import MODEL
+
+ROUNDING = 1e-6
+"""A smaller error of Naive2 is none, and nothing is relative to it."""
+OUTWEIGHING = 0.99
+"""Share of one series of the weight of WQL, from which on the others do not show in it."""
+_COVERAGE = ("coverage_50", "coverage_80", "coverage_95")
+_SCALED = ("mase", "seasonal_naive_mase", "skill", "bias", "width_80")
+"""What is in units of the past of a series, and so null for one that never moved in it."""
+_SCALED_SMAPE = "scaled_smape"
+
+
+def overall(made: Trial) -> pl.DataFrame:
+    """Return one row per predictor, as `Backtest.overall`; `owa` where Naive2 is among them."""
+    return _averaged(_overall(made), made)
+
+
+def by_seed(made: Trial) -> pl.DataFrame:
+    """Return the rows of `overall` of each of several seeds; empty where there is one."""
+    names = list(_seeds(made))
+    table = _overall(made).with_columns(pl.col("predictor").cast(pl.String))
+    ours = table.filter(pl.col("predictor").is_in(names if len(names) > 1 else []))
+    seeds = pl.col("predictor").replace_strict(_seeds(made), return_dtype=pl.Int64)
+    return ours.with_columns(seed=seeds).drop("predictor")
+
+
+def by_lead(made: Trial) -> pl.DataFrame:
+    """Return one row per predictor and lead; `owa` where Naive2 is among them."""
+    table = _with_owa(_table(made.found.by_lead(), made.scaled.by_lead(), "lead"), "lead")
+    return _averaged(table, made, "lead")
+
+
+def by_series(made: Trial) -> pl.DataFrame:
+    """Return one row per predictor and series."""
+    table = _table(made.found.by_series(), made.scaled.by_series(), "series_id")
+    return _averaged(table.drop(_SCALED_SMAPE), made, "series_id")
+
+
+def by_series_and_lead(made: Trial) -> pl.DataFrame:
+    """Return one row per predictor, series and lead."""
+    whole, scaled = made.found.by_series_and_lead(), made.scaled.by_series_and_lead()
+    table = _table(whole, scaled, "series_id", "lead")
+    return _averaged(table.drop(_SCALED_SMAPE), made, "series_id", "lead")
+
+
+def outweighing(made: Trial) -> Iterator[str]:
+    """Yield the one of several series beside which no other shows in WQL, where there is one."""
+    sizes = (
+        made.found.sums.filter(pl.col("predictor") == next(iter(_seeds(made))))
+        .group_by("series_id")
+        .agg(pl.col("absolute_actual").sum())
+        .filter(pl.col("absolute_actual") > OUTWEIGHING * pl.col("absolute_actual").sum())
+    )
+    if made.found.sums["series_id"].n_unique() > 1:
+        yield from sizes["series_id"]
+
+
+def _seeds(made: Trial) -> dict[str, int]:
+    """Return the seed of each predictor that is a model, in order."""
+    return {each.name: each.seed for each in made.trainings}
+
+
+def _overall(made: Trial) -> pl.DataFrame:
+    return _with_owa(_table(made.found.overall(), made.scaled.overall()))
+
+
+def _averaged(table: pl.DataFrame, made: Trial, *by: str) -> pl.DataFrame:
+    """Return a table in which the models of several seeds are one, with their mean figures."""
+    names = list(_seeds(made))
+    if len(names) == 1:
+        return table
+    is_ours = pl.col("predictor").cast(pl.String).is_in(names)
+    numbers = pl.selectors.float()
+    ours = table.filter(is_ours).with_columns(predictor=pl.lit(MODEL))
+    mean = ours.group_by("predictor", *by, maintain_order=True).agg(
+        pl.selectors.integer().first(), numbers.mean()
+    )
+    others = table.filter(~is_ours).with_columns(pl.col("predictor").cast(pl.String))
+    together = pl.concat([mean.select(table.columns), others])
+    return together.with_columns(
+        pl.col("predictor").cast(pl.Enum(together["predictor"].unique(maintain_order=True)))
+    )
+
+
+def _table(whole: pl.DataFrame, scaled: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Return a summary that has of `scaled` what is scaled; no spread of point forecasts."""
+    keys = ["predictor", *by]
+    relative = scaled.select(*keys, *_SCALED, pl.col("smape").alias(_SCALED_SMAPE))
+    is_spread = pl.col("width_80") != 0
+    told = whole.with_columns(pl.when(is_spread).then(pl.col(_COVERAGE))).drop(_SCALED)
+    table = told.join(relative, on=keys, how="left", maintain_order="left")
+    numbers = pl.selectors.float()
+    shown = table.with_columns(pl.when(is_spread).then("width_80"))
+    return shown.with_columns(pl.when(numbers.is_finite()).then(numbers))
+
+
+def _with_owa(table: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Add `owa` against Naive2, of the same series as MASE; null where Naive2 has no error."""
+    ours = (pl.col(_SCALED_SMAPE), pl.col("mase"))
+    naive2 = table.filter(pl.col("predictor") == rivals.NAIVE2)
+    if naive2.is_empty():
+        return table.drop(_SCALED_SMAPE)
+    nothing = (ours[0] < ROUNDING) | (ours[1] < ROUNDING)
+    theirs = naive2.select(
+        *by,
+        naive2_smape=pl.when(~nothing).then(ours[0]),
+        naive2_mase=pl.when(~nothing).then(ours[1]),
+    )
+    if by:
+        beside = table.join(theirs, on=by, maintain_order="left")
+    else:
+        beside = table.join(theirs, how="cross", maintain_order="left")
+    owa = (ours[0] / pl.col("naive2_smape") + ours[1] / pl.col("naive2_mase")) / 2
+    return beside.with_columns(owa=owa).drop("naive2_smape", "naive2_mase", _SCALED_SMAPE)

@@ -1,0 +1,296 @@
+"""What `forecaster check` reads: our own database, and the source of every dataset.
+
+Nothing is written, and nothing stops at the first failure: each becomes a finding.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster import schemas
+from forecaster.checks.dataset import Sample, diagnose, rejections
+from forecaster.checks.findings import (
+    Finding,
+    failure,
+    failures_of,
+    note,
+)
+from forecaster.config.settings import Config, DatasetConfig
+from forecaster.data.running_totals import LOOK_BACK, are_sums
+from forecaster.errors import ForecasterError
+from forecaster.ingestion import normalize
+from forecaster.ingestion.normalize import Intake
+from forecaster.source import read
+from forecaster.source.predicates import DATED
+from forecaster.source.query import Wanted
+from forecaster.store.connection.engine import open_engine, reading
+from forecaster.store.connection.urls import is_missing_file, masked, parse_url
+from forecaster.store.maintenance import migrations, privileges
+from forecaster.store.observations import observations, versions
+from forecaster.store.state import runs
+from jobs.stages.pull import normalized
+
+PEEK_STEPS = 200
+PEEK_ROWS = 100_000
+"""What is read of the recent past to see whether a query runs."""
+SAMPLE_ROWS = 2_000_000
+"""What is read of the newest history at most, to diagnose it."""
+GROWTH = 8
+"""A stretch of history is read again that is so much longer, as long as there is room for it."""
+RECENT_RUNS = 20
+"""Forecast runs whose late rows are counted."""
+DATABASE = "database"
+NUMBERS = ("int2", "int4", "int8", "float4", "float8", "numeric")
+TEXTS = ("text", "varchar", "bpchar")
+"""Types of PostgreSQL that hold numbers, and that may."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Inspection:
+    """What was found: facts for a table, sentences, and settings that would fit better."""
+
+    database: dict[str, Any] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    suggestions: dict[str, Mapping[str, str | int | float]] = field(default_factory=dict)
+
+
+def inspect(config: Config, *, now: datetime, with_data: bool) -> Inspection:
+    """Look at everything that the configuration names; `with_data` reads histories."""
+    found = Inspection()
+    engine = _our_database(config, found)
+    try:
+        for dataset in config.datasets.values():
+            with _failing(dataset.name, found):
+                _look_at(_Place(config, dataset, engine, now), found, with_data=with_data)
+    finally:
+        if engine is not None:
+            engine.dispose()
+    found.findings = list(dict.fromkeys(found.findings))  # one cause may stop several questions
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A dataset, and where its rows come from."""
+
+    config: Config
+    dataset: DatasetConfig
+    engine: Engine | None
+    """Our database with our tables in it; None where it cannot be used."""
+    now: datetime
+
+    @property
+    def url(self) -> str:
+        return self.dataset.source_url or self.config.database_url
+
+
+@contextmanager
+def _failing(about: str, found: Inspection) -> Iterator[None]:
+    try:
+        yield
+    except ForecasterError as error:
+        found.findings += failures_of(about, error)
+
+
+def _our_database(config: Config, found: Inspection) -> Engine | None:
+    """Return an engine where our tables can be read."""
+    address = parse_url(config.database_url)
+    found.database = {"address": masked(address)}
+    with _failing(DATABASE, found):
+        if is_missing_file(address):
+            found.findings.append(note(DATABASE, "there is no file yet: the first run makes it"))
+            return None
+        engine = open_engine(config.database_url)
+        with _failing(DATABASE, found):
+            if _is_usable(engine, found):
+                return engine
+        engine.dispose()
+    return None
+
+
+def _is_usable(engine: Engine, found: Inspection) -> bool:
+    revision = migrations.revision(engine)
+    ours = privileges.in_our_database(engine)
+    found.database |= {"product": ours.product, "role": ours.role, "revision": revision}
+    found.findings += _on_rights(ours)
+    if revision is None:
+        found.findings.append(note(DATABASE, "there are no tables yet: the first run makes them"))
+        return False
+    migrations.require_head(engine)
+    return True
+
+
+def _on_rights(ours: privileges.Rights) -> Iterator[Finding]:
+    if ours.is_read_only:
+        yield failure(
+            DATABASE,
+            "our database must take writes, found it read-only",
+            hint="name the primary server, and leave default_transaction_read_only off",
+        )
+    if not ours.may_create:
+        yield failure(
+            DATABASE,
+            f"role {ours.role} must be able to make tables and partitions, found it unable",
+            hint=f"GRANT CREATE ON SCHEMA public TO {ours.role}",
+        )
+    if ours.lacking:
+        yield failure(
+            DATABASE,
+            f"role {ours.role} must be able to write our tables, found it without "
+            f"{', '.join(ours.lacking)}",
+            hint=f"let {ours.role} own them, or GRANT ALL ON ALL TABLES IN SCHEMA public",
+        )
+    if ours.not_owned:
+        yield failure(
+            DATABASE,
+            f"role {ours.role} must own {', '.join(ours.not_owned)} to add partitions, found "
+            "another owner",
+            hint=f"ALTER TABLE {ours.not_owned[0]} OWNER TO {ours.role}",
+        )
+
+
+def _look_at(place: _Place, found: Inspection, *, with_data: bool) -> None:
+    if place.dataset.query is not None:
+        _look_at_source(place, found)
+    if with_data:
+        _diagnose(place, found)
+        return
+    rows, taken = _peek(place)
+    found.datasets[place.dataset.name] = _facts(rows, taken)
+    found.findings += rejections(place.dataset.name, rows, taken)
+
+
+def _look_at_source(place: _Place, found: Inspection) -> None:
+    """See what the role of a source may do, and whether its `ingest_column` gives a bound."""
+    dataset, wanted = place.dataset, Wanted(since=place.now, until=place.now)
+    shape = read.shape(dataset, place.url, wanted)
+    if shape is not None:
+        found.findings += _on_types(dataset, shape.types)
+    if shape is not None and shape.writable and dataset.source_url is not None:
+        tables = ", ".join(shape.writable)
+        message = f"the role of source_url may write {tables}: to read is enough"
+        found.findings.append(note(dataset.name, message))
+    if dataset.ingest_column is not None:
+        with _failing(dataset.name, found):
+            read.look(dataset, place.url, wanted, patient=False)
+
+
+def _on_types(dataset: DatasetConfig, types: Mapping[str, str | None]) -> Iterator[Finding]:
+    for setting, rule, fitting in (
+        ("timestamp_column", "times, text or numbers", (*NUMBERS, *TEXTS, *DATED)),
+        ("value_column", "numbers", (*NUMBERS, *TEXTS, "bool", "money")),
+    ):
+        column = getattr(dataset, setting)
+        if types[column] not in fitting:
+            yield failure(
+                dataset.name,
+                f"{setting} {column!r} must hold {rule}, found {types[column] or 'another type'}",
+                hint="cast it in the query, or name another column",
+            )
+
+
+def _peek(place: _Place) -> tuple[int, Intake]:
+    """Return some rows of the recent past; of all of history where it has none."""
+    dataset = place.dataset
+    recent = min(dataset.history, PEEK_STEPS * dataset.step.approximate + dataset.late_data)
+    for length in (recent, dataset.history):
+        rows, taken = _taken(place, place.now - length, PEEK_ROWS)
+        if rows:
+            break
+    return rows, taken
+
+
+def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, Intake]:
+    """Return rows of a source, or what was ingested, and how many they are."""
+    dataset = place.dataset
+    if dataset.query is not None:
+        wanted = Wanted(since=since, until=place.now, limit=limit)
+        raw = read.read_rows(dataset, place.url, wanted)
+        return raw.height, normalized(raw, dataset)
+    landed = _landed(place, since)[:limit]
+    return landed.height, normalize.normalize(landed, normalize.Columns(), timezone=None)
+
+
+def _landed(place: _Place, since: datetime) -> pl.DataFrame:
+    if place.engine is None:
+        return schemas.empty(schemas.OBSERVATIONS)
+    with reading(place.engine) as conn:
+        return observations.read(conn, place.dataset.name, since=since, until=place.now)
+
+
+def _facts(rows: int, taken: Intake) -> dict[str, Any]:
+    stamps = taken.observations["timestamp"]
+    return {
+        "rows": rows,
+        "series": taken.observations["series_id"].n_unique(),
+        "first": stamps.min(),
+        "last": stamps.max(),
+        "rejected": sum(taken.rejected.values()),
+    }
+
+
+def _diagnose(place: _Place, found: Inspection) -> None:
+    """Read as much of the newest history as is good for a diagnosis, and say how fresh it is."""
+    dataset = place.dataset
+    length = PEEK_STEPS * dataset.step.approximate
+    while True:
+        length = min(length, dataset.history)
+        rows, taken = _taken(place, place.now - length, SAMPLE_ROWS)
+        if length == dataset.history or rows * GROWTH > SAMPLE_ROWS:
+            break
+        length *= GROWTH
+    is_full = rows >= SAMPLE_ROWS  # and has not all rows of any time
+    since = place.now if is_full else place.now - length
+    sample = Sample(rows=rows, taken=taken, since=since, now=place.now, versions=_heard(place))
+    told = diagnose(sample, dataset)
+    found.datasets[dataset.name] = told.facts | {"late": _late(place)}
+    found.findings += told.findings
+    found.findings += _on_marks(dataset, sample, told.facts.get("timestamp_marks"))
+    found.suggestions[dataset.name] = told.suggestions
+
+
+def _heard(place: _Place) -> pl.DataFrame | None:
+    """Return how some of our newest rows were corrected; None where we have none."""
+    if place.engine is None:
+        return None
+    dataset, until = place.dataset, place.now
+    since = until - LOOK_BACK * dataset.step.approximate
+    with reading(place.engine) as conn:
+        return versions.of_some_series(conn, dataset.name, since=since, until=until)
+
+
+def _on_marks(dataset: DatasetConfig, sample: Sample, marks: object) -> Iterator[Finding]:
+    """Say what timestamps are taken to mark where the rows are sums, and how to say otherwise."""
+    grow = sample.versions is not None and are_sums(sample.versions, dataset.step)
+    if not (grow or dataset.groups):
+        return
+    why = "the newest rows are corrected until their step is over" if grow else (
+        "the query has a GROUP BY"
+    )  # fmt: skip
+    if marks != "instant" and dataset.timestamp_marks is None:
+        message = f"{why}: each is taken as a sum over the step that begins at its timestamp, and "
+        message += "is forecast from when that is over"
+        hint = 'set timestamp_marks = "start" to say so, or "end" or "instant" if it is not'
+        yield note(dataset.name, message, hint=hint)
+    if grow and marks == "instant":
+        message = f"{why}, but timestamps are taken as instants: forecasts begin with a part of one"
+        yield note(dataset.name, message, hint='set timestamp_marks = "start"')
+
+
+def _late(place: _Place) -> int | None:
+    """Return how many rows came late in the latest runs; None where none ran."""
+    if place.engine is None:
+        return None
+    with reading(place.engine) as conn:
+        reports = [
+            run.report
+            for run in runs.list_runs(conn, place.dataset.name, job="forecast", limit=RECENT_RUNS)
+            if run.report is not None
+        ]
+    return sum((report.get("pull") or {}).get("late", 0) for report in reports) if reports else None

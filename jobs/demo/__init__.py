@@ -1,0 +1,1 @@
+"""A real series replayed through the jobs of the service, tick by tick."""

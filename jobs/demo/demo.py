@@ -1,0 +1,276 @@
+"""The demo: a real series through the whole program, replayed tick by tick.
+
+Weekly carbon dioxide at Mauna Loa as it ships inside statsmodels, or any file. Its rows are
+ingested into an archive dataset; the dataset that is forecast pulls from there what is new at each
+tick, as it would from a user's own table.
+"""
+
+import io
+import json
+import re
+import shlex
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, BinaryIO
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster.config import file
+from forecaster.config.settings import Config, ServerConfig
+from forecaster.errors import ConfigError, DataError
+from forecaster.ingestion.normalize import Columns
+from forecaster.training.estimator import Progress
+from jobs import catalog, ingest
+from jobs.demo.charts import local
+from jobs.demo.replay import Replay, SimulatedClock, last_ticks
+from jobs.execution.reports import IngestReport
+from jobs.files import reader
+from jobs.files.layout import Dialect
+from jobs.service.service import Service
+from jobs.stages.champions import Champions
+from jobs.stages.panel_cache import Panels
+from jobs.telemetry import record
+from jobs.telemetry.metrics import Telemetry
+from jobs.terminal.sparklines import Screen, milliseconds
+from jobs.training_process.parent import fit_in_child
+
+REPLAYED_HORIZONS = 7
+"""Prediction lengths in a replay, when nobody says how long it is."""
+CO2_REPLAY = timedelta(weeks=104)
+
+_NEVER = "73050d"
+"""200 years: longer than any replay, so that only the replay decides when to retrain."""
+_SETTINGS = """
+database_url = "sqlite:///forecaster-demo.db"
+[retention]
+forecasts = "forever"
+attention = "forever"
+accuracy = "forever"
+runs = "forever"
+[datasets.{name}]
+query = "SELECT series_id, timestamp, value FROM current_observations WHERE dataset = '{archive}'"
+step = {step}
+horizon = {horizon}
+history = "{never}"
+retrain_every = "{never}"
+{zone}
+"""
+
+
+_QUERIES = (
+    "SELECT timestamp, q10, q50, q90 FROM latest_forecasts ORDER BY timestamp DESC LIMIT 3",
+    "SELECT source, context_from, weight FROM forecast_attention ORDER BY cutoff DESC LIMIT 9",
+    "SELECT lead, sum(absolute_error) / sum(seasonal_naive_error) FROM accuracy GROUP BY lead",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a demo is about: rows, how to read them, and how far back to replay."""
+
+    title: str
+    name: str
+    source: Path | BinaryIO
+    file_format: reader.Format | None
+    step: str
+    horizon: str
+    replay: timedelta | None = None
+    timezone: str | None = None
+    marks: str | None = None
+    """What timestamps mark; None is detected."""
+    columns: Columns = field(default_factory=Columns)
+    spelled: Mapping[str, Any] = field(default_factory=dict)
+    """How text is spelled, by setting."""
+    dialect: Dialect = reader.USUAL
+
+
+def co2() -> Material:
+    """Return the weekly carbon dioxide record of statsmodels; DataError when it is missing."""
+    try:
+        from statsmodels.datasets import co2 as record
+    except ImportError as error:
+        raise DataError(
+            "statsmodels must be installed for the demo's series, found none",
+            hint="pip install 'forecaster[demo]', or pass --file with one of yours",
+        ) from error
+    weekly = record.load_pandas().data["co2"]
+    rows = io.BytesIO()
+    pl.DataFrame(
+        {
+            "series_id": ["mauna_loa"] * len(weekly),
+            "timestamp": [stamp.to_pydatetime().replace(tzinfo=UTC) for stamp in weekly.index],
+            "value": weekly.to_numpy(),
+        }
+    ).with_columns(pl.col("value").fill_nan(None)).write_parquet(rows)
+    rows.seek(0)
+    return Material(
+        title="carbon dioxide at Mauna Loa, ppm",
+        name="co2",
+        source=rows,
+        file_format="parquet",
+        step="1w",
+        horizon="13w",
+        replay=CO2_REPLAY,
+    )
+
+
+def of_file(
+    path: Path,
+    *,
+    step: str | None,
+    horizon: str | None,
+    timezone: str | None,
+    columns: Columns,
+    spelled: Mapping[str, Any] | None = None,
+) -> Material:
+    """Return the series of a file; ConfigError unless its step and horizon are given."""
+    if step is None or horizon is None:
+        missing = [name for name, value in (("--step", step), ("--horizon", horizon)) if not value]
+        raise ConfigError(
+            [f"{name} must be given with --file, found none" for name in missing],
+            hint="for example --step 1h --horizon 2d",
+        )
+    return Material(
+        title=str(path),
+        name=re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:60] or "file",
+        source=path,
+        file_format=None,
+        step=step,
+        horizon=horizon,
+        timezone=timezone,
+        columns=columns,
+        spelled=spelled or {},
+    )
+
+
+class Demo:
+    """One demo on one database: ingest, replay, and then serve."""
+
+    def __init__(self, material: Material, config: Config, engine: Engine, screen: Screen) -> None:
+        """Prepare to show `material` under the `settings` of it; the server starts right away."""
+        self._material, self._config = material, config
+        self._engine, self._screen = engine, screen
+        self._dataset = self._config.datasets[material.name]
+        self._archive = replace(
+            self._dataset,
+            name=archive_of(material.name),
+            query=None,
+            series_columns=material.columns.series,
+            timestamp_column=material.columns.timestamp,
+            value_column=material.columns.value,
+            **material.spelled,
+        )
+        self._telemetry = Telemetry([material.name])
+        self._clock = SimulatedClock(datetime.now(UTC))
+        self.service = self._listening()
+
+    def replay(self) -> None:
+        """Bring the rows in and replay the last ticks; what was done before is not repeated."""
+        self._screen.say(f"metrics at {self.service.url}/metrics")
+        report = ingest.run(
+            self._engine,
+            self._archive,
+            self._material.source,
+            file_format=self._material.file_format,
+            dialect=replace(self._material.dialect, usual_series=self._material.name),
+            now=datetime.now(UTC),
+        )
+        self._screen.say(_ingested(report))
+        champions = Champions()
+        fit = partial(fit_in_child, on_progress=self._show_training)
+        replay = Replay(
+            engine=self._engine,
+            dataset=self._dataset,
+            archive=self._archive.name,
+            ticks=self._ticks(),
+            jobs=catalog.jobs(self._config, champions=champions, panels=Panels(), fit=fit),
+            champions=champions,
+            clock=self._clock,
+            screen=self._screen,
+            observe=partial(record.outcome, self._telemetry),
+        )
+        replay.run()
+        self._screen.close()
+        for line in summary(replay, str(self._engine.url.database)):
+            self._screen.say(line)
+
+    def _ticks(self) -> list[datetime]:
+        dataset = self._dataset
+        length = self._material.replay or (
+            REPLAYED_HORIZONS * dataset.prediction_length * dataset.step.approximate
+        )
+        schedule = dataset.forecast_schedule
+        return last_ticks(self._engine, self._archive.name, schedule=schedule, replay=length)
+
+    def _show_training(self, at: Progress) -> None:
+        self._screen.progress("training", at.step, at.steps, f"loss {at.loss:.4f}")
+
+    def _listening(self) -> Service:
+        """Return the service at its usual address, or at any free port when that is taken."""
+        try:
+            return self._service(self._config)
+        except ConfigError:
+            elsewhere = ServerConfig(host=self._config.server.host, port=0)
+            return self._service(replace(self._config, server=elsewhere))
+
+    def _service(self, config: Config) -> Service:
+        service = Service(config, self._telemetry, clock=self._clock, stopping=threading.Event())
+        service.listen()
+        return service
+
+
+def settings(material: Material, database_url: str) -> Config:
+    """Return the configuration of a demo: all defaults, and nothing is ever thrown away."""
+    text = _SETTINGS.format(
+        name=material.name,
+        archive=archive_of(material.name),
+        step=json.dumps(material.step),
+        horizon=json.dumps(material.horizon),
+        never=_NEVER,
+        zone="" if material.timezone is None else f"timezone = {json.dumps(material.timezone)}",
+    )
+    found = file.parse(text, {}, read_file=str)
+    dataset = replace(found.datasets[material.name], timestamp_marks=material.marks)
+    return replace(found, database_url=database_url, datasets={material.name: dataset})
+
+
+def archive_of(name: str) -> str:
+    """Return the dataset that keeps the rows which dataset `name` pulls."""
+    return f"{name}_archive"
+
+
+def _ingested(report: IngestReport) -> str:
+    rejected = sum(report.rejected.values())
+    return (
+        f"ingested {report.rows} rows, {report.new} of them new"
+        + (f", {rejected} rejected" if rejected else "")
+        + (f", {report.first:%Y-%m-%d} … {report.last:%Y-%m-%d}" if report.first else "")
+    )
+
+
+def summary(replay: Replay, database: str) -> Iterator[str]:
+    """Say how the replay went and where to look next."""
+    first, last = (local(tick, replay.dataset) for tick in (replay.ticks[0], replay.ticks[-1]))
+    before = f", {replay.already_done} of them done before" if replay.already_done else ""
+    yield f"{len(replay.ticks)} ticks from {first} to {last}{before}"
+    if replay.standing is not None:
+        scores = replay.standing.mase()
+        yield "mase  " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        covered = replay.standing.coverage_80()
+        if covered is not None:
+            yield f"the 80 % interval covered {covered:.1%} of what happened"
+    if replay.tick_seconds:
+        usual, longest = median(replay.tick_seconds), max(replay.tick_seconds)
+        yield f"one tick took {milliseconds(usual)}, at most {milliseconds(longest)}"
+    yield f"everything is in {database}; look at it, for example with"
+    for query in _QUERIES:
+        yield f'  sqlite3 {database} "{query}"'
+    if replay.standing is not None:
+        series = shlex.quote(replay.standing.series_ids[0])
+        yield f"  forecaster explain {replay.dataset.name} {series} --database {database}"

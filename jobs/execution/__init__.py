@@ -1,0 +1,1 @@
+"""One run of one job: claimed, limited in time, reported once."""

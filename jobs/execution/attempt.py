@@ -1,0 +1,117 @@
+"""One attempt at one tick: what a job knows of it, how long its stages may take, how it ends."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import wait_random_exponential as wait_longer_and_longer
+
+from forecaster.errors import (
+    AlreadyWritten,
+    DatabaseUnavailable,
+    StageTimedOut,
+    StoreError,
+    TickTakenOver,
+)
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.limits import Limit, bounded
+from forecaster.store.state import runs
+from forecaster.store.state.runs import RunClaim
+from jobs.execution.clock import Clock
+from jobs.execution.reports import JobReport, document
+
+CONFLICTS = (DatabaseUnavailable, AlreadyWritten)
+"""What may be gone at the next attempt, which reads again what others have written."""
+ATTEMPTS = 5
+LONGEST_PAUSE = 2.0
+"""Seconds between two attempts at one transaction."""
+LOOK_WITHIN = timedelta(seconds=5)
+"""How long it may take to see what became of a commit once the stage is over."""
+
+log = logging.getLogger("forecaster")
+R = TypeVar("R", bound=JobReport)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One attempt at one tick."""
+
+    tick: datetime
+    claim: RunClaim
+    clock: Clock
+    limit: Limit = field(default_factory=Limit)
+    """When what runs now must be over; that of the engine which the job works with."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each stage took, in the order in which they ended."""
+    retries: list[str] = field(default_factory=list)
+    """What kept a transaction from being written at once."""
+
+    @contextmanager
+    def stage(self, name: str, within: timedelta) -> Iterator[None]:
+        """Time a stage, and have it cut when it takes longer than `within`.
+
+        A stage that is entered twice adds up.
+        """
+        started = perf_counter()
+        try:
+            with self.limit.stage(name, within):
+                yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - started
+
+    def commit(self, engine: Engine, write: Callable[[Connection], R]) -> R:
+        """Write what the run made and that it is done, in one transaction; return the report.
+
+        `write` makes the report. What another session or a broken connection kept from being
+        written is tried again, so `write` has to look itself for what is there; where only the
+        answer was lost, the run row tells what became of it. TickTakenOver, and nothing is
+        written, when a later attempt owns the tick.
+        """
+        attempts = Retrying(
+            retry=retry_if_exception_type(CONFLICTS),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_longer_and_longer(multiplier=0.1, max=LONGEST_PAUSE),
+            before_sleep=self._note_retry,
+            reraise=True,
+        )
+        made: list[R] = []
+
+        def attempt() -> None:
+            if not (made and self._is_written(engine)):
+                self._write_once(engine, write, made)
+
+        try:
+            attempts(attempt)
+        except (*CONFLICTS, StageTimedOut, TickTakenOver):
+            # A commit that was given up as lost may have come through all the same.
+            if not (made and self._is_written_after_all(engine)):
+                raise
+        return made[-1]
+
+    def _write_once(self, engine: Engine, write: Callable[[Connection], R], made: list[R]) -> None:
+        with writing(engine) as conn:
+            runs.require(conn, self.claim)
+            report = write(conn)
+            runs.finish(conn, self.claim, now=self.clock(), report=document(report))
+            made.append(report)
+
+    def _is_written(self, engine: Engine) -> bool:
+        with reading(engine) as conn:
+            run = runs.lookup(conn, self.claim)
+        return (run.state, run.attempt) == ("succeeded", self.claim.attempt)
+
+    def _is_written_after_all(self, engine: Engine) -> bool:
+        with suppress(StoreError, StageTimedOut), bounded(engine, "look", LOOK_WITHIN) as brief:
+            return self._is_written(brief)
+        return False
+
+    def _note_retry(self, attempt: RetryCallState) -> None:
+        error = attempt.outcome and attempt.outcome.exception()
+        self.retries.append(str(error))
+        log.warning("write tried again: %s", error)

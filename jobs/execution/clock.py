@@ -1,0 +1,74 @@
+"""The time that ticks go by: a clock that is not fooled at once, and who wakes up how late."""
+
+import logging
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from forecaster.config.settings import DatasetConfig
+
+Clock = Callable[[], datetime]
+"""Returns the present instant, with a zone."""
+
+JUMP = timedelta(minutes=1)
+"""A wall clock that is ahead of what has passed by more is doubted."""
+DOUBT = 600.0
+"""Seconds until it is believed all the same: a machine that stood still is not set ahead."""
+
+log = logging.getLogger("forecaster")
+
+
+def delay(lane: str, dataset: DatasetConfig) -> timedelta:
+    """Return by how much a lane wakes up after the ticks of a dataset: its share of the jitter.
+
+    It is always the same one, so that the load of many datasets is spread and their pace is not.
+    """
+    share = zlib.crc32(f"{lane}:{dataset.name}".encode()) / 2**32
+    return share * dataset.jitter
+
+
+def uptime() -> float:
+    """Return seconds that nobody can set; those that the machine slept are among them."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+def wall() -> datetime:
+    """Return what the clock of the machine says."""
+    return datetime.now(UTC)
+
+
+class SteadyClock:
+    """The wall clock, except that it is not followed far ahead at once.
+
+    Ticks of the future that are run by mistake cannot be run again when their time has come. So a
+    clock that jumps ahead is believed after a while, or as far as it was believed before; one that
+    is set back is believed at once.
+    """
+
+    def __init__(self, wall: Clock = wall, uptime: Callable[[], float] = uptime) -> None:
+        self._wall, self._uptime = wall, uptime
+        self._lock = threading.Lock()
+        self._begun = self._furthest = wall() - timedelta(seconds=uptime())
+        """What the wall clock said, or is taken to have said, at uptime 0; and the latest of it."""
+        self._doubted: float | None = None
+
+    def __call__(self) -> datetime:
+        """Return the present instant."""
+        with self._lock:
+            up = self._uptime()
+            begun = self._wall() - timedelta(seconds=up)
+            if begun > self._furthest + JUMP and self._is_doubtful(up, ahead=begun - self._begun):
+                return self._begun + timedelta(seconds=up)
+            self._doubted, self._begun = None, begun
+            self._furthest = max(self._furthest, begun)
+            return begun + timedelta(seconds=up)
+
+    def _is_doubtful(self, up: float, *, ahead: timedelta) -> bool:
+        if self._doubted is None:
+            self._doubted = up
+            log.warning("the clock must go steadily, found it set ahead by %s; not believed", ahead)
+        return up - self._doubted < DOUBT

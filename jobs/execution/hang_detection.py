@@ -1,0 +1,42 @@
+"""Stages that nothing can cut, such as a forward pass: noticed here, by whoever watches.
+
+What waits for a database or a source is cut by its deadline. What computes is asked between two
+blocks; where it never asks, the process is no longer worth its life.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from forecaster.store.connection.limits import Limit
+
+NOTICED = 30.0
+"""Seconds after its deadline from which on a stage makes the program not live."""
+HOPELESS = 120.0
+"""Seconds after its deadline at which the program ends itself: a restart carries on."""
+
+_lock = threading.Lock()
+_under_way: dict[Limit, str] = {}
+
+
+@contextmanager
+def watching(name: str, limit: Limit) -> Iterator[None]:
+    """Have the stages of `limit` noticed while the block runs."""
+    with _lock:
+        _under_way[limit] = name
+    try:
+        yield
+    finally:
+        with _lock:
+            del _under_way[limit]
+
+
+def overdue(*, by: float = NOTICED) -> list[str]:
+    """Return what is over its deadline by more than `by` seconds, in words."""
+    with _lock:
+        found = [(name, limit.overdue()) for limit, name in _under_way.items()]
+    return [
+        f"{name} must have ended, found it {seconds:.0f} s over its deadline"
+        for name, seconds in found
+        if seconds > by
+    ]

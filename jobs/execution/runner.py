@@ -1,0 +1,199 @@
+"""The one boundary around a job: claim the tick, run it, and say once how it went.
+
+The outcome becomes a run row, a log line and, through `observe`, telemetry. Nothing but an
+interrupt gets out: a job that fails or crashes leaves the scheduler alive.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.errors import (
+    DatabaseUnavailable,
+    ForecasterError,
+    StageTimedOut,
+    TickAlreadyDone,
+    TickTakenOver,
+)
+from forecaster.store.connection.engine import writing
+from forecaster.store.connection.limits import Limit, fence_of, guarded
+from forecaster.store.state import runs
+from forecaster.store.state.runs import RunClaim
+from jobs.execution import hang_detection
+from jobs.execution.attempt import Turn
+from jobs.execution.clock import Clock
+from jobs.execution.job import Job
+from jobs.execution.reports import JobReport, Json, document
+from jobs.execution.secret_filter import discreet
+
+NOTES_WITHIN = timedelta(seconds=10)
+"""How long it may take to claim a tick, and to note how it failed."""
+
+log = logging.getLogger("forecaster")
+
+Result = Literal["succeeded", "failed", "crashed", "already_done"]
+"""failed: a failure with a hint; crashed: a bug; already_done: nothing was written now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one attempt at one tick went."""
+
+    job: str
+    dataset: str
+    tick: datetime
+    result: Result
+    started_at: datetime
+    ended_at: datetime
+    seconds: float
+    retries: int = 0
+    """How often its transaction was tried again."""
+    report: JobReport | None = None
+    error: BaseException | None = None
+
+
+Observe = Callable[[Outcome], None]
+"""Told of every outcome: telemetry, or a table on a terminal."""
+
+
+def run_job(
+    job: Job,
+    engine: Engine,
+    dataset: DatasetConfig,
+    *,
+    tick: datetime,
+    clock: Clock,
+    observe: Observe,
+) -> Outcome:
+    """Run `job` for `tick` unless it was done before; never raises but for an interrupt.
+
+    Where the engine is guarded by a lease, so is everything that the run writes.
+    """
+    started_at, started = clock(), perf_counter()
+    limit = Limit(dataset=dataset.name)
+    attempt = _Attempt(engine=guarded(engine, limit=limit), clock=clock, limit=limit)
+    with hang_detection.watching(f"{job.name} of {dataset.name}", limit):
+        result, report, error = attempt.run(job, dataset, tick)
+    outcome = Outcome(
+        job=job.name,
+        dataset=dataset.name,
+        tick=tick,
+        result=result,
+        started_at=started_at,
+        ended_at=clock(),
+        seconds=perf_counter() - started,
+        retries=len(attempt.retries),
+        report=report,
+        error=error,
+    )
+    _log(outcome)
+    observe(outcome)
+    return outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    engine: Engine
+    clock: Clock
+    limit: Limit
+    retries: list[str] = field(default_factory=list)
+
+    def run(
+        self, job: Job, dataset: DatasetConfig, tick: datetime
+    ) -> tuple[Result, JobReport | None, BaseException | None]:
+        claim = None
+        try:
+            claim = self._claim(job, dataset, tick)
+            turn = Turn(
+                tick=tick, claim=claim, clock=self.clock, limit=self.limit, retries=self.retries
+            )
+            report = job.run(self.engine, dataset, turn)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self._record_failure(claim, error)
+            raise
+        except (TickAlreadyDone, TickTakenOver) as error:
+            return "already_done", None, error
+        except BaseException as error:
+            # A panic inside polars is no Exception, and must not end the scheduler either.
+            self._record_failure(claim, error)
+            return ("failed" if isinstance(error, ForecasterError) else "crashed"), None, error
+        return "succeeded", report, None
+
+    def _claim(self, job: Job, dataset: DatasetConfig, tick: datetime) -> RunClaim:
+        fence = fence_of(self.engine)
+        token = None if fence is None else fence.token
+        try:
+            with self.limit.stage("claim", NOTES_WITHIN), writing(self.engine) as conn:
+                return runs.claim(conn, job.name, dataset.name, tick, self.clock(), token)
+        except StageTimedOut as error:  # there is no row: this is no tick that failed
+            raise DatabaseUnavailable(error.message, hint=error.hint) from error
+
+    def _record_failure(self, claim: RunClaim | None, error: BaseException) -> None:
+        if claim is None:
+            return
+        hint = error.hint if isinstance(error, ForecasterError) else None
+        try:
+            with self.limit.stage("record", NOTES_WITHIN), writing(self.engine) as conn:
+                runs.fail(conn, claim, now=self.clock(), error=_describe(error), hint=hint)
+        except Exception as failure:
+            log.warning("the failure could not be recorded: %s", failure)
+
+
+def _describe(error: BaseException | None) -> str:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return "interrupted"
+    text = str(error) if isinstance(error, ForecasterError) else f"{type(error).__name__}: {error}"
+    return discreet(text)
+
+
+def _log(outcome: Outcome) -> None:
+    fields: dict[str, Json] = {
+        "dataset": outcome.dataset,
+        "tick": outcome.tick.isoformat(),
+        "seconds": outcome.seconds,
+    }
+    match outcome.result:
+        case "succeeded":
+            assert outcome.report is not None
+            log.info(line(f"{outcome.job} done", {**fields, **document(outcome.report)}))
+        case "already_done":
+            log.info(line(f"{outcome.job}: {outcome.error}", fields))
+        case "failed":
+            assert isinstance(outcome.error, ForecasterError)
+            fields |= {"error": outcome.error.message, "hint": outcome.error.hint}
+            log.error(line(f"{outcome.job} failed", fields))
+        case "crashed":
+            fields |= {"error": _describe(outcome.error)}
+            log.error(line(f"{outcome.job} crashed", fields), exc_info=outcome.error)
+
+
+def line(message: str, fields: Mapping[str, Json]) -> str:
+    """Return `message key=value …`: dotted names for nested fields, no lists and no nulls."""
+    return " ".join([message, *(f"{name}={text}" for name, text in _flat(fields))])
+
+
+def _flat(fields: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        path = prefix + _word(name)  # which may be the key of a series
+        match value:
+            case None | list():
+                continue
+            case dict():
+                yield from _flat(value, f"{path}.")
+            case float():
+                yield path, f"{value:.4g}"
+            case _:
+                yield path, _word(str(value))
+
+
+def _word(text: str) -> str:
+    """Return `text` as one word of one line, whatever is in it."""
+    is_plain = text and text.isprintable() and not set(text) & set(' ="')
+    return text if is_plain else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -1,0 +1,54 @@
+"""Discretion: what the program was told in confidence is in nothing that it writes.
+
+`keep` takes in the secrets of a configuration, for as long as the process lives: an old one may
+still stand in an exception. Log lines, tracebacks, run rows, answers over HTTP and what commands
+print go through `discreet`.
+"""
+
+import logging
+import sys
+import threading
+import traceback
+from types import TracebackType
+
+from forecaster.config.redaction import Secrets, secrets_of
+from forecaster.config.settings import Config
+
+_lock = threading.Lock()
+_secrets = Secrets()
+
+
+def keep(config: Config) -> None:
+    """Never again say a password of `config`."""
+    global _secrets
+    with _lock:
+        _secrets = _secrets.with_more(secrets_of(config))
+
+
+def discreet(text: str) -> str:
+    """Return `text` without the secrets that were kept, and without passwords in addresses."""
+    return _secrets.hide(text)
+
+
+class Formatter(logging.Formatter):
+    """Writes a record, its traceback included, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and the lines of its traceback."""
+        return discreet(super().format(record))
+
+
+def hush_tracebacks() -> None:
+    """Let the traceback that ends the program hold no secret either."""
+    sys.excepthook = _show
+
+
+def hush_threads() -> None:
+    """Likewise for the tracebacks that end threads."""
+    threading.excepthook = lambda ended: _show(ended.exc_type, ended.exc_value, ended.exc_traceback)
+
+
+def _show(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    sys.stderr.write(discreet("".join(traceback.format_exception(kind, error, trace))))

@@ -1,0 +1,1 @@
+"""`forecaster explain`: one stored forecast, read back with what it attended to."""

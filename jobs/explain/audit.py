@@ -1,0 +1,85 @@
+"""Audit a model in service: what takes too long to be measured at every retrain.
+
+Attention is measured again on what is known today, a network of the same settings has to find a
+planted copy, and the same training with another seed has to look at the same places.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import torch
+from sqlalchemy import Connection, Engine
+
+from forecaster.config.settings import TrainingConfig
+from forecaster.data.panel import Panel, build
+from forecaster.explain import measure
+from forecaster.explain.planted_test import STEPS, planted_mass
+from forecaster.explain.report import Agreement, Trust
+from forecaster.inference import checkpoint
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.observations import observations
+from forecaster.store.state import models
+from jobs.retrain import Fit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """A model and the data that it was trained on."""
+
+    model_id: int
+    model: TrainedModel
+    panel: Panel
+
+
+def run(
+    engine: Engine,
+    dataset: str,
+    *,
+    training: TrainingConfig,
+    plugins: Collection[str],
+    fit: Fit,
+    planted_steps: int = STEPS,
+) -> Trust:
+    """Measure the model in service, and keep the figures with it. Takes as long as a retrain.
+
+    NoChampion, or InsufficientHistory where its data are gone.
+    """
+    with reading(engine) as conn:
+        audited = read(conn, dataset, plugins)
+    model, panel = audited.model, audited.panel
+    planted = planted_mass(model.spec, seed=training.seed, steps=planted_steps)
+    found = replace(measure.trust(model, panel), planted_mass=planted)
+    if found.seeds is None:  # an ensemble has compared its members
+        twin = fit(panel, model.spec, replace(training, seed=training.seed + 1))
+        found = replace(found, seeds=compare(model, twin.checkpoint, panel, plugins))
+    with writing(engine) as conn:
+        models.add_scores(conn, dataset, audited.model_id, found.to_scores())
+    return found
+
+
+def read(conn: Connection, dataset: str, plugins: Collection[str]) -> Audited:
+    """Read the model in service, and what is known by now of the time it was trained on."""
+    stored = models.champion(conn, dataset)
+    model = checkpoint.loads(stored.weights, stored.sha256, plugins)
+    known = observations.read(conn, dataset, since=stored.trained_from, until=stored.trained_to)
+    panel = build(
+        known,
+        model.spec.grid(),
+        season_length=model.spec.season_length,
+        scales=model.series_scale,
+    )
+    return Audited(model_id=stored.model_id, model=model, panel=panel)
+
+
+def compare(
+    model: TrainedModel, twin: bytes, panel: Panel, plugins: Collection[str]
+) -> Agreement | None:
+    """Return how alike two seeds attend; None where they see contexts of another shape."""
+    other = checkpoint.loads(twin, enabled=plugins)
+    if other.spec.past_patches != model.spec.past_patches:
+        return None
+    windows = measure.newest_windows(panel, model.spec)
+    with torch.inference_mode():
+        outputs = [measure.looking(each.network)(windows) for each in (model, other)]
+    return measure.agreement(*outputs)

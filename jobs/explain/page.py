@@ -1,0 +1,245 @@
+"""An explanation as a person reads it: the forecast, where it looked, how far to trust that."""
+
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from forecaster.explain.report import Trust
+from forecaster.store.state.models import ModelRecord
+from forecaster.times.durations import Step
+from jobs.explain.read import Explanation, Source, Stretch
+from jobs.terminal.attention_report import figures
+from jobs.terminal.job_reports import when
+from jobs.terminal.sparklines import blocks
+
+BAR_WIDTH = 24
+"""Columns of a weight of 100 %."""
+FEW_STRETCHES = 3
+MOST_SOURCES, FEWER_SOURCES = 6, 3
+"""Sources shown of each stretch, where stretches are few and where they are many."""
+LEAST_WEIGHT = 0.005
+NOTES = {
+    "cold_start": "the model was not trained on this series: others taught it",
+    "hindsight": "the model had seen what came after the cutoff: never scored, never the latest",
+    "fallback_naive": "a naive forecast serves: on validation windows it clearly beat the network",
+    "fallback_champion": "made by an earlier champion",
+}
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+def words(steps: int, step: Step) -> str:
+    """Return how long so many steps are, such as "7 days" or "1 hour 30 minutes"."""
+    count = steps * step.count
+    if step.unit == "month":
+        return _counted(count // 12, "year") if count % 12 == 0 else _counted(count, "month")
+    if step.unit == "day":
+        return _counted(count, "day") if step.count % 7 else _counted(count // 7, "week")
+    seconds, fraction = divmod(count, 1_000_000)
+    if fraction:
+        return _counted(count, "microsecond")
+    parts = []
+    for unit, length in _UNITS:
+        found, seconds = divmod(seconds, length)
+        parts += [_counted(found, unit)] if found else []
+    return " ".join(parts)
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" + ("" if count == 1 else "s")
+
+
+class Page:
+    """Explains one forecast."""
+
+    def __init__(self, found: Explanation) -> None:
+        self._found = found
+        forecast = found.forecast
+        width = (forecast["q90"] - forecast["q10"]).median()
+        size = width if isinstance(width, float) and width > 0 else 1.0
+        self._last = next((value for value in reversed(found.recent) if value == value), math.nan)
+        self._digits = min(9, max(0, 2 - math.floor(math.log10(size))))
+
+    def render(self) -> RenderableType:
+        """Return the whole page."""
+        many = len(self._found.stretches) > FEW_STRETCHES
+        most = FEWER_SOURCES if many else MOST_SOURCES
+        parts: list[RenderableType] = [self._heading(), Text(), self._sketch()]
+        for stretch in self._found.stretches:
+            parts += [Text(), *self._stretch(stretch, most)]
+        return Group(*parts, Text(), self._trust())
+
+    def _heading(self) -> Text:
+        found = self._found
+        heading = Text.assemble(
+            (f"{found.dataset} / {found.series_id}", "bold"),
+            f"  forecast at {self._local(found.cutoff)} by model {found.model_id}",
+            (f"\nissued {when(found.issued_at)}, times in {found.timezone}", "dim"),
+        )
+        for word in (found.status, *["hindsight"] * found.hindsight):
+            if word in NOTES:
+                heading.append(f"\n{word}: {NOTES[word]}", "yellow")
+        return heading
+
+    def _sketch(self) -> Text:
+        found, forecast = self._found, self._found.forecast
+        median, low, high = (forecast[name].to_list() for name in ("q50", "q10", "q90"))
+        known = [value for value in (*found.recent, *low, *high) if value == value]
+        past, ahead = (blocks(part, min(known), max(known)) for part in (found.recent, median))
+        return Text.assemble(
+            (past.lstrip(), "cyan"), ("│", "dim"), (ahead, "green"),
+            f"\n{words(len(median), found.step)} ahead, {self._local(forecast['timestamp'][-1])}: ",
+            (self._number(median[-1]), "bold"),
+            f", between {self._number(low[-1])} and {self._number(high[-1])} at 80 %",
+        )  # fmt: skip
+
+    def _stretch(self, stretch: Stretch, most: int) -> Iterator[RenderableType]:
+        steps = f"step {stretch.step_from}" + (
+            "" if stretch.step_from == stretch.step_to else f"-{stretch.step_to}"
+        )
+        yield Text.assemble(
+            (steps, "bold"), f"  {self._span(stretch.starts, stretch.ends)}  median ",
+            (self._number(stretch.median), "bold"),
+            f", 80 % in {self._number(stretch.low)} … {self._number(stretch.high)}",
+            ("  on average", "dim"),
+        )  # fmt: skip
+        if stretch.sources:
+            yield Padding(self._sources(stretch, most), (0, 0, 0, 2))
+        else:
+            yield Text(f"  {self._without_attention(stretch)}")
+        yield self._sum(stretch)
+
+    def _without_attention(self, stretch: Stretch) -> str:
+        if self._found.status == "fallback_naive":
+            return f"repeats {_repeated(stretch)}; no attention stands behind it"
+        return "no attention of this forecast is stored, or not any more"
+
+    def _sources(self, stretch: Stretch, most: int) -> Table:
+        bars = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        for justify in ("right", "left", "left", "left", "left", "right"):
+            bars.add_column(justify=justify, no_wrap=True)
+        shown = [source for source in stretch.sources[:most] if source.weight >= LEAST_WEIGHT]
+        rest = stretch.sources[len(shown) :]
+        for source in shown:
+            bars.add_row(*self._weight(source.weight), *self._place(source), *self._adds(source))
+        if rest:
+            weight = sum(source.weight for source in rest)
+            bars.add_row(*self._weight(weight), f"{len(rest)} more", "", *self._adds(*rest))
+        return bars
+
+    def _weight(self, weight: float) -> tuple[str, Text]:
+        bar = "█" * round(BAR_WIDTH * weight) or "▏"
+        return f"{100 * weight:.0f} %", Text(bar, style="cyan")
+
+    def _place(self, source: Source) -> tuple[str, str]:
+        if source.source == "last":
+            return "last value", self._number(self._last)
+        if source.steps_before is None or source.context_from is None or source.context_to is None:
+            return "level", "mean of the latest season"
+        before = f"{words(source.steps_before, self._found.step)} before"
+        return before, self._span(source.context_from, source.context_to)
+
+    def _adds(self, *sources: Source) -> tuple[str, str]:
+        known = [source.adds for source in sources if source.adds is not None]
+        return ("adds", self._signed(sum(known))) if len(known) == len(sources) else ("gone", "?")
+
+    def _sum(self, stretch: Stretch) -> Text:
+        """Return the line in which all parts add up to the median."""
+        lift = stretch.lift or 0.0
+        parts = [
+            (stretch.copied - lift, "past"),
+            (lift, "rise of the level since"),
+            (stretch.last_value, "last value"),
+            (stretch.residual, "residual"),
+            (stretch.adjustment, "limits"),
+        ]
+        terms = "".join(f" {self._signed(value)} {name}" for value, name in parts if value)
+        return Text.assemble(
+            f"  {self._number(stretch.level)} level{terms} = ",
+            (self._number(stretch.median), "bold"),
+        )
+
+    def _trust(self) -> RenderableType:
+        trust = self._found.trust
+        if trust is None or not self._found.stretches[0].sources:
+            return Text("how far to trust the weights: not measured for this forecast", "dim")
+        heading = f"how far to trust this: model {self._found.model_id} on {trust.windows} windows"
+        patch = words(self._found.patch_length, self._found.step)
+        return Group(Text(heading, "bold"), Padding(table(figures(trust, patch)), (0, 0, 0, 2)))
+
+    def _number(self, value: float) -> str:
+        return f"{value:,.{self._digits}f}"
+
+    def _signed(self, value: float) -> str:
+        return _signed(value, self._digits)
+
+    def _local(self, instant: datetime) -> str:
+        shown = instant.astimezone(ZoneInfo(self._found.timezone))
+        calendar = self._found.step.is_calendar
+        return f"{shown:%Y-%m-%d}" if calendar else f"{shown:%a %Y-%m-%d %H:%M}"
+
+    def _span(self, first: datetime, last: datetime) -> str:
+        """Return both ends; the date once where it is the same."""
+        ends = [self._local(first), self._local(last)]
+        date, _, time = ends[1].rpartition(" ")
+        return f"{ends[0]} … {time}" if date and ends[0].startswith(date) else " … ".join(ends)
+
+
+def _signed(value: float, digits: int) -> str:
+    text = f"{value:+,.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.,") else "0"
+
+
+def _repeated(stretch: Stretch) -> str:
+    """Return what a naive forecast repeats: its parts say so."""
+    if stretch.last_value:
+        return "the last value"
+    return "the latest season" + (" with its drift" if stretch.residual else "")
+
+
+def model_page(model: ModelRecord) -> RenderableType:
+    """Return what is known of how far a model can be trusted, the curves included."""
+    heading = Text.assemble(
+        (f"{model.dataset}", "bold"),
+        f"  model {model.model_id}, trained on {when(model.trained_from)}",
+        f" … {when(model.trained_to)}",
+    )
+    trust = Trust.from_scores(model.scores)
+    if trust is None:
+        hint = "the next retrain measures it, and so does `forecaster explain DATASET --audit`"
+        return Group(heading, Text(f"how far to trust its attention: not measured; {hint}"))
+    patch = words(model.config["patch_length"], Step.parse(model.config["step"]))
+    said = table(figures(trust, patch))
+    if not trust.removals:
+        return Group(heading, Text(), said)
+    legend = Text("change of the forecast (and of its error), in seasonal errors:", "dim")
+    return Group(heading, Text(), said, Text(), legend, _curves(trust))
+
+
+def _curves(trust: Trust) -> Table:
+    """Return the change of forecasts, and of their error, by which past patches are removed."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("removed", "most attended", "random", "least attended", "ratio"):
+        drawn.add_column(heading, justify="left" if heading == "removed" else "right")
+    for removals, kept in ((trust.removals, ""), (trust.older, ", newest kept")):
+        for removal in removals:
+            removed = _counted(removal.patches, "stretch").replace("stretchs", "stretches")
+            effects = (removal.attended, removal.random, removal.least)
+            cells = [f"{effect.change:.3f} ({_signed(effect.error, 3)})" for effect in effects]
+            drawn.add_row(f"{removed}{kept}", *cells, f"{removal.ratio:.1f}")
+    return drawn
+
+
+def table(rows: Iterator[tuple[str, str]]) -> Table:
+    """Return a word and a sentence in each row."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    drawn.add_column(style="dim", no_wrap=True)
+    drawn.add_column()
+    for word, sentence in rows:
+        drawn.add_row(word, sentence)
+    return drawn

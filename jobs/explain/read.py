@@ -1,0 +1,268 @@
+"""What one stored forecast is made of: read back, and matched with the values it looked at.
+
+Nothing is forecast again. `median = level + past + lift + last value + residual + adjustment`
+holds for every step and so for the means of a stretch, where past is the sum of weight · (value -
+level) over the attended past, and lift what the heads add that copy values relative to the level
+of their own time.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection
+
+from forecaster.config.validators import nearest
+from forecaster.data.grid import Grid
+from forecaster.errors import DataError, ModelError
+from forecaster.explain.report import Trust
+from forecaster.network.spec import stored_grid
+from forecaster.store.forecasts import history
+from forecaster.store.forecasts.history import Vintage
+from forecaster.store.observations import observations
+from forecaster.store.state import datasets, models
+from forecaster.store.state.models import ModelRecord
+from forecaster.times.durations import Step
+
+RECENT = 52
+"""Values before the cutoff."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One place that a stretch of the future was made from; `adds` is None where it is unknown."""
+
+    source: str
+    """past, last or level, as in the view `forecast_attention`."""
+    context_from: datetime | None
+    context_to: datetime | None
+    steps_before: int | None
+    """From the stretch back to it."""
+    weight: float
+    adds: float | None
+    """To the mean of the median over the stretch, relative to the level."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A stretch of future steps with one set of weights; numbers are means over its steps."""
+
+    step_from: int
+    step_to: int
+    starts: datetime
+    ends: datetime
+    median: float
+    low: float
+    high: float
+    level: float
+    copied: float
+    lift: float | None
+    """What copying relative to the level of its own time adds; None where values are gone."""
+    last_value: float
+    residual: float
+    adjustment: float
+    sources: tuple[Source, ...]
+    """Those with any weight, the heaviest first; none behind a fallback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """One forecast of one series, and how far its model can be trusted."""
+
+    dataset: str
+    series_id: str
+    cutoff: datetime
+    issued_at: datetime
+    status: str
+    hindsight: bool
+    model_id: int
+    step: Step
+    timezone: str
+    patch_length: int
+    recent: tuple[float, ...]
+    """Values up to the cutoff, NaN where unknown."""
+    forecast: pl.DataFrame
+    """PARTS: every step."""
+    stretches: tuple[Stretch, ...]
+    trust: Trust | None
+
+
+def explain(
+    conn: Connection, dataset: str, series_id: str, *, until: datetime | None = None
+) -> Explanation:
+    """Explain the newest forecast of a series, or the newest with a cutoff up to `until`.
+
+    DataError where there is no such series or no such forecast.
+    """
+    vintage = history.newest(conn, dataset, series_id, until=until)
+    if vintage is None:
+        raise _nothing(conn, dataset, series_id, until)
+    model = model_of(conn, dataset, vintage.model_id)
+    grid = stored_grid(model.config)
+    forecast = history.read_parts(conn, dataset, vintage)
+    past = _Past.read(conn, dataset, vintage, grid)
+    attention = history.read_attention(conn, dataset, vintage.cutoff, of=vintage)
+    return Explanation(
+        dataset=dataset,
+        series_id=series_id,
+        cutoff=vintage.cutoff,
+        issued_at=vintage.issued_at,
+        status=forecast["status"][0],
+        hindsight=vintage.hindsight,
+        model_id=vintage.model_id,
+        step=grid.step,
+        timezone=grid.timezone,
+        patch_length=model.config["patch_length"],
+        recent=past.recent(),
+        forecast=forecast,
+        stretches=tuple(_stretches(forecast, attention, past)),
+        trust=Trust.from_scores(model.scores),
+    )
+
+
+def model_of(conn: Connection, dataset: str, model_id: int) -> ModelRecord:
+    """Return what is known of a model, be its weights pruned or not; ModelError if nothing is."""
+    for model in models.list_models(conn, dataset):
+        if model.model_id == model_id:
+            return model
+    raise ModelError(f"model {model_id} must be one of dataset {dataset}, found no such")
+
+
+def _nothing(conn: Connection, dataset: str, series_id: str, until: datetime | None) -> DataError:
+    known = datasets.keys(conn, dataset)["key"].to_list()
+    if series_id not in known:
+        near = nearest(series_id, known)
+        meant = f"; did you mean {near!r}?" if near else ""
+        some = ", ".join(known[:5]) or "none"
+        return DataError(
+            f"series must be one of dataset {dataset}, found {series_id!r}{meant}",
+            hint=f"there are {len(known)}, such as {some}"
+            if known
+            else "run `forecaster forecast`",
+        )
+    when = "" if until is None else f" with a cutoff up to {until.isoformat()}"
+    return DataError(
+        f"series {series_id!r} of dataset {dataset} must have a forecast{when}, found none",
+        hint="run `forecaster forecast`; its report says why a series is skipped",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    """What a forecast looked at: values by grid index, as they were known, and its patches."""
+
+    grid: Grid
+    cutoff: datetime
+    values: Mapping[int, float]
+    patches: pl.DataFrame
+
+    @classmethod
+    def read(cls, conn: Connection, dataset: str, vintage: Vintage, grid: Grid) -> "_Past":
+        patches = history.read_patches(conn, dataset, vintage.cutoff, of=vintage)
+        end = grid.index_at(vintage.cutoff)
+        first = patches["context_from"].min() if patches.height else None
+        earliest = end - RECENT + 1
+        if isinstance(first, datetime):
+            earliest = min(earliest, grid.index_at(first))
+        found = observations.read(
+            conn,
+            dataset,
+            since=grid.first_of(earliest),
+            until=grid.last_of(end),
+            as_of=vintage.issued_at,
+            series=vintage.series_id,
+        )
+        cells = found.with_columns(index=grid.index_of(found["timestamp"]))
+        means = cells.filter(pl.col("index") <= end).group_by("index").agg(pl.col("value").mean())
+        return cls(
+            grid=grid,
+            cutoff=vintage.cutoff,
+            values=dict(means.iter_rows()),
+            patches=patches,
+        )
+
+    def recent(self) -> tuple[float, ...]:
+        end = self.grid.index_at(self.cutoff)
+        return self.at(end - RECENT + 1, RECENT)
+
+    def at(self, index: int, count: int) -> tuple[float, ...]:
+        """Return the values of `count` cells from `index` on, NaN where there is none."""
+        return tuple(self.values.get(index + step, float("nan")) for step in range(count))
+
+
+def _stretches(forecast: pl.DataFrame, attention: pl.DataFrame, past: _Past) -> Iterator[Stretch]:
+    if attention.is_empty():
+        yield _stretch(forecast, (), None)
+    for row in attention.iter_rows(named=True):
+        steps = forecast.filter(pl.col("step").is_between(row["step_from"], row["step_to"]))
+        sources = tuple(_sources(steps, row["step_from"], row["weights"], past))
+        copied = [source.adds for source in sources if source.source == "past"]
+        known = [adds for adds in copied if adds is not None]
+        raw = sum(known) if len(known) == len(copied) else None
+        shown = sorted((s for s in sources if s.weight > 0), key=lambda source: -source.weight)
+        yield _stretch(steps, tuple(shown), raw)
+
+
+def _stretch(steps: pl.DataFrame, sources: tuple[Source, ...], raw: float | None) -> Stretch:
+    means: dict[str, Any] = steps.select(pl.exclude("step", "timestamp", "status").mean()).row(
+        0, named=True
+    )
+    return Stretch(
+        step_from=steps["step"][0],
+        step_to=steps["step"][-1],
+        starts=steps["timestamp"][0],
+        ends=steps["timestamp"][-1],
+        median=means["q50"],
+        low=means["q10"],
+        high=means["q90"],
+        level=means["level"],
+        copied=means["copied"],
+        lift=None if raw is None else means["copied"] - raw,
+        last_value=means["last_value"],
+        residual=means["residual"],
+        adjustment=means["adjustment"],
+        sources=sources,
+    )
+
+
+def _sources(
+    steps: pl.DataFrame, step_from: int, weights: list[float], past: _Past
+) -> Iterator[Source]:
+    """Match the weights of a stretch with the patches, oldest first, then last value and level.
+
+    Steps that are closed are missing, and what was copied to them does not count.
+    """
+    level, length = steps["level"][0], steps.height
+    places = (steps["step"] - step_from).to_list()
+    start = past.grid.index_at(past.cutoff) + step_from
+    for weight, patch in zip(weights, past.patches.iter_rows(named=True), strict=False):
+        first = past.grid.index_at(patch["context_from"])
+        copied = (past.at(first + place, 1)[0] for place in places)
+        values = [value - level for value in copied if value == value]
+        # a missing value stays on the level; where all are gone nobody knows what they were
+        adds = weight * sum(values) / length if values or not weight else None
+        yield Source(
+            source="past",
+            context_from=patch["context_from"],
+            context_to=patch["context_to"],
+            steps_before=start - first,
+            weight=weight,
+            adds=adds,
+        )
+    last = steps["last_value"].mean()
+    assert isinstance(last, float)
+    yield _sentinel("last", weights[-2], last)
+    yield _sentinel("level", weights[-1], 0.0)
+
+
+def _sentinel(name: str, weight: float, adds: float) -> Source:
+    return Source(
+        source=name,
+        context_from=None,
+        context_to=None,
+        steps_before=None,
+        weight=weight,
+        adds=adds,
+    )

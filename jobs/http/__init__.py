@@ -1,0 +1,1 @@
+"""The HTTP server: metrics, health and readiness, for those who may ask."""

@@ -1,0 +1,81 @@
+"""Who may see the pages, and under which certificate: basic authentication and TLS."""
+
+import base64
+import binascii
+import hmac
+import logging
+import ssl
+from hashlib import sha256
+from pathlib import Path
+
+from forecaster.config.settings import ServerConfig
+from forecaster.errors import ConfigError
+
+log = logging.getLogger("forecaster")
+
+
+def may_enter(config: ServerConfig, authorization: str | None) -> bool:
+    """Tell whether the header `authorization` has the user and the password of the settings.
+
+    Takes as long whatever is wrong with it. True where no password is set.
+    """
+    if config.username is None or config.password is None:
+        return True
+    scheme, _, encoded = (authorization or "").partition(" ")
+    try:
+        given = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        given = b""
+    expected = f"{config.username}:{config.password}".encode()
+    is_right = hmac.compare_digest(sha256(given).digest(), sha256(expected).digest())
+    return is_right and scheme.lower() == "basic"
+
+
+class Certificate:
+    """The certificate and key of the server, read again when their files change."""
+
+    def __init__(self, certificate: str, key: str) -> None:
+        """ConfigError unless both can be read and belong together."""
+        self._certificate, self._key = certificate, key
+        self._seen = self._contents()
+        self.context = self._context()
+
+    def refresh(self) -> None:
+        """Use the files as they are now; while they are no good, go on with what was read."""
+        try:
+            contents = self._contents()
+            if contents == self._seen:
+                return
+            self._seen = contents
+            self._context()
+            self.context.load_cert_chain(self._certificate, self._key, password=_no_password)
+        except (ConfigError, OSError) as error:
+            log.error("the certificate stays as it was: %s", error)
+        else:
+            log.info("read the certificate %s again", self._certificate)
+
+    def _contents(self) -> tuple[bytes, bytes]:
+        try:
+            return Path(self._certificate).read_bytes(), Path(self._key).read_bytes()
+        except OSError as error:
+            raise _unusable(f"{error.filename}: {error.strerror}") from error
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self._certificate, self._key, password=_no_password)
+        except (ssl.SSLError, OSError, ValueError) as error:
+            raise _unusable(str(error)) from error
+        return context
+
+
+def _no_password() -> str:
+    """Keep OpenSSL from asking whoever sits at the terminal."""
+    return ""
+
+
+def _unusable(found: str) -> ConfigError:
+    return ConfigError(
+        [f"server.tls_certificate and tls_key must be PEM files of one pair, found {found}"],
+        hint="set both under [server]; the key must not be encrypted",
+    )

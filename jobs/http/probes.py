@@ -1,0 +1,129 @@
+"""How the program and its datasets are doing: what /livez, /readyz and /datasets answer.
+
+Whoever asks gets an answer within a second, whatever the database does: one thread at a time asks
+it, and what it said is good for some seconds.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from sqlalchemy import Engine
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.errors import ForecasterError, StageTimedOut
+from forecaster.store.connection.engine import autocommit, reading
+from forecaster.store.connection.limits import bounded
+from forecaster.store.maintenance import migrations
+from forecaster.store.state import activity
+from jobs.execution import hang_detection
+from jobs.execution.clock import Clock
+from jobs.execution.reports import Json
+from jobs.telemetry.health import Health, examine
+
+T = TypeVar("T")
+
+SILENCE = 30.0
+"""Seconds without a beat of the scheduler, or of what renews leases, that mean it is dead."""
+REMEMBERED = 5.0
+"""Seconds for which an answer about the database is good."""
+PATIENCE = timedelta(seconds=1)
+"""How long the database may take."""
+NO_ANSWER = f"the database must answer within {PATIENCE.total_seconds():g} s, found no answer"
+
+
+def live(silent_for: Mapping[str, Callable[[], float]]) -> list[str]:
+    """Only the program itself counts: a database that is down must not restart it.
+
+    `silent_for` tells of each thing that must never stop how long ago it was last heard of.
+    """
+    silences = {name: seconds() for name, seconds in silent_for.items()}
+    return [
+        f"the {name} has been silent for {seconds:.0f} s"
+        for name, seconds in silences.items()
+        if seconds > SILENCE
+    ] + hang_detection.overdue()
+
+
+class Remembered(Generic[T]):
+    """An answer that is asked for every few seconds at most, and by one thread at a time.
+
+    Nobody waits longer than PATIENCE for it, whatever holds it up.
+    """
+
+    def __init__(self, ask: Callable[[], T], *, silence: T) -> None:
+        """`silence` is the answer while there is none in time."""
+        self._ask, self._silence, self._answer = ask, silence, silence
+        self._lock = threading.Lock()
+        self._is_answered = threading.Event()
+        self._is_answered.set()
+        self._asked_at = self._answered_at = float("-inf")
+
+    def __call__(self) -> T:
+        """Return the newest answer; an old one is asked for again."""
+        with self._lock:
+            is_old = time.monotonic() - self._answered_at > REMEMBERED
+            if self._is_answered.is_set() and is_old:
+                self._is_answered.clear()
+                self._asked_at = time.monotonic()
+                threading.Thread(target=self._find_out, name="probe", daemon=True).start()
+        left = self._asked_at + PATIENCE.total_seconds() - time.monotonic()
+        return self._answer if self._is_answered.wait(max(0.0, left)) else self._silence
+
+    def _find_out(self) -> None:
+        try:
+            self._answer = self._ask()
+        finally:
+            self._answered_at = time.monotonic()
+            self._is_answered.set()
+
+
+def reasons_not_to_be_ready(engine: Engine, datasets: Mapping[str, DatasetConfig]) -> list[str]:
+    """Ready means: the database answers, its schema is the newest, every dataset has a model."""
+    try:
+        with bounded(engine, "answer", PATIENCE) as brief:
+            migrations.require_head(brief)
+            with autocommit(brief) as conn:
+                marks = activity.read(conn).marks
+    except StageTimedOut:
+        return [NO_ANSWER]
+    except ForecasterError as error:
+        return [error.message]
+    served = {name for name, mark in marks.items() if mark.champion is not None}
+    return [f"{name} has no model in service yet" for name in datasets if name not in served]
+
+
+def healths(
+    engine: Engine, datasets: Mapping[str, DatasetConfig], clock: Clock
+) -> list[Health] | None:
+    """Return the health of all datasets; None while the database does not answer."""
+    try:
+        with bounded(engine, "answer", PATIENCE) as brief, reading(brief) as conn:
+            return examine(conn, datasets, clock())
+    except ForecasterError:
+        return None
+
+
+class Probes:
+    """What the pages tell of the datasets in service, and telemetry with them."""
+
+    def __init__(
+        self, engine: Engine, datasets: Mapping[str, DatasetConfig], *, clock: Clock
+    ) -> None:
+        self._datasets = datasets
+        self.ready = Remembered(
+            lambda: reasons_not_to_be_ready(engine, self._datasets),
+            silence=[NO_ANSWER],
+        )
+        self.healths = Remembered(lambda: healths(engine, self._datasets, clock), silence=None)
+
+    def serve(self, datasets: Mapping[str, DatasetConfig]) -> None:
+        """Tell of other datasets from now on."""
+        self._datasets = datasets
+
+    def documents(self) -> list[Json] | None:
+        """Return the health of every dataset as JSON; None while the database does not answer."""
+        found = self.healths()
+        return None if found is None else [each.document() for each in found]

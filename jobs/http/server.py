@@ -1,0 +1,239 @@
+"""The HTTP server: /metrics, /datasets, /livez and /readyz, in a thread of its own.
+
+It answers whoever asks at once, whatever else is connected: `jobs.http.connection_limit` limits
+connections, no page waits long for the database, and /livez never asks it.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from forecaster.config.settings import ServerConfig
+from forecaster.errors import ConfigError
+from jobs.execution.reports import Json
+from jobs.execution.secret_filter import discreet
+from jobs.http.auth import Certificate, may_enter
+from jobs.http.connection_limit import (
+    Application,
+    Doorman,
+    Message,
+    Receive,
+    Send,
+    listener,
+)
+from jobs.telemetry.metrics import Telemetry
+
+Probe = Callable[[], list[str]]
+"""Returns what is wrong; nothing is wrong when it is empty."""
+
+OPEN = ("/livez", "/readyz")
+"""Pages for probes, which have no password."""
+AT_ONCE = 64
+"""Connections accepted in one go, before anybody is shown out."""
+FRESH = 1.0
+"""Seconds for which a page of metrics is as good as a new one."""
+STOP_SECONDS = 1.0
+LOGGED = logging.ERROR
+
+log = logging.getLogger("forecaster")
+logging.getLogger("uvicorn").setLevel(LOGGED)  # garbage from clients is no news
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pages:
+    """What the pages tell; each may be asked from any thread, and must not wait for long."""
+
+    telemetry: Telemetry
+    live: Probe
+    """Asked in the thread of the server: it must not wait at all."""
+    ready: Probe
+    datasets: Callable[[], Sequence[Json] | None] = tuple
+    """None while nobody can tell."""
+
+
+class _Exposition:
+    """The metrics, laid out once for all who ask at the same time."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._lock = threading.Lock()
+        self._made, self._accept = float("-inf"), ""
+        self._page = (b"", "")
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Return the page that suits the header `accept`, and its content type."""
+        with self._lock:
+            if accept != self._accept or time.monotonic() - self._made > FRESH:
+                self._page = self._telemetry.expose(accept)
+                self._accept, self._made = accept, time.monotonic()
+            return self._page
+
+
+def application(pages: Pages) -> Starlette:
+    """Return the pages. A probe answers 503 and lists its reasons when there are any."""
+
+    exposition = _Exposition(pages.telemetry)
+
+    def metrics(request: Request) -> Response:
+        body, content_type = exposition.page(request.headers.get("accept", ""))
+        return Response(body, media_type=None, headers={"content-type": content_type})
+
+    async def livez(_: Request) -> Response:
+        return _answer(pages.live(), "not alive")
+
+    def readyz(_: Request) -> Response:
+        return _answer(pages.ready(), "not ready")
+
+    def datasets(_: Request) -> Response:
+        found = pages.datasets()
+        if found is None:
+            silence = ["the database must answer, found it silent"]
+            return _answer(pages.ready() or silence, "unknown")
+        return Discreet([*found])
+
+    async def index(_: Request) -> Response:
+        return PlainTextResponse("forecaster: /metrics /datasets /livez /readyz\n")
+
+    served = {
+        "/": index, "/metrics": metrics, "/datasets": datasets, "/livez": livez, "/readyz": readyz
+    }  # fmt: skip
+    app = Starlette(routes=[Route(path, page) for path, page in served.items()])
+    app.router.redirect_slashes = False
+    return app
+
+
+class Discreet(JSONResponse):
+    """A document without secrets."""
+
+    def render(self, content: object) -> bytes:
+        """Return JSON in UTF-8."""
+        return discreet(super().render(content).decode()).encode()
+
+
+def _answer(reasons: list[str], trouble: str) -> Response:
+    if reasons:
+        return Discreet({"status": trouble, "reasons": reasons}, status_code=503)
+    return Discreet({"status": "ok"})
+
+
+def guarded(app: Application, config: ServerConfig) -> Application:
+    """Return `app` behind the password of the settings, but for the probes."""
+
+    async def checked(scope: Message, receive: Receive, send: Send) -> None:
+        authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        if scope["path"] in OPEN or may_enter(config, authorization):
+            await app(scope, receive, send)
+            return
+        challenge = {"WWW-Authenticate": 'Basic realm="forecaster", charset="UTF-8"'}
+        refusal = PlainTextResponse("authentication required\n", 401, challenge)
+        await refusal(scope, receive, send)
+
+    return checked
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server; `port` is the real one when the configured port is 0."""
+
+    host: str
+    port: int
+    scheme: str
+    _server: uvicorn.Server
+    _thread: threading.Thread = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+    def stop(self) -> None:
+        """Stop accepting and wait a moment for requests under way."""
+        self._server.should_exit = True
+        self._thread.join(STOP_SECONDS)
+
+
+def start(pages: Pages, config: ServerConfig) -> Server:
+    """Bind and serve in a daemon thread; ConfigError when address or certificate cannot be had."""
+    certificate = None
+    if config.tls_certificate is not None and config.tls_key is not None:
+        certificate = Certificate(config.tls_certificate, config.tls_key)
+    doorman = Doorman()
+    entrance = _bind(config, doorman)
+    _warn_of_the_world(config)
+    server = uvicorn.Server(_settings(pages, config, doorman, certificate))
+    thread = threading.Thread(
+        target=server.run, kwargs={"sockets": [entrance]}, name="server", daemon=True
+    )
+    thread.start()
+    scheme = "http" if certificate is None else "https"
+    return Server(config.host, entrance.getsockname()[1], scheme, server, thread)
+
+
+def _settings(
+    pages: Pages, config: ServerConfig, doorman: Doorman, certificate: Certificate | None
+) -> uvicorn.Config:
+    async def every_second() -> None:
+        doorman.look_round()
+        if certificate is not None:
+            certificate.refresh()
+
+    settings = uvicorn.Config(
+        doorman.watching(guarded(application(pages), config)),
+        loop="asyncio",
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=LOGGED,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=AT_ONCE,
+        timeout_notify=0,
+        callback_notify=every_second,
+        timeout_graceful_shutdown=int(STOP_SECONDS),
+    )
+    settings.load()
+    settings.ssl = None if certificate is None else certificate.context
+    return settings
+
+
+def _bind(config: ServerConfig, doorman: Doorman) -> socket.socket:
+    try:
+        return listener(config.host, config.port, doorman)
+    except OSError as error:
+        raise ConfigError(
+            [f"server.listen must be free, found {config.host}:{config.port}: {error.strerror}"],
+            hint="set `listen` under [server], for example 127.0.0.1:8791",
+        ) from error
+
+
+def _warn_of_the_world(config: ServerConfig) -> None:
+    lacking = [
+        name
+        for name, value in (("password", config.password), ("tls_certificate", config.tls_key))
+        if value is None
+    ]
+    if lacking and not _is_loopback(config.host):
+        log.warning(
+            "the pages are open to whoever reaches %s: set %s under [server]",
+            config.host,
+            " and ".join(lacking),
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""Which replica works on which dataset: leases, assignment, identity."""

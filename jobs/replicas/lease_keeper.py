@@ -1,0 +1,298 @@
+"""One of several replicas: holds the leases of some datasets, in a thread of its own.
+
+A lease is renewed every third of its time, and all are looked at then; more often only where one
+may soon change hands, or a process is gone from this machine (`jobs.replicas.assignment`). Who
+could not renew a lease for all of its time believes to have lost it, by its own clock; who lost it
+for certain learns so from the database, where every write under a lease is refused once the token
+has changed (`forecaster.store.connection.limits`).
+"""
+
+import logging
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Connection, Engine
+
+from forecaster.errors import ForecasterError
+from forecaster.store.connection.engine import autocommit, writing
+from forecaster.store.connection.limits import (
+    Fence,
+    Limit,
+    bounded,
+    guarded,
+)
+from forecaster.store.state import leases
+from forecaster.store.state.leases import NOBODY, Lease, Survey
+from jobs.execution.clock import Clock, uptime, wall
+from jobs.replicas import identity
+from jobs.replicas.assignment import Sight
+
+LOOK_SECONDS = 1.0
+"""How often to think of whether somebody has to look for datasets that nobody works on."""
+LONGEST_BEAT = 10.0
+"""Seconds that a look, and all that follows from it, may take where leases live long."""
+BEAT_ENDS_WITHIN = 0.5
+"""Seconds that a beat under way may still take when all leases are given back."""
+_RELEASE_WITHIN = timedelta(seconds=1)
+_DEAD_FOR = timedelta(hours=1)
+
+log = logging.getLogger("forecaster")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Who is told what: of each dataset whether it is ours now, and how the clocks differ.
+
+    They are called in the thread that renews the leases, so they must not wait for anything.
+    """
+
+    changed: Callable[[str, Fence | None], None] = lambda _dataset, _fence: None
+    """A lease was taken or its token changed; or it is not ours any more (None)."""
+    skewed: Callable[[float], None] = lambda _seconds: None
+    """By how many seconds the clock of the database is ahead of ours."""
+    clock: Clock = wall
+    uptime: Callable[[], float] = uptime
+
+
+class Replica:
+    """The leases of this process: `start`, ask `using` or `lease_of`, `stop`.
+
+    `engine` must be one of its own, so that a busy pool does not keep leases from being renewed,
+    and its `application_name` that of the holder (`leases.session_name`).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        datasets: Sequence[str],
+        *,
+        holder: str,
+        ttl: timedelta,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._limit = Limit()
+        self._engine = guarded(engine, limit=self._limit)
+        self._holder, self._ttl, self._hooks = holder, ttl, hooks or Hooks()
+        self._datasets = tuple(datasets)
+        self._sight = Sight(holder, ttl.total_seconds())
+        self._lock = threading.Lock()
+        self._held: dict[str, Fence] = {}
+        self._in_use: Counter[str] = Counter()
+        self._told: dict[str, Fence] = {}
+        self._renewed_at = -math.inf
+        self._complaints: dict[str, str] = {}
+        self._beaten: float | None = None
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._live, name="replica", daemon=True)
+
+    def start(self) -> None:
+        """Join the others, and take what is free."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Renew no more, and give everything back: to be called when no work is under way."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(min(self._third, BEAT_ENDS_WITHIN))
+        self.release()
+
+    def release(self) -> None:
+        """Give all leases back at once, so that other replicas need not wait for their end."""
+        with self._lock:
+            fences = list(self._held.values())
+            self._held.clear()
+        try:
+            with bounded(self._engine, "release", _RELEASE_WITHIN) as brief, writing(brief) as conn:
+                leases.release(conn, fences)
+                leases.leave(conn, self._holder)
+        except ForecasterError as error:
+            log.warning("leases could not be given back, so they expire: %s", error.message)
+        self._tell()
+
+    def serve(self, datasets: Sequence[str]) -> None:
+        """Share other datasets from now on; those that are left out are given back once unused."""
+        with self._lock:
+            self._datasets = tuple(datasets)
+        self._wake.set()
+
+    def lease_of(self, dataset: str) -> Fence | None:
+        """Return under which lease a dataset is ours; None while it is not."""
+        with self._lock:
+            return self._valid(dataset)
+
+    def silent_for(self) -> float:
+        """Return the seconds since the thread that renews the leases last beat, 0 unless it has to.
+
+        It is of no use any more when that is much more than LONGEST_BEAT.
+        """
+        beaten = None if self._stopping.is_set() else self._beaten
+        return 0.0 if beaten is None else self._hooks.uptime() - beaten
+
+    @contextmanager
+    def using(self, dataset: str) -> Iterator[Fence | None]:
+        """Do not hand a dataset that is ours over to its preferred owner before the block ends."""
+        with self._lock:
+            fence = self._valid(dataset)
+            self._in_use[dataset] += fence is not None
+        try:
+            yield fence
+        finally:
+            with self._lock:
+                self._in_use[dataset] -= fence is not None
+
+    @property
+    def _longest(self) -> float:
+        return min(self._third, LONGEST_BEAT)
+
+    @property
+    def _third(self) -> float:
+        return self._ttl.total_seconds() / 3
+
+    def _valid(self, dataset: str) -> Fence | None:
+        is_sure = self._hooks.uptime() - self._renewed_at < self._ttl.total_seconds()
+        return self._held.get(dataset) if is_sure else None
+
+    def _live(self) -> None:
+        while not self._stopping.is_set():
+            self._beaten = self._hooks.uptime()
+            try:
+                self._attempt("leases", self._beat_in_time)
+            except Exception:
+                log.exception("leases could not be looked after; trying again")
+            self._tell()
+            self._wake.wait(min(LOOK_SECONDS, self._third))
+            self._wake.clear()
+
+    def _beat_in_time(self) -> None:
+        with self._limit.stage("lease", timedelta(seconds=self._longest)):
+            self._beat()
+
+    def _beat(self) -> None:
+        with self._lock:
+            held, wanted = set(self._held), self._datasets
+        is_due = self._hooks.uptime() - self._renewed_at >= self._third
+        if not is_due and not self._sight.is_worth_a_look(self._hooks.uptime(), held, wanted):
+            return
+        with autocommit(self._engine) as conn:
+            if is_due:
+                self._renew(conn)
+            with self._lock:
+                held, wanted = set(self._held), self._datasets
+            self._look(conn, [name for name in wanted if name not in held])
+        moves: dict[str, Callable[[], None]] = {
+            dataset: partial(self._give, dataset)
+            for dataset in self._sight.giving(held) | (held - {*wanted})
+        }
+        for dataset, lease in self._sight.taking():
+            moves[dataset] = partial(self._take, dataset, lease)
+        for dataset in sorted(moves, key=lambda each: _lease(each) in self._complaints):
+            self._move(dataset, moves[dataset])
+
+    def _move(self, dataset: str, move: Callable[[], None]) -> None:
+        """Take or give a lease; one that is stuck comes last the next time, and stops no other."""
+        self._limit.check()
+        with self._limit.within(self._longest / 2):
+            self._attempt(_lease(dataset), move)
+
+    def _renew(self, conn: Connection) -> None:
+        began = self._hooks.uptime()
+        renewed = leases.renew(conn, self._holder, self._ttl)
+        member = leases.of_member(self._holder)
+        if member not in renewed:
+            leases.acquire(conn, member, self._holder, self._ttl)
+            leases.forget_members(conn, _DEAD_FOR)
+        with self._lock:
+            self._renewed_at = began
+            self._held = {
+                dataset: fence
+                for dataset, fence in self._held.items()
+                if renewed.get(fence.name) == fence.token
+            }
+
+    def _look(self, conn: Connection, wanted: Sequence[str]) -> None:
+        before = self._hooks.clock()
+        survey = leases.survey(conn)
+        between = before + (self._hooks.clock() - before) / 2
+        gone = leases.without_session(conn, self._overdue(survey))
+        _notify(self._hooks.skewed, (survey.now - between).total_seconds())
+        gone |= {lease.holder for lease in survey.found.values() if identity.is_gone(lease.holder)}
+        self._sight.see(survey.found, gone, self._hooks.uptime(), wanted)
+
+    def _overdue(self, survey: Survey) -> set[str]:
+        """Return who should have renewed a lease a while ago."""
+        late = (lease for lease in survey.found.values() if lease.left <= self._ttl / 3)
+        return {lease.holder for lease in late} - {NOBODY, self._holder}
+
+    def _take(self, dataset: str, lease: Lease | None) -> None:
+        """Take a lease; its former holder, if there was one, cannot keep its locks."""
+        if self._stopping.is_set():
+            return
+        with writing(self._engine) as conn:
+            name = leases.of_dataset(dataset)
+            if lease is not None and lease.holder not in (NOBODY, self._holder):
+                if leases.find(conn, name) != lease:
+                    return  # renewed since it was looked at: its holder lives
+                leases.end_sessions(conn, lease.holder)
+            fence = leases.acquire(conn, name, self._holder, self._ttl, over=lease)
+        if fence is not None:
+            with self._lock:
+                self._held[dataset] = fence
+
+    def _give(self, dataset: str) -> None:
+        """Give a lease back unless work is under way; what could not be given back is ours."""
+        with self._lock:
+            if self._in_use[dataset]:
+                return
+            fence = self._held.pop(dataset)
+        try:
+            with writing(self._engine) as conn:
+                leases.release(conn, [fence])
+        except BaseException:
+            with self._lock:
+                self._held[dataset] = fence
+            raise
+
+    def _tell(self) -> None:
+        """Say what has changed since the last time, the doubt about what is held included."""
+        with self._lock:
+            now = {name: fence for name in self._held if (fence := self._valid(name))}
+        before, self._told = self._told, now
+        for dataset in before.keys() | now.keys():
+            if before.get(dataset) != (fence := now.get(dataset)):
+                log.info(_news(dataset, before.get(dataset), fence))
+                _notify(self._hooks.changed, dataset, fence)
+
+    def _attempt(self, what: str, action: Callable[[], None]) -> None:
+        """Do something; say once what keeps it from being done."""
+        try:
+            action()
+        except ForecasterError as error:
+            if self._complaints.get(what) != error.message:
+                log.warning("%s could not be looked after: %s", what, error.message)
+            self._complaints[what] = error.message
+        else:
+            self._complaints.pop(what, None)
+
+
+def _lease(dataset: str) -> str:
+    return f"the lease of {dataset}"
+
+
+def _notify(hook: Callable[..., None], *news: object) -> None:
+    try:
+        hook(*news)
+    except Exception:
+        log.exception("news of leases could not be told")
+
+
+def _news(dataset: str, before: Fence | None, now: Fence | None) -> str:
+    if now is None:
+        return f"dataset {dataset} is no longer ours, token was {before.token if before else 0}"
+    return f"dataset {dataset} is ours, token {now.token}"

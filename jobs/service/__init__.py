@@ -1,0 +1,1 @@
+"""The long-running service: worker groups, reload of the configuration, start and stop."""

@@ -1,0 +1,139 @@
+"""Reloading: what the configuration says by now, judged before anything in service changes.
+
+Contents are compared, not times of change or i-nodes: a mounted config map swaps links, and a
+copied file may keep its time. Something new is judged when it is the same at two looks in a row,
+so that a file that is half written is not; something bad is told once and changes nothing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from forecaster.config import file
+from forecaster.config.settings import Config
+from forecaster.errors import ConfigError
+from jobs.execution import secret_filter
+from jobs.service.plugins import unusable_plugins
+
+NEED_RESTART = ("database_url", "server", "lease_ttl")
+"""What is opened once: other values of these are told, and wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Nothing to do: the same settings as in force, or what was judged before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What the file says now cannot be used; `reason` is a line for each problem."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Other settings, sound as far as can be told without a database."""
+
+    config: Config
+    notes: tuple[str, ...]
+    """What of the new file is not in `config`, and why."""
+
+
+Reload = Unchanged | Refused | Staged
+_Content = bytes | OSError
+
+
+def stage(in_force: Config, wanted: Config) -> Unchanged | Staged:
+    """Return what can be put in force of `wanted` without a restart."""
+    if wanted == in_force:
+        return Unchanged()
+    opened_once = [each.name for each in fields(Config) if each.name in NEED_RESTART]
+    kept = {name: getattr(in_force, name) for name in opened_once}
+    waiting = [name for name, value in kept.items() if getattr(wanted, name) != value]
+    return Staged(
+        config=replace(wanted, **kept),
+        notes=tuple(f"{name} changed: it stays as it was until a restart" for name in waiting),
+    )
+
+
+class Reloader:
+    """Looks at the configuration and the files of secrets that it names.
+
+    `accept` says that what was staged is in force; without it the settings before stay the measure.
+    """
+
+    def __init__(
+        self, path: Path, in_force: Config, *, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._path, self._in_force, self._environ = path, in_force, environ
+        self._secrets: tuple[str, ...] = ()
+        self._seen = self._judged = ""
+
+    def look(self) -> Reload:
+        """Return what became of the settings since the last look; what is wrong is no exception."""
+        found = _digest({name: _content(name) for name in (str(self._path), *self._secrets)})
+        is_settled, self._seen = found == self._seen, found
+        if not is_settled or found == self._judged:
+            return Unchanged()
+        return self._judge()
+
+    def accept(self, staged: Staged) -> None:
+        """Take what was staged for what is in force."""
+        self._in_force = staged.config
+
+    def _judge(self) -> Reload:
+        name = str(self._path)
+        read = {name: _content(name)}
+
+        def read_secret(secret: str) -> str:
+            read[secret] = _content(secret)
+            return _text(read[secret])
+
+        try:
+            wanted = self._parsed(read[name], read_secret)
+            refusals = unusable_plugins(wanted)
+            if refusals:
+                return Refused("\n".join(f"{key}: {why.message}" for key, why in refusals.items()))
+            return stage(self._in_force, wanted)
+        except ConfigError as error:
+            return Refused(error.message)
+        finally:
+            self._secrets = tuple(secret for secret in read if secret != name)
+            self._seen = self._judged = _digest(read)
+
+    def _parsed(self, content: _Content, read_secret: Callable[[str], str]) -> Config:
+        try:
+            text = _text(content)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError([f"{self._path} cannot be read: {error}"]) from error
+        config = file.parse(text, self._environ, read_file=read_secret)
+        secret_filter.keep(config)
+        return config
+
+
+def _content(name: str) -> _Content:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        return error
+
+
+def _text(content: _Content) -> str:
+    if isinstance(content, OSError):
+        raise content
+    return content.decode()
+
+
+def _digest(contents: Mapping[str, _Content]) -> str:
+    digests = {name: _fingerprint(content) for name, content in contents.items()}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+
+def _fingerprint(content: _Content) -> str:
+    if isinstance(content, OSError):
+        return f"unreadable: {content.strerror}"
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,195 @@
+"""The service: leases, lanes, telemetry and the HTTP server, from start to stop.
+
+What follows from the configuration is done in lanes. When it changes, new ones take the place of
+the old, whose work under way goes on to its end.
+"""
+
+import logging
+import os
+import threading
+import time
+
+from forecaster.config.settings import Config
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.connection.limits import Fence
+from forecaster.store.state import leases
+from jobs.execution import hang_detection
+from jobs.execution.clock import Clock
+from jobs.http import probes, server
+from jobs.http.probes import Probes
+from jobs.replicas.identity import new_holder
+from jobs.replicas.lease_keeper import Hooks, Replica
+from jobs.service.activity_poll import Outlook
+from jobs.service.config_reload import Refused, Reloader, Staged
+from jobs.service.worker_groups import Lanes, Surroundings
+from jobs.telemetry import record
+from jobs.telemetry.metrics import Telemetry
+
+LOOK_EVERY = 1.0
+KEEP_EVERY = 5.0
+"""Seconds between two looks at the configuration."""
+FINISH_SECONDS = 5.5
+"""How long a stop waits for the ticks under way; what is not done by then runs at next start."""
+RELEASE_SECONDS = 1.5
+"""How long it then waits for the leases to be given back; they end by themselves."""
+HUNG = 75
+"""The exit status of a service that gave itself up: whoever started it shall start it again."""
+
+log = logging.getLogger("forecaster")
+
+
+class Service:
+    """Everything that serves: `listen`, `start`, `wait`, `stop`, in this order."""
+
+    def __init__(
+        self,
+        config: Config,
+        telemetry: Telemetry,
+        *,
+        clock: Clock,
+        stopping: threading.Event,
+        reloader: Reloader | None = None,
+    ) -> None:
+        """Prepare to serve `config`, and what `reloader` finds of it later, until `stopping`."""
+        self.stopping = stopping
+        holder = new_holder()
+        session = leases.session_name(holder)
+        self.engine = open_engine(config.database_url, application_name=session)
+        self._keeper = open_engine(config.database_url, application_name=session)
+        self._config, self._telemetry = config, telemetry
+        self._reloader = reloader
+        self._replica = Replica(
+            self._keeper,
+            tuple(config.datasets),
+            holder=holder,
+            ttl=config.lease_ttl,
+            hooks=Hooks(changed=self._lease_changed, skewed=telemetry.clock_skew.set, clock=clock),
+        )
+        self._around = Surroundings(
+            engine=self.engine,
+            telemetry=telemetry,
+            clock=clock,
+            stopping=self.stopping,
+            using=self._replica.using,
+        )
+        self._lanes = Lanes(config, self._around)
+        self._probes = Probes(self.engine, config.datasets, clock=clock)
+        self._outlook = Outlook(self.engine, telemetry, self._around.news, clock)
+        self._server: server.Server | None = None
+        self._swapping = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Where the HTTP server listens."""
+        assert self._server is not None
+        return self._server.url
+
+    def listen(self) -> None:
+        """Serve HTTP; ConfigError when the address is taken."""
+        pages = server.Pages(
+            telemetry=self._telemetry,
+            live=lambda: probes.live(
+                {
+                    "scheduler": self._lanes.silent_for,
+                    "keeper of the leases": self._replica.silent_for,
+                }
+            ),
+            ready=self._probes.ready,
+            datasets=self._probes.documents,
+        )
+        self._server = server.start(pages, self._config.server)
+
+    def start(self) -> None:
+        """Take leases and ring the alarms of what is ours, and from then on in time."""
+        self._lanes.start()
+        self._replica.start()
+        threading.Thread(target=self._keep, name="keep", daemon=True).start()
+
+    def wait(self) -> None:
+        """Watch over the alarm clock until `stopping` is set; give up when a stage hangs."""
+        while not self.stopping.wait(LOOK_EVERY):
+            self._lanes.watch()
+            self._telemetry.heartbeat.set(time.time() - self._lanes.silent_for())
+            if hung := hang_detection.overdue(by=hang_detection.HOPELESS):
+                log.critical("%s; the service gives itself up", "; ".join(hung))
+                logging.shutdown()
+                os._exit(HUNG)
+
+    def stop(self) -> bool:
+        """Stop, kill a training, wait for ticks under way; False when one had to be abandoned."""
+        self.stopping.set()
+        with self._swapping:
+            self._lanes.stop()
+            self._replica.serve(())  # another replica may have what is idle at once
+        done = self._around.busy.wait_until_idle(FINISH_SECONDS)
+        releasing = threading.Thread(target=self._replica.stop, name="release", daemon=True)
+        releasing.start()
+        releasing.join(RELEASE_SECONDS)
+        if self._server is not None:
+            self._server.stop()
+        for engine in (self.engine, self._keeper):
+            engine.dispose()
+        return done
+
+    def reload(self) -> None:
+        """Put in force what the configuration says by now, if it has changed and can be used."""
+        assert self._reloader is not None
+        match self._reloader.look():
+            case Refused(reason):
+                self._telemetry.config_reloads.labels("refused").inc()
+                log.error("the configuration changed and cannot be used: %s", reason)
+            case Staged() as staged:
+                with self._swapping:
+                    if not self.stopping.is_set():
+                        self._swap(staged)
+
+    def _swap(self, staged: Staged) -> None:
+        try:
+            lanes = Lanes(staged.config, self._around)
+            self._telemetry.serve(staged.config.datasets)
+            lanes.start()
+        except Exception:
+            self._telemetry.serve(self._config.datasets)
+            self._telemetry.config_reloads.labels("failed").inc()
+            log.exception("the configuration changed and could not be put in force")
+            return
+        self._around.memories.end_pauses(_changed(self._config, staged.config))
+        before, self._lanes = self._lanes, lanes
+        before.stop()
+        self._config = staged.config
+        self._probes.serve(staged.config.datasets)
+        self._replica.serve(tuple(staged.config.datasets))
+        assert self._reloader is not None
+        self._reloader.accept(staged)
+        self._telemetry.config_reloads.labels("applied").inc()
+        self._telemetry.config_reloaded.set(time.time())
+        log.info("the configuration changed and is in force")
+        for note in staged.notes:
+            log.warning(note)
+
+    def _keep(self) -> None:
+        """Follow the configuration and what others do, and keep gauges true."""
+        while True:
+            try:
+                self._look_round()
+            except Exception:
+                log.exception("the configuration and the datasets could not be looked at")
+            if self.stopping.wait(KEEP_EVERY):
+                return
+
+    def _look_round(self) -> None:
+        if self._reloader is not None:
+            self.reload()
+        for dataset in self._outlook.look(self._config.datasets):
+            if dataset in self._config.datasets:
+                self._lanes.ring(dataset)
+
+    def _lease_changed(self, dataset: str, fence: Fence | None) -> None:
+        record.lease(self._telemetry, dataset, None if fence is None else fence.token)
+        if fence is not None:
+            self._lanes.ring(dataset)
+
+
+def _changed(before: Config, after: Config) -> set[str]:
+    """Return the datasets whose settings are others: what failed may work now."""
+    return {name for name, each in after.datasets.items() if before.datasets.get(name) != each}

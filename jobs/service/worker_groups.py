@@ -1,0 +1,300 @@
+"""The lanes of one configuration: what is done when its alarms ring, by how many threads.
+
+Five lanes, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
+one after the other; `retrain` trains in a child process, `first` those that have no model yet, as
+all of their forecasts wait; `reconcile` reads histories again; `prune` may wait for partitions in
+use. Nothing is done for a dataset that another replica works on.
+Forecasts of a dataset wait for its first model: no run is recorded until there is one, and its
+arrival rings their alarm.
+
+A database that does not answer does not end the service: it stays alive, is not ready, and tries
+again at every alarm. One whose schema is not the newest is refused.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+
+from sqlalchemy import Connection, Engine
+
+from forecaster.config import diff
+from forecaster.config.settings import Config, DatasetConfig, TrainingConfig
+from forecaster.data.panel import Panel
+from forecaster.errors import DatabaseUnavailable, ForecasterError, RunError, StageTimedOut
+from forecaster.network.spec import ModelSpec
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.limits import Fence, bounded, guarded
+from forecaster.store.maintenance import migrations
+from forecaster.store.state import datasets, models
+from forecaster.times.schedules import Schedule
+from forecaster.training.estimator import Progress
+from jobs import catalog
+from jobs.execution.clock import Clock, delay
+from jobs.execution.job import Job
+from jobs.retrain import Fitted, Watch, unwatched
+from jobs.scheduling.catch_up import Backlog, Memories
+from jobs.scheduling.due_ticks import LOOK_WITHIN
+from jobs.scheduling.idle import Idleness, News
+from jobs.scheduling.timer import Alarm, Scheduler
+from jobs.stages import pull_progress
+from jobs.stages.champions import Champions
+from jobs.stages.panel_cache import Panels
+from jobs.telemetry import record
+from jobs.telemetry.metrics import Telemetry
+from jobs.training_process.parent import fit_in_child
+
+FEWEST, MOST = 4, 10
+"""Datasets that forecast at once: one that waits for its source leaves the others their threads."""
+AGAIN_AFTER = 2.0
+"""Seconds until a database is asked again that did not answer."""
+LANES = ("first", "retrain", "forecast", "reconcile", "prune")
+
+Action = Callable[[DatasetConfig, Engine], None]
+"""What a lane does for a dataset, with an engine that is guarded by its lease."""
+
+log = logging.getLogger("forecaster")
+
+
+class Busy:
+    """What is under way in this process, whatever lanes it began in."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._names: set[str] = set()
+
+    @contextmanager
+    def doing(self, name: str) -> Iterator[bool]:
+        """Count the block as under way; False when it is already, and must not be done twice."""
+        with self._changed:
+            is_first = name not in self._names
+            self._names.add(name)
+        try:
+            yield is_first
+        finally:
+            if is_first:
+                with self._changed:
+                    self._names.discard(name)
+                    self._changed.notify_all()
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Wait for what is under way; False when that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._names, seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What lanes work in, whatever the configuration."""
+
+    engine: Engine
+    telemetry: Telemetry
+    clock: Clock
+    stopping: threading.Event
+    using: Callable[[str], AbstractContextManager[Fence | None]]
+    """Keeps the lease of a dataset for as long as it is worked on; None: another replica does."""
+    busy: Busy = field(default_factory=Busy)
+    memories: Memories = field(default_factory=Memories)
+    news: News = field(default_factory=News)
+
+
+class Lanes:
+    """All that is done by itself for the datasets of one configuration: `start`, then `stop`."""
+
+    def __init__(self, config: Config, around: Surroundings) -> None:
+        self._config, self._around = config, around
+        self._documents = diff.documents(config)
+        self._backlog = Backlog(
+            engine=around.engine,
+            clock=around.clock,
+            is_over=self._is_over,
+            observe=partial(record.outcome, around.telemetry),
+            missed=partial(record.missed, around.telemetry),
+            wake=self._wake,
+            memories=around.memories,
+        )
+        self._jobs = catalog.jobs(
+            config,
+            champions=Champions(partial(record.damage, around.telemetry)),
+            panels=Panels(),
+            fit=self._fit,
+        )
+        self._scheduler = Scheduler(
+            list(self._alarms()), threads=threads(config), clock=around.clock
+        )
+        self._idleness = Idleness(around.news, around.memories)
+        self._noted: set[str] = set()
+        self._noting = threading.Lock()
+        self._is_retired = False
+        self._complaints: dict[str, str] = {}
+
+    def start(self) -> None:
+        """Ring every alarm, and from then on in time."""
+        self._scheduler.start()
+
+    def watch(self) -> None:
+        """Keep the alarm clock right when the wall clock is not; call about once a second."""
+        self._scheduler.watch()
+
+    def silent_for(self) -> float:
+        """Return the seconds since the alarm clock last beat."""
+        return self._scheduler.silent_for()
+
+    def ring(self, dataset: str) -> None:
+        """Look at once what a dataset has to do, as when it has just become ours."""
+        for lane in LANES:
+            self._scheduler.ring(f"{lane}:{dataset}")
+
+    def stop(self) -> None:
+        """Begin nothing more; what is under way goes on."""
+        self._is_retired = True
+        self._scheduler.stop()
+
+    def _alarms(self) -> Iterator[Alarm]:
+        for dataset in self._config.datasets.values():
+            for lane, schedule, action in (
+                ("first", dataset.retrain_schedule, partial(self._train, first=True)),
+                ("retrain", dataset.retrain_schedule, partial(self._train, first=False)),
+                ("forecast", dataset.forecast_schedule, self._forecast),
+                ("reconcile", dataset.reconcile_schedule, self._reconcile),
+                ("prune", self._config.prune_schedule, self._prune),
+            ):
+                yield Alarm(
+                    name=f"{lane}:{dataset.name}",
+                    lane=lane,
+                    schedule=schedule,
+                    delay=delay(lane, dataset),
+                    action=partial(self._at_work, lane, schedule, action, dataset),
+                )
+
+    def _forecast(self, dataset: DatasetConfig, engine: Engine) -> None:
+        if not _has_champion(engine, dataset):
+            return
+        for name in ("forecast", "score"):
+            self._backlog.catch_up(self._jobs[name], dataset, engine)
+
+    def _train(self, dataset: DatasetConfig, engine: Engine, *, first: bool) -> None:
+        is_lacking = not _has_champion(engine, dataset)
+        if is_lacking != first:
+            return
+        with self._around.busy.doing(f"train:{dataset.name}") as is_free:
+            if not is_free:  # its model came or went while the other lane trains
+                return
+            outcomes = self._backlog.catch_up(
+                self._jobs["retrain"], dataset, engine, even_if_done=is_lacking
+            )
+        if any(outcome.result == "succeeded" for outcome in outcomes):
+            self._idleness.forget(dataset.name, ["forecast"])
+            self._scheduler.ring(f"forecast:{dataset.name}")
+
+    def _reconcile(self, dataset: DatasetConfig, engine: Engine) -> None:
+        with _looking(engine) as conn:
+            is_pulled = pull_progress.last_whole(conn, dataset.name) is not None
+        if is_pulled:  # the first training reads all of the history anyway
+            self._backlog.catch_up(self._jobs["reconcile"], dataset, engine)
+
+    def _prune(self, dataset: DatasetConfig, engine: Engine) -> None:
+        self._backlog.catch_up(self._jobs["prune"], dataset, engine)
+
+    def _at_work(
+        self, lane: str, schedule: Schedule, action: Action, dataset: DatasetConfig
+    ) -> None:
+        """Do what an alarm rings for if the dataset is ours; say once what is in the way."""
+        around, name = self._around, f"{lane}:{dataset.name}"
+        with around.busy.doing(name) as is_first, around.using(dataset.name) as fence:
+            if is_first and fence is None:
+                around.memories.look_away(dataset.name)
+                self._idleness.forget(dataset.name)
+            if not is_first or fence is None or self._is_over():
+                return
+            look = self._idleness.begin(
+                lane, dataset.name, fence.token, self._last_ticks(lane, schedule, dataset)
+            )
+            if not self._idleness.is_idle(look) and self._do(name, action, dataset, fence):
+                self._idleness.end(look)
+
+    def _do(self, name: str, action: Action, dataset: DatasetConfig, fence: Fence) -> bool:
+        """Do it; False where something was in the way."""
+        engine = guarded(self._around.engine, fence=fence)
+        try:
+            self._prepare(dataset, engine)
+            action(dataset, engine)
+        except ForecasterError as error:
+            self._complain(dataset.name, error)
+            if isinstance(error, DatabaseUnavailable | StageTimedOut):
+                self._scheduler.ring(name, after=AGAIN_AFTER)
+            return False
+        self._complaints.pop(dataset.name, None)
+        return True
+
+    def _last_ticks(self, lane: str, schedule: Schedule, dataset: DatasetConfig) -> list[datetime]:
+        """Return the last ticks of what a lane goes by: a first training waits for no schedule."""
+        now = self._around.clock() - delay(lane, dataset)
+        schedules = [schedule, dataset.forecast_schedule] if lane == "first" else [schedule]
+        return [each.floor(now) for each in schedules]
+
+    def _is_over(self) -> bool:
+        return self._is_retired or self._around.stopping.is_set()
+
+    def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
+        """Check the schema, which may be upgraded under us; for each dataset once restore telemetry
+        and note the settings."""
+        with bounded(engine, "look", LOOK_WITHIN) as brief:
+            migrations.require_head(brief)
+            if not self._takes_note(dataset.name):
+                return
+            try:
+                with reading(brief) as conn:
+                    record.restore(self._around.telemetry, conn, dataset.name)
+                with writing(brief) as conn:
+                    datasets.note_settings(conn, dataset.name, self._documents[dataset.name])
+            except BaseException:
+                self._noted.discard(dataset.name)
+                raise
+
+    def _takes_note(self, name: str) -> bool:
+        """Tell whether it is for the caller to note settings, which may be late: only once, so that
+        nobody does it again when others are in force by then."""
+        with self._noting:
+            is_first = name not in self._noted
+            self._noted.add(name)
+            return is_first
+
+    def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
+        for lane in ("first", "retrain") if job.name == "retrain" else (job.lane,):
+            self._scheduler.ring(f"{lane}:{dataset.name}", after=seconds)
+
+    def _fit(
+        self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
+    ) -> Fitted:
+        def watch_both(made: Progress | None) -> None:
+            if self._around.stopping.is_set():
+                raise RunError("training was stopped", hint="it runs again at the next start")
+            watch(made)
+
+        return fit_in_child(panel, spec, config, watch=watch_both)
+
+    def _complain(self, dataset: str, error: ForecasterError) -> None:
+        if error.message != self._complaints.get(dataset):
+            self._complaints[dataset] = error.message
+            log.error("dataset %s: %s; hint: %s", dataset, error.message, error.hint or "none")
+
+
+def threads(config: Config) -> dict[str, int]:
+    """Return how many datasets each lane serves at once."""
+    forecasts = min(MOST, max(FEWEST, len(config.datasets)))
+    return {**dict.fromkeys(LANES, 1), "forecast": forecasts}
+
+
+def _has_champion(engine: Engine, dataset: DatasetConfig) -> bool:
+    with _looking(engine) as conn:
+        return models.has_champion(conn, dataset.name)
+
+
+@contextmanager
+def _looking(engine: Engine) -> Iterator[Connection]:
+    with bounded(engine, "look", LOOK_WITHIN) as brief, reading(brief) as conn:
+        yield conn

@@ -1,0 +1,101 @@
+"""What is replayed: a dataset of ours, or a file, with its past and the ticks in it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.errors import ConfigError, DataError
+from forecaster.ingestion.normalize import Columns
+from forecaster.store.connection.engine import reading
+from forecaster.store.observations import observations
+from forecaster.times.durations import Step
+from jobs.backtest.inputs import Rows
+from jobs.demo import demo
+from jobs.demo.replay import ticks_within
+from jobs.scheduling import misfire_policy
+
+USUAL_TICKS = 200
+"""Replayed when nobody says how many, unless they were more than a quarter of the past."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How much of the end is replayed: a length of time, a number of ticks, or what is usual."""
+
+    replay: timedelta | None = None
+    ticks: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """A dataset, what is known of it, and the ticks to live through."""
+
+    dataset: DatasetConfig
+    truth: pl.DataFrame
+    """OBSERVATIONS as they are known now, of all the history of the first tick and up to the last
+    tick."""
+    ticks: list[datetime]
+
+
+def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Material:
+    """Return the past of a dataset, from its own observations; nothing is written.
+
+    DataError when there is none, ConfigError when nothing would be left to train on.
+    """
+    with reading(engine) as conn:
+        span = observations.span(conn, dataset.name)
+    if span is None:
+        raise DataError(
+            f"dataset {dataset.name} must have observations, found none",
+            hint="run `forecaster retrain` or `forecaster ingest` first, or pass a file",
+        )
+    ticks = _ticks(dataset, span, extent)
+    since = ticks[0] - dataset.history
+    with reading(engine) as conn:
+        truth = observations.read(conn, dataset.name, since=since, until=ticks[-1])
+    return Material(dataset=dataset, truth=truth, ticks=ticks)
+
+
+def of_rows(
+    path: Path, rows: Rows, extent: Extent, *, step: Step, steps: int, timezone: str | None
+) -> Material:
+    """Return the past in the rows of a file, forecast `steps` ahead, with the settings of a demo.
+
+    ConfigError when nothing would be left to train on.
+    """
+    horizon = str(Step(step.count * steps, step.unit))
+    shown = demo.of_file(
+        path, step=str(step), horizon=horizon, timezone=timezone, columns=Columns()
+    )
+    dataset = demo.settings(shown, "").datasets[shown.name]
+    ticks = _ticks(dataset, rows.span, extent)
+    truth = rows.observations.filter(pl.col("timestamp") <= ticks[-1])
+    return Material(dataset=dataset, truth=truth, ticks=ticks)
+
+
+def _ticks(
+    dataset: DatasetConfig, span: tuple[datetime, datetime], extent: Extent
+) -> list[datetime]:
+    schedule, (first, last) = dataset.forecast_schedule, span
+    most = (last - first) // schedule.shortest
+    if extent.ticks is not None and extent.ticks >= most:
+        raise ConfigError(
+            [f"--ticks must leave some of the past to train on, found {extent.ticks} of {most}"],
+            hint=f"pass fewer --ticks, such as {min(USUAL_TICKS, max(3, most // 4))}",
+        )
+    return ticks_within(span, schedule=schedule, replay=_length(dataset, span, extent))
+
+
+def _length(dataset: DatasetConfig, span: tuple[datetime, datetime], extent: Extent) -> timedelta:
+    """Return how far before the newest tick the replay begins, that tick itself left out."""
+    if extent.replay is not None:
+        return extent.replay
+    (first, last), schedule = span, dataset.forecast_schedule
+    usual = min(USUAL_TICKS, max(2, (last - first) // schedule.shortest // 4))
+    newest = schedule.floor(last)
+    number = extent.ticks or usual
+    return newest - misfire_policy.oldest(schedule, newest, number + 1, since=first)

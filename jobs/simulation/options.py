@@ -1,0 +1,305 @@
+"""What `forecaster simulate` is asked for: which faults, of what, and where to try them."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+from sqlalchemy import Engine
+
+from forecaster.config import validators
+from forecaster.errors import ConfigError, InsufficientHistory
+from forecaster.ingestion.normalize import Columns
+from forecaster.store.connection.engine import open_engine
+from forecaster.store.forecasts import export
+from forecaster.store.maintenance import migrations
+from jobs.backtest import inputs
+from jobs.backtest.inputs import Mapped
+from jobs.backtest.step import step_of, steps_in
+from jobs.files import reader
+from jobs.files.layout import Dialect
+from jobs.files.reader import Format
+from jobs.simulation import comparison, script
+from jobs.simulation.comparison import Simulation
+from jobs.simulation.faults import Shares
+from jobs.simulation.inputs import (
+    Extent,
+    Material,
+    of_dataset,
+    of_rows,
+)
+from jobs.simulation.outages import What
+from jobs.simulation.report import SimulationReport
+from jobs.simulation.script import Plan
+from jobs.terminal import cpu_settings, progress
+from jobs.terminal.open_database import Schema, opened, require_landed
+from jobs.terminal.options import (
+    duration,
+    load,
+    the_one,
+    zone,
+)
+from jobs.terminal.output import say
+from jobs.training_process.parent import fit_in_child
+
+_WHO: Mapping[str, What] = {"--outage": "source", "--down": "service"}
+SHARES = ("late", "corrections", "gaps", "duplicates")
+INTERRUPTED = 130
+_COMPANIONS = ("-wal", "-shm", "-journal")
+"""What SQLite puts beside a file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """Faults as they were asked for; None is the usual outage."""
+
+    shares: Shares
+    away: Mapping[What, Sequence[timedelta] | None]
+    zone: str | None
+    seed: int
+
+    @classmethod
+    def read(
+        cls,
+        shares: Sequence[str],
+        lengths: Mapping[str, Sequence[str] | None],
+        *,
+        dst: str | None,
+        seed: int,
+    ) -> "Wishes":
+        """Return what options ask for; ConfigError lists what makes no sense.
+
+        `shares` are in the order of SHARES.
+        """
+        problems: list[str] = []
+        found = [
+            _share(f"--{name}", text, problems) for name, text in zip(SHARES, shares, strict=True)
+        ]
+        if not problems and sum(found) > 1:
+            options = ", ".join(f"--{name}" for name in SHARES)
+            problems = [f"{options} must be 100% at most together, found {sum(found):.0%}"]
+        away = {_WHO[name]: _lengths(name, texts, problems) for name, texts in lengths.items()}
+        if problems:
+            raise ConfigError(problems)
+        return cls(
+            shares=Shares(**dict(zip(SHARES, found, strict=True))),
+            away=away,
+            zone=zone(dst, "--dst"),
+            seed=seed,
+        )
+
+    def plan(self, material: Material) -> Plan:
+        """Return what is to happen to `material`."""
+        usual = [script.usual_outage(material)]
+        away = [
+            (who, length)
+            for who, lengths in self.away.items()
+            for length in (usual if lengths is None else lengths)
+        ]
+        return Plan(shares=self.shares, away=away, zone=self.zone, seed=self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class OfFile:
+    """How to read a file, as options say."""
+
+    step: str | None
+    horizon: str | None
+    timezone: str | None
+    file_format: Format | None
+    columns: tuple[Sequence[str] | None, str | None, str | None]
+    """Those of the series, the timestamp and the value."""
+    spelled: Mapping[str, Any]
+    """How text is spelled, by setting."""
+    written: Dialect
+    marks: str | None = None
+
+    def is_meant(self, target: str) -> bool:
+        """Tell whether `target` is a file; ConfigError for one of unknown format."""
+        path = Path(target)
+        if reader.is_known(path) or self.file_format is not None:
+            return True
+        if path.suffix and path.is_file():
+            reader.format_of(path)
+        return False
+
+    def material(self, path: Path, extent: Extent) -> Material:
+        """Return the past in a file; says what is worth saying of it."""
+        if self.horizon is None:
+            raise ConfigError(
+                ["--horizon must be given with a file, found none"],
+                hint="for example --horizon 48h, or --horizon 48 for as many steps",
+            )
+        mapped = self._mapped()
+        rows = inputs.of_file(path, mapped)
+        step, notes = step_of(rows.observations, self.step)
+        for note in (*(finding.message for finding in rows.findings), *notes):
+            say(f"note:  {note}")
+        steps = steps_in("--horizon", self.horizon, step)
+        found = of_rows(path, rows, extent, step=step, steps=steps, timezone=mapped.timezone)
+        return replace(found, dataset=replace(found.dataset, timestamp_marks=self.marks))
+
+    def _mapped(self) -> Mapped:
+        series, timestamp, value = self.columns
+        usual = Columns()
+        columns = Columns(
+            series=tuple(series or usual.series),
+            timestamp=timestamp or usual.timestamp,
+            value=value or usual.value,
+            ends=self.marks == "end",
+        )
+        return Mapped(
+            columns=columns,
+            timezone=zone(self.timezone),
+            file_format=self.file_format,
+            may_split=False,
+            dialect=self.written,
+            **self.spelled,
+        )
+
+    def refuse(self, target: str) -> None:
+        """Raise ConfigError unless nothing is said of a file."""
+        names = ("--series-column", "--timestamp-column", "--value-column")
+        about = {
+            "--step": self.step,
+            "--horizon": self.horizon,
+            "--timezone": self.timezone,
+            "--timestamp-marks": self.marks,
+            **dict(zip(names, self.columns, strict=True)),
+            **{f"--{name.replace('_', '-')}": value for name, value in self.spelled.items()},
+            **{f"--{name}": value for name, value in asdict(self.written).items()},
+        }
+        if given := [name for name, value in about.items() if value]:
+            problems = [f"{name} must come with a file, found {target}" for name in given]
+            raise ConfigError(problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """Where both runs are to live."""
+
+    keep: Path | None
+    database: str | None
+    config: Path
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Engine, Path]]:
+        """Give a store with our tables and nothing in them, and a folder for files.
+
+        StoreError for one that is not empty. What was to be kept is not kept if anything is raised.
+        """
+        with tempfile.TemporaryDirectory(prefix="forecaster-simulate-") as name:
+            file = Path(name) / "scratch.db"
+            engine = open_engine(self.database or f"sqlite:///{self.keep or file}")
+            try:
+                export.require_empty(engine)
+                migrations.upgrade(engine)
+                yield engine, Path(name)
+            except BaseException:
+                engine.dispose()
+                self._forget()
+                raise
+            finally:
+                engine.dispose()
+
+    def check(self) -> None:
+        """Raise ConfigError for a file that is there, and for the configured database."""
+        if self.keep is not None and self.database is not None:
+            raise ConfigError(["--keep must not come with --database, found both"])
+        if self.keep is not None and self.keep.exists():
+            raise ConfigError([f"--keep must name a new file, found {self.keep}"])
+        if self.database is None or not self.config.exists():
+            return
+        if load(self.config).database_url == self.database:
+            raise ConfigError(["--database must not be the configured one, found it"])
+
+    def _forget(self) -> None:
+        if self.keep is not None:
+            for ending in ("", *_COMPANIONS):
+                Path(f"{self.keep}{ending}").unlink(missing_ok=True)
+
+
+def extent(ticks: int | None, replay: str | None) -> Extent:
+    """Return how much is to be replayed; ConfigError if it is said twice."""
+    if ticks is not None and replay is not None:
+        raise ConfigError(["--ticks must not come with --replay, found both"])
+    return Extent(replay=duration("--replay", replay), ticks=ticks)
+
+
+def run(
+    target: str, of_file: OfFile, extent: Extent, wishes: Wishes, scratch: Scratch
+) -> SimulationReport:
+    """Simulate the past of a dataset, or of a file if `target` is called like one."""
+    cpu_settings.flush_denormals()
+    scratch.check()
+    material = _material(target, of_file, extent, scratch.config)
+    plan = wishes.plan(material)
+    script.write(material, plan)  # what is wrong with it is said before anything is made
+    with scratch.opened() as (engine, folder):
+        prepared = _prepared(material, plan, engine, folder)
+        with progress.counting() as count:
+            return comparison.report(comparison.live(prepared, count))
+
+
+@contextmanager
+def leaving(scratch: Scratch) -> Iterator[None]:
+    """End with one line when somebody presses Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        left = (
+            "the scratch database is left as it is" if scratch.database else "nothing was written"
+        )
+        say(f"stopped; {left}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _prepared(material: Material, plan: Plan, engine: Engine, folder: Path) -> Simulation:
+    try:
+        with progress.training("training the model of both runs") as show:
+            fit = partial(fit_in_child, on_progress=show)
+            return comparison.prepare(material, plan, engine, folder, fit=fit)
+    except InsufficientHistory as error:
+        hint = "pass fewer --ticks or a shorter --replay, or simulate a longer past"
+        raise InsufficientHistory(error.message, hint=hint) from error
+
+
+def _material(target: str, of_file: OfFile, extent: Extent, config: Path) -> Material:
+    if of_file.is_meant(target):
+        return of_file.material(Path(target), extent)
+    of_file.refuse(target)
+    known = load(config)
+    dataset = the_one(known, target)
+    require_landed(known.database_url, dataset.name)
+    with opened(known.database_url, Schema.NEWEST) as engine:
+        return of_dataset(engine, dataset, extent)
+
+
+def _share(option: str, text: str, problems: list[str]) -> float:
+    number = text.strip().removesuffix("%")
+    try:
+        share = float(number) / (100 if number != text.strip() else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        problems.append(f"{option} must be a share such as 5% or 0.05, found {text}")
+    return share
+
+
+def _lengths(
+    option: str, texts: Sequence[str] | None, problems: list[str]
+) -> Sequence[timedelta] | None:
+    if texts is None:
+        return None
+    found = []
+    for text in texts:
+        try:
+            found.append(validators.duration(text))
+        except validators.Unfit as error:
+            problems.append(f"{option} {error.rule}, found {text}")
+    return [length for length in found if length]

@@ -1,0 +1,1 @@
+"""The stages that jobs share: pull, models in service, panels, matured forecasts."""

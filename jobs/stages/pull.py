@@ -1,0 +1,244 @@
+"""Pull: read from the source what is new, and land it in our own observations."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import polars as pl
+from sqlalchemy import Engine
+
+from forecaster.config.settings import DatasetConfig
+from forecaster.errors import DataError
+from forecaster.ingestion import normalize, remedies
+from forecaster.ingestion.normalize import Intake
+from forecaster.source import read
+from forecaster.source.cursor import (
+    Position,
+    Progress,
+    Reach,
+    follow,
+)
+from forecaster.source.query import Wanted
+from forecaster.store.connection.engine import reading, writing
+from forecaster.store.connection.limits import Limit, limit_of
+from forecaster.store.observations import observations
+from forecaster.store.observations.observations import Landing
+from jobs.execution.reports import PullReport
+from jobs.stages.pull_counts import Tally, newest
+from jobs.stages.pull_progress import advance, reached
+from jobs.stages.slices import slices
+
+ROWS_AT_ONCE = 200_000
+"""Landed in one transaction: it takes about a second, and others wait five for a lock."""
+_MICROSECOND = timedelta(microseconds=1)
+
+OnLanding = Callable[[str, Landing], None]
+
+
+def run(
+    engine: Engine,
+    dataset: DatasetConfig,
+    *,
+    now: datetime,
+    whole: bool = False,
+    needed_from: datetime | None = None,
+    on_landing: OnLanding = lambda _dataset, _landing: None,
+) -> PullReport | None:
+    """Land the source rows up to `now`; None for a dataset without a query.
+
+    Reads again from `delay` and `late_data` before the newest instant seen, so that late rows and
+    corrections are found: landing twice changes nothing. With an `ingest_column`, also all that was
+    written since, however old it says to be. A `whole` pull reads all of `history` again, for what
+    came later still; so does one for which rows are `needed_from` before all that was ever read.
+    Long stretches are read in slices, and landed in transactions that others do
+    not wait long for. `on_landing` is told of each landing after its commit. The caller moves the
+    watermarks with `pull_progress.advance`, in the transaction that makes use of these rows.
+
+    DataError where more than `max_rejected` of the rows cannot be used: before the part of the
+    history that brings it about is landed, or, where only what is new was read, after landing the
+    others. StageTimedOut when the limit of `engine` is over, reads included; each slice of all of
+    the history has its whole length.
+    """
+    if dataset.query is None:
+        return None
+    url = dataset.source_url or engine.url.render_as_string(hide_password=False)
+    limit = limit_of(engine) or Limit()
+    origin = _Origin(dataset=dataset, url=url, limit=limit)
+    scope = _scope(engine, origin, now, whole=whole, needed_from=needed_from)
+    tally = Tally(seen=scope.seen)
+    read = partial(origin.read, scope)
+    for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
+        taken = normalized(rows, dataset)
+        frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
+        tally.add(rows, taken, frame)
+        if scope.whole is not None:
+            remedies.require_whole(tally.batch(dataset), dataset.max_rejected)
+        for part in _parts(frame):
+            with writing(engine) as conn:
+                landing = observations.land(conn, dataset.name, part, recorded_at=now)
+            tally.land(landing)
+            on_landing(dataset.name, landing)
+        if scope.whole is not None:
+            limit.renew()
+    report = _report(tally, scope, now)
+    if scope.whole is None:
+        _require_newest(engine, dataset, tally, report)
+    return report
+
+
+def _require_newest(
+    engine: Engine, dataset: DatasetConfig, tally: Tally, report: PullReport
+) -> None:
+    """Raise DataError where too much is lost of what is new, once what is not is on record.
+
+    So the next pull is judged by what is new then.
+    """
+    try:
+        remedies.require_newest(tally.batch(dataset), dataset.max_rejected)
+    except DataError:
+        with writing(engine) as conn:
+            advance(conn, dataset.name, report)
+        raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scope:
+    """What a pull reads, and why."""
+
+    since: datetime
+    seen: datetime | None
+    whole: str | None
+    after: Position | None = None
+    overlap: datetime | None = None
+    progress: Progress | None = None
+
+
+def _scope(
+    engine: Engine,
+    origin: "_Origin",
+    now: datetime,
+    *,
+    whole: bool,
+    needed_from: datetime | None,
+) -> _Scope:
+    dataset = origin.dataset
+    with reading(engine) as conn:
+        before = reached(conn, dataset.name)
+    seen, start = before.newest, now - dataset.history
+    first, step = needed_from or start, dataset.step.approximate
+    is_older = first < (before.since or start) - step
+    start = min(start, first)
+    overlap = start if seen is None else _overlap(dataset, seen, start)
+    reason = _reason(is_first=seen is None, whole=whole, is_older=is_older)
+    if dataset.ingest_column is None:
+        return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
+    reach = origin.reach(before.ingested, Wanted(since=start, until=now))
+    reason = reason or reach.whole
+    return _Scope(
+        since=start,
+        seen=seen,
+        whole=reason,
+        after=None if reason else reach.after,
+        overlap=overlap,
+        progress=reach.progress,
+    )
+
+
+def _reason(*, is_first: bool, whole: bool, is_older: bool) -> str | None:
+    """Say why all of the history is read; None where it is not."""
+    if is_first:
+        return "first pull"
+    if is_older:
+        return "older history is needed than was ever read"
+    return "reconciliation" if whole else None
+
+
+def _overlap(dataset: DatasetConfig, seen: datetime, start: datetime) -> datetime:
+    """Return from when to read again: from before `start` only what was never read."""
+    return max(seen - dataset.delay - dataset.late_data, min(start, seen + _MICROSECOND))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origin:
+    """Where rows come from, and until when."""
+
+    dataset: DatasetConfig
+    url: str
+    limit: Limit
+
+    def reach(self, kept: Progress | None, wanted: Wanted) -> Reach:
+        with self._in_time() as seconds:
+            sight = read.look(self.dataset, self.url, wanted, patient=kept is None, within=seconds)
+        return follow(kept, sight)
+
+    def read(
+        self, scope: _Scope, since: datetime, until: datetime, most: int | None
+    ) -> pl.DataFrame:
+        wanted = Wanted(
+            since=since,
+            until=until,
+            odd=since == scope.since,  # once is enough to count them
+            limit=most,
+            after=scope.after,
+            overlap=scope.overlap,
+        )
+        with self._in_time() as seconds:
+            return read.read_rows(self.dataset, self.url, wanted, within=seconds)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[float]:
+        """Give the seconds that are left; StageTimedOut for a read that needs more."""
+        self.limit.check()
+        with self.limit.converting():
+            yield self.limit.remaining()
+
+
+def _report(tally: Tally, scope: _Scope, now: datetime) -> PullReport:
+    return PullReport(
+        since=scope.since,
+        until=now,
+        rows=tally.rows,
+        new=tally.landed["new"],
+        corrected=tally.landed["corrected"],
+        unchanged=tally.landed["unchanged"],
+        late=tally.late,
+        outside=tally.outside,
+        rejected=dict(tally.rejected),
+        examples=tally.examples,
+        duplicates=tally.duplicates,
+        conflicting=tally.conflicting,
+        watermark=newest(tally.seen, tally.newest),
+        whole=scope.whole,
+        progress=None if scope.progress is None else scope.progress.document(),
+    )
+
+
+def columns_of(dataset: DatasetConfig) -> normalize.Columns:
+    """Return which columns of the source say what."""
+    return normalize.Columns(
+        series=dataset.series_columns,
+        timestamp=dataset.timestamp_column,
+        value=dataset.value_column,
+        ends=dataset.timestamp_marks == "end",
+    )
+
+
+def normalized(rows: pl.DataFrame, dataset: DatasetConfig) -> Intake:
+    """Return what becomes of rows under the settings of a dataset."""
+    return normalize.normalize(
+        rows,
+        columns_of(dataset),
+        timezone=dataset.timezone,
+        timestamp_format=dataset.timestamp_format,
+        decimal=dataset.decimal,
+    )
+
+
+def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Cut OBSERVATIONS so that others may write in between."""
+    if frame.height > ROWS_AT_ONCE:
+        # Rows newer than all that is known need not be compared with it.
+        frame = frame.sort("timestamp", maintain_order=True)
+    return frame.iter_slices(ROWS_AT_ONCE)

@@ -1,0 +1,38 @@
+"""Where errors become two lines and an exit status: `error:` and `hint:`, never a traceback.
+
+Exit status 1 is a failure the user can act on, 2 a wrong setting or a wrong command line.
+A bug keeps its traceback: hiding it would be worse than showing it.
+"""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from forecaster.errors import ConfigError, ForecasterError
+from jobs.terminal.output import say
+from jobs.terminal.streams import degrade
+
+
+class Boundary(TyperGroup):
+    """The one place that turns a ForecasterError into output."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command, whatever its streams can encode."""
+        degrade()
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:  # the type is private to typer
+        try:
+            return super().invoke(ctx)
+        except ForecasterError as error:
+            complain(error)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+
+
+def complain(error: ForecasterError, *, about: str = "") -> None:
+    """Write `error` to stderr: one `error:` line for each problem, then its hint."""
+    for problem in error.problems if isinstance(error, ConfigError) else [error.message]:
+        say(f"error: {about}{problem}")
+    if error.hint:
+        say(f"hint:  {error.hint}")

@@ -1,0 +1,151 @@
+"""Reports as a person reads them, a few lines each."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import assert_never
+
+from forecaster.explain.report import PREFIX, Trust
+from jobs.execution.reports import (
+    ForecastReport,
+    IngestReport,
+    PruneReport,
+    PullReport,
+    ReconcileReport,
+    Report,
+    RetrainReport,
+    ScoreReport,
+)
+from jobs.terminal.attention_report import headline
+from jobs.terminal.output import cell
+
+EXAMPLES = 5
+"""Skipped series that are named."""
+
+
+def told(report: Report) -> str:
+    """Return what happened; the first line alone says the essence."""
+    return "\n  ".join(_lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    match report:
+        case ForecastReport():
+            yield from _forecast(report)
+        case RetrainReport():
+            yield from _retrain(report)
+        case ScoreReport():
+            yield from _score(report)
+        case ReconcileReport():
+            yield from _reconcile(report)
+        case PruneReport():
+            deleted = _counts(report.deleted) or "nothing was old enough"
+            yield f"{report.dataset}: pruned: {deleted}"
+            if report.partitions.get("busy"):
+                yield f"partitions in use, left for the next time: {report.partitions['busy']}"
+        case IngestReport():
+            yield from _ingest(report)
+        case _:
+            assert_never(report)
+
+
+def _forecast(report: ForecastReport) -> Iterator[str]:
+    closed = " (all steps ahead are closed)" if report.series and not report.rows else ""
+    yield (
+        f"{report.dataset}: forecast {report.series} series, {report.rows} rows{closed}, "
+        f"for the tick {when(report.tick)}"
+    )
+    yield f"cutoff {when(report.cutoff)}, model {report.model_id}, {_seconds(report.stages)}"
+    if report.pull is not None:
+        yield _pull(report.pull)
+        yield from _rejected(report.pull)
+    if report.skipped:
+        yield f"skipped: {_counts(report.skipped)}"
+        for series, reason in list(report.skipped_series.items())[:EXAMPLES]:
+            yield f"  {series}: {reason}"
+
+
+def _retrain(report: RetrainReport) -> Iterator[str]:
+    yield (f"{report.dataset}: model {report.model_id} {report.decision}: {report.reason}")
+    season = f"season of {report.season_length} steps" if report.season_length > 1 else "no season"
+    hours = f", open {report.opening_hours}" if report.opening_hours else ""
+    yield (
+        f"trained on {report.series} series, {report.observations} observations, "
+        f"{when(report.trained_from)} … {when(report.trained_to)}, {season}{hours}"
+    )
+    yield (
+        f"{report.steps} steps in {report.train_seconds:.1f} s on {report.device}, "
+        f"{report.windows_per_second:,.0f} windows/s, loss {report.train_loss:.4f}"
+    )
+    accuracy = {name: value for name, value in report.scores.items() if PREFIX not in name}
+    scores = ", ".join(f"{name} {cell(value)}" for name, value in accuracy.items())
+    if scores:
+        yield f"validation: {scores}"
+    trust = Trust.from_scores(report.scores)
+    if trust is not None:
+        yield f"attention: {headline(trust)}"
+    yield from report.notes
+    if report.pull is not None:
+        yield _pull(report.pull)
+        yield from _rejected(report.pull)
+
+
+def _score(report: ScoreReport) -> Iterator[str]:
+    yield f"{report.dataset}: scored {report.points} points matured up to {when(report.matured_to)}"
+    for lead in report.leads:
+        yield (
+            f"steps {lead.lead}: mase {cell(lead.mase)}, "
+            f"seasonal_naive {cell(lead.seasonal_naive_mase)}, wql {cell(lead.wql)}, "
+            f"80 % interval covers {lead.coverage_80:.0%}"
+        )
+    yield from (f"{note}; scored by scales of their own" for note in report.notes)
+
+
+def _reconcile(report: ReconcileReport) -> Iterator[str]:
+    if report.pull is None:
+        yield f"{report.dataset}: nothing to reconcile"
+        return
+    yield f"{report.dataset}: reconciled from {when(report.pull.since)}, {_seconds(report.stages)}"
+    yield _pull(report.pull)
+    yield from _rejected(report.pull)
+
+
+def _ingest(report: IngestReport) -> Iterator[str]:
+    yield (
+        f"{report.dataset}: {report.rows} rows read: {report.new} new, "
+        f"{report.corrected} corrected, {report.unchanged} unchanged"
+    )
+    if report.first is not None and report.last is not None:
+        yield f"from {when(report.first)} to {when(report.last)}"
+    if report.duplicates or report.conflicting:
+        yield f"twice in the file: {report.duplicates} equal, {report.conflicting} averaged"
+    yield from _rejected(report)
+
+
+def _pull(report: PullReport) -> str:
+    return (
+        f"pulled {report.rows} rows: {report.new} new, {report.corrected} corrected, "
+        f"{report.unchanged} unchanged"
+    )
+
+
+def _rejected(report: PullReport | IngestReport) -> Iterator[str]:
+    from forecaster.ingestion.normalize import REMEDIES
+
+    for reason, count in report.rejected.items():
+        example = report.examples.get(reason)
+        remedy = f"; {REMEDIES[reason]}" if reason in REMEDIES else ""
+        yield f"rejected {count}: {reason}" + (f", such as {example}" if example else "") + remedy
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _seconds(stages: Mapping[str, float]) -> str:
+    each = ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
+    return f"{sum(stages.values()):.2f} s ({each})"
+
+
+def when(instant: datetime) -> str:
+    """Return an instant to the second, in UTC."""
+    return f"{instant:%Y-%m-%d %H:%M:%S}Z"

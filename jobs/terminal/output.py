@@ -1,0 +1,78 @@
+"""What commands print: data on stdout, talk on stderr."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, TextIO
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from jobs.execution.secret_filter import discreet
+from jobs.terminal.streams import encodes
+
+PLAIN_WIDTH = 200
+"""Columns of a table that goes to a pipe or a file."""
+_TINY = 1e-12
+
+
+def say(text: str) -> None:
+    """Talk to the user."""
+    _print(text, sys.stderr)
+
+
+def data(text: str) -> None:
+    """Print a result."""
+    _print(text, sys.stdout)
+
+
+def as_json(value: Any) -> None:
+    """Print `value` as JSON; instants become ISO 8601 text.
+
+    Where stdout cannot encode what is in it, JSON's own escapes stand for that.
+    """
+    text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
+    if not encodes(sys.stdout, text):
+        text = json.dumps(value, indent=2, default=str)
+    data(text)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    stream.write(f"{discreet(text)}\n")
+    stream.flush()
+
+
+def table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str]) -> None:
+    """Print `rows` as an aligned table of `columns`; numbers to the right."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        numeric = any(isinstance(row.get(column), int | float) for row in rows)
+        drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left")
+    for row in rows:
+        drawn.add_row(*(cell(row.get(column)) for column in columns))
+    show(drawn, width=PLAIN_WIDTH)
+
+
+def show(drawn: RenderableType, *, width: int) -> None:
+    """Print what rich draws: as wide as a terminal, `width` columns into a pipe or a file."""
+    Console(width=None if sys.stdout.isatty() else width, highlight=False).print(drawn)
+
+
+def cell(value: object) -> str:
+    """Return `value` for a person: few digits, instants to the second, nothing as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return _figure(value)
+    return discreet(str(value))
+
+
+def _figure(value: float) -> str:
+    """Return three digits that matter, without an exponent unless they begin very far behind."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    short = f"{value:.3g}"
+    return f"{Decimal(short):f}" if abs(value) > _TINY else short

@@ -1,0 +1,214 @@
+"""Train in a process that can be killed (`jobs.training_process.child`)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic, sleep
+
+from forecaster import errors
+from forecaster.config.settings import TrainingConfig
+from forecaster.data.panel import Panel
+from forecaster.errors import ForecasterError, RunError, StageTimedOut
+from forecaster.network.spec import ModelSpec
+from forecaster.training.estimator import Progress
+from jobs.retrain import Fitted, OnProgress, Watch, unwatched
+from jobs.training_process.protocol import (
+    OUT_OF_MEMORY,
+    Head,
+    pack_task,
+    unpack,
+)
+
+SILENCE = 60.0
+"""Seconds without a sign of life after which a training counts as hung."""
+
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_", "CUDA_", "NVIDIA_", "TORCH", "PYTORCH_")
+_TAIL = 20
+"""Lines of stderr that are kept to explain a crash."""
+_POLL_SECONDS = 0.1
+_LAST_BREATH = 10.0
+"""Seconds after which what was killed is left to itself."""
+_LESS_HISTORY = "give the machine more memory, or set a shorter `history`"
+_MORE_MEMORY = "raise memory_limit_gb under [datasets.NAME.training], or set a shorter `history`"
+
+
+def fit_in_child(
+    panel: Panel,
+    spec: ModelSpec,
+    config: TrainingConfig,
+    *,
+    watch: Watch = unwatched,
+    on_progress: OnProgress | None = None,
+    silence: float = SILENCE,
+) -> Fitted:
+    """Train in a child process and return its checkpoint.
+
+    `watch` is called ten times a second, `on_progress` as the child tells of steps. Raises what
+    `watch` raised, or the child; StageTimedOut when it shows no sign of life for `silence` seconds;
+    RunError when it was killed, ran out of memory or crashed. When this returns, the child is gone,
+    and so is what it has started.
+    """
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "jobs.training_process.child",
+        ],  # no module of the current directory
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=child_environment(os.environ),
+        start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+    )
+    talk = _Talk(child, pack_task(panel, spec, config), on_progress)
+    try:
+        _wait(child, talk, watch, silence)
+    finally:
+        _end(child)
+        talk.end()
+    return talk.result()
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a child may see: enough to run, no secrets; its threads wait without spinning."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name in _ENVIRONMENT or name.startswith(_PREFIXES)
+    }
+    return {**kept, "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def _wait(child: subprocess.Popen[bytes], talk: "_Talk", watch: Watch, silence: float) -> None:
+    while child.poll() is None:
+        watch(talk.progress)
+        if monotonic() - talk.heard > silence:
+            raise StageTimedOut(
+                f"a training must show a sign of life every {silence:g} s, found it silent "
+                "and killed it",
+                hint="look whether the machine swaps, or the GPU hangs",
+            )
+        sleep(_POLL_SECONDS)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the child and all of its session, which may hold its pipes."""
+    with suppress(ProcessLookupError, PermissionError):  # macOS: only zombies are left
+        os.killpg(child.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):  # a driver may keep it for longer
+        child.wait(_LAST_BREATH)
+
+
+class _Talk:
+    """The three pipes of a child, each served by a thread so that none can block another."""
+
+    def __init__(
+        self, child: subprocess.Popen[bytes], task: bytes, on_progress: OnProgress | None
+    ) -> None:
+        self.heard = monotonic()
+        """When the child last said something."""
+        self.progress: Progress | None = None
+        self._child = child
+        self._task = task
+        self._on_progress = on_progress
+        self._answer = b""
+        self._raised: Head | None = None
+        self._tail: deque[str] = deque(maxlen=_TAIL)
+        self._threads = [
+            threading.Thread(target=serve, daemon=True)
+            for serve in (self._feed, self._collect, self._listen)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Close the pipes of a child that has ended, where nobody else holds them."""
+        pipes = (self._child.stdin, self._child.stdout, self._child.stderr)
+        for thread, pipe in zip(self._threads, pipes, strict=True):
+            assert pipe is not None
+            thread.join(_LAST_BREATH)
+            if not thread.is_alive():  # else somebody holds the other end, and closing would wait
+                pipe.close()
+
+    def result(self) -> Fitted:
+        """Return the answer, or raise what kept the child from giving one."""
+        if self._raised is not None:
+            raise rebuild(self._raised)
+        if self._child.returncode != 0:
+            raise ending(self._child.returncode, "\n".join(self._tail) or "nothing")
+        if self._threads[1].is_alive():
+            raise RunError("a training must close its pipes, found a process that it left in them")
+        head, body = unpack(self._answer)
+        return Fitted(checkpoint=body, **head)
+
+    def _feed(self) -> None:
+        pipe = self._child.stdin
+        assert pipe is not None
+        try:
+            pipe.write(self._task)
+            pipe.flush()
+        except BrokenPipeError:
+            pass  # the child has died; its exit status says how
+
+    def _collect(self) -> None:
+        assert self._child.stdout is not None
+        self._answer = self._child.stdout.read()
+
+    def _listen(self) -> None:
+        assert self._child.stderr is not None
+        for raw in self._child.stderr:
+            text = raw.decode(errors="replace").rstrip()
+            said = _said(text)
+            self.heard = monotonic()
+            if "progress" in said:
+                self.progress = Progress(**said["progress"])
+                if self._on_progress is not None:
+                    self._on_progress(self.progress)
+            elif "raised" in said:
+                self._raised = said["raised"]
+            elif not said:
+                self._tail.append(text)
+
+
+def _said(text: str) -> Head:
+    if not text.startswith("{"):
+        return {}
+    try:
+        said = json.loads(text)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def ending(status: int, said: str) -> RunError:
+    """Return what an exit status other than 0 means; `said` is the end of its stderr."""
+    number = -status if status < 0 else status - 128
+    if status == OUT_OF_MEMORY:
+        return RunError(
+            "a training must fit into its memory_limit_gb, found it needs more", hint=_MORE_MEMORY
+        )
+    if number == signal.SIGKILL:
+        return RunError(
+            "the training process must run to its end, found it killed: out of memory?",
+            hint=_LESS_HISTORY,
+        )
+    if number in set(signal.Signals):
+        found = f"it ended by {signal.Signals(number).name}"
+    else:
+        found = f"exit status {status}"
+    return RunError(f"the training process must run to its end, found {found}; it said: {said}")
+
+
+def rebuild(raised: Head) -> ForecasterError:
+    """Return the failure that a child reported."""
+    kind = getattr(errors, raised["kind"], RunError)
+    error: ForecasterError = kind(raised["message"], hint=raised["hint"])
+    return error
