@@ -33,8 +33,8 @@ from forecaster.times.durations import Step
 from forecaster.times.schedules import Every
 from forecaster.training.estimator import fit, prepare
 from jobs.training_process.parent import fit_in_child
-from tests.core.networks import contexts, small_network, small_spec
-from tests.core.observed import HOUR, MONDAY, observed
+from tests.data.observed import HOUR, MONDAY, observed
+from tests.network.networks import contexts, small_network, small_spec
 from tests.tolerance import assert_close
 
 pytestmark = [

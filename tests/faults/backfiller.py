@@ -22,7 +22,7 @@ from jobs.cli import app
 from jobs.terminal.options import load
 from tests.faults.ticker import die_at
 from tests.jobs.small import HOUR, SCALE, World, land
-from tests.jobs.terminal import NEWEST, trips
+from tests.jobs.terminal.terminal import NEWEST, trips
 from tests.tolerance import RELATIVE, within
 
 CONFIGURATION = """\

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from forecaster.store.connection.engine import open_engine
 from tests.jobs.conftest import folder, trained, world
-from tests.jobs.serving import serve
+from tests.jobs.service.serving import serve
 
 __all__ = ["folder", "serve", "trained", "world"]
 

@@ -22,7 +22,7 @@ from jobs.retrain import fit_here
 from tests.faults.backfiller import SINCE, TICKS, UNTIL, Past, furnish, require_same
 from tests.faults.refusals import DEADLOCK, full, refusing
 from tests.jobs.small import HOUR, fixed, query
-from tests.jobs.terminal import NEWEST, type_
+from tests.jobs.terminal.terminal import NEWEST, type_
 
 SECOND = 30
 """How many ticks of the range come before the second model."""

@@ -11,7 +11,7 @@ from forecaster.times.schedules import Every
 from jobs.execution.clock import SteadyClock
 from jobs.scheduling.timer import Alarm, Scheduler
 from tests.jobs.clocks import Skew
-from tests.jobs.errands import Errand, make
+from tests.jobs.execution.errands import Errand, make
 from tests.jobs.small import DATASET
 
 SECOND = timedelta(seconds=1)

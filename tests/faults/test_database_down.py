@@ -17,9 +17,9 @@ from forecaster.store.maintenance import migrations
 from forecaster.store.observations import observations
 from forecaster.store.state import models, runs
 from tests.conftest import unavailable
-from tests.jobs.serving import Running
+from tests.jobs.service.serving import Running
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
-from tests.jobs.terminal import configure, trips, type_
+from tests.jobs.terminal.terminal import configure, trips, type_
 from tests.postgres import Cluster, find_binaries
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT
-from tests.jobs.serving import STOPS_WITHIN, Running
-from tests.jobs.terminal import configure, trips, type_
+from tests.jobs.service.serving import STOPS_WITHIN, Running
+from tests.jobs.terminal.terminal import configure, trips, type_
 
 pytestmark = pytest.mark.slow
 

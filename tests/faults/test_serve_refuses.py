@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.serving import Running
-from tests.jobs.terminal import configure, trips, type_
+from tests.jobs.service.serving import Running
+from tests.jobs.terminal.terminal import configure, trips, type_
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault(17)]
 

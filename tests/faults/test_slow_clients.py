@@ -17,7 +17,7 @@ from forecaster.config.settings import ServerConfig
 from jobs.http import connection_limit
 from jobs.http.server import Pages, Server, start
 from jobs.telemetry.metrics import Telemetry
-from tests.jobs.test_credentials import pairs
+from tests.jobs.http.test_auth import pairs
 from tests.patience import PATIENCE
 
 __all__ = ["pairs"]

@@ -20,7 +20,7 @@ from forecaster.errors import DatabaseUnavailable
 from forecaster.source import worker_pool
 from tests.faults.proxy import Mode, Proxy
 from tests.patience import not_hanging
-from tests.store.sources import UNTIL, dataset, read
+from tests.source.sources import UNTIL, dataset, read
 
 CANARY = "c4n4ry"
 DEADLINE = 2.0
@@ -188,7 +188,7 @@ def test_a_worker_dies_with_its_parent(source: str, proxy: Proxy, when: str) -> 
     proxy.swallow_after = 1_000_000 if when == "reading" else None
     script = (
         "import sys, time\n"
-        "from tests.store.sources import read\n"
+        "from tests.source.sources import read\n"
         "read(sys.argv[1])\n"
         "print('read', flush=True)\n"
         "time.sleep(60)\n"

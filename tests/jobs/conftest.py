@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.training import estimator
-from tests.jobs.errands import Errand, Wall
-from tests.jobs.replicas import start
-from tests.jobs.serving import serve
+from tests.jobs.execution.errands import Errand, Wall
+from tests.jobs.replicas.replicas import start
+from tests.jobs.service.serving import serve
 from tests.jobs.small import LAST, World, hour, land, rows
-from tests.jobs.terminal import configure, trips, type_
+from tests.jobs.terminal.terminal import configure, trips, type_
 
 __all__ = ["serve", "start"]
 

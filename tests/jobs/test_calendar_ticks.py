@@ -14,7 +14,7 @@ from forecaster.schemas import OBSERVATIONS
 from forecaster.store.connection.engine import writing
 from forecaster.store.observations import observations
 from jobs.execution.reports import ForecastReport
-from tests.core.configs import parsed
+from tests.config.configs import parsed
 from tests.jobs.small import World, query
 
 DAY = timedelta(days=1)

@@ -9,7 +9,7 @@ from forecaster.network.network import AttentionLSTM, NetworkOutput
 from forecaster.network.output_heads import MEDIAN
 from forecaster.network.scaling import scale_window
 from forecaster.network.spec import ModelSpec
-from tests.core.networks import contexts, scale_of
+from tests.network.networks import contexts, scale_of
 from tests.tolerance import assert_close, within
 
 

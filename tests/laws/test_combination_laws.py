@@ -19,9 +19,9 @@ from forecaster.network.normalizers import NORMALISERS
 from forecaster.network.output_heads import HEADS
 from forecaster.network.score_functions import SCORES
 from forecaster.training import estimator
-from tests.core.networks import contexts, small_network, small_spec
 from tests.jobs.small import DATASET, rows
 from tests.laws import laws
+from tests.network.networks import contexts, small_network, small_spec
 
 pytestmark = pytest.mark.numeric
 

@@ -25,8 +25,8 @@ from forecaster.times.durations import Step
 from jobs import retrain
 from jobs.stages import pull, pull_progress
 from jobs.stages.panel_cache import Panels
-from tests.core.networks import small_spec
 from tests.jobs.small import DATASET, World, hour
+from tests.network.networks import small_spec
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 EXAMPLES = count()

@@ -24,7 +24,7 @@ from forecaster.times.durations import Step
 from jobs import ingest
 from jobs.execution.reports import IngestReport
 from jobs.files import reader
-from tests.core.observed import MONDAY
+from tests.data.observed import MONDAY
 from tests.jobs.small import DATASET
 
 HOURLY = Grid(step=Step.parse("1h"), anchor=0)

@@ -18,10 +18,15 @@ from forecaster.network.spec import stored_grid
 from forecaster.schemas import INSTANT, VERSIONS
 from forecaster.times.durations import Step
 from forecaster.training.estimator import prepare
-from tests.core.configs import dataset, parsed, problems_of, small_dataset
-from tests.core.networks import small_spec
-from tests.core.observed import HOUR, MONDAY, observed
-from tests.core.test_grid import grids, instants
+from tests.config.configs import (
+    dataset,
+    parsed,
+    problems_of,
+    small_dataset,
+)
+from tests.data.observed import HOUR, MONDAY, observed
+from tests.data.test_grid import grids, instants
+from tests.network.networks import small_spec
 
 MINUTE = timedelta(minutes=1)
 STEP = Step.parse("1h")

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from forecaster.network.network import AttentionLSTM
-from tests.core.networks import gappy_contexts, small_network, small_spec
 from tests.laws import laws
+from tests.network.networks import gappy_contexts, small_network, small_spec
 
 pytestmark = pytest.mark.numeric
 

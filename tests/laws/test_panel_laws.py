@@ -15,7 +15,7 @@ from forecaster.data.grid import Grid
 from forecaster.data.panel import PanelCounts, build
 from forecaster.schemas import OBSERVATIONS
 from forecaster.times.durations import Step
-from tests.core.observed import MONDAY
+from tests.data.observed import MONDAY
 
 GRID = Grid(step=Step.parse("1h"), anchor=0)
 FIRST = GRID.index_at(MONDAY)

@@ -16,7 +16,7 @@ from forecaster.schemas import OBSERVATIONS
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.observations import observations
 from jobs.stages.panel_cache import Panels
-from tests.core.networks import small_spec
+from tests.network.networks import small_spec
 from tests.store.samples import HOUR, START
 
 pytestmark = pytest.mark.numeric

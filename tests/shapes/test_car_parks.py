@@ -13,8 +13,8 @@ from forecaster.inference import predictor
 from forecaster.inference.device import Runner
 from forecaster.training import estimator, validation
 from forecaster.training.holdout import hold_out
-from tests.core.configs import small_dataset
-from tests.core.opening import Parking
+from tests.config.configs import small_dataset
+from tests.data.opening import Parking
 
 torch.set_num_threads(1)
 

@@ -24,8 +24,8 @@ from forecaster.inference.eligibility import REASONS, judge
 from forecaster.times.durations import Step
 from forecaster.times.opening_hours import OpeningHours
 from forecaster.training import estimator
-from tests.core.configs import small_dataset
-from tests.core.opening import Parking
+from tests.config.configs import small_dataset
+from tests.data.opening import Parking
 
 NAN = float("nan")
 NONE = Seasons(season_length=1, long_season=1)

@@ -9,9 +9,15 @@ import pytest
 from forecaster.errors import DataError
 from forecaster.source.query import Wanted
 from forecaster.source.read import look, read_rows
-from tests.core.configs import problems_of
+from tests.config.configs import problems_of
 from tests.postgres import Cluster
-from tests.store.sources import SINCE, UNTIL, dataset, fill_postgres, hours
+from tests.source.sources import (
+    SINCE,
+    UNTIL,
+    dataset,
+    fill_postgres,
+    hours,
+)
 
 PAYLOADS = (
     'x"; DROP TABLE measured; --',
