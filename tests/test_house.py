@@ -23,20 +23,27 @@ ROOMS = ("forecaster", "jobs", "migrations", "tests", "benchmarks")
 PACKAGES = ("forecaster", "jobs")
 MODULE_LINES = 300
 FUNCTION_LINES = 40
+PACKAGE_FILES = range(2, 16)
 NAMES_THAT_SAY_NOTHING = {"base", "common", "core", "helpers", "managers", "misc", "types", "utils"}
 
 # Where a third party may be imported; anywhere else it has moved in without being asked.
 HOMES = {
-    "adbc_driver_postgresql": ("forecaster/store/",),
+    "adbc_driver_postgresql": ("forecaster/source/", "forecaster/store/"),
     "alembic": ("forecaster/store/",),
     "apscheduler": ("jobs/scheduling/timer.py",),
     "prometheus_client": ("jobs/telemetry/registry.py", "jobs/telemetry/metrics.py"),
-    "psycopg": ("forecaster/store/",),
-    "sqlite3": ("forecaster/store/",),
+    "psycopg": ("forecaster/source/", "forecaster/store/"),
+    "sqlite3": ("forecaster/source/", "forecaster/store/", "jobs/simulation/source_file.py"),
     "starlette": ("jobs/http/server.py",),
     "statsforecast": ("forecaster/baselines/statsforecast_models.py",),
     "statsmodels": ("jobs/demo/demo.py", "forecaster/baselines/markov_switching.py"),
-    "typer": ("jobs/cli.py", "jobs/commands/"),
+    "typer": (
+        "jobs/cli.py",
+        "jobs/commands/",
+        "jobs/terminal/",
+        "jobs/backtest/target.py",
+        "jobs/simulation/options.py",
+    ),
     "uvicorn": ("jobs/http/server.py",),
 }
 
@@ -109,6 +116,23 @@ def test_a_module_answers_one_question_in_at_most_300_lines() -> None:
     assert {module: count for module, count in lines.items() if count > MODULE_LINES} == {}
 
 
+def packages() -> Iterator[Path]:
+    """Every package below the two at the top, whose files are the jobs and what all share."""
+    for top in PACKAGES:
+        yield from sorted(module.parent for module in (ROOT / top).rglob("*/__init__.py"))
+
+
+def test_a_package_has_2_to_15_files_and_a_docstring_of_one_line() -> None:
+    sizes = {package: len(list(package.glob("*.py"))) for package in packages()}
+    purposes = {
+        package: ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+        for package in packages()
+    }
+
+    assert {each: size for each, size in sizes.items() if size not in PACKAGE_FILES} == {}
+    assert [each for each, purpose in purposes.items() if len(purpose.splitlines()) != 1] == []
+
+
 def test_a_function_fits_on_a_screen() -> None:
     lengths = {
         f"{module.relative_to(ROOT)}:{name}": length
@@ -153,7 +177,8 @@ def test_outside_the_store_sqlalchemy_only_lends_its_engine() -> None:
     strangers = {
         (place, name)
         for place, name in imported
-        if name not in ("Connection", "Engine") and not place.startswith("forecaster/store/")
+        if name not in ("Connection", "Engine")
+        and not place.startswith(("forecaster/source/", "forecaster/store/"))
     }
     assert strangers == set()
 

@@ -3,12 +3,14 @@
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import psycopg
+import pytest
 from psycopg import sql
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.source.query import Wanted
@@ -58,3 +60,13 @@ def fill_postgres(url: str, kind: str, rows: Sequence[Sequence[Any]]) -> None:
 
 def read(url: str, given: DatasetConfig | None = None) -> pl.DataFrame:
     return read_rows(given or dataset(), url, Wanted(since=SINCE, until=UNTIL))
+
+
+@pytest.fixture
+def sqlite_source(tmp_path: Path) -> str:
+    """A SQLite file with an empty table `measured` of whatever types."""
+    path = tmp_path / "odd #%20?name.db"
+    with sqlite3.connect(path) as conn:
+        conn.execute("CREATE TABLE measured (key, ts, value)")
+    conn.close()
+    return URL.create("sqlite", database=str(path)).render_as_string()

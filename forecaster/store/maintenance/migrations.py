@@ -14,7 +14,7 @@ from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.errors import UPGRADE_HINT
 from forecaster.store.connection.urls import masked
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parents[2]
 _UPGRADE_LOCK = 0x666F7265636173  # any number, the same for every process that upgrades
 
 

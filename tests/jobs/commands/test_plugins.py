@@ -10,7 +10,7 @@ import pytest
 from tests.jobs.terminal.terminal import trips, type_
 from tests.tolerance import within
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 BIKES = """\
 database_url = "sqlite:///forecaster.db"
 [datasets.bikes]

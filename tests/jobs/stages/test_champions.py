@@ -29,7 +29,7 @@ from tests.jobs.damages import (
 )
 from tests.jobs.small import DATASET, HOUR, LAST, World, hour, land, query, rows
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOW = hour(LAST + 3)
 
 
