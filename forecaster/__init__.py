@@ -1,14 +1,15 @@
 """Scheduled quantile forecasts for time series in SQL, with the attention behind them.
 
-The library; imports only point down, from the last floor to the first:
+The library. A package imports from the layers below its own, never from above:
 
-floor 0   errors · frames · durations · schedules · config · configfile
-floor 1   distributions     quantiles of Student's t and of mixtures, with gradients
-          intake            raw rows -> observations
-          series/           grid · seasons · panel · windows · accuracy · baselines
-          model/            patches -> LSTM -> temporal attention -> quantiles; checkpoints
-floor 2   training · inference
-          store/            all the SQL, on SQLite and PostgreSQL
+checks · experiments · explain    what `check` reports; backtests; faithfulness of attention
+training                          from a panel and settings to a model
+evaluation · inference            metrics and rolling origins; from a model to forecasts
+network · source                  the LSTM with temporal attention; reading a user's database
+data · store                      values on a time grid; Forecaster's own database
+config · ingestion                settings; raw rows into observations
+baselines · times                 forecasts without training; durations, cron, timestamps
+schemas · errors                  the data frames that packages exchange; exceptions
 
 The program that runs it on a schedule is the package `jobs`.
 """

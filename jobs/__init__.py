@@ -1,14 +1,16 @@
-"""The program: time, arguments, signals and ports enter only here.
+"""The program: clock, arguments, signals and ports are used only here.
 
-Start reading at `forecast`: pull -> predict -> write.
+Start reading at `forecast`: pull -> read -> predict -> write. A module or package imports from the
+layers below its own, never from above:
 
-floor 3   reports, dues, ticks                     what a run says; which ticks run; the clock
-          pull, ingest                             rows arrive
-          forecast, retrain, score, prune          one `run(...) -> Report` each
-floor 4   catalog, telemetry, trainer              the jobs as data; Prometheus; the training child
-          runner, observe                          a report becomes a run row, a log line, telemetry
-          scheduler, backlog, server, probes       alarms; ticks that are due; HTTP; health
-          service                                  puts these together and keeps them going
-          demo, replay, scoreboard, display        a real series, tick by tick, on a screen
-          cli, commands                            what people type
+cli · commands                    the command line
+simulation · demo · service       replays; the long-running service
+catalog · backfill · explain      the list of jobs; past ticks; one stored forecast read back
+http · training_process           endpoints; training in a child process
+forecast · retrain · score        the jobs, one `run(...) -> Report` each
+reconcile · prune · ingest
+backtest · telemetry              `forecaster backtest`; Prometheus metrics and dataset states
+scheduling · replicas             when runs are due; leases
+stages · terminal                 steps that jobs share; what commands share
+execution · files                 one run of one job; CSV, Parquet and NDJSON
 """
