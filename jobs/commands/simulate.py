@@ -86,6 +86,7 @@ def simulate(
     read. Exits 1 if a tick failed in the end, was done twice, or was skipped without a word.
     """
     from jobs.simulation import options, page
+    from jobs.simulation.scratch import Scratch
 
     extent = options.extent(ticks, replay)
     shares = (late, corrections, gaps, duplicates)
@@ -97,7 +98,7 @@ def simulate(
     of_file = options.OfFile(
         step, horizon, timezone, file_format, columns, spelled, written, timestamp_marks
     )
-    scratch = options.Scratch(keep=keep, database=database, config=config)
+    scratch = Scratch(keep=keep, database=database, config=config)
     with options.leaving(scratch):
         report = options.run(target, of_file, extent, wishes, scratch)
     page.finish(report, json=json)

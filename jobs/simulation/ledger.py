@@ -11,8 +11,8 @@ from sqlalchemy import Engine
 
 from forecaster.store.connection.engine import reading
 from forecaster.store.forecasts import export
-from forecaster.store.state import runs
-from forecaster.store.state.runs import Run
+from forecaster.store.state import run_history
+from forecaster.store.state.run_history import Run
 
 _ALL = 2**31 - 1
 PULLING = ("forecast", "reconcile")
@@ -75,9 +75,9 @@ def read(
     Those that came due while the source or the service was `away` may be missed.
     """
     with reading(engine) as conn:
-        found = runs.list_runs(conn, dataset, job="forecast", limit=_ALL)
+        found = run_history.list_runs(conn, dataset, job="forecast", limit=_ALL)
         counted = export.by_cutoff(conn, dataset)
-        ends = [runs.list_runs(conn, dataset, job=job, limit=1) for job in BESIDE]
+        ends = [run_history.list_runs(conn, dataset, job=job, limit=1) for job in BESIDE]
     done = [run for run in found if run.state == "succeeded"]
     odds, there = _odds(done, counted), set(counted["cutoff"])
     twice = [tick for tick, count in Counter(run.tick for run in done).items() if count > 1]
@@ -115,7 +115,7 @@ def pulled(engine: Engine, dataset: str) -> Counter[str]:
         reports = [
             report
             for job in PULLING
-            for run in runs.list_runs(conn, dataset, job=job, limit=_ALL)
+            for run in run_history.list_runs(conn, dataset, job=job, limit=_ALL)
             if (report := (run.report or {}).get("pull")) is not None
         ]
     for report in reports:

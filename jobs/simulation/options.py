@@ -1,6 +1,5 @@
 """What `forecaster simulate` is asked for: which faults, of what, and where to try them."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,9 +14,6 @@ from sqlalchemy import Engine
 from forecaster.config import validators
 from forecaster.errors import ConfigError, InsufficientHistory
 from forecaster.ingestion.normalize import Columns
-from forecaster.store.connection.engine import open_engine
-from forecaster.store.forecasts import export
-from forecaster.store.maintenance import migrations
 from jobs.backtest import inputs
 from jobs.backtest.inputs import Mapped
 from jobs.backtest.step import step_of, steps_in
@@ -35,6 +31,7 @@ from jobs.simulation.inputs import (
 )
 from jobs.simulation.outages import What
 from jobs.simulation.report import SimulationReport
+from jobs.simulation.scratch import Scratch
 from jobs.simulation.script import Plan
 from jobs.terminal import cpu_settings, progress
 from jobs.terminal.open_database import Schema, opened, require_landed
@@ -50,8 +47,6 @@ from jobs.training_process.parent import fit_in_child
 _WHO: Mapping[str, What] = {"--outage": "source", "--down": "service"}
 SHARES = ("late", "corrections", "gaps", "duplicates")
 INTERRUPTED = 130
-_COMPANIONS = ("-wal", "-shm", "-journal")
-"""What SQLite puts beside a file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,51 +172,6 @@ class OfFile:
         if given := [name for name, value in about.items() if value]:
             problems = [f"{name} must come with a file, found {target}" for name in given]
             raise ConfigError(problems)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scratch:
-    """Where both runs are to live."""
-
-    keep: Path | None
-    database: str | None
-    config: Path
-
-    @contextmanager
-    def opened(self) -> Iterator[tuple[Engine, Path]]:
-        """Give a store with our tables and nothing in them, and a folder for files.
-
-        StoreError for one that is not empty. What was to be kept is not kept if anything is raised.
-        """
-        with tempfile.TemporaryDirectory(prefix="forecaster-simulate-") as name:
-            file = Path(name) / "scratch.db"
-            engine = open_engine(self.database or f"sqlite:///{self.keep or file}")
-            try:
-                export.require_empty(engine)
-                migrations.upgrade(engine)
-                yield engine, Path(name)
-            except BaseException:
-                engine.dispose()
-                self._forget()
-                raise
-            finally:
-                engine.dispose()
-
-    def check(self) -> None:
-        """Raise ConfigError for a file that is there, and for the configured database."""
-        if self.keep is not None and self.database is not None:
-            raise ConfigError(["--keep must not come with --database, found both"])
-        if self.keep is not None and self.keep.exists():
-            raise ConfigError([f"--keep must name a new file, found {self.keep}"])
-        if self.database is None or not self.config.exists():
-            return
-        if load(self.config).database_url == self.database:
-            raise ConfigError(["--database must not be the configured one, found it"])
-
-    def _forget(self) -> None:
-        if self.keep is not None:
-            for ending in ("", *_COMPANIONS):
-                Path(f"{self.keep}{ending}").unlink(missing_ok=True)
 
 
 def extent(ticks: int | None, replay: str | None) -> Extent:

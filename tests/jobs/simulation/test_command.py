@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from jobs.simulation import options
+from jobs.simulation.scratch import Scratch
 from tests.jobs.terminal.terminal import configure, trips, type_
 
 SHORT = ("--ticks", "6", "--outage", "1h", "--down", "0s")
@@ -151,7 +152,7 @@ def test_ctrl_c_leaves_one_line_and_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "kept.db"
-    scratch = options.Scratch(keep=kept, database=None, config=tmp_path / "none.toml")
+    scratch = Scratch(keep=kept, database=None, config=tmp_path / "none.toml")
 
     def interrupted() -> None:
         with options.leaving(scratch), scratch.opened():
