@@ -41,8 +41,8 @@ HOMES = {
         "jobs/cli.py",
         "jobs/commands/",
         "jobs/terminal/",
-        "jobs/backtest/target.py",
         "jobs/simulation/options.py",
+        "jobs/simulation/page.py",
     ),
     "uvicorn": ("jobs/http/server.py",),
 }
