@@ -21,7 +21,7 @@ from forecaster.store.maintenance import partitions
 from forecaster.store.state import (
     datasets,
     models,
-    runs,
+    run_history,
     watermarks,
 )
 from forecaster.times.durations import MICROSECOND
@@ -174,11 +174,11 @@ def _look_back(
     for their last cell to be complete."""
     lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, told).values()]
     after = seen - dataset.late_data - max(lags, default=timedelta(0)) - MICROSECOND
-    scored = runs.latest(conn, "score", dataset.name, state="succeeded")
+    scored = run_history.latest(conn, "score", dataset.name, state="succeeded")
     if scored is None or scored.started_at is None:
         return after
     since = scored.started_at - dataset.deadlines.write  # what was being committed then
-    oldest = runs.oldest_tick(conn, "forecast", dataset.name, finished_since=since)
+    oldest = run_history.oldest_tick(conn, "forecast", dataset.name, finished_since=since)
     if oldest is None:
         return after
     return min(after, oldest - dataset.delay - dataset.step.approximate)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from forecaster.config.settings import DatasetConfig
 from forecaster.store.forecasts import backfills
 from forecaster.store.forecasts.backfills import Ran
-from forecaster.store.state import leases, models, runs
+from forecaster.store.state import leases, models, run_history
 from forecaster.store.state.leases import NOBODY
 from forecaster.store.state.models import ModelRecord
 from forecaster.times.durations import MICROSECOND
@@ -109,7 +109,7 @@ def under_way(
     lease = leases.find(conn, leases.of_dataset(dataset.name))
     if lease is None or lease.holder == NOBODY or lease.left <= timedelta(0):
         return set()
-    newest = runs.latest(conn, "forecast", dataset.name)
-    tried = {run.tick for run in runs.unfinished(conn, "forecast", dataset.name)}
+    newest = run_history.latest(conn, "forecast", dataset.name)
+    tried = {run.tick for run in run_history.unfinished(conn, "forecast", dataset.name)}
     reached = dataset.forecast_schedule.floor(now) - MICROSECOND if newest is None else newest.tick
     return {tick for tick in ticks if tick in tried or tick > reached}

@@ -32,7 +32,7 @@ from forecaster.store.connection.engine import open_engine, reading
 from forecaster.store.connection.urls import is_missing_file, masked, parse_url
 from forecaster.store.maintenance import migrations, privileges
 from forecaster.store.observations import observations, versions
-from forecaster.store.state import runs
+from forecaster.store.state import run_history
 from jobs.stages.pull import normalized
 
 PEEK_STEPS = 200
@@ -290,7 +290,9 @@ def _late(place: _Place) -> int | None:
     with reading(place.engine) as conn:
         reports = [
             run.report
-            for run in runs.list_runs(conn, place.dataset.name, job="forecast", limit=RECENT_RUNS)
+            for run in run_history.list_runs(
+                conn, place.dataset.name, job="forecast", limit=RECENT_RUNS
+            )
             if run.report is not None
         ]
     return sum((report.get("pull") or {}).get("late", 0) for report in reports) if reports else None

@@ -99,9 +99,9 @@ def _life(health: "Health") -> dict[str, Any]:
 
 
 def _runs(conn: "Connection", name: str) -> list[dict[str, Any]]:
-    from forecaster.store.state import runs
+    from forecaster.store.state import run_history
 
-    latest = [runs.latest(conn, job, name) for job in JOBS]
+    latest = [run_history.latest(conn, job, name) for job in JOBS]
     return [
         {column: getattr(run, column) for column in (*RUNS, "started_at", "hint")}
         for run in latest

@@ -21,7 +21,7 @@ from forecaster.errors import (
 )
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Limit, bounded
-from forecaster.store.state import runs
+from forecaster.store.state import run_history, runs
 from forecaster.store.state.runs import RunClaim
 from jobs.execution.clock import Clock
 from jobs.execution.reports import JobReport, document
@@ -103,7 +103,7 @@ class Turn:
 
     def _is_written(self, engine: Engine) -> bool:
         with reading(engine) as conn:
-            run = runs.lookup(conn, self.claim)
+            run = run_history.lookup(conn, self.claim.run_id)
         return (run.state, run.attempt) == ("succeeded", self.claim.attempt)
 
     def _is_written_after_all(self, engine: Engine) -> bool:

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine
 from forecaster.config.settings import DatasetConfig
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import bounded, fence_of
-from forecaster.store.state import runs
-from forecaster.store.state.runs import Run, RunClaim
+from forecaster.store.state import run_history, runs
+from forecaster.store.state.run_history import Run
+from forecaster.store.state.runs import RunClaim
 from forecaster.times.schedules import Schedule
 from jobs.execution.clock import Clock
 from jobs.execution.job import Job
@@ -88,12 +89,12 @@ class Look:
         key = (conn, self.job.name, self.dataset.name)
         last = None
         if fence_of(self.engine) is not None:  # what was run by hand hides nothing
-            last = runs.latest(*key, tried_until=self.now, leased=True)
-        last = last or runs.latest(*key, tried_until=self.now)
-        after = self._after(last, is_ahead=last is None and runs.latest(*key) is not None)
+            last = run_history.latest(*key, tried_until=self.now, leased=True)
+        last = last or run_history.latest(*key, tried_until=self.now)
+        after = self._after(last, is_ahead=last is None and run_history.latest(*key) is not None)
         return _Known(
-            unfinished=runs.unfinished(*key),
-            done=runs.latest(*key, state="succeeded", tried_until=self.now),
+            unfinished=run_history.unfinished(*key),
+            done=run_history.latest(*key, state="succeeded", tried_until=self.now),
             after=after,
             fresh=[] if after is None or self.job.cumulative else self._fresh(conn, after),
         )
@@ -123,7 +124,7 @@ class Look:
     ) -> list[datetime]:
         if not ticks:
             return []
-        noted = runs.ticks_noted(
+        noted = run_history.ticks_noted(
             conn,
             self.job.name,
             self.dataset.name,

@@ -13,7 +13,7 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.store.connection.engine import writing
 from forecaster.store.connection.limits import bounded
 from forecaster.store.state import runs
-from forecaster.store.state.runs import Run
+from forecaster.store.state.run_history import Run
 from jobs.execution.clock import Clock
 from jobs.scheduling import misfire_policy
 

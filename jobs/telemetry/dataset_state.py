@@ -13,7 +13,7 @@ from forecaster.data.open_cells import is_open
 from forecaster.errors import InsufficientHistory
 from forecaster.network.spec import stored_grid
 from forecaster.store.state.health import Facts, Serving
-from forecaster.store.state.runs import Run
+from forecaster.store.state.run_history import Run
 from forecaster.times.schedules import Schedule
 
 State = Literal["awaiting_data", "initializing", "running", "degraded", "failed", "stopped"]

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from forecaster.errors import NoChampion
 from forecaster.explain.report import Trust
-from forecaster.store.state import models, runs
+from forecaster.store.state import models, run_history
 from jobs.execution.reports import (
     ForecastReport,
     JobReport,
@@ -196,14 +196,14 @@ def _coverage(telemetry: Telemetry, dataset: str, lead: LeadAccuracy) -> None:
 def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
     """Show what was true when the program last stopped, so that a restart is no alert."""
     for task in TASKS:
-        run = runs.latest(conn, task, dataset, state="succeeded")
+        run = run_history.latest(conn, task, dataset, state="succeeded")
         if run is None or run.finished_at is None:
             continue
         telemetry.last_success.labels(task, dataset).set(run.finished_at.timestamp())
         if newest := (run.report or {}).get("newest_observation"):
             instant = datetime.fromisoformat(newest)
             telemetry.newest_observation.labels(dataset).set(instant.timestamp())
-    for run in reversed(runs.list_runs(conn, dataset, job="score", limit=REMEMBERED)):
+    for run in reversed(run_history.list_runs(conn, dataset, job="score", limit=REMEMBERED)):
         leads = (run.report or {}).get("leads", ())
         accuracy(telemetry, dataset, [_lead(lead) for lead in leads])
     with suppress(NoChampion):

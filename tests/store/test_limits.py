@@ -11,7 +11,7 @@ from sqlalchemy import Engine, insert, select, text, update
 from forecaster.errors import DatabaseUnavailable, StageTimedOut, TickTakenOver
 from forecaster.store.connection.engine import open_engine, reading, writing
 from forecaster.store.connection.limits import Fence, Limit, guarded
-from forecaster.store.state import runs
+from forecaster.store.state import run_history, runs
 from forecaster.store.tables import datasets, leases
 from tests.patience import not_hanging
 from tests.store.samples import HOUR, START
@@ -209,10 +209,10 @@ def test_a_run_under_a_lease_keeps_its_token_and_how_far_it_is(engine: Engine) -
     with writing(engine) as conn:
         first = runs.claim(conn, "retrain", "bikes", START, START, token=7)
         runs.note_progress(conn, first, 0.5)
-        half = runs.lookup(conn, first)
+        half = run_history.lookup(conn, first.run_id)
         second = runs.claim(conn, "retrain", "bikes", START, START, token=8)
         runs.note_progress(conn, first, 0.75)
-        anew = runs.lookup(conn, second)
+        anew = run_history.lookup(conn, second.run_id)
 
     assert (half.token, half.progress) == (7, 0.5)
     assert (anew.token, anew.progress) == (8, None)
@@ -224,6 +224,6 @@ def test_a_run_can_be_looked_up_after_a_commit_of_unknown_end(engine: Engine) ->
         runs.finish(conn, claimed, now=START, report={})
 
     with reading(engine) as conn:
-        found = runs.lookup(conn, claimed)
+        found = run_history.lookup(conn, claimed.run_id)
 
     assert (found.state, found.attempt) == ("succeeded", claimed.attempt)

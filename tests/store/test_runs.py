@@ -8,8 +8,9 @@ from sqlalchemy import Engine
 from forecaster.errors import TickAlreadyDone, TickTakenOver
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.observations import observations
-from forecaster.store.state import runs, watermarks
-from forecaster.store.state.runs import Run, RunClaim
+from forecaster.store.state import run_history, runs, watermarks
+from forecaster.store.state.run_history import Run
+from forecaster.store.state.runs import RunClaim
 from tests.store.samples import HOUR, START, observed
 
 
@@ -30,7 +31,7 @@ def fail(engine: Engine, claimed: RunClaim) -> None:
 
 def latest(engine: Engine) -> Run | None:
     with reading(engine) as conn:
-        return runs.latest(conn, "forecast", "bikes")
+        return run_history.latest(conn, "forecast", "bikes")
 
 
 def test_a_tick_that_is_done_cannot_be_claimed_again(engine: Engine) -> None:
@@ -70,7 +71,7 @@ def test_a_run_may_tell_of_text_that_a_database_does_not_keep(engine: Engine) ->
         runs.fail(conn, failed, now=START, error="found a\0b")
 
     with reading(engine) as conn:
-        last, first = runs.list_runs(conn, "bikes")
+        last, first = run_history.list_runs(conn, "bikes")
     assert first.report == {"example": ["key=a\u2400b"]}
     assert last.error == "found a\u2400b"
 
@@ -157,7 +158,7 @@ def test_missed_ticks_are_recorded_once_and_can_be_run_later(engine: Engine) -> 
 
     assert (first, again, later.attempt) == (2, 0, 1)
     with reading(engine) as conn:
-        states = [run.state for run in runs.list_runs(conn, "bikes")]
+        states = [run.state for run in run_history.list_runs(conn, "bikes")]
     assert states == ["missed", "running", "succeeded"]
 
 
@@ -174,8 +175,8 @@ def test_unfinished_runs_are_those_that_started_and_did_not_succeed(engine: Engi
         runs.claim(conn, "forecast", "cars", START, START)
 
     with reading(engine) as conn:
-        found = runs.unfinished(conn, "forecast", "bikes")
-        done = runs.latest(conn, "forecast", "bikes", state="succeeded")
+        found = run_history.unfinished(conn, "forecast", "bikes")
+        done = run_history.latest(conn, "forecast", "bikes", state="succeeded")
 
     assert [run.tick for run in found] == [START, START + 2 * HOUR, START + 3 * HOUR]
     assert done is not None
@@ -189,8 +190,8 @@ def test_runs_are_listed_newest_first_and_by_job(engine: Engine) -> None:
         runs.claim(conn, "score", "bikes", START, START)
 
     with reading(engine) as conn:
-        newest = runs.list_runs(conn, "bikes", job="forecast", limit=2)
-        everything = runs.list_runs(conn, "bikes")
+        newest = run_history.list_runs(conn, "bikes", job="forecast", limit=2)
+        everything = run_history.list_runs(conn, "bikes")
 
     assert [run.tick for run in newest] == [START + 2 * HOUR, START + HOUR]
     assert len(everything) == 4
@@ -205,7 +206,7 @@ def test_old_runs_are_deleted_unless_they_run(engine: Engine) -> None:
         deleted = runs.delete_before(conn, "bikes", START + 2 * HOUR)
 
     with reading(engine) as conn:
-        left = [(run.tick, run.state) for run in runs.list_runs(conn, "bikes")]
+        left = [(run.tick, run.state) for run in run_history.list_runs(conn, "bikes")]
     assert deleted == 1
     assert left == [(START + 2 * HOUR, "succeeded"), (START + HOUR, "running")]
 
@@ -221,9 +222,12 @@ def test_the_newest_run_and_the_newest_success_of_a_job_are_kept(engine: Engine)
         deleted = runs.delete_before(conn, "bikes", START + 9 * HOUR)
 
     with reading(engine) as conn:
-        left = [(run.tick, run.state) for run in runs.list_runs(conn, "bikes", job="forecast")]
+        left = run_history.list_runs(conn, "bikes", job="forecast")
     assert deleted == 2
-    assert left == [(START + 3 * HOUR, "failed"), (START + HOUR, "succeeded")]
+    assert [(run.tick, run.state) for run in left] == [
+        (START + 3 * HOUR, "failed"),
+        (START + HOUR, "succeeded"),
+    ]
 
 
 def test_a_watermark_never_moves_back(engine: Engine) -> None:

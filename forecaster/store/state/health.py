@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, func, select
 
 from forecaster.store.state import leases
-from forecaster.store.state.runs import Run
+from forecaster.store.state.run_history import Run
 from forecaster.store.tables import datasets, models, runs, series
 
 RECENT = 5

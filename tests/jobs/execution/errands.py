@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.state import runs
+from forecaster.store.state import run_history, runs
 from forecaster.times.schedules import Every
 from jobs.execution.attempt import Turn
 from jobs.execution.clock import Clock
@@ -71,11 +71,11 @@ def make(
 
 def states(engine: Engine) -> dict[datetime, str]:
     with reading(engine) as conn:
-        return {run.tick: run.state for run in runs.list_runs(conn, "bikes", limit=1000)}
+        return {run.tick: run.state for run in run_history.list_runs(conn, "bikes", limit=1000)}
 
 
 def reasons(engine: Engine) -> dict[datetime, str | None]:
     """Why ticks were missed, by tick."""
     with reading(engine) as conn:
-        found = runs.list_runs(conn, "bikes", limit=1000)
+        found = run_history.list_runs(conn, "bikes", limit=1000)
         return {run.tick: run.error for run in found if run.state == "missed"}

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from forecaster.errors import DatabaseUnavailable, DataError, StageTimedOut, TickTakenOver
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Limit, guarded
-from forecaster.store.state import runs
+from forecaster.store.state import run_history, runs
 from jobs.execution import hang_detection
 from jobs.execution.attempt import Turn
 from jobs.execution.reports import PruneReport
@@ -207,7 +207,7 @@ def test_an_attempt_that_was_overtaken_writes_nothing(turn: Turn, engine: Engine
         turn.commit(engine, failing(0, DataError("never")))
 
     with reading(engine) as conn:
-        assert runs.lookup(conn, turn.claim).attempt == 2
+        assert run_history.lookup(conn, turn.claim.run_id).attempt == 2
     assert query(engine, "SELECT count(*) FROM made") == [(0,)]
 
 

@@ -15,8 +15,8 @@ from sqlalchemy import Engine
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DatabaseUnavailable, DataError
 from forecaster.store.connection.engine import open_engine, reading, writing
-from forecaster.store.state import runs
-from forecaster.store.state.runs import Run
+from forecaster.store.state import run_history, runs
+from forecaster.store.state.run_history import Run
 from forecaster.times.schedules import Every
 from jobs.execution.attempt import Turn
 from jobs.execution.job import Job
@@ -38,7 +38,7 @@ def outcome_of(run: object, engine: Engine, told: list[Outcome] | None = None) -
 
 def recorded(engine: Engine) -> Run:
     with reading(engine) as conn:
-        found = runs.latest(conn, "prune", DATASET.name)
+        found = run_history.latest(conn, "prune", DATASET.name)
     assert found is not None
     return found
 
@@ -193,6 +193,6 @@ def test_a_claim_that_takes_too_long_is_an_outage_and_leaves_no_row(
     assert outcome.result == "failed"
     assert isinstance(outcome.error, DatabaseUnavailable)
     with reading(engine) as conn:
-        assert runs.latest(conn, "prune", DATASET.name) is None
+        assert run_history.latest(conn, "prune", DATASET.name) is None
     for each in (engine, other):
         each.dispose()

@@ -19,7 +19,7 @@ from forecaster.config.file import parse
 from forecaster.config.settings import ServerConfig
 from forecaster.errors import DataError, StoreError
 from forecaster.store.connection.engine import reading
-from forecaster.store.state import runs
+from forecaster.store.state import run_history
 from forecaster.times.schedules import Every
 from jobs.execution import secret_filter
 from jobs.execution.job import Job
@@ -118,7 +118,7 @@ def test_a_job_that_fails_leaves_no_secret_in_its_row_or_in_the_log(
     run_job(job, engine, DATASET, tick=hour(5), clock=fixed(hour(5)), observe=lambda _: None)
 
     with reading(engine) as conn:
-        run = runs.latest(conn, "prune", DATASET.name)
+        run = run_history.latest(conn, "prune", DATASET.name)
     assert run is not None
     assert "***" in (run.error or "")
     assert is_silent(run.error or "")
@@ -165,10 +165,11 @@ def test_the_traceback_of_a_bug_has_no_secret() -> None:
     script = (
         "import threading\n"
         "from forecaster.config.file import parse\n"
-        "from jobs import discretion\n"
+        "from jobs.execution import secret_filter\n"
         f"url = {f'postgresql://me:{ENCODED}@db/x'!r}\n"
         "config = parse(f'database_url = \"{url}\"', {}, read_file=str)\n"
-        "discretion.keep(config); discretion.hush_tracebacks(); discretion.hush_threads()\n"
+        "secret_filter.keep(config); secret_filter.hush_tracebacks()\n"
+        "secret_filter.hush_threads()\n"
         "def bug(): raise RuntimeError(config)\n"
         "thread = threading.Thread(target=bug); thread.start(); thread.join()\n"
         "bug()"

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.state import runs
+from forecaster.store.state import run_history, runs
 from forecaster.times.schedules import Every
 from jobs.execution.attempt import Turn
 from jobs.execution.reports import PruneReport
@@ -193,7 +193,7 @@ def test_a_tick_tried_in_vain_until_it_is_too_old_is_missed(engine: Engine, wall
     assert missed == [("gave_up", 1)]
     assert states(engine) == {hour(10): "missed", hour(11): "succeeded", hour(12): "succeeded"}
     with reading(engine) as conn:
-        assert runs.list_runs(conn, "bikes")[-1].error == "it must work, found it broken"
+        assert run_history.list_runs(conn, "bikes")[-1].error == "it must work, found it broken"
 
 
 def test_a_run_left_behind_too_long_ago_is_missed(engine: Engine, wall: Wall) -> None:

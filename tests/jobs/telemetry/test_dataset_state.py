@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forecaster.errors import InsufficientHistory
 from forecaster.store.state.health import Facts, Serving
-from forecaster.store.state.runs import Run
+from forecaster.store.state.run_history import Run
 from forecaster.times.calendar_periods import Periods
 from forecaster.times.durations import Step
 from jobs.telemetry.dataset_state import STATES, lifecycle
