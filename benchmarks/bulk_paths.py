@@ -14,7 +14,7 @@ from forecaster.config.settings import RetentionConfig
 from forecaster.data.panel import Panel, build
 from forecaster.inference import predictor
 from forecaster.inference.checkpoint import TrainedModel
-from forecaster.inference.predictor import Prediction
+from forecaster.inference.prediction import Prediction
 from forecaster.ingestion import normalize
 from forecaster.network.network import AttentionLSTM
 from forecaster.source.query import Wanted

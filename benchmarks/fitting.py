@@ -8,7 +8,7 @@ import polars as pl
 from benchmarks.tables import Cell
 from forecaster.config.settings import DatasetConfig
 from forecaster.inference.checkpoint import TrainedModel
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Fitted:
 def fitted(observations: pl.DataFrame, config: DatasetConfig) -> Fitted:
     """Train on all of `observations`; the clock counts every thread of this process."""
     started = time.process_time()
-    panel, spec = estimator.prepare(observations, config)
+    panel, spec = preparation.prepare(observations, config)
     result = estimator.fit(panel, spec, config.training)
     return Fitted(
         model=result.model,

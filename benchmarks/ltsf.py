@@ -20,7 +20,7 @@ from benchmarks.tables import Cell, Row, over_seeds
 from forecaster.baselines import registry
 from forecaster.data.panel import Panel
 from forecaster.data.windows import gather
-from forecaster.training import estimator
+from forecaster.training import preparation
 
 HORIZONS = (96, 192, 336, 720)
 TRAIN, VALIDATION, TEST = 8640, 2880, 2880
@@ -76,7 +76,7 @@ def run(horizon: int, seeds: Sequence[int], steps: int | None = None) -> list[Ro
     """Train once per seed and score every window; naive forecasts beside it."""
     chosen = task(horizon)
     observations = chosen.load()
-    panel, _ = estimator.prepare(observations, chosen.config(0))
+    panel, _ = preparation.prepare(observations, chosen.config(0))
     known = panel.grid.index_of(observations["timestamp"]) < panel.start + TRAIN
     rows: list[Row] = []
     for seed in seeds:

@@ -21,7 +21,7 @@ from forecaster.inference.checkpoint import TrainedModel
 from forecaster.schemas import DEVIATION_COLUMNS, QUANTILE_LEVELS
 from forecaster.times.durations import Step
 from forecaster.times.schedules import Every
-from forecaster.training import estimator
+from forecaster.training import preparation
 
 MOST_ROWS = 300_000
 """Of forecasts held at once."""
@@ -135,7 +135,7 @@ class Trial:
 
     def __init__(self, task: Task) -> None:
         self.task, self.observations = task, task.load()
-        self.panel, _ = estimator.prepare(self.observations, task.config(0))
+        self.panel, _ = preparation.prepare(self.observations, task.config(0))
         self.grid, panel = self.panel.grid, self.panel
         steps = int(task.test if task.test > 1 else panel.length * task.test)
         self.train_end = panel.end - steps

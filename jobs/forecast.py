@@ -13,7 +13,7 @@ from forecaster.config.settings import DatasetConfig, RetentionConfig
 from forecaster.data.panel import Panel
 from forecaster.data.rolling_panel import ResidentPanel
 from forecaster.inference import predictor
-from forecaster.inference.predictor import Prediction
+from forecaster.inference.prediction import Prediction
 from forecaster.inference.to_frames import attention_rows_of, rows_of
 from forecaster.store.connection.engine import reading
 from forecaster.store.connection.limits import Limit

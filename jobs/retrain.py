@@ -22,7 +22,7 @@ from forecaster.store.connection.engine import reading, writing
 from forecaster.store.observations import observations, versions
 from forecaster.store.state import models, runs
 from forecaster.store.state.models import NewModel
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 from forecaster.training.estimator import Progress
 from jobs.execution.attempt import Turn
 from jobs.execution.reports import PullReport, RetrainReport
@@ -116,7 +116,7 @@ def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> Retr
 
     with turn.stage("prepare", deadlines.train):
         known = known_at(dataset, turn.tick)
-        panel, spec = estimator.prepare(history, dataset, known=known, versions=heard)
+        panel, spec = preparation.prepare(history, dataset, known=known, versions=heard)
 
     with turn.stage("fit", deadlines.train):
         fitted = fit(panel, spec, dataset.training, watch=Noting(engine, turn))

@@ -33,7 +33,7 @@ from forecaster.times.durations import (
     rough,
     rounded_up,
 )
-from forecaster.training import estimator
+from forecaster.training import preparation
 
 MOST_CELLS = 200_000_000
 """Of a panel: a step that is far too short would otherwise fill the memory."""
@@ -87,7 +87,7 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         return found
     try:
         known = sample.now - dataset.delay
-        panel, spec = estimator.prepare(
+        panel, spec = preparation.prepare(
             observations, dataset, known=known, versions=sample.versions
         )
     except ForecasterError as error:

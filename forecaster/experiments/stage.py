@@ -24,7 +24,7 @@ from forecaster.experiments.forecast_rows import recorded
 from forecaster.experiments.testable import NOT_KNOWN, last_cells, untested
 from forecaster.inference.device import Runner, choose_device
 from forecaster.network.spec import ModelSpec
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 from forecaster.training.estimator import Progress, TrainingResult
 from forecaster.training.validation import predictor
 
@@ -110,7 +110,7 @@ class Stage:
         self._origins, self._dataset, self._turn, self._watch = origins, dataset, turn, watch
         self._done, self._whole, self._predictors = 0, 0, 1
         known, later = origins.parted(observations, turn)
-        self._panel, self._spec = estimator.prepare(known, dataset)
+        self._panel, self._spec = preparation.prepare(known, dataset)
         self._continued = continued(self._panel, later, self._limits())
 
     def prepared(self) -> Prepared:

@@ -4,33 +4,28 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from statistics import mean
 
-import polars as pl
 import torch
 
-from forecaster.config.settings import DatasetConfig, TrainingConfig
-from forecaster.data.opening_detection import hours_of, notes_on_hours
-from forecaster.data.panel import Panel, build
-from forecaster.data.running_totals import are_sums
-from forecaster.data.seasonality import detect_seasons
-from forecaster.data.timestamp_marks import grid_of
-from forecaster.errors import InsufficientHistory, TrainingDiverged
+from forecaster.config.settings import TrainingConfig
+from forecaster.data.opening_detection import notes_on_hours
+from forecaster.data.panel import Panel
+from forecaster.errors import TrainingDiverged
 from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.device import choose_device, or_on_cpu
 from forecaster.network.ensemble import Network, assemble
 from forecaster.network.spec import ModelSpec
 from forecaster.training.holdout import hold_out
-from forecaster.training.hyperparameters import MANY_SERIES, derive, variants
+from forecaster.training.hyperparameters import MANY_SERIES, variants
 from forecaster.training.loop import (
     Judge,
     Learnt,
     Schedule,
     train,
 )
-from forecaster.training.sampling import CutoffRanges, cutoff_ranges
+from forecaster.training.sampling import cutoff_ranges
 from forecaster.training.validation import Scores, Validation, Verdict
 
 FEWEST_STEPS = 150
@@ -76,54 +71,6 @@ class TrainingResult:
     device: str
     notes: tuple[str, ...]
     """What did not go as planned: memory, divergence, an early end, a naive forecast in service."""
-
-
-def prepare(
-    observations: pl.DataFrame,
-    config: DatasetConfig,
-    *,
-    known: datetime | None = None,
-    versions: pl.DataFrame | None = None,
-) -> tuple[Panel, ModelSpec]:
-    """Lay OBSERVATIONS on their grid and derive the model's shape from what they show.
-
-    `known` is up to when all rows are in: cells that are not complete by then are left out, as they
-    are from forecasts. Without it all cells count as complete. VERSIONS of some rows tell whether
-    they are sums over their step; without them the query does.
-
-    Raises InsufficientHistory if no series has a single window to learn from.
-    """
-    if observations.is_empty():
-        raise InsufficientHistory(
-            "at least one observation must be known, found none",
-            hint=InsufficientHistory.NO_DATA,
-        )
-    told = None if versions is None else are_sums(versions, config.step)
-    grid = grid_of(
-        observations,
-        config.step,
-        config.timezone or "UTC",
-        marks=config.timestamp_marks,
-        are_sums=config.groups if told is None else told,
-    )
-    if known is not None:
-        observations = _complete(observations, grid.known(known))
-    first = build(observations, grid)
-    seasons = detect_seasons(first, config.step)
-    season_length = config.model.season_length or seasons.season_length
-    grid = replace(grid, hours=hours_of(first, config.calendar))
-    panel = build(observations, grid, season_length=season_length)
-    spec = derive(config, seasons, panel)
-    _require_windows(cutoff_ranges(panel, spec), spec)
-    return panel, spec
-
-
-def _complete(observations: pl.DataFrame, until: datetime) -> pl.DataFrame:
-    complete = observations.filter(pl.col("timestamp") <= until)
-    if complete.is_empty():
-        expected = f"a step up to {until.isoformat()} must be complete, found none"
-        raise InsufficientHistory(expected, hint=InsufficientHistory.TOO_LITTLE)
-    return complete
 
 
 def fit(
@@ -293,13 +240,4 @@ def plan(config: TrainingConfig, panel: Panel, spec: ModelSpec) -> Schedule:
         batch_size=batch_size,
         learning_rate=config.learning_rate,
         matrix_rate=MATRIX_RATE if many else 1.0,
-    )
-
-
-def _require_windows(ranges: CutoffRanges, spec: ModelSpec) -> None:
-    if ranges.total:
-        return
-    raise InsufficientHistory(
-        f"at least one series must have more than {spec.min_observed} steps of history, found none",
-        hint=InsufficientHistory.TOO_LITTLE,
     )

@@ -13,7 +13,8 @@ from forecaster.data.point_in_time import Array
 from forecaster.errors import SkipReason
 from forecaster.inference import predictor
 from forecaster.inference.checkpoint import TrainedModel
-from forecaster.inference.predictor import Contexts, Prediction
+from forecaster.inference.prediction import Prediction
+from forecaster.inference.predictor import Contexts
 from forecaster.network.spec import ModelSpec
 from jobs.backfill.known_values import Stretch
 

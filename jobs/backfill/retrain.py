@@ -15,7 +15,7 @@ from forecaster.store.connection.limits import Limit
 from forecaster.store.forecasts import backfills
 from forecaster.store.forecasts.backfills import TickRow
 from forecaster.store.state import datasets
-from forecaster.training import estimator
+from forecaster.training import preparation
 from forecaster.training.estimator import Progress
 from jobs import retrain
 from jobs.backfill.known_values import Memory
@@ -76,7 +76,7 @@ class Teacher:
         started = self.clock()
         history, heard = self.patience.until_done(partial(self._read, tick))
         known = retrain.known_at(self.dataset, tick)
-        panel, spec = estimator.prepare(history, self.dataset, known=known, versions=heard)
+        panel, spec = preparation.prepare(history, self.dataset, known=known, versions=heard)
         limit = Limit(dataset=self.dataset.name)
 
         def watch(progress: Progress | None) -> None:

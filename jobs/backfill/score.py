@@ -16,7 +16,7 @@ from forecaster.data.point_in_time import Array
 from forecaster.data.snapshots import Past
 from forecaster.evaluation import metrics
 from forecaster.evaluation.metrics import Lead
-from forecaster.inference.predictor import Prediction
+from forecaster.inference.prediction import Prediction
 from forecaster.schemas import (
     ACCURACY,
     DEVIATION_COLUMNS,

@@ -8,7 +8,7 @@ import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.inference.predictor import Prediction
+from forecaster.inference.prediction import Prediction
 from forecaster.inference.to_frames import attention_rows_of, rows_of
 from forecaster.store.forecasts import (
     accuracy,

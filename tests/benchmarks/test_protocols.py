@@ -15,7 +15,7 @@ from benchmarks.scores import point
 from benchmarks.where import by_lead, by_noise, window_errors
 from forecaster.evaluation import metrics
 from forecaster.schemas import INSTANT
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 from tests.tolerance import assert_close
 
 HOURS = 24 * 30
@@ -61,7 +61,7 @@ def test_the_denominator_stays_or_moves_with_the_window() -> None:
 
 def test_the_forecasts_of_a_model_land_at_their_windows() -> None:
     trial = Trial(WAVES)
-    panel, spec = estimator.prepare(trial.known(), WAVES.config(0, steps=2))
+    panel, spec = preparation.prepare(trial.known(), WAVES.config(0, steps=2))
     model = estimator.fit(panel, spec, WAVES.config(0, steps=2).training).model
 
     quantiles = trial.forecast(model)
@@ -108,7 +108,7 @@ def test_every_window_counts_as_a_series_with_the_denominator_of_the_task() -> N
 
 def test_live_forecasts_of_a_model_are_those_that_a_user_gets() -> None:
     trial, config = Trial(replace(WAVES, load=noisy)), WAVES.config(0, steps=2)
-    panel, spec = estimator.prepare(trial.known(), config)
+    panel, spec = preparation.prepare(trial.known(), config)
     model = estimator.fit(panel, spec, config.training).model
 
     live = ablation.judged(trial, model)
@@ -161,7 +161,7 @@ def test_every_long_horizon_window_lies_in_the_test_months() -> None:
 
 
 def test_long_horizon_errors_are_those_of_z_scores() -> None:
-    panel, _ = estimator.prepare(waves(), WAVES.config(0))
+    panel, _ = preparation.prepare(waves(), WAVES.config(0))
     deviation = waves().filter(pl.col("series_id") == "b")["value"].std(ddof=0)
     assert isinstance(deviation, float)
     errors, actual = ltsf.Errors(panel), np.zeros((1, 4))

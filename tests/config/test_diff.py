@@ -14,7 +14,7 @@ from forecaster.config.diff import (
     reasons_to_retrain,
 )
 from forecaster.config.settings import DatasetConfig
-from forecaster.training.estimator import prepare
+from forecaster.training.preparation import prepare
 from tests.config.configs import BIKES, WAREHOUSE, parsed
 from tests.data.observed import observed
 

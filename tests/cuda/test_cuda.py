@@ -31,7 +31,8 @@ from forecaster.network.spec import ModelSpec
 from forecaster.schemas import DEVIATION_COLUMNS
 from forecaster.times.durations import Step
 from forecaster.times.schedules import Every
-from forecaster.training.estimator import fit, prepare
+from forecaster.training.estimator import fit
+from forecaster.training.preparation import prepare
 from jobs.training_process.parent import fit_in_child
 from tests.data.observed import HOUR, MONDAY, observed
 from tests.network.networks import contexts, small_network, small_spec

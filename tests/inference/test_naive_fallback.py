@@ -14,7 +14,8 @@ from torch import Tensor
 from forecaster.data.panel import Panel, build
 from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.naive_fallback import FALLBACKS, served
-from forecaster.inference.predictor import Prediction, predict
+from forecaster.inference.prediction import Prediction
+from forecaster.inference.predictor import predict
 from forecaster.network.output_heads import MEDIAN
 from forecaster.schemas import DEVIATION_COLUMNS, PART_COLUMNS
 from forecaster.training.holdout import HoldOut

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from forecaster.errors import SkipReason
 from forecaster.inference.checkpoint import TrainedModel
-from forecaster.inference.predictor import Prediction, predict
+from forecaster.inference.prediction import Prediction
+from forecaster.inference.predictor import predict
 from forecaster.inference.to_frames import clip
 from forecaster.schemas import (
     ATTENTION,

@@ -18,7 +18,7 @@ from forecaster.network.network import ENCODERS, AttentionLSTM
 from forecaster.network.normalizers import NORMALISERS
 from forecaster.network.output_heads import HEADS
 from forecaster.network.score_functions import SCORES
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 from tests.jobs.small import DATASET, rows
 from tests.laws import laws
 from tests.network.networks import contexts, small_network, small_spec
@@ -127,7 +127,7 @@ def test_a_checkpoint_forecasts_the_same_bits(combination: Combination) -> None:
 @every_combination
 def test_the_same_seed_trains_the_same_bits(combination: Combination) -> None:
     model = ModelConfig(**{**asdict(DATASET.model), **combination})
-    panel, spec = estimator.prepare(rows("a", 0, 200), replace(DATASET, model=model))
+    panel, spec = preparation.prepare(rows("a", 0, 200), replace(DATASET, model=model))
     config = replace(DATASET.training, steps=2, batch_size=4)
 
     first, second = (dumps(estimator.fit(panel, spec, config).model) for _ in range(2))

@@ -17,7 +17,7 @@ from forecaster.errors import InsufficientHistory
 from forecaster.network.spec import stored_grid
 from forecaster.schemas import INSTANT, VERSIONS
 from forecaster.times.durations import Step
-from forecaster.training.estimator import prepare
+from forecaster.training.preparation import prepare
 from tests.config.configs import (
     dataset,
     parsed,

@@ -17,7 +17,8 @@ from forecaster.explain import measure
 from forecaster.explain.planted_test import planted_mass
 from forecaster.inference.checkpoint import TrainedModel, dumps, loads
 from forecaster.inference.device import CPU, Runner
-from forecaster.inference.predictor import Prediction, predict
+from forecaster.inference.prediction import Prediction
+from forecaster.inference.predictor import predict
 from forecaster.network.calendar_features import FEATURES, calendar_features
 from forecaster.network.ensemble import assemble
 from forecaster.network.network import AttentionLSTM
@@ -25,7 +26,8 @@ from forecaster.network.output_heads import MEDIAN
 from forecaster.network.spec import ModelSpec
 from forecaster.schemas import DEVIATION_COLUMNS
 from forecaster.times.durations import Step
-from forecaster.training.estimator import fit, prepare
+from forecaster.training.estimator import fit
+from forecaster.training.preparation import prepare
 from tests.data.observed import HOUR, MONDAY, observed
 from tests.jobs.small import DATASET, START, rows
 from tests.network.networks import (

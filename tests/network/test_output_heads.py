@@ -9,7 +9,8 @@ from forecaster.config import settings
 from forecaster.network.network import ENCODERS
 from forecaster.network.output_heads import HEADS, MEDIAN, pinball
 from forecaster.schemas import QUANTILE_LEVELS
-from forecaster.training.estimator import fit, prepare
+from forecaster.training.estimator import fit
+from forecaster.training.preparation import prepare
 from tests.config.configs import dataset, parsed, small_dataset
 from tests.network.networks import contexts, small_network, small_spec
 from tests.training.test_estimator import QUICK, daily

@@ -15,7 +15,7 @@ from forecaster.network.attention import TemporalAttention
 from forecaster.network.network import AttentionLSTM
 from forecaster.network.score_functions import Dot
 from forecaster.network.spec import ModelSpec
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 from tests.config.configs import dataset, parsed, problems_of
 from tests.jobs.small import DATASET, rows
 from tests.network.networks import contexts, small_spec
@@ -61,7 +61,7 @@ def test_a_plugin_takes_part_in_a_network_and_its_checkpoint(
 @pytest.mark.usefixtures("own_attention")
 def test_the_parameters_of_a_plugin_are_trained() -> None:
     model = replace(DATASET.model, score=COSINE, priors=(DECAY,), self_attention=True)
-    panel, spec = estimator.prepare(rows("a", 0, 300), replace(DATASET, model=model))
+    panel, spec = preparation.prepare(rows("a", 0, 300), replace(DATASET, model=model))
 
     trained = estimator.fit(panel, spec, DATASET.training).model.network.state_dict()
 
@@ -132,7 +132,7 @@ def test_a_plugin_that_cannot_be_imported_is_refused(name: str, problem: str) ->
 @pytest.mark.parametrize("name", ["nan", "PerSeason"])
 def test_a_bad_plugin_is_refused_before_training(name: str) -> None:
     model = replace(DATASET.model, score=f"own_attention.scores:{name}", season_length=1)
-    panel, spec = estimator.prepare(rows("a", 0, 300), replace(DATASET, model=model))
+    panel, spec = preparation.prepare(rows("a", 0, 300), replace(DATASET, model=model))
     steps: list[estimator.Progress] = []
 
     with pytest.raises(UnusablePlugin):

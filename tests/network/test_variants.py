@@ -18,9 +18,9 @@ from forecaster.training.estimator import (
     Progress,
     TrainingResult,
     fit,
-    prepare,
 )
 from forecaster.training.hyperparameters import MANY_SERIES, variants
+from forecaster.training.preparation import prepare
 from tests.config.configs import small_dataset
 from tests.data.observed import observed
 from tests.network.networks import small_spec

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from forecaster.inference import checkpoint, predictor
 from forecaster.schemas import DEVIATION_COLUMNS
 from forecaster.store.connection.engine import open_engine
-from forecaster.training import estimator
+from forecaster.training import preparation
 from jobs.execution.reports import ForecastReport
 from jobs.retrain import Challenger, fit_here
 from tests.conftest import TEMPLATE
@@ -58,7 +58,7 @@ def challenger() -> Challenger:
     """A tiny model that knows two healthy series."""
     torch.set_num_threads(1)
     history = pl.concat([rows(HEALTHY, 0, LAST), rows("other", 0, LAST)])
-    panel, spec = estimator.prepare(history, DATASET)
+    panel, spec = preparation.prepare(history, DATASET)
     return Challenger(panel=panel, fitted=fit_here(panel, spec, DATASET.training))
 
 

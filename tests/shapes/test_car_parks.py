@@ -11,7 +11,7 @@ from forecaster.baselines.registry import seasonal_naive
 from forecaster.evaluation.rolling_origin import backtest, points
 from forecaster.inference import predictor
 from forecaster.inference.device import Runner
-from forecaster.training import estimator, validation
+from forecaster.training import estimator, preparation, validation
 from forecaster.training.holdout import hold_out
 from tests.config.configs import small_dataset
 from tests.data.opening import Parking
@@ -34,7 +34,7 @@ def test_car_parks_of_several_hours_are_forecast_while_they_are_open(
     rows = rows.filter((pl.col("series_id") != "a00") | (pl.col("timestamp") >= late))
     rows = rows.filter((pl.col("series_id") != "b00") | (pl.col("timestamp") < late))
     config = small_dataset("30m", prediction_length)
-    panel, spec = estimator.prepare(rows, config)
+    panel, spec = preparation.prepare(rows, config)
     assert (spec.season_length, spec.long_season) == (48, 336)
     assert spec.opening_hours == "mon-sun 07:30-21:00"
 

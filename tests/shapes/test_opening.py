@@ -23,7 +23,7 @@ from forecaster.inference import predictor
 from forecaster.inference.eligibility import REASONS, judge
 from forecaster.times.durations import Step
 from forecaster.times.opening_hours import OpeningHours
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 from tests.config.configs import small_dataset
 from tests.data.opening import Parking
 
@@ -183,7 +183,7 @@ def prepared(open_: str = "auto", prediction_length: int = 4):  # type: ignore[n
     config = replace(small_dataset("30m", prediction_length), calendar=CalendarConfig(open=open_))
     longer = Parking(weeks=5, name="l", opens=(480, 1200)).rows()
     shorter = Parking(weeks=5, name="s", opens=(480, 1020), days=5, seed=1).rows()
-    return (*estimator.prepare(pl.concat([longer, shorter]), config), config)
+    return (*preparation.prepare(pl.concat([longer, shorter]), config), config)
 
 
 def outcomes(at: datetime) -> dict[str, str]:
@@ -226,11 +226,11 @@ def test_gaps_are_counted_while_it_is_open() -> None:
     rows = Parking(series=1).rows()
     kept = rows.filter(pl.int_range(len(rows)) % 50 != 10)
     config = small_dataset("30m", 4)
-    panel, spec = estimator.prepare(kept, config)
+    panel, spec = preparation.prepare(kept, config)
     assert spec.opening_hours == "mon-sun 08:00-20:30"
     assert panel.counts.gaps == len(rows) - len(kept)
     closed = replace(config, calendar=CalendarConfig(open="always"))
-    assert estimator.prepare(kept, closed)[0].counts.gaps > len(rows) / 2
+    assert preparation.prepare(kept, closed)[0].counts.gaps > len(rows) / 2
 
 
 def test_open_steps_are_forecast_and_closed_ones_are_not() -> None:

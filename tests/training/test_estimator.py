@@ -16,12 +16,12 @@ from forecaster.training.estimator import (
     Progress,
     fit,
     plan,
-    prepare,
 )
 from forecaster.training.holdout import windows_to_spare
 from forecaster.training.hyperparameters import context_length, patch_length
 from forecaster.training.loss import series_weights
 from forecaster.training.masking import cut_gaps, hide_values
+from forecaster.training.preparation import prepare
 from forecaster.training.sampling import cutoff_ranges
 from tests.config.configs import small_dataset as dataset
 from tests.data.observed import HOUR, MONDAY, observed

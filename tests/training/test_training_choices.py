@@ -19,8 +19,8 @@ from forecaster.training.estimator import (
     clearly_least,
     fit,
     fit_one_of,
-    prepare,
 )
+from forecaster.training.preparation import prepare
 from tests.config.configs import small_dataset as dataset
 from tests.data.observed import HOUR, MONDAY, observed
 

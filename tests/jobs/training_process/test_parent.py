@@ -21,7 +21,7 @@ from forecaster.data.panel import Panel
 from forecaster.errors import RunError, StageTimedOut, TrainingDiverged
 from forecaster.inference import checkpoint
 from forecaster.network.spec import ModelSpec
-from forecaster.training import estimator
+from forecaster.training import preparation
 from forecaster.training.estimator import Progress
 from jobs.retrain import fit_here
 from jobs.training_process.parent import (
@@ -45,7 +45,7 @@ LONG = replace(DATASET.training, steps=10**6)
 
 @pytest.fixture(scope="module")
 def task() -> tuple[Panel, ModelSpec]:
-    return estimator.prepare(rows("a", 0, 300), DATASET)
+    return preparation.prepare(rows("a", 0, 300), DATASET)
 
 
 def trainers() -> list[psutil.Process]:
@@ -188,7 +188,7 @@ def test_what_a_child_has_started_ends_with_it(
 @pytest.mark.fault(24)
 def test_a_child_stays_below_its_memory_limit() -> None:
     many = [rows(f"series {number}", 0, 300) for number in range(400)]
-    panel, spec = estimator.prepare(
+    panel, spec = preparation.prepare(
         pl.concat(many), replace(DATASET, model=replace(DATASET.model, hidden_size=512))
     )
     hungry = replace(DATASET.training, batch_size=4096, memory_limit_gb=0.6)

@@ -1,0 +1,85 @@
+"""What a model says at some cutoffs: numbers, and frames of them when asked for."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+import torch
+
+from forecaster.data.panel import (
+    PanelCounts,
+)
+from forecaster.errors import SkipReason
+from forecaster.inference.to_frames import (
+    Numbers,
+    attention_frame,
+    forecasts_frame,
+    patches_frame,
+)
+from forecaster.network.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What a model says at some cutoffs: numbers first, frames when asked for."""
+
+    spec: ModelSpec
+    ends: tuple[int, ...]
+    """Grid indices of the cutoffs."""
+    keys: pl.DataFrame
+    """series_id, status, hindsight and the cutoff's grid index `end`, one row each, sorted."""
+    numbers: Numbers
+    is_explained: bool
+    """Whether there is attention: none where a naive forecast serves."""
+    left_out: pl.DataFrame
+    """series_id, `end` and `reason` of each forecast that could not be made."""
+    panel_counts: PanelCounts
+
+    @property
+    def skipped(self) -> dict[str, SkipReason]:
+        """Series without a forecast at any of the cutoffs, and why not at the last one."""
+        none = self.left_out.join(self.keys, on="series_id", how="anti").sort("series_id", "end")
+        last = none.unique("series_id", keep="last", maintain_order=True)
+        reasons = map(SkipReason, last["reason"])
+        return dict(zip(last["series_id"], reasons, strict=True))
+
+    @property
+    def forecasts(self) -> pl.DataFrame:
+        """FORECASTS, sorted by series_id, cutoff and step."""
+        return forecasts_frame(self.numbers, self.keys, self.spec)
+
+    @property
+    def attention(self) -> pl.DataFrame:
+        """ATTENTION, sorted by series_id, cutoff and step_from."""
+        frame = attention_frame(self.numbers, self.keys, self.spec)
+        return frame if self.is_explained else frame.clear()
+
+    @property
+    def patches(self) -> pl.DataFrame:
+        """PATCHES of every cutoff; none without attention."""
+        return self.patches_at(self.ends)
+
+    def patches_at(self, ends: Sequence[int]) -> pl.DataFrame:
+        """Return PATCHES of some of the cutoffs; none without attention."""
+        frame = patches_frame(list(ends), self.spec)
+        return frame if self.is_explained else frame.clear()
+
+    def select(self, kept: pl.Series) -> "Prediction":
+        """Return the forecasts where `kept` is true."""
+        chosen = torch.from_numpy(kept.to_numpy(writable=True))
+        return replace(self, keys=self.keys.filter(kept), numbers=self.numbers.select(chosen))
+
+    def with_status(self, status: str, *, instead_of: str) -> "Prediction":
+        """Return the same forecasts, those of one status with another."""
+        found = pl.col("status").replace(instead_of, status)
+        return replace(self, keys=self.keys.with_columns(found))
+
+    def with_hindsight(self, is_hindsight: pl.Expr) -> "Prediction":
+        """Return the same forecasts, marked where `is_hindsight` is true of their keys."""
+        return replace(self, keys=self.keys.with_columns(hindsight=is_hindsight))
+
+    def blocks(self, size: int) -> Iterator["Prediction"]:
+        """Return the forecasts in turn, `size` at a time: their frames take much more memory."""
+        for first in range(0, self.keys.height, size):
+            part = slice(first, first + size)
+            yield replace(self, keys=self.keys[part], numbers=self.numbers.select(part))
