@@ -1,7 +1,7 @@
-"""`forecaster ingest` and the jobs, each once: `retrain`, `forecast`, `score`, `prune`."""
+"""`forecaster ingest` and the jobs, each once: `retrain`, `forecast` and so on."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -55,54 +55,28 @@ UNSCHEDULED = ("retrain", "reconcile", "prune")
 """Jobs that a person runs because they want them now, not for the tick of a schedule."""
 
 
-def retrain(
-    dataset: DatasetArgument = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    at: AtOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Train a model on the history and put it in service."""
-    _run("retrain", config, dataset, at=at, json=json)
+def _command(name: str, purpose: str) -> Callable[..., None]:
+    """Return the command that runs a job once."""
+
+    def command(
+        dataset: DatasetArgument = None,
+        config: ConfigOption = DEFAULT_CONFIG,
+        at: AtOption = None,
+        json: JsonOption = False,
+    ) -> None:
+        _run(name, config, dataset, at=at, json=json)
+
+    command.__name__, command.__doc__ = name, purpose
+    return command
 
 
-def forecast(
-    dataset: DatasetArgument = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    at: AtOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Pull what is new and write forecasts for the newest tick."""
-    _run("forecast", config, dataset, at=at, json=json)
-
-
-def score(
-    dataset: DatasetArgument = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    at: AtOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Compare forecasts that matured with what happened."""
-    _run("score", config, dataset, at=at, json=json)
-
-
-def reconcile(
-    dataset: DatasetArgument = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    at: AtOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Read all of the history again, for what came later than late_data."""
-    _run("reconcile", config, dataset, at=at, json=json)
-
-
-def prune(
-    dataset: DatasetArgument = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    at: AtOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Delete what is older than [retention] keeps."""
-    _run("prune", config, dataset, at=at, json=json)
+retrain = _command("retrain", "Train a model on the history and put it in service.")
+forecast = _command("forecast", "Pull what is new and write forecasts for the newest tick.")
+score = _command("score", "Compare forecasts that matured with what happened.")
+reconcile = _command(
+    "reconcile", "Read all of the history again, for what came later than late_data."
+)
+prune = _command("prune", "Delete what is older than [retention] keeps.")
 
 
 def ingest(  # one parameter for each option
