@@ -232,10 +232,10 @@ def test_a_child_ends_with_its_parent() -> None:
 
 ORPHAN = """
 from jobs.training_process.parent import fit_in_child
-from forecaster import training
+from forecaster.training import preparation
 from tests.jobs.training_process.test_parent import LONG
 from tests.jobs.small import DATASET, rows
 
-task = training.prepare(rows("a", 0, 300), DATASET)
+task = preparation.prepare(rows("a", 0, 300), DATASET)
 fit_in_child(*task, LONG, on_progress=lambda _: print("training", flush=True))
 """
