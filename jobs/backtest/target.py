@@ -2,28 +2,65 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import BinaryIO
 
 from forecaster.config.settings import Config, DatasetConfig
 from forecaster.errors import ConfigError
+from forecaster.times.durations import Step
+from jobs.backtest import inputs
+from jobs.backtest.inputs import Mapped, Rows
+from jobs.backtest.step import step_of, steps_in
+from jobs.files.reader import Format, is_known
+from jobs.terminal.file_options import FileOptions
 from jobs.terminal.open_database import opened, require_landed
-from jobs.terminal.options import (
-    SPELLING,
-    WRITTEN,
-    dialect,
-    load,
-    spelling,
-)
+from jobs.terminal.options import load, zone
 from jobs.terminal.output import say
 
-if TYPE_CHECKING:
-    from jobs.backtest.inputs import Rows
-
 STDIN = "-"
-Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfFile:
+    """What options say of a file that is read without a dataset of the configuration."""
+
+    step: str | None
+    file_format: Format | None
+    options: FileOptions
+
+    def read(
+        self, source: Path | BinaryIO, horizon: str | None, *, may_split: bool = True
+    ) -> tuple[Rows, Step, int]:
+        """Return the rows, their step, and the horizon in steps; says what is worth saying."""
+        if horizon is None:
+            raise ConfigError(
+                ["--horizon must be given with a file, found none"],
+                hint="for example --horizon 48h, or --horizon 48 for as many steps",
+            )
+        mapped = Mapped(
+            columns=self.options.key(),
+            timezone=zone(self.options.timezone),
+            file_format=self.file_format,
+            dialect=self.options.dialect(),
+            may_split=may_split,
+            **self.options.spelling(),
+        )
+        rows = inputs.of_file(source, mapped)
+        for finding in rows.findings:
+            say(f"note:  {finding.message}")
+        step, notes = step_of(rows.observations, self.step)
+        for note in notes:
+            say(f"note:  {note}")
+        return rows, step, steps_in("--horizon", horizon, step)
+
+    def refuse(self, found: str, others: Iterable[str] = ()) -> None:
+        """Raise ConfigError where options say something of a file, which is not what was found."""
+        step = [] if self.step is None else ["--step"]
+        file_format = [] if self.file_format is None else ["--format"]
+        if given := [*step, *others, *self.options.given, *file_format]:
+            raise ConfigError([f"{name} must come with a file, found {found}" for name in given])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +91,27 @@ class Changes:
 
 
 def subject(
-    target: str, of_file: Options, changes: Changes, config: Path
-) -> tuple["Rows", DatasetConfig]:
+    target: str, of_file: OfFile, changes: Changes, config: Path
+) -> tuple[Rows, DatasetConfig]:
     """Return the rows that are meant, and the settings of their dataset."""
     if target == STDIN or _is_file(target, of_file):
         if _is_dataset(target, config):
             say(f"{target} is read as a file; the dataset of this name is not looked at")
         return _file(target, of_file, changes)
     dataset, settings = _dataset(target, config)
-    given = [name for name, value in of_file.items() if value]
-    if given:
-        raise ConfigError([f"{name} must come with a file, found a dataset" for name in given])
+    of_file.refuse("a dataset")
     if Path(target).is_file():
         say(f"{target} is read as a dataset; for the file pass --format too")
     if changes.horizon is not None:
-        from jobs.backtest.step import steps_in
-
         steps = steps_in("--horizon", changes.horizon, dataset.step)
         dataset = replace(dataset, prediction_length=steps)
     dataset = changes.on(dataset)
     return _landed(dataset, settings), dataset
 
 
-def _is_file(target: str, of_file: Options) -> bool:
-    from jobs.files.reader import is_known
-
+def _is_file(target: str, of_file: OfFile) -> bool:
     path = Path(target)
-    return path.is_file() and (of_file["--format"] is not None or is_known(path))
+    return path.is_file() and (of_file.file_format is not None or is_known(path))
 
 
 def _is_dataset(target: str, config: Path) -> bool:
@@ -91,39 +122,12 @@ def _is_dataset(target: str, config: Path) -> bool:
         return False
 
 
-def _file(target: str, of_file: Options, changes: Changes) -> tuple["Rows", DatasetConfig]:
-    from forecaster.ingestion.normalize import Columns
-    from jobs.backtest import inputs
-    from jobs.backtest.step import step_of, steps_in
-
-    if changes.horizon is None:
-        raise ConfigError(
-            ["--horizon must be given with a file, found none"],
-            hint="for example --horizon 48h, or --horizon 48 for as many steps",
-        )
-    usual = Columns()
-    mapped = inputs.Mapped(
-        columns=Columns(
-            series=tuple(of_file["--series-column"] or usual.series),
-            timestamp=of_file["--timestamp-column"] or usual.timestamp,
-            value=of_file["--value-column"] or usual.value,
-            ends=of_file["--timestamp-marks"] == "end",
-        ),
-        timezone=of_file["--timezone"],
-        file_format=of_file["--format"],
-        dialect=dialect(*(of_file[name] for name in WRITTEN)),
-        **spelling(*(of_file[name] for name in SPELLING)),
-    )
+def _file(target: str, of_file: OfFile, changes: Changes) -> tuple[Rows, DatasetConfig]:
     source = sys.stdin.buffer if target == STDIN else Path(target)
-    rows = inputs.of_file(source, mapped)
-    for finding in rows.findings:
-        say(f"note:  {finding.message}")
-    step, notes = step_of(rows.observations, of_file["--step"])
-    for note in notes:
-        say(f"note:  {note}")
-    steps = steps_in("--horizon", changes.horizon, step)
-    dataset = inputs.settings_of_file(rows, step, steps, mapped.timezone)
-    return rows, changes.on(replace(dataset, timestamp_marks=of_file["--timestamp-marks"]))
+    rows, step, steps = of_file.read(source, changes.horizon)
+    options = of_file.options
+    dataset = inputs.settings_of_file(rows, step, steps, zone(options.timezone))
+    return rows, changes.on(replace(dataset, timestamp_marks=options.timestamp_marks))
 
 
 def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
@@ -146,9 +150,7 @@ def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
     return settings.datasets[target], settings
 
 
-def _landed(dataset: DatasetConfig, settings: Config) -> "Rows":
-    from jobs.backtest import inputs
-
+def _landed(dataset: DatasetConfig, settings: Config) -> Rows:
     require_landed(settings.database_url, dataset.name)
     with opened(settings.database_url) as engine:
         return inputs.of_dataset(engine, dataset)

@@ -10,36 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from forecaster.config.settings import DatasetConfig
-from jobs.backtest.target import Changes, subject
 from jobs.terminal import cpu_settings, progress
-from jobs.terminal.options import (
-    DEFAULT_CONFIG,
-    SPELLING,
-    WRITTEN,
-    ColumnNames,
-    ConfigOption,
-    Decimal,
-    Encoding,
+from jobs.terminal.file_options import (
+    FileOptions,
     FormatOption,
-    JsonOption,
-    MarksOption,
-    MaxRejected,
-    OneSeries,
-    Separator,
-    SeriesColumns,
     StepOption,
-    TimestampColumn,
-    TimestampFormat,
-    ValueColumn,
-    Zone,
-    zone,
+    takes_file_options,
 )
-from jobs.terminal.output import (
-    PLAIN_WIDTH,
-    as_json,
-    say,
-    show,
-)
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from jobs.terminal.output import PLAIN_WIDTH, as_json, say, show
 
 if TYPE_CHECKING:
     from forecaster.experiments.stage import Watch
@@ -101,46 +80,30 @@ Forecasts = Annotated[
 ]
 
 
-# fmt: off
+@takes_file_options
 def backtest(
-    target: Target,
-    horizon: Horizon = None, step: StepOption = None,
-    series_column: SeriesColumns = None, timestamp_column: TimestampColumn = None,
-    value_column: ValueColumn = None, timezone: Zone = None,
-    timestamp_marks: MarksOption = None, file_format: FormatOption = None,
-    timestamp_format: TimestampFormat = None, decimal: Decimal = None,
-    max_rejected: MaxRejected = None, separator: Separator = None, encoding: Encoding = None,
-    columns: ColumnNames = None, series: OneSeries = None,
-    season: Season = None, lower_bound: LowerBound = None, upper_bound: UpperBound = None,
-    windows: Windows = None, windows_at: WindowsAt = None, stride: Stride = None,
-    baselines: Baselines = None, no_naive2: NoNaive2 = False,
-    refit: Refit = False, seed: Seed = None, seeds: Seeds = 1,
-    out: Out = None, forecasts: Forecasts = None,
-    config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False,
-) -> None:
-    # fmt: on
+    target: Target, horizon: Horizon = None, step: StepOption = None,
+    file_format: FormatOption = None, *, of_file: FileOptions, season: Season = None,
+    lower_bound: LowerBound = None, upper_bound: UpperBound = None, windows: Windows = None,
+    windows_at: WindowsAt = None, stride: Stride = None, baselines: Baselines = None,
+    no_naive2: NoNaive2 = False, refit: Refit = False, seed: Seed = None, seeds: Seeds = 1,
+    out: Out = None, forecasts: Forecasts = None, config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
     """Say how right the model would have been on the past of a file or dataset.
 
     A column `split` of train and test is honoured. Nothing is written but --out and --forecasts.
     """
+    from jobs.backtest.target import Changes, OfFile, subject
+
     wanted = _wanted(baselines or (), no_naive2=no_naive2, out=out, forecasts=forecasts)
     wanted = replace(
         wanted, windows=windows, windows_at=windows_at, refit=refit, seed=seed, seeds=seeds
     )
-    of_file = {
-        "--step": step,
-        "--series-column": series_column,
-        "--timestamp-column": timestamp_column,
-        "--value-column": value_column,
-        "--timezone": zone(timezone),
-        "--timestamp-marks": timestamp_marks,
-        "--format": file_format,
-        **dict(zip(SPELLING, (timestamp_format, decimal, max_rejected), strict=True)),
-        **dict(zip(WRITTEN, (separator, encoding, columns, series), strict=True)),
-    }
+    read = OfFile(step=step, file_format=file_format, options=of_file)
     changes = Changes(horizon, season, lower_bound, upper_bound)
     with _leaving():
-        rows, dataset = subject(target, of_file, changes, config)
+        rows, dataset = subject(target, read, changes, config)
         outcome = _run(rows, dataset, _with_stride(wanted, stride, dataset), forecasts)
         _tell(outcome, out, forecasts, json=json)
 
@@ -242,9 +205,7 @@ def _warnings_said() -> Iterator[None]:
         say(f"note:  {text}")
 
 
-def _tell(
-    outcome: "Outcome", out: Path | None, forecasts: Path | None, *, json: bool
-) -> None:
+def _tell(outcome: "Outcome", out: Path | None, forecasts: Path | None, *, json: bool) -> None:
     from jobs.backtest.page import page
     from jobs.backtest.report import document, write
 

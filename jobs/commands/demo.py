@@ -3,117 +3,59 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forecaster.errors import ConfigError
 from jobs.commands.serve import finish, stop_on_signals
 from jobs.terminal import cpu_settings
+from jobs.terminal.file_options import FileOptions, takes_file_options
 from jobs.terminal.open_database import Schema, opened
-from jobs.terminal.options import (
-    SPELLING,
-    WRITTEN,
-    ColumnNames,
-    Decimal,
-    Encoding,
-    MarksOption,
-    MaxRejected,
-    OneSeries,
-    Separator,
-    SeriesColumns,
-    TimestampColumn,
-    TimestampFormat,
-    ValueColumn,
-    Zone,
-    dialect,
-    duration,
-    spelling,
-    zone,
-)
+from jobs.terminal.options import duration
 from jobs.terminal.output import say
 
 if TYPE_CHECKING:
     from jobs.demo.demo import Material
     from jobs.service.service import Service
 
+DATABASE = Path("forecaster-demo.db")
 INTERRUPTED = 130
 
 
+@takes_file_options
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,
-    database: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path(
-    "forecaster-demo.db" ),
+    database: Annotated[Path, typer.Option(help="Where everything is kept.")] = DATABASE,
     file: Annotated[Path | None, typer.Option(help="Your CSV, Parquet or NDJSON.")] = None,
-    series_column: SeriesColumns = None, timestamp_column: TimestampColumn = None,
-    value_column: ValueColumn = None, timezone: Zone = None, timestamp_marks: MarksOption = None,
-    timestamp_format: TimestampFormat = None, decimal: Decimal = None,
-    max_rejected: MaxRejected = None, separator: Separator = None, encoding: Encoding = None,
-    columns: ColumnNames = None, series: OneSeries = None,
+    *,
+    of_file: FileOptions,
     step: Annotated[str | None, typer.Option(help="Of the file's grid, such as 1h.")] = None,
     horizon: Annotated[str | None, typer.Option(help="How far ahead, such as 2d.")] = None,
     replay: Annotated[str | None, typer.Option(help="How much of the end, such as 14d.")] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Replay the past of a real series, tick by tick, then serve it.
 
     Without --file: weekly carbon dioxide at Mauna Loa, its last two years.
     """
-    mapping = {
-        "--series-column": series_column,
-        "--timestamp-column": timestamp_column,
-        "--value-column": value_column,
-        "--timezone": timezone,
-        "--timestamp-marks": timestamp_marks,
-        "--timestamp-format": timestamp_format,
-        "--decimal": decimal,
-        "--max-rejected": max_rejected,
-        "--separator": separator,
-        "--encoding": encoding,
-        "--columns": columns,
-        "--series": series,
-        "--step": step,
-        "--horizon": horizon,
-    }
+    from jobs.demo import demo as program
+
     if file is None:
-        _refuse([name for name, value in mapping.items() if value])
-    material = _material(file, mapping, duration("--replay", replay))
-    _run(material, database, once=once)
+        _refuse(of_file, {"--step": step, "--horizon": horizon})
+        material = program.co2()
+    else:
+        material = program.of_file(file, of_file, step=step, horizon=horizon)
+    _run(replace(material, replay=duration("--replay", replay) or material.replay), database, once)
 
 
-def _refuse(names: list[str]) -> None:
+def _refuse(of_file: FileOptions, others: Mapping[str, str | None]) -> None:
+    names = [*of_file.given, *(name for name, value in others.items() if value)]
     if names:
         raise ConfigError([f"{name} must come with --file, found none" for name in names])
 
 
-def _material(
-    file: Path | None, mapping: Mapping[str, Any], replay: timedelta | None
-) -> "Material":
-    from forecaster.ingestion.normalize import Columns
-    from jobs.demo import demo as program
-
-    if file is None:
-        found = program.co2()
-    else:
-        found = program.of_file(
-            file,
-            step=mapping["--step"],
-            horizon=mapping["--horizon"],
-            timezone=zone(mapping["--timezone"]),
-            columns=Columns(
-                series=tuple(mapping["--series-column"] or ("series_id",)),
-                timestamp=mapping["--timestamp-column"] or "timestamp",
-                value=mapping["--value-column"] or "value",
-            ),
-            spelled=spelling(*(mapping[name] for name in SPELLING)),
-        )
-        found = replace(found, marks=mapping["--timestamp-marks"])
-    written = dialect(*(mapping[name] for name in WRITTEN))
-    return replace(found, dialect=written, replay=found.replay if replay is None else replay)
-
-
-def _run(material: "Material", database: Path, *, once: bool) -> None:
+def _run(material: "Material", database: Path, once: bool) -> None:
     from rich.console import Console
 
     from jobs.demo.demo import Demo, settings

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,35 +13,20 @@ from forecaster.config.settings import Config, DatasetConfig
 from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
 from jobs.terminal import cpu_settings, progress
 from jobs.terminal.error_boundary import complain
+from jobs.terminal.file_options import FileOptions, FormatOption, takes_file_options
 from jobs.terminal.job_reports import told
 from jobs.terminal.open_database import Schema, opened
 from jobs.terminal.options import (
     DEFAULT_CONFIG,
     AtOption,
-    ColumnNames,
     ConfigOption,
     DatasetArgument,
-    Decimal,
-    Encoding,
-    FormatOption,
     JsonOption,
-    MarksOption,
-    MaxRejected,
-    OneSeries,
-    Separator,
-    SeriesColumns,
-    TimestampColumn,
-    TimestampFormat,
-    ValueColumn,
-    Zone,
     chosen,
-    dialect,
     instant,
     load,
     now,
-    spelling,
     the_one,
-    zone,
 )
 from jobs.terminal.output import as_json, data, say
 
@@ -79,23 +63,14 @@ reconcile = _command(
 prune = _command("prune", "Delete what is older than [retention] keeps.")
 
 
-def ingest(  # one parameter for each option
+@takes_file_options
+def ingest(
     file: Annotated[str, typer.Argument(help="CSV, Parquet or NDJSON; - is stdin.")],
     dataset: Annotated[str | None, typer.Argument(help="May be left out if there is one.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     file_format: FormatOption = None,
-    series_column: SeriesColumns = None,
-    timestamp_column: TimestampColumn = None,
-    value_column: ValueColumn = None,
-    timezone: Zone = None,
-    timestamp_marks: MarksOption = None,
-    timestamp_format: TimestampFormat = None,
-    decimal: Decimal = None,
-    max_rejected: MaxRejected = None,
-    separator: Separator = None,
-    encoding: Encoding = None,
-    columns: ColumnNames = None,
-    series: OneSeries = None,
+    *,
+    of_file: FileOptions,
     json: JsonOption = False,
 ) -> None:
     """Land the rows of a file in a dataset; safe to repeat."""
@@ -103,21 +78,11 @@ def ingest(  # one parameter for each option
     from jobs.execution.reports import document
 
     settings = load(config)
-    target = the_one(settings, dataset)
-    mapped = replace(
-        target,
-        series_columns=tuple(series_column or target.series_columns),
-        timestamp_column=timestamp_column or target.timestamp_column,
-        value_column=value_column or target.value_column,
-        timezone=zone(timezone) or target.timezone,
-        timestamp_marks=timestamp_marks or target.timestamp_marks,
-        **spelling(timestamp_format, decimal, max_rejected),
-    )
-    written = dialect(separator, encoding, columns, series)
+    mapped = of_file.on(the_one(settings, dataset))
     source = sys.stdin.buffer if file == "-" else Path(file)
     with opened(settings.database_url, Schema.MADE) as engine:
         report = job.run(
-            engine, mapped, source, file_format=file_format, dialect=written, now=now()
+            engine, mapped, source, file_format=file_format, dialect=of_file.dialect(), now=now()
         )
     as_json(document(report)) if json else data(told(report))
 

@@ -5,27 +5,13 @@ from typing import Annotated
 
 import typer
 
-from jobs.terminal.options import (
-    DEFAULT_CONFIG,
-    ColumnNames,
-    ConfigOption,
-    Decimal,
-    Encoding,
+from jobs.terminal.file_options import (
+    FileOptions,
     FormatOption,
-    JsonOption,
-    MarksOption,
-    MaxRejected,
-    OneSeries,
-    Separator,
-    SeriesColumns,
     StepOption,
-    TimestampColumn,
-    TimestampFormat,
-    ValueColumn,
-    Zone,
-    dialect,
-    spelling,
+    takes_file_options,
 )
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 Target = Annotated[
     str,
@@ -68,23 +54,21 @@ Database = Annotated[
 ]
 
 
+@takes_file_options
 def simulate(
     target: Target, config: ConfigOption = DEFAULT_CONFIG, ticks: Ticks = None,
     replay: Replay = None, late: Late = "5%", corrections: Corrections = "2%", gaps: Gaps = "2%",
     duplicates: Duplicates = "2%", outage: Outages = None, down: Downs = None, dst: Dst = None,
-    seed: Seed = 0, step: StepOption = None, horizon: Horizon = None,
-    series_column: SeriesColumns = None, timestamp_column: TimestampColumn = None,
-    value_column: ValueColumn = None, timezone: Zone = None, timestamp_marks: MarksOption = None,
-    timestamp_format: TimestampFormat = None, decimal: Decimal = None,
-    max_rejected: MaxRejected = None, separator: Separator = None, encoding: Encoding = None,
-    names: ColumnNames = None, series: OneSeries = None, file_format: FormatOption = None,
-    keep: Keep = None, database: Database = None, json: JsonOption = False,
+    seed: Seed = 0, step: StepOption = None, horizon: Horizon = None, *, of_file: FileOptions,
+    file_format: FormatOption = None, keep: Keep = None, database: Database = None,
+    json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Replay the past of a dataset or file twice: as it was, and with faults brought about.
 
     The jobs of the service run on a simulated clock, in a scratch store; your database is only
     read. Exits 1 if a tick failed in the end, was done twice, or was skipped without a word.
     """
+    from jobs.backtest.target import OfFile
     from jobs.simulation import options, page
     from jobs.simulation.scratch import Scratch
 
@@ -92,13 +76,8 @@ def simulate(
     shares = (late, corrections, gaps, duplicates)
     lengths = {"--outage": outage, "--down": down}
     wishes = options.Wishes.read(shares, lengths, dst=dst, seed=seed)
-    columns = (series_column, timestamp_column, value_column)
-    spelled = spelling(timestamp_format, decimal, max_rejected)
-    written = dialect(separator, encoding, names, series)
-    of_file = options.OfFile(
-        step, horizon, timezone, file_format, columns, spelled, written, timestamp_marks
-    )
+    read = OfFile(step=step, file_format=file_format, options=of_file)
     scratch = Scratch(keep=keep, database=database, config=config)
     with options.leaving(scratch):
-        report = options.run(target, of_file, extent, wishes, scratch)
+        report = options.run(target, read, horizon, extent, wishes, scratch)
     page.finish(report, json=json)

@@ -10,13 +10,13 @@ import json
 import re
 import shlex
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import polars as pl
 from sqlalchemy import Engine
@@ -24,19 +24,18 @@ from sqlalchemy import Engine
 from forecaster.config import file
 from forecaster.config.settings import Config, ServerConfig
 from forecaster.errors import ConfigError, DataError
-from forecaster.ingestion.normalize import Columns
 from forecaster.training.estimator import Progress
 from jobs import catalog, ingest
 from jobs.demo.charts import local
 from jobs.demo.replay import Replay, SimulatedClock, last_ticks
 from jobs.execution.reports import IngestReport
 from jobs.files import reader
-from jobs.files.layout import Dialect
 from jobs.service.service import Service
 from jobs.stages.champions import Champions
 from jobs.stages.panel_cache import Panels
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
+from jobs.terminal.file_options import FileOptions
 from jobs.terminal.sparklines import Screen, milliseconds
 from jobs.training_process.parent import fit_in_child
 
@@ -81,13 +80,8 @@ class Material:
     step: str
     horizon: str
     replay: timedelta | None = None
-    timezone: str | None = None
-    marks: str | None = None
-    """What timestamps mark; None is detected."""
-    columns: Columns = field(default_factory=Columns)
-    spelled: Mapping[str, Any] = field(default_factory=dict)
-    """How text is spelled, by setting."""
-    dialect: Dialect = reader.USUAL
+    options: FileOptions = field(default_factory=FileOptions)
+    """How to read the rows."""
 
 
 def co2() -> Material:
@@ -120,15 +114,7 @@ def co2() -> Material:
     )
 
 
-def of_file(
-    path: Path,
-    *,
-    step: str | None,
-    horizon: str | None,
-    timezone: str | None,
-    columns: Columns,
-    spelled: Mapping[str, Any] | None = None,
-) -> Material:
+def of_file(path: Path, options: FileOptions, *, step: str | None, horizon: str | None) -> Material:
     """Return the series of a file; ConfigError unless its step and horizon are given."""
     if step is None or horizon is None:
         missing = [name for name, value in (("--step", step), ("--horizon", horizon)) if not value]
@@ -143,9 +129,7 @@ def of_file(
         file_format=None,
         step=step,
         horizon=horizon,
-        timezone=timezone,
-        columns=columns,
-        spelled=spelled or {},
+        options=options,
     )
 
 
@@ -157,15 +141,8 @@ class Demo:
         self._material, self._config = material, config
         self._engine, self._screen = engine, screen
         self._dataset = self._config.datasets[material.name]
-        self._archive = replace(
-            self._dataset,
-            name=archive_of(material.name),
-            query=None,
-            series_columns=material.columns.series,
-            timestamp_column=material.columns.timestamp,
-            value_column=material.columns.value,
-            **material.spelled,
-        )
+        archive = replace(self._dataset, name=archive_of(material.name), query=None)
+        self._archive = material.options.on(archive)
         self._telemetry = Telemetry([material.name])
         self._clock = SimulatedClock(datetime.now(UTC))
         self.service = self._listening()
@@ -178,7 +155,7 @@ class Demo:
             self._archive,
             self._material.source,
             file_format=self._material.file_format,
-            dialect=replace(self._material.dialect, usual_series=self._material.name),
+            dialect=replace(self._material.options.dialect(), usual_series=self._material.name),
             now=datetime.now(UTC),
         )
         self._screen.say(_ingested(report))
@@ -227,16 +204,17 @@ class Demo:
 
 def settings(material: Material, database_url: str) -> Config:
     """Return the configuration of a demo: all defaults, and nothing is ever thrown away."""
+    zone, marks = material.options.timezone, material.options.timestamp_marks
     text = _SETTINGS.format(
         name=material.name,
         archive=archive_of(material.name),
         step=json.dumps(material.step),
         horizon=json.dumps(material.horizon),
         never=_NEVER,
-        zone="" if material.timezone is None else f"timezone = {json.dumps(material.timezone)}",
+        zone="" if zone is None else f"timezone = {json.dumps(zone)}",
     )
     found = file.parse(text, {}, read_file=str)
-    dataset = replace(found.datasets[material.name], timestamp_marks=material.marks)
+    dataset = replace(found.datasets[material.name], timestamp_marks=marks)
     return replace(found, database_url=database_url, datasets={material.name: dataset})
 
 

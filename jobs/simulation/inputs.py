@@ -9,7 +9,6 @@ from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import ConfigError, DataError
-from forecaster.ingestion.normalize import Columns
 from forecaster.store.connection.engine import reading
 from forecaster.store.observations import observations
 from forecaster.times.durations import Step
@@ -17,6 +16,7 @@ from jobs.backtest.inputs import Rows
 from jobs.demo import demo
 from jobs.demo.replay import ticks_within
 from jobs.scheduling import misfire_policy
+from jobs.terminal.file_options import FileOptions
 
 USUAL_TICKS = 200
 """Replayed when nobody says how many, unless they were more than a quarter of the past."""
@@ -61,16 +61,14 @@ def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Materi
 
 
 def of_rows(
-    path: Path, rows: Rows, extent: Extent, *, step: Step, steps: int, timezone: str | None
+    path: Path, rows: Rows, extent: Extent, options: FileOptions, *, step: Step, steps: int
 ) -> Material:
     """Return the past in the rows of a file, forecast `steps` ahead, with the settings of a demo.
 
     ConfigError when nothing would be left to train on.
     """
     horizon = str(Step(step.count * steps, step.unit))
-    shown = demo.of_file(
-        path, step=str(step), horizon=horizon, timezone=timezone, columns=Columns()
-    )
+    shown = demo.of_file(path, options, step=str(step), horizon=horizon)
     dataset = demo.settings(shown, "").datasets[shown.name]
     ticks = _ticks(dataset, rows.span, extent)
     truth = rows.observations.filter(pl.col("timestamp") <= ticks[-1])

@@ -2,24 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import typer
 from sqlalchemy import Engine
 
 from forecaster.config import validators
 from forecaster.errors import ConfigError, InsufficientHistory
-from forecaster.ingestion.normalize import Columns
-from jobs.backtest import inputs
-from jobs.backtest.inputs import Mapped
-from jobs.backtest.step import step_of, steps_in
+from jobs.backtest.target import OfFile
 from jobs.files import reader
-from jobs.files.layout import Dialect
-from jobs.files.reader import Format
 from jobs.simulation import comparison, script
 from jobs.simulation.comparison import Simulation
 from jobs.simulation.faults import Shares
@@ -99,81 +93,6 @@ class Wishes:
         return Plan(shares=self.shares, away=away, zone=self.zone, seed=self.seed)
 
 
-@dataclass(frozen=True, slots=True)
-class OfFile:
-    """How to read a file, as options say."""
-
-    step: str | None
-    horizon: str | None
-    timezone: str | None
-    file_format: Format | None
-    columns: tuple[Sequence[str] | None, str | None, str | None]
-    """Those of the series, the timestamp and the value."""
-    spelled: Mapping[str, Any]
-    """How text is spelled, by setting."""
-    written: Dialect
-    marks: str | None = None
-
-    def is_meant(self, target: str) -> bool:
-        """Tell whether `target` is a file; ConfigError for one of unknown format."""
-        path = Path(target)
-        if reader.is_known(path) or self.file_format is not None:
-            return True
-        if path.suffix and path.is_file():
-            reader.format_of(path)
-        return False
-
-    def material(self, path: Path, extent: Extent) -> Material:
-        """Return the past in a file; says what is worth saying of it."""
-        if self.horizon is None:
-            raise ConfigError(
-                ["--horizon must be given with a file, found none"],
-                hint="for example --horizon 48h, or --horizon 48 for as many steps",
-            )
-        mapped = self._mapped()
-        rows = inputs.of_file(path, mapped)
-        step, notes = step_of(rows.observations, self.step)
-        for note in (*(finding.message for finding in rows.findings), *notes):
-            say(f"note:  {note}")
-        steps = steps_in("--horizon", self.horizon, step)
-        found = of_rows(path, rows, extent, step=step, steps=steps, timezone=mapped.timezone)
-        return replace(found, dataset=replace(found.dataset, timestamp_marks=self.marks))
-
-    def _mapped(self) -> Mapped:
-        series, timestamp, value = self.columns
-        usual = Columns()
-        columns = Columns(
-            series=tuple(series or usual.series),
-            timestamp=timestamp or usual.timestamp,
-            value=value or usual.value,
-            ends=self.marks == "end",
-        )
-        return Mapped(
-            columns=columns,
-            timezone=zone(self.timezone),
-            file_format=self.file_format,
-            may_split=False,
-            dialect=self.written,
-            **self.spelled,
-        )
-
-    def refuse(self, target: str) -> None:
-        """Raise ConfigError unless nothing is said of a file."""
-        names = ("--series-column", "--timestamp-column", "--value-column")
-        about = {
-            "--step": self.step,
-            "--horizon": self.horizon,
-            "--timezone": self.timezone,
-            "--timestamp-marks": self.marks,
-            **dict(zip(names, self.columns, strict=True)),
-            **{f"--{name.replace('_', '-')}": value for name, value in self.spelled.items()},
-            **{f"--{name}": value for name, value in asdict(self.written).items()},
-        }
-        if given := [name for name, value in about.items() if value]:
-            problems = [f"{name} must come with a file, found {target}" for name in given]
-            raise ConfigError(problems)
-
-
 def extent(ticks: int | None, replay: str | None) -> Extent:
     """Return how much is to be replayed; ConfigError if it is said twice."""
     if ticks is not None and replay is not None:
@@ -182,12 +101,21 @@ def extent(ticks: int | None, replay: str | None) -> Extent:
 
 
 def run(
-    target: str, of_file: OfFile, extent: Extent, wishes: Wishes, scratch: Scratch
+    target: str,
+    of_file: OfFile,
+    horizon: str | None,
+    extent: Extent,
+    wishes: Wishes,
+    scratch: Scratch,
 ) -> SimulationReport:
     """Simulate the past of a dataset, or of a file if `target` is called like one."""
     cpu_settings.flush_denormals()
     scratch.check()
-    material = _material(target, of_file, extent, scratch.config)
+    if _is_file(target, of_file):
+        material = _of_file(Path(target), of_file, horizon, extent)
+    else:
+        of_file.refuse(target, ["--horizon"] if horizon else [])
+        material = _of_dataset(target, extent, scratch.config)
     plan = wishes.plan(material)
     script.write(material, plan)  # what is wrong with it is said before anything is made
     with scratch.opened() as (engine, folder):
@@ -219,10 +147,22 @@ def _prepared(material: Material, plan: Plan, engine: Engine, folder: Path) -> S
         raise InsufficientHistory(error.message, hint=hint) from error
 
 
-def _material(target: str, of_file: OfFile, extent: Extent, config: Path) -> Material:
-    if of_file.is_meant(target):
-        return of_file.material(Path(target), extent)
-    of_file.refuse(target)
+def _is_file(target: str, of_file: OfFile) -> bool:
+    """Tell whether `target` is a file; ConfigError for one of unknown format."""
+    path = Path(target)
+    if reader.is_known(path) or of_file.file_format is not None:
+        return True
+    if path.suffix and path.is_file():
+        reader.format_of(path)
+    return False
+
+
+def _of_file(path: Path, of_file: OfFile, horizon: str | None, extent: Extent) -> Material:
+    rows, step, steps = of_file.read(path, horizon, may_split=False)
+    return of_rows(path, rows, extent, of_file.options, step=step, steps=steps)
+
+
+def _of_dataset(target: str, extent: Extent, config: Path) -> Material:
     known = load(config)
     dataset = the_one(known, target)
     require_landed(known.database_url, dataset.name)

@@ -1,20 +1,18 @@
 """Options that several commands share, and what they stand for."""
 
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
 from forecaster.config import file, validators
 from forecaster.config.file import Draft
-from forecaster.config.settings import DECIMALS, Config, DatasetConfig
+from forecaster.config.settings import Config, DatasetConfig
 from forecaster.errors import ConfigError
 from forecaster.times.durations import Step
 from jobs.execution import secret_filter
-from jobs.files.layout import Dialect
 
 DEFAULT_CONFIG = Path("forecaster.toml")
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
@@ -33,66 +31,6 @@ AtOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-FormatOption = Annotated[
-    Literal["csv", "parquet", "ndjson"] | None,
-    typer.Option("--format", help="Left out: told by the suffix."),
-]
-SeriesColumns = Annotated[
-    list[str] | None,
-    typer.Option("--series-column", metavar="NAME", help="Key of the series; may be repeated."),
-]
-TimestampColumn = Annotated[
-    str | None, typer.Option("--timestamp-column", metavar="NAME", help="When it was measured.")
-]
-ValueColumn = Annotated[
-    str | None, typer.Option("--value-column", metavar="NAME", help="What was measured.")
-]
-StepOption = Annotated[
-    str | None, typer.Option(help="Of a file's grid, such as 1h; left out: as its rows come.")
-]
-Zone = Annotated[
-    str | None,
-    typer.Option("--timezone", metavar="ZONE", help="Of timestamps that say none."),
-]
-MarksOption = Annotated[
-    Literal["instant", "start", "end"] | None,
-    typer.Option(
-        "--timestamp-marks",
-        help="What timestamps mark: an instant, or the start or end of a period.",
-    ),
-]
-TimestampFormat = Annotated[
-    str | None,
-    typer.Option("--timestamp-format", metavar="FORMAT", help="Of text, such as %d/%m/%Y %H:%M."),
-]
-Decimal = Annotated[
-    str | None,
-    typer.Option("--decimal", metavar=".|,", help="The sign before decimals in text."),
-]
-MaxRejected = Annotated[
-    float | None,
-    typer.Option("--max-rejected", metavar="SHARE", help="Of rows that may be unusable."),
-]
-Separator = Annotated[
-    str | None,
-    typer.Option("--separator", metavar="SIGN", help="Between the columns of CSV; or tab."),
-]
-Encoding = Annotated[
-    str | None, typer.Option("--encoding", metavar="NAME", help="Of CSV, such as latin-1.")
-]
-ColumnNames = Annotated[
-    str | None,
-    typer.Option("--columns", metavar="NAME,…", help="Of CSV without a line of names."),
-]
-OneSeries = Annotated[
-    str | None,
-    typer.Option("--series", metavar="NAME", help="What all rows are of, if no column says it."),
-]
-SPELLING = ("--timestamp-format", "--decimal", "--max-rejected")
-WRITTEN = ("--separator", "--encoding", "--columns", "--series")
-"""The options that `spelling` and `dialect` read, in their order."""
 
 
 def load(path: Path) -> Config:
@@ -173,48 +111,6 @@ def zone(name: str | None, option: str = "--timezone") -> str | None:
         return validators.timezone(name)
     except validators.Unfit as error:
         raise ConfigError([f"{option} {error.rule}, found {name}{error.suggestion}"]) from None
-
-
-def spelling(
-    timestamp_format: str | None, decimal: str | None, max_rejected: float | None
-) -> dict[str, Any]:
-    """Return what options say of the text in a file, by setting; ConfigError lists mistakes."""
-    readers: dict[str, tuple[object, Callable[[object], Any]]] = {
-        "timestamp_format": (timestamp_format, validators.timestamp_format),
-        "decimal": (decimal, validators.one_of(DECIMALS)),
-        "max_rejected": (max_rejected, validators.share),
-    }
-    found: dict[str, Any] = {}
-    problems: list[str] = []
-    for name, (value, read) in readers.items():
-        try:
-            found |= {} if value is None else {name: read(value)}
-        except validators.Unfit as error:
-            problems.append(f"--{name.replace('_', '-')} {error.rule}, found {value}")
-    if problems:
-        raise ConfigError(problems)
-    return found
-
-
-def dialect(
-    separator: str | None, encoding: str | None, columns: str | None, series: str | None
-) -> Dialect:
-    """Return how options say that a file is written; ConfigError lists mistakes."""
-    sign = {"tab": "\t", "\\t": "\t"}.get(separator or "", separator)
-    said = {"--separator": separator, "--encoding": encoding, "--columns": columns}
-    problems = [f"{name} must say something, found nothing" for name in said if said[name] == ""]
-    if sign and (len(sign) != 1 or not sign.isascii() or sign in '"\r\n'):
-        problems.append(f"--separator must be one sign or tab, found {separator}")
-    try:
-        "".encode(encoding or "utf-8")
-    except (LookupError, ValueError):
-        problems.append(f"--encoding must be one of text that Python knows, found {encoding}")
-    names = tuple(name.strip() for name in (columns or "").split(",")) if columns else ()
-    if len(set(names)) < len(names):
-        problems.append(f"--columns must be different names, found {columns}")
-    if problems:
-        raise ConfigError(problems, hint="for example --separator ';' --encoding latin-1")
-    return Dialect(separator=sign, encoding=encoding, columns=names, series=series)
 
 
 def duration(option: str, text: str | None, *, or_none: bool = False) -> timedelta | None:

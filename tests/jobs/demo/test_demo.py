@@ -13,7 +13,6 @@ from rich.console import Console
 
 from forecaster.config.settings import Config, ModelConfig, TrainingConfig
 from forecaster.errors import ConfigError, DataError
-from forecaster.ingestion.normalize import Columns
 from forecaster.store.connection.engine import open_engine
 from forecaster.store.maintenance import migrations
 from forecaster.times.schedules import Every
@@ -25,6 +24,7 @@ from jobs.demo.demo import (
     settings,
 )
 from jobs.demo.replay import last_ticks
+from jobs.terminal.file_options import FileOptions
 from jobs.terminal.sparklines import (
     LiveScreen,
     PlainScreen,
@@ -57,13 +57,13 @@ def write_file(folder: Path, hours: int = 240) -> Path:
 
 
 def material(file: Path, hours: int = TICKS) -> Material:
-    found = of_file(
-        file,
-        step="1h",
-        horizon="3h",
+    options = FileOptions(
+        series_column=["where"],
+        timestamp_column="when",
+        value_column="much",
         timezone="Europe/Oslo",
-        columns=Columns(series=("where",), timestamp="when", value="much"),
     )
+    found = of_file(file, options, step="1h", horizon="3h")
     return replace(found, replay=hours * HOUR)
 
 
@@ -165,7 +165,7 @@ def test_a_replay_as_long_as_the_history_is_an_error(folder: Path, said: tuple[s
 
 def test_a_file_needs_a_step_and_a_horizon(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        of_file(tmp_path / "x.csv", step=None, horizon=None, timezone=None, columns=Columns())
+        of_file(tmp_path / "x.csv", FileOptions(), step=None, horizon=None)
 
     assert len(caught.value.problems) == 2
 
@@ -178,7 +178,7 @@ def test_options_about_a_file_need_the_file(tmp_path: Path) -> None:
 
 
 def test_a_wrong_step_is_told_once(tmp_path: Path) -> None:
-    wrong = of_file(tmp_path / "x.csv", step="1x", horizon="2d", timezone=None, columns=Columns())
+    wrong = of_file(tmp_path / "x.csv", FileOptions(), step="1x", horizon="2d")
 
     with pytest.raises(ConfigError) as caught:
         settings(wrong, "sqlite:///x.db")

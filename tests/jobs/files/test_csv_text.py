@@ -1,7 +1,9 @@
 """CSV as strangers write it: what is certain is found, what can be two things is refused."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from forecaster.errors import ConfigError, DataError
 from jobs.files import reader
 from jobs.files.layout import Dialect
-from jobs.terminal.options import dialect
+from jobs.terminal.file_options import FileOptions
 from tests.jobs.terminal.terminal import configure, type_
 
 PLAIN = "timestamp;größe\n2026-01-01;1,5\n2026-01-02;2,5\n"
@@ -72,7 +74,7 @@ def test_bytes_that_are_in_no_such_encoding_are_refused(encoding: str, written: 
 @pytest.mark.parametrize("encoding", ["rot13", "hex", "base64", "klingon", "a\0b"])
 def test_an_encoding_must_be_one_of_text(encoding: str) -> None:
     with pytest.raises(ConfigError, match="--encoding must be one of text"):
-        dialect(None, encoding, None, None)
+        FileOptions(encoding=encoding)
 
 
 def test_a_byte_far_down_is_found_as_well() -> None:
@@ -208,13 +210,10 @@ def test_what_is_said_of_csv_is_refused_for_a_parquet_stream() -> None:
     assert reader.chosen_format(Path("rows.csv"), None, dialect) == "csv"
 
 
-@pytest.mark.parametrize("place", range(3))
-def test_an_empty_word_is_no_option(place: int) -> None:
-    words: list[str | None] = [None, None, None]
-    words[place] = ""
-
-    with pytest.raises(ConfigError, match="found nothing"):
-        dialect(words[0], words[1], words[2], None)
+@pytest.mark.parametrize("name", ["separator", "encoding", "columns"])
+def test_an_empty_word_is_no_option(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{name} must say something, found nothing"):
+        replace(FileOptions(), **dict[str, Any]({name: ""}))
 
 
 @pytest.mark.parametrize("words", [(), ("--series", "grid")])

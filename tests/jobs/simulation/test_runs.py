@@ -18,6 +18,7 @@ from jobs.simulation.comparison import live, prepare, report
 from jobs.simulation.faults import Shares
 from jobs.simulation.inputs import Extent, of_dataset, of_rows
 from jobs.simulation.script import Plan, usual_outage
+from jobs.terminal.file_options import FileOptions
 from tests.jobs.simulation.simulations import (
     BIKES,
     FAULTS,
@@ -114,9 +115,9 @@ def test_a_file_is_replayed_with_the_settings_of_a_demo() -> None:
         Path("trips.csv"),
         Rows(name="trips.csv", observations=kept),
         Extent(),
+        FileOptions(timezone="Europe/Oslo"),
         step=Step.parse("1h"),
         steps=24,
-        timezone="Europe/Oslo",
     )
 
     assert (found.dataset.name, found.dataset.prediction_length) == ("trips", 24)

@@ -1,0 +1,154 @@
+"""The options that say how to read a file: declared once, taken by every command that reads one."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from forecaster.config import validators
+from forecaster.config.settings import DECIMALS, DatasetConfig
+from forecaster.errors import ConfigError
+from jobs.files.layout import Dialect
+from jobs.terminal.options import zone
+
+if TYPE_CHECKING:
+    from forecaster.ingestion.normalize import Columns
+
+FormatOption = Annotated[
+    Literal["csv", "parquet", "ndjson"] | None,
+    typer.Option("--format", help="Left out: told by the suffix."),
+]
+StepOption = Annotated[
+    str | None, typer.Option(help="Of a file's grid, such as 1h; left out: as its rows come.")
+]
+
+
+def _option(metavar: str | None, text: str) -> Any:
+    return typer.Option(metavar=metavar, help=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions:
+    """What options say of a file; None where they say nothing. ConfigError where it is wrong."""
+
+    series_column: Annotated[
+        list[str] | None, _option("NAME", "Key of the series; may be repeated.")
+    ] = None
+    timestamp_column: Annotated[str | None, _option("NAME", "When it was measured.")] = None
+    value_column: Annotated[str | None, _option("NAME", "What was measured.")] = None
+    timezone: Annotated[str | None, _option("ZONE", "Of timestamps that say none.")] = None
+    timestamp_marks: Annotated[
+        Literal["instant", "start", "end"] | None,
+        _option(None, "What timestamps mark: an instant, or the start or end of a period."),
+    ] = None
+    timestamp_format: Annotated[
+        str | None, _option("FORMAT", "Of text, such as %d/%m/%Y %H:%M.")
+    ] = None
+    decimal: Annotated[str | None, _option(".|,", "The sign before decimals in text.")] = None
+    max_rejected: Annotated[float | None, _option("SHARE", "Of rows that may be unusable.")] = None
+    separator: Annotated[str | None, _option("SIGN", "Between the columns of CSV; or tab.")] = None
+    encoding: Annotated[str | None, _option("NAME", "Of CSV, such as latin-1.")] = None
+    columns: Annotated[str | None, _option("NAME,…", "Of CSV without a line of names.")] = None
+    series: Annotated[
+        str | None, _option("NAME", "What all rows are of, if no column says it.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Report what is wrong before anything is read."""
+        zone(self.timezone)
+        self.spelling()
+        self.dialect()
+
+    @property
+    def given(self) -> list[str]:
+        """The options that say something."""
+        return [f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value]
+
+    def key(self) -> "Columns":
+        """Return which columns have the series, the timestamp and the value."""
+        from forecaster.ingestion.normalize import Columns
+
+        usual = Columns()
+        return Columns(
+            series=tuple(self.series_column or usual.series),
+            timestamp=self.timestamp_column or usual.timestamp,
+            value=self.value_column or usual.value,
+            ends=self.timestamp_marks == "end",
+        )
+
+    def on(self, dataset: DatasetConfig) -> DatasetConfig:
+        """Return a dataset with what is said in place of its own settings."""
+        said: dict[str, Any] = {
+            "series_columns": tuple(self.series_column or ()),
+            "timestamp_column": self.timestamp_column,
+            "value_column": self.value_column,
+            "timezone": zone(self.timezone),
+            "timestamp_marks": self.timestamp_marks,
+        }
+        changed = {name: value for name, value in said.items() if value}
+        return replace(dataset, **changed, **self.spelling())
+
+    def spelling(self) -> dict[str, Any]:
+        """Return what is said of the text in a file, by setting; ConfigError lists mistakes."""
+        readers: dict[str, Callable[[object], Any]] = {
+            "timestamp_format": validators.timestamp_format,
+            "decimal": validators.one_of(DECIMALS),
+            "max_rejected": validators.share,
+        }
+        found: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, read in readers.items():
+            value = getattr(self, name)
+            try:
+                found |= {} if value is None else {name: read(value)}
+            except validators.Unfit as error:
+                problems.append(f"--{name.replace('_', '-')} {error.rule}, found {value}")
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+    def dialect(self) -> Dialect:
+        """Return how a file is written; ConfigError lists mistakes."""
+        sign = {"tab": "\t", "\\t": "\t"}.get(self.separator or "", self.separator)
+        names = tuple(name.strip() for name in self.columns.split(",")) if self.columns else ()
+        problems = [
+            f"--{name} must say something, found nothing"
+            for name in ("separator", "encoding", "columns")
+            if getattr(self, name) == ""
+        ]
+        if sign and (len(sign) != 1 or not sign.isascii() or sign in '"\r\n'):
+            problems.append(f"--separator must be one sign or tab, found {self.separator}")
+        try:
+            "".encode(self.encoding or "utf-8")
+        except (LookupError, ValueError):
+            problems.append(
+                f"--encoding must be one of text that Python knows, found {self.encoding}"
+            )
+        if len(set(names)) < len(names):
+            problems.append(f"--columns must be different names, found {self.columns}")
+        if problems:
+            raise ConfigError(problems, hint="for example --separator ';' --encoding latin-1")
+        return Dialect(separator=sign, encoding=self.encoding, columns=names, series=self.series)
+
+
+def takes_file_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that has a parameter `of_file` take all FileOptions in its place."""
+    options, own = signature(FileOptions).parameters, signature(command)
+
+    @wraps(command)
+    def unfolded(**given: Any) -> None:
+        of_file = FileOptions(**{name: given.pop(name) for name in options})
+        command(**given, of_file=of_file)
+
+    parameters = [
+        each.replace(kind=Parameter.KEYWORD_ONLY)
+        for name, one in own.parameters.items()
+        for each in (options.values() if name == "of_file" else [one])
+    ]
+    unfolded.__signature__ = own.replace(  # type: ignore[attr-defined] # what typer reads
+        parameters=parameters
+    )
+    return unfolded
