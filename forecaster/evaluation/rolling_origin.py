@@ -63,26 +63,24 @@ class Backtest:
 
         The columns of `summarise`, smape, and mae: over all points, in the units of the data.
         """
-        return self._summary("predictor")
+        return self.by()
 
     def by_lead(self) -> pl.DataFrame:
         """Return one row per predictor and lead, the nearest first."""
-        return self._summary("predictor", "lead")
+        return self.by("lead")
 
     def by_series(self) -> pl.DataFrame:
         """Return one row per predictor and series."""
-        return self._summary("predictor", "series_id")
-
-    def by_series_and_lead(self) -> pl.DataFrame:
-        """Return one row per predictor, series and lead."""
-        return self._summary("predictor", "series_id", "lead")
+        return self.by("series_id")
 
     def of(self, predictor: str) -> Mapping[str, float] | None:
         """Return the accuracy of one predictor by name; None where nothing was judged."""
         rows = self.overall().filter(pl.col("predictor") == predictor).to_dicts()
         return rows[0] if rows else None
 
-    def _summary(self, *by: str) -> pl.DataFrame:
+    def by(self, *keys: str) -> pl.DataFrame:
+        """Return one row per predictor and `keys`, which are series_id and lead."""
+        by = ("predictor", *keys)
         per_series = self.sums.group_by(
             [*dict.fromkeys((*by, "series_id"))], maintain_order=True
         ).agg(pl.col("smape").sum() / pl.col("points").sum())

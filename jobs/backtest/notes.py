@@ -1,10 +1,11 @@
 """What a backtest tested and found, in sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
 from forecaster.experiments.stage import Trained
+from forecaster.training.validation import MODEL
 from jobs.backtest.plan import (
     Fact,
     left_out,
@@ -14,7 +15,7 @@ from jobs.backtest.plan import (
     still,
 )
 from jobs.backtest.run import Outcome
-from jobs.backtest.summary import number, verdict
+from jobs.backtest.summary import number
 
 SPREAD = ("mase", "owa", "smape", "wql")
 """Figures whose spread over several seeds is told."""
@@ -91,3 +92,21 @@ def _seeds(outcome: Outcome) -> Iterator[str]:
         for name in names
     )
     yield f"{len(table)} trainings: {told} (mean and standard deviation)"
+
+
+def verdict(errors: Mapping[str, float | None]) -> str:
+    """Return in a sentence how the model did beside the best of the others, by MASE."""
+    told = {name: error for name, error in errors.items() if error is not None}
+    if MODEL not in told:
+        return "none by MASE: no series moved before the windows"
+    ours = told.pop(MODEL)
+    theirs, rival = min((error, name) for name, error in told.items())
+    if number("mase", ours) == number("mase", theirs):
+        return f"as good as {rival}, the best of the others (MASE)"
+    if ours < theirs:
+        return f"{1 - ours / theirs:.0%} less error (MASE) than {rival}, the best of the others"
+    if number("mase", theirs) == number("mase", 0.0):
+        return f"more error (MASE) than {rival}, which has none"
+    if ours < 2 * theirs:
+        return f"{ours / theirs - 1:.0%} more error (MASE) than {rival}, the best of the others"
+    return f"{ours / theirs:.1f} times the error (MASE) of {rival}, the best of the others"

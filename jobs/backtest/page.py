@@ -1,7 +1,6 @@
-"""A backtest as a person reads it on a terminal."""
+"""A backtest as a person reads it: on a terminal, and as Markdown."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,31 +8,19 @@ from rich.text import Text
 
 from jobs.backtest.notes import facts
 from jobs.backtest.run import Outcome
-from jobs.backtest.summary import (
-    COLUMNS,
-    LEGEND,
-    SERIES_HEADINGS,
-    lead_rows,
-    overall_rows,
-    series_rows,
-    shown,
-)
+from jobs.backtest.summary import Section, sections
 from jobs.execution.secret_filter import discreet
+
+NAMED = 10
+"""Series that Markdown names of those that were left out."""
 
 
 def page(outcome: Outcome) -> RenderableType:
-    """Return the whole page."""
-    leads, by_lead = lead_rows(outcome)
-    series, hidden = series_rows(outcome)
-    about = f"least and most skill, {hidden:,} between" if hidden else "least skill first"
-    headings = ["", *(COLUMNS[name] for name in shown(outcome.overall))]
+    """Return the page of a terminal."""
     return Group(
         Text(f"backtest of {discreet(outcome.plan.rows.name)}", "bold"),
         _facts(outcome),
-        _titled("accuracy", headings, list(overall_rows(outcome))),
-        Text("\n".join(LEGEND), "dim"),
-        _titled("MASE by steps ahead", ["", *leads], by_lead),
-        _titled(f"series: {about}", SERIES_HEADINGS, series, ours=False),
+        *(part for each in sections(outcome) for part in _section(each)),
     )
 
 
@@ -46,18 +33,43 @@ def _facts(outcome: Outcome) -> RenderableType:
     return drawn
 
 
-def _titled(
-    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, ours: bool = True
-) -> RenderableType:
-    """Return a table under its title; the first row is ours and bold, and so is a best figure."""
-    apart = 1 if ours else 2  # a star, or the room for one, stands between figures that have any
+def _section(section: Section) -> Iterator[RenderableType]:
+    """Yield a table between its title and its legend; the model and a best figure stand out."""
+    apart = 1 if section.compares else 2  # a star, or the room for one, stands between figures
     drawn = Table(box=None, pad_edge=False, padding=(0, apart, 0, 0), header_style="dim")
-    for place, heading in enumerate(headings):
+    for place, heading in enumerate(section.headings):
         is_name = place == 0
-        justify: Literal["left", "right"] = "left" if is_name else "right"
-        drawn.add_column(heading, justify=justify, no_wrap=not is_name, overflow="fold")
-    for place, row in enumerate(rows):
-        style = "bold" if ours and place == 0 else ""
+        drawn.add_column(
+            heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold"
+        )
+    for place, row in enumerate(section.rows):
+        style = "bold" if section.compares and place == 0 else ""
         drawn.add_row(*(Text(discreet(cell), "green" if cell.endswith("*") else "")
                         for cell in row), style=style)  # fmt: skip
-    return Group(Text(), Text(title, "bold"), drawn)
+    yield from (Text(), Text(section.title, "bold"), drawn)
+    if section.legend:
+        yield Text("\n".join(section.legend), "dim")
+
+
+def markdown(outcome: Outcome) -> str:
+    """Return a page that can be attached to a ticket."""
+    parts = [
+        f"# Backtest of {outcome.plan.rows.name}",
+        "\n".join(f"- {word}: {said}" for word, said in facts(outcome)),
+    ]
+    for each in sections(outcome):
+        parts += [f"## {each.title[0].upper()}{each.title[1:]}", _grid(each)]
+        parts += [" ".join(each.legend).replace("*", "\\*", 1)] if each.legend else []
+    if outcome.left_out:
+        named = [f"- {name}: {reason}" for name, reason in outcome.left_out.items()]
+        more = [f"- … and {len(named) - NAMED} more"] if len(named) > NAMED else []
+        parts += ["## Left out", "\n".join([*named[:NAMED], *more])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _grid(section: Section) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.strip().replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join(["---", *["---:"] * (len(section.headings) - 1)]) + "|"
+    return "\n".join([line(section.headings), rule, *map(line, section.rows)])

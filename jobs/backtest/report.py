@@ -1,7 +1,6 @@
-"""A backtest as a document (JSON), a long table (CSV) and a page (Markdown)."""
+"""A backtest as a file: a document (JSON), a long table (CSV) or a page (Markdown)."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,23 +10,12 @@ from forecaster.errors import ConfigError, DataError
 from forecaster.experiments.stage import Trained
 from jobs.backtest import forecasts_file
 from jobs.backtest.forecasts_file import require_new
-from jobs.backtest.notes import facts
+from jobs.backtest.page import markdown
 from jobs.backtest.plan import Plan, plan_notes
 from jobs.backtest.run import Outcome
-from jobs.backtest.summary import (
-    COLUMNS,
-    LEGEND,
-    SERIES_HEADINGS,
-    lead_rows,
-    overall_rows,
-    series_rows,
-    shown,
-)
 from jobs.execution.reports import Json, to_json
 
 SUFFIXES = (".md", ".json", ".csv")
-NAMED = 10
-"""Series that a page names of those that were left out."""
 _KEPT = ("points", "smape", "mase", "owa", "wql", "mae", "bias", "skill",
          "coverage_50", "coverage_80", "coverage_95", "width_80")  # fmt: skip
 
@@ -150,35 +138,3 @@ def long_table(outcome: Outcome) -> pl.DataFrame:
     return table.select(
         "predictor", "series_id", "lead", *(name for name in _KEPT if name in table.columns)
     )
-
-
-def markdown(outcome: Outcome) -> str:
-    """Return a page that can be attached to a ticket."""
-    leads, by_lead = lead_rows(outcome)
-    series, hidden = series_rows(outcome)
-    about = f"those with the least and the most skill; {hidden} lie between" if hidden else "all"
-    parts = [
-        f"# Backtest of {outcome.plan.rows.name}",
-        "\n".join(f"- {word}: {said}" for word, said in facts(outcome)),
-        "## Accuracy",
-        _grid(["", *(COLUMNS[name] for name in shown(outcome.overall))],
-              list(overall_rows(outcome))),
-        " ".join(LEGEND).replace("*", "\\*", 1),
-        "## MASE by steps ahead",
-        _grid(["", *leads], by_lead),
-        f"## Series: {about}",
-        _grid(SERIES_HEADINGS, series),
-    ]  # fmt: skip
-    if outcome.left_out:
-        named = [f"- {name}: {reason}" for name, reason in outcome.left_out.items()]
-        more = [f"- … and {len(named) - NAMED} more"] if len(named) > NAMED else []
-        parts += ["## Left out", "\n".join([*named[:NAMED], *more])]
-    return "\n\n".join(parts) + "\n"
-
-
-def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.strip().replace("|", "\\|") for cell in cells) + " |"
-
-    rule = "|" + "|".join(["---", *["---:"] * (len(headings) - 1)]) + "|"
-    return "\n".join([line(headings), rule, *map(line, rows)])

@@ -1,12 +1,13 @@
-"""The figures of a backtest as people read them: rows of texts for tables, and a verdict."""
+"""The figures of a backtest as people read them: sections with rows of texts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
+from forecaster.training.validation import MODEL
 from jobs.backtest.run import Outcome
 
-MODEL = "model"
 SHOWN_SERIES = 5
 """Worst and best series on a page; all of them are in JSON and CSV."""
 COLUMNS: Mapping[str, str] = {
@@ -20,8 +21,15 @@ COLUMNS: Mapping[str, str] = {
     "skill": "skill",
 }
 """What is shown of a predictor, and how it is called."""
-SERIES_HEADINGS = ("series", "sMAPE", "MASE", "of seasonal naive", "WQL", "MAE", "in 80 %",
-                   "skill")  # fmt: skip
+SERIES_COLUMNS: Mapping[str, str] = {
+    "smape": "sMAPE",
+    "mase": "MASE",
+    "seasonal_naive_mase": "of seasonal naive",
+    "wql": "WQL",
+    "mae": "MAE",
+    "coverage_80": "in 80 %",
+    "skill": "skill",
+}
 LEGEND = (
     "* best of its column. MASE: error in units of the seasonal error of the past. "
     "WQL: error of all 13 quantiles.",
@@ -29,53 +37,94 @@ LEGEND = (
     "skill: share of the error of seasonal naive that is gone.",
 )
 _WANTED = {"coverage_80": 0.8, "coverage_95": 0.95}
-_DIGITS = {"smape": 3, "mase": 3, "owa": 3, "wql": 4, "skill": 3}
+_DIGITS = {"smape": 3, "mase": 3, "seasonal_naive_mase": 3, "owa": 3, "wql": 4, "skill": 3}
 _SMALL = 0.001
 """A smaller WQL is written with three digits that count."""
 _EQUAL = 1e-9
 """Figures nearer to each other than this share are equal: they differ by rounding."""
 
-Row = Mapping[str, object]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A table under its title."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    legend: Sequence[str] = ()
+    compares: bool = True
+    """Whether rows are of predictors, the model first, with a star at the best of a column."""
 
 
-def verdict(errors: Mapping[str, float | None]) -> str:
-    """Return in a sentence how the model did beside the best of the others, by MASE."""
-    told = {name: error for name, error in errors.items() if error is not None}
-    if MODEL not in told:
-        return "none by MASE: no series moved before the windows"
-    ours = told.pop(MODEL)
-    theirs, rival = min((error, name) for name, error in told.items())
-    if number("mase", ours) == number("mase", theirs):
-        return f"as good as {rival}, the best of the others (MASE)"
-    if ours < theirs:
-        return f"{1 - ours / theirs:.0%} less error (MASE) than {rival}, the best of the others"
-    if number("mase", theirs) == number("mase", 0.0):
-        return f"more error (MASE) than {rival}, which has none"
-    if ours < 2 * theirs:
-        return f"{ours / theirs - 1:.0%} more error (MASE) than {rival}, the best of the others"
-    return f"{ours / theirs:.1f} times the error (MASE) of {rival}, the best of the others"
+def sections(outcome: Outcome) -> list[Section]:
+    """Return what was found: in all, by lead, and of the series that tell most."""
+    return [_overall(outcome.overall), _by_lead(outcome), _by_series(outcome.by_series)]
 
 
-def shown(table: pl.DataFrame) -> list[str]:
-    """Return the columns of `COLUMNS` that a table has."""
-    return [name for name in COLUMNS if name in table.columns]
+def _overall(table: pl.DataFrame) -> Section:
+    names = [name for name in COLUMNS if name in table.columns]
+    return Section(
+        title="accuracy",
+        headings=["", *(COLUMNS[name] for name in names)],
+        rows=list(zip(table["predictor"], *(_starred(table, name) for name in names), strict=True)),
+        legend=LEGEND,
+    )
 
 
-def best(table: pl.DataFrame) -> dict[str, set[str]]:
-    """Return which predictors are best by each column; several where they are equally good."""
-    least, value = pl.col("value").min(), pl.col("value")
-    is_best = (value - least).abs() <= _EQUAL * least.abs()
-    found = {}
-    for name in shown(table):
-        rows = table.select("predictor", value=_badness(name)).drop_nulls()
-        found[name] = set(rows.filter(is_best)["predictor"])
-    return found
+def _by_lead(outcome: Outcome) -> Section:
+    """Return the MASE of each predictor at each lead."""
+    predictors = outcome.overall.select(pl.col("predictor").cast(pl.String))
+    by_lead = outcome.by_lead.with_columns(pl.col("predictor", "lead").cast(pl.String))
+    leads = by_lead["lead"].unique(maintain_order=True).to_list()
+    tables = (
+        predictors.join(
+            by_lead.filter(lead=lead), on="predictor", how="left", maintain_order="left"
+        )
+        for lead in leads
+    )
+    return Section(
+        title="MASE by steps ahead",
+        headings=["", *leads],
+        rows=list(
+            zip(predictors["predictor"], *(_starred(each, "mase") for each in tables), strict=True)
+        ),
+    )
 
 
-def _badness(name: str) -> pl.Expr:
+def _by_series(table: pl.DataFrame) -> Section:
+    """Return the series with the worst and the best skill, and say how many lie between."""
+    ours = table.filter(pl.col("predictor") == MODEL)
+    theirs = table.filter(pl.col("predictor") == "seasonal_naive")
+    beside = theirs.select("series_id", seasonal_naive_mase="mase")
+    both = ours.drop("seasonal_naive_mase").join(beside, on="series_id")
+    ordered = both.sort("skill", "series_id", nulls_last=True)
+    if len(ordered) > 2 * SHOWN_SERIES:
+        ordered = ordered.drop_nulls("skill")
+    hidden = max(0, len(ordered) - 2 * SHOWN_SERIES)
+    if hidden:
+        ordered = pl.concat([ordered.head(SHOWN_SERIES), ordered.tail(SHOWN_SERIES)])
+    about = f"least and most skill, {hidden:,} between" if hidden else "least skill first"
+    return Section(
+        title=f"series: {about}",
+        headings=["series", *SERIES_COLUMNS.values()],
+        rows=[
+            [row["series_id"], *(number(name, row[name]) for name in SERIES_COLUMNS)]
+            for row in ordered.to_dicts()
+        ],
+        compares=False,
+    )
+
+
+def _starred(table: pl.DataFrame, name: str) -> list[str]:
+    """Return a column as texts, with a star at the best; at several where they are equal."""
+    badness = pl.col(name)
     if name in _WANTED:
-        return (pl.col(name) - _WANTED[name]).abs()
-    return -pl.col(name) if name == "skill" else pl.col(name)
+        badness = (badness - _WANTED[name]).abs()
+    elif name == "skill":
+        badness = -badness
+    is_best = (badness - badness.min()).abs() <= _EQUAL * badness.min().abs()
+    found = table.select(pl.col(name), is_best=is_best.fill_null(value=False))
+    return [number(name, value) + ("*" if best else " ") for value, best in found.iter_rows()]
 
 
 def number(name: str, value: object) -> str:
@@ -89,51 +138,3 @@ def number(name: str, value: object) -> str:
     if name in _DIGITS:
         return f"{value:,.{_DIGITS[name]}f}"
     return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def overall_rows(outcome: Outcome) -> Iterator[list[str]]:
-    """Yield one row per predictor: its name and figures, the best of a column with a star."""
-    winners = best(outcome.overall)
-    for row in outcome.overall.to_dicts():
-        name = row["predictor"]
-        yield [name] + [
-            number(column, row[column]) + ("*" if name in winners.get(column, ()) else " ")
-            for column in shown(outcome.overall)
-        ]
-
-
-def lead_rows(outcome: Outcome) -> tuple[list[str], list[list[str]]]:
-    """Return the leads, and one row per predictor: its MASE at each, the best with a star."""
-    leads = outcome.by_lead["lead"].unique(maintain_order=True).to_list()
-    predictors = outcome.overall["predictor"].to_list()
-    rows = [[name] for name in predictors]
-    for lead in leads:
-        at = outcome.by_lead.filter(pl.col("lead") == lead)
-        winners = best(at)["mase"]
-        values = dict(at.select("predictor", "mase").iter_rows())
-        for row in rows:
-            star = "*" if row[0] in winners else " "
-            row.append(number("mase", values.get(row[0])) + star)
-    return leads, rows
-
-
-def series_rows(outcome: Outcome) -> tuple[list[list[str]], int]:
-    """Return the series with the worst and the best skill, and how many lie between."""
-    ours = outcome.by_series.filter(pl.col("predictor") == MODEL)
-    theirs = outcome.by_series.filter(pl.col("predictor") == "seasonal_naive")
-    both = ours.join(theirs.select("series_id", theirs="mase"), on="series_id")
-    ordered = both.sort("skill", "series_id", nulls_last=True)
-    if len(ordered) > 2 * SHOWN_SERIES:
-        ordered = ordered.drop_nulls("skill")
-    hidden = max(0, len(ordered) - 2 * SHOWN_SERIES)
-    if hidden:
-        ordered = pl.concat([ordered.head(SHOWN_SERIES), ordered.tail(SHOWN_SERIES)])
-    return [_series_row(row) for row in ordered.to_dicts()], hidden
-
-
-def _series_row(row: Row) -> list[str]:
-    names = ("smape", "mase", "theirs", "wql", "mae", "coverage_80", "skill")
-    known = {**row, "mase_of_seasonal_naive": row["theirs"]}
-    return [str(row["series_id"])] + [
-        number("mase" if name == "theirs" else name, known[name]) for name in names
-    ]

@@ -18,37 +18,21 @@ _SCALED = ("mase", "seasonal_naive_mase", "skill", "bias", "width_80")
 _SCALED_SMAPE = "scaled_smape"
 
 
-def overall(made: Trial) -> pl.DataFrame:
-    """Return one row per predictor, as `Backtest.overall`; `owa` where Naive2 is among them."""
-    return _averaged(_overall(made), made)
+def by(made: Trial, *keys: str) -> pl.DataFrame:
+    """Return one row per predictor and `keys`, as `Backtest.by`.
+
+    With `owa` where Naive2 is among them, and rows are not of one series.
+    """
+    return _averaged(_of_each(made, *keys), made, *keys)
 
 
 def by_seed(made: Trial) -> pl.DataFrame:
-    """Return the rows of `overall` of each of several seeds; empty where there is one."""
+    """Return the rows of all series of each of several seeds; empty where there is one."""
     names = list(_seeds(made))
-    table = _overall(made).with_columns(pl.col("predictor").cast(pl.String))
+    table = _of_each(made).with_columns(pl.col("predictor").cast(pl.String))
     ours = table.filter(pl.col("predictor").is_in(names if len(names) > 1 else []))
     seeds = pl.col("predictor").replace_strict(_seeds(made), return_dtype=pl.Int64)
     return ours.with_columns(seed=seeds).drop("predictor")
-
-
-def by_lead(made: Trial) -> pl.DataFrame:
-    """Return one row per predictor and lead; `owa` where Naive2 is among them."""
-    table = _with_owa(_table(made.found.by_lead(), made.scaled.by_lead(), "lead"), "lead")
-    return _averaged(table, made, "lead")
-
-
-def by_series(made: Trial) -> pl.DataFrame:
-    """Return one row per predictor and series."""
-    table = _table(made.found.by_series(), made.scaled.by_series(), "series_id")
-    return _averaged(table.drop(_SCALED_SMAPE), made, "series_id")
-
-
-def by_series_and_lead(made: Trial) -> pl.DataFrame:
-    """Return one row per predictor, series and lead."""
-    whole, scaled = made.found.by_series_and_lead(), made.scaled.by_series_and_lead()
-    table = _table(whole, scaled, "series_id", "lead")
-    return _averaged(table.drop(_SCALED_SMAPE), made, "series_id", "lead")
 
 
 def outweighing(made: Trial) -> Iterator[str]:
@@ -68,8 +52,10 @@ def _seeds(made: Trial) -> dict[str, int]:
     return {each.name: each.seed for each in made.trainings}
 
 
-def _overall(made: Trial) -> pl.DataFrame:
-    return _with_owa(_table(made.found.overall(), made.scaled.overall()))
+def _of_each(made: Trial, *keys: str) -> pl.DataFrame:
+    """Return the rows of all predictors, the models of several seeds apart."""
+    table = _table(made.found.by(*keys), made.scaled.by(*keys), *keys)
+    return table.drop(_SCALED_SMAPE) if "series_id" in keys else _with_owa(table, *keys)
 
 
 def _averaged(table: pl.DataFrame, made: Trial, *by: str) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jobs.backtest.summary import verdict
+from jobs.backtest.notes import verdict
 from tests.jobs.backtest.backtests import (
     NAIVE,
     file,
