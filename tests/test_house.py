@@ -37,13 +37,7 @@ HOMES = {
     "starlette": ("jobs/http/server.py",),
     "statsforecast": ("forecaster/baselines/statsforecast_models.py",),
     "statsmodels": ("jobs/demo/demo.py", "forecaster/baselines/markov_switching.py"),
-    "typer": (
-        "jobs/cli.py",
-        "jobs/commands/",
-        "jobs/terminal/",
-        "jobs/simulation/options.py",
-        "jobs/simulation/page.py",
-    ),
+    "typer": ("jobs/cli.py", "jobs/commands/", "jobs/terminal/", "jobs/simulation/page.py"),
     "uvicorn": ("jobs/http/server.py",),
 }
 

@@ -1,7 +1,7 @@
 """`forecaster backtest`: how right the model would have been, beside forecasts without training."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from jobs.terminal.file_options import (
     StepOption,
     takes_file_options,
 )
+from jobs.terminal.interruption import ended_by_ctrl_c
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from jobs.terminal.output import PLAIN_WIDTH, as_json, say, show
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from jobs.backtest.inputs import Rows
     from jobs.backtest.plan import Plan
     from jobs.backtest.run import Outcome, Wanted
-
-INTERRUPTED = 130
-
 
 Target = Annotated[
     str,
@@ -94,42 +92,29 @@ def backtest(
 
     A column `split` of train and test is honoured. Nothing is written but --out and --forecasts.
     """
-    from jobs.backtest.target import Changes, OfFile, subject
-
-    wanted = _wanted(baselines or (), no_naive2=no_naive2, out=out, forecasts=forecasts)
-    wanted = replace(
-        wanted, windows=windows, windows_at=windows_at, refit=refit, seed=seed, seeds=seeds
-    )
-    read = OfFile(step=step, file_format=file_format, options=of_file)
-    changes = Changes(horizon, season, lower_bound, upper_bound)
-    with _leaving():
-        rows, dataset = subject(target, read, changes, config)
-        outcome = _run(rows, dataset, _with_stride(wanted, stride, dataset), forecasts)
-        _tell(outcome, out, forecasts, json=json)
-
-
-def _wanted(
-    baselines: Sequence[str], *, no_naive2: bool, out: Path | None, forecasts: Path | None
-) -> "Wanted":
-    """Return what is wanted of baselines; ConfigError for those there are not, and for files that
-    cannot be written."""
     from forecaster.experiments import rivals
     from jobs.backtest.report import require_writable
     from jobs.backtest.run import Wanted
+    from jobs.backtest.target import Changes, OfFile, subject
 
     require_writable(out, forecasts)
-    names = [name.strip() for given in baselines for name in given.split(",")]
+    names = [name.strip() for given in baselines or () for name in given.split(",")]
     rivals.require(names)
-    return Wanted(baselines=names, naive2=not no_naive2)
-
-
-@contextmanager
-def _leaving() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("stopped; nothing was written")
-        raise typer.Exit(INTERRUPTED) from None
+    wanted = Wanted(
+        windows=windows,
+        windows_at=windows_at,
+        baselines=names,
+        naive2=not no_naive2,
+        refit=refit,
+        seed=seed,
+        seeds=seeds,
+    )
+    read = OfFile(step=step, file_format=file_format, options=of_file)
+    changes = Changes(horizon, season, lower_bound, upper_bound)
+    with ended_by_ctrl_c("nothing was written"):
+        rows, dataset = subject(target, read, changes, config)
+        outcome = _run(rows, dataset, _with_stride(wanted, stride, dataset), forecasts)
+        _tell(outcome, out, forecasts, json=json)
 
 
 def _with_stride(wanted: "Wanted", stride: str | None, dataset: DatasetConfig) -> "Wanted":

@@ -12,6 +12,7 @@ from forecaster.errors import ConfigError
 from jobs.commands.serve import finish, stop_on_signals
 from jobs.terminal import cpu_settings
 from jobs.terminal.file_options import FileOptions, takes_file_options
+from jobs.terminal.interruption import ended_by_ctrl_c
 from jobs.terminal.open_database import Schema, opened
 from jobs.terminal.options import duration
 from jobs.terminal.output import say
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from jobs.service.service import Service
 
 DATABASE = Path("forecaster-demo.db")
-INTERRUPTED = 130
 
 
 @takes_file_options
@@ -68,10 +68,8 @@ def _run(material: "Material", database: Path, once: bool) -> None:
         shown = screen(Console(highlight=False), material.title)
         demo = Demo(material, config, engine, shown)
         try:
-            demo.replay()
-        except KeyboardInterrupt:
-            say("stopped; the same command carries on from here")
-            raise typer.Exit(INTERRUPTED) from None
+            with ended_by_ctrl_c("the same command carries on from here"):
+                demo.replay()
         finally:
             shown.close()
             if once or sys.exc_info()[0] is not None:

@@ -11,6 +11,7 @@ from jobs.terminal.file_options import (
     StepOption,
     takes_file_options,
 )
+from jobs.terminal.interruption import ended_by_ctrl_c
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 Target = Annotated[
@@ -78,6 +79,6 @@ def simulate(
     wishes = options.Wishes.read(shares, lengths, dst=dst, seed=seed)
     read = OfFile(step=step, file_format=file_format, options=of_file)
     scratch = Scratch(keep=keep, database=database, config=config)
-    with options.leaving(scratch):
+    with ended_by_ctrl_c(scratch.left):
         report = options.run(target, read, horizon, extent, wishes, scratch)
     page.finish(report, json=json)

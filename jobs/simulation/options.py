@@ -1,13 +1,11 @@
 """What `forecaster simulate` is asked for: which faults, of what, and where to try them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-import typer
 from sqlalchemy import Engine
 
 from forecaster.config import validators
@@ -35,12 +33,10 @@ from jobs.terminal.options import (
     the_one,
     zone,
 )
-from jobs.terminal.output import say
 from jobs.training_process.parent import fit_in_child
 
 _WHO: Mapping[str, What] = {"--outage": "source", "--down": "service"}
 SHARES = ("late", "corrections", "gaps", "duplicates")
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,19 +118,6 @@ def run(
         prepared = _prepared(material, plan, engine, folder)
         with progress.counting() as count:
             return comparison.report(comparison.live(prepared, count))
-
-
-@contextmanager
-def leaving(scratch: Scratch) -> Iterator[None]:
-    """End with one line when somebody presses Ctrl-C."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        left = (
-            "the scratch database is left as it is" if scratch.database else "nothing was written"
-        )
-        say(f"stopped; {left}")
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _prepared(material: Material, plan: Plan, engine: Engine, folder: Path) -> Simulation:

@@ -46,6 +46,11 @@ class Scratch:
             finally:
                 engine.dispose()
 
+    @property
+    def left(self) -> str:
+        """What is there when a simulation is stopped."""
+        return "the scratch database is left as it is" if self.database else "nothing was written"
+
     def check(self) -> None:
         """Raise ConfigError for a file that is there, and for the configured database."""
         if self.keep is not None and self.database is not None:

@@ -7,6 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import typer
+
+from jobs.terminal.output import say
+
+INTERRUPTED = 128 + signal.SIGINT
+
 
 class Interruption:
     """Whether somebody asked for the end, and how."""
@@ -44,3 +50,13 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interruption]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_ctrl_c(left: str) -> Iterator[None]:
+    """End with one line, which says what is `left`, when somebody presses Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"stopped; {left}")
+        raise typer.Exit(INTERRUPTED) from None

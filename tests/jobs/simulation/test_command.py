@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from jobs.simulation import options
 from jobs.simulation.scratch import Scratch
+from jobs.terminal.interruption import ended_by_ctrl_c
 from tests.jobs.terminal.terminal import configure, trips, type_
 
 SHORT = ("--ticks", "6", "--outage", "1h", "--down", "0s")
@@ -155,7 +155,7 @@ def test_ctrl_c_leaves_one_line_and_no_file(
     scratch = Scratch(keep=kept, database=None, config=tmp_path / "none.toml")
 
     def interrupted() -> None:
-        with options.leaving(scratch), scratch.opened():
+        with ended_by_ctrl_c(scratch.left), scratch.opened():
             assert kept.exists()
             raise KeyboardInterrupt
 
