@@ -23,7 +23,7 @@ DRAWN = """
 import logging
 from types import SimpleNamespace
 from rich.console import Console
-from jobs.commands import output, progress, streams
+from jobs.terminal import output, progress, streams
 from jobs.commands.serve import log_to_stderr
 from jobs.terminal.sparklines import Attended, Picture, blocks, picture
 
@@ -41,7 +41,7 @@ logging.getLogger("forecaster").info("dataset läden is ours \\udcff")
 output.say("\\udcff")
 """
 DOCUMENT = """
-from jobs.commands import output, streams
+from jobs.terminal import output, streams
 streams.degrade()
 output.as_json({"süd": "東京 …", "lost": "\\udcff"})
 """
