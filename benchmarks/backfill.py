@@ -38,13 +38,13 @@ from forecaster.store.maintenance import migrations
 from forecaster.store.observations import observations
 from forecaster.store.state import models
 from jobs import catalog
-from jobs.backfill.plan import Wanted
+from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.run import Work, run
 from jobs.execution.job import Job
 from jobs.execution.runner import run_job
 from jobs.retrain import fit_here
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from jobs.terminal.cpu_settings import flush_denormals, share
 from tests.postgres import Cluster
 
@@ -106,7 +106,7 @@ def backfill(url: str, case: Case, jobs: int) -> Row:
         jobs=jobs,
     )
     started = time.perf_counter()
-    report = run(work, Wanted(since=case.fleet.end, until=case.end))
+    report = run(work, BackfillRequest(since=case.fleet.end, until=case.end))
     seconds = time.perf_counter() - started
     engine.dispose()
     return {
@@ -133,7 +133,7 @@ def one_by_one(engine: Engine, case: Case) -> dict[str, float]:
     made = catalog.jobs(
         Config(database_url="", datasets={case.dataset.name: case.dataset}, retention=KEPT),
         champions=Champions(),
-        panels=Panels(),
+        panels=PanelCache(),
         fit=fit_here,
     )
     found: dict[str, list[float]] = {"forecast": [], "score": []}

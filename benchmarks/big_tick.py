@@ -30,10 +30,10 @@ from forecaster.network.network import AttentionLSTM
 from forecaster.store.connection.engine import open_engine, writing
 from forecaster.store.state import runs
 from jobs import forecast
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import ForecastReport
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from jobs.terminal.cpu_settings import flush_denormals
 
 TICKS = ("after a start", "in service")
@@ -53,7 +53,7 @@ def main() -> None:
 
 def measure(url: str, fleet: Fleet, points: int) -> dict[str, Any]:
     """Run the ticks, and time the forward pass alone on as many windows."""
-    engine, champions, panels = open_engine(url), Champions(), Panels()
+    engine, champions, panels = open_engine(url), Champions(), PanelCache()
     ticks = []
     for number, name in enumerate(TICKS):
         first = fleet.context + number * points
@@ -84,7 +84,7 @@ def append(url: str, frame: pl.DataFrame) -> None:
 
 
 def tick(
-    engine: Engine, fleet: Fleet, hour: int, champions: Champions, panels: Panels
+    engine: Engine, fleet: Fleet, hour: int, champions: Champions, panels: PanelCache
 ) -> tuple[ForecastReport, float]:
     """Forecast as the service does, two seconds after the hour."""
     at = fleet.end + (hour - fleet.context) * HOUR
@@ -98,7 +98,7 @@ def tick(
     report = forecast.run(
         engine,
         fleet.dataset,
-        Turn(tick=at, claim=claim, clock=clock),
+        Attempt(tick=at, claim=claim, clock=clock),
         champions=champions,
         panels=panels,
         retention=RetentionConfig(),

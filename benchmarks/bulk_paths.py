@@ -17,14 +17,14 @@ from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.prediction import Prediction
 from forecaster.ingestion import normalize
 from forecaster.network.network import AttentionLSTM
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import read_rows
 from forecaster.store.connection.engine import open_engine, reading, writing
 from forecaster.store.forecasts import attention, forecasts
 from forecaster.store.maintenance import migrations, partitions
 from forecaster.store.state import datasets
 from jobs import ingest
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from jobs.stages.pull import columns_of
 from tests.postgres import Cluster
 
@@ -46,12 +46,12 @@ class Paths:
 
     def read(self) -> int:
         """Source rows as a frame."""
-        whole = Wanted(since=READ.end - 2 * READ.context * HOUR, until=READ.end)
+        whole = RowRange(since=READ.end - 2 * READ.context * HOUR, until=READ.end)
         return read_rows(READ.dataset, self.url, whole).height
 
     def read_to_panel(self) -> Panel:
         """Source rows as a Panel."""
-        whole = Wanted(since=READ.end - 2 * READ.context * HOUR, until=READ.end)
+        whole = RowRange(since=READ.end - 2 * READ.context * HOUR, until=READ.end)
         rows = read_rows(READ.dataset, self.url, whole)
         taken = normalize.normalize(rows, columns_of(READ.dataset), timezone=None)
         return build(taken.observations, READ.spec.grid(), season_length=24)
@@ -59,7 +59,7 @@ class Paths:
     def rebuild(self) -> None:
         """Our own observations as a resident panel, as after a start."""
         with reading(self.engine) as conn:
-            Panels().at(conn, READ.dataset.name, READ.spec, READ.end)
+            PanelCache().at(conn, READ.dataset.name, READ.spec, READ.end)
 
     def ingest(self) -> int:
         """A Parquet file into observations."""

@@ -22,7 +22,7 @@ from benchmarks.server import copy_out, execute, running
 from benchmarks.tables import Row, Section, keep
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DatabaseUnavailable
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import read_rows
 from forecaster.times.durations import Step
 from forecaster.times.schedules import Every
@@ -51,7 +51,7 @@ Read = Callable[[str, float], pl.DataFrame]
 def by_worker(url: str, deadline: float) -> pl.DataFrame:
     """Read as the program does."""
     dataset = replace(DATASET, read_timeout=timedelta(seconds=deadline))
-    return read_rows(dataset, url, Wanted(since=SINCE, until=UNTIL))
+    return read_rows(dataset, url, RowRange(since=SINCE, until=UNTIL))
 
 
 def by_socket(url: str, deadline: float) -> pl.DataFrame:

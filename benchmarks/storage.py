@@ -26,7 +26,7 @@ from jobs import catalog
 from jobs.execution.runner import run_job
 from jobs.retrain import fit_here
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 
 TICKS = 24
 CONTEXT = 336
@@ -61,7 +61,7 @@ def fill(engine: Engine, fleet: Fleet) -> None:
     fleet.settle(engine)
     dataset = replace(fleet.dataset, query=None)
     config = Config(database_url="", datasets={dataset.name: dataset})
-    jobs = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit_here)
+    jobs = catalog.jobs(config, champions=Champions(), panels=PanelCache(), fit=fit_here)
 
     def run(name: str, at: datetime) -> None:
         outcome = run_job(

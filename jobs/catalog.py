@@ -9,10 +9,12 @@ from jobs import forecast, prune, reconcile, retrain, score
 from jobs.execution.job import Job, Run
 from jobs.retrain import Fit
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 
 
-def jobs(config: Config, *, champions: Champions, panels: Panels, fit: Fit) -> Mapping[str, Job]:
+def jobs(
+    config: Config, *, champions: Champions, panels: PanelCache, fit: Fit
+) -> Mapping[str, Job]:
     """Return the jobs by name, in the order in which they run when due at the same tick."""
     retention, datasets = config.retention, config.datasets.values()
     found = (

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from forecaster.config.settings import DatasetConfig, RetentionConfig
 from forecaster.data.panel import Panel
-from forecaster.data.rolling_panel import ResidentPanel
+from forecaster.data.rolling_panel import RollingPanel
 from forecaster.inference import predictor
 from forecaster.inference.prediction import Prediction
 from forecaster.inference.to_frames import attention_rows_of, rows_of
@@ -20,11 +20,11 @@ from forecaster.store.connection.limits import Limit
 from forecaster.store.forecasts import attention, forecasts
 from forecaster.store.maintenance import partitions
 from forecaster.store.state import datasets
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import ForecastReport, PullReport
 from jobs.stages import pull, pull_progress
 from jobs.stages.champions import Champion, Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 
 SERIES_AT_ONCE = 8192
 """How many series' forecasts are rows in memory at one time."""
@@ -38,7 +38,7 @@ class Known:
 
     champion: Champion
     cutoff: datetime
-    panel: ResidentPanel
+    panel: RollingPanel
     """The champion's context: everything that was observed up to the tick less the delay."""
     names: Mapping[int, str]
     """Keys of its series."""
@@ -49,40 +49,40 @@ class Known:
 def run(
     engine: Engine,
     dataset: DatasetConfig,
-    turn: Turn,
+    attempt: Attempt,
     *,
     champions: Champions,
-    panels: Panels,
+    panels: PanelCache,
     retention: RetentionConfig,
 ) -> ForecastReport:
-    """Write forecasts and their attention for the tick of `turn`, all or nothing.
+    """Write forecasts and their attention for the tick of `attempt`, all or nothing.
 
     Whoever lost the tick to a later attempt writes nothing.
     A series that cannot be forecast is skipped with a reason; NoChampion before a first retrain.
     """
     deadlines = dataset.deadlines
 
-    with turn.stage("pull", deadlines.pull):
-        pulled = pull.run(engine, dataset, now=turn.clock(), on_landing=panels.take)
+    with attempt.stage("pull", deadlines.pull):
+        pulled = pull.run(engine, dataset, now=attempt.clock(), on_landing=panels.take)
 
-    with turn.stage("read", deadlines.pull):
-        champion = champions.serving(engine, dataset, now=turn.clock())
+    with attempt.stage("read", deadlines.pull):
+        champion = champions.serving(engine, dataset, now=attempt.clock())
         with reading(engine) as conn:
-            known = read(conn, dataset, turn.tick, champion, panels)
+            known = read(conn, dataset, attempt.tick, champion, panels)
 
-    with turn.stage("predict", deadlines.predict):
-        prediction = predict(known, dataset, turn.limit)
+    with attempt.stage("predict", deadlines.predict):
+        prediction = predict(known, dataset, attempt.limit)
 
     def made(conn: Connection) -> ForecastReport:
-        written = write(conn, dataset.name, known, prediction, now=turn.clock())
+        written = write(conn, dataset.name, known, prediction, now=attempt.clock())
         pull_progress.advance(conn, dataset.name, pulled)
-        return report_on(dataset, turn.tick, known, written, pulled, turn.seconds)
+        return report_on(dataset, attempt.tick, known, written, pulled, attempt.seconds)
 
-    with turn.stage("write", deadlines.write):
+    with attempt.stage("write", deadlines.write):
         partitions.ensure(engine, retention, ("forecasts", "attention"), [known.cutoff])
-        report = turn.commit(engine, made)
+        report = attempt.commit(engine, made)
 
-    return replace(report, stages=turn.seconds)
+    return replace(report, stages=attempt.seconds)
 
 
 def read(
@@ -90,7 +90,7 @@ def read(
     dataset: DatasetConfig,
     tick: datetime,
     champion: Champion,
-    panels: Panels,
+    panels: PanelCache,
 ) -> Known:
     """Read what may be known at `tick`: the cells that are complete at the tick less the delay."""
     until = tick - dataset.delay

@@ -14,8 +14,8 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
 from forecaster.ingestion import normalize, remedies
 from forecaster.ingestion.losses import Losses
-from forecaster.ingestion.normalize import Intake
-from forecaster.ingestion.remedies import Batch
+from forecaster.ingestion.normalize import NormalizedRows
+from forecaster.ingestion.remedies import ReadRows
 from forecaster.schemas import empty
 from forecaster.store.connection.engine import writing
 from forecaster.store.observations import observations
@@ -81,25 +81,25 @@ class _File:
     dataset: DatasetConfig
     dialect: Dialect
 
-    def judged(self) -> Iterator[tuple[int, Intake]]:
+    def judged(self) -> Iterator[tuple[int, NormalizedRows]]:
         """Give what becomes of each part, once it is known that not too much of all is lost.
 
         A file of more than one part is read twice for that.
         """
         rows, kept, lost = 0, 0, Losses()
-        parts: list[tuple[int, Intake]] | None = []
+        parts: list[tuple[int, NormalizedRows]] | None = []
         for height, taken in self._parts():
             rows, kept, lost = (
                 rows + height, kept + taken.observations.height, lost + taken.lost
             )  # fmt: skip
             parts = None if parts is None or rows > ROWS_AT_ONCE else [*parts, (height, taken)]
-        self._require(Batch(
+        self._require(ReadRows(
             name=self.name, rows=rows, kept=kept, lost=lost,
             declared=self.dataset.timestamp_format,
         ))  # fmt: skip
         yield from self._parts() if parts is None else parts
 
-    def _parts(self) -> Iterator[tuple[int, Intake]]:
+    def _parts(self) -> Iterator[tuple[int, NormalizedRows]]:
         columns = columns_of(self.dataset)
         parts = reader.read(
             self.path,
@@ -117,7 +117,7 @@ class _File:
                 raise as_options(error, self.name) from error
             yield raw.height, taken
 
-    def _require(self, batch: Batch) -> None:
+    def _require(self, batch: ReadRows) -> None:
         try:
             remedies.require_file(batch, self.dataset.max_rejected)
         except DataError as error:
@@ -143,7 +143,7 @@ class _Batch:
     contested: pl.DataFrame = field(default_factory=lambda: empty(CELLS))
     """All distinct rows of the keys that have several."""
 
-    def land(self, rows: int, taken: Intake) -> None:
+    def land(self, rows: int, taken: NormalizedRows) -> None:
         """Land some more rows, in a transaction of their own."""
         with writing(self.engine) as conn:
             landing = observations.land(
@@ -169,7 +169,7 @@ class _Batch:
         means = normalize.settle(self.contested.join(tied, on=_KEY, how="semi"))
         return means.join(tied.select(*_KEY, "recorded_at"), on=_KEY)
 
-    def _count(self, rows: int, taken: Intake, landing: Landing) -> None:
+    def _count(self, rows: int, taken: NormalizedRows, landing: Landing) -> None:
         tied = landing.tied.height
         self.without += landing.without
         self.others += taken.observations.height - landing.without

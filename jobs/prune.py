@@ -13,7 +13,7 @@ from forecaster.store.forecasts import attention, forecasts
 from forecaster.store.maintenance import expiry, partitions
 from forecaster.store.maintenance.partitions import PARTITIONED, Dropped
 from forecaster.store.state import models, runs, watermarks
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PruneReport
 from jobs.stages.matured import CALENDAR_SLACK, JUDGED, grids_of
 
@@ -32,30 +32,30 @@ class _Ages:
 def run(
     engine: Engine,
     dataset: DatasetConfig,
-    turn: Turn,
+    attempt: Attempt,
     *,
     retention: RetentionConfig,
     datasets: Collection[DatasetConfig],
 ) -> PruneReport:
-    """Delete rows of `dataset` that are older than `retention` at the tick of `turn`.
+    """Delete rows of `dataset` that are older than `retention` at the tick of `attempt`.
 
     What belongs to a forecast ages from when its last step can be scored, not from its cutoff, and
     stays for as long as it was not: nothing is deleted before it was judged. A partition has rows
     of all `datasets`: it goes when it is too old for each of them.
     """
-    tick, patience = turn.tick, dataset.deadlines.train
+    tick, patience = attempt.tick, dataset.deadlines.train
 
-    with turn.stage("partitions", patience):
+    with attempt.stage("partitions", patience):
         ages = {each.name: _ages(engine, each, tick, retention) for each in datasets}
         made = partitions.make_ahead(engine, retention, tick)
         dropped = partitions.drop_before(engine, _shared([each.limits for each in ages.values()]))
 
-    with turn.stage("rows", patience):
+    with attempt.stage("rows", patience):
         ours = ages[dataset.name]
         deleted = Counter({table: gone.rows for table, gone in dropped.items()})
         deleted.update(_delete_rows(engine, dataset.name, ours.limits))
 
-    with turn.stage("file", patience):
+    with attempt.stage("file", patience):
         pages = expiry.shrink(engine)
 
     def write(conn: Connection) -> PruneReport:
@@ -66,13 +66,13 @@ def run(
             deleted=deleted + Counter(records),
             partitions=_counts(made, dropped.values()),
             pages_given_back=pages,
-            stages=turn.seconds,
+            stages=attempt.seconds,
         )
 
-    with turn.stage("records", dataset.deadlines.write):
-        report = turn.commit(engine, write)
+    with attempt.stage("records", dataset.deadlines.write):
+        report = attempt.commit(engine, write)
 
-    return replace(report, stages=turn.seconds)
+    return replace(report, stages=attempt.seconds)
 
 
 def judged_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime | None:

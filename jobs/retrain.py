@@ -24,7 +24,7 @@ from forecaster.store.state import models, runs
 from forecaster.store.state.models import NewModel
 from forecaster.training import estimator, preparation
 from forecaster.training.estimator import Progress
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PullReport, RetrainReport
 from jobs.stages import pull, pull_progress
 
@@ -99,46 +99,46 @@ class Fit(Protocol):
     ) -> Fitted: ...
 
 
-def run(engine: Engine, dataset: DatasetConfig, turn: Turn, *, fit: Fit) -> RetrainReport:
+def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt, *, fit: Fit) -> RetrainReport:
     """Train on what was known at the newest forecast tick, and put the model in service.
 
     InsufficientHistory, TrainingDiverged or a training that was killed leave the champion alone.
     """
     deadlines = dataset.deadlines
 
-    with turn.stage("pull", deadlines.train):
-        since = known_at(dataset, turn.tick) - dataset.history
-        pulled = pull.run(engine, dataset, now=turn.clock(), needed_from=since)
+    with attempt.stage("pull", deadlines.train):
+        since = known_at(dataset, attempt.tick) - dataset.history
+        pulled = pull.run(engine, dataset, now=attempt.clock(), needed_from=since)
 
-    with turn.stage("read", deadlines.train), reading(engine) as conn:
-        history = read(conn, dataset, turn.tick)
-        heard = hear(conn, dataset, turn.tick)
+    with attempt.stage("read", deadlines.train), reading(engine) as conn:
+        history = read(conn, dataset, attempt.tick)
+        heard = hear(conn, dataset, attempt.tick)
 
-    with turn.stage("prepare", deadlines.train):
-        known = known_at(dataset, turn.tick)
+    with attempt.stage("prepare", deadlines.train):
+        known = known_at(dataset, attempt.tick)
         panel, spec = preparation.prepare(history, dataset, known=known, versions=heard)
 
-    with turn.stage("fit", deadlines.train):
-        fitted = fit(panel, spec, dataset.training, watch=Noting(engine, turn))
+    with attempt.stage("fit", deadlines.train):
+        fitted = fit(panel, spec, dataset.training, watch=ProgressRecorder(engine, attempt))
         challenger = Challenger(panel=panel, fitted=fitted)
 
     def write(conn: Connection) -> RetrainReport:
-        promoted = promote(conn, dataset.name, challenger, now=turn.clock())
+        promoted = promote(conn, dataset.name, challenger, now=attempt.clock())
         pull_progress.advance(conn, dataset.name, pulled)
-        return report_on(dataset.name, turn.tick, challenger, promoted, pulled, turn.seconds)
+        return report_on(dataset.name, attempt.tick, challenger, promoted, pulled, attempt.seconds)
 
-    with turn.stage("write", deadlines.write):
-        report = turn.commit(engine, write)
+    with attempt.stage("write", deadlines.write):
+        report = attempt.commit(engine, write)
 
-    return replace(report, stages=turn.seconds)
+    return replace(report, stages=attempt.seconds)
 
 
-class Noting:
+class ProgressRecorder:
     """Watches a training: ends it at its deadline, or when its tick was lost, and notes how far
     it is."""
 
-    def __init__(self, engine: Engine, turn: Turn) -> None:
-        self._engine, self._turn = engine, turn
+    def __init__(self, engine: Engine, attempt: Attempt) -> None:
+        self._engine, self._turn = engine, attempt
         self._noted = monotonic()
 
     def __call__(self, made: Progress | None) -> None:

@@ -25,7 +25,7 @@ from forecaster.store.state import (
     watermarks,
 )
 from forecaster.times.durations import MICROSECOND
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import LeadAccuracy, ScoreReport
 from jobs.stages import matured
 from jobs.stages.matured import JUDGED, Case, Span
@@ -46,7 +46,7 @@ class _Judged:
 
 
 def run(
-    engine: Engine, dataset: DatasetConfig, turn: Turn, *, retention: RetentionConfig
+    engine: Engine, dataset: DatasetConfig, attempt: Attempt, *, retention: RetentionConfig
 ) -> ScoreReport:
     """Score each lead of each forecast as soon as its last step has happened, against
     seasonal_naive on the same points.
@@ -55,7 +55,7 @@ def run(
     something newer was observed: an outage of the source leaves nothing unscored. Of more than can
     be judged in good time, the oldest is, and the next tick goes on.
     """
-    until, judged = _judge_in_time(engine, dataset, turn)
+    until, judged = _judge_in_time(engine, dataset, attempt)
     found = {
         model_id: pl.concat(each.accuracy for each in judged if each.model_id == model_id)
         for model_id in {each.model_id for each in judged}
@@ -64,23 +64,23 @@ def run(
 
     def write(conn: Connection) -> ScoreReport:
         written = {
-            model_id: scores.write(conn, dataset.name, model_id, frame, scored_at=turn.clock())
+            model_id: scores.write(conn, dataset.name, model_id, frame, scored_at=attempt.clock())
             for model_id, frame in found.items()
         }
-        watermarks.advance(conn, dataset.name, JUDGED, until, now=turn.clock())
-        report = report_on(dataset, turn.tick, until, written, turn.seconds)
+        watermarks.advance(conn, dataset.name, JUDGED, until, now=attempt.clock())
+        report = report_on(dataset, attempt.tick, until, written, attempt.seconds)
         return replace(report, notes=tuple(sorted(problems)))
 
-    with turn.stage("write", dataset.deadlines.write):
+    with attempt.stage("write", dataset.deadlines.write):
         cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
         partitions.ensure(engine, retention, ("accuracy",), cutoffs)
-        report = turn.commit(engine, write)
+        report = attempt.commit(engine, write)
 
-    return replace(report, stages=turn.seconds)
+    return replace(report, stages=attempt.seconds)
 
 
 def _judge_in_time(
-    engine: Engine, dataset: DatasetConfig, turn: Turn
+    engine: Engine, dataset: DatasetConfig, attempt: Attempt
 ) -> tuple[datetime, list[_Judged]]:
     """Judge one stretch after the other while there is time; return up to when.
 
@@ -89,17 +89,17 @@ def _judge_in_time(
     budget = SHARE * dataset.deadlines.pull.total_seconds()
     enough, usual = monotonic() + budget, dataset.forecast_schedule.shortest
     told: set[int] = set()
-    with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
-        stretch = _first(conn, dataset, turn, told)
+    with attempt.stage("read", dataset.deadlines.pull), reading(engine) as conn:
+        stretch = _first(conn, dataset, attempt, told)
     begun = monotonic()
-    done = _judge_stretch(engine, dataset, turn, stretch, told)
+    done = _judge_stretch(engine, dataset, attempt, stretch, told)
     until, latest = stretch.until, done
     while not (stretch.is_last or monotonic() > enough):
         is_light = not latest or monotonic() - begun < budget / 8
         stretch = stretch.next(2 * stretch.width if is_light else usual)
         begun = monotonic()
         try:
-            latest = _judge_stretch(engine, dataset, turn, stretch, told)
+            latest = _judge_stretch(engine, dataset, attempt, stretch, told)
         except StageTimedOut as error:
             log.warning("%s: judged up to %s only: %s", dataset.name, until.isoformat(), error)
             break
@@ -108,19 +108,19 @@ def _judge_in_time(
 
 
 def _judge_stretch(
-    engine: Engine, dataset: DatasetConfig, turn: Turn, stretch: "_Stretch", told: set[int]
+    engine: Engine, dataset: DatasetConfig, attempt: Attempt, stretch: "_Stretch", told: set[int]
 ) -> list[_Judged]:
     """Judge what matured in one stretch; StageTimedOut for what takes too long."""
-    with turn.stage("read", dataset.deadlines.pull), reading(engine) as conn:
+    with attempt.stage("read", dataset.deadlines.pull), reading(engine) as conn:
         span = Span(after=stretch.after, until=stretch.until, known=stretch.goal)
-        to_judge, problems = matured.read(conn, dataset, span, tick=turn.tick, told=told)
+        to_judge, problems = matured.read(conn, dataset, span, tick=attempt.tick, told=told)
     judged = [
         _Judged(model_id=model_id, accuracy=empty(ACCURACY), problem=problem)
         for model_id, problem in problems.items()
     ]
-    with turn.stage("judge", dataset.deadlines.predict):
+    with attempt.stage("judge", dataset.deadlines.predict):
         for case in to_judge:
-            turn.limit.check()
+            attempt.limit.check()
             frame = judge_case(case, dataset.prediction_length)
             judged.append(_Judged(model_id=case.model_id, accuracy=frame, problem=case.problem))
     return judged
@@ -144,15 +144,15 @@ class _Stretch:
         return replace(self, after=self.until, until=until, width=width)
 
 
-def _first(conn: Connection, dataset: DatasetConfig, turn: Turn, told: set[int]) -> _Stretch:
+def _first(conn: Connection, dataset: DatasetConfig, attempt: Attempt, told: set[int]) -> _Stretch:
     """Return what matured in the first forecast interval that was not judged.
 
     Of a backlog it is two of them, so that it shrinks, unless an attempt failed before.
     """
-    goal, width = known_until(conn, dataset, turn.tick), dataset.forecast_schedule.shortest
+    goal, width = known_until(conn, dataset, attempt.tick), dataset.forecast_schedule.shortest
     seen = watermarks.get(conn, dataset.name, JUDGED)
     begin = seen or _first_trained(conn, dataset.name) or goal
-    if goal - begin > 2 * width and turn.claim.attempt == 1:
+    if goal - begin > 2 * width and attempt.claim.attempt == 1:
         width = 2 * width
     return _Stretch(
         after=None if seen is None else _look_back(conn, dataset, seen, told),

@@ -25,7 +25,7 @@ from forecaster.data.panel import Panel
 from forecaster.data.seasonality import LEAST_CYCLES, candidates
 from forecaster.data.timestamp_marks import grid_of
 from forecaster.errors import ForecasterError
-from forecaster.ingestion.normalize import REMEDIES, Intake
+from forecaster.ingestion.normalize import REMEDIES, NormalizedRows
 from forecaster.network.spec import ModelSpec
 from forecaster.times.durations import (
     Step,
@@ -46,7 +46,7 @@ class Sample:
     """Rows of a dataset between two instants, and what became of them."""
 
     rows: int
-    taken: Intake
+    taken: NormalizedRows
     since: datetime
     """All rows from here to `now` are in the sample."""
     now: datetime
@@ -115,7 +115,7 @@ def _counts(sample: Sample) -> dict[str, object]:
     }
 
 
-def rejections(about: str, rows: int, taken: Intake) -> Iterator[Finding]:
+def rejections(about: str, rows: int, taken: NormalizedRows) -> Iterator[Finding]:
     """Say which of so many rows cannot be used, with an example: a failure if none of them can."""
     for reason, count in taken.rejected.items():
         message = f"{count} of {rows} rows cannot be used: {reason}"

@@ -22,7 +22,7 @@ from forecaster.config.settings import (
 )
 from forecaster.config.table import Table
 from forecaster.config.urls import source_url
-from forecaster.config.validators import LARGEST, Unfit
+from forecaster.config.validators import LARGEST, InvalidSetting
 from forecaster.times.durations import Step, format_duration
 
 _DAY = timedelta(days=1)
@@ -113,9 +113,9 @@ def _prediction_length(table: Table, step: Step | None) -> int:
             horizon = Step.parse(validators.text(value))
             length = 1 if step is None else step.steps_in(horizon)
         except ValueError as error:
-            raise Unfit(str(error).partition(", found ")[0]) from None
+            raise InvalidSetting(str(error).partition(", found ")[0]) from None
         if length > _LONGEST_PREDICTION:
-            raise Unfit(f"must be at most {_LONGEST_PREDICTION} steps")
+            raise InvalidSetting(f"must be at most {_LONGEST_PREDICTION} steps")
         return length
 
     in_steps = validators.count_between(1, _LONGEST_PREDICTION)
@@ -194,5 +194,5 @@ def _training(table: Table) -> TrainingConfig:
 
 def _device(value: object) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", validators.text(value)):
-        raise Unfit("must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+        raise InvalidSetting("must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
     return str(value)

@@ -13,7 +13,7 @@ from forecaster.config.settings import (
     RetentionConfig,
     ServerConfig,
 )
-from forecaster.config.table import Surroundings, Table, shown
+from forecaster.config.table import ParseContext, Table, shown
 from forecaster.config.urls import database_url, listen
 from forecaster.errors import ConfigError
 from forecaster.times.durations import Step
@@ -23,7 +23,7 @@ HINT = "mend these settings, then run `forecaster check`"
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ParsedConfig:
     """What could be made of the settings, with a default in place of each that is wrong."""
 
     config: Config
@@ -44,9 +44,11 @@ def parse(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
     return draft(text, environ, read_file=read_file).finished()
 
 
-def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]) -> Draft:
+def draft(
+    text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]
+) -> ParsedConfig:
     """Return as many of the settings as can be read; ConfigError only if the file is no TOML."""
-    surroundings = Surroundings(environ, read_file)
+    surroundings = ParseContext(environ, read_file)
     top = Table(_load(text), "", surroundings)
     if "database_url" not in top and "database_url_file" not in top:
         top.refuse("database_url", 'must be set, such as "sqlite:///forecaster.db"')
@@ -65,7 +67,7 @@ def draft(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
         prune_schedule=every(prune_every),
         lease_ttl=lease_ttl,
     )
-    return Draft(config, surroundings.problems)
+    return ParsedConfig(config, surroundings.problems)
 
 
 def _load(text: str) -> dict[str, object]:

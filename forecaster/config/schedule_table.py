@@ -7,7 +7,7 @@ from datetime import timedelta
 from forecaster.config import validators
 from forecaster.config.settings import DeadlineConfig
 from forecaster.config.table import Table
-from forecaster.config.validators import Unfit
+from forecaster.config.validators import InvalidSetting
 from forecaster.times.durations import Step, format_duration
 from forecaster.times.schedules import Cron, Schedule, every
 
@@ -84,12 +84,12 @@ def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta
     def expression(value: object) -> Cron:
         try:
             return Cron(validators.text(value), zone)
-        except Unfit:
+        except InvalidSetting:
             raise
         except ValueError as error:
             rule, _, found = str(error).rpartition(", found ")
             shown = re.sub(r"://.*", "://…", found, flags=re.DOTALL)
-            raise Unfit(rule, found=shown) from None
+            raise InvalidSetting(rule, found=shown) from None
 
     found = every(table.take(period, validators.period, default), timezone=zone, delay=delay)
     return table.take(cron, expression, found)
@@ -102,7 +102,9 @@ def _jitter(table: Table, forecast: Schedule) -> timedelta:
     def read(value: object) -> timedelta:
         found = validators.duration(value)
         if found > most:
-            raise Unfit(f"must be at most half of the forecast interval, {format_duration(most)}")
+            raise InvalidSetting(
+                f"must be at most half of the forecast interval, {format_duration(most)}"
+            )
         return found
 
     return table.take("jitter", read, timedelta(0))
@@ -128,7 +130,7 @@ def _read_timeout(table: Table, forecast: Schedule, pull: timedelta) -> timedelt
     def read(value: object) -> timedelta:
         found = validators.positive_duration(value)
         if found > pull:
-            raise Unfit(f"must be at most deadlines.pull, {format_duration(pull)}")
+            raise InvalidSetting(f"must be at most deadlines.pull, {format_duration(pull)}")
         return found
 
     patience = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_READ)
@@ -143,7 +145,7 @@ def _deadline(table: Table, key: str, default: timedelta, interval: timedelta) -
         if found < interval or found <= default:
             return found
         rule = "at most" if default >= interval else "shorter than"
-        raise Unfit(f"must be {rule} {format_duration(max(default, interval))}")
+        raise InvalidSetting(f"must be {rule} {format_duration(max(default, interval))}")
 
     return table.take(key, read, default)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from forecaster.config.settings import SCORES
-from forecaster.config.validators import Unfit, nearest, text
+from forecaster.config.validators import InvalidSetting, nearest, text
 
 GROUP = "forecaster.attention"
 ALIASES = {"concat": "additive"}
@@ -35,7 +35,7 @@ def score(value: object) -> str:
     if name in SCORES or find(name) is not None:
         return name
     near = nearest(name, (*SCORES, *ALIASES, *installed()))
-    raise Unfit(f"must be {' or '.join(map(repr, SCORES))} or {_RULE}", near=near)
+    raise InvalidSetting(f"must be {' or '.join(map(repr, SCORES))} or {_RULE}", near=near)
 
 
 def priors(value: object) -> tuple[str, ...]:
@@ -44,5 +44,5 @@ def priors(value: object) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or find(name) is None:
             near = nearest(name, installed()) if isinstance(name, str) else None
-            raise Unfit(f"must be {_RULE}, or an array of such", near=near)
+            raise InvalidSetting(f"must be {_RULE}, or an array of such", near=near)
     return tuple(names)

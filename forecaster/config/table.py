@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from forecaster.config.validators import Unfit, nearest, text
+from forecaster.config.validators import InvalidSetting, nearest, text
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -20,7 +20,7 @@ _VARIABLE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ParseContext:
     """Where values may come from besides the file, and what was wrong so far."""
 
     environ: Mapping[str, str]
@@ -31,7 +31,7 @@ class Surroundings:
 class Table:
     """One table of the file. Each setting asked for is known; `close` reports the others."""
 
-    def __init__(self, values: object, path: str, surroundings: Surroundings) -> None:
+    def __init__(self, values: object, path: str, surroundings: ParseContext) -> None:
         self.path = path
         self._around = surroundings
         self._known: list[str] = []
@@ -68,7 +68,7 @@ class Table:
         try:
             value = _expand(raw, self._around.environ)
             return read(value)
-        except Unfit as error:
+        except InvalidSetting as error:
             found = error.found if value == raw else None
             self.refuse(key, f"{error.rule}, found {found or shown(raw)}{error.suggestion}")
             return default
@@ -99,7 +99,7 @@ class Table:
             reason = (error.strerror or "not readable").lower()
         except ValueError:
             reason = "not text"
-        raise Unfit("must name a file that can be read", found=reason)
+        raise InvalidSetting("must name a file that can be read", found=reason)
 
 
 def shown(value: object) -> str:
@@ -137,12 +137,14 @@ def _expand(raw: object, environ: Mapping[str, str]) -> object:
         if match["escape"]:
             return "${"
         if match["name"] is None:
-            raise Unfit("must name variables as ${NAME} or ${NAME:-default}")
+            raise InvalidSetting("must name variables as ${NAME} or ${NAME:-default}")
         value = environ.get(match["name"])
         if match["or"]:
             return value or match["default"]
         if value is None:
-            raise Unfit(f"needs the environment variable {match['name']}", found="it unset")
+            raise InvalidSetting(
+                f"needs the environment variable {match['name']}", found="it unset"
+            )
         return value
 
     return _VARIABLE.sub(value_of, raw)

@@ -2,7 +2,7 @@
 
 import re
 
-from forecaster.config.validators import Unfit, text
+from forecaster.config.validators import InvalidSetting, text
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9_+.-]{0,40})://(?P<rest>.*)", re.DOTALL)
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
@@ -36,7 +36,7 @@ def database_url(value: object) -> str:
     if scheme == "sqlite":
         return _sqlite(rest)
     if scheme not in _POSTGRESQL:
-        raise Unfit(
+        raise InvalidSetting(
             "must begin with sqlite:///, postgresql:// or postgresql+psycopg://",
             found=f"{scheme}://",
         )
@@ -53,40 +53,40 @@ def listen(value: object) -> tuple[str, int]:
     """Read `host:port`; an IPv6 host stands in brackets."""
     match = re.fullmatch(rf"(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})", text(value))
     if match is None or int(match["port"]) > 65_535:
-        raise Unfit('must be "host:port", such as "127.0.0.1:8790"')
+        raise InvalidSetting('must be "host:port", such as "127.0.0.1:8790"')
     return match["host"].strip("[]"), int(match["port"])
 
 
 def _split(value: object) -> tuple[str, str]:
     match = _SCHEME.fullmatch(text(value))
     if match is None:
-        raise Unfit(
+        raise InvalidSetting(
             'must be a database URL, such as "sqlite:///forecaster.db"', found="no scheme://"
         )
     if re.search(r"[\x00-\x20\x7f]", match["rest"]) and match["scheme"] != "sqlite":
-        raise Unfit("must be a database URL without blanks", found="blanks in it")
+        raise InvalidSetting("must be a database URL without blanks", found="blanks in it")
     return match["scheme"].lower(), match["rest"]
 
 
 def _sqlite(rest: str) -> str:
     path = rest.removeprefix("/").partition("?")[0]
     if not rest.startswith("/") or "\0" in rest:
-        raise Unfit(
+        raise InvalidSetting(
             "must name a file after three slashes, such as sqlite:///forecaster.db",
             found="sqlite:// without a path",
         )
     if not path or ":memory:" in rest or "mode=memory" in rest:
-        raise Unfit("must name a file, such as sqlite:///forecaster.db", found="memory")
+        raise InvalidSetting("must name a file, such as sqlite:///forecaster.db", found="memory")
     return f"sqlite://{rest}"
 
 
 def _postgresql(rest: str) -> str:
     address = rest.partition("?")[0]
     if address.count("@") > 1:
-        raise Unfit("must have one @; in a password, write %40", found="several")
+        raise InvalidSetting("must have one @; in a password, write %40", found="several")
     authority = address.rpartition("@")[2].partition("/")[0]
     if not re.fullmatch(rf"(?:{_HOST})?(?::[0-9]{{1,5}})?", authority):
-        raise Unfit(
+        raise InvalidSetting(
             "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / ? # of a password "
             "percent-encoded",
             found="another form",

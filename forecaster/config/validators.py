@@ -1,4 +1,4 @@
-"""Readers of settings: each turns a raw value into a checked one, or raises Unfit."""
+"""Readers of settings: each turns a raw value into a checked one, or raises InvalidSetting."""
 
 import difflib
 import math
@@ -21,7 +21,7 @@ LARGEST = 2**31 - 1
 FOREVER = "forever"
 
 
-class Unfit(ValueError):
+class InvalidSetting(ValueError):
     """A value that breaks a rule; `found` replaces the value where that must not be shown."""
 
     def __init__(self, rule: str, *, found: str | None = None, near: str | None = None) -> None:
@@ -41,41 +41,41 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def text(value: object) -> str:
     """Read text that is not blank."""
     if not isinstance(value, str) or not value.strip():
-        raise Unfit("must be text")
+        raise InvalidSetting("must be text")
     return value
 
 
 def user(value: object) -> str:
     """Read a name that can stand before the colon of basic authentication."""
     if ":" in text(value):
-        raise Unfit("must be text without a colon")
+        raise InvalidSetting("must be text without a colon")
     return str(value)
 
 
 def secret(value: object) -> str:
     """Read text that no problem may repeat."""
     if not isinstance(value, str) or not value.strip():
-        raise Unfit("must be text", found="something else")
+        raise InvalidSetting("must be text", found="something else")
     return value
 
 
 def flag(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
-        raise Unfit("must be true or false")
+        raise InvalidSetting("must be true or false")
     return value
 
 
 def duration(value: object) -> timedelta:
     """Read a duration of zero or more."""
     if not isinstance(value, str):
-        raise Unfit('must be a duration with its unit, such as "15m"')
+        raise InvalidSetting('must be a duration with its unit, such as "15m"')
     try:
         found = parse_duration(value)
     except ValueError as error:
-        raise Unfit(str(error).partition(", found ")[0]) from None
+        raise InvalidSetting(str(error).partition(", found ")[0]) from None
     if found > LONGEST:
-        raise Unfit(f"must be at most {format_duration(LONGEST)}")
+        raise InvalidSetting(f"must be at most {format_duration(LONGEST)}")
     return found
 
 
@@ -83,7 +83,7 @@ def positive_duration(value: object) -> timedelta:
     """Read a duration longer than zero."""
     found = duration(value)
     if not found:
-        raise Unfit("must be longer than zero")
+        raise InvalidSetting("must be longer than zero")
     return found
 
 
@@ -92,7 +92,7 @@ def lease_time(value: object) -> timedelta:
     found = duration(value)
     if not SHORTEST_LEASE <= found <= LONGEST_LEASE:
         shortest, longest = map(format_duration, (SHORTEST_LEASE, LONGEST_LEASE))
-        raise Unfit(f"must be {shortest} to {longest}")
+        raise InvalidSetting(f"must be {shortest} to {longest}")
     return found
 
 
@@ -109,27 +109,31 @@ def opening_hours(value: object) -> str:
         found = OpeningHours.parse(str(value))
     except ValueError as error:
         rule, _, shown = str(error).partition(", found ")
-        raise Unfit(rule, found=re.sub(r"://.*", "://…", shown, flags=re.DOTALL)) from None
+        raise InvalidSetting(rule, found=re.sub(r"://.*", "://…", shown, flags=re.DOTALL)) from None
     return "always" if found.is_always else str(found)
 
 
 def step(value: object) -> Step:
     """Read the step of a grid."""
     if not isinstance(value, str):
-        raise Unfit('must be a duration with its unit, such as "5m", "1h", "1d", "1w" or "1mo"')
+        raise InvalidSetting(
+            'must be a duration with its unit, such as "5m", "1h", "1d", "1w" or "1mo"'
+        )
     found = _step(value)
     if not timedelta(milliseconds=1) <= found.approximate <= LONGEST_STEP:
-        raise Unfit("must be from 1ms to 10y")
+        raise InvalidSetting("must be from 1ms to 10y")
     return found
 
 
 def period(value: object) -> Step:
     """Read how far apart the ticks of a schedule are: days and longer are those of a calendar."""
     if not isinstance(value, str):
-        raise Unfit('must be a duration with its unit, such as "15m", "1h", "1d", "1w" or "1mo"')
+        raise InvalidSetting(
+            'must be a duration with its unit, such as "15m", "1h", "1d", "1w" or "1mo"'
+        )
     found = _step(value)
     if found.approximate > LONGEST:
-        raise Unfit("must be at most 200y")
+        raise InvalidSetting("must be at most 200y")
     return found
 
 
@@ -137,19 +141,19 @@ def _step(value: str) -> Step:
     try:
         return Step.parse(value)
     except ValueError as error:
-        raise Unfit(str(error).partition(", found ")[0]) from None
+        raise InvalidSetting(str(error).partition(", found ")[0]) from None
 
 
 def number(value: object) -> float:
     """Read a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Unfit("must be a number")
+        raise InvalidSetting("must be a number")
     try:
         found = float(value)
     except OverflowError:
         found = math.inf
     if not math.isfinite(found):
-        raise Unfit("must be a finite number")
+        raise InvalidSetting("must be a finite number")
     return found
 
 
@@ -159,7 +163,7 @@ def number_between(low: float, high: float) -> Callable[[object], float]:
     def read(value: object) -> float:
         found = number(value)
         if not low <= found < high:
-            raise Unfit(f"must be from {low:g} to below {high:g}")
+            raise InvalidSetting(f"must be from {low:g} to below {high:g}")
         return found
 
     return read
@@ -171,7 +175,7 @@ def count_between(low: int, high: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         if not isinstance(value, int) or not is_whole or not low <= value <= high:
-            raise Unfit(f"must be a whole number from {low} to {high}")
+            raise InvalidSetting(f"must be a whole number from {low} to {high}")
         return value
 
     return read
@@ -183,7 +187,7 @@ def one_of(allowed: tuple[str, ...]) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in allowed:
             near = nearest(value, allowed) if isinstance(value, str) else None
-            raise Unfit(f"must be {' or '.join(map(repr, allowed))}", near=near)
+            raise InvalidSetting(f"must be {' or '.join(map(repr, allowed))}", near=near)
         return str(value)
 
     return read
@@ -193,7 +197,7 @@ def timezone(value: object) -> str:
     """Read the name of an IANA time zone."""
     name = text(value)
     if name not in _timezones():
-        raise Unfit("must be an IANA time zone", near=nearest(name, _timezones()))
+        raise InvalidSetting("must be an IANA time zone", near=nearest(name, _timezones()))
     return name
 
 
@@ -209,7 +213,7 @@ def timestamp_format(value: object) -> str:
     try:
         timestamp_formats.expression(found)
     except ValueError as error:
-        raise Unfit(str(error)) from None
+        raise InvalidSetting(str(error)) from None
     return found
 
 
@@ -217,7 +221,7 @@ def share(value: object) -> float:
     """Read a share, from 0 to 1."""
     found = number(value)
     if not 0 <= found <= 1:
-        raise Unfit("must be from 0 to 1")
+        raise InvalidSetting("must be from 0 to 1")
     return found
 
 
@@ -225,5 +229,5 @@ def column_names(value: object) -> tuple[str, ...]:
     """Read the name of a column, or an array of them."""
     names = value if isinstance(value, list) else [value]
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise Unfit("must be the name of a column, or an array of names")
+        raise InvalidSetting("must be the name of a column, or an array of names")
     return tuple(names)

@@ -1,4 +1,4 @@
-"""Knowledge: which version of a value was known at which tick.
+"""PointInTime: which version of a value was known at which tick.
 
 A tick that the service ran knew what had been landed by the mark that its run noted. Any other
 tick, had it been run, would have known what was recorded by then. Of what was recorded later, as
@@ -38,7 +38,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knowledge:
+class PointInTime:
     """K ticks, ascending, and what was known at each; instants are microseconds since 1970.
 
     until     (K,) no timestamp after it may be looked at: the tick less `delay`
@@ -56,9 +56,9 @@ class Knowledge:
     def __len__(self) -> int:
         return len(self.ticks)
 
-    def part(self, places: slice | Array) -> "Knowledge":
+    def part(self, places: slice | Array) -> "PointInTime":
         """Return what was known at some of the ticks."""
-        return Knowledge(
+        return PointInTime(
             ticks=self.ticks[places],
             until=self.until[places],
             settled=self.settled[places],
@@ -92,7 +92,7 @@ def knowledge(
     *,
     delay: timedelta,
     late_data: timedelta,
-) -> Knowledge:
+) -> PointInTime:
     """Return what was known at `ticks`, ascending, where `ran` holds the mark of each that ran.
 
     Ticks of `ran` need not be among `ticks`. A tick that ran out of turn, long after later ones,
@@ -104,7 +104,7 @@ def knowledge(
     own = every.copy()
     own[np.searchsorted(every, looked)] = marks
     following = np.append(_least_from_here_on(marks), _NEVER)
-    return Knowledge(
+    return PointInTime(
         ticks=at,
         until=at - delay // MICROSECOND,
         settled=at - max(delay, late_data) // MICROSECOND,

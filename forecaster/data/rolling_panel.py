@@ -31,7 +31,7 @@ _LARGEST_COUNT = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contested:
+class StaleCells:
     """Cells of series `ids` (ascending), grid index `first` to `last`: to be read as a whole."""
 
     ids: Array
@@ -57,7 +57,7 @@ class _Rows:
         )
 
 
-class ResidentPanel:
+class RollingPanel:
     """N series, by ascending integer keys, on the `length` steps that end at `until`.
 
     It holds every observation up to `until` and none after it, the newest cell included. Rows
@@ -87,7 +87,7 @@ class ResidentPanel:
         self._taken[:, fresh] = self._astray[:, fresh] = 0
         self.until, self.end = until, end
 
-    def apply(self, rows: pl.DataFrame) -> list[Contested]:
+    def apply(self, rows: pl.DataFrame) -> list[StaleCells]:
         """Take in changed rows up to `until`; return what has to be read again, for `replace`.
 
         A value in an empty cell is that cell's mean; whatever else may share its cell.
@@ -103,11 +103,11 @@ class ResidentPanel:
         self._astray.flat[cell[is_alone]] = found.is_astray[is_alone]
         left = found[~is_alone]
         return [
-            Contested(ids=np.unique(left.ids[left.index == index]), first=index, last=index)
+            StaleCells(ids=np.unique(left.ids[left.index == index]), first=index, last=index)
             for index in np.unique(left.index).tolist()
         ]
 
-    def replace(self, contested: Contested, rows: pl.DataFrame) -> None:
+    def replace(self, contested: StaleCells, rows: pl.DataFrame) -> None:
         """Let those cells hold `rows` and nothing else."""
         ids = contested.ids
         self._admit(ids)
@@ -173,7 +173,7 @@ class ResidentPanel:
         if not len(strangers):
             return
         everyone = np.union1d(self.ids, strangers)
-        grown = ResidentPanel(self.grid, self.length, self.until, everyone)
+        grown = RollingPanel(self.grid, self.length, self.until, everyone)
         rows = np.searchsorted(everyone, self.ids)
         for name in ("_values", "_taken", "_astray"):
             getattr(grown, name)[rows] = getattr(self, name)

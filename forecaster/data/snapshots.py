@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from forecaster.data.grid import Grid
-from forecaster.data.point_in_time import Array, Knowledge, Known
+from forecaster.data.point_in_time import Array, Known, PointInTime
 
 _FOR_EVER = np.iinfo(np.int32).max
 _SMALL = 2.0**-10
@@ -21,7 +21,7 @@ _SMALL = 2.0**-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passing:
+class HeldValues:
     """Values that cells held for a while, from one tick to before another one, sorted by both."""
 
     cell: Array
@@ -30,12 +30,12 @@ class Passing:
     value: Array
 
     @classmethod
-    def none(cls) -> "Passing":
+    def none(cls) -> "HeldValues":
         places = np.empty(0, np.int32)
         return cls(cell=np.empty(0, np.int64), since=places, before=places, value=np.empty(0))
 
 
-class Past:
+class Snapshots:
     """N series on T cells of a grid from grid index `start` on, at K ticks.
 
     ids      (N,) int32, ascending: the integer keys of the series
@@ -49,7 +49,7 @@ class Past:
         shape = (len(ids), len(cells))
         self._value = np.full(shape, np.nan)
         self._known = np.full(shape, ticks, np.int32)
-        self._passing = Passing.none()
+        self._passing = HeldValues.none()
         self.newest = np.full(ticks, np.iinfo(np.int64).min)
         self.assumed = self.rows = 0
 
@@ -109,7 +109,7 @@ class Past:
         stamps = versions["timestamp"].to_physical().to_numpy()
         np.maximum.at(self.newest, known.landed[is_there], stamps[is_there])
 
-    def close(self) -> "Past":
+    def close(self) -> "Snapshots":
         """Return the past when all series are in."""
         self.newest = np.maximum.accumulate(self.newest)
         return self
@@ -130,7 +130,7 @@ class Past:
         self._passing = _joined(self._passing, states, ~is_last)
 
 
-def remember(blocks: Iterable[pl.DataFrame], past: Past, knowledge: Knowledge) -> Past:
+def remember(blocks: Iterable[pl.DataFrame], past: Snapshots, knowledge: PointInTime) -> Snapshots:
     """Fill a past with blocks of VERSIONS, each of other series and with all of their versions."""
     for versions in blocks:
         past.take(versions, knowledge.first_known(versions))
@@ -146,16 +146,16 @@ def _within(cells: Array, begins: Array, length: int) -> tuple[Array, Array]:
     return stretch, np.arange(counts.sum()) + (low - before)[stretch]
 
 
-def _joined(held: Passing, states: Passing, kept: Array) -> Passing:
+def _joined(held: HeldValues, states: HeldValues, kept: Array) -> HeldValues:
     parts = {
         name: np.concatenate((getattr(held, name), getattr(states, name)[kept]))
         for name in ("cell", "since", "before", "value")
     }
     order = np.lexsort((parts["since"], parts["cell"]))
-    return Passing(**{name: values[order] for name, values in parts.items()})
+    return HeldValues(**{name: values[order] for name, values in parts.items()})
 
 
-def _states(cell: Array, stamps: Array, place: Array, value: Array) -> Passing:
+def _states(cell: Array, stamps: Array, place: Array, value: Array) -> HeldValues:
     """Return what cells with several versions held, one state after the other.
 
     Rows are sorted by cell, timestamp and version. A state is the mean over the timestamps of a
@@ -182,7 +182,7 @@ def _states(cell: Array, stamps: Array, place: Array, value: Array) -> Passing:
         before=pl.col("since").shift(-1).over("cell").fill_null(_FOR_EVER),
         value=(lasting["sum"] + passing["sum"]) / (lasting["len"] + passing["len"]) / _SMALL,
     )
-    return Passing(**{name: found[name].to_numpy() for name in found.columns})
+    return HeldValues(**{name: found[name].to_numpy() for name in found.columns})
 
 
 def _sums(versions: pl.DataFrame) -> pl.DataFrame:

@@ -108,7 +108,7 @@ def backtest(
     the panel, so `build(…, scales=…)` sets the denominator of MASE.
     """
     pairs = _pairs(panel, cutoffs)
-    tally = _Tally(panel, tuple(predictors), prediction_length)
+    tally = _Sums(panel, tuple(predictors), prediction_length)
     memory = max(context_length, season_length)
     with torch.inference_mode():
         for chunk in pairs.split(_chunk(memory, prediction_length)):
@@ -154,7 +154,7 @@ def _pairs(panel: Panel, cutoffs: Sequence[int] | Tensor) -> Tensor:
     return torch.cartesian_prod(given, rows).view(-1, 2).flip(1)
 
 
-class _Tally:
+class _Sums:
     """Sums over the points that all predictors have in common."""
 
     def __init__(self, panel: Panel, predictors: tuple[str, ...], prediction_length: int) -> None:

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import polars as pl
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.evaluation.cutoffs import Origins
+from forecaster.evaluation.cutoffs import TestWindows
 from forecaster.evaluation.rolling_origin import Backtest, joined
 from forecaster.experiments.stage import (
-    Judged,
+    Listener,
     Prepared,
     Stage,
+    StageResult,
     Trained,
-    Watch,
 )
 from forecaster.training.validation import MODEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Experiment:
     """What a trial found."""
 
     prepared: Prepared
@@ -35,7 +35,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class TrainingPlan:
     """How a trial trains: before each turn anew if `refit`, and several times from seeds."""
 
     refit: bool = False
@@ -45,22 +45,22 @@ class Course:
 
 def run(
     observations: pl.DataFrame,
-    origins: Origins,
+    origins: TestWindows,
     dataset: DatasetConfig,
     names: Sequence[str],
     *,
-    course: Course | None = None,
-    watch: Watch | None = None,
-) -> Trial:
+    course: TrainingPlan | None = None,
+    watch: Listener | None = None,
+) -> Experiment:
     """Forecast OBSERVATIONS at `origins` with a model and the rivals `names`.
 
     The model is trained once, on what lies before the first window of every series, or before each
     turn anew. InsufficientHistory where that is too little, TrainingDiverged; whatever
     `watch.prepared` raises ends it before anything is trained.
     """
-    course, watch = course or Course(), watch or Watch()
+    course, watch = course or TrainingPlan(), watch or Listener()
     turns = range(origins.turns) if course.refit else [None]
-    parts: list[Judged] = []
+    parts: list[StageResult] = []
     for turn in turns:
         stage = Stage(observations, origins, dataset, turn, watch)
         if not parts:
@@ -72,7 +72,7 @@ def run(
     reasons = dict(origins.left_out)
     for part in parts:
         reasons |= part.silent
-    return Trial(
+    return Experiment(
         prepared=prepared,
         found=found,
         scaled=joined([part.scaled for part in parts]),

@@ -16,7 +16,7 @@ from torch import Tensor
 from forecaster.config.settings import DatasetConfig
 from forecaster.data.panel import still
 from forecaster.errors import SkipReason
-from forecaster.evaluation.cutoffs import Origins
+from forecaster.evaluation.cutoffs import TestWindows
 from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest
 from forecaster.experiments import rivals
 from forecaster.experiments.continued import continued
@@ -49,7 +49,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Listener:
     """Who is told how far a trial is."""
 
     prepared: Callable[[Prepared], None] = lambda _: None
@@ -81,7 +81,7 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class StageResult:
     """What a stage found: `silent` are series that were not judged, and why."""
 
     found: Backtest
@@ -102,10 +102,10 @@ class Stage:
     def __init__(
         self,
         observations: pl.DataFrame,
-        origins: Origins,
+        origins: TestWindows,
         dataset: DatasetConfig,
         turn: int | None,
-        watch: Watch,
+        watch: Listener,
     ) -> None:
         self._origins, self._dataset, self._turn, self._watch = origins, dataset, turn, watch
         self._done, self._whole, self._predictors = 0, 0, 1
@@ -129,7 +129,7 @@ class Stage:
             still=self._still(),
         )
 
-    def run(self, names: Sequence[str], seeds: Mapping[str, int]) -> Judged:
+    def run(self, names: Sequence[str], seeds: Mapping[str, int]) -> StageResult:
         """Train a model for each of `seeds`, forecast by them and the rivals `names`, judge."""
         whole, (pairs, unknown) = self._continued, self._pairs(self._turn)
         trained = [self._trained(name, seed) for name, seed in seeds.items()]
@@ -152,7 +152,7 @@ class Stage:
         tested = {whole.series_ids[row] for row in pairs[:, 0].unique().tolist()}
         silent = dict.fromkeys(tested - judged, SkipReason.NON_FINITE.value)
         silent |= untested(whole, pairs, spec) | dict.fromkeys(unknown, NOT_KNOWN)
-        return Judged(found=found, trained=trained, still=self._still(), silent=silent)
+        return StageResult(found=found, trained=trained, still=self._still(), silent=silent)
 
     def _trained(self, name: str, seed: int) -> Trained:
         planned = 0

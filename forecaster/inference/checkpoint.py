@@ -49,7 +49,7 @@ class TrainedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yardstick:
+class ScoringScale:
     """What it takes to say how right the forecasts of a model were."""
 
     spec: ModelSpec
@@ -91,7 +91,7 @@ def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ())
     )
 
 
-def yardstick(data: bytes, sha256: str | None = None) -> Yardstick:
+def yardstick(data: bytes, sha256: str | None = None) -> ScoringScale:
     """Read what forecasts are scored by. No network is built, so that no plug-in is needed.
 
     Raises IncompatibleCheckpoint as `loads` does.
@@ -106,8 +106,8 @@ def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[
     return _tensors(data), about
 
 
-def _yardstick(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Yardstick:
-    return Yardstick(
+def _yardstick(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> ScoringScale:
+    return ScoringScale(
         spec=ModelSpec.from_json(about["spec"]),
         series_scale=_series_scale(about["series_ids"], tensors.get(_SCALES)),
     )

@@ -60,7 +60,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
+class NormalizedRows:
     """What became of raw rows.
 
     `observations` is OBSERVATIONS. `rejected` counts rows by RejectReason and `examples` shows one
@@ -86,7 +86,7 @@ def normalize(
     timezone: str | None,
     timestamp_format: str | None = None,
     decimal: str | None = None,
-) -> Intake:
+) -> NormalizedRows:
     """Read raw rows; `timezone` is the clock of naive timestamps and dates.
 
     `timestamp_format` is the only one in which text is read as a timestamp, `decimal` the sign
@@ -113,7 +113,7 @@ def normalize(
     distinct, contested = _distinct(kept)
     observations = distinct if contested.is_empty() else _settled(distinct, contested)
     shown = [*(key.str.strip_prefix(INEXACT) for key in keys), timestamps, values]
-    return Intake(
+    return NormalizedRows(
         observations=conform(observations, OBSERVATIONS),
         rejected=_count(reasons),
         examples=_examples(shown, reasons),

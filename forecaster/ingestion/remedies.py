@@ -30,7 +30,7 @@ _OTHER_COLUMN = "name other columns, such as with value_column, or correct the f
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class ReadRows:
     """Rows that were read, those of them that were rejected, and those that can be used."""
 
     name: str
@@ -41,7 +41,7 @@ class Batch:
     """The format of timestamps that is declared."""
 
 
-def require_file(batch: Batch, most: float) -> None:
+def require_file(batch: ReadRows, most: float) -> None:
     """Raise DataError where a file loses more than the share `most`, or has no row to use."""
     require_whole(batch, most)
     if batch.kept:
@@ -63,13 +63,13 @@ def nothing_said(name: str, rows: int, rejected: int) -> DataError:
     )
 
 
-def require_whole(batch: Batch, most: float) -> None:
+def require_whole(batch: ReadRows, most: float) -> None:
     """Raise DataError where a pull of all of the history loses more than the share `most`."""
     if batch.lost.is_pattern and _counted(batch) > most * batch.rows:
         raise _refusal(batch, most)
 
 
-def require_newest(batch: Batch, most: float) -> None:
+def require_newest(batch: ReadRows, most: float) -> None:
     """Raise DataError where a pull of what is new loses too much, at many instants.
 
     Rows without a timestamp, or with one that starts like no year of ours, come along with every
@@ -82,12 +82,12 @@ def require_newest(batch: Batch, most: float) -> None:
         raise _refusal(newest, most)
 
 
-def _counted(batch: Batch) -> int:
+def _counted(batch: ReadRows) -> int:
     has_others = len(batch.lost.keys) > 1
     return batch.lost.rows - (batch.lost.in_one_series if has_others else 0)
 
 
-def _refusal(batch: Batch, most: float) -> DataError:
+def _refusal(batch: ReadRows, most: float) -> DataError:
     rule = f"may have {most:.0%} of its rows rejected" if batch.kept else "must have rows to use"
     return DataError(
         f"{batch.name} {rule}, found {batch.lost.rows} of {batch.rows} rejected: "

@@ -22,7 +22,7 @@ NO_START = "no row to start from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class SourceState:
     """What the source showed, in this order."""
 
     column: str
@@ -40,7 +40,7 @@ class Sight:
         return json.dumps(asdict(self), default=sorted)
 
     @classmethod
-    def from_json(cls, text: str) -> "Sight":
+    def from_json(cls, text: str) -> "SourceState":
         """Undo `to_json`."""
         found = json.loads(text)
         names = {name: frozenset(found[name]) for name in ("open_before", "open_after")}
@@ -48,7 +48,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Cursor:
     """What is kept from one pull to the next."""
 
     column: str
@@ -65,39 +65,39 @@ class Progress:
         return asdict(self) | {"running": sorted(self.running)}
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "Progress":
+    def of(cls, document: Mapping[str, Any]) -> "Cursor":
         """Undo `document`."""
         return cls(**{**document, "running": frozenset(document["running"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class ReadPlan:
     """From where to read, and what to keep once these rows are landed."""
 
     after: Position | None
     """The least value to read; None: all of the history, whatever its values."""
     whole: str | None
     """Why all of the history is read."""
-    progress: Progress | None
+    progress: Cursor | None
     """None leaves what was kept before."""
 
 
-def follow(progress: Progress | None, sight: Sight) -> Reach:
-    """Return the least that has to be read to miss no row, after `sight` and what was kept."""
-    if sight.position is None:
-        return Reach(after=None, whole=NO_START, progress=None)
-    reason = _why_whole(progress, sight, sight.position)
+def plan_read(progress: Cursor | None, state: SourceState) -> ReadPlan:
+    """Return the least that has to be read to miss no row, after `state` and what was kept."""
+    if state.position is None:
+        return ReadPlan(after=None, whole=NO_START, progress=None)
+    reason = _why_whole(progress, state, state.position)
     if progress is None or reason is not None:
-        return Reach(after=None, whole=reason, progress=_next(sight, sight.position, None))
-    is_settled = not may_be_open(progress.running, sight.open_before)
+        return ReadPlan(after=None, whole=reason, progress=_next(state, state.position, None))
+    is_settled = not may_be_open(progress.running, state.open_before)
     if progress.safe is None and is_settled:
         reason = "transactions were open when it was first read"
-        return Reach(
-            after=None, whole=reason, progress=_next(sight, sight.position, progress.position)
+        return ReadPlan(
+            after=None, whole=reason, progress=_next(state, state.position, progress.position)
         )
     after = progress.position if progress.safe is None else progress.safe
     safe = progress.position if is_settled else progress.safe
-    return Reach(after=after, whole=None, progress=_next(sight, sight.position, safe))
+    return ReadPlan(after=after, whole=None, progress=_next(state, state.position, safe))
 
 
 def may_be_open(names: Set[str], now: Set[str]) -> bool:
@@ -106,25 +106,25 @@ def may_be_open(names: Set[str], now: Set[str]) -> bool:
     return bool(names) and bool(names & now or renamed)
 
 
-def _next(sight: Sight, position: Position, safe: Position | None) -> Progress:
-    return Progress(
-        column=sight.column,
-        cluster=sight.cluster,
-        newest_transaction=sight.newest_transaction,
+def _next(state: SourceState, position: Position, safe: Position | None) -> Cursor:
+    return Cursor(
+        column=state.column,
+        cluster=state.cluster,
+        newest_transaction=state.newest_transaction,
         position=position,
-        safe=safe if sight.open_after else position,
-        running=sight.open_after,
+        safe=safe if state.open_after else position,
+        running=state.open_after,
     )
 
 
-def _why_whole(progress: Progress | None, sight: Sight, position: Position) -> str | None:
+def _why_whole(progress: Cursor | None, state: SourceState, position: Position) -> str | None:
     if progress is None:
         return "first pull"
-    if progress.column != sight.column:
+    if progress.column != state.column:
         return "another ingest column"
-    if progress.cluster != sight.cluster:
+    if progress.cluster != state.cluster:
         return "another cluster or timeline"
-    if sight.newest_transaction < progress.newest_transaction:
+    if state.newest_transaction < progress.newest_transaction:
         return "transactions went back"
     if _is_behind(position, progress.position):
         return "positions went back"

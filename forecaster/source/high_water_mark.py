@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection
 
 from forecaster.errors import DataError
 from forecaster.source import predicates
-from forecaster.source.cursor import PREPARED, Position, Sight
+from forecaster.source.cursor import PREPARED, Position, SourceState
 
 _LOOKS, _PAUSE = 10, 0.1
 """A first pull waits a second for transactions that are open, so that it need not come again."""
@@ -41,14 +41,16 @@ _NEWEST = sa.text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
 _IS_STANDBY = sa.text("SELECT pg_is_in_recovery()")
 
 
-def look(conn: Connection, column: ColumnElement[Any], dataset: str, *, patient: bool) -> Sight:
+def look(
+    conn: Connection, column: ColumnElement[Any], dataset: str, *, patient: bool
+) -> SourceState:
     """Look at `column` of the dataset's query; a `patient` look gives open transactions a second.
 
     DataError for a database or a type of column that gives no bound.
     """
     match conn.dialect.name:
         case "sqlite":  # who writes has no other writer beside
-            return Sight(
+            return SourceState(
                 column=column.key or "",
                 cluster="",
                 newest_transaction=0,
@@ -85,7 +87,7 @@ class _Xid8(sa.types.UserDefinedType[int]):
 
 def _look_at_postgres(
     conn: Connection, column: ColumnElement[Any], dataset: str, *, patient: bool
-) -> Sight:
+) -> SourceState:
     if conn.scalar(_IS_STANDBY):
         raise _refusal(dataset, "a primary server, found a standby")
     shown = _as_number(column, _kind(conn, column), dataset)
@@ -99,7 +101,7 @@ def _look_at_postgres(
             after &= now
         if not after:
             break
-    return Sight(
+    return SourceState(
         column=column.key or "",
         cluster=str(conn.scalar(_CLUSTER)) if conn.scalar(_MAY_ASK) else "",
         newest_transaction=int(conn.scalar(_NEWEST)),

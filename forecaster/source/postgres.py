@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select
 
 from forecaster.errors import ForecasterError
 from forecaster.source import predicates, session
-from forecaster.source.query import Question
+from forecaster.source.query import SourceQuery
 from forecaster.store.connection.errors import describe
 from forecaster.store.connection.urls import parse_url
 
@@ -33,7 +33,7 @@ _GONE = ("08", "53", "57", "58", session.ENDED_AS_IDLE)
 """Classes of SQLSTATE that are no fault of the query: connection, resources, operator, system."""
 
 
-def fetch(conn: Connection, query: Select[Any], asked: Question) -> pl.DataFrame:
+def fetch(conn: Connection, query: Select[Any], asked: SourceQuery) -> pl.DataFrame:
     """Return the rows of `query`, which `conn` has planned, over a connection of ADBC's own.
 
     The session of `conn` is over after that.
@@ -134,7 +134,7 @@ def _conninfo(conn: Connection) -> str:
 def _explained(
     error: adbc_driver_manager.Error | pl.exceptions.ComputeError,
     arrow: adbc_driver_postgresql.dbapi.Connection,
-    asked: Question,
+    asked: SourceQuery,
 ) -> ForecasterError:
     url = parse_url(asked.url)
     state = getattr(error, "sqlstate", None)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from forecaster.source import query
-from forecaster.source.query import Question
+from forecaster.source.query import SourceQuery
 
 _SHOWN = 3
 _MAY_WRITE = sa.text(
@@ -41,7 +41,7 @@ class Shape:
         return cls(writable=tuple(found["writable"]), types=found["types"])
 
 
-def look(conn: Connection, asked: Question) -> Shape:
+def look(conn: Connection, asked: SourceQuery) -> Shape:
     """Return what a PostgreSQL source shows; DataError when the query lacks a column."""
     writable = tuple(conn.scalars(_MAY_WRITE).fetchmany(_SHOWN))
     return Shape(writable=writable, types=query.types(conn, asked))

@@ -20,11 +20,11 @@ from forecaster.source import (
     predicates,
     text_order,
 )
-from forecaster.source.cursor import Position, Sight
+from forecaster.source.cursor import Position, SourceState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RowRange:
     """Which rows of a dataset are wanted."""
 
     since: datetime
@@ -40,7 +40,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class SourceQuery:
     """Which rows of which source are wanted, and how long to wait for them.
 
     With `look`, how far its `ingest_column` has come is wanted in place of rows, or what its role
@@ -62,13 +62,13 @@ class Question:
     """By how many seconds `:since` and `:until` lie outside what is wanted."""
     seconds: float
     """How long the answer may take."""
-    wanted: Wanted
+    wanted: RowRange
     look: Literal["patient", "quick", "shape"] | None = None
 
     @classmethod
     def of(
-        cls, dataset: DatasetConfig, url: str, wanted: Wanted, *, within: float = math.inf
-    ) -> "Question":
+        cls, dataset: DatasetConfig, url: str, wanted: RowRange, *, within: float = math.inf
+    ) -> "SourceQuery":
         """Return the question, to be answered within `read_timeout` and `within` seconds.
 
         DataError for a dataset without a query.
@@ -110,17 +110,17 @@ class Question:
         return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
-    def from_json(cls, text: str) -> "Question":
+    def from_json(cls, text: str) -> "SourceQuery":
         """Undo `to_json`."""
         found: dict[str, Any] = json.loads(text)
         wanted = found["wanted"]
         for name in ("since", "until", "overlap"):
             wanted[name] = wanted[name] and datetime.fromisoformat(wanted[name])
         found["series_columns"] = tuple(found["series_columns"])
-        return cls(**{**found, "wanted": Wanted(**wanted)})
+        return cls(**{**found, "wanted": RowRange(**wanted)})
 
 
-def select_rows(conn: Connection, asked: Question) -> Select[Any]:
+def select_rows(conn: Connection, asked: SourceQuery) -> Select[Any]:
     """Return the SELECT of the wanted rows.
 
     DataError when the query lacks a column, or compares text with `:since` that is not in the order
@@ -150,14 +150,14 @@ def select_rows(conn: Connection, asked: Question) -> Select[Any]:
     )
 
 
-def look(conn: Connection, asked: Question) -> Sight:
+def look(conn: Connection, asked: SourceQuery) -> SourceState:
     """Return how far the `ingest_column` has come; DataError when there is no such column."""
     assert asked.ingest_column is not None
     column = _source(conn, asked).c[asked.ingest_column]
     return high_water_mark.look(conn, column, asked.dataset, patient=asked.look == "patient")
 
 
-def types(conn: Connection, asked: Question) -> dict[str, str | None]:
+def types(conn: Connection, asked: SourceQuery) -> dict[str, str | None]:
     """Return PostgreSQL's names of the types of the columns; None for a type made by a user."""
     source = _source(conn, asked)
     columns = [source.c[name] for name in asked.columns]
@@ -166,7 +166,7 @@ def types(conn: Connection, asked: Question) -> dict[str, str | None]:
     )
 
 
-def _require_order(conn: Connection, asked: Question) -> None:
+def _require_order(conn: Connection, asked: SourceQuery) -> None:
     """Raise DataError where the query of a SQLite source loses rows by comparing text itself.
 
     Not of a query that groups: it gives no rows of the source. PostgreSQL compares no text with the
@@ -187,7 +187,7 @@ def _require_order(conn: Connection, asked: Question) -> None:
 
 
 def _source(
-    conn: Connection, asked: Question, own: Mapping[str, BindParameter[Any]] | None = None
+    conn: Connection, asked: SourceQuery, own: Mapping[str, BindParameter[Any]] | None = None
 ) -> Subquery:
     """Return the query, with `own` values of its parameters."""
     statement, used = placeholders.statement(asked.query)
@@ -211,7 +211,7 @@ def _columns_of(conn: Connection, statement: sa.TextClause) -> list[str]:
     return list(conn.execute(everything.limit(0)).keys())
 
 
-def _require_columns(asked: Question, found: Sequence[str]) -> None:
+def _require_columns(asked: SourceQuery, found: Sequence[str]) -> None:
     settings = {
         "timestamp_column": (asked.timestamp_column,),
         "value_column": (asked.value_column,),

@@ -19,16 +19,16 @@ from forecaster.source import (
     session,
     worker_pool,
 )
-from forecaster.source.cursor import Sight
+from forecaster.source.cursor import SourceState
 from forecaster.source.privileges import Shape
-from forecaster.source.query import Question, Wanted, select_rows
+from forecaster.source.query import RowRange, SourceQuery, select_rows
 from forecaster.store.connection.urls import parse_url
 
 _ROWS_AT_ONCE = 1_000
 
 
 def read_rows(
-    dataset: DatasetConfig, url: str, wanted: Wanted, *, within: float = math.inf
+    dataset: DatasetConfig, url: str, wanted: RowRange, *, within: float = math.inf
 ) -> pl.DataFrame:
     """Return the key, timestamp and value columns of the wanted rows.
 
@@ -37,7 +37,7 @@ def read_rows(
     when nobody answers within `read_timeout` and `within` seconds, UnsupportedDatabase for an
     address without a driver.
     """
-    asked = Question.of(dataset, url, wanted, within=within)
+    asked = SourceQuery.of(dataset, url, wanted, within=within)
     address = parse_url(url)
     if address.get_backend_name() == "sqlite":
         return _read_file(asked, address)
@@ -45,33 +45,33 @@ def read_rows(
 
 
 def look(
-    dataset: DatasetConfig, url: str, wanted: Wanted, *, patient: bool, within: float = math.inf
-) -> Sight:
+    dataset: DatasetConfig, url: str, wanted: RowRange, *, patient: bool, within: float = math.inf
+) -> SourceState:
     """Return how far the dataset's `ingest_column` has come, before `wanted` rows are read.
 
     A `patient` look gives open transactions a moment to end. Raises what `read_rows` raises, and
     DataError for a source that gives no bound.
     """
-    question = Question.of(dataset, url, wanted, within=within)
+    question = SourceQuery.of(dataset, url, wanted, within=within)
     asked = replace(question, look="patient" if patient else "quick")
     if parse_url(url).get_backend_name() == "sqlite":
         with session.session(asked) as conn:
             return query.look(conn, asked)
-    return Sight.from_json(worker_pool.ask(asked).item())
+    return SourceState.from_json(worker_pool.ask(asked).item())
 
 
-def shape(dataset: DatasetConfig, url: str, wanted: Wanted) -> Shape | None:
+def shape(dataset: DatasetConfig, url: str, wanted: RowRange) -> Shape | None:
     """Return what the role and the columns of a PostgreSQL source are; None for other databases.
 
     Raises what `read_rows` raises.
     """
     if parse_url(url).get_backend_name() != "postgresql":
         return None
-    asked = replace(Question.of(dataset, url, wanted), look="shape")
+    asked = replace(SourceQuery.of(dataset, url, wanted), look="shape")
     return Shape.from_json(worker_pool.ask(asked).item())
 
 
-def _read_file(asked: Question, address: URL) -> pl.DataFrame:
+def _read_file(asked: SourceQuery, address: URL) -> pl.DataFrame:
     with session.session(asked) as conn:
         cursor = conn.execute(select_rows(conn, asked)).cursor
         assert isinstance(cursor, sqlite3.Cursor)

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.pool import NullPool
 
 from forecaster.errors import DataError, ForecasterError, SourceUnavailable, UnsupportedDatabase
-from forecaster.source.query import Question
+from forecaster.source.query import SourceQuery
 from forecaster.store.connection.errors import describe, is_bad_sqlite_statement
 from forecaster.store.connection.postgres import postgres_arguments
 from forecaster.store.connection.urls import masked, parse_url
@@ -35,7 +35,7 @@ _READ_ONLY = {
 
 
 @contextmanager
-def session(asked: Question) -> Iterator[Connection]:
+def session(asked: SourceQuery) -> Iterator[Connection]:
     """Connect to the source.
 
     DataError when the query cannot run, SourceUnavailable when nobody answers,
@@ -52,7 +52,7 @@ def session(asked: Question) -> Iterator[Connection]:
         engine.dispose()
 
 
-def out_of_time(asked: Question) -> SourceUnavailable:
+def out_of_time(asked: SourceQuery) -> SourceUnavailable:
     """Return the failure of a read that took longer than `read_timeout`."""
     address = masked(parse_url(asked.url))
     return SourceUnavailable(
@@ -62,7 +62,7 @@ def out_of_time(asked: Question) -> SourceUnavailable:
     )
 
 
-def explain(error: BaseException, asked: Question, url: URL, *, gone: bool) -> ForecasterError:
+def explain(error: BaseException, asked: SourceQuery, url: URL, *, gone: bool) -> ForecasterError:
     """Return what a driver's `error` means; `gone` when it may not be the query's fault."""
     if _is_out_of_time(error):
         return out_of_time(asked)
@@ -71,7 +71,7 @@ def explain(error: BaseException, asked: Question, url: URL, *, gone: bool) -> F
     return bad_query(asked, describe(error, url))
 
 
-def unavailable(asked: Question, url: URL, reason: str) -> SourceUnavailable:
+def unavailable(asked: SourceQuery, url: URL, reason: str) -> SourceUnavailable:
     """Return the failure of a source that is not there, or went away."""
     return SourceUnavailable(
         f"source {masked(url)} of dataset {asked.dataset} must answer, found: {reason}",
@@ -79,7 +79,7 @@ def unavailable(asked: Question, url: URL, reason: str) -> SourceUnavailable:
     )
 
 
-def bad_query(asked: Question, reason: str) -> DataError:
+def bad_query(asked: SourceQuery, reason: str) -> DataError:
     """Return the failure of a query that its database refuses."""
     return DataError(
         f"query of dataset {asked.dataset} must run, found: {reason}",
@@ -87,7 +87,7 @@ def bad_query(asked: Question, reason: str) -> DataError:
     )
 
 
-def _open(url: URL, asked: Question) -> Engine:
+def _open(url: URL, asked: SourceQuery) -> Engine:
     arguments: dict[str, Any] = {}
     match url.get_backend_name():
         case "sqlite":
@@ -110,7 +110,7 @@ def _open(url: URL, asked: Question) -> Engine:
     return engine
 
 
-def _postgres_options(asked: Question) -> dict[str, str]:
+def _postgres_options(asked: SourceQuery) -> dict[str, str]:
     return {
         # Naive columns compare with :since on the clock they were written on.
         "TimeZone": asked.timezone or "UTC",
@@ -154,7 +154,7 @@ def _make_read_only(engine: Engine, seconds: float) -> None:
         event.listen(engine, "connect", prepare)
 
 
-def _translated(context: ExceptionContext, asked: Question, url: URL) -> ForecasterError:
+def _translated(context: ExceptionContext, asked: SourceQuery, url: URL) -> ForecasterError:
     kinds = sa.exc.OperationalError | sa.exc.InterfaceError
     error = context.original_exception
     gone = isinstance(context.sqlalchemy_exception, kinds)

@@ -16,7 +16,7 @@ import polars as pl
 
 from forecaster import errors
 from forecaster.errors import ForecasterError, SourceUnavailable
-from forecaster.source.query import Question
+from forecaster.source.query import SourceQuery
 from forecaster.source.session import out_of_time
 
 _MODULE = "forecaster.source.worker_process"
@@ -56,7 +56,7 @@ class _Worker:
         """The exit status, less than zero for the signal that ended it; None while it runs."""
         return self._child.poll()
 
-    def ask(self, asked: Question) -> pl.DataFrame | None:
+    def ask(self, asked: SourceQuery) -> pl.DataFrame | None:
         """Return the answer; None from a worker that had left before it was asked.
 
         Raises what the worker raised, and SourceUnavailable when it was killed at the deadline.
@@ -82,7 +82,7 @@ class _Worker:
             raise out_of_time(asked)
         return answer
 
-    def _exchange(self, asked: Question) -> pl.DataFrame | None:
+    def _exchange(self, asked: SourceQuery) -> pl.DataFrame | None:
         try:
             self._questions.write(asked.to_json().encode() + b"\n")
             self._questions.flush()
@@ -125,7 +125,7 @@ _idle: list[_Worker] = []
 _lock = threading.Lock()
 
 
-def ask(asked: Question) -> pl.DataFrame:
+def ask(asked: SourceQuery) -> pl.DataFrame:
     """Return the rows that a worker reads.
 
     Raises what the worker raised; SourceUnavailable past the deadline, when the worker is gone
@@ -141,7 +141,7 @@ def ask(asked: Question) -> pl.DataFrame:
     return answer
 
 
-def _lost(asked: Question, status: int | None) -> SourceUnavailable:
+def _lost(asked: SourceQuery, status: int | None) -> SourceUnavailable:
     if status in _KILLED:
         return SourceUnavailable(
             f"the process that reads dataset {asked.dataset} must live, found it killed",
@@ -153,7 +153,7 @@ def _lost(asked: Question, status: int | None) -> SourceUnavailable:
     )
 
 
-def _answer(worker: _Worker, asked: Question) -> pl.DataFrame | None:
+def _answer(worker: _Worker, asked: SourceQuery) -> pl.DataFrame | None:
     try:
         answer = worker.ask(asked)
     except ForecasterError:

@@ -25,7 +25,7 @@ from forecaster.source import (
     rows,
     session,
 )
-from forecaster.source.query import Question, select_rows
+from forecaster.source.query import SourceQuery, select_rows
 from forecaster.store.connection.errors import describe
 from forecaster.store.connection.urls import parse_url
 
@@ -36,7 +36,7 @@ _ROWS_IN_PART = 250_000
 """Rows that are sent at once: the parent takes one part in while the next is made."""
 
 
-def read(asked: Question) -> pl.DataFrame:
+def read(asked: SourceQuery) -> pl.DataFrame:
     """Return the rows: PostgreSQL through ADBC, other databases through SQLAlchemy.
 
     What a look has seen is one cell of JSON.
@@ -65,7 +65,7 @@ def main() -> int:
             line = questions.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             return 0
-        _answer(Question.from_json(line.decode()), answers)
+        _answer(SourceQuery.from_json(line.decode()), answers)
 
 
 def _listen(questions: "queue.SimpleQueue[bytes]") -> None:
@@ -74,7 +74,7 @@ def _listen(questions: "queue.SimpleQueue[bytes]") -> None:
     os._exit(0)  # the parent is gone
 
 
-def _answer(asked: Question, answers: BinaryIO) -> None:
+def _answer(asked: SourceQuery, answers: BinaryIO) -> None:
     # Should this process outlive its parent while a driver holds the interpreter.
     signal.setitimer(signal.ITIMER_REAL, 2 * asked.seconds)
     try:
@@ -101,7 +101,7 @@ def _say(head: dict[str, Any], answers: BinaryIO) -> None:
     answers.flush()
 
 
-def _described(error: BaseException, asked: Question) -> dict[str, str | None]:
+def _described(error: BaseException, asked: SourceQuery) -> dict[str, str | None]:
     if not isinstance(error, ForecasterError):
         reason = describe(error, parse_url(asked.url))
         error = DataError(

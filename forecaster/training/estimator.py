@@ -21,8 +21,8 @@ from forecaster.training.holdout import hold_out
 from forecaster.training.hyperparameters import MANY_SERIES, variants
 from forecaster.training.loop import (
     Judge,
-    Learnt,
     Schedule,
+    TrainedNetwork,
     train,
 )
 from forecaster.training.sampling import cutoff_ranges
@@ -187,11 +187,13 @@ class _Work:
         self._count(learnt)
         return judge(learnt.network)
 
-    def train(self, panel: Panel, spec: ModelSpec, judge: Judge | None) -> list[Learnt]:
+    def train(self, panel: Panel, spec: ModelSpec, judge: Judge | None) -> list[TrainedNetwork]:
         """Train one network per seed, judged on the way."""
         return [self._train(panel, spec, self._schedule, seed, judge) for seed in self._seeds]
 
-    def train_again(self, panel: Panel, spec: ModelSpec, judged: list[Learnt]) -> list[Learnt]:
+    def train_again(
+        self, panel: Panel, spec: ModelSpec, judged: list[TrainedNetwork]
+    ) -> list[TrainedNetwork]:
         """Train all of them on more data, for as many steps as made those that were judged."""
         schedules = [replace(self._schedule, steps=each.steps) for each in judged]
         plans = zip(schedules, self._seeds, strict=True)
@@ -199,13 +201,13 @@ class _Work:
 
     def _train(
         self, panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None
-    ) -> Learnt:
+    ) -> TrainedNetwork:
         learnt = train(panel, spec, schedule, seed, judge, self._tell)
         self._count(learnt)
         self.notes = tuple(dict.fromkeys((*self.notes, *learnt.notes)))
         return learnt
 
-    def _count(self, learnt: Learnt) -> None:
+    def _count(self, learnt: TrainedNetwork) -> None:
         self.steps += learnt.taken
         self.windows += learnt.windows
 
@@ -215,7 +217,7 @@ class _Work:
 
 
 def _model(
-    panel: Panel, spec: ModelSpec, members: Sequence[Learnt], verdict: Verdict
+    panel: Panel, spec: ModelSpec, members: Sequence[TrainedNetwork], verdict: Verdict
 ) -> TrainedModel:
     return TrainedModel(
         spec=spec,
@@ -225,7 +227,7 @@ def _model(
     )
 
 
-def _network(members: Sequence[Learnt]) -> Network:
+def _network(members: Sequence[TrainedNetwork]) -> Network:
     return assemble([member.network for member in members])
 
 

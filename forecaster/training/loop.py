@@ -51,7 +51,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Learnt:
+class TrainedNetwork:
     """A trained network and how it came about."""
 
     network: AttentionLSTM
@@ -74,7 +74,7 @@ Tell = Callable[[int, float], None]
 
 def train(
     panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None, tell: Tell
-) -> Learnt:
+) -> TrainedNetwork:
     """Train a network on every window of `panel`, on its device.
 
     One that diverges is trained again with a tenth of the learning rate. Raises TrainingDiverged
@@ -92,7 +92,7 @@ def train(
 
 def _attempt(
     panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None, tell: Tell
-) -> Learnt:
+) -> TrainedNetwork:
     device = panel.deviations.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)  # initial weights and dropout draw from the global state
@@ -109,9 +109,9 @@ def learn(
     schedule: Schedule,
     judge: Judge | None,
     tell: Tell,
-) -> Learnt:
+) -> TrainedNetwork:
     """Take the steps of `schedule` on batches that `draw` gives, fewer if the error rises."""
-    descent, course = Descent(network, draw, schedule), Course(network)
+    descent, course = Trainer(network, draw, schedule), EarlyStopping(network)
     judgements = min(JUDGEMENTS, schedule.steps // REPORT_EVERY)
     judged_at = {round(schedule.steps * k / judgements) for k in range(1, judgements + 1)}
     loss, step, is_over = math.nan, 0, False
@@ -125,7 +125,7 @@ def learn(
             loss = descent.loss_since(step)
             tell(step, loss)
     kept = course.settle(step)
-    return Learnt(
+    return TrainedNetwork(
         network=network,
         loss=loss,
         steps=kept,
@@ -140,7 +140,7 @@ def _stopped(kept: int, planned: int) -> list[str]:
     return [] if kept == planned else [short]
 
 
-class Descent:
+class Trainer:
     """Steps down the loss on batches; one that does not fit in memory is halved."""
 
     def __init__(
@@ -208,7 +208,7 @@ def _diverged(message: str) -> TrainingDiverged:
     )
 
 
-class Course:
+class EarlyStopping:
     """The errors of one training on windows kept back, and the weights at the least of them."""
 
     def __init__(self, network: nn.Module) -> None:

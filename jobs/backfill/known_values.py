@@ -9,8 +9,8 @@ import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.data.point_in_time import Array, Knowledge, knowledge
-from forecaster.data.snapshots import Past, remember
+from forecaster.data.point_in_time import Array, PointInTime, knowledge
+from forecaster.data.snapshots import Snapshots, remember
 from forecaster.network.spec import ModelSpec
 from forecaster.schemas import INSTANT, OBSERVATIONS
 from forecaster.store.forecasts.backfills import Ran
@@ -38,8 +38,8 @@ class Stretch:
     ends: Sequence[int]
     places: Array
     scoring: Array
-    knowledge: Knowledge
-    past: Past
+    knowledge: PointInTime
+    past: Snapshots
     names: Mapping[int, str]
     ids: Mapping[str, int]
 
@@ -85,7 +85,7 @@ class Memory:
         place = {tick: number for number, tick in enumerate(axis)}
         known = self.knowledge(axis)
         keys = datasets.keys(conn, dataset.name)
-        past = Past(grid, np.sort(keys["id"].to_numpy()), cells, len(axis))
+        past = Snapshots(grid, np.sort(keys["id"].to_numpy()), cells, len(axis))
         rows = versions.read(conn, dataset.name, since=since, until=until, steps=len(cells))
         later = versions.first_of_each_instant(conn, dataset.name, after=until, until=axis[-1])
         past.hear(later, known.first_known(later))
@@ -122,7 +122,7 @@ class Memory:
         reached = pl.lit(self.knowledge([tick]).recorded[0]).cast(INSTANT)
         return hear(conn, self.dataset, tick).filter(pl.col("recorded_at") <= reached)
 
-    def knowledge(self, axis: Sequence[datetime]) -> Knowledge:
+    def knowledge(self, axis: Sequence[datetime]) -> PointInTime:
         """Return what was known at some ticks."""
         marks = {tick: each.known_to for tick, each in self.ran.items() if tick >= axis[0]}
         return knowledge(axis, marks, delay=self.dataset.delay, late_data=self.known_after)

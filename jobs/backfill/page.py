@@ -9,7 +9,7 @@ from forecaster.times.durations import format_duration
 from jobs.terminal.job_reports import when
 
 if TYPE_CHECKING:
-    from jobs.backfill.plan import Leg, Plan
+    from jobs.backfill.plan import Plan, TickRange
     from jobs.backfill.report import BackfillReport
 
 MOST_LEGS = 12
@@ -108,7 +108,7 @@ def _listed(lines: list[str]) -> Iterator[str]:
     yield from lines[-half:]
 
 
-def _leg(leg: "Leg") -> str:
+def _leg(leg: "TickRange") -> str:
     if leg.train_at is not None:
         model = f"a model to be trained on what was known at {when(leg.train_at)}"
     else:

@@ -30,7 +30,7 @@ Reprocess = Literal["none", "failed", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class BackfillRequest:
     """What was asked for; `until` is included."""
 
     since: datetime
@@ -47,7 +47,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class TickRange:
     """Ticks, one after the other, that ask the same model."""
 
     ticks: tuple[datetime, ...]
@@ -66,7 +66,7 @@ class Plan:
     """What its run rows are called: a model that was named has rows of its own."""
     asked: int
     """Ticks in the range."""
-    legs: tuple[Leg, ...]
+    legs: tuple[TickRange, ...]
     in_service: int
     """Ticks that the service ran, and whose forecasts are there, or that it is about to run."""
     done_before: int
@@ -84,7 +84,9 @@ class Plan:
         return sum(len(leg.ticks) for leg in self.legs)
 
 
-def plan(conn: Connection, dataset: DatasetConfig, wanted: Wanted, *, now: datetime) -> Plan:
+def plan(
+    conn: Connection, dataset: DatasetConfig, wanted: BackfillRequest, *, now: datetime
+) -> Plan:
     """Return what is to be done.
 
     ConfigError for a range that makes no sense, DataError for one that ends before the first
@@ -124,7 +126,7 @@ def _failures(done: Mapping[datetime, Done], ticks: Collection[datetime]) -> int
     return sum(tick in done and done[tick].state == "failed" for tick in ticks)
 
 
-def _ticks(dataset: DatasetConfig, wanted: Wanted, now: datetime) -> list[datetime]:
+def _ticks(dataset: DatasetConfig, wanted: BackfillRequest, now: datetime) -> list[datetime]:
     if wanted.since > wanted.until:
         raise ConfigError(
             [f"--from must not be after --to, found {_text(wanted.since)} > {_text(wanted.until)}"],
@@ -145,7 +147,7 @@ def _ticks(dataset: DatasetConfig, wanted: Wanted, now: datetime) -> list[dateti
     return ticks
 
 
-def _schedule(dataset: DatasetConfig, wanted: Wanted) -> Schedule:
+def _schedule(dataset: DatasetConfig, wanted: BackfillRequest) -> Schedule:
     """Return when ticks are; periods of one's own are those of the same zone and delay."""
     usual = dataset.forecast_schedule
     if wanted.every is None:
@@ -170,7 +172,7 @@ def _require_observations(conn: Connection, dataset: DatasetConfig, last: dateti
         )
 
 
-def _named(conn: Connection, dataset: DatasetConfig, wanted: Wanted) -> int | None:
+def _named(conn: Connection, dataset: DatasetConfig, wanted: BackfillRequest) -> int | None:
     """Return the model that was named; None for the one that served at each tick."""
     if wanted.model == AS_OF:
         return None
@@ -195,22 +197,22 @@ def _is_kept(state: str, reprocess: Reprocess) -> bool:
 
 def _legs(
     ticks: Sequence[datetime], lineage: Lineage, named: int | None, retrain_every: Step | None
-) -> Iterator[Leg]:
+) -> Iterator[TickRange]:
     """Cut ticks where the model changes; a leg without any model is one that cannot be done."""
     serving = {tick: lineage.at(tick) for tick in ticks}
     if named is not None:
         for is_other, part in groupby(ticks, lambda tick: serving[tick] != named):
-            yield Leg(ticks=tuple(part), model_id=named, hindsight=is_other)
+            yield TickRange(ticks=tuple(part), model_id=named, hindsight=is_other)
         return
     lacking = [tick for tick in ticks if serving[tick] is None]
     for model_id, part in groupby(ticks, serving.__getitem__):
         if model_id is None and retrain_every is not None:
             yield from _trained(tuple(part), lacking[0], retrain_every)
         else:
-            yield Leg(ticks=tuple(part), model_id=model_id)
+            yield TickRange(ticks=tuple(part), model_id=model_id)
 
 
-def _without(legs: Sequence[Leg], ticks: Collection[datetime]) -> list[Leg]:
+def _without(legs: Sequence[TickRange], ticks: Collection[datetime]) -> list[TickRange]:
     """Leave out ticks, and legs that have no others."""
     shorter = (
         replace(leg, ticks=tuple(tick for tick in leg.ticks if tick not in ticks)) for leg in legs
@@ -218,14 +220,14 @@ def _without(legs: Sequence[Leg], ticks: Collection[datetime]) -> list[Leg]:
     return [leg for leg in shorter if leg.ticks]
 
 
-def _trained(ticks: Sequence[datetime], origin: datetime, period: Step) -> Iterator[Leg]:
+def _trained(ticks: Sequence[datetime], origin: datetime, period: Step) -> Iterator[TickRange]:
     """Give each stretch of `period` since `origin` a model of its own, trained at its begin.
 
     Months and years are those of the calendar, in UTC.
     """
     for _, part in groupby(ticks, partial(_stretch, origin, period)):
         those = tuple(part)
-        yield Leg(ticks=those, train_at=those[0])
+        yield TickRange(ticks=those, train_at=those[0])
 
 
 def _stretch(origin: datetime, period: Step, tick: datetime) -> object:
@@ -234,7 +236,7 @@ def _stretch(origin: datetime, period: Step, tick: datetime) -> object:
     return (tick - origin) // period.approximate
 
 
-def _require_models(legs: Sequence[Leg], asked: int, lineage: Lineage) -> None:
+def _require_models(legs: Sequence[TickRange], asked: int, lineage: Lineage) -> None:
     lacking = [
         tick for leg in legs if leg.model_id is None and leg.train_at is None for tick in leg.ticks
     ]

@@ -14,7 +14,7 @@ from jobs.terminal.output import say
 
 if TYPE_CHECKING:
     from forecaster.training.estimator import Progress as Trained
-    from jobs.backfill.run import Progress as Filled
+    from jobs.backfill.run import BackfillProgress as Filled
 
 LINES = 4
 """Plain lines per backfill."""

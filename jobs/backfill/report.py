@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
-from jobs.backfill.plan import Plan, Wanted
+from jobs.backfill.plan import BackfillRequest, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,13 @@ class Tally:
 
 
 def report_on(
-    dataset: str, wanted: Wanted, found: Plan, tally: Tally, *, known_after: str, seconds: float
+    dataset: str,
+    wanted: BackfillRequest,
+    found: Plan,
+    tally: Tally,
+    *,
+    known_after: str,
+    seconds: float,
 ) -> BackfillReport:
     """Say what was done in so many seconds."""
     return BackfillReport(

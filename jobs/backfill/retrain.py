@@ -19,7 +19,7 @@ from forecaster.training import preparation
 from forecaster.training.estimator import Progress
 from jobs import retrain
 from jobs.backfill.known_values import Memory
-from jobs.backfill.retries import Patience
+from jobs.backfill.retries import RetryPolicy
 from jobs.execution.clock import Clock
 from jobs.retrain import Challenger, Fit
 
@@ -32,7 +32,7 @@ _MACHINE = ("device", "memory_limit_gb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Teacher:
+class ModelTrainer:
     """Trains the models of ticks at which none was in service; one that is there is used again."""
 
     engine: Engine
@@ -40,14 +40,14 @@ class Teacher:
     memory: Memory
     fit: Fit
     clock: Clock
-    patience: Patience
+    retry_policy: RetryPolicy
 
     def model_of(self, tick: datetime) -> tuple[int, bool]:
         """Return the model of `tick` and whether it was trained only now.
 
         InsufficientHistory, or whatever else ends a training; Stopped when the end was asked for.
         """
-        known = self.patience.until_done(partial(self._look, tick))
+        known = self.retry_policy.until_done(partial(self._look, tick))
         return (self._train(tick), True) if known is None else (known, False)
 
     def _look(self, tick: datetime) -> int | None:
@@ -74,19 +74,19 @@ class Teacher:
 
     def _train(self, tick: datetime) -> int:
         started = self.clock()
-        history, heard = self.patience.until_done(partial(self._read, tick))
+        history, heard = self.retry_policy.until_done(partial(self._read, tick))
         known = retrain.known_at(self.dataset, tick)
         panel, spec = preparation.prepare(history, self.dataset, known=known, versions=heard)
         limit = Limit(dataset=self.dataset.name)
 
         def watch(progress: Progress | None) -> None:
             limit.check()
-            self.patience.watch(progress)
+            self.retry_policy.watch(progress)
 
         with limit.stage("fit", self.dataset.deadlines.train):
             fitted = self.fit(panel, spec, self.dataset.training, watch=watch)
         challenger = Challenger(panel=panel, fitted=fitted)
-        return self.patience.until_done(partial(self._keep, tick, challenger, started))
+        return self.retry_policy.until_done(partial(self._keep, tick, challenger, started))
 
     def _read(self, tick: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
         with reading(self.engine) as conn:

@@ -1,4 +1,4 @@
-"""Patience: a database may be away for a moment, but whoever asks for the end is heard."""
+"""RetryPolicy: a database may be away for a moment, but whoever asks for the end is heard."""
 
 import threading
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """Tries transactions again, each of which looks for itself what is there."""
 
     stopping: threading.Event

@@ -34,17 +34,17 @@ from jobs.backfill.chunks import (
 )
 from jobs.backfill.known_values import MOST_CELLS, Memory, Stretch
 from jobs.backfill.parallel import side_by_side
-from jobs.backfill.plan import Leg, Plan, Wanted, plan
+from jobs.backfill.plan import BackfillRequest, Plan, TickRange, plan
 from jobs.backfill.report import (
     BackfillReport,
     Failure,
     Tally,
     report_on,
 )
-from jobs.backfill.retrain import Teacher
-from jobs.backfill.retries import Patience, Stopped
+from jobs.backfill.retrain import ModelTrainer
+from jobs.backfill.retries import RetryPolicy, Stopped
 from jobs.backfill.settle_scores import settle_all
-from jobs.backfill.write import Keeper, Kept, failed
+from jobs.backfill.write import ChunkWriter, WrittenChunk, failed
 from jobs.execution.clock import Clock
 from jobs.execution.secret_filter import discreet
 from jobs.retrain import Fit
@@ -59,7 +59,7 @@ log = logging.getLogger("forecaster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class BackfillProgress:
     """How far a backfill is."""
 
     ticks: int
@@ -79,14 +79,14 @@ class Work:
     clock: Clock
     jobs: int = 1
     """Stretches that are done at once."""
-    on_progress: Callable[[Progress], None] = lambda _: None
+    on_progress: Callable[[BackfillProgress], None] = lambda _: None
     tell: Callable[[str], None] = lambda _: None
     """Hears what a person should know meanwhile."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set by whoever wants it to end: after the chunk that is being written."""
 
 
-def run(work: Work, wanted: Wanted) -> BackfillReport:
+def run(work: Work, wanted: BackfillRequest) -> BackfillReport:
     """Write the forecasts that the ticks of a range would have written.
 
     A tick is left alone if the service ran it, or a backfill did before. What a tick fails with is
@@ -98,7 +98,7 @@ def run(work: Work, wanted: Wanted) -> BackfillReport:
     return carry_out(work, wanted, found)
 
 
-def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
+def carry_out(work: Work, wanted: BackfillRequest, found: Plan) -> BackfillReport:
     """Do what a plan says."""
     begun, started = work.clock(), perf_counter()
     backfill = _Backfill(work=work, wanted=wanted, plan=found)
@@ -111,7 +111,7 @@ def carry_out(work: Work, wanted: Wanted, found: Plan) -> BackfillReport:
     return report_on(name, wanted, found, backfill.tally, known_after=known, seconds=seconds)
 
 
-def known_after(dataset: DatasetConfig, wanted: Wanted) -> timedelta:
+def known_after(dataset: DatasetConfig, wanted: BackfillRequest) -> timedelta:
     """Return how long after its timestamp a value counts as known that was landed afterwards."""
     return dataset.late_data if wanted.known_after is None else wanted.known_after
 
@@ -121,15 +121,15 @@ class _Backfill:
     """One plan at work; stretches may be done in several threads."""
 
     work: Work
-    wanted: Wanted
+    wanted: BackfillRequest
     plan: Plan
     tally: Tally = field(default_factory=Tally)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def patience(self) -> Patience:
+    def retry_policy(self) -> RetryPolicy:
         """How transactions are tried again."""
-        return Patience(stopping=self.work.stopping, tell=self.work.tell)
+        return RetryPolicy(stopping=self.work.stopping, tell=self.work.tell)
 
     def carry_out(self, begun: datetime) -> None:
         """Do all stretches, then settle; Stopped when the end was asked for."""
@@ -147,7 +147,7 @@ class _Backfill:
                 settle()
             raise
         if not self.work.stopping.is_set():
-            self.patience.until_done(settle)
+            self.retry_policy.until_done(settle)
 
     def tasks(self) -> Iterator[Callable[[], None]]:
         """Give one task for each stretch; models that a leg needs are trained in between."""
@@ -178,24 +178,24 @@ class _Backfill:
             cells=MOST_CELLS // self.work.jobs,
         )
 
-    def _ask(self, leg: Leg, memory: Memory) -> Asked:
+    def _ask(self, leg: TickRange, memory: Memory) -> Asked:
         """Return the model of a leg, which may have to be trained."""
         work, model_id = self.work, leg.model_id
         if leg.train_at is not None:
-            teacher = Teacher(
+            teacher = ModelTrainer(
                 engine=work.engine,
                 dataset=work.dataset,
                 memory=memory,
                 fit=work.fit,
                 clock=work.clock,
-                patience=self.patience,
+                retry_policy=self.retry_policy,
             )
             begun = perf_counter()
             model_id, is_new = teacher.model_of(leg.train_at)
             self.tally.trained += [model_id] if is_new else []
             self.tally.training_seconds += perf_counter() - begun
         assert model_id is not None
-        stored = self.patience.until_done(partial(_stored, work, model_id))
+        stored = self.retry_policy.until_done(partial(_stored, work, model_id))
         return Asked(
             model_id=model_id,
             model=checkpoint.loads(stored.weights, stored.sha256, work.dataset.model.plugins),
@@ -214,7 +214,7 @@ class _Backfill:
                 return self._memory().recall(conn, ticks, asked.model.spec)
 
         started = self.work.clock()
-        stretch = self.patience.until_done(recall)
+        stretch = self.retry_policy.until_done(recall)
         with self._lock:
             self.tally.values += stretch.past.rows
             self.tally.assumed += stretch.past.assumed
@@ -233,19 +233,19 @@ class _Backfill:
             else:
                 self._count(kept, len(chunk.ticks))
 
-    def _keep(self, engine: Engine, limit: Limit, chunk: Chunk, started: datetime) -> Kept:
+    def _keep(self, engine: Engine, limit: Limit, chunk: Chunk, started: datetime) -> WrittenChunk:
         """Write a chunk; what somebody else writes at the same time is looked for again."""
-        keeper = Keeper(dataset=self.work.dataset, plan=self.plan)
+        keeper = ChunkWriter(dataset=self.work.dataset, plan=self.plan)
 
-        def write() -> Kept:
+        def write() -> WrittenChunk:
             with limit.stage("write", _ample(self.work.dataset.deadlines.write)):
                 partitions.ensure(engine, self.work.retention, TABLES, chunk.cutoffs_said)
                 with writing(engine) as conn:
                     return keeper.keep(conn, chunk, started=started, now=self.work.clock())
 
-        return self.patience.until_done(write)
+        return self.retry_policy.until_done(write)
 
-    def _count(self, kept: Kept, ticks: int) -> None:
+    def _count(self, kept: WrittenChunk, ticks: int) -> None:
         with self._lock:
             self.tally.add(kept.reports, kept.accuracy_rows)
             self.tally.elsewhere += ticks - len(kept.reports)
@@ -266,7 +266,7 @@ class _Backfill:
             with writing(self.work.engine) as conn:
                 backfills.claim(conn, self.work.dataset.name, self.plan.job, rows, again=False)
 
-        self.patience.until_done(note)
+        self.retry_policy.until_done(note)
         with self._lock:
             self.tally.failures.append(
                 Failure(ticks=len(ticks), first=ticks[0], last=ticks[-1], error=text, hint=hint)
@@ -276,7 +276,7 @@ class _Backfill:
     def show(self) -> None:
         """Tell how far it is."""
         self.work.on_progress(
-            Progress(
+            BackfillProgress(
                 ticks=self.tally.ended,
                 total=self.plan.ticks,
                 forecasts=self.tally.forecasts,

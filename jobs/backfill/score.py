@@ -13,7 +13,7 @@ from forecaster.data.grid import Grid
 from forecaster.data.open_cells import is_open
 from forecaster.data.panel import own_scale
 from forecaster.data.point_in_time import Array
-from forecaster.data.snapshots import Past
+from forecaster.data.snapshots import Snapshots
 from forecaster.evaluation import metrics
 from forecaster.evaluation.metrics import Lead
 from forecaster.inference.prediction import Prediction
@@ -43,7 +43,10 @@ def judge(dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> pl.Data
     leads = _leads(dataset, judged)
     if judged.keys.is_empty() or not leads:
         return empty(ACCURACY)
-    eyes, hours = _Eyes.of(stretch, judged, leads), _Hours.of(dataset, stretch, judged, leads)
+    eyes, hours = (
+        _KnownActuals.of(stretch, judged, leads),
+        _Hours.of(dataset, stretch, judged, leads),
+    )
     nth = hours.first()
     beside = np.full((3, *eyes.shape), np.nan)
     rows = np.arange(len(nth))
@@ -138,10 +141,10 @@ class _Hours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Eyes:
+class _KnownActuals:
     """What those who judge see of B series from some cutoffs: H steps of each."""
 
-    past: Past
+    past: Snapshots
     row: Array
     end: Array
     given: Array
@@ -153,7 +156,7 @@ class _Eyes:
     """(B, H) which steps are open: only these are judged."""
 
     @classmethod
-    def of(cls, stretch: Stretch, said: Prediction, leads: Sequence[Lead]) -> "_Eyes":
+    def of(cls, stretch: Stretch, said: Prediction, leads: Sequence[Lead]) -> "_KnownActuals":
         spec, keys = said.spec, said.keys
         steps = np.arange(1, leads[-1].step_to + 1)
         return cls(
@@ -176,7 +179,7 @@ class _Eyes:
     def shape(self) -> tuple[int, int]:
         return len(self.row), self.horizon
 
-    def only(self, rows: Array) -> "_Eyes":
+    def only(self, rows: Array) -> "_KnownActuals":
         """Return the eyes for some of the series."""
         names = ("row", "end", "given", "is_open")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
@@ -226,7 +229,7 @@ class _Eyes:
         return np.where(when < _LATER, found, np.nan)
 
 
-def _complete(past: Past, known: Array) -> Array:
+def _complete(past: Snapshots, known: Array) -> Array:
     """Return the timestamps of the cells that are complete at instants in microseconds."""
     grid = past.grid
     if not grid.lag:

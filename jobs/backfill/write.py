@@ -27,7 +27,7 @@ SERIES_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class WrittenChunk:
     """What one transaction wrote."""
 
     reports: Sequence[TickReport]
@@ -35,13 +35,15 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeper:
+class ChunkWriter:
     """Writes chunks of one plan, each in a transaction of the caller."""
 
     dataset: DatasetConfig
     plan: Plan
 
-    def keep(self, conn: Connection, chunk: Chunk, *, started: datetime, now: datetime) -> Kept:
+    def keep(
+        self, conn: Connection, chunk: Chunk, *, started: datetime, now: datetime
+    ) -> WrittenChunk:
         """Write what nobody has written before; ticks that somebody else did are left to them."""
         name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
         self._withdraw(conn, chunk)
@@ -62,7 +64,7 @@ class Keeper:
         nth = [place for place, tick in enumerate(chunk.ticks) if tick in claimed]
         parts = [part.select(part.keys["nth"].is_in(nth)) for part in parts]
         self._write_forecasts(conn, chunk, parts, now)
-        return Kept(
+        return WrittenChunk(
             reports=[report for tick, report in reports.items() if tick in claimed],
             accuracy_rows=self._write_accuracy(conn, chunk, parts, now),
         )

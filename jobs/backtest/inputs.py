@@ -15,8 +15,8 @@ from forecaster.checks.findings import Finding, note
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError, InsufficientHistory
 from forecaster.ingestion import normalize, remedies
-from forecaster.ingestion.normalize import Columns, Intake
-from forecaster.ingestion.remedies import Batch
+from forecaster.ingestion.normalize import Columns, NormalizedRows
+from forecaster.ingestion.remedies import ReadRows
 from forecaster.schemas import OBSERVATIONS, empty
 from forecaster.store.connection.engine import reading
 from forecaster.store.observations import observations
@@ -117,9 +117,9 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
     )
 
 
-def _require_enough(name: str, rows: int, taken: Intake, mapped: Mapped) -> None:
+def _require_enough(name: str, rows: int, taken: NormalizedRows, mapped: Mapped) -> None:
     """Raise DataError where too much of the file cannot be used."""
-    batch = Batch(
+    batch = ReadRows(
         name=name,
         rows=rows,
         kept=taken.observations.height,
@@ -209,7 +209,7 @@ def _marks(column: pl.Series, name: str) -> pl.Series:
     return marks
 
 
-def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> Intake:
+def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> NormalizedRows:
     try:
         taken = normalize.normalize(
             raw,
@@ -223,9 +223,9 @@ def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> Intake:
     return replace(taken, observations=taken.observations.drop_nulls("value"))
 
 
-def _joined(one: Intake, other: Intake) -> Intake:
+def _joined(one: NormalizedRows, other: NormalizedRows) -> NormalizedRows:
     """Return what became of the rows of two parts of a file."""
-    return Intake(
+    return NormalizedRows(
         observations=pl.concat([one.observations, other.observations]).sort(
             "series_id", "timestamp"
         ),
@@ -238,7 +238,7 @@ def _joined(one: Intake, other: Intake) -> Intake:
     )
 
 
-def _findings(name: str, rows: int, taken: Intake) -> Iterator[Finding]:
+def _findings(name: str, rows: int, taken: NormalizedRows) -> Iterator[Finding]:
     yield from rejections(name, rows, taken)
     if taken.duplicates:
         yield note(name, f"rows that repeat another row: {taken.duplicates}")

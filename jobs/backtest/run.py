@@ -16,11 +16,11 @@ from forecaster.data.grid import Grid
 from forecaster.data.timestamp_marks import grid_of
 from forecaster.errors import ConfigError, DataError, InsufficientHistory
 from forecaster.evaluation import cutoffs
-from forecaster.evaluation.cutoffs import Origins, Rolling
+from forecaster.evaluation.cutoffs import Rolling, TestWindows
 from forecaster.evaluation.rolling_origin import Backtest
 from forecaster.experiments import experiment, rivals
-from forecaster.experiments.experiment import Course, Trial
-from forecaster.experiments.stage import Prepared, Trained, Watch
+from forecaster.experiments.experiment import Experiment, TrainingPlan
+from forecaster.experiments.stage import Listener, Prepared, Trained
 from forecaster.experiments.testable import ENDED, NOT_KNOWN
 from jobs.backtest import tables
 from jobs.backtest.inputs import Rows, Split
@@ -34,7 +34,7 @@ Place = Literal["common-end", "series-end"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class BacktestRequest:
     """How to test: lengths in steps, None takes what is usual."""
 
     stride: int | None = None
@@ -80,10 +80,10 @@ class Outcome:
 def run(
     rows: Rows,
     dataset: DatasetConfig,
-    wanted: Wanted,
+    wanted: BacktestRequest,
     *,
     on_plan: Callable[[Plan], None] = lambda _: None,
-    watch: Watch | None = None,
+    watch: Listener | None = None,
 ) -> Outcome:
     """Train on what lies before the windows, forecast them, and hold the forecasts against others.
 
@@ -107,8 +107,8 @@ def run(
         _require_tests(plans[0])
         on_plan(plans[0])
 
-    watch = replace(watch or Watch(), prepared=prepared)
-    course = Course(refit=wanted.refit, seeds=wanted.seeds)
+    watch = replace(watch or Listener(), prepared=prepared)
+    course = TrainingPlan(refit=wanted.refit, seeds=wanted.seeds)
     with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
         made = experiment.run(rows.observations, chosen, dataset, names, course=course, watch=watch)
     return _outcome(plans[0], made)
@@ -129,7 +129,7 @@ def _over(rows: Rows, dataset: DatasetConfig) -> Rows:
     return replace(rows, observations=kept, split=split)
 
 
-def _names(rows: Rows, wanted: Wanted) -> list[str]:
+def _names(rows: Rows, wanted: BacktestRequest) -> list[str]:
     official = [] if rows.split is None or not wanted.naive2 else [rivals.NAIVE2]
     names = dict.fromkeys([*rivals.USUAL, *official, *wanted.baselines])
     if not wanted.naive2 and rivals.NAIVE2 in names:
@@ -137,7 +137,7 @@ def _names(rows: Rows, wanted: Wanted) -> list[str]:
     return list(names)
 
 
-def _origins(rows: Rows, dataset: DatasetConfig, rolling: Rolling, at: Place | None) -> Origins:
+def _origins(rows: Rows, dataset: DatasetConfig, rolling: Rolling, at: Place | None) -> TestWindows:
     """Return the windows, on the grid that shows in what lies before them."""
     split, grid = rows.split, _grid(rows.observations, dataset)
     _require_room(rows, grid)
@@ -186,7 +186,11 @@ def _too_little(about: str = "") -> Iterator[None]:
 
 
 def _plan(
-    rows: Rows, dataset: DatasetConfig, wanted: Wanted, chosen: Origins, prepared: Prepared
+    rows: Rows,
+    dataset: DatasetConfig,
+    wanted: BacktestRequest,
+    chosen: TestWindows,
+    prepared: Prepared,
 ) -> Plan:
     first, last = rows.span
     tested_from, tested_to = chosen.span(dataset.prediction_length)
@@ -235,7 +239,7 @@ def _require_tests(plan: Plan) -> None:
     )
 
 
-def _outcome(plan: Plan, made: Trial) -> Outcome:
+def _outcome(plan: Plan, made: Experiment) -> Outcome:
     found = made.found
     if found.sums.is_empty():
         reasons = ", ".join(sorted(set(made.left_out.values())))
@@ -258,7 +262,7 @@ def _outcome(plan: Plan, made: Trial) -> Outcome:
     )
 
 
-def _notes(made: Trial) -> list[str]:
+def _notes(made: Experiment) -> list[str]:
     several = len(made.trainings) > 1
     said = [
         f"training {place}: {said}" if several else said

@@ -50,7 +50,7 @@ def steps_in(option: str, text: str, step: Step) -> int:
 def _parsed(text: str) -> Step:
     try:
         return validators.step(text)
-    except validators.Unfit as error:
+    except validators.InvalidSetting as error:
         raise ConfigError([f"--step {error.rule}, found {text}"]) from None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from forecaster.experiments import rivals
-from forecaster.experiments.experiment import Trial
+from forecaster.experiments.experiment import Experiment
 from forecaster.training.validation import MODEL
 
 ROUNDING = 1e-6
@@ -18,7 +18,7 @@ _SCALED = ("mase", "seasonal_naive_mase", "skill", "bias", "width_80")
 _SCALED_SMAPE = "scaled_smape"
 
 
-def by(made: Trial, *keys: str) -> pl.DataFrame:
+def by(made: Experiment, *keys: str) -> pl.DataFrame:
     """Return one row per predictor and `keys`, as `Backtest.by`.
 
     With `owa` where Naive2 is among them, and rows are not of one series.
@@ -26,7 +26,7 @@ def by(made: Trial, *keys: str) -> pl.DataFrame:
     return _averaged(_of_each(made, *keys), made, *keys)
 
 
-def by_seed(made: Trial) -> pl.DataFrame:
+def by_seed(made: Experiment) -> pl.DataFrame:
     """Return the rows of all series of each of several seeds; empty where there is one."""
     names = list(_seeds(made))
     table = _of_each(made).with_columns(pl.col("predictor").cast(pl.String))
@@ -35,7 +35,7 @@ def by_seed(made: Trial) -> pl.DataFrame:
     return ours.with_columns(seed=seeds).drop("predictor")
 
 
-def outweighing(made: Trial) -> Iterator[str]:
+def outweighing(made: Experiment) -> Iterator[str]:
     """Yield the one of several series beside which no other shows in WQL, where there is one."""
     sizes = (
         made.found.sums.filter(pl.col("predictor") == next(iter(_seeds(made))))
@@ -47,18 +47,18 @@ def outweighing(made: Trial) -> Iterator[str]:
         yield from sizes["series_id"]
 
 
-def _seeds(made: Trial) -> dict[str, int]:
+def _seeds(made: Experiment) -> dict[str, int]:
     """Return the seed of each predictor that is a model, in order."""
     return {each.name: each.seed for each in made.trainings}
 
 
-def _of_each(made: Trial, *keys: str) -> pl.DataFrame:
+def _of_each(made: Experiment, *keys: str) -> pl.DataFrame:
     """Return the rows of all predictors, the models of several seeds apart."""
     table = _table(made.found.by(*keys), made.scaled.by(*keys), *keys)
     return table.drop(_SCALED_SMAPE) if "series_id" in keys else _with_owa(table, *keys)
 
 
-def _averaged(table: pl.DataFrame, made: Trial, *by: str) -> pl.DataFrame:
+def _averaged(table: pl.DataFrame, made: Experiment, *by: str) -> pl.DataFrame:
     """Return a table in which the models of several seeds are one, with their mean figures."""
     names = list(_seeds(made))
     if len(names) == 1:

@@ -33,7 +33,7 @@ from jobs.terminal.output import as_json, data, say
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from jobs.backfill.plan import Wanted
+    from jobs.backfill.plan import BackfillRequest
 
 FromOption = Annotated[
     str, typer.Option("--from", metavar="ISO", help="First instant, such as 2026-01-01T00:00Z.")
@@ -97,10 +97,10 @@ def backfill(
     json: JsonOption = False,
 ) -> None:
     """Write the forecasts that past ticks would have written, from what was known then."""
-    from jobs.backfill.plan import Wanted
+    from jobs.backfill.plan import BackfillRequest
 
     settings = load(config)
-    wanted = Wanted(
+    wanted = BackfillRequest(
         since=instant(since, "--from"),
         until=instant(until, "--to"),
         every=period("--every", every),
@@ -118,7 +118,12 @@ def backfill(
 
 
 def _foresee(
-    engine: "Engine", config: Config, dataset: DatasetConfig, wanted: "Wanted", *, json: bool
+    engine: "Engine",
+    config: Config,
+    dataset: DatasetConfig,
+    wanted: "BackfillRequest",
+    *,
+    json: bool,
 ) -> None:
     from forecaster.store.connection.engine import reading
     from forecaster.store.state import datasets
@@ -138,7 +143,7 @@ def _carry_out(
     engine: "Engine",
     config: Config,
     dataset: DatasetConfig,
-    wanted: "Wanted",
+    wanted: "BackfillRequest",
     *,
     jobs: int,
     json: bool,
@@ -174,6 +179,6 @@ def _carry_out(
         raise typer.Exit(1)
 
 
-def _warn(config: Config, dataset: DatasetConfig, wanted: "Wanted") -> None:
+def _warn(config: Config, dataset: DatasetConfig, wanted: "BackfillRequest") -> None:
     for line in pruned(config.retention, dataset, wanted.since, now()):
         say(line)

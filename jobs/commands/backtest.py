@@ -22,11 +22,11 @@ from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from jobs.terminal.output import PLAIN_WIDTH, as_json, say, show
 
 if TYPE_CHECKING:
-    from forecaster.experiments.stage import Watch
+    from forecaster.experiments.stage import Listener
     from forecaster.training.estimator import Progress
     from jobs.backtest.inputs import Rows
     from jobs.backtest.plan import Plan
-    from jobs.backtest.run import Outcome, Wanted
+    from jobs.backtest.run import BacktestRequest, Outcome
 
 Target = Annotated[
     str,
@@ -94,13 +94,13 @@ def backtest(
     """
     from forecaster.experiments import rivals
     from jobs.backtest.report import require_writable
-    from jobs.backtest.run import Wanted
+    from jobs.backtest.run import BacktestRequest
     from jobs.backtest.target import Changes, OfFile, subject
 
     require_writable(out, forecasts)
     names = [name.strip() for given in baselines or () for name in given.split(",")]
     rivals.require(names)
-    wanted = Wanted(
+    wanted = BacktestRequest(
         windows=windows,
         windows_at=windows_at,
         baselines=names,
@@ -117,7 +117,9 @@ def backtest(
         _tell(outcome, out, forecasts, json=json)
 
 
-def _with_stride(wanted: "Wanted", stride: str | None, dataset: DatasetConfig) -> "Wanted":
+def _with_stride(
+    wanted: "BacktestRequest", stride: str | None, dataset: DatasetConfig
+) -> "BacktestRequest":
     from jobs.backtest.step import steps_in
 
     if stride is None:
@@ -126,7 +128,7 @@ def _with_stride(wanted: "Wanted", stride: str | None, dataset: DatasetConfig) -
 
 
 def _run(
-    rows: "Rows", dataset: DatasetConfig, wanted: "Wanted", forecasts: Path | None
+    rows: "Rows", dataset: DatasetConfig, wanted: "BacktestRequest", forecasts: Path | None
 ) -> "Outcome":
     from jobs.backtest import run as job
     from jobs.backtest.forecasts_file import written
@@ -148,13 +150,13 @@ def _announce(plan: "Plan") -> None:
 
 
 @contextmanager
-def _watching(name: str) -> Iterator["Watch"]:
+def _watching(name: str) -> Iterator["Listener"]:
     """Show each training, and after it the windows that predictors are done with."""
-    from forecaster.experiments.stage import Watch
+    from forecaster.experiments.stage import Listener
 
     with ExitStack() as shown:
         bars = _Bars(name, shown)
-        yield Watch(training=bars.training, windows=bars.windows)
+        yield Listener(training=bars.training, windows=bars.windows)
 
 
 class _Bars:

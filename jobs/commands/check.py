@@ -14,7 +14,7 @@ from forecaster.checks.findings import (
     snippet,
 )
 from forecaster.checks.odd_settings import oddities
-from forecaster.config.file import HINT, Draft
+from forecaster.config.file import HINT, ParsedConfig
 from forecaster.config.settings import Config, DatasetConfig
 from forecaster.times.durations import format_duration
 from jobs.service.plugins import unusable_plugins
@@ -79,7 +79,7 @@ def check(
         say(NEXT)
 
 
-def _in_file(draft: Draft) -> Iterable[Finding]:
+def _in_file(draft: ParsedConfig) -> Iterable[Finding]:
     """Return what the file alone tells; plug-ins are tried even where other settings are wrong."""
     for problem in draft.problems:
         yield failure(FILE, problem)
@@ -150,7 +150,7 @@ def _tell(findings: list[Finding], *, wrong: str | None) -> None:
 
 
 def _document(
-    draft: Draft, found: "Inspection | None", findings: list[Finding]
+    draft: ParsedConfig, found: "Inspection | None", findings: list[Finding]
 ) -> dict[str, object]:
     datasets = () if draft.problems else draft.config.datasets.values()
     facts = {} if found is None else found.datasets

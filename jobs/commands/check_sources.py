@@ -24,10 +24,10 @@ from forecaster.config.settings import Config, DatasetConfig
 from forecaster.data.running_totals import LOOK_BACK, are_sums
 from forecaster.errors import ForecasterError
 from forecaster.ingestion import normalize
-from forecaster.ingestion.normalize import Intake
+from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.source import read
 from forecaster.source.predicates import DATED
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.store.connection.engine import open_engine, reading
 from forecaster.store.connection.urls import is_missing_file, masked, parse_url
 from forecaster.store.maintenance import migrations, privileges
@@ -168,7 +168,7 @@ def _look_at(place: _Place, found: Inspection, *, with_data: bool) -> None:
 
 def _look_at_source(place: _Place, found: Inspection) -> None:
     """See what the role of a source may do, and whether its `ingest_column` gives a bound."""
-    dataset, wanted = place.dataset, Wanted(since=place.now, until=place.now)
+    dataset, wanted = place.dataset, RowRange(since=place.now, until=place.now)
     shape = read.shape(dataset, place.url, wanted)
     if shape is not None:
         found.findings += _on_types(dataset, shape.types)
@@ -195,7 +195,7 @@ def _on_types(dataset: DatasetConfig, types: Mapping[str, str | None]) -> Iterat
             )
 
 
-def _peek(place: _Place) -> tuple[int, Intake]:
+def _peek(place: _Place) -> tuple[int, NormalizedRows]:
     """Return some rows of the recent past; of all of history where it has none."""
     dataset = place.dataset
     recent = min(dataset.history, PEEK_STEPS * dataset.step.approximate + dataset.late_data)
@@ -206,11 +206,11 @@ def _peek(place: _Place) -> tuple[int, Intake]:
     return rows, taken
 
 
-def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, Intake]:
+def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, NormalizedRows]:
     """Return rows of a source, or what was ingested, and how many they are."""
     dataset = place.dataset
     if dataset.query is not None:
-        wanted = Wanted(since=since, until=place.now, limit=limit)
+        wanted = RowRange(since=since, until=place.now, limit=limit)
         raw = read.read_rows(dataset, place.url, wanted)
         return raw.height, normalized(raw, dataset)
     landed = _landed(place, since)[:limit]
@@ -224,7 +224,7 @@ def _landed(place: _Place, since: datetime) -> pl.DataFrame:
         return observations.read(conn, place.dataset.name, since=since, until=place.now)
 
 
-def _facts(rows: int, taken: Intake) -> dict[str, Any]:
+def _facts(rows: int, taken: NormalizedRows) -> dict[str, Any]:
     stamps = taken.observations["timestamp"]
     return {
         "rows": rows,

@@ -18,7 +18,7 @@ from jobs.terminal.options import duration
 from jobs.terminal.output import say
 
 if TYPE_CHECKING:
-    from jobs.demo.demo import Material
+    from jobs.demo.demo import DemoData
     from jobs.service.service import Service
 
 DATABASE = Path("forecaster-demo.db")
@@ -55,7 +55,7 @@ def _refuse(of_file: FileOptions, others: Mapping[str, str | None]) -> None:
         raise ConfigError([f"{name} must come with --file, found none" for name in names])
 
 
-def _run(material: "Material", database: Path, once: bool) -> None:
+def _run(material: "DemoData", database: Path, once: bool) -> None:
     from rich.console import Console
 
     from jobs.demo.demo import Demo, settings

@@ -108,13 +108,13 @@ def _attempt(
     from jobs import catalog
     from jobs.execution.runner import run_job
     from jobs.stages.champions import Champions
-    from jobs.stages.panel_cache import Panels
+    from jobs.stages.panel_cache import PanelCache
     from jobs.training_process.parent import fit_in_child
 
     cpu_settings.flush_denormals()
     with progress.training(f"training {dataset.name}") as show:
         fit = partial(fit_in_child, on_progress=show)
-        job = catalog.jobs(config, champions=Champions(), panels=Panels(), fit=fit)[name]
+        job = catalog.jobs(config, champions=Champions(), panels=PanelCache(), fit=fit)[name]
         schedule = job.schedule(dataset)
         tick = now().replace(microsecond=0) if at is None else schedule.floor(at)
         return run_job(job, engine, dataset, tick=tick, clock=now, observe=lambda _: None)

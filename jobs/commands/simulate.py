@@ -76,7 +76,7 @@ def simulate(
     extent = options.extent(ticks, replay)
     shares = (late, corrections, gaps, duplicates)
     lengths = {"--outage": outage, "--down": down}
-    wishes = options.Wishes.read(shares, lengths, dst=dst, seed=seed)
+    wishes = options.RequestedFaults.read(shares, lengths, dst=dst, seed=seed)
     read = OfFile(step=step, file_format=file_format, options=of_file)
     scratch = Scratch(keep=keep, database=database, config=config)
     with ended_by_ctrl_c(scratch.left):

@@ -32,7 +32,7 @@ from jobs.execution.reports import IngestReport
 from jobs.files import reader
 from jobs.service.service import Service
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 from jobs.terminal.file_options import FileOptions
@@ -70,7 +70,7 @@ _QUERIES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class DemoData:
     """What a demo is about: rows, how to read them, and how far back to replay."""
 
     title: str
@@ -84,7 +84,7 @@ class Material:
     """How to read the rows."""
 
 
-def co2() -> Material:
+def co2() -> DemoData:
     """Return the weekly carbon dioxide record of statsmodels; DataError when it is missing."""
     try:
         from statsmodels.datasets import co2 as record
@@ -103,7 +103,7 @@ def co2() -> Material:
         }
     ).with_columns(pl.col("value").fill_nan(None)).write_parquet(rows)
     rows.seek(0)
-    return Material(
+    return DemoData(
         title="carbon dioxide at Mauna Loa, ppm",
         name="co2",
         source=rows,
@@ -114,7 +114,7 @@ def co2() -> Material:
     )
 
 
-def of_file(path: Path, options: FileOptions, *, step: str | None, horizon: str | None) -> Material:
+def of_file(path: Path, options: FileOptions, *, step: str | None, horizon: str | None) -> DemoData:
     """Return the series of a file; ConfigError unless its step and horizon are given."""
     if step is None or horizon is None:
         missing = [name for name, value in (("--step", step), ("--horizon", horizon)) if not value]
@@ -122,7 +122,7 @@ def of_file(path: Path, options: FileOptions, *, step: str | None, horizon: str 
             [f"{name} must be given with --file, found none" for name in missing],
             hint="for example --step 1h --horizon 2d",
         )
-    return Material(
+    return DemoData(
         title=str(path),
         name=re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)[:60] or "file",
         source=path,
@@ -136,7 +136,7 @@ def of_file(path: Path, options: FileOptions, *, step: str | None, horizon: str 
 class Demo:
     """One demo on one database: ingest, replay, and then serve."""
 
-    def __init__(self, material: Material, config: Config, engine: Engine, screen: Screen) -> None:
+    def __init__(self, material: DemoData, config: Config, engine: Engine, screen: Screen) -> None:
         """Prepare to show `material` under the `settings` of it; the server starts right away."""
         self._material, self._config = material, config
         self._engine, self._screen = engine, screen
@@ -166,7 +166,7 @@ class Demo:
             dataset=self._dataset,
             archive=self._archive.name,
             ticks=self._ticks(),
-            jobs=catalog.jobs(self._config, champions=champions, panels=Panels(), fit=fit),
+            jobs=catalog.jobs(self._config, champions=champions, panels=PanelCache(), fit=fit),
             champions=champions,
             clock=self._clock,
             screen=self._screen,
@@ -202,7 +202,7 @@ class Demo:
         return service
 
 
-def settings(material: Material, database_url: str) -> Config:
+def settings(material: DemoData, database_url: str) -> Config:
     """Return the configuration of a demo: all defaults, and nothing is ever thrown away."""
     zone, marks = material.options.timezone, material.options.timestamp_marks
     text = _SETTINGS.format(

@@ -71,7 +71,7 @@ def ticks_within(
     return ticks
 
 
-class Standing:
+class ReplayAccuracy:
     """How good the forecasts of a replay are up to a cutoff, and what the newest looks like."""
 
     def __init__(
@@ -137,7 +137,7 @@ class Replay:
     already_done: int = 0
     trained: list[RetrainReport] = field(default_factory=list)
     tick_seconds: list[float] = field(default_factory=list)
-    standing: Standing | None = None
+    standing: ReplayAccuracy | None = None
 
     def run(self) -> None:
         """Run every tick: retrain at the first one and half-way, then forecast and score."""
@@ -197,12 +197,12 @@ class Replay:
             )
         )
 
-    def _stand(self) -> Standing:
+    def _stand(self) -> ReplayAccuracy:
         if self.standing is None:
             champion = self.champions.serving(self.engine, self.dataset, now=self.ticks[-1])
             with reading(self.engine) as conn:
                 truth = observations.read(conn, self.archive, until=self.ticks[-1])
-            self.standing = Standing(self.engine, self.dataset, truth, champion, self.ticks)
+            self.standing = ReplayAccuracy(self.engine, self.dataset, truth, champion, self.ticks)
         return self.standing
 
 

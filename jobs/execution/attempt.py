@@ -39,7 +39,7 @@ R = TypeVar("R", bound=JobReport)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Attempt:
     """One attempt at one tick."""
 
     tick: datetime

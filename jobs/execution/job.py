@@ -7,10 +7,10 @@ from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.times.schedules import Schedule
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import JobReport
 
-Run = Callable[[Engine, DatasetConfig, Turn], JobReport]
+Run = Callable[[Engine, DatasetConfig, Attempt], JobReport]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from forecaster.store.connection.limits import Limit, fence_of, guarded
 from forecaster.store.state import runs
 from forecaster.store.state.runs import RunClaim
 from jobs.execution import hang_detection
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.clock import Clock
 from jobs.execution.job import Job
 from jobs.execution.reports import JobReport, Json, document
@@ -111,10 +111,10 @@ class _Attempt:
         claim = None
         try:
             claim = self._claim(job, dataset, tick)
-            turn = Turn(
+            attempt = Attempt(
                 tick=tick, claim=claim, clock=self.clock, limit=self.limit, retries=self.retries
             )
-            report = job.run(self.engine, dataset, turn)
+            report = job.run(self.engine, dataset, attempt)
         except (KeyboardInterrupt, SystemExit) as error:
             self._record_failure(claim, error)
             raise

@@ -20,7 +20,7 @@ from forecaster.errors import DataError, ModelError
 from forecaster.explain.report import Trust
 from forecaster.network.spec import stored_grid
 from forecaster.store.forecasts import history
-from forecaster.store.forecasts.history import Vintage
+from forecaster.store.forecasts.history import StoredForecast
 from forecaster.store.observations import observations
 from forecaster.store.state import datasets, models
 from forecaster.store.state.models import ModelRecord
@@ -159,7 +159,7 @@ class _Past:
     patches: pl.DataFrame
 
     @classmethod
-    def read(cls, conn: Connection, dataset: str, vintage: Vintage, grid: Grid) -> "_Past":
+    def read(cls, conn: Connection, dataset: str, vintage: StoredForecast, grid: Grid) -> "_Past":
         patches = history.read_patches(conn, dataset, vintage.cutoff, of=vintage)
         end = grid.index_at(vintage.cutoff)
         first = patches["context_from"].min() if patches.height else None

@@ -27,7 +27,7 @@ PATIENCE = 10.0
 
 
 @dataclass(slots=True)
-class _Guest:
+class _Client:
     connection: socket.socket
     since: float
     """When it came, began to ask, or was answered."""
@@ -42,11 +42,11 @@ class _Guest:
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
-class Doorman:
+class ConnectionLimiter:
     """Knows every connection from when it is accepted; used by one thread."""
 
     def __init__(self) -> None:
-        self._guests: dict[object, _Guest] = {}
+        self._guests: dict[object, _Client] = {}
 
     def let_in(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         """Take note of a new connection; where it is full another one has to leave."""
@@ -54,7 +54,7 @@ class Doorman:
         if len(self._guests) >= MOST:
             longest = min(self._guests, key=self._rank)
             self._guests.pop(longest).show_out()
-        self._guests[address[:2]] = _Guest(connection, time.monotonic())
+        self._guests[address[:2]] = _Client(connection, time.monotonic())
 
     def look_round(self) -> None:
         """Show everybody out who has been here for too long."""
@@ -96,7 +96,7 @@ class Doorman:
 class Listener(socket.socket):
     """A listening socket whose connections a doorman sees before anything is read of them."""
 
-    doorman: Doorman
+    limiter: ConnectionLimiter
 
     def listen(self, backlog: int = QUEUE, /) -> None:
         """Let a whole crowd wait at the door, however few come in at a time."""
@@ -105,14 +105,14 @@ class Listener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection, as any socket does."""
         connection, address = super().accept()
-        self.doorman.let_in(connection, address)
+        self.limiter.let_in(connection, address)
         return connection, address
 
 
-def listener(host: str, port: int, doorman: Doorman) -> Listener:
+def listener(host: str, port: int, limiter: ConnectionLimiter) -> Listener:
     """Bind and listen; OSError when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.create_server((host, port), family=family, backlog=QUEUE)
     guarded = Listener(fileno=bound.detach())
-    guarded.doorman = doorman
+    guarded.limiter = limiter
     return guarded

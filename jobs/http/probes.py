@@ -47,7 +47,7 @@ def live(silent_for: Mapping[str, Callable[[], float]]) -> list[str]:
     ] + hang_detection.overdue()
 
 
-class Remembered(Generic[T]):
+class CachedAnswer(Generic[T]):
     """An answer that is asked for every few seconds at most, and by one thread at a time.
 
     Nobody waits longer than PATIENCE for it, whatever holds it up.
@@ -113,11 +113,11 @@ class Probes:
         self, engine: Engine, datasets: Mapping[str, DatasetConfig], *, clock: Clock
     ) -> None:
         self._datasets = datasets
-        self.ready = Remembered(
+        self.ready = CachedAnswer(
             lambda: reasons_not_to_be_ready(engine, self._datasets),
             silence=[NO_ANSWER],
         )
-        self.healths = Remembered(lambda: healths(engine, self._datasets, clock), silence=None)
+        self.healths = CachedAnswer(lambda: healths(engine, self._datasets, clock), silence=None)
 
     def serve(self, datasets: Mapping[str, DatasetConfig]) -> None:
         """Tell of other datasets from now on."""

@@ -25,7 +25,7 @@ from jobs.execution.secret_filter import discreet
 from jobs.http.auth import Certificate, may_enter
 from jobs.http.connection_limit import (
     Application,
-    Doorman,
+    ConnectionLimiter,
     Message,
     Receive,
     Send,
@@ -99,7 +99,7 @@ def application(pages: Pages) -> Starlette:
         if found is None:
             silence = ["the database must answer, found it silent"]
             return _answer(pages.ready() or silence, "unknown")
-        return Discreet([*found])
+        return RedactedResponse([*found])
 
     async def index(_: Request) -> Response:
         return PlainTextResponse("forecaster: /metrics /datasets /livez /readyz\n")
@@ -112,7 +112,7 @@ def application(pages: Pages) -> Starlette:
     return app
 
 
-class Discreet(JSONResponse):
+class RedactedResponse(JSONResponse):
     """A document without secrets."""
 
     def render(self, content: object) -> bytes:
@@ -122,8 +122,8 @@ class Discreet(JSONResponse):
 
 def _answer(reasons: list[str], trouble: str) -> Response:
     if reasons:
-        return Discreet({"status": trouble, "reasons": reasons}, status_code=503)
-    return Discreet({"status": "ok"})
+        return RedactedResponse({"status": trouble, "reasons": reasons}, status_code=503)
+    return RedactedResponse({"status": "ok"})
 
 
 def guarded(app: Application, config: ServerConfig) -> Application:
@@ -167,10 +167,10 @@ def start(pages: Pages, config: ServerConfig) -> Server:
     certificate = None
     if config.tls_certificate is not None and config.tls_key is not None:
         certificate = Certificate(config.tls_certificate, config.tls_key)
-    doorman = Doorman()
-    entrance = _bind(config, doorman)
+    limiter = ConnectionLimiter()
+    entrance = _bind(config, limiter)
     _warn_of_the_world(config)
-    server = uvicorn.Server(_settings(pages, config, doorman, certificate))
+    server = uvicorn.Server(_settings(pages, config, limiter, certificate))
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [entrance]}, name="server", daemon=True
     )
@@ -180,15 +180,15 @@ def start(pages: Pages, config: ServerConfig) -> Server:
 
 
 def _settings(
-    pages: Pages, config: ServerConfig, doorman: Doorman, certificate: Certificate | None
+    pages: Pages, config: ServerConfig, limiter: ConnectionLimiter, certificate: Certificate | None
 ) -> uvicorn.Config:
     async def every_second() -> None:
-        doorman.look_round()
+        limiter.look_round()
         if certificate is not None:
             certificate.refresh()
 
     settings = uvicorn.Config(
-        doorman.watching(guarded(application(pages), config)),
+        limiter.watching(guarded(application(pages), config)),
         loop="asyncio",
         http="h11",
         ws="none",
@@ -208,9 +208,9 @@ def _settings(
     return settings
 
 
-def _bind(config: ServerConfig, doorman: Doorman) -> socket.socket:
+def _bind(config: ServerConfig, limiter: ConnectionLimiter) -> socket.socket:
     try:
-        return listener(config.host, config.port, doorman)
+        return listener(config.host, config.port, limiter)
     except OSError as error:
         raise ConfigError(
             [f"server.listen must be free, found {config.host}:{config.port}: {error.strerror}"],

@@ -19,7 +19,7 @@ DECLINED_FOR = 40
 """Times the life of a lease until a replica that did not take a dataset is given it again."""
 
 
-class Sight:
+class MembershipView:
     """What one replica sees of all of them, and since when; times are seconds by its own clock."""
 
     def __init__(self, me: str, ttl: float) -> None:
@@ -73,8 +73,8 @@ class Sight:
         members = self.members()
         heirs = {dataset: owner(dataset, members) for dataset in held}
         is_to_give = any(
-            heir != self._me and (dataset, heir) not in self._declined
-            for dataset, heir in heirs.items()
+            preferred_owner != self._me and (dataset, preferred_owner) not in self._declined
+            for dataset, preferred_owner in heirs.items()
         )
         is_new = at - max(self._there_since.values(), default=at) < SETTLED_AFTER * self._ttl
         return is_to_give or (
@@ -104,11 +104,11 @@ class Sight:
         """
         members = self.members()
         for dataset, since in self._free_since.items():
-            heir = owner(dataset, members)
-            if heir != self._me and self._at - since < self._ttl / 3:
+            preferred_owner = owner(dataset, members)
+            if preferred_owner != self._me and self._at - since < self._ttl / 3:
                 continue
-            if heir != self._me:
-                self._declined[dataset, heir] = self._at
+            if preferred_owner != self._me:
+                self._declined[dataset, preferred_owner] = self._at
             yield dataset, self._lease_of(dataset)
 
     def giving(self, held: Iterable[str]) -> set[str]:
@@ -117,10 +117,10 @@ class Sight:
         heirs = {dataset: owner(dataset, members) for dataset in held}
         return {
             dataset
-            for dataset, heir in heirs.items()
-            if heir != self._me
-            and self._at - self._there_since[heir] >= self._ttl / 3
-            and (dataset, heir) not in self._declined
+            for dataset, preferred_owner in heirs.items()
+            if preferred_owner != self._me
+            and self._at - self._there_since[preferred_owner] >= self._ttl / 3
+            and (dataset, preferred_owner) not in self._declined
         }
 
     def _lease_of(self, dataset: str) -> Lease | None:

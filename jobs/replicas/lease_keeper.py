@@ -31,7 +31,7 @@ from forecaster.store.state import leases
 from forecaster.store.state.leases import NOBODY, Lease, Survey
 from jobs.execution.clock import Clock, uptime, wall
 from jobs.replicas import identity
-from jobs.replicas.assignment import Sight
+from jobs.replicas.assignment import MembershipView
 
 LOOK_SECONDS = 1.0
 """How often to think of whether somebody has to look for datasets that nobody works on."""
@@ -80,7 +80,7 @@ class Replica:
         self._engine = guarded(engine, limit=self._limit)
         self._holder, self._ttl, self._hooks = holder, ttl, hooks or Hooks()
         self._datasets = tuple(datasets)
-        self._sight = Sight(holder, ttl.total_seconds())
+        self._sight = MembershipView(holder, ttl.total_seconds())
         self._lock = threading.Lock()
         self._held: dict[str, Fence] = {}
         self._in_use: Counter[str] = Counter()

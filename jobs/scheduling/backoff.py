@@ -11,7 +11,7 @@ SPREAD = 0.2
 """Pauses are longer or shorter by up to this share, so that those who wait do not come at once."""
 
 
-class Pause:
+class Backoff:
     """The pause between attempts at one thing; none before a first failure."""
 
     def __init__(self) -> None:

@@ -23,43 +23,43 @@ from jobs.execution.clock import Clock, delay
 from jobs.execution.job import Job
 from jobs.execution.runner import Observe, Outcome, run_job
 from jobs.scheduling import misfire_policy
-from jobs.scheduling.backoff import Pause
-from jobs.scheduling.due_ticks import Due, Look
-from jobs.scheduling.misfire_policy import Watch
+from jobs.scheduling.backoff import Backoff
+from jobs.scheduling.due_ticks import Due, DueTicks
+from jobs.scheduling.misfire_policy import LastLook
 from jobs.scheduling.missed import Missed, Tell
 
 
 @dataclass(slots=True)
-class Memory:
+class JobState:
     """What is known of one job on one dataset since the process began."""
 
-    watch: Watch | None = None
+    watch: LastLook | None = None
     """None when the last look failed, or there was none."""
     has_looked: bool = False
-    pause: Pause = field(default_factory=Pause)
+    pause: Backoff = field(default_factory=Backoff)
 
 
-class Memories(defaultdict[tuple[str, str], Memory]):
+class JobStates(defaultdict[tuple[str, str], JobState]):
     """By job and dataset; they outlive a configuration."""
 
     def __init__(self) -> None:
-        super().__init__(Memory)
+        super().__init__(JobState)
 
     def end_pauses(self, datasets: Collection[str]) -> None:
         """Try again at once what failed for datasets whose settings were mended."""
-        for (_, dataset), memory in list(self.items()):
+        for (_, dataset), state in list(self.items()):
             if dataset in datasets:
-                memory.pause.end()
+                state.pause.end()
 
     def look_away(self, dataset: str) -> None:
         """Note that somebody else looks after a dataset: what comes due is not in time for us."""
-        for (_, name), memory in list(self.items()):
+        for (_, name), state in list(self.items()):
             if name == dataset:
-                memory.watch = None
+                state.watch = None
 
 
 @dataclass(slots=True, kw_only=True)
-class Backlog:
+class CatchUp:
     """Catches up one job of one dataset at a time; lanes share it."""
 
     engine: Engine
@@ -70,7 +70,7 @@ class Backlog:
     missed: Tell
     wake: Callable[[Job, DatasetConfig, float], None]
     """Told in how many seconds to catch up again, before the next tick if need be."""
-    memories: Memories = field(default_factory=Memories)
+    job_states: JobStates = field(default_factory=JobStates)
 
     def catch_up(
         self,
@@ -86,41 +86,43 @@ class Backlog:
         another lease was left behind by a process that lost it. `even_if_done` runs a job that
         does the work of all ticks once more for the newest forecast tick: what it made is gone.
         """
-        memory = self.memories[job.name, dataset.name]
-        is_paused = memory.pause.left() > 0
+        state = self.job_states[job.name, dataset.name]
+        is_paused = state.pause.left() > 0
         try:
-            if is_paused and (job.cumulative or memory.pause.is_outage):
+            if is_paused and (job.cumulative or state.pause.is_outage):
                 return []
             look = self._look(job, dataset, engine or self.engine, even_if_done)
-            return self._catch_up(look, memory)
+            return self._catch_up(look, state)
         except (DatabaseUnavailable, StageTimedOut):
-            memory.watch = None
-            memory.pause.lengthen(is_outage=True)
+            state.watch = None
+            state.pause.lengthen(is_outage=True)
             raise
         finally:
-            if pause := memory.pause.left():
+            if pause := state.pause.left():
                 self.wake(job, dataset, pause)
 
-    def _look(self, job: Job, dataset: DatasetConfig, engine: Engine, even_if_done: bool) -> Look:
-        memory = self.memories[job.name, dataset.name]
+    def _look(
+        self, job: Job, dataset: DatasetConfig, engine: Engine, even_if_done: bool
+    ) -> DueTicks:
+        state = self.job_states[job.name, dataset.name]
         missed = Missed(
             engine=engine, job=job.name, dataset=dataset, clock=self.clock, tell=self.missed
         )
-        return Look(
+        return DueTicks(
             engine=engine,
             job=job,
             dataset=dataset,
             clock=self.clock,
             now=self.clock() - delay(job.lane, dataset),
-            watch=memory.watch,
-            has_looked=memory.has_looked,
+            watch=state.watch,
+            has_looked=state.has_looked,
             missed=missed,
             is_over=self.is_over,
             even_if_done=even_if_done,
         )
 
-    def _catch_up(self, look: Look, memory: Memory) -> list[Outcome]:
-        is_paused = memory.pause.left() > 0
+    def _catch_up(self, look: DueTicks, state: JobState) -> list[Outcome]:
+        is_paused = state.pause.left() > 0
         due = look.due()
         if due is None:
             return []
@@ -129,21 +131,21 @@ class Backlog:
         worked = self._now(look) if fresh else began
         is_away = bool(fresh) and _is_away(fresh[-1].error)
         again = [] if is_paused or is_away else self._try_again(look, due)
-        memory.watch = Watch(
+        state.watch = LastLook(
             looked=_seen_until(look, due, fresh),
             began=began,
             worked=worked,
             ended=self._now(look) if again else worked,
         )
         outcomes = [*fresh, *again]
-        memory.has_looked = True
+        state.has_looked = True
         schedule, limit = look.job.schedule(look.dataset), look.dataset.catchup_limit
         self._judge(
-            outcomes, memory, is_paused=is_paused, patience=misfire_policy.patience(schedule, limit)
+            outcomes, state, is_paused=is_paused, patience=misfire_policy.patience(schedule, limit)
         )
         return outcomes
 
-    def _try_again(self, look: Look, due: Due) -> list[Outcome]:
+    def _try_again(self, look: DueTicks, due: Due) -> list[Outcome]:
         """Run what failed until one fails again or a newer tick comes due.
 
         The others wait for the next round, in which the newer tick is the first. Where a newer one
@@ -163,7 +165,7 @@ class Backlog:
             outcomes.append(self._run(look, tick))
         return outcomes
 
-    def _try(self, look: Look, ticks: list[datetime]) -> list[Outcome]:
+    def _try(self, look: DueTicks, ticks: list[datetime]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for tick in ticks:
             if self.is_over() or (outcomes and _is_away(outcomes[-1].error)):
@@ -171,22 +173,22 @@ class Backlog:
             outcomes.append(self._run(look, tick))
         return outcomes
 
-    def _run(self, look: Look, tick: datetime) -> Outcome:
+    def _run(self, look: DueTicks, tick: datetime) -> Outcome:
         return run_job(
             look.job, look.engine, look.dataset, tick=tick, clock=self.clock, observe=self.observe
         )
 
-    def _now(self, look: Look) -> datetime:
+    def _now(self, look: DueTicks) -> datetime:
         return self.clock() - delay(look.job.lane, look.dataset)
 
     def _judge(
-        self, outcomes: list[Outcome], memory: Memory, *, is_paused: bool, patience: float
+        self, outcomes: list[Outcome], state: JobState, *, is_paused: bool, patience: float
     ) -> None:
         errors = [each.error for each in outcomes if _has_failed(each)]
         if errors:
-            memory.pause.lengthen(is_outage=_is_away(errors[-1]), at_most=patience)
+            state.pause.lengthen(is_outage=_is_away(errors[-1]), at_most=patience)
         elif not is_paused:
-            memory.pause.end()
+            state.pause.end()
 
 
 def _has_failed(outcome: Outcome) -> bool:
@@ -198,7 +200,7 @@ def _is_away(error: BaseException | None) -> bool:
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, SourceUnavailable)
 
 
-def _seen_until(look: Look, due: Due, outcomes: list[Outcome]) -> datetime:
+def _seen_until(look: DueTicks, due: Due, outcomes: list[Outcome]) -> datetime:
     """Return up to when it was seen to what came due: what was left alone comes next time."""
     tried = {outcome.tick for outcome in outcomes if not _is_away(outcome.error)}
     left = [tick for tick in due.fresh if tick not in tried]

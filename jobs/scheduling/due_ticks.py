@@ -21,7 +21,7 @@ from forecaster.times.schedules import Schedule
 from jobs.execution.clock import Clock
 from jobs.execution.job import Job
 from jobs.scheduling import misfire_policy
-from jobs.scheduling.misfire_policy import Sorted, Watch
+from jobs.scheduling.misfire_policy import LastLook, Misfires
 from jobs.scheduling.missed import Missed
 
 LEFT_BEHIND = timedelta(hours=1)
@@ -54,7 +54,7 @@ class _Known(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class DueTicks:
     """One look; `engine` is guarded by the lease of the dataset, where there is one."""
 
     engine: Engine
@@ -63,7 +63,7 @@ class Look:
     clock: Clock
     now: datetime
     """The present instant less the delay of the lane: later ticks are not due."""
-    watch: Watch | None
+    watch: LastLook | None
     """Of the last look, unless that failed; None also where there was none."""
     has_looked: bool
     missed: Missed
@@ -136,11 +136,11 @@ class Look:
 
     def _due_each(self, known: _Known) -> Due | None:
         if known.after is None:
-            found = Sorted(run=[self._schedule.floor(self.now)])
+            found = Misfires(run=[self._schedule.floor(self.now)])
         elif not self._pass_over(known.after):
             return None
         else:
-            found = misfire_policy.sort(known.fresh, self.dataset, self.watch)
+            found = misfire_policy.apply_policy(known.fresh, self.dataset, self.watch)
         ours = [run for run in known.unfinished if self._is_ours(run, LEFT_BEHIND)]
         again = self._recent(ours)
         tried = [run for run in ours if run.tick <= self.now and run not in again]

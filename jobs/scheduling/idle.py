@@ -14,7 +14,7 @@ from datetime import datetime
 
 from forecaster.store.state.activity import Mark
 from jobs.execution.clock import uptime
-from jobs.scheduling.catch_up import Memories
+from jobs.scheduling.catch_up import JobStates
 
 FRESH = 30.0
 """Seconds for which it is known what others did; without that every lane looks by itself."""
@@ -31,7 +31,7 @@ JOBS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Snapshot:
     """What a lane goes by when it begins to look at a dataset."""
 
     lane: str
@@ -47,7 +47,7 @@ class Look:
     """By the clock of pauses."""
 
 
-class News:
+class ActivityCounters:
     """What others did to each dataset, as numbers that grow."""
 
     def __init__(self, uptime: Callable[[], float] = uptime) -> None:
@@ -85,16 +85,16 @@ class News:
             return any(each.job in JOBS[lane] for each in mark.unfinished)
 
 
-class Idleness:
+class IdleTracker:
     """What the lanes of one configuration looked at last, and whether they have to look again."""
 
-    def __init__(self, news: News, memories: Memories) -> None:
-        self._news, self._memories = news, memories
-        self._looks: dict[tuple[str, str], tuple[Look, frozenset[str]]] = {}
+    def __init__(self, news: ActivityCounters, job_states: JobStates) -> None:
+        self._news, self._memories = news, job_states
+        self._looks: dict[tuple[str, str], tuple[Snapshot, frozenset[str]]] = {}
 
-    def begin(self, lane: str, dataset: str, token: int, ticks: Iterable[datetime]) -> Look:
+    def begin(self, lane: str, dataset: str, token: int, ticks: Iterable[datetime]) -> Snapshot:
         """Return what a look that begins now goes by."""
-        return Look(
+        return Snapshot(
             lane=lane,
             dataset=dataset,
             token=token,
@@ -104,7 +104,7 @@ class Idleness:
             began=time.monotonic(),
         )
 
-    def is_idle(self, look: Look) -> bool:
+    def is_idle(self, look: Snapshot) -> bool:
         """Tell whether the last look of this kind found all that this one could find."""
         last, paused = self._looks.get((look.lane, look.dataset), (None, frozenset()))
         if last is None or not self._news.is_fresh() or look.at - last.at > LONGEST:
@@ -116,7 +116,7 @@ class Idleness:
             return False
         return bool(still_paused) or not self._news.has_unfinished(look.dataset, look.lane)
 
-    def end(self, look: Look) -> None:
+    def end(self, look: Snapshot) -> None:
         """Note that a look came to its end; what failed on the way is tried again after a pause."""
         self._looks[look.lane, look.dataset] = look, self._paused(look)
 
@@ -125,7 +125,7 @@ class Idleness:
         for lane in lanes:
             self._looks.pop((lane, dataset), None)
 
-    def _paused(self, look: Look) -> frozenset[str]:
+    def _paused(self, look: Snapshot) -> frozenset[str]:
         """Return the jobs that were paused at some time since a look began: it may have passed
         over what they had to do, even if their pauses are over by now."""
         return frozenset(

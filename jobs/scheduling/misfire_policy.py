@@ -14,7 +14,7 @@ SPAN = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class LastLook:
     """When somebody last looked what was due, and what they then did."""
 
     looked: datetime
@@ -34,14 +34,16 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sorted:
+class Misfires:
     """Overdue ticks: to run, oldest first, and missed by reason."""
 
     run: list[datetime]
     missed: Mapping[str, list[datetime]] = field(default_factory=dict)
 
 
-def sort(due: Sequence[datetime], dataset: DatasetConfig, watch: Watch | None) -> Sorted:
+def apply_policy(
+    due: Sequence[datetime], dataset: DatasetConfig, watch: LastLook | None
+) -> Misfires:
     """Decide what becomes of ticks that nobody has tried, oldest first.
 
     `overlap` is for those that came due while an earlier one ran, `catchup` for those that nobody
@@ -66,14 +68,14 @@ def sort(due: Sequence[datetime], dataset: DatasetConfig, watch: Watch | None) -
         "overlap": [] if queued else behind,
         "limit": run[: -dataset.catchup_limit],
     }
-    return Sorted(
+    return Misfires(
         run=run[-dataset.catchup_limit :],
         missed={reason: ticks for reason, ticks in missed.items() if ticks},
     )
 
 
 def too_old(
-    ticks: Iterable[datetime], dataset: DatasetConfig, watch: Watch | None
+    ticks: Iterable[datetime], dataset: DatasetConfig, watch: LastLook | None
 ) -> Mapping[str, list[datetime]]:
     """Say why ticks are missed that are older than the last `catchup_limit`, by reason."""
     found: dict[str, list[datetime]] = {}

@@ -32,7 +32,7 @@ logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a busy lane is no ne
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
+class Timer:
     """Ring for `action` at every tick of `schedule`, `delay` later, in a thread of its `lane`."""
 
     name: str
@@ -42,10 +42,10 @@ class Alarm:
     delay: timedelta = timedelta(0)
 
 
-class _Wakes(BaseTrigger):  # type: ignore[misc]  # apscheduler ships no types
+class _Trigger(BaseTrigger):  # type: ignore[misc]  # apscheduler ships no types
     """When to ring next, as our clock has it; what is waited for is a length of time."""
 
-    def __init__(self, alarm: Alarm, clock: Clock) -> None:
+    def __init__(self, alarm: Timer, clock: Clock) -> None:
         self._alarm, self._clock = alarm, clock
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
@@ -55,7 +55,7 @@ class _Wakes(BaseTrigger):  # type: ignore[misc]  # apscheduler ships no types
         return datetime.now(UTC) + wait  # not `now`, which is older than `here`: too early
 
 
-class _Bell:
+class _Action:
     """Rings in one thread at a time; a ring in between is made up for afterwards."""
 
     def __init__(self, action: Callable[[], None], again: Callable[[], None]) -> None:
@@ -82,7 +82,7 @@ class Scheduler:
     """Alarms on threads: each lane has its own, so that no lane waits for another."""
 
     def __init__(
-        self, alarms: Sequence[Alarm], *, threads: Mapping[str, int], clock: Clock
+        self, alarms: Sequence[Timer], *, threads: Mapping[str, int], clock: Clock
     ) -> None:
         """Prepare `alarms`; `threads` says how many actions of each lane may run at once."""
         self._clock = clock
@@ -97,13 +97,13 @@ class Scheduler:
         pulse = Every(timedelta(seconds=1))
         for alarm in alarms:
             self._add(alarm)
-        self._add(Alarm(name=_PULSE, lane=_PULSE, schedule=pulse, action=self._beat))
+        self._add(Timer(name=_PULSE, lane=_PULSE, schedule=pulse, action=self._beat))
         self._wall = self._monotonic = self._beaten = 0.0
 
-    def _add(self, alarm: Alarm) -> None:
+    def _add(self, alarm: Timer) -> None:
         self._scheduler.add_job(
-            _Bell(alarm.action, lambda: self.ring(alarm.name)),
-            _Wakes(alarm, self._clock),
+            _Action(alarm.action, lambda: self.ring(alarm.name)),
+            _Trigger(alarm, self._clock),
             id=alarm.name,
             executor=alarm.lane,
             next_run_time=datetime.now(UTC),

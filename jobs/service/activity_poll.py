@@ -18,7 +18,7 @@ from forecaster.store.state import activity, health
 from forecaster.store.state.activity import Activity, Mark
 from forecaster.store.state.health import Facts
 from jobs.execution.clock import Clock
-from jobs.scheduling.idle import News
+from jobs.scheduling.idle import ActivityCounters
 from jobs.telemetry import record
 from jobs.telemetry.dataset_state import lifecycle
 from jobs.telemetry.health import Health
@@ -32,10 +32,12 @@ WITHIN = timedelta(seconds=5)
 """How long a look may take."""
 
 
-class Outlook:
+class ActivityPoll:
     """What is known of all datasets in service; one thread looks."""
 
-    def __init__(self, engine: Engine, telemetry: Telemetry, news: News, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, telemetry: Telemetry, news: ActivityCounters, clock: Clock
+    ) -> None:
         self._engine, self._telemetry, self._news, self._clock = engine, telemetry, news, clock
         self._looked = self._asked = float("-inf")
         self._marks: Mapping[str, Mark] = {}

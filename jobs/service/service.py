@@ -19,9 +19,9 @@ from jobs.http import probes, server
 from jobs.http.probes import Probes
 from jobs.replicas.identity import new_holder
 from jobs.replicas.lease_keeper import Hooks, Replica
-from jobs.service.activity_poll import Outlook
+from jobs.service.activity_poll import ActivityPoll
 from jobs.service.config_reload import Refused, Reloader, Staged
-from jobs.service.worker_groups import Lanes, Surroundings
+from jobs.service.worker_groups import Context, WorkerGroups
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 
@@ -65,16 +65,16 @@ class Service:
             ttl=config.lease_ttl,
             hooks=Hooks(changed=self._lease_changed, skewed=telemetry.clock_skew.set, clock=clock),
         )
-        self._around = Surroundings(
+        self._around = Context(
             engine=self.engine,
             telemetry=telemetry,
             clock=clock,
             stopping=self.stopping,
             using=self._replica.using,
         )
-        self._lanes = Lanes(config, self._around)
+        self._lanes = WorkerGroups(config, self._around)
         self._probes = Probes(self.engine, config.datasets, clock=clock)
-        self._outlook = Outlook(self.engine, telemetry, self._around.news, clock)
+        self._outlook = ActivityPoll(self.engine, telemetry, self._around.news, clock)
         self._server: server.Server | None = None
         self._swapping = threading.Lock()
 
@@ -145,7 +145,7 @@ class Service:
 
     def _swap(self, staged: Staged) -> None:
         try:
-            lanes = Lanes(staged.config, self._around)
+            lanes = WorkerGroups(staged.config, self._around)
             self._telemetry.serve(staged.config.datasets)
             lanes.start()
         except Exception:
@@ -153,7 +153,7 @@ class Service:
             self._telemetry.config_reloads.labels("failed").inc()
             log.exception("the configuration changed and could not be put in force")
             return
-        self._around.memories.end_pauses(_changed(self._config, staged.config))
+        self._around.job_states.end_pauses(_changed(self._config, staged.config))
         before, self._lanes = self._lanes, lanes
         before.stop()
         self._config = staged.config

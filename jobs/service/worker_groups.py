@@ -36,13 +36,13 @@ from jobs import catalog
 from jobs.execution.clock import Clock, delay
 from jobs.execution.job import Job
 from jobs.retrain import Fitted, Watch, unwatched
-from jobs.scheduling.catch_up import Backlog, Memories
+from jobs.scheduling.catch_up import CatchUp, JobStates
 from jobs.scheduling.due_ticks import LOOK_WITHIN
-from jobs.scheduling.idle import Idleness, News
-from jobs.scheduling.timer import Alarm, Scheduler
+from jobs.scheduling.idle import ActivityCounters, IdleTracker
+from jobs.scheduling.timer import Scheduler, Timer
 from jobs.stages import pull_progress
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 from jobs.training_process.parent import fit_in_child
@@ -59,7 +59,7 @@ Action = Callable[[DatasetConfig, Engine], None]
 log = logging.getLogger("forecaster")
 
 
-class Busy:
+class RunningJobs:
     """What is under way in this process, whatever lanes it began in."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Busy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Context:
     """What lanes work in, whatever the configuration."""
 
     engine: Engine
@@ -96,36 +96,36 @@ class Surroundings:
     stopping: threading.Event
     using: Callable[[str], AbstractContextManager[Fence | None]]
     """Keeps the lease of a dataset for as long as it is worked on; None: another replica does."""
-    busy: Busy = field(default_factory=Busy)
-    memories: Memories = field(default_factory=Memories)
-    news: News = field(default_factory=News)
+    busy: RunningJobs = field(default_factory=RunningJobs)
+    job_states: JobStates = field(default_factory=JobStates)
+    news: ActivityCounters = field(default_factory=ActivityCounters)
 
 
-class Lanes:
+class WorkerGroups:
     """All that is done by itself for the datasets of one configuration: `start`, then `stop`."""
 
-    def __init__(self, config: Config, around: Surroundings) -> None:
+    def __init__(self, config: Config, around: Context) -> None:
         self._config, self._around = config, around
         self._documents = diff.documents(config)
-        self._backlog = Backlog(
+        self._backlog = CatchUp(
             engine=around.engine,
             clock=around.clock,
             is_over=self._is_over,
             observe=partial(record.outcome, around.telemetry),
             missed=partial(record.missed, around.telemetry),
             wake=self._wake,
-            memories=around.memories,
+            job_states=around.job_states,
         )
         self._jobs = catalog.jobs(
             config,
             champions=Champions(partial(record.damage, around.telemetry)),
-            panels=Panels(),
+            panels=PanelCache(),
             fit=self._fit,
         )
         self._scheduler = Scheduler(
             list(self._alarms()), threads=threads(config), clock=around.clock
         )
-        self._idleness = Idleness(around.news, around.memories)
+        self._idleness = IdleTracker(around.news, around.job_states)
         self._noted: set[str] = set()
         self._noting = threading.Lock()
         self._is_retired = False
@@ -153,7 +153,7 @@ class Lanes:
         self._is_retired = True
         self._scheduler.stop()
 
-    def _alarms(self) -> Iterator[Alarm]:
+    def _alarms(self) -> Iterator[Timer]:
         for dataset in self._config.datasets.values():
             for lane, schedule, action in (
                 ("first", dataset.retrain_schedule, partial(self._train, first=True)),
@@ -162,7 +162,7 @@ class Lanes:
                 ("reconcile", dataset.reconcile_schedule, self._reconcile),
                 ("prune", self._config.prune_schedule, self._prune),
             ):
-                yield Alarm(
+                yield Timer(
                     name=f"{lane}:{dataset.name}",
                     lane=lane,
                     schedule=schedule,
@@ -206,7 +206,7 @@ class Lanes:
         around, name = self._around, f"{lane}:{dataset.name}"
         with around.busy.doing(name) as is_first, around.using(dataset.name) as fence:
             if is_first and fence is None:
-                around.memories.look_away(dataset.name)
+                around.job_states.look_away(dataset.name)
                 self._idleness.forget(dataset.name)
             if not is_first or fence is None or self._is_over():
                 return

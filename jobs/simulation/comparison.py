@@ -25,14 +25,14 @@ from jobs.execution.runner import run_job
 from jobs.retrain import Fit
 from jobs.simulation import ledger
 from jobs.simulation.counts import Disturbed
-from jobs.simulation.inputs import Material
-from jobs.simulation.replay import Life, Source
+from jobs.simulation.inputs import SimulationInput
+from jobs.simulation.replay import SimulatedService, Source
 from jobs.simulation.report import SimulationReport
-from jobs.simulation.score import Bench, Comparison
+from jobs.simulation.score import Comparison, Scorer
 from jobs.simulation.script import Plan, Script, write
 from jobs.simulation.source_file import QUERY, SourceFile
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 
 CLEAN, DISTURBED = "clean", "disturbed"
 RUNS = (CLEAN, DISTURBED)
@@ -47,17 +47,17 @@ class Simulation:
     """Both runs, by name."""
 
     engine: Engine
-    material: Material
+    material: SimulationInput
     plan: Plan
     script: Script
-    lives: Mapping[str, Life]
+    lives: Mapping[str, SimulatedService]
     trained: RetrainReport
     seconds: dict[str, float] = field(default_factory=dict)
     """How long the runs took that are over."""
 
 
 def prepare(
-    material: Material, plan: Plan, engine: Engine, folder: Path, *, fit: Fit
+    material: SimulationInput, plan: Plan, engine: Engine, folder: Path, *, fit: Fit
 ) -> Simulation:
     """Write the script, and train a model on what is known at the first tick, for both runs.
 
@@ -111,8 +111,8 @@ def report(done: Simulation) -> SimulationReport:
 
 
 def _lives(
-    material: Material, script: Script, engine: Engine, folder: Path, fit: Fit
-) -> dict[str, Life]:
+    material: SimulationInput, script: Script, engine: Engine, folder: Path, fit: Fit
+) -> dict[str, SimulatedService]:
     injections = {CLEAN: script.clean, DISTURBED: script.disturbed}
     files = {name: SourceFile(folder / f"{name}.db") for name in RUNS}
     datasets = {name: _dataset(material.dataset, name, files[name].url) for name in RUNS}
@@ -124,7 +124,7 @@ def _lives(
         retention=FOREVER,
     )
     return {
-        name: Life(
+        name: SimulatedService(
             engine=engine,
             dataset=datasets[name],
             config=config,
@@ -152,8 +152,10 @@ def _dataset(dataset: DatasetConfig, name: str, url: str) -> DatasetConfig:
     )
 
 
-def _train(life: Life) -> RetrainReport:
-    job = catalog.jobs(life.config, champions=Champions(), panels=Panels(), fit=life.fit)["retrain"]
+def _train(life: SimulatedService) -> RetrainReport:
+    job = catalog.jobs(life.config, champions=Champions(), panels=PanelCache(), fit=life.fit)[
+        "retrain"
+    ]
     life.source.show(life.ticks[0])
     outcome = run_job(
         job,
@@ -196,7 +198,7 @@ def _compared(done: Simulation) -> Comparison:
     engine, names = done.engine, [done.lives[name].dataset.name for name in RUNS]
     owner = done.lives[CLEAN].dataset
     champion = Champions().serving(engine, owner, now=done.script.ticks[-1])
-    bench = Bench(champion, done.material.truth)
+    bench = Scorer(champion, done.material.truth)
     clean, disturbed = (bench.judge(engine, name, _cutoffs(engine, name)) for name in names)
     return bench.compare(clean, disturbed)
 

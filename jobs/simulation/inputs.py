@@ -31,7 +31,7 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class SimulationInput:
     """A dataset, what is known of it, and the ticks to live through."""
 
     dataset: DatasetConfig
@@ -41,7 +41,7 @@ class Material:
     ticks: list[datetime]
 
 
-def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Material:
+def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> SimulationInput:
     """Return the past of a dataset, from its own observations; nothing is written.
 
     DataError when there is none, ConfigError when nothing would be left to train on.
@@ -57,12 +57,12 @@ def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Materi
     since = ticks[0] - dataset.history
     with reading(engine) as conn:
         truth = observations.read(conn, dataset.name, since=since, until=ticks[-1])
-    return Material(dataset=dataset, truth=truth, ticks=ticks)
+    return SimulationInput(dataset=dataset, truth=truth, ticks=ticks)
 
 
 def of_rows(
     path: Path, rows: Rows, extent: Extent, options: FileOptions, *, step: Step, steps: int
-) -> Material:
+) -> SimulationInput:
     """Return the past in the rows of a file, forecast `steps` ahead, with the settings of a demo.
 
     ConfigError when nothing would be left to train on.
@@ -72,7 +72,7 @@ def of_rows(
     dataset = demo.settings(shown, "").datasets[shown.name]
     ticks = _ticks(dataset, rows.span, extent)
     truth = rows.observations.filter(pl.col("timestamp") <= ticks[-1])
-    return Material(dataset=dataset, truth=truth, ticks=ticks)
+    return SimulationInput(dataset=dataset, truth=truth, ticks=ticks)
 
 
 def _ticks(

@@ -125,7 +125,7 @@ def pulled(engine: Engine, dataset: str) -> Counter[str]:
     return total
 
 
-class _Odds(NamedTuple):
+class _Mismatches(NamedTuple):
     """Cutoffs whose rows are not what runs reported."""
 
     doubled: set[datetime]
@@ -135,13 +135,15 @@ class _Odds(NamedTuple):
     """Of which rows are there that no run reported."""
 
 
-def _odds(done: Sequence[Run], counted: pl.DataFrame) -> _Odds:
+def _odds(done: Sequence[Run], counted: pl.DataFrame) -> _Mismatches:
     """Hold runs against rows.
 
     Two ticks may share a cutoff; then the second writes what the first left out, if anything.
     """
     rows = {cutoff: number for cutoff, number, _ in counted.iter_rows()}
-    odds = _Odds({cutoff for cutoff, _, repeated in counted.iter_rows() if repeated}, set(), set())
+    odds = _Mismatches(
+        {cutoff for cutoff, _, repeated in counted.iter_rows() if repeated}, set(), set()
+    )
     reported = defaultdict[datetime, list[int]](list)
     for run in done:
         said = _report(run)

@@ -17,7 +17,7 @@ from jobs.simulation.comparison import Simulation
 from jobs.simulation.faults import Shares
 from jobs.simulation.inputs import (
     Extent,
-    Material,
+    SimulationInput,
     of_dataset,
     of_rows,
 )
@@ -40,7 +40,7 @@ SHARES = ("late", "corrections", "gaps", "duplicates")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class RequestedFaults:
     """Faults as they were asked for; None is the usual outage."""
 
     shares: Shares
@@ -56,7 +56,7 @@ class Wishes:
         *,
         dst: str | None,
         seed: int,
-    ) -> "Wishes":
+    ) -> "RequestedFaults":
         """Return what options ask for; ConfigError lists what makes no sense.
 
         `shares` are in the order of SHARES.
@@ -78,7 +78,7 @@ class Wishes:
             seed=seed,
         )
 
-    def plan(self, material: Material) -> Plan:
+    def plan(self, material: SimulationInput) -> Plan:
         """Return what is to happen to `material`."""
         usual = [script.usual_outage(material)]
         away = [
@@ -101,7 +101,7 @@ def run(
     of_file: OfFile,
     horizon: str | None,
     extent: Extent,
-    wishes: Wishes,
+    wishes: RequestedFaults,
     scratch: Scratch,
 ) -> SimulationReport:
     """Simulate the past of a dataset, or of a file if `target` is called like one."""
@@ -120,7 +120,7 @@ def run(
             return comparison.report(comparison.live(prepared, count))
 
 
-def _prepared(material: Material, plan: Plan, engine: Engine, folder: Path) -> Simulation:
+def _prepared(material: SimulationInput, plan: Plan, engine: Engine, folder: Path) -> Simulation:
     try:
         with progress.training("training the model of both runs") as show:
             fit = partial(fit_in_child, on_progress=show)
@@ -140,12 +140,12 @@ def _is_file(target: str, of_file: OfFile) -> bool:
     return False
 
 
-def _of_file(path: Path, of_file: OfFile, horizon: str | None, extent: Extent) -> Material:
+def _of_file(path: Path, of_file: OfFile, horizon: str | None, extent: Extent) -> SimulationInput:
     rows, step, steps = of_file.read(path, horizon, may_split=False)
     return of_rows(path, rows, extent, of_file.options, step=step, steps=steps)
 
 
-def _of_dataset(target: str, extent: Extent, config: Path) -> Material:
+def _of_dataset(target: str, extent: Extent, config: Path) -> SimulationInput:
     known = load(config)
     dataset = the_one(known, target)
     require_landed(known.database_url, dataset.name)
@@ -173,6 +173,6 @@ def _lengths(
     for text in texts:
         try:
             found.append(validators.duration(text))
-        except validators.Unfit as error:
+        except validators.InvalidSetting as error:
             problems.append(f"{option} {error.rule}, found {text}")
     return [length for length in found if length]

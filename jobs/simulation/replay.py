@@ -13,12 +13,12 @@ from jobs.demo.replay import SimulatedClock
 from jobs.execution.runner import Outcome
 from jobs.retrain import Fit
 from jobs.scheduling.backoff import LONGEST, SPREAD
-from jobs.scheduling.catch_up import Backlog, Memories
+from jobs.scheduling.catch_up import CatchUp, JobStates
 from jobs.simulation import outages
 from jobs.simulation.outages import Outage
 from jobs.simulation.source_file import SourceFile
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 
 PATIENCE = timedelta(seconds=LONGEST * (1 + SPREAD))
 """What failed is tried again so much later at the latest."""
@@ -53,7 +53,7 @@ class Source:
 
 
 @dataclass(slots=True, kw_only=True)
-class Life:
+class SimulatedService:
     """The service from the first tick to the last, with what gets in its way."""
 
     engine: Engine
@@ -112,17 +112,19 @@ class Life:
 class _Service:
     """One process of it, as far as its lanes go."""
 
-    def __init__(self, life: Life) -> None:
-        self._dataset, self._memories = life.dataset, Memories()
-        self._jobs = catalog.jobs(life.config, champions=Champions(), panels=Panels(), fit=life.fit)
-        self._backlog = Backlog(
+    def __init__(self, life: SimulatedService) -> None:
+        self._dataset, self._memories = life.dataset, JobStates()
+        self._jobs = catalog.jobs(
+            life.config, champions=Champions(), panels=PanelCache(), fit=life.fit
+        )
+        self._backlog = CatchUp(
             engine=life.engine,
             clock=life.clock,
             is_over=lambda: False,
             observe=life.observe,
             missed=lambda *_: None,
             wake=lambda *_: None,
-            memories=self._memories,
+            job_states=self._memories,
         )
 
     def look(self, *, is_seldom: bool) -> None:

@@ -32,7 +32,7 @@ class Comparison:
     lines: tuple[AccuracyLine, ...]
 
 
-class Bench:
+class Scorer:
     """The same judge for every run."""
 
     def __init__(self, champion: Champion, truth: pl.DataFrame) -> None:

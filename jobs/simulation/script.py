@@ -11,7 +11,7 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
 from jobs.simulation import faults, outages
 from jobs.simulation.faults import Injection, Lags, Shares
-from jobs.simulation.inputs import Material
+from jobs.simulation.inputs import SimulationInput
 from jobs.simulation.outages import Outage, What
 
 FEWEST_TICKS = 3
@@ -56,7 +56,7 @@ class Script:
         return faults.with_text(injection.deliveries, since=self.since, zone=zone)
 
 
-def write(material: Material, plan: Plan) -> Script:
+def write(material: SimulationInput, plan: Plan) -> Script:
     """Return what happens to `material`; ConfigError for outages that are longer than it."""
     ticks, dataset = material.ticks, material.dataset
     if len(ticks) < FEWEST_TICKS:
@@ -96,7 +96,7 @@ def lags(dataset: DatasetConfig) -> Lags:
     return Lags(shortest=shortest, longest=max(shortest, dataset.late_data - unit))
 
 
-def usual_outage(material: Material) -> timedelta:
+def usual_outage(material: SimulationInput) -> timedelta:
     """Return how long an outage lasts when nobody says."""
     ticks = min(USUAL_OUTAGE, max(1, len(material.ticks) // 8))
     return ticks * material.dataset.forecast_schedule.shortest

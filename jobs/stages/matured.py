@@ -16,7 +16,7 @@ from forecaster.errors import ForecasterError, ModelError
 from forecaster.evaluation import metrics
 from forecaster.evaluation.metrics import Lead
 from forecaster.inference import checkpoint
-from forecaster.inference.checkpoint import Yardstick
+from forecaster.inference.checkpoint import ScoringScale
 from forecaster.network.spec import ModelSpec, stored_grid
 from forecaster.schemas import INSTANT
 from forecaster.store.forecasts import matured
@@ -39,7 +39,7 @@ class Case:
     """What one model said, and what was observed before and after it."""
 
     model_id: int
-    yardstick: Yardstick
+    yardstick: ScoringScale
     forecasts: pl.DataFrame
     observations: pl.DataFrame
     memory: int
@@ -173,7 +173,7 @@ def _of_model(conn: Connection, dataset: str, said: pl.DataFrame, seen: datetime
                 yield case(forecasts=part, is_new=is_new)
 
 
-def _yardstick(conn: Connection, dataset: str, model_id: int) -> tuple[Yardstick, str | None]:
+def _yardstick(conn: Connection, dataset: str, model_id: int) -> tuple[ScoringScale, str | None]:
     """Return what a model is scored by, and why that is its spec alone, if it is."""
     try:
         stored = models.get(conn, dataset, model_id)
@@ -184,7 +184,7 @@ def _yardstick(conn: Connection, dataset: str, model_id: int) -> tuple[Yardstick
             "dataset %s: %s; its forecasts are scored by scales of their own", dataset, problem
         )
     config = models.config(conn, model_id)
-    return Yardstick(spec=ModelSpec.from_json(json.dumps(config)), series_scale={}), problem
+    return ScoringScale(spec=ModelSpec.from_json(json.dumps(config)), series_scale={}), problem
 
 
 def _index(grid: Grid, instant: object) -> int:

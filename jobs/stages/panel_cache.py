@@ -1,4 +1,4 @@
-"""Resident panels: what each dataset's next forecast looks at, kept in memory between ticks.
+"""CachedPanel panels: what each dataset's next forecast looks at, kept in memory between ticks.
 
 A tick costs what its new rows cost: rows that were landed are handed over as they are landed. When
 somebody else landed in between, or after a start, a panel is read anew from our own observations.
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import polars as pl
 from sqlalchemy import Connection
 
-from forecaster.data.rolling_panel import Contested, ResidentPanel
+from forecaster.data.rolling_panel import RollingPanel, StaleCells
 from forecaster.network.spec import ModelSpec
 from forecaster.store.observations import observations
 from forecaster.store.observations.lookup import CELLS
@@ -26,10 +26,10 @@ _SERIES_AT_ONCE = 10_000
 
 
 @dataclass(slots=True, kw_only=True)
-class Resident:
+class CachedPanel:
     """One panel, and what was landed since it was last looked at."""
 
-    panel: ResidentPanel
+    panel: RollingPanel
     mark: datetime | None
     """It knows of all landings up to this one."""
     newest_read: datetime | None
@@ -59,11 +59,11 @@ class Resident:
         return queued.filter(is_due).unique(_KEY, keep="last", maintain_order=True).sort(_KEY)
 
 
-class Panels:
+class PanelCache:
     """One resident panel for each dataset that was forecast."""
 
     def __init__(self) -> None:
-        self._residents: dict[str, Resident] = {}
+        self._residents: dict[str, CachedPanel] = {}
         self._names: dict[str, dict[int, str]] = {}
 
     def take(self, dataset: str, landing: Landing) -> None:
@@ -72,7 +72,7 @@ class Panels:
         if resident is not None and not resident.take(landing):
             del self._residents[dataset]
 
-    def at(self, conn: Connection, dataset: str, spec: ModelSpec, until: datetime) -> ResidentPanel:
+    def at(self, conn: Connection, dataset: str, spec: ModelSpec, until: datetime) -> RollingPanel:
         """Return the panel of everything that was observed up to `until`.
 
         One that has gone further is kept for later ticks, and another one is read.
@@ -91,7 +91,7 @@ class Panels:
         self._residents[dataset] = resident
         return resident.panel
 
-    def names(self, conn: Connection, dataset: str, panel: ResidentPanel) -> dict[int, str]:
+    def names(self, conn: Connection, dataset: str, panel: RollingPanel) -> dict[int, str]:
         """Return the text keys of all series by their integer keys, which never change."""
         known = self._names.get(dataset, {})
         if len(known) < len(panel.ids) or not known.keys() >= set(panel.ids.tolist()):
@@ -100,7 +100,7 @@ class Panels:
         return known
 
 
-def _is_of(resident: Resident, spec: ModelSpec, reached: Landed) -> bool:
+def _is_of(resident: CachedPanel, spec: ModelSpec, reached: Landed) -> bool:
     """Tell whether a panel is what this model looks at, and nobody else has landed since."""
     panel = resident.panel
     is_alike = panel.grid == spec.grid() and panel.length == spec.context_length
@@ -109,19 +109,19 @@ def _is_of(resident: Resident, spec: ModelSpec, reached: Landed) -> bool:
 
 def _read(
     conn: Connection, dataset: str, spec: ModelSpec, until: datetime, reached: Landed
-) -> Resident:
+) -> CachedPanel:
     """Read the newest steps of every series, some series at a time."""
     grid, length = spec.grid(), spec.context_length
     ids = datasets.keys(conn, dataset)["id"].sort().to_numpy()
-    panel = ResidentPanel(grid, length, until, ids)
+    panel = RollingPanel(grid, length, until, ids)
     since = grid.first_of(panel.start)
     for rows in observations.read_cells(conn, dataset, since=since, until=until, steps=length):
         found = rows["series_id"].unique().sort().to_numpy()
-        panel.replace(Contested(ids=found, first=panel.start, last=panel.end), rows)
-    return Resident(panel=panel, mark=reached.landed_at, newest_read=reached.newest_observation)
+        panel.replace(StaleCells(ids=found, first=panel.start, last=panel.end), rows)
+    return CachedPanel(panel=panel, mark=reached.landed_at, newest_read=reached.newest_observation)
 
 
-def _update(conn: Connection, dataset: str, resident: Resident, until: datetime) -> None:
+def _update(conn: Connection, dataset: str, resident: CachedPanel, until: datetime) -> None:
     """Move the end to `until`, and take in what was landed up to there."""
     panel, passed = resident.panel, resident.panel.until
     due, was_complete = resident.due(until), resident.is_complete
@@ -136,13 +136,13 @@ def _update(conn: Connection, dataset: str, resident: Resident, until: datetime)
     return None
 
 
-def _apply(conn: Connection, panel: ResidentPanel, rows: pl.DataFrame) -> None:
+def _apply(conn: Connection, panel: RollingPanel, rows: pl.DataFrame) -> None:
     for contested in panel.apply(rows):
         for first in range(0, len(contested.ids), _SERIES_AT_ONCE):
             _read_again(conn, panel, contested, slice(first, first + _SERIES_AT_ONCE))
 
 
-def _read_again(conn: Connection, panel: ResidentPanel, contested: Contested, part: slice) -> None:
+def _read_again(conn: Connection, panel: RollingPanel, contested: StaleCells, part: slice) -> None:
     cells = replace(contested, ids=contested.ids[part])
     since, last = panel.grid.first_of(cells.first), panel.grid.last_of(cells.last)
     until = min(panel.until, last)

@@ -12,21 +12,21 @@ from sqlalchemy import Engine
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
 from forecaster.ingestion import normalize, remedies
-from forecaster.ingestion.normalize import Intake
+from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.source import read
 from forecaster.source.cursor import (
+    Cursor,
     Position,
-    Progress,
-    Reach,
-    follow,
+    ReadPlan,
+    plan_read,
 )
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Limit, limit_of
 from forecaster.store.observations import observations
 from forecaster.store.observations.observations import Landing
 from jobs.execution.reports import PullReport
-from jobs.stages.pull_counts import Tally, newest
+from jobs.stages.pull_counts import PullCounts, newest
 from jobs.stages.pull_progress import advance, reached
 from jobs.stages.slices import slices
 
@@ -67,7 +67,7 @@ def run(
     limit = limit_of(engine) or Limit()
     origin = _Origin(dataset=dataset, url=url, limit=limit)
     scope = _scope(engine, origin, now, whole=whole, needed_from=needed_from)
-    tally = Tally(seen=scope.seen)
+    tally = PullCounts(seen=scope.seen)
     read = partial(origin.read, scope)
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
         taken = normalized(rows, dataset)
@@ -89,7 +89,7 @@ def run(
 
 
 def _require_newest(
-    engine: Engine, dataset: DatasetConfig, tally: Tally, report: PullReport
+    engine: Engine, dataset: DatasetConfig, tally: PullCounts, report: PullReport
 ) -> None:
     """Raise DataError where too much is lost of what is new, once what is not is on record.
 
@@ -112,7 +112,7 @@ class _Scope:
     whole: str | None
     after: Position | None = None
     overlap: datetime | None = None
-    progress: Progress | None = None
+    progress: Cursor | None = None
 
 
 def _scope(
@@ -134,7 +134,7 @@ def _scope(
     reason = _reason(is_first=seen is None, whole=whole, is_older=is_older)
     if dataset.ingest_column is None:
         return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
-    reach = origin.reach(before.ingested, Wanted(since=start, until=now))
+    reach = origin.reach(before.ingested, RowRange(since=start, until=now))
     reason = reason or reach.whole
     return _Scope(
         since=start,
@@ -168,15 +168,15 @@ class _Origin:
     url: str
     limit: Limit
 
-    def reach(self, kept: Progress | None, wanted: Wanted) -> Reach:
+    def reach(self, kept: Cursor | None, wanted: RowRange) -> ReadPlan:
         with self._in_time() as seconds:
             sight = read.look(self.dataset, self.url, wanted, patient=kept is None, within=seconds)
-        return follow(kept, sight)
+        return plan_read(kept, sight)
 
     def read(
         self, scope: _Scope, since: datetime, until: datetime, most: int | None
     ) -> pl.DataFrame:
-        wanted = Wanted(
+        wanted = RowRange(
             since=since,
             until=until,
             odd=since == scope.since,  # once is enough to count them
@@ -195,7 +195,7 @@ class _Origin:
             yield self.limit.remaining()
 
 
-def _report(tally: Tally, scope: _Scope, now: datetime) -> PullReport:
+def _report(tally: PullCounts, scope: _Scope, now: datetime) -> PullReport:
     return PullReport(
         since=scope.since,
         until=now,
@@ -225,7 +225,7 @@ def columns_of(dataset: DatasetConfig) -> normalize.Columns:
     )
 
 
-def normalized(rows: pl.DataFrame, dataset: DatasetConfig) -> Intake:
+def normalized(rows: pl.DataFrame, dataset: DatasetConfig) -> NormalizedRows:
     """Return what becomes of rows under the settings of a dataset."""
     return normalize.normalize(
         rows,

@@ -8,13 +8,13 @@ import polars as pl
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.ingestion.losses import Losses
-from forecaster.ingestion.normalize import Intake
-from forecaster.ingestion.remedies import Batch
+from forecaster.ingestion.normalize import NormalizedRows
+from forecaster.ingestion.remedies import ReadRows
 from forecaster.store.observations.observations import Landing
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class PullCounts:
     """What became of the rows of all slices."""
 
     seen: datetime | None
@@ -30,7 +30,7 @@ class Tally:
     examples: dict[str, str] = field(default_factory=dict)
     newest: datetime | None = None
 
-    def add(self, rows: pl.DataFrame, taken: Intake, frame: pl.DataFrame) -> None:
+    def add(self, rows: pl.DataFrame, taken: NormalizedRows, frame: pl.DataFrame) -> None:
         """Count rows that were read, of which `frame` lies within what was asked for."""
         self.rows += rows.height
         self.outside += taken.observations.height - frame.height
@@ -42,9 +42,9 @@ class Tally:
         self.examples = {**taken.examples, **self.examples}
         self.newest = newest(self.newest, newest_of(frame))
 
-    def batch(self, dataset: DatasetConfig) -> Batch:
+    def batch(self, dataset: DatasetConfig) -> ReadRows:
         """Return what can be said of the rows so far."""
-        return Batch(
+        return ReadRows(
             name=f"a pull of {dataset.name}",
             rows=self.rows,
             kept=self.kept,

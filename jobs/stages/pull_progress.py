@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from forecaster.source.cursor import NO_START, Progress
+from forecaster.source.cursor import NO_START, Cursor
 from forecaster.store.state import watermarks
 from jobs.execution.reports import PullReport
 
@@ -16,23 +16,23 @@ READ_FROM = "read from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reached:
+class PullProgress:
     """What earlier pulls have read; None where there was none, or none that could tell."""
 
     newest: datetime | None
     """The newest instant that was seen."""
     since: datetime | None
     """From when on all of the history was read, at some time."""
-    ingested: Progress | None
+    ingested: Cursor | None
 
 
-def reached(conn: Connection, dataset: str) -> Reached:
+def reached(conn: Connection, dataset: str) -> PullProgress:
     """Return how far the source was read."""
     kept = watermarks.state(conn, dataset, INGESTED)
-    return Reached(
+    return PullProgress(
         newest=watermarks.get(conn, dataset, WATERMARK),
         since=_read_from(conn, dataset),
-        ingested=None if kept is None else Progress.of(kept),
+        ingested=None if kept is None else Cursor.of(kept),
     )
 
 

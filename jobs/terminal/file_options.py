@@ -104,7 +104,7 @@ class FileOptions:
             value = getattr(self, name)
             try:
                 found |= {} if value is None else {name: read(value)}
-            except validators.Unfit as error:
+            except validators.InvalidSetting as error:
                 problems.append(f"--{name.replace('_', '-')} {error.rule}, found {value}")
         if problems:
             raise ConfigError(problems)

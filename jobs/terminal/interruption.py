@@ -14,7 +14,7 @@ from jobs.terminal.output import say
 INTERRUPTED = 128 + signal.SIGINT
 
 
-class Interruption:
+class StopRequest:
     """Whether somebody asked for the end, and how."""
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(on_first: Callable[[], None]) -> Iterator[Interruption]:
+def interruptible(on_first: Callable[[], None]) -> Iterator[StopRequest]:
     """Take signals while the block runs; `on_first` is called at the first one, in a thread."""
-    found = Interruption()
+    found = StopRequest()
 
     def stop(number: int, _: FrameType | None) -> None:
         found.note(number)

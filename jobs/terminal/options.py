@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from forecaster.config import file, validators
-from forecaster.config.file import Draft
+from forecaster.config.file import ParsedConfig
 from forecaster.config.settings import Config, DatasetConfig
 from forecaster.errors import ConfigError
 from forecaster.times.durations import Step
@@ -38,7 +38,7 @@ def load(path: Path) -> Config:
     return drafted(path).finished()
 
 
-def drafted(path: Path) -> Draft:
+def drafted(path: Path) -> ParsedConfig:
     """Read as much of the configuration as makes sense; ConfigError if it is no file of TOML."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ def zone(name: str | None, option: str = "--timezone") -> str | None:
         return None
     try:
         return validators.timezone(name)
-    except validators.Unfit as error:
+    except validators.InvalidSetting as error:
         raise ConfigError([f"{option} {error.rule}, found {name}{error.suggestion}"]) from None
 
 
@@ -122,7 +122,7 @@ def duration(option: str, text: str | None, *, or_none: bool = False) -> timedel
         return None
     try:
         return (validators.duration if or_none else validators.positive_duration)(text)
-    except validators.Unfit as error:
+    except validators.InvalidSetting as error:
         raise ConfigError([f"{option} {error.rule}, found {text}"]) from None
 
 
@@ -132,5 +132,5 @@ def period(option: str, text: str | None) -> Step | None:
         return None
     try:
         return validators.period(text)
-    except validators.Unfit as error:
+    except validators.InvalidSetting as error:
         raise ConfigError([f"{option} {error.rule}, found {text}"]) from None

@@ -68,7 +68,7 @@ def fit_in_child(
         env=child_environment(os.environ),
         start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
     )
-    talk = _Talk(child, pack_task(panel, spec, config), on_progress)
+    talk = _Pipes(child, pack_task(panel, spec, config), on_progress)
     try:
         _wait(child, talk, watch, silence)
     finally:
@@ -87,7 +87,7 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def _wait(child: subprocess.Popen[bytes], talk: "_Talk", watch: Watch, silence: float) -> None:
+def _wait(child: subprocess.Popen[bytes], talk: "_Pipes", watch: Watch, silence: float) -> None:
     while child.poll() is None:
         watch(talk.progress)
         if monotonic() - talk.heard > silence:
@@ -107,7 +107,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait(_LAST_BREATH)
 
 
-class _Talk:
+class _Pipes:
     """The three pipes of a child, each served by a thread so that none can block another."""
 
     def __init__(

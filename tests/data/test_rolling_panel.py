@@ -9,7 +9,7 @@ import torch
 
 from forecaster.data.grid import Grid
 from forecaster.data.panel import Panel, PanelCounts
-from forecaster.data.rolling_panel import ResidentPanel
+from forecaster.data.rolling_panel import RollingPanel
 from forecaster.schemas import INSTANT
 from forecaster.times.durations import Step
 from tests.data.observed import HOUR, MONDAY
@@ -28,19 +28,19 @@ def cells(rows: Given) -> pl.DataFrame:
     return pl.DataFrame(found, schema=CELLS, orient="row").sort("series_id", "timestamp")
 
 
-def resident(*ids: int) -> ResidentPanel:
+def resident(*ids: int) -> RollingPanel:
     """A panel of the four hours that end three hours after MONDAY."""
-    return ResidentPanel(GRID, LENGTH, MONDAY + 3 * HOUR, np.array(ids))
+    return RollingPanel(GRID, LENGTH, MONDAY + 3 * HOUR, np.array(ids))
 
 
-def shown(panel: ResidentPanel, names: Mapping[int, str] | None = None) -> Panel:
+def shown(panel: RollingPanel, names: Mapping[int, str] | None = None) -> Panel:
     [found] = panel.panels(
         names or {number: f"s{number}" for number in range(100)}, season_length=1, scales={}
     )
     return found
 
 
-def held(panel: ResidentPanel) -> dict[str, list[float | None]]:
+def held(panel: RollingPanel) -> dict[str, list[float | None]]:
     """Values by series, None where nothing is."""
     found = shown(panel)
     values = found.offset[:, None] + found.scale[:, None] * found.deviations.double()

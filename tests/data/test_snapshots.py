@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from forecaster.data.grid import Grid
 from forecaster.data.panel import Panel, build, from_values
-from forecaster.data.point_in_time import Knowledge, knowledge
-from forecaster.data.snapshots import Past, remember
+from forecaster.data.point_in_time import PointInTime, knowledge
+from forecaster.data.snapshots import Snapshots, remember
 from forecaster.schemas import VERSIONS
 from forecaster.times.durations import Step
 from tests.data.observed import HOUR, MONDAY
@@ -71,16 +71,16 @@ class History:
 
     world: World
     versions: pl.DataFrame
-    known: Knowledge
+    known: PointInTime
 
     @property
     def cells(self) -> range:
         first = self.world.grid.index_at(self.world.first)
         return range(first, first + self.world.cells)
 
-    def past(self) -> Past:
+    def past(self) -> Snapshots:
         blocks = (self.versions.filter(pl.col("series_id") == number) for number in IDS)
-        past = Past(self.world.grid, np.array(IDS, np.int32), self.cells, len(self.known))
+        past = Snapshots(self.world.grid, np.array(IDS, np.int32), self.cells, len(self.known))
         return remember(blocks, past, self.known)
 
     def seen(self, place: int) -> pl.DataFrame:
@@ -120,7 +120,7 @@ def histories(draw: st.DrawFn, world: World, values: st.SearchStrategy[float]) -
 
 
 @st.composite
-def knowledges(draw: st.DrawFn, world: World) -> Knowledge:
+def knowledges(draw: st.DrawFn, world: World) -> PointInTime:
     every = draw(st.sampled_from([0.5, 1, 2])) * _length(world.grid)
     ticks = [world.first + number * every for number in range(draw(st.integers(1, 10)))]
     ran = draw(st.sets(st.sampled_from(ticks)))
@@ -156,7 +156,7 @@ def assert_alike(found: Array, means: Array, sizes: Array) -> None:
     assert not error.any(), (found[error], means[error])
 
 
-def everywhere(past: Past, cells: range, place: int) -> Array:
+def everywhere(past: Snapshots, cells: range, place: int) -> Array:
     rows, columns = np.indices((len(IDS), len(cells)))
     return past.values_at(rows, columns + cells.start, np.full(rows.shape, place))
 

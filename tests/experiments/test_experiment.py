@@ -19,8 +19,8 @@ from forecaster.evaluation import cutoffs
 from forecaster.evaluation.cutoffs import Rolling
 from forecaster.experiments import experiment, rivals
 from forecaster.experiments.continued import continued
-from forecaster.experiments.experiment import Course
-from forecaster.experiments.stage import Watch
+from forecaster.experiments.experiment import TrainingPlan
+from forecaster.experiments.stage import Listener
 from forecaster.experiments.testable import ENDED, NOT_KNOWN
 from forecaster.schemas import INSTANT
 from forecaster.times.durations import Step
@@ -81,7 +81,7 @@ def errors_before_the_last(rows: pl.DataFrame, refit: bool) -> list[dict[str, ob
     first = chosen(rows)
     kept = replace(first, windows=first.windows.filter(pl.col("turn") < 2))
     names = [*rivals.USUAL, "drift", "markov_chain", "naive2"]
-    found = experiment.run(rows, kept, DATASET, names, course=Course(refit=refit)).found
+    found = experiment.run(rows, kept, DATASET, names, course=TrainingPlan(refit=refit)).found
     return found.sums.to_dicts()
 
 
@@ -199,7 +199,7 @@ def test_windows_and_trainings_are_told_of_on_the_way() -> None:
 
     run(
         ROWS,
-        watch=Watch(
+        watch=Listener(
             training=lambda at: steps.append(at.step),
             windows=lambda done, whole: windows.append((done, whole)),
         ),

@@ -12,10 +12,10 @@ from forecaster.data.panel import build
 from forecaster.data.windows import gather
 from forecaster.errors import DataError
 from forecaster.evaluation import cutoffs
-from forecaster.evaluation.cutoffs import Origins, Rolling
+from forecaster.evaluation.cutoffs import Rolling, TestWindows
 from forecaster.experiments import experiment, rivals
-from forecaster.experiments.experiment import Course
-from forecaster.experiments.stage import Prepared, Watch
+from forecaster.experiments.experiment import TrainingPlan
+from forecaster.experiments.stage import Listener, Prepared
 from forecaster.experiments.testable import ENDED, NOT_KNOWN
 from tests.data.observed import HOUR, observed
 from tests.experiments.trials import (
@@ -42,7 +42,9 @@ def test_what_cannot_be_tested_is_told_before_anything_is_trained() -> None:
     rows = pl.concat([ROWS, observed(sick).drop_nulls("value")]).sort("series_id", "timestamp")
     told: list[Prepared | int] = []
 
-    found = run(rows, watch=Watch(prepared=told.append, training=lambda at: told.append(at.step)))
+    found = run(
+        rows, watch=Listener(prepared=told.append, training=lambda at: told.append(at.step))
+    )
 
     assert isinstance(told[0], Prepared)
     assert told[0].left_out == found.left_out
@@ -58,13 +60,13 @@ def test_what_is_raised_at_what_is_prepared_ends_a_trial_before_it_trains() -> N
     steps: list[int] = []
 
     with pytest.raises(DataError, match="not this"):
-        run(ROWS, watch=Watch(prepared=refuse, training=lambda at: steps.append(at.step)))
+        run(ROWS, watch=Listener(prepared=refuse, training=lambda at: steps.append(at.step)))
 
     assert steps == []
 
 
 def test_several_seeds_are_several_models_beside_rivals_that_forecast_once() -> None:
-    found = experiment.run(ROWS, chosen(ROWS), DATASET, rivals.USUAL, course=Course(seeds=2))
+    found = experiment.run(ROWS, chosen(ROWS), DATASET, rivals.USUAL, course=TrainingPlan(seeds=2))
 
     names = found.found.overall()["predictor"].to_list()
     assert names == ["model 0", "model 1", "naive", "seasonal_naive"]
@@ -75,7 +77,7 @@ def test_several_seeds_are_several_models_beside_rivals_that_forecast_once() -> 
     assert ours.drop("predictor").equals(theirs.drop("predictor"))
 
 
-def at_series_ends(rows: pl.DataFrame) -> Origins:
+def at_series_ends(rows: pl.DataFrame) -> TestWindows:
     rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=2)
     return cutoffs.at_series_ends(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
 
@@ -103,10 +105,10 @@ def test_nothing_after_the_cutoff_of_a_series_reaches_a_model_though_others_go_o
     assert whole.drop("actual").equals(spoiled.drop("actual"))
 
 
-def recorded(rows: pl.DataFrame, kept: Origins) -> pl.DataFrame:
+def recorded(rows: pl.DataFrame, kept: TestWindows) -> pl.DataFrame:
     """Every forecast of a trial."""
     frames: list[pl.DataFrame] = []
-    experiment.run(rows, kept, DATASET, rivals.USUAL, watch=Watch(forecasts=frames.append))
+    experiment.run(rows, kept, DATASET, rivals.USUAL, watch=Listener(forecasts=frames.append))
     return pl.concat(frames)
 
 

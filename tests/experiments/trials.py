@@ -11,10 +11,10 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.data.anchor import detect_grid
 from forecaster.data.grid import Grid
 from forecaster.evaluation import cutoffs
-from forecaster.evaluation.cutoffs import Origins, Rolling
+from forecaster.evaluation.cutoffs import Rolling, TestWindows
 from forecaster.experiments import experiment, rivals
-from forecaster.experiments.experiment import Course, Trial
-from forecaster.experiments.stage import Watch
+from forecaster.experiments.experiment import Experiment, TrainingPlan
+from forecaster.experiments.stage import Listener
 from forecaster.times.durations import Step
 from tests.config.configs import small_dataset
 from tests.data.observed import observed
@@ -43,13 +43,15 @@ def run(
     *,
     windows: int = 3,
     refit: bool = False,
-    watch: Watch | None = None,
-) -> Trial:
+    watch: Listener | None = None,
+) -> Experiment:
     origins = chosen(rows, windows)
-    return experiment.run(rows, origins, dataset, names, course=Course(refit=refit), watch=watch)
+    return experiment.run(
+        rows, origins, dataset, names, course=TrainingPlan(refit=refit), watch=watch
+    )
 
 
-def chosen(rows: pl.DataFrame, windows: int = 3) -> Origins:
+def chosen(rows: pl.DataFrame, windows: int = 3) -> TestWindows:
     rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=windows)
     return cutoffs.at_the_end(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
 

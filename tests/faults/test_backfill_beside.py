@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from forecaster.config.settings import RetentionConfig
 from jobs.backfill import chunks
-from jobs.backfill.plan import Reprocess, Wanted
+from jobs.backfill.plan import BackfillRequest, Reprocess
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.backfill.settle_scores import settle
@@ -85,7 +85,7 @@ def backfill(world: World, reprocess: Reprocess = "none") -> BackfillReport:
         fit=fit_here,
         clock=fixed(hour(END)),
     )
-    return run(work, Wanted(since=hour(FIRST), until=hour(LAST), reprocess=reprocess))
+    return run(work, BackfillRequest(since=hour(FIRST), until=hour(LAST), reprocess=reprocess))
 
 
 def live(world: World) -> list[Outcome]:

@@ -14,10 +14,10 @@ from forecaster.store.connection.engine import reading, writing
 from forecaster.store.tables import models
 from forecaster.times.durations import Step
 from jobs.backfill import chunks
-from jobs.backfill.plan import Reprocess, Wanted, plan
+from jobs.backfill.plan import BackfillRequest, Reprocess, plan
 from jobs.backfill.report import BackfillReport
-from jobs.backfill.retries import Patience, Stopped
-from jobs.backfill.run import Progress, Work, carry_out, run
+from jobs.backfill.retries import RetryPolicy, Stopped
+from jobs.backfill.run import BackfillProgress, Work, carry_out, run
 from jobs.retrain import fit_here
 from tests.faults.backfiller import SINCE, TICKS, UNTIL, Past, furnish, require_same
 from tests.faults.refusals import DEADLOCK, full, refusing
@@ -52,7 +52,9 @@ def work_of(past: Past, **more: object) -> Work:
 
 
 def fill(past: Past, reprocess: Reprocess = "none", **more: object) -> BackfillReport:
-    return run(work_of(past, **more), Wanted(since=SINCE, until=UNTIL, reprocess=reprocess))
+    return run(
+        work_of(past, **more), BackfillRequest(since=SINCE, until=UNTIL, reprocess=reprocess)
+    )
 
 
 def first_model(engine: Engine) -> int:
@@ -74,7 +76,7 @@ def set_weights(engine: Engine, model_id: int, weights: bytes | None) -> bytes |
 def test_a_disk_that_fills_up_on_the_way_spoils_nothing(past: Past) -> None:
     with ExitStack() as stack:
 
-        def fill_up(at: Progress) -> None:
+        def fill_up(at: BackfillProgress) -> None:
             if at.ticks == 16:
                 stack.enter_context(full(past.engine, "attention"))
 
@@ -129,7 +131,7 @@ def test_a_database_that_stays_away_ends_it_and_so_does_whoever_asks(is_asked_to
     stopping, tries = threading.Event(), itertools.count()
     if is_asked_to_end:
         stopping.set()
-    patience = Patience(stopping=stopping, tell=lambda _: None, seconds=0.3)
+    patience = RetryPolicy(stopping=stopping, tell=lambda _: None, seconds=0.3)
 
     def attempt() -> None:
         next(tries)
@@ -167,7 +169,7 @@ def test_ticks_of_a_damaged_model_fail_and_are_done_when_it_is_whole_again(past:
 
 @pytest.mark.fault(21)
 def test_ticks_of_a_model_that_is_pruned_meanwhile_fail_and_the_others_go_on(past: Past) -> None:
-    work, wanted = work_of(past), Wanted(since=SINCE, until=UNTIL)
+    work, wanted = work_of(past), BackfillRequest(since=SINCE, until=UNTIL)
     with reading(past.engine) as conn:
         found = plan(conn, work.dataset, wanted, now=NEWEST)
     set_weights(past.engine, first_model(past.engine), None)
@@ -195,7 +197,7 @@ def test_where_there_was_too_little_to_learn_from_the_next_model_goes_on(
 ) -> None:
     young = furnish(engine, folder)
     since = NEWEST - 330 * HOUR
-    wanted = Wanted(since=since, until=since + 119 * HOUR, retrain_every=Step.parse("60h"))
+    wanted = BackfillRequest(since=since, until=since + 119 * HOUR, retrain_every=Step.parse("60h"))
 
     report = run(work_of(young), wanted)
 

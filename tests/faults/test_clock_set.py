@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from forecaster.times.schedules import Every
 from jobs.execution.clock import SteadyClock
-from jobs.scheduling.timer import Alarm, Scheduler
+from jobs.scheduling.timer import Scheduler, Timer
 from tests.jobs.clocks import Skew
 from tests.jobs.execution.errands import Errand, make
 from tests.jobs.small import DATASET
@@ -36,7 +36,7 @@ def test_a_clock_that_is_set_and_set_right_again_neither_doubles_nor_silences(
     errand = Errand(engine)
     job = replace(errand.job, schedule=lambda _: Every(SECOND))
     work = make(engine, clock)
-    alarm = Alarm(
+    alarm = Timer(
         name="prune:bikes",
         lane="prune",
         schedule=Every(SECOND),

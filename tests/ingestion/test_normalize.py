@@ -1,4 +1,4 @@
-"""Intake: raw rows of every kind become observations, and each row is accounted for."""
+"""NormalizedRows: raw rows of every kind become observations, and each row is accounted for."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.ingestion.normalize import Columns, Intake, normalize
+from forecaster.ingestion.normalize import Columns, NormalizedRows, normalize
 from forecaster.schemas import OBSERVATIONS
 
 ZONE = "America/New_York"
@@ -17,7 +17,7 @@ EPOCH = 1_700_000_000
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
-def _intake(timestamps: Any, values: Any = None, zone: str | None = ZONE) -> Intake:
+def _intake(timestamps: Any, values: Any = None, zone: str | None = ZONE) -> NormalizedRows:
     count = len(timestamps)
     raw = pl.DataFrame(
         {

@@ -8,8 +8,8 @@ import pytest
 
 from forecaster.errors import DataError
 from forecaster.ingestion import normalize, remedies
-from forecaster.ingestion.normalize import Columns, Intake
-from forecaster.ingestion.remedies import Batch
+from forecaster.ingestion.normalize import Columns, NormalizedRows
+from forecaster.ingestion.remedies import ReadRows
 
 FIRST = datetime.fromisoformat("2026-01-01")
 HOURS = [FIRST + timedelta(hours=count) for count in range(504)]
@@ -21,7 +21,7 @@ def taken(
     values: Sequence[object] | None = None,
     keys: Sequence[str] | None = None,
     **spelled: str,
-) -> Intake:
+) -> NormalizedRows:
     raw = pl.DataFrame(
         {
             "series_id": keys or ["a"] * len(stamps),
@@ -32,13 +32,15 @@ def taken(
     return normalize.normalize(raw, Columns(), timezone="UTC", **spelled)
 
 
-def batch(found: Intake, rows: int = len(HOURS), declared: str | None = None) -> Batch:
+def batch(found: NormalizedRows, rows: int = len(HOURS), declared: str | None = None) -> ReadRows:
     kept = found.observations.height
-    return Batch(name="rows.csv", rows=rows, kept=kept, lost=found.lost, declared=declared)
+    return ReadRows(name="rows.csv", rows=rows, kept=kept, lost=found.lost, declared=declared)
 
 
 def refusal(
-    of: Batch, most: float = 0.05, rule: Callable[[Batch, float], None] = remedies.require_file
+    of: ReadRows,
+    most: float = 0.05,
+    rule: Callable[[ReadRows, float], None] = remedies.require_file,
 ) -> DataError:
     with pytest.raises(DataError) as caught:
         rule(of, most)
@@ -183,11 +185,11 @@ def test_a_file_must_have_a_row_to_use(value: object) -> None:
 
 @pytest.mark.parametrize("rule", [remedies.require_whole, remedies.require_newest])
 def test_one_sick_series_stops_no_other_and_two_do(
-    rule: Callable[[Batch, float], None],
+    rule: Callable[[ReadRows, float], None],
 ) -> None:
     keys = [f"s{place % 4}" for place in range(len(ISO))]
 
-    def sick(*names: str) -> Batch:
+    def sick(*names: str) -> ReadRows:
         return batch(taken(ISO, ["x" if key in names else "1" for key in keys], keys))
 
     rule(sick("s1"), 0.05)
@@ -234,7 +236,7 @@ def test_text_that_comes_along_with_every_pull_does_not_count_either(written: st
 def test_what_comes_along_neither_hides_nor_makes_up_a_loss_of_what_is_new() -> None:
     old, keys = [f"{at:%d/%m/%Y %H:%M}" for at in HOURS], ["a", "b"] * 252
 
-    def mixed(lost: int) -> Batch:
+    def mixed(lost: int) -> ReadRows:
         stamps, values = old + ISO[:20], ["1"] * 504 + ["ERR"] * lost + ["1"] * (20 - lost)
         return batch(taken(stamps, values, [*keys, *keys[:20]]), rows=524)
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forecaster.errors import DataError
-from forecaster.ingestion.normalize import Columns, Intake, normalize
+from forecaster.ingestion.normalize import Columns, NormalizedRows, normalize
 from forecaster.ingestion.series_keys import INEXACT, key_text, text_of
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def named(keys: pl.Series) -> Intake:
+def named(keys: pl.Series) -> NormalizedRows:
     raw = pl.DataFrame({"series_id": keys, "timestamp": [NOON] * len(keys), "value": 1.0})
     return normalize(raw, Columns(), timezone=None)
 

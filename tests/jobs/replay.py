@@ -17,7 +17,7 @@ from forecaster.schemas import OBSERVATIONS
 from forecaster.store import tables
 from forecaster.store.connection.engine import writing
 from forecaster.store.observations import observations
-from jobs.backfill.plan import Wanted
+from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
@@ -208,7 +208,7 @@ def backfill(
         clock=lambda: ticks[-1] + 2 * SECOND,
         jobs=jobs,
     )
-    asked = Wanted(since=since or ticks[0], until=until or ticks[-1])
+    asked = BackfillRequest(since=since or ticks[0], until=until or ticks[-1])
     report = run(work, replace(asked, **wanted))
     assert report.failures == ()
     return report

@@ -25,7 +25,7 @@ from jobs.execution.job import Job
 from jobs.execution.runner import Outcome, run_job
 from jobs.retrain import fit_here
 from jobs.stages.champions import Champions
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 
 HOUR = timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -83,7 +83,7 @@ class World:
     others: tuple[DatasetConfig, ...] = ()
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     champions: Champions = field(default_factory=Champions)
-    panels: Panels = field(default_factory=Panels)
+    panels: PanelCache = field(default_factory=PanelCache)
     outcomes: list[Outcome] = field(default_factory=list)
 
     def job(self, name: str) -> Job:

@@ -8,14 +8,14 @@ import polars as pl
 import pytest
 from sqlalchemy import Connection, select
 
-from forecaster.data.rolling_panel import ResidentPanel
+from forecaster.data.rolling_panel import RollingPanel
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.forecasts import accuracy, attention, forecasts
 from forecaster.store.maintenance import partitions
 from forecaster.store.state import datasets
 from forecaster.store.tables import models
 from jobs.execution.reports import ForecastReport, ScoreReport
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
 from tests.store.samples import forecast, patches, scored, weights
 from tests.store.waiting import wait_for_a_waiter
@@ -25,14 +25,14 @@ pytestmark = pytest.mark.fault(33)
 ORIGINS = "SELECT key, origin, count(*) FROM forecasts JOIN series ON id = series_id GROUP BY 1, 2"
 
 
-class Meddled(Panels):
-    """Panels that let somebody else do something once all was read that a tick needs."""
+class Meddled(PanelCache):
+    """PanelCache that let somebody else do something once all was read that a tick needs."""
 
     def __init__(self, meddle: Callable[[], object]) -> None:
         super().__init__()
         self._meddle = meddle
 
-    def names(self, conn: Connection, dataset: str, panel: ResidentPanel) -> dict[int, str]:
+    def names(self, conn: Connection, dataset: str, panel: RollingPanel) -> dict[int, str]:
         found = super().names(conn, dataset, panel)
         self._meddle()
         return found

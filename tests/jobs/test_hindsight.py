@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from forecaster.config.settings import RetentionConfig
-from jobs.backfill.plan import Wanted
+from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.execution.reports import ForecastReport
@@ -48,7 +48,7 @@ def backfill(world: World) -> BackfillReport:
         fit=fit_here,
         clock=fixed(hour(LAST) + timedelta(seconds=1)),
     )
-    return run(work, Wanted(since=TICK, until=TICK, model="1"))
+    return run(work, BackfillRequest(since=TICK, until=TICK, model="1"))
 
 
 Way = Callable[[World], ForecastReport | BackfillReport]

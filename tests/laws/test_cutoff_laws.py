@@ -24,7 +24,7 @@ from forecaster.store.observations import observations
 from forecaster.times.durations import Step
 from jobs import retrain
 from jobs.stages import pull, pull_progress
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from tests.jobs.small import DATASET, World, hour
 from tests.network.networks import small_spec
 
@@ -96,7 +96,7 @@ def trained_on(rows: pl.DataFrame, spec: ModelSpec, end: int) -> Panel:
 
 
 def looked_at(
-    engine: Engine, dataset: str, panels: Panels, spec: ModelSpec, known: datetime
+    engine: Engine, dataset: str, panels: PanelCache, spec: ModelSpec, known: datetime
 ) -> Panel:
     """The context of a tick that may use rows up to `known`."""
     with reading(engine) as conn:
@@ -120,7 +120,7 @@ def assert_same(live: Panel, trained: Panel) -> None:
 def test_a_tick_looks_at_whole_cells_however_rows_lie(
     engine: Engine, shape: Shape, looks: Sequence[int], delay: int
 ) -> None:
-    dataset, panels, rows = f"meters {next(EXAMPLES)}", Panels(), shape.rows()
+    dataset, panels, rows = f"meters {next(EXAMPLES)}", PanelCache(), shape.rows()
     spec = spec_on(grid_of(rows, Step.parse("1h"), "UTC", marks=shape.marks))
     landed = hour(-1)
     for minute in looks:
@@ -154,7 +154,7 @@ def test_a_tick_looks_at_whole_buckets_of_a_query(engine: Engine, after: int) ->
         timezone="UTC",
     )
     stamps = [hour(0) + number * 7 * MINUTE for number in range(CELLS * 60 // 7)]
-    panels, looks = Panels(), [hour(number) + after * SECOND for number in range(70, 74)]
+    panels, looks = PanelCache(), [hour(number) + after * SECOND for number in range(70, 74)]
     _let_happen(engine, stamps[:1], created=False)
     happened = 1
 
@@ -194,7 +194,7 @@ def _let_happen(engine: Engine, stamps: Sequence[datetime], *, created: bool = T
             conn.execute(text("INSERT INTO events VALUES (:at)"), rows)
 
 
-def _pull(engine: Engine, dataset: DatasetConfig, now: datetime, panels: Panels) -> None:
+def _pull(engine: Engine, dataset: DatasetConfig, now: datetime, panels: PanelCache) -> None:
     report = pull.run(engine, dataset, now=now, on_landing=panels.take)
     with writing(engine) as conn:
         pull_progress.advance(conn, dataset.name, report)

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 
 from forecaster.ingestion.normalize import (
     Columns,
-    Intake,
+    NormalizedRows,
     RejectReason,
     normalize,
 )
@@ -27,7 +27,7 @@ ROWS = st.lists(
 )
 
 
-def _rows(rows: list[tuple[str | None, str | None, str | None]]) -> Intake:
+def _rows(rows: list[tuple[str | None, str | None, str | None]]) -> NormalizedRows:
     schema = dict.fromkeys(("series_id", "timestamp", "value"), pl.String())
     return normalize(pl.DataFrame(rows, schema=schema, orient="row"), Columns(), timezone=ZONE)
 

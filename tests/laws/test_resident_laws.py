@@ -15,7 +15,7 @@ from forecaster.data.panel import Panel, PanelCounts, build
 from forecaster.schemas import OBSERVATIONS
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.observations import observations
-from jobs.stages.panel_cache import Panels
+from jobs.stages.panel_cache import PanelCache
 from tests.network.networks import small_spec
 from tests.store.samples import HOUR, START
 
@@ -56,14 +56,14 @@ def frame(found: dict[tuple[str, int], float | None]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=OBSERVATIONS, orient="row").sort("series_id", "timestamp")
 
 
-def land(engine: Engine, dataset: str, rows: Rows, panels: Panels) -> None:
+def land(engine: Engine, dataset: str, rows: Rows, panels: PanelCache) -> None:
     with writing(engine) as conn:
         landing = observations.land(conn, dataset, frame(rows.found), recorded_at=START)
     if rows.handed:
         panels.take(dataset, landing)
 
 
-def resident(conn: Connection, panels: Panels, dataset: str, until: datetime) -> Panel:
+def resident(conn: Connection, panels: PanelCache, dataset: str, until: datetime) -> Panel:
     spec = small_spec()
     panel = panels.at(conn, dataset, spec, until)
     names = panels.names(conn, dataset, panel)
@@ -101,7 +101,7 @@ def assert_same(found: Panel, expected: Panel) -> None:
 def test_whatever_was_landed_a_panel_kept_in_memory_equals_one_built_anew(
     engine: Engine, story: list[Rows | Look]
 ) -> None:
-    dataset, panels, until = f"bikes {next(EXAMPLES)}", Panels(), START
+    dataset, panels, until = f"bikes {next(EXAMPLES)}", PanelCache(), START
     for event in story:
         if isinstance(event, Rows):
             land(engine, dataset, event, panels)
@@ -114,7 +114,7 @@ def test_whatever_was_landed_a_panel_kept_in_memory_equals_one_built_anew(
 def test_rows_that_were_handed_over_are_not_read_again(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panels = Panels()
+    panels = PanelCache()
     land(engine, "bikes", Rows({(name, 0): 1.0 for name in NAMES}, handed=True), panels)
     with reading(engine) as conn:
         resident(conn, panels, "bikes", START)
@@ -132,7 +132,7 @@ def test_rows_that_were_handed_over_are_not_read_again(
 def test_rows_newer_than_the_look_wait_for_theirs(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    panels = Panels()
+    panels = PanelCache()
     land(engine, "bikes", Rows({("a", 0): 1.0}, handed=True), panels)
     with reading(engine) as conn:
         resident(conn, panels, "bikes", START)
@@ -147,7 +147,7 @@ def test_rows_newer_than_the_look_wait_for_theirs(
 
 
 def test_an_older_look_is_read_anew(engine: Engine) -> None:
-    panels = Panels()
+    panels = PanelCache()
     land(
         engine,
         "bikes",

@@ -13,7 +13,7 @@ from psycopg import sql
 from sqlalchemy import URL, make_url
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import read_rows
 from forecaster.times.durations import Step
 from forecaster.times.schedules import Every
@@ -59,7 +59,7 @@ def fill_postgres(url: str, kind: str, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def read(url: str, given: DatasetConfig | None = None) -> pl.DataFrame:
-    return read_rows(given or dataset(), url, Wanted(since=SINCE, until=UNTIL))
+    return read_rows(given or dataset(), url, RowRange(since=SINCE, until=UNTIL))
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from forecaster.source.cursor import (
     PREPARED,
-    Progress,
-    Sight,
-    follow,
+    Cursor,
+    SourceState,
+    plan_read,
 )
 
-SIGHT = Sight(
+SIGHT = SourceState(
     column="id",
     cluster="1/1",
     newest_transaction=100,
@@ -31,7 +31,7 @@ class Source:
     open: dict[str, list[int]] = field(default_factory=dict)
     committed: set[int] = field(default_factory=set)
     landed: set[int] = field(default_factory=set)
-    kept: Progress | None = None
+    kept: Cursor | None = None
     begun: int = 0
 
     def begin(self) -> None:
@@ -75,12 +75,12 @@ def pull(source: Source, between: list[list[Event]], *, is_kept: bool) -> None:
     play(source, between[2])
     after = frozenset(source.open)
     play(source, between[3])
-    sight = replace(SIGHT, open_before=before, position=position, open_after=after)
-    reach = follow(source.kept, sight)
-    least = 0 if reach.after is None else int(reach.after)
+    state = replace(SIGHT, open_before=before, position=position, open_after=after)
+    plan = plan_read(source.kept, state)
+    least = 0 if plan.after is None else int(plan.after)
     source.landed |= {row for row in source.committed if row >= least}
-    if is_kept and reach.progress is not None:
-        source.kept = Progress.of(reach.progress.document())
+    if is_kept and plan.progress is not None:
+        source.kept = Cursor.of(plan.progress.document())
 
 
 @pytest.mark.fault(15)
@@ -101,23 +101,23 @@ def test_whatever_was_committed_is_landed_in_the_end(
 
 
 def test_a_quiet_source_is_read_from_its_last_row_on() -> None:
-    first = follow(None, SIGHT)
-    second = follow(first.progress, replace(SIGHT, position=20))
+    first = plan_read(None, SIGHT)
+    second = plan_read(first.progress, replace(SIGHT, position=20))
 
     assert (first.after, first.whole) == (None, "first pull")
     assert (second.after, second.whole) == (10, None)
 
 
 def test_a_row_is_read_again_until_everybody_who_was_there_has_gone() -> None:
-    kept = follow(None, SIGHT).progress
+    kept = plan_read(None, SIGHT).progress
     for position in (20, 30):
-        sight = replace(SIGHT, position=position, open_before=frozenset({"3/1"}))
-        reach = follow(kept, replace(sight, open_after=frozenset({"3/1"})))
-        assert reach.after == 10
-        kept = reach.progress
+        state = replace(SIGHT, position=position, open_before=frozenset({"3/1"}))
+        plan = plan_read(kept, replace(state, open_after=frozenset({"3/1"})))
+        assert plan.after == 10
+        kept = plan.progress
 
-    settled = follow(kept, replace(SIGHT, position=40))
-    after = follow(settled.progress, replace(SIGHT, position=50))
+    settled = plan_read(kept, replace(SIGHT, position=40))
+    after = plan_read(settled.progress, replace(SIGHT, position=50))
 
     assert (settled.after, after.after) == (10, 40)
 
@@ -136,19 +136,19 @@ def test_a_row_is_read_again_until_everybody_who_was_there_has_gone() -> None:
 def test_a_source_that_is_not_what_it_was_is_read_anew(
     change: dict[str, object], reason: str
 ) -> None:
-    kept = follow(None, SIGHT).progress
+    kept = plan_read(None, SIGHT).progress
 
-    reach = follow(kept, replace(SIGHT, **change))  # type: ignore[arg-type]
+    plan = plan_read(kept, replace(SIGHT, **change))  # type: ignore[arg-type]
 
-    assert (reach.after, reach.whole) == (None, reason)
-    assert reach.progress is not None
+    assert (plan.after, plan.whole) == (None, reason)
+    assert plan.progress is not None
 
 
 def test_a_source_without_rows_leaves_what_was_kept() -> None:
-    assert follow(None, replace(SIGHT, position=None)).progress is None
+    assert plan_read(None, replace(SIGHT, position=None)).progress is None
 
 
 def test_a_sight_survives_its_way_from_the_worker() -> None:
-    sight = replace(SIGHT, open_before=frozenset({"3/1", "4/2"}))
+    state = replace(SIGHT, open_before=frozenset({"3/1", "4/2"}))
 
-    assert Sight.from_json(sight.to_json()) == sight
+    assert SourceState.from_json(state.to_json()) == state

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from forecaster.errors import DataError, SourceUnavailable, StoreError, UnsupportedDatabase
 from forecaster.source import session, worker_pool
-from forecaster.source.query import Question, Wanted
+from forecaster.source.query import RowRange, SourceQuery
 from tests.source.sources import (
     QUERY,
     SINCE,
@@ -81,13 +81,13 @@ def test_a_long_read_leaves_no_transaction_idle(postgres_url: str) -> None:
 
 
 def test_a_session_that_was_ended_as_idle_is_no_fault_of_the_query(postgres_url: str) -> None:
-    asked = Question.of(dataset(), postgres_url, Wanted(since=SINCE, until=UNTIL))
+    asked = SourceQuery.of(dataset(), postgres_url, RowRange(since=SINCE, until=UNTIL))
 
     with pytest.raises(SourceUnavailable, match=r"must answer, .* idle-in-transaction"):
         be_idle(asked)
 
 
-def be_idle(asked: Question) -> None:
+def be_idle(asked: SourceQuery) -> None:
     with session.session(asked) as conn:
         conn.execute(sa.text("SET idle_in_transaction_session_timeout = '50ms'"))
         time.sleep(0.5)
@@ -171,7 +171,9 @@ def test_other_databases_are_read_by_their_own_driver_in_a_worker(sqlite_source:
     rows = [("a", UNTIL.isoformat(), 1), ("b", UNTIL.isoformat(), 2.5), ("c", "soon", "x")]
     fill(sqlite_source, rows)
 
-    found = worker_pool.ask(Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL)))
+    found = worker_pool.ask(
+        SourceQuery.of(dataset(), sqlite_source, RowRange(since=SINCE, until=UNTIL))
+    )
 
     assert_frame_equal(found, read(sqlite_source), check_exact=True)
 
@@ -184,7 +186,7 @@ def test_a_worker_imports_nothing_from_where_it_is_started(
     monkeypatch.chdir(tmp_path)
     worker_pool.end_idle()
 
-    asked = Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL))
+    asked = SourceQuery.of(dataset(), sqlite_source, RowRange(since=SINCE, until=UNTIL))
 
     assert worker_pool.ask(asked).height == 1
 
@@ -197,14 +199,16 @@ def test_a_worker_that_cannot_start_is_not_short_of_memory(
     worker_pool.end_idle()
 
     with pytest.raises(SourceUnavailable, match="must run, found exit status 3") as caught:
-        worker_pool.ask(Question.of(dataset(), sqlite_source, Wanted(since=SINCE, until=UNTIL)))
+        worker_pool.ask(
+            SourceQuery.of(dataset(), sqlite_source, RowRange(since=SINCE, until=UNTIL))
+        )
 
     assert "source_worker" in (caught.value.hint or "")
     assert "memory" not in (caught.value.hint or "")
 
 
 def test_a_failure_of_another_driver_is_told_by_the_worker(sqlite_source: str) -> None:
-    asked = Question.of(dataset("SELECT 1"), sqlite_source, Wanted(since=SINCE, until=UNTIL))
+    asked = SourceQuery.of(dataset("SELECT 1"), sqlite_source, RowRange(since=SINCE, until=UNTIL))
 
     with pytest.raises(DataError, match="must have columns"):
         worker_pool.ask(asked)

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Connection, event
 
 from forecaster.source import query, session
-from forecaster.source.cursor import Progress, follow
-from forecaster.source.query import Question, Wanted
+from forecaster.source.cursor import Cursor, plan_read
+from forecaster.source.query import RowRange, SourceQuery
 from forecaster.source.read import read_rows
 from tests.source.sources import (
     HOUR,
@@ -63,15 +63,15 @@ class Interruption:
             self.action()
 
 
-def pull(url: str, kept: Progress | None, interruption: Interruption) -> tuple[set[int], Any]:
+def pull(url: str, kept: Cursor | None, interruption: Interruption) -> tuple[set[int], Any]:
     """What is read, and what is kept, when a look is interrupted."""
-    wanted = Wanted(since=SINCE - HOUR, until=UNTIL)
-    asked = replace(Question.of(BY_ID, url, wanted), look="quick")
+    wanted = RowRange(since=SINCE - HOUR, until=UNTIL)
+    asked = replace(SourceQuery.of(BY_ID, url, wanted), look="quick")
     with session.session(asked) as conn:
         listen(conn, interruption)
-        reach = follow(kept, query.look(conn, asked))
-    rows = read_rows(BY_ID, url, replace(wanted, after=reach.after))
-    return set(rows["value"].cast(int)), reach.progress
+        plan = plan_read(kept, query.look(conn, asked))
+    rows = read_rows(BY_ID, url, replace(wanted, after=plan.after))
+    return set(rows["value"].cast(int)), plan.progress
 
 
 def listen(conn: Connection, interruption: Interruption) -> None:

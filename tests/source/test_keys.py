@@ -5,7 +5,7 @@ import pytest
 
 from forecaster.ingestion.normalize import Columns, normalize
 from forecaster.source import worker_process
-from forecaster.source.query import Question, Wanted
+from forecaster.source.query import RowRange, SourceQuery
 from tests.source.sources import (
     SINCE,
     UNTIL,
@@ -100,8 +100,8 @@ def test_keys_of_sqlite_are_exact_whatever_stands_beside_them(
     fill(sqlite_source, [(key, at, 1.0) for key in (*MIXED_KEYS, 2.0**53, 1e20, None)])
 
     if worker:
-        wanted = Wanted(since=SINCE, until=UNTIL)
-        raw = worker_process.read(Question.of(dataset(), sqlite_source, wanted))
+        wanted = RowRange(since=SINCE, until=UNTIL)
+        raw = worker_process.read(SourceQuery.of(dataset(), sqlite_source, wanted))
     else:
         raw = read(sqlite_source)
 

@@ -9,7 +9,7 @@ import pytest
 
 from forecaster.errors import DataError
 from forecaster.ingestion.normalize import Columns, normalize
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import read_rows
 from tests.source.sources import (
     SINCE,
@@ -45,7 +45,7 @@ def test_dates_written_as_numbers_are_found_in_their_range(place: Any, layout: s
     put([("a", int(f"{at:{layout}}"), place) for place, at in enumerate(starts)])
     since, until = SINCE - timedelta(days=1), UNTIL
 
-    found = read_rows(dataset(timezone=ZONE), url, Wanted(since=since, until=until))
+    found = read_rows(dataset(timezone=ZONE), url, RowRange(since=since, until=until))
 
     taken = normalize(found, Columns(), timezone=ZONE).observations
     assert {at for at in starts if since <= at <= until} <= set(taken["timestamp"])

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from forecaster.errors import SourceUnavailable
 from forecaster.ingestion.normalize import Columns, normalize
 from forecaster.schemas import INSTANT
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import read_rows
 from tests.source.sources import (
     DAY,
@@ -98,7 +98,7 @@ def test_dates_of_postgresql_are_days_of_the_declared_zone(postgres_url: str) ->
     found = read_rows(
         dataset(timezone="America/New_York"),
         postgres_url,
-        Wanted(
+        RowRange(
             since=datetime(2026, 11, 10, 5, tzinfo=UTC),
             until=datetime(2026, 11, 12, 5, tzinfo=UTC),
         ),
@@ -119,13 +119,15 @@ def test_timestamps_that_lie_nowhere_are_read_so_that_they_are_counted(
     with psycopg.connect(postgres_url, options="-c TimeZone=UTC") as conn:
         conn.execute(f"ALTER TABLE measured ALTER ts TYPE {kind} USING ts::{kind}")
 
-    found = read_rows(dataset(timezone="UTC"), postgres_url, Wanted(since=DAY - HOUR, until=UNTIL))
+    found = read_rows(
+        dataset(timezone="UTC"), postgres_url, RowRange(since=DAY - HOUR, until=UNTIL)
+    )
 
     intake = normalize(found, Columns(), timezone="UTC")
     assert intake.rejected == {"missing_timestamp": 1, "timestamp_out_of_range": 5}
     assert intake.observations.height == 1
     without = read_rows(
-        dataset(timezone="UTC"), postgres_url, Wanted(since=DAY - HOUR, until=UNTIL, odd=False)
+        dataset(timezone="UTC"), postgres_url, RowRange(since=DAY - HOUR, until=UNTIL, odd=False)
     )
     assert without.height == 1
 

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import read_rows
 from tests.source.sources import (
     HOUR,
@@ -49,7 +49,7 @@ def test_new_rows_of_another_spelling_are_read(
     fill_postgres(postgres_url, "text", given)
 
     for url in (sqlite_source, postgres_url):
-        wanted = Wanted(since=newest - 3 * HOUR, until=newest, odd=odd)
+        wanted = RowRange(since=newest - 3 * HOUR, until=newest, odd=odd)
         found = read_rows(dataset(timezone="UTC"), url, wanted)
         assert found["series_id"].to_list().count("b") == 3
 
@@ -63,7 +63,9 @@ def test_text_of_a_year_that_nobody_can_read_is_read_so_that_it_is_counted(
     fill_postgres(postgres_url, "text", given)
 
     for url in (sqlite_source, postgres_url):
-        found = read_rows(dataset(timezone="UTC"), url, Wanted(since=UNTIL - 3 * HOUR, until=UNTIL))
+        found = read_rows(
+            dataset(timezone="UTC"), url, RowRange(since=UNTIL - 3 * HOUR, until=UNTIL)
+        )
         assert found["series_id"].to_list().count("b") == 3
 
 
@@ -76,7 +78,7 @@ def test_words_among_text_that_sorts_like_time_let_no_more_be_read(
     fill_postgres(postgres_url, "text", given)
 
     for url in (sqlite_source, postgres_url):
-        wanted = Wanted(since=UNTIL - 3 * HOUR, until=UNTIL, odd=odd)
+        wanted = RowRange(since=UNTIL - 3 * HOUR, until=UNTIL, odd=odd)
         found = read_rows(dataset(timezone="UTC"), url, wanted)
         assert found["series_id"].to_list().count("b") == 3 * odd
         assert found["series_id"].to_list().count("a") < 120
@@ -96,7 +98,7 @@ def test_a_query_that_loses_text_by_comparing_it_is_refused(
 
     with pytest.raises(DataError, match="timestamp must sort like time") as caught:
         read_rows(
-            dataset(OWN, timezone="UTC"), sqlite_source, Wanted(since=UNTIL - HOUR, until=UNTIL)
+            dataset(OWN, timezone="UTC"), sqlite_source, RowRange(since=UNTIL - HOUR, until=UNTIL)
         )
 
     assert "leave :since and :until out" in (caught.value.hint or "")
@@ -113,7 +115,7 @@ def test_a_query_that_makes_times_of_its_text_before_it_compares_them_is_run(
     found = read_rows(
         dataset(query, timezone="UTC", timestamp_format="%d.%m.%Y %H:%M"),
         sqlite_source,
-        Wanted(since=UNTIL - 3 * HOUR, until=UNTIL),
+        RowRange(since=UNTIL - 3 * HOUR, until=UNTIL),
     )
 
     assert found.height == 3
@@ -127,7 +129,7 @@ def test_a_query_that_compares_text_may_leave_out_what_is_no_time(
     fill(sqlite_source, [*usual, ("b", word, 1.0)])
 
     found = read_rows(
-        dataset(OWN, timezone="UTC"), sqlite_source, Wanted(since=UNTIL - HOUR, until=UNTIL)
+        dataset(OWN, timezone="UTC"), sqlite_source, RowRange(since=UNTIL - HOUR, until=UNTIL)
     )
 
     assert 0 < found.height < 121
@@ -138,7 +140,7 @@ def test_a_query_of_numbers_may_compare_them_as_it_likes(sqlite_source: str) -> 
     fill(sqlite_source, [("a", stamp, 1.0) for stamp in stamps])
     query = f"{QUERY} WHERE ts BETWEEN unixepoch(:since) AND unixepoch(:until)"
 
-    found = read_rows(dataset(query), sqlite_source, Wanted(since=UNTIL - HOUR, until=UNTIL))
+    found = read_rows(dataset(query), sqlite_source, RowRange(since=UNTIL - HOUR, until=UNTIL))
 
     assert found.height == 2
 
@@ -147,7 +149,7 @@ def test_postgresql_compares_no_text_with_instants(postgres_url: str) -> None:
     fill_postgres(postgres_url, "text", rows(UNTIL, AMBIGUOUS["29.11.2026"]))
 
     with pytest.raises(DataError, match="operator does not exist"):
-        read_rows(dataset(OWN), postgres_url, Wanted(since=UNTIL - HOUR, until=UNTIL))
+        read_rows(dataset(OWN), postgres_url, RowRange(since=UNTIL - HOUR, until=UNTIL))
 
 
 def test_text_in_another_collation_is_found_too(postgres_url: str) -> None:
@@ -159,7 +161,7 @@ def test_text_in_another_collation_is_found_too(postgres_url: str) -> None:
     fill_postgres(postgres_url, 'text COLLATE "und-x-icu"', given)
 
     found = read_rows(
-        dataset(timezone="UTC"), postgres_url, Wanted(since=NEWEST[1] - HOUR, until=NEWEST[1])
+        dataset(timezone="UTC"), postgres_url, RowRange(since=NEWEST[1] - HOUR, until=NEWEST[1])
     )
 
     assert found["series_id"].to_list().count("b") == 3

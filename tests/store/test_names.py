@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from forecaster.errors import DataError
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import look, read_rows
 from tests.config.configs import problems_of
 from tests.postgres import Cluster
@@ -28,7 +28,7 @@ PAYLOADS = (
     ":since; $$ DROP TABLE measured $$",
     "value\\",
 )
-WANTED = Wanted(since=SINCE, until=UNTIL)
+WANTED = RowRange(since=SINCE, until=UNTIL)
 
 pytestmark = pytest.mark.fault(19)
 

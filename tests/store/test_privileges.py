@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 
 from forecaster.errors import DatabaseUnavailable
-from forecaster.source.query import Wanted
+from forecaster.source.query import RowRange
 from forecaster.source.read import shape
 from forecaster.store.connection.engine import open_engine
 from forecaster.store.maintenance import privileges
@@ -19,7 +19,7 @@ from tests.source.sources import (
     dataset,
 )
 
-WANTED = Wanted(since=SINCE, until=UNTIL)
+WANTED = RowRange(since=SINCE, until=UNTIL)
 
 
 @pytest.fixture

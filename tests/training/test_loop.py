@@ -15,11 +15,11 @@ from forecaster.training.loop import (
     JUDGEMENTS,
     PATIENCE,
     REPORT_EVERY,
-    Course,
-    Descent,
+    EarlyStopping,
     Judge,
-    Learnt,
     Schedule,
+    TrainedNetwork,
+    Trainer,
     learn,
 )
 from forecaster.training.sampling import Batch
@@ -56,7 +56,7 @@ class Script:
         return next(self.errors)
 
 
-def learnt(judge: Judge | None, steps: int = 4 * REPORT_EVERY) -> Learnt:
+def learnt(judge: Judge | None, steps: int = 4 * REPORT_EVERY) -> TrainedNetwork:
     schedule = Schedule(steps=steps, batch_size=4, learning_rate=1e-3)
     return learn(small_network(SPEC), draw, schedule, judge, silent)
 
@@ -93,7 +93,7 @@ def test_only_an_error_that_stays_clearly_higher_counts(
     errors: list[float], ends_after: int, kept: int
 ) -> None:
     network = nn.Linear(1, 1)
-    course = Course(network)
+    course = EarlyStopping(network)
     for step, error in enumerate(errors, start=1):
         nn.init.constant_(network.weight, step)
         if course.is_over(step, error):
@@ -160,7 +160,7 @@ def test_memory_that_has_no_room_for_a_small_batch_ends_the_training() -> None:
 def test_a_loss_that_explodes_is_a_divergence_and_one_wild_batch_is_none() -> None:
     wild = replace(draw(16), target=torch.full((16, SPEC.prediction_length), 1e9))
     batches = iter([draw(16)] * 4 + [wild] + [draw(16)] * 2 + [wild])
-    descent = Descent(small_network(SPEC), lambda _: next(batches), SCHEDULE)
+    descent = Trainer(small_network(SPEC), lambda _: next(batches), SCHEDULE)
     for _ in range(4):
         descent.step()
     descent.loss_since(4)
@@ -192,7 +192,7 @@ def test_a_batch_that_did_not_fit_is_let_go_before_the_next_is_drawn() -> None:
                 raise torch.OutOfMemoryError(f"no room for {len(context)} windows")
             return super().forward(context, hidden, calendar)
 
-    Descent(Crowded(SPEC), draw_and_look, SCHEDULE).step()
+    Trainer(Crowded(SPEC), draw_and_look, SCHEDULE).step()
 
     assert len(drawn) == 2
     assert not any(alive)

@@ -40,7 +40,7 @@ PARTS = pl.Schema(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vintage:
+class StoredForecast:
     """Which forecast of a series is meant, when it was made, and whether in hindsight."""
 
     series_id: str
@@ -52,7 +52,7 @@ class Vintage:
 
 def newest(
     conn: Connection, dataset: str, series_id: str, *, until: datetime | None = None
-) -> Vintage | None:
+) -> StoredForecast | None:
     """Return the forecast with the greatest cutoff, up to `until`; None where there is none.
 
     Of several at one cutoff: the newest that is not hindsight, if there is such a one.
@@ -75,7 +75,7 @@ def newest(
     if row is None:
         return None
     cutoff, model_id, issued_at, hindsight = row
-    return Vintage(
+    return StoredForecast(
         series_id=series_id,
         cutoff=cutoff,
         model_id=model_id,
@@ -84,7 +84,7 @@ def newest(
     )
 
 
-def read_parts(conn: Connection, dataset: str, vintage: Vintage) -> pl.DataFrame:
+def read_parts(conn: Connection, dataset: str, vintage: StoredForecast) -> pl.DataFrame:
     """Return PARTS of one forecast."""
     query = select(
         *(forecasts.c[name] for name in ("step", "timestamp", "status", "level", *PART_COLUMNS)),
@@ -119,7 +119,7 @@ def read_intervals(
 
 
 def read_attention(
-    conn: Connection, dataset: str, cutoff: datetime, *, of: Vintage | None = None
+    conn: Connection, dataset: str, cutoff: datetime, *, of: StoredForecast | None = None
 ) -> pl.DataFrame:
     """Return ATTENTION of one cutoff, sorted by series_id and step_from; with `of`: of that one."""
     key = None if of is None else of.series_id
@@ -144,7 +144,7 @@ def read_attention(
 
 
 def read_patches(
-    conn: Connection, dataset: str, cutoff: datetime, *, of: Vintage | None = None
+    conn: Connection, dataset: str, cutoff: datetime, *, of: StoredForecast | None = None
 ) -> pl.DataFrame:
     """Return PATCHES of one cutoff, from the oldest on; with `of`: those of its model."""
     query = select(*(attention_patches.c[name] for name in PATCHES)).where(

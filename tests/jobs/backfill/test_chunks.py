@@ -14,7 +14,7 @@ from forecaster.times.durations import Step
 from jobs.backfill import known_values
 from jobs.backfill.chunks import Asked, make, spans
 from jobs.backfill.known_values import Memory, Stretch
-from jobs.backfill.plan import Wanted
+from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
@@ -23,7 +23,7 @@ from tests.jobs.small import HOUR, LAST, START, World, fixed, hour
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
-def fill(world: World, wanted: Wanted) -> BackfillReport:
+def fill(world: World, wanted: BackfillRequest) -> BackfillReport:
     work = Work(
         engine=world.engine,
         dataset=world.dataset,
@@ -44,7 +44,9 @@ def test_years_without_an_observation_need_no_partitions(trained: World) -> None
     """Locks on so many are more than a server has."""
     since = START - timedelta(days=4 * 365)
 
-    report = fill(trained, Wanted(since=since, until=hour(LAST), every=Step(1, "day"), model="1"))
+    report = fill(
+        trained, BackfillRequest(since=since, until=hour(LAST), every=Step(1, "day"), model="1")
+    )
 
     assert (report.ticks, report.failures) == (report.asked, ())
     assert report.forecasts > 0

@@ -12,7 +12,7 @@ from forecaster.errors import ConfigError
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.state import leases, models
 from forecaster.times.durations import Step
-from jobs.backfill.plan import Wanted
+from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.retrain import fit_here
@@ -47,7 +47,7 @@ def backfill(engine: Engine, first: int, last: int, **asked: Any) -> BackfillRep
             fit=fit_here,
             clock=lambda: now,
         ),
-        Wanted(since=hour(first), until=hour(last), **asked),
+        BackfillRequest(since=hour(first), until=hour(last), **asked),
     )
 
 

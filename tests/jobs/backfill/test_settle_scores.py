@@ -9,15 +9,15 @@ import pytest
 from forecaster.evaluation import metrics
 from forecaster.store.connection.engine import writing
 from jobs.backfill import chunks
-from jobs.backfill.plan import Wanted
+from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
-from jobs.backfill.run import Progress, Work, run
+from jobs.backfill.run import BackfillProgress, Work, run
 from jobs.backfill.settle_scores import settle
 from jobs.retrain import fit_here
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
 BEGUN, ENDED = LAST + 20, LAST + 28
-WANTED = Wanted(since=hour(LAST + 1), until=hour(BEGUN))
+WANTED = BackfillRequest(since=hour(LAST + 1), until=hour(BEGUN))
 
 
 @pytest.fixture(params=["instant", "start"])
@@ -39,7 +39,7 @@ def serve(world: World, first: int, last: int) -> None:
 
 
 def fill(
-    world: World, clock: Callable[[], datetime], on_progress: Callable[[Progress], None]
+    world: World, clock: Callable[[], datetime], on_progress: Callable[[BackfillProgress], None]
 ) -> BackfillReport:
     work = Work(
         engine=world.engine,
@@ -60,7 +60,7 @@ def missing(world: World, now: datetime) -> int:
 def test_what_a_killed_backfill_did_not_settle_is_settled_by_the_next(beside: World) -> None:
     times = [hour(BEGUN)]
 
-    def serve_then_die(at: Progress) -> None:
+    def serve_then_die(at: BackfillProgress) -> None:
         if at.ticks and times[-1] == hour(BEGUN):
             serve(beside, BEGUN + 1, ENDED)
             times.append(hour(ENDED))
@@ -80,7 +80,7 @@ def test_what_came_in_after_an_outage_is_settled_too(beside: World) -> None:
     """The service scores hours that nobody knew when the backfill began, before it writes."""
     times = [hour(ENDED)]
 
-    def end_outage(at: Progress) -> None:
+    def end_outage(at: BackfillProgress) -> None:
         if at.ticks and times[-1] == hour(ENDED):
             late = range(BEGUN + 1, ENDED + 2)
             land(beside.engine, *(rows(name, late[0], late[-1]) for name in ("a", "b/c")))

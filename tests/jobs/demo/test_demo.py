@@ -18,7 +18,7 @@ from forecaster.store.maintenance import migrations
 from forecaster.times.schedules import Every
 from jobs.demo.demo import (
     Demo,
-    Material,
+    DemoData,
     co2,
     of_file,
     settings,
@@ -56,7 +56,7 @@ def write_file(folder: Path, hours: int = 240) -> Path:
     return file
 
 
-def material(file: Path, hours: int = TICKS) -> Material:
+def material(file: Path, hours: int = TICKS) -> DemoData:
     options = FileOptions(
         series_column=["where"],
         timestamp_column="when",
@@ -67,7 +67,7 @@ def material(file: Path, hours: int = TICKS) -> Material:
     return replace(found, replay=hours * HOUR)
 
 
-def small(found: Material) -> Config:
+def small(found: DemoData) -> Config:
     """The settings of a demo, with a model that is trained in a moment."""
     config = settings(found, "sqlite:///demo.db")
     dataset = replace(

@@ -10,11 +10,11 @@ from forecaster.errors import DataError
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.state import run_history, runs
 from forecaster.times.schedules import Every
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.clock import Clock
 from jobs.execution.job import Job
 from jobs.execution.reports import PruneReport, document
-from jobs.scheduling.catch_up import Backlog, Memories
+from jobs.scheduling.catch_up import CatchUp, JobStates
 from tests.jobs.small import HOUR
 
 
@@ -27,13 +27,13 @@ class Errand:
         self.job = Job(name="prune", schedule=lambda _: Every(HOUR), run=self.run, lane="prune")
         self._engine = engine
 
-    def run(self, engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
-        self.ticks.append(turn.tick)
+    def run(self, engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
+        self.ticks.append(attempt.tick)
         if self.broken:
             raise DataError("it must work, found it broken")
-        report = PruneReport(dataset=dataset.name, tick=turn.tick, deleted={})
+        report = PruneReport(dataset=dataset.name, tick=attempt.tick, deleted={})
         with writing(engine) as conn:
-            runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+            runs.finish(conn, attempt.claim, now=attempt.clock(), report=document(report))
         return report
 
 
@@ -54,18 +54,18 @@ def make(
     missed: list[tuple[str, int]] | None = None,
     pauses: list[float] | None = None,
     is_over: Callable[[], bool] = lambda: False,
-    memories: Memories | None = None,
-) -> Backlog:
+    job_states: JobStates | None = None,
+) -> CatchUp:
     """A backlog that notes why how many ticks are missed, and when it wants to be woken."""
     noted, wakes = missed if missed is not None else [], pauses if pauses is not None else []
-    return Backlog(
+    return CatchUp(
         engine=engine,
         clock=wall,
         is_over=is_over,
         observe=lambda _: None,
         missed=lambda job, dataset, reason, count: noted.append((reason, count)),
         wake=lambda job, dataset, seconds: wakes.append(seconds),
-        memories=Memories() if memories is None else memories,
+        job_states=JobStates() if job_states is None else job_states,
     )
 
 

@@ -15,7 +15,7 @@ from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Limit, guarded
 from forecaster.store.state import run_history, runs
 from jobs.execution import hang_detection
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PruneReport
 from tests.jobs.small import DATASET, fixed, hour, query
 
@@ -24,11 +24,11 @@ SHORT = timedelta(seconds=0.05)
 
 
 @pytest.fixture
-def turn(engine: Engine) -> Turn:
+def attempt(engine: Engine) -> Attempt:
     with writing(engine) as conn:
         claim = runs.claim(conn, "prune", DATASET.name, NOW, NOW)
         conn.execute(text("CREATE TABLE made (number INTEGER)"))
-    return Turn(tick=NOW, claim=claim, clock=fixed(NOW))
+    return Attempt(tick=NOW, claim=claim, clock=fixed(NOW))
 
 
 def report() -> PruneReport:
@@ -52,43 +52,43 @@ def state(engine: Engine) -> object:
     return query(engine, "SELECT state FROM runs")[0][0]
 
 
-def test_a_stage_that_is_entered_twice_adds_up(turn: Turn) -> None:
+def test_a_stage_that_is_entered_twice_adds_up(attempt: Attempt) -> None:
     for _ in range(2):
-        with turn.stage("read", timedelta(minutes=1)):
+        with attempt.stage("read", timedelta(minutes=1)):
             pass
 
-    assert list(turn.seconds) == ["read"]
-    assert turn.seconds["read"] > 0
+    assert list(attempt.seconds) == ["read"]
+    assert attempt.seconds["read"] > 0
 
 
-def test_a_stage_ends_when_it_asks_after_its_deadline(turn: Turn) -> None:
+def test_a_stage_ends_when_it_asks_after_its_deadline(attempt: Attempt) -> None:
     too_late = r"stage predict must end within 0\.05 s"
-    with turn.stage("predict", SHORT):
+    with attempt.stage("predict", SHORT):
         time.sleep(0.1)
         with pytest.raises(StageTimedOut, match=too_late):
-            turn.limit.check()
+            attempt.limit.check()
 
 
-def test_a_run_and_what_it_made_are_committed_together(turn: Turn, engine: Engine) -> None:
-    assert turn.commit(engine, failing(0, DataError("never"))) == report()
+def test_a_run_and_what_it_made_are_committed_together(attempt: Attempt, engine: Engine) -> None:
+    assert attempt.commit(engine, failing(0, DataError("never"))) == report()
 
     assert state(engine) == "succeeded"
     assert query(engine, "SELECT count(*) FROM made") == [(1,)]
 
 
 def test_a_transaction_that_another_one_disturbed_is_tried_again(
-    turn: Turn, engine: Engine
+    attempt: Attempt, engine: Engine
 ) -> None:
-    turn.commit(engine, failing(2, DatabaseUnavailable("it must be free, found a deadlock")))
+    attempt.commit(engine, failing(2, DatabaseUnavailable("it must be free, found a deadlock")))
 
     assert state(engine) == "succeeded"
     assert query(engine, "SELECT count(*) FROM made") == [(1,)]
-    assert turn.retries == ["it must be free, found a deadlock"] * 2
+    assert attempt.retries == ["it must be free, found a deadlock"] * 2
 
 
 @pytest.mark.fault(33)
 def test_a_row_that_somebody_else_wrote_first_is_looked_for_again(
-    turn: Turn, engine: Engine
+    attempt: Attempt, engine: Engine
 ) -> None:
     with writing(engine) as conn:
         conn.execute(text("CREATE UNIQUE INDEX one ON made (number)"))
@@ -99,28 +99,28 @@ def test_a_row_that_somebody_else_wrote_first_is_looked_for_again(
         conn.execute(text("INSERT INTO made VALUES (:number)"), {"number": numbers.pop()})
         return report()
 
-    assert turn.commit(engine, write) == report()
+    assert attempt.commit(engine, write) == report()
     assert query(engine, "SELECT number FROM made ORDER BY 1") == [(1,), (2,)]
-    assert len(turn.retries) == 1
+    assert len(attempt.retries) == 1
 
 
-def test_what_would_fail_again_is_tried_once(turn: Turn, engine: Engine) -> None:
+def test_what_would_fail_again_is_tried_once(attempt: Attempt, engine: Engine) -> None:
     with pytest.raises(DataError):
-        turn.commit(engine, failing(1, DataError("rows must be sorted, found chaos")))
+        attempt.commit(engine, failing(1, DataError("rows must be sorted, found chaos")))
 
-    assert (state(engine), turn.retries) == ("running", [])
+    assert (state(engine), attempt.retries) == ("running", [])
     assert query(engine, "SELECT count(*) FROM made") == [(0,)]
 
 
-def test_a_database_that_stays_away_ends_the_attempts(turn: Turn, engine: Engine) -> None:
+def test_a_database_that_stays_away_ends_the_attempts(attempt: Attempt, engine: Engine) -> None:
     with pytest.raises(DatabaseUnavailable):
-        turn.commit(engine, failing(9, DatabaseUnavailable("it must answer, found silence")))
+        attempt.commit(engine, failing(9, DatabaseUnavailable("it must answer, found silence")))
 
     assert state(engine) == "running"
 
 
-def test_no_attempt_is_made_after_the_deadline(turn: Turn, engine: Engine) -> None:
-    limited = replace(turn, limit=Limit())
+def test_no_attempt_is_made_after_the_deadline(attempt: Attempt, engine: Engine) -> None:
+    limited = replace(attempt, limit=Limit())
     bounded = guarded(engine, limit=limited.limit)
 
     with pytest.raises(StageTimedOut), limited.stage("write", SHORT):
@@ -130,7 +130,7 @@ def test_no_attempt_is_made_after_the_deadline(turn: Turn, engine: Engine) -> No
 
 
 def test_a_commit_whose_answer_was_lost_is_looked_up(
-    turn: Turn, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    attempt: Attempt, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit, calls = engine.dialect.do_commit, 0
 
@@ -143,21 +143,21 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(
 
     monkeypatch.setattr(engine.dialect, "do_commit", lose_first_answer)
 
-    assert turn.commit(engine, failing(0, DataError("never"))) == report()
+    assert attempt.commit(engine, failing(0, DataError("never"))) == report()
 
     assert state(engine) == "succeeded"
     assert query(engine, "SELECT count(*) FROM made") == [(1,)]
 
 
 def test_a_commit_that_comes_through_while_it_is_tried_again_counts(
-    turn: Turn, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    attempt: Attempt, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit, is_written = engine.dialect.do_commit, threading.Event()
 
     def come_through_late() -> None:
         with writing(engine) as conn:
             conn.execute(text("INSERT INTO made VALUES (1)"))
-            runs.finish(conn, turn.claim, now=NOW, report={})
+            runs.finish(conn, attempt.claim, now=NOW, report={})
             is_written.set()
             time.sleep(0.3)
 
@@ -172,16 +172,16 @@ def test_a_commit_that_comes_through_while_it_is_tried_again_counts(
 
     monkeypatch.setattr(engine.dialect, "do_commit", lose_first)
 
-    assert turn.commit(engine, failing(0, DataError("never"))) == report()
+    assert attempt.commit(engine, failing(0, DataError("never"))) == report()
 
     late.join()
     assert query(engine, "SELECT count(*) FROM made") == [(1,)]
 
 
 def test_a_commit_that_its_deadline_cut_is_looked_up(
-    turn: Turn, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    attempt: Attempt, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limited = replace(turn, limit=Limit())
+    limited = replace(attempt, limit=Limit())
     commit = engine.dialect.do_commit
 
     def commit_late(connection: Any) -> None:
@@ -199,15 +199,15 @@ def test_a_commit_that_its_deadline_cut_is_looked_up(
     assert state(engine) == "succeeded"
 
 
-def test_an_attempt_that_was_overtaken_writes_nothing(turn: Turn, engine: Engine) -> None:
+def test_an_attempt_that_was_overtaken_writes_nothing(attempt: Attempt, engine: Engine) -> None:
     with writing(engine) as conn:
         runs.claim(conn, "prune", DATASET.name, NOW, NOW)
 
     with pytest.raises(TickTakenOver):
-        turn.commit(engine, failing(0, DataError("never")))
+        attempt.commit(engine, failing(0, DataError("never")))
 
     with reading(engine) as conn:
-        assert run_history.lookup(conn, turn.claim.run_id).attempt == 2
+        assert run_history.lookup(conn, attempt.claim.run_id).attempt == 2
     assert query(engine, "SELECT count(*) FROM made") == [(0,)]
 
 

@@ -18,7 +18,7 @@ from forecaster.store.connection.engine import open_engine, reading, writing
 from forecaster.store.state import run_history, runs
 from forecaster.store.state.run_history import Run
 from forecaster.times.schedules import Every
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.job import Job
 from jobs.execution.reports import Json, PruneReport, document
 from jobs.execution.runner import Outcome, line, run_job
@@ -43,10 +43,10 @@ def recorded(engine: Engine) -> Run:
     return found
 
 
-def succeed(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
-    report = PruneReport(dataset=dataset.name, tick=turn.tick, deleted={"forecasts": 3})
+def succeed(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
+    report = PruneReport(dataset=dataset.name, tick=attempt.tick, deleted={"forecasts": 3})
     with engine.begin() as conn:
-        runs.finish(conn, turn.claim, now=turn.clock(), report=document(report))
+        runs.finish(conn, attempt.claim, now=attempt.clock(), report=document(report))
     return report
 
 
@@ -118,9 +118,9 @@ def test_an_interrupt_gets_out_and_the_tick_is_run_again(engine: Engine) -> None
 
 
 def test_an_attempt_that_was_taken_over_writes_nothing(engine: Engine) -> None:
-    def slow(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+    def slow(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         assert outcome_of(succeed, engine).result == "succeeded"
-        return succeed(engine, dataset, turn)
+        return succeed(engine, dataset, attempt)
 
     outcome = outcome_of(slow, engine)
 
@@ -131,9 +131,9 @@ def test_an_attempt_that_was_taken_over_writes_nothing(engine: Engine) -> None:
 @pytest.mark.fault(3)
 def test_a_commit_that_succeeded_after_all_is_not_marked_failed(engine: Engine) -> None:
     def commit_and_lose_the_connection(
-        engine: Engine, dataset: DatasetConfig, turn: Turn
+        engine: Engine, dataset: DatasetConfig, attempt: Attempt
     ) -> PruneReport:
-        succeed(engine, dataset, turn)
+        succeed(engine, dataset, attempt)
         raise ConnectionResetError
 
     outcome_of(commit_and_lose_the_connection, engine)

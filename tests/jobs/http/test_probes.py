@@ -13,7 +13,7 @@ from forecaster.store.connection.limits import Limit
 from forecaster.store.state import leases
 from jobs.execution import hang_detection
 from jobs.http import probes
-from jobs.http.probes import Probes, Remembered
+from jobs.http.probes import CachedAnswer, Probes
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 from tests.faults.proxy import Proxy
@@ -63,7 +63,7 @@ def test_a_dataset_with_a_model_is_ready(trained: World) -> None:
 
 def test_an_answer_is_remembered_for_some_seconds() -> None:
     asked: list[int] = []
-    remembered = Remembered(lambda: asked.append(1), silence=None)
+    remembered = CachedAnswer(lambda: asked.append(1), silence=None)
 
     for _ in range(3):
         remembered()
@@ -80,7 +80,7 @@ def test_nobody_waits_for_an_answer_that_does_not_come(monkeypatch: pytest.Monke
         go_on.wait(PATIENCE)
         return "answer"
 
-    remembered = Remembered(ask, silence="silence")
+    remembered = CachedAnswer(ask, silence="silence")
     with not_hanging():  # if all of them waited, it would be for 100 s
         found = [remembered() for _ in range(500)]
     go_on.set()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from forecaster.store.state import leases
 from forecaster.store.state.leases import Lease
-from jobs.replicas.assignment import DECLINED_FOR, Sight, owner
+from jobs.replicas.assignment import DECLINED_FOR, MembershipView, owner
 from jobs.replicas.identity import new_holder
 
 TTL = 15.0
@@ -28,7 +28,7 @@ def member(name: str, *, left: float = 10.0) -> Lease:
 
 
 def see(
-    sight: Sight,
+    sight: MembershipView,
     *found: Lease,
     at: float = 0.0,
     gone: Iterable[str] = (),
@@ -60,7 +60,7 @@ def test_datasets_are_spread_over_the_members() -> None:
 
 
 def test_alone_one_takes_everything_at_once() -> None:
-    assert see(Sight("us", TTL), datasets=["a", "b"]) == ["a", "b"]
+    assert see(MembershipView("us", TTL), datasets=["a", "b"]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_alone_one_takes_everything_at_once() -> None:
     ],
 )
 def test_what_is_free_is_taken(found: Lease, taken: list[str]) -> None:
-    assert see(Sight("us", TTL), found) == taken
+    assert see(MembershipView("us", TTL), found) == taken
 
 
 def test_what_the_dead_left_behind_is_taken_before_it_expires() -> None:
-    sight = Sight("us", TTL)
+    sight = MembershipView("us", TTL)
 
     assert see(sight, theirs(), member("them"), gone=["them"]) == ["d"]
     assert sight.members() == {"us"}
@@ -86,19 +86,19 @@ def test_what_the_dead_left_behind_is_taken_before_it_expires() -> None:
 
 @pytest.mark.fault(8)
 def test_a_lease_from_before_the_clock_was_set_back_ends_by_our_own_clock() -> None:
-    sight, found = Sight("us", TTL), theirs(left=3600)
+    sight, found = MembershipView("us", TTL), theirs(left=3600)
 
     assert see(sight, found, at=0) == []
     assert see(sight, found, at=14) == []
     assert see(sight, found, at=15) == ["d"]
 
 
-def heirs() -> tuple[Sight, str, str]:
+def heirs() -> tuple[MembershipView, str, str]:
     """A sight that knows another member, a dataset that is its own, and one that is not."""
     names = [f"dataset {number}" for number in range(100)]
     ours = next(name for name in names if owner(name, ["us", "them"]) == "us")
     not_ours = next(name for name in names if owner(name, ["us", "them"]) == "them")
-    return Sight("us", TTL), ours, not_ours
+    return MembershipView("us", TTL), ours, not_ours
 
 
 def test_what_another_should_have_is_left_to_it_for_a_while() -> None:
@@ -159,19 +159,19 @@ def test_a_member_that_expired_gets_nothing() -> None:
     assert sight.giving([not_ours]) == set()
 
 
-def is_worth_a_look(sight: Sight, at: float, held: set[str], wanted: set[str]) -> bool:
+def is_worth_a_look(sight: MembershipView, at: float, held: set[str], wanted: set[str]) -> bool:
     return sight.is_worth_a_look(at, held, wanted)
 
 
 def test_who_holds_what_is_its_own_need_not_look_again() -> None:
-    sight = Sight("us", TTL)
+    sight = MembershipView("us", TTL)
     see(sight, lease(leases.of_dataset("d"), "us"), member("us"), at=0, datasets=[])
 
     assert not is_worth_a_look(sight, 600, {"d"}, {"d"})
 
 
 def test_a_dataset_that_is_free_or_wanted_anew_or_no_more_is_worth_a_look() -> None:
-    free, settled = Sight("us", TTL), Sight("us", TTL)
+    free, settled = MembershipView("us", TTL), MembershipView("us", TTL)
     see(free, lease(leases.of_dataset("d"), leases.NOBODY), at=0)
     see(settled, lease(leases.of_dataset("d"), "us"), at=0, datasets=[])
 
@@ -181,7 +181,7 @@ def test_a_dataset_that_is_free_or_wanted_anew_or_no_more_is_worth_a_look() -> N
 
 
 def test_a_lease_of_another_is_worth_a_look_once_it_is_late() -> None:
-    sight = Sight("us", TTL)
+    sight = MembershipView("us", TTL)
     see(sight, theirs(left=12), member("them", left=12), at=100, datasets=[])
 
     assert not is_worth_a_look(sight, 106, set(), set())
@@ -189,7 +189,7 @@ def test_a_lease_of_another_is_worth_a_look_once_it_is_late() -> None:
 
 
 def test_a_lease_at_its_end_that_nobody_wants_is_not() -> None:
-    sight = Sight("us", TTL)
+    sight = MembershipView("us", TTL)
     see(sight, theirs(left=-1), member("them", left=-1), at=100, datasets=[])
 
     assert not is_worth_a_look(sight, 107.5, set(), set())
@@ -197,7 +197,7 @@ def test_a_lease_at_its_end_that_nobody_wants_is_not() -> None:
 
 def test_what_a_new_member_is_to_have_is_worth_a_look_to_both_for_a_while() -> None:
     giver, ours, not_ours = heirs()
-    taker = Sight("them", TTL)
+    taker = MembershipView("them", TTL)
     for sight in (giver, taker):
         see(
             sight,
@@ -218,7 +218,7 @@ def test_what_a_new_member_is_to_have_is_worth_a_look_to_both_for_a_while() -> N
 def test_a_holder_whose_process_has_ended_here_is_worth_a_look_at_once() -> None:
     boot, namespace, *_, chance = new_holder().split("-")
     ended = "-".join([boot, namespace, "999999999", "1", chance])
-    sight = Sight("us", TTL)
+    sight = MembershipView("us", TTL)
     see(sight, lease(leases.of_dataset("d"), ended, left=TTL), at=0, datasets=[])
 
     assert is_worth_a_look(sight, 1, set(), set())

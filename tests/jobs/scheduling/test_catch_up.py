@@ -11,10 +11,10 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.state import run_history, runs
 from forecaster.times.schedules import Every
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PruneReport
 from jobs.scheduling import backoff
-from jobs.scheduling.catch_up import Backlog
+from jobs.scheduling.catch_up import CatchUp
 from jobs.scheduling.due_ticks import LEFT_BEHIND
 from tests.jobs.execution.errands import (
     Errand,
@@ -28,7 +28,7 @@ FEW = replace(DATASET, catchup_limit=2)
 
 
 @pytest.fixture
-def work(engine: Engine, wall: Wall) -> Backlog:
+def work(engine: Engine, wall: Wall) -> CatchUp:
     return make(engine, wall)
 
 
@@ -45,7 +45,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_first_look_runs_the_newest_tick_and_a_second_one_nothing(
-    work: Backlog, errand: Errand
+    work: CatchUp, errand: Errand
 ) -> None:
     work.catch_up(errand.job, DATASET)
     work.catch_up(errand.job, DATASET)
@@ -53,7 +53,7 @@ def test_a_first_look_runs_the_newest_tick_and_a_second_one_nothing(
     assert errand.ticks == [hour(10)]
 
 
-def test_overdue_ticks_run_oldest_first(work: Backlog, errand: Errand, wall: Wall) -> None:
+def test_overdue_ticks_run_oldest_first(work: CatchUp, errand: Errand, wall: Wall) -> None:
     work.catch_up(errand.job, DATASET)
     wall.now += 3 * HOUR
     work.catch_up(errand.job, DATASET)
@@ -90,7 +90,7 @@ def test_nothing_is_missed_where_the_newest_run_does_the_work_of_all(
 
 
 def test_a_tick_that_failed_is_tried_again_until_it_succeeds(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     errand.broken = True
     work.catch_up(errand.job, DATASET)
@@ -103,7 +103,7 @@ def test_a_tick_that_failed_is_tried_again_until_it_succeeds(
 
 
 def test_what_keeps_failing_is_left_alone_for_a_while(
-    work: Backlog, errand: Errand, monkeypatch: pytest.MonkeyPatch
+    work: CatchUp, errand: Errand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "FIRST", 60.0)
     errand.broken = True
@@ -114,7 +114,7 @@ def test_what_keeps_failing_is_left_alone_for_a_while(
 
 
 def test_a_run_left_behind_by_a_process_that_died_runs_again_at_start(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     with writing(engine) as conn:
         runs.claim(conn, "prune", "bikes", hour(10), wall.now)
@@ -124,7 +124,7 @@ def test_a_run_left_behind_by_a_process_that_died_runs_again_at_start(
     assert errand.ticks == [hour(10)]
 
 
-def test_what_failed_by_hand_does_not_count(engine: Engine, work: Backlog, errand: Errand) -> None:
+def test_what_failed_by_hand_does_not_count(engine: Engine, work: CatchUp, errand: Errand) -> None:
     retrain = replace(errand.job, cumulative=True)
     fail_by_hand(engine, hour(10) + timedelta(minutes=1))
     fail_by_hand(engine, hour(10) + timedelta(minutes=2))
@@ -136,7 +136,7 @@ def test_what_failed_by_hand_does_not_count(engine: Engine, work: Backlog, erran
 
 
 def test_a_run_that_another_process_started_meanwhile_is_its_own_until_it_is_old(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     work.catch_up(errand.job, DATASET)
     wall.now += HOUR
@@ -153,7 +153,7 @@ def test_a_run_that_another_process_started_meanwhile_is_its_own_until_it_is_old
 
 
 def test_a_clock_that_was_set_back_runs_nothing_twice(
-    work: Backlog, errand: Errand, wall: Wall
+    work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     work.catch_up(errand.job, DATASET)
     wall.now -= 5 * HOUR
@@ -172,9 +172,9 @@ def test_a_stop_ends_the_backlog_after_the_tick_under_way(
     work.catch_up(errand.job, DATASET)
     wall.now += 5 * HOUR
 
-    def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+    def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         stopping.set()
-        return errand.run(engine, dataset, turn)
+        return errand.run(engine, dataset, attempt)
 
     work.catch_up(replace(errand.job, run=run), DATASET)
 
@@ -208,7 +208,7 @@ def test_a_run_left_behind_too_long_ago_is_missed(engine: Engine, wall: Wall) ->
 
 
 def test_a_run_whose_work_a_newer_one_does_has_failed(
-    engine: Engine, work: Backlog, errand: Errand
+    engine: Engine, work: CatchUp, errand: Errand
 ) -> None:
     with writing(engine) as conn:
         runs.claim(conn, "prune", "bikes", hour(8), hour(8))
@@ -219,7 +219,7 @@ def test_a_run_whose_work_a_newer_one_does_has_failed(
 
 
 def test_what_does_the_work_of_all_ticks_runs_for_the_newest_forecast_tick(
-    work: Backlog, errand: Errand, wall: Wall
+    work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     weekly = replace(errand.job, schedule=lambda _: Every(168 * HOUR), cumulative=True)
     errand.broken = True
@@ -234,7 +234,7 @@ def test_what_does_the_work_of_all_ticks_runs_for_the_newest_forecast_tick(
 
 
 def test_what_is_gone_is_made_again_for_the_next_forecast_tick(
-    work: Backlog, errand: Errand, wall: Wall
+    work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     weekly = replace(errand.job, schedule=lambda _: Every(168 * HOUR), cumulative=True)
     work.catch_up(weekly, DATASET)
@@ -247,7 +247,7 @@ def test_what_is_gone_is_made_again_for_the_next_forecast_tick(
 
 
 def test_a_tick_that_keeps_failing_does_not_hold_up_newer_ones(
-    work: Backlog, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
+    work: CatchUp, errand: Errand, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "FIRST", 60.0)
     errand.broken = True
@@ -259,7 +259,7 @@ def test_a_tick_that_keeps_failing_does_not_hold_up_newer_ones(
     assert errand.ticks == [hour(10), hour(11)]
 
 
-def test_a_tick_of_the_future_stops_nothing(work: Backlog, errand: Errand, wall: Wall) -> None:
+def test_a_tick_of_the_future_stops_nothing(work: CatchUp, errand: Errand, wall: Wall) -> None:
     job, newest = errand.job, replace(DATASET, catchup_limit=1)
     for jump in (0, 900, -899):
         wall.now += jump * HOUR

@@ -14,12 +14,12 @@ from forecaster.store.connection.engine import open_engine, writing
 from forecaster.store.connection.limits import fence_of, guarded
 from forecaster.store.state import leases, runs
 from forecaster.times.schedules import Cron
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.clock import delay
 from jobs.execution.reports import PruneReport
 from jobs.scheduling import backoff
-from jobs.scheduling.backoff import Pause
-from jobs.scheduling.catch_up import Backlog
+from jobs.scheduling.backoff import Backoff
+from jobs.scheduling.catch_up import CatchUp
 from jobs.scheduling.misfire_policy import REASONS
 from tests.jobs.execution.errands import (
     Errand,
@@ -45,20 +45,20 @@ def away(free_port: int) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def work(engine: Engine, wall: Wall, missed: list[tuple[str, int]]) -> Backlog:
+def work(engine: Engine, wall: Wall, missed: list[tuple[str, int]]) -> CatchUp:
     return make(engine, wall, missed=missed)
 
 
-def restart(work: Backlog) -> None:
+def restart(work: CatchUp) -> None:
     """Forget everything, as a new process does."""
-    work.memories.clear()
+    work.job_states.clear()
 
 
 @pytest.mark.parametrize(
     ("catchup", "run"), [("all", [11, 12, 13]), ("latest", [13]), ("none", [])]
 )
 def test_ticks_while_nothing_ran_are_made_up_for_as_told(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall, catchup: str, run: list[int]
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall, catchup: str, run: list[int]
 ) -> None:
     dataset = replace(DATASET, catchup=catchup)
     work.catch_up(errand.job, dataset)
@@ -75,7 +75,7 @@ def test_ticks_while_nothing_ran_are_made_up_for_as_told(
 
 @pytest.mark.parametrize("catchup", ["all", "latest", "none"])
 def test_a_first_tick_and_those_in_time_run_whatever_is_told(
-    work: Backlog, errand: Errand, wall: Wall, catchup: str
+    work: CatchUp, errand: Errand, wall: Wall, catchup: str
 ) -> None:
     dataset = replace(DATASET, catchup=catchup)
     for _ in range(3):
@@ -88,13 +88,13 @@ def test_a_first_tick_and_those_in_time_run_whatever_is_told(
 @pytest.mark.fault(29)
 @pytest.mark.parametrize(("overlap", "next_ones"), [("queue", [11, 12]), ("skip", [])])
 def test_ticks_that_come_due_while_an_earlier_one_runs_wait_or_are_skipped(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall, overlap: str, next_ones: list[int]
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall, overlap: str, next_ones: list[int]
 ) -> None:
     dataset = replace(DATASET, overlap=overlap, catchup="none")
 
-    def slow(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+    def slow(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         wall.now += 2.5 * HOUR
-        return errand.run(engine, dataset, turn)
+        return errand.run(engine, dataset, attempt)
 
     work.catch_up(replace(errand.job, run=slow), dataset)
     work.catch_up(errand.job, dataset)
@@ -107,7 +107,7 @@ def test_ticks_that_come_due_while_an_earlier_one_runs_wait_or_are_skipped(
 
 
 def test_a_job_wakes_up_later_by_its_jitter_and_runs_for_the_same_tick(
-    work: Backlog, errand: Errand, wall: Wall
+    work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     dataset = replace(DATASET, jitter=30 * HOUR / 60)
     late = delay("prune", dataset)
@@ -126,7 +126,7 @@ def test_a_job_wakes_up_later_by_its_jitter_and_runs_for_the_same_tick(
 
 @pytest.mark.fault(9)
 def test_a_day_without_half_past_two_has_its_tick_too(
-    work: Backlog, errand: Errand, wall: Wall
+    work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     nightly = Cron("30 2 * * *", "Europe/Berlin")
     job = replace(errand.job, schedule=lambda _: nightly)
@@ -142,7 +142,7 @@ def test_a_day_without_half_past_two_has_its_tick_too(
     ]
 
 
-def test_an_unbelievable_hour_hides_nothing(work: Backlog, errand: Errand, wall: Wall) -> None:
+def test_an_unbelievable_hour_hides_nothing(work: CatchUp, errand: Errand, wall: Wall) -> None:
     wall.now += 24 * HOUR
     work.catch_up(errand.job, DATASET)
     wall.now -= 24 * HOUR
@@ -154,7 +154,7 @@ def test_an_unbelievable_hour_hides_nothing(work: Backlog, errand: Errand, wall:
 
 
 def test_our_database_is_tried_again_after_a_second_and_others_after_fifteen() -> None:
-    pause, lengths = Pause(), []
+    pause, lengths = Backoff(), []
     for is_outage in (True, True, True, True, True, True, False, False, True):
         pause.lengthen(is_outage=is_outage)
         lengths.append(pause.left())
@@ -183,7 +183,7 @@ def test_a_database_that_is_away_is_left_alone_for_a_moment(
 
 
 def test_ticks_during_an_outage_count_as_unattended(
-    away: Engine, work: Backlog, wall: Wall, errand: Errand, monkeypatch: pytest.MonkeyPatch
+    away: Engine, work: CatchUp, wall: Wall, errand: Errand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "FIRST_OUTAGE", 0.0)
     dataset = replace(DATASET, catchup="none")
@@ -198,7 +198,7 @@ def test_ticks_during_an_outage_count_as_unattended(
 
 
 def test_every_reason_is_one_that_the_counter_starts_with(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall, missed: list[tuple[str, int]]
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall, missed: list[tuple[str, int]]
 ) -> None:
     few = replace(DATASET, catchup_limit=1)
     errand.broken = True
@@ -227,7 +227,7 @@ def by_hand(engine: Engine, tick: datetime) -> None:
 
 
 def test_what_another_lease_left_behind_is_taken_over_at_once(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     first = leased(engine, "first")
     work.catch_up(errand.job, DATASET, first)
@@ -244,7 +244,7 @@ def test_what_another_lease_left_behind_is_taken_over_at_once(
 
 
 def test_what_somebody_runs_by_hand_without_a_lease_is_left_to_them(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     ours = leased(engine, "ours")
     work.catch_up(errand.job, DATASET, ours)
@@ -257,7 +257,7 @@ def test_what_somebody_runs_by_hand_without_a_lease_is_left_to_them(
 
 
 def test_a_run_by_hand_hides_no_overdue_tick(
-    engine: Engine, work: Backlog, errand: Errand, wall: Wall
+    engine: Engine, work: CatchUp, errand: Errand, wall: Wall
 ) -> None:
     work.catch_up(errand.job, DATASET, leased(engine, "ours"))
     wall.now += 4 * HOUR

@@ -12,11 +12,11 @@ from forecaster.errors import DataError, SourceUnavailable
 from forecaster.store.connection.engine import writing
 from forecaster.store.state import runs
 from forecaster.times.schedules import Cron, Every
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.job import Job
 from jobs.execution.reports import PruneReport
 from jobs.scheduling import backoff, misfire_policy
-from jobs.scheduling.catch_up import Memories
+from jobs.scheduling.catch_up import JobStates
 from tests.jobs.execution.errands import (
     Errand,
     Wall,
@@ -39,9 +39,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def slow(errand: Errand, wall: Wall, length: timedelta) -> Job:
     """The job of an errand, which takes so long."""
 
-    def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+    def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         wall.now += length
-        return errand.run(engine, dataset, turn)
+        return errand.run(engine, dataset, attempt)
 
     return replace(errand.job, run=run)
 
@@ -102,7 +102,7 @@ def test_more_years_may_be_made_up_for_than_there_were(
 def test_what_is_overdue_for_months_is_sorted_at_once() -> None:
     due = [hour(0) + n * OFTEN.period for n in range(200_000)]
 
-    found = misfire_policy.sort(due, replace(DATASET, catchup="none"), None)
+    found = misfire_policy.apply_policy(due, replace(DATASET, catchup="none"), None)
 
     assert found.run == []
     assert found.missed == {"catchup": due}
@@ -160,9 +160,9 @@ def test_what_overlap_skips_stays_missed_where_jitter_is_long(
 
 
 def in_the_middle(errand: Errand, act: Callable[[], None]) -> Job:
-    def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+    def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         act()
-        return errand.run(engine, dataset, turn)
+        return errand.run(engine, dataset, attempt)
 
     return replace(errand.job, run=run)
 
@@ -170,12 +170,12 @@ def in_the_middle(errand: Errand, act: Callable[[], None]) -> Job:
 def test_a_new_configuration_goes_on_where_the_old_one_retired(
     engine: Engine, errand: Errand, wall: Wall
 ) -> None:
-    retired, memories = list[bool](), Memories()
+    retired, job_states = list[bool](), JobStates()
     dataset = replace(DATASET, catchup="none")
-    old = make(engine, wall, is_over=lambda: bool(retired), memories=memories)
+    old = make(engine, wall, is_over=lambda: bool(retired), job_states=job_states)
     old.catch_up(slow(errand, wall, 3 * HOUR), dataset)
     old.catch_up(in_the_middle(errand, lambda: retired.append(True)), dataset)
-    make(engine, wall, memories=memories).catch_up(errand.job, dataset)
+    make(engine, wall, job_states=job_states).catch_up(errand.job, dataset)
 
     assert errand.ticks == [hour(10), hour(11), hour(12), hour(13)]
     assert set(states(engine).values()) == {"succeeded"}
@@ -184,12 +184,12 @@ def test_a_new_configuration_goes_on_where_the_old_one_retired(
 def test_a_new_configuration_leaves_alone_what_somebody_runs_by_hand(
     engine: Engine, errand: Errand, wall: Wall
 ) -> None:
-    memories = Memories()
-    make(engine, wall, memories=memories).catch_up(errand.job, DATASET)
+    job_states = JobStates()
+    make(engine, wall, job_states=job_states).catch_up(errand.job, DATASET)
     wall.now += HOUR
     with writing(engine) as conn:
         runs.claim(conn, "prune", "bikes", hour(11), wall.now)
-    make(engine, wall, memories=memories).catch_up(errand.job, DATASET)
+    make(engine, wall, job_states=job_states).catch_up(errand.job, DATASET)
 
     assert errand.ticks == [hour(10)]
 
@@ -199,8 +199,8 @@ def test_a_source_that_hangs_for_days_makes_no_tick_late(engine: Engine, wall: W
     errand, missed, late = Errand(engine), list[tuple[str, int]](), dict[object, timedelta]()
     work = make(engine, wall, missed=missed)
 
-    def hangs(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
-        late.setdefault(turn.tick, wall.now - turn.tick)
+    def hangs(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
+        late.setdefault(attempt.tick, wall.now - attempt.tick)
         wall.now += 5 * MINUTE
         raise DataError("it must answer, found it silent")
 
@@ -220,7 +220,7 @@ def test_a_source_that_is_away_is_not_our_database(
     told, missed = list[float](), list[tuple[str, int]]()
     work = make(engine, wall, pauses=told, missed=missed)
 
-    def refuse(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+    def refuse(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         raise SourceUnavailable("source must answer, found: connection refused")
 
     for _ in range(3):

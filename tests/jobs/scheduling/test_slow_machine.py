@@ -12,11 +12,11 @@ from forecaster.errors import StageTimedOut
 from forecaster.store.connection.engine import writing
 from forecaster.store.state import runs
 from forecaster.times.schedules import Every
-from jobs.execution.attempt import Turn
+from jobs.execution.attempt import Attempt
 from jobs.execution.job import Job
 from jobs.execution.reports import PruneReport
 from jobs.scheduling import backoff, misfire_policy
-from jobs.scheduling.backoff import Pause
+from jobs.scheduling.backoff import Backoff
 from tests.jobs.execution.errands import (
     Errand,
     Wall,
@@ -49,11 +49,11 @@ def errand(engine: Engine) -> Errand:
 def as_slow_as_its_ticks(errand: Errand, wall: Wall, times_out: Callable[[datetime], bool]) -> Job:
     """A job that takes as long as one tick is from the next, and is cut now and then."""
 
-    def run(engine: Engine, dataset: DatasetConfig, turn: Turn) -> PruneReport:
+    def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         wall.now += OFTEN.period
-        if turn.claim.attempt == 1 and times_out(turn.tick):
+        if attempt.claim.attempt == 1 and times_out(attempt.tick):
             raise StageTimedOut(LATE, hint="see what holds it up")
-        return errand.run(engine, dataset, turn)
+        return errand.run(engine, dataset, attempt)
 
     return replace(errand.job, run=run, schedule=lambda _: OFTEN)
 
@@ -93,7 +93,7 @@ def test_a_tick_that_a_stop_broke_off_comes_in_its_turn_though_newer_ones_are_al
 
 
 def test_what_failed_is_tried_several_times_before_it_is_too_old() -> None:
-    pause, patience = Pause(), misfire_policy.patience(OFTEN, LIMITED.catchup_limit)
+    pause, patience = Backoff(), misfire_policy.patience(OFTEN, LIMITED.catchup_limit)
 
     for _ in range(10):
         pause.lengthen(is_outage=False, at_most=patience)

@@ -9,7 +9,7 @@ import pytest
 
 from forecaster.times.schedules import Every
 from jobs.scheduling import timer as scheduling
-from jobs.scheduling.timer import Alarm, Scheduler
+from jobs.scheduling.timer import Scheduler, Timer
 from tests.jobs.clocks import Skew
 from tests.jobs.small import fixed
 from tests.patience import PATIENCE, eventually, not_hanging
@@ -55,7 +55,7 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
 
 @pytest.fixture
 def scheduler(bell: Bell) -> Iterator[Scheduler]:
-    alarm = Alarm(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
+    alarm = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
     made = Scheduler([alarm], threads={"forecast": 1}, clock=now)
     yield made
     bell.go_on.set()
@@ -79,7 +79,7 @@ def test_an_alarm_can_be_rung_by_hand(scheduler: Scheduler, bell: Bell) -> None:
 
 @pytest.mark.parametrize(("late", "wait"), [(0.0, 0.3), (0.3, 0.1), (0.9, 0.2)])
 def test_an_alarm_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: float) -> None:
-    alarm = Alarm(
+    alarm = Timer(
         name="bell",
         lane="forecast",
         schedule=Every(timedelta(seconds=0.5)),
@@ -87,7 +87,7 @@ def test_an_alarm_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: fl
         action=Bell().ring,
     )
     clock = fixed(datetime(2026, 1, 1, 9, 0, 0, 200_000, tzinfo=UTC))
-    wakes, begun = scheduling._Wakes(alarm, clock), now()
+    wakes, begun = scheduling._Trigger(alarm, clock), now()
 
     found = wakes.get_next_fire_time(None, begun)
 
@@ -96,7 +96,7 @@ def test_an_alarm_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: fl
 
 def test_an_alarm_rings_tick_after_tick(bell: Bell) -> None:
     schedule = Every(timedelta(seconds=0.2))
-    alarm = Alarm(name="bell", lane="forecast", schedule=schedule, action=bell.ring)
+    alarm = Timer(name="bell", lane="forecast", schedule=schedule, action=bell.ring)
     scheduler = Scheduler([alarm], threads={"forecast": 2}, clock=now)
     scheduler.start()
 
@@ -105,7 +105,7 @@ def test_an_alarm_rings_tick_after_tick(bell: Bell) -> None:
 
 
 def test_an_alarm_is_rung_after_a_while_but_never_later_than_its_tick(bell: Bell) -> None:
-    alarm = Alarm(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
+    alarm = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
     scheduler = Scheduler([alarm], threads={"forecast": 1}, clock=now)
     scheduler.start()
     assert bell.rang(1)

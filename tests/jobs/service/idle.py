@@ -16,9 +16,9 @@ from forecaster.config.settings import Config
 from forecaster.store.connection.engine import open_engine, writing
 from forecaster.store.state import leases, models, runs
 from jobs.replicas.lease_keeper import Hooks, Replica
-from jobs.service.activity_poll import Outlook
+from jobs.service.activity_poll import ActivityPoll
 from jobs.service.service import KEEP_EVERY
-from jobs.service.worker_groups import Lanes, Surroundings
+from jobs.service.worker_groups import Context, WorkerGroups
 from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import DATASET, LAST, hour
 from tests.statements import Statements
@@ -63,7 +63,7 @@ class Idle:
             ttl=config.lease_ttl,
             hooks=Hooks(clock=self.clock, uptime=self.uptime),
         )
-        self.around = Surroundings(
+        self.around = Context(
             engine=engine,
             telemetry=telemetry,
             clock=self.clock,
@@ -71,8 +71,8 @@ class Idle:
             using=self.replica.using,
         )
         self.around.news.now = self.uptime
-        self.lanes = Lanes(config, self.around)
-        self.outlook = Outlook(engine, telemetry, self.around.news, self.clock)
+        self.lanes = WorkerGroups(config, self.around)
+        self.outlook = ActivityPoll(engine, telemetry, self.around.news, self.clock)
         self.alarms = {alarm.name: alarm.action for alarm in self.lanes._alarms()}
         self.news: list[set[str]] = []
 

@@ -17,8 +17,8 @@ from forecaster.store.state import activity, models, runs
 from jobs.execution.job import Job
 from jobs.execution.runner import Outcome
 from jobs.scheduling import catch_up
-from jobs.scheduling.backoff import LONGEST_OUTAGE, Pause
-from jobs.scheduling.idle import FRESH, LONGEST, News
+from jobs.scheduling.backoff import LONGEST_OUTAGE, Backoff
+from jobs.scheduling.idle import FRESH, LONGEST, ActivityCounters
 from jobs.service.activity_poll import EVERY
 from tests.jobs.service.idle import Idle, idling, statements
 from tests.jobs.small import LAST, hour
@@ -132,8 +132,8 @@ def test_a_model_of_our_own_wakes_the_forecasts_at_once(engine: Engine, database
         assert not asks(idle, counted, "forecast")
 
 
-def pause(idle: Idle, job: str) -> Pause:
-    return idle.around.memories[job, NAME].pause
+def pause(idle: Idle, job: str) -> Backoff:
+    return idle.around.job_states[job, NAME].pause
 
 
 @pytest.mark.parametrize("is_before", [True, False], ids=["before it began", "while it went on"])
@@ -216,7 +216,7 @@ def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
 def test_the_first_news_has_every_lane_look_again(engine: Engine, database_url: str) -> None:
     """What happened between the first look of a lane and the first news is in neither."""
     with idling(engine, database_url, 1):
-        news = News()
+        news = ActivityCounters()
         before = news.version(NAME)
         with reading(engine) as conn:
             changed = news.hear(activity.read(conn).marks)

@@ -136,15 +136,15 @@ def test_what_cannot_be_put_in_force_is_rolled_back(
 
 
 def test_mended_settings_end_the_pause_after_a_failure(changing: Changing) -> None:
-    memories = changing.service._around.memories
+    job_states = changing.service._around.job_states
     for dataset in ("bikes", "cars"):
-        memories["retrain", dataset].pause.lengthen(is_outage=False)
+        job_states["retrain", dataset].pause.lengthen(is_outage=False)
 
     changing.write(every="2h")
     changing.reload()
 
-    assert memories["retrain", "bikes"].pause.left() == 0
-    assert memories["retrain", "cars"].pause.left() > 0
+    assert job_states["retrain", "bikes"].pause.left() == 0
+    assert job_states["retrain", "cars"].pause.left() > 0
 
 
 def test_a_stop_is_not_undone_by_a_reload(changing: Changing) -> None:

@@ -1,4 +1,4 @@
-"""Lanes: what rings when, for what is ours, never twice at once."""
+"""WorkerGroups: what rings when, for what is ours, never twice at once."""
 
 import threading
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from forecaster.store.connection.limits import Fence
 from forecaster.store.tables import leases
 from jobs.retrain import Fitted, Watch, fit_here
 from jobs.service.worker_groups import (
-    Busy,
-    Lanes,
-    Surroundings,
+    Context,
+    RunningJobs,
+    WorkerGroups,
     threads,
 )
 from jobs.telemetry.metrics import Telemetry
@@ -33,9 +33,9 @@ DONE = """SELECT name, count(*) FROM runs JOIN datasets ON datasets.id = dataset
 WHERE state = 'succeeded' GROUP BY name ORDER BY name"""
 
 
-def without_leases(engine: Engine) -> Surroundings:
-    """Surroundings in which every dataset is another replica's."""
-    return Surroundings(
+def without_leases(engine: Engine) -> Context:
+    """Context in which every dataset is another replica's."""
+    return Context(
         engine=engine,
         telemetry=Telemetry(["bikes"]),
         clock=fixed(hour(LAST)),
@@ -45,7 +45,7 @@ def without_leases(engine: Engine) -> Surroundings:
 
 
 def test_nothing_long_is_in_the_lane_of_the_forecasts(engine: Engine) -> None:
-    lanes = Lanes(CONFIG, without_leases(engine))
+    lanes = WorkerGroups(CONFIG, without_leases(engine))
 
     found = {alarm.name: (alarm.lane, alarm.schedule) for alarm in lanes._alarms()}
 
@@ -66,7 +66,7 @@ def test_settings_are_noted_once_however_many_lanes_begin_together(
         "jobs.service.worker_groups.datasets.note_settings",
         lambda conn, name, document: noted.append(name),
     )
-    lanes = Lanes(CONFIG, without_leases(engine))
+    lanes = WorkerGroups(CONFIG, without_leases(engine))
 
     def begin() -> None:
         both.wait()
@@ -95,7 +95,7 @@ def test_a_dataset_that_waits_for_its_source_leaves_the_others_their_threads(
 
 
 def test_nothing_is_done_for_a_dataset_of_another_replica(engine: Engine) -> None:
-    lanes = Lanes(CONFIG, without_leases(engine))
+    lanes = WorkerGroups(CONFIG, without_leases(engine))
 
     for alarm in lanes._alarms():
         alarm.action()
@@ -123,7 +123,7 @@ def test_a_first_training_does_not_wait_for_a_long_one(
 
     monkeypatch.setattr("jobs.service.worker_groups.fit_in_child", fit)
     around = replace(without_leases(engine), using=lambda _: nullcontext(lease))
-    lanes = Lanes(replace(CONFIG, datasets=both), around)
+    lanes = WorkerGroups(replace(CONFIG, datasets=both), around)
     actions = {alarm.name: alarm.action for alarm in lanes._alarms()}
     long = threading.Thread(target=actions["retrain:bikes"])
     long.start()
@@ -140,7 +140,7 @@ def test_a_first_training_does_not_wait_for_a_long_one(
 
 
 def test_what_is_under_way_is_not_begun_again() -> None:
-    busy = Busy()
+    busy = RunningJobs()
 
     with busy.doing("retrain:bikes") as first, busy.doing("retrain:bikes") as second:
         assert (first, second) == (True, False)
@@ -162,7 +162,7 @@ def test_a_database_that_swallows_everything_holds_no_lane(
     monkeypatch.setattr("jobs.service.worker_groups.LOOK_WITHIN", timedelta(seconds=0.5))
     with Proxy(address.port or 0) as proxy:
         engine = open_engine(f"postgresql://forecaster@127.0.0.1:{proxy.port}{address.path}")
-        lanes = Lanes(CONFIG, without_leases(engine))
+        lanes = WorkerGroups(CONFIG, without_leases(engine))
 
         @event.listens_for(engine, "before_cursor_execute")
         def swallow(conn: object, cursor: object, statement: str, *_: object) -> None:
@@ -176,9 +176,9 @@ def test_a_database_that_swallows_everything_holds_no_lane(
 
 def test_retired_lanes_begin_nothing_more_and_hand_on_what_they_remember(engine: Engine) -> None:
     around = without_leases(engine)
-    old, new = Lanes(CONFIG, around), Lanes(CONFIG, around)
+    old, new = WorkerGroups(CONFIG, around), WorkerGroups(CONFIG, around)
 
     old.stop()
 
     assert (old._backlog.is_over(), new._backlog.is_over()) == (True, False)
-    assert new._backlog.memories is old._backlog.memories
+    assert new._backlog.job_states is old._backlog.job_states

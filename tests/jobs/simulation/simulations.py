@@ -11,7 +11,7 @@ from forecaster.store.maintenance import migrations
 from jobs.retrain import fit_here
 from jobs.simulation.comparison import Simulation, live, prepare
 from jobs.simulation.faults import Shares
-from jobs.simulation.inputs import Material
+from jobs.simulation.inputs import SimulationInput
 from jobs.simulation.report import SimulationReport
 from jobs.simulation.script import Plan
 from tests.jobs.small import DATASET, HOUR, LAST, hour, rows
@@ -25,18 +25,18 @@ FAULTS = Plan(
 )
 
 
-def material(ticks: int = TICKS, *, until: datetime | None = None) -> Material:
+def material(ticks: int = TICKS, *, until: datetime | None = None) -> SimulationInput:
     """Two series, the last hour of which is that of the last tick."""
     shift = timedelta(0) if until is None else until - hour(LAST)
     truth = pl.concat([rows("a", 0, LAST), rows("b/c", 0, LAST)])
-    return Material(
+    return SimulationInput(
         dataset=BIKES,
         truth=truth.with_columns(pl.col("timestamp") + shift),
         ticks=[hour(LAST - back) + shift for back in reversed(range(ticks))],
     )
 
 
-def with_flat(of: Material) -> Material:
+def with_flat(of: SimulationInput) -> SimulationInput:
     """The same, with a third series that is flat until the last hours."""
     flat = of.truth.filter(pl.col("series_id") == "a").with_columns(
         series_id=pl.lit("flat"),
@@ -45,7 +45,7 @@ def with_flat(of: Material) -> Material:
     return replace(of, truth=pl.concat([of.truth, flat]).sort("series_id", "timestamp"))
 
 
-def simulate(folder: Path, plan: Plan, of: Material) -> Simulation:
+def simulate(folder: Path, plan: Plan, of: SimulationInput) -> Simulation:
     engine = open_engine(f"sqlite:///{folder / 'scratch.db'}")
     migrations.upgrade(engine)
     return live(prepare(of, plan, engine, folder, fit=fit_here))

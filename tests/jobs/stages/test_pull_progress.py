@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from forecaster.source.cursor import Progress
+from forecaster.source.cursor import Cursor
 from forecaster.store.connection.engine import writing
 from jobs.execution.reports import PullReport
 from jobs.stages import pull, pull_progress
@@ -39,7 +39,7 @@ def test_history_before_all_that_was_read_is_read_where_it_is_needed(source: Eng
 
 
 def test_a_pull_that_ends_after_a_later_one_takes_no_watermark_back(engine: Engine) -> None:
-    position = Progress(
+    position = Cursor(
         column="id", cluster="c", newest_transaction=1, position=1, safe=None, running=frozenset()
     )
     early = pull_report(hour(1), replace(position, position=10))
@@ -55,7 +55,7 @@ def test_a_pull_that_ends_after_a_later_one_takes_no_watermark_back(engine: Engi
     assert reached.ingested.position == 50
 
 
-def pull_report(until: datetime, progress: Progress) -> PullReport:
+def pull_report(until: datetime, progress: Cursor) -> PullReport:
     return PullReport(
         since=hour(0), until=until, rows=0, new=0, corrected=0, unchanged=0, late=0, outside=0,
         rejected={}, examples={}, duplicates=0, conflicting=0, watermark=until, whole=None,
