@@ -77,6 +77,7 @@ class Service:
         self._outlook = ActivityPoll(self.engine, telemetry, self._around.news, clock)
         self._server: server.Server | None = None
         self._swapping = threading.Lock()
+        self._keeping = threading.Thread(target=self._keep, name="keep", daemon=True)
 
     @property
     def url(self) -> str:
@@ -103,7 +104,7 @@ class Service:
         """Take leases and ring the alarms of what is ours, and from then on in time."""
         self._lanes.start()
         self._replica.start()
-        threading.Thread(target=self._keep, name="keep", daemon=True).start()
+        self._keeping.start()
 
     def wait(self) -> None:
         """Watch over the alarm clock until `stopping` is set; give up when a stage hangs."""
@@ -122,14 +123,21 @@ class Service:
             self._lanes.stop()
             self._replica.serve(())  # another replica may have what is idle at once
         done = self._around.busy.wait_until_idle(FINISH_SECONDS)
-        releasing = threading.Thread(target=self._replica.stop, name="release", daemon=True)
-        releasing.start()
-        releasing.join(RELEASE_SECONDS)
+        self._release()
         if self._server is not None:
             self._server.stop()
         for engine in (self.engine, self._keeper):
             engine.dispose()
         return done
+
+    def _release(self) -> None:
+        """Release the leases, and let the keeper finish its look, in RELEASE_SECONDS."""
+        until = time.monotonic() + RELEASE_SECONDS
+        releasing = threading.Thread(target=self._replica.stop, name="release", daemon=True)
+        releasing.start()
+        for thread in (releasing, self._keeping):
+            if thread.is_alive():
+                thread.join(max(0.0, until - time.monotonic()))
 
     def reload(self) -> None:
         """Put in force what the configuration says by now, if it has changed and can be used."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from forecaster.config import file
 from forecaster.store.connection.engine import reading
@@ -162,3 +162,20 @@ def test_a_stop_is_not_undone_by_a_reload(changing: Changing) -> None:
 
 def _no_thread(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
+
+
+def test_a_look_under_way_ends_before_connections_are_closed(changing: Changing) -> None:
+    began, done = threading.Event(), threading.Event()
+
+    @event.listens_for(changing.service.engine, "before_cursor_execute")
+    def hold(*_: object) -> None:
+        if threading.current_thread().name == "keep" and not began.is_set():
+            began.set()
+            done.wait(0.5)
+
+    changing.service.start()
+    assert began.wait(20)
+
+    changing.service.stop()
+
+    assert "keep" not in [thread.name for thread in threading.enumerate()]
