@@ -1,12 +1,9 @@
 """Forecast one dataset for one tick: pull, read, predict, write. The main path: start here."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
 
-import polars as pl
 from sqlalchemy import Connection, Engine
 
 from forecaster.config.settings import DatasetConfig, RetentionConfig
@@ -14,20 +11,17 @@ from forecaster.data.panel import Panel
 from forecaster.data.rolling_panel import RollingPanel
 from forecaster.inference import predictor
 from forecaster.inference.prediction import Prediction
-from forecaster.inference.to_frames import attention_rows_of, rows_of
 from forecaster.store.connection.engine import reading
 from forecaster.store.connection.limits import Limit
-from forecaster.store.forecasts import attention, forecasts
+from forecaster.store.forecasts import forecasts
 from forecaster.store.maintenance import partitions
 from forecaster.store.state import datasets
 from jobs.execution.attempt import Attempt
 from jobs.execution.reports import ForecastReport, PullReport
-from jobs.stages import pull, pull_progress
+from jobs.stages import pull, pull_progress, write_forecasts
 from jobs.stages.champions import Champion, Champions
 from jobs.stages.panel_cache import PanelCache
 
-SERIES_AT_ONCE = 8192
-"""How many series' forecasts are rows in memory at one time."""
 NAMED = 20
 """How many of the skipped series a report names."""
 
@@ -74,9 +68,14 @@ def run(
         prediction = predict(known, dataset, attempt.limit)
 
     def made(conn: Connection) -> ForecastReport:
-        written = write(conn, dataset.name, known, prediction, now=attempt.clock())
+        # An earlier tick, or a backfill, may share the cutoff.
+        before = forecasts.series_at(conn, dataset.name, champion.model_id, known.cutoff)
+        written = prediction.without(before)
+        write_forecasts.write(
+            conn, dataset.name, known.names, champion.model_id, written, now=attempt.clock()
+        )
         pull_progress.advance(conn, dataset.name, pulled)
-        return report_on(dataset, attempt.tick, known, written, pulled, attempt.seconds)
+        return report_on(dataset, attempt, known, written, pulled)
 
     with attempt.stage("write", deadlines.write):
         partitions.ensure(engine, retention, ("forecasts", "attention"), [known.cutoff])
@@ -106,11 +105,7 @@ def read(
 
 
 def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
-    """Forecast every series.
-
-    A model that has seen what came after the cutoff, as when an old tick runs late or again,
-    forecasts in hindsight: such forecasts are kept apart and never scored.
-    """
+    """Forecast every series of the panel."""
     model, panel = known.champion.model, known.panel
     blocks = panel.panels(
         known.names, season_length=model.spec.season_length, scales=model.series_scale
@@ -122,9 +117,7 @@ def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
         bounds=(dataset.lower_bound, dataset.upper_bound),
         device=dataset.training.device,
     )
-    if known.champion.stands_in:
-        prediction = prediction.with_status("fallback_champion", instead_of="ok")
-    return prediction.with_hindsight(pl.lit(known.champion.trained_to > known.cutoff))
+    return known.champion.marked(prediction, known.cutoff)
 
 
 def in_time(blocks: Iterable[Panel], limit: Limit) -> Iterator[Panel]:
@@ -134,60 +127,24 @@ def in_time(blocks: Iterable[Panel], limit: Limit) -> Iterator[Panel]:
         yield block
 
 
-def write(
-    conn: Connection, dataset: str, known: Known, prediction: Prediction, *, now: datetime
-) -> Prediction:
-    """Write forecasts, their attention, and once for each cutoff where the patches lie.
-
-    Series that the model has forecast at this cutoff before are left out, as an earlier tick or a
-    backfill may share it; return what was written.
-    """
-    model_id = known.champion.model_id
-    said = forecasts.series_at(conn, dataset, model_id, known.cutoff)
-    if said:
-        prediction = prediction.select(~prediction.keys["series_id"].is_in(said))
-    ids = {name: number for number, name in known.names.items()}
-    blocks = prediction.blocks(SERIES_AT_ONCE)
-    rows = (block.forecasts for block in blocks)
-    forecasts.write_blocks(conn, ids, model_id, rows, issued_at=now, origin="live")
-    if prediction.is_explained and not prediction.keys.is_empty():
-        weights = (block.attention for block in prediction.blocks(SERIES_AT_ONCE))
-        attention.write_blocks(conn, ids, model_id, weights)
-        attention.write_patches(conn, dataset, model_id, prediction.patches)
-    return prediction
-
-
 def report_on(
     dataset: DatasetConfig,
-    tick: datetime,
+    attempt: Attempt,
     known: Known,
-    prediction: Prediction,
+    written: Prediction,
     pulled: PullReport | None,
-    stages: Mapping[str, float],
 ) -> ForecastReport:
-    """Say what was written, and what was left out and why."""
-    keys, spec = prediction.keys, prediction.spec
-    by_status = keys.group_by("status").agg(pl.col("series_id").n_unique())
+    """Report what was written, and what was left out and why."""
     return ForecastReport(
         dataset=dataset.name,
-        tick=tick,
+        tick=attempt.tick,
         cutoff=known.cutoff,
         model_id=known.champion.model_id,
         trained_to=known.champion.trained_to,
         known_to=known.known_to,
-        series=keys["series_id"].n_unique(),
-        rows=rows_of(keys["end"], spec),
-        attention_rows=attention_rows_of(keys["end"], spec) if prediction.is_explained else 0,
-        statuses=dict(by_status.sort("status").iter_rows()),
-        hindsight=keys.filter("hindsight")["series_id"].n_unique(),
         stands_in=known.champion.stands_in,
-        skipped=Counter(reason.value for reason in prediction.skipped.values()),
-        skipped_series={
-            series_id: reason.value
-            for series_id, reason in islice(prediction.skipped.items(), NAMED)
-        },
         newest_observation=known.panel.newest,
-        panel=asdict(prediction.panel_counts),
         pull=pulled,
-        stages=stages,
+        stages=attempt.seconds,
+        **written.summary(named=NAMED),
     )

@@ -68,8 +68,7 @@ class Runner:
         while True:
             try:
                 contexts, ends = context.split(self.batch_size), cutoffs.split(self.batch_size)
-                parts = [self._forward(*part) for part in zip(contexts, ends, strict=True)]
-                return _joined(parts)
+                return _joined(list(map(self._forward, contexts, ends)))
             except torch.OutOfMemoryError:
                 if self.batch_size <= SMALLEST_BATCH and self._device == CPU:
                     raise

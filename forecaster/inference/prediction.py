@@ -1,7 +1,10 @@
 """What a model says at some cutoffs: numbers, and frames of them when asked for."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any
 
 import polars as pl
 import torch
@@ -13,8 +16,10 @@ from forecaster.errors import SkipReason
 from forecaster.inference.to_frames import (
     Numbers,
     attention_frame,
+    attention_rows_of,
     forecasts_frame,
     patches_frame,
+    rows_of,
 )
 from forecaster.network.spec import ModelSpec
 
@@ -63,6 +68,30 @@ class Prediction:
         """Return PATCHES of some of the cutoffs; none without attention."""
         frame = patches_frame(list(ends), self.spec)
         return frame if self.is_explained else frame.clear()
+
+    def summary(self, *, named: int) -> dict[str, Any]:
+        """Count series and rows, by status, and those that were skipped; `named` of these by name.
+
+        Keys are those of a report on a run.
+        """
+        series = pl.col("series_id").n_unique()
+        by_status = self.keys.group_by("status").agg(series).sort("status")
+        skipped = {series_id: reason.value for series_id, reason in self.skipped.items()}
+        ends = self.keys["end"]
+        return {
+            "series": self.keys["series_id"].n_unique(),
+            "rows": rows_of(ends, self.spec),
+            "attention_rows": attention_rows_of(ends, self.spec) if self.is_explained else 0,
+            "statuses": dict(by_status.iter_rows()),
+            "hindsight": self.keys.filter("hindsight")["series_id"].n_unique(),
+            "skipped": Counter(skipped.values()),
+            "skipped_series": dict(islice(skipped.items(), named)),
+            "panel": asdict(self.panel_counts),
+        }
+
+    def without(self, series_ids: Collection[str]) -> "Prediction":
+        """Return the forecasts of all other series."""
+        return self.select(~self.keys["series_id"].is_in(series_ids)) if series_ids else self
 
     def select(self, kept: pl.Series) -> "Prediction":
         """Return the forecasts where `kept` is true."""

@@ -105,7 +105,9 @@ def predict_panels(
     of `everyone` and of the model that are in no panel have no data.
     """
     run = Runner(model.network, choose_device(device))
-    parts = [_predict(model, run, panel, ends, bounds) for panel in panels]
+    parts = []
+    for panel in panels:
+        parts.append(_predict(model, run, panel, ends, bounds))
     seen = {name for part in parts for frame in (part.keys, part.left_out)
             for name in frame["series_id"].unique()}  # fmt: skip
     unseen = sorted({*everyone, *model.series_scale} - seen)

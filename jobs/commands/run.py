@@ -48,7 +48,14 @@ def _command(name: str, purpose: str) -> Callable[..., None]:
         at: AtOption = None,
         json: JsonOption = False,
     ) -> None:
-        _run(name, config, dataset, at=at, json=json)
+        settings = load(config)
+        datasets = chosen(settings, dataset)
+        moment = None if at is None and name in UNSCHEDULED else instant(at)
+        outcomes = []
+        with opened(settings.database_url, Schema.MADE) as engine:
+            for each in datasets:
+                outcomes.append(_run(engine, settings, each, name, moment))
+        _tell(outcomes, json=json)
 
     command.__name__, command.__doc__ = name, purpose
     return command
@@ -87,21 +94,7 @@ def ingest(
     as_json(document(report)) if json else data(told(report))
 
 
-def _run(name: str, path: Path, dataset: str | None, *, at: str | None, json: bool) -> None:
-    settings = load(path)
-    datasets = chosen(settings, dataset)
-    moment = instant(at)
-    with opened(settings.database_url, Schema.MADE) as engine:
-        outcomes = [
-            _attempt(
-                engine, settings, each, name, moment if at or name not in UNSCHEDULED else None
-            )
-            for each in datasets
-        ]
-    _tell(outcomes, json=json)
-
-
-def _attempt(
+def _run(
     engine: "Engine", config: Config, dataset: DatasetConfig, name: str, at: datetime | None
 ) -> "Outcome":
     """Run one job once: for the tick of `at`, or for this second."""

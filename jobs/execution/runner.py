@@ -7,6 +7,7 @@ interrupt gets out: a job that fails or crashes leaves the scheduler alive.
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import perf_counter
@@ -78,72 +79,79 @@ def run_job(
     """
     started_at, started = clock(), perf_counter()
     limit = Limit(dataset=dataset.name)
-    attempt = _Attempt(engine=guarded(engine, limit=limit), clock=clock, limit=limit)
-    with hang_detection.watching(f"{job.name} of {dataset.name}", limit):
-        result, report, error = attempt.run(job, dataset, tick)
+    engine = guarded(engine, limit=limit)
+    run = _Run(engine, limit, clock)
+    with hang_detection.watching(f"{job.name} of {dataset.name}", limit), run.recorded():
+        run.claim = _claim(job, engine, dataset, tick, limit, clock)
+        attempt = Attempt(tick=tick, claim=run.claim, clock=clock, limit=limit, retries=run.retries)
+        run.report = job.run(engine, dataset, attempt)
     outcome = Outcome(
         job=job.name,
         dataset=dataset.name,
         tick=tick,
-        result=result,
+        result=run.result,
         started_at=started_at,
         ended_at=clock(),
         seconds=perf_counter() - started,
-        retries=len(attempt.retries),
-        report=report,
-        error=error,
+        retries=len(run.retries),
+        report=run.report,
+        error=run.error,
     )
     _log(outcome)
     observe(outcome)
     return outcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
+@dataclass(slots=True)
+class _Run:
+    """What is known of a run so far; `recorded` says how it ended."""
+
     engine: Engine
-    clock: Clock
     limit: Limit
+    clock: Clock
+    claim: RunClaim | None = None
+    report: JobReport | None = None
+    result: Result = "succeeded"
+    error: BaseException | None = None
     retries: list[str] = field(default_factory=list)
 
-    def run(
-        self, job: Job, dataset: DatasetConfig, tick: datetime
-    ) -> tuple[Result, JobReport | None, BaseException | None]:
-        claim = None
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Keep what the block raises as the result, and record a failure; interrupts go on."""
         try:
-            claim = self._claim(job, dataset, tick)
-            attempt = Attempt(
-                tick=tick, claim=claim, clock=self.clock, limit=self.limit, retries=self.retries
-            )
-            report = job.run(self.engine, dataset, attempt)
+            yield
         except (KeyboardInterrupt, SystemExit) as error:
-            self._record_failure(claim, error)
+            self._record_failure(error)
             raise
         except (TickAlreadyDone, TickTakenOver) as error:
-            return "already_done", None, error
+            self.result, self.error = "already_done", error
         except BaseException as error:
             # A panic inside polars is no Exception, and must not end the scheduler either.
-            self._record_failure(claim, error)
-            return ("failed" if isinstance(error, ForecasterError) else "crashed"), None, error
-        return "succeeded", report, None
+            self._record_failure(error)
+            self.result = "failed" if isinstance(error, ForecasterError) else "crashed"
+            self.error = error
 
-    def _claim(self, job: Job, dataset: DatasetConfig, tick: datetime) -> RunClaim:
-        fence = fence_of(self.engine)
-        token = None if fence is None else fence.token
-        try:
-            with self.limit.stage("claim", NOTES_WITHIN), writing(self.engine) as conn:
-                return runs.claim(conn, job.name, dataset.name, tick, self.clock(), token)
-        except StageTimedOut as error:  # there is no row: this is no tick that failed
-            raise DatabaseUnavailable(error.message, hint=error.hint) from error
-
-    def _record_failure(self, claim: RunClaim | None, error: BaseException) -> None:
-        if claim is None:
+    def _record_failure(self, error: BaseException) -> None:
+        if self.claim is None:
             return
         hint = error.hint if isinstance(error, ForecasterError) else None
         try:
             with self.limit.stage("record", NOTES_WITHIN), writing(self.engine) as conn:
-                runs.fail(conn, claim, now=self.clock(), error=_describe(error), hint=hint)
+                runs.fail(conn, self.claim, now=self.clock(), error=_describe(error), hint=hint)
         except Exception as failure:
             log.warning("the failure could not be recorded: %s", failure)
+
+
+def _claim(
+    job: Job, engine: Engine, dataset: DatasetConfig, tick: datetime, limit: Limit, clock: Clock
+) -> RunClaim:
+    fence = fence_of(engine)
+    token = None if fence is None else fence.token
+    try:
+        with limit.stage("claim", NOTES_WITHIN), writing(engine) as conn:
+            return runs.claim(conn, job.name, dataset.name, tick, clock(), token)
+    except StageTimedOut as error:  # there is no row: this is no tick that failed
+        raise DatabaseUnavailable(error.message, hint=error.hint) from error
 
 
 def _describe(error: BaseException | None) -> str:

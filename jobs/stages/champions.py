@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import polars as pl
 from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DamagedCheckpoint, ModelError, NoChampion
 from forecaster.inference import checkpoint
 from forecaster.inference.checkpoint import TrainedModel
+from forecaster.inference.prediction import Prediction
 from forecaster.network.spec import RETRAIN
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.state import models
@@ -42,6 +44,16 @@ class Champion:
         in."""
         grid = self.model.spec.grid()
         return grid.timestamp_at(grid.complete_at([known])[0])
+
+    def marked(self, prediction: Prediction, cutoff: datetime) -> Prediction:
+        """Return the prediction with the status and hindsight that follow from who made it.
+
+        A model that has seen what came after the cutoff, as when an old tick runs late or again,
+        forecasts in hindsight: such forecasts are kept apart and never scored.
+        """
+        if self.stands_in:
+            prediction = prediction.with_status("fallback_champion", instead_of="ok")
+        return prediction.with_hindsight(pl.lit(self.trained_to > cutoff))
 
 
 @dataclass(slots=True)

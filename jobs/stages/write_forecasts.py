@@ -1,0 +1,34 @@
+"""Write forecasts and their attention, some thousands of series at a time."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from forecaster.inference.prediction import Prediction
+from forecaster.store.forecasts import attention, forecasts
+
+SERIES_AT_ONCE = 8192
+"""How many series' forecasts are rows in memory at one time."""
+
+
+def write(
+    conn: Connection,
+    dataset: str,
+    names: Mapping[int, str],
+    model_id: int,
+    prediction: Prediction,
+    *,
+    now: datetime,
+) -> None:
+    """Write forecasts, their attention, and once for each cutoff where the patches lie.
+
+    `names` are the series by key.
+    """
+    ids = {name: number for number, name in names.items()}
+    rows = (block.forecasts for block in prediction.blocks(SERIES_AT_ONCE))
+    forecasts.write_blocks(conn, ids, model_id, rows, issued_at=now, origin="live")
+    if prediction.is_explained and not prediction.keys.is_empty():
+        weights = (block.attention for block in prediction.blocks(SERIES_AT_ONCE))
+        attention.write_blocks(conn, ids, model_id, weights)
+        attention.write_patches(conn, dataset, model_id, prediction.patches)
