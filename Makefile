@@ -11,7 +11,7 @@ PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all test-numeric soak check golden clean
-.PHONY: bench bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
+.PHONY: bench bench-main-path bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench-fidelity: $(INSTALLED) ## whether the attention weights say what a forecas
 
 bench-leases: $(INSTALLED) ## what a lease and a claim cost on both stores
 	$(BIN)/python -m benchmarks.leases $(ARGS)
+
+bench-main-path: $(INSTALLED) ## frames from the command to the network, and lines of the packages
+	$(BIN)/python -m benchmarks.main_path
 
 bench-peers: $(PEERS)/.installed ## neuralforecast and statsforecast beside ours
 	$(PEERS)/bin/python -W ignore -m benchmarks.peers $(ARGS)
