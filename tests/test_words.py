@@ -26,7 +26,8 @@ PHRASES = (
     r"\bmend(s|ed|ing)? (it|these|the)\b",
 )
 NAMES = (
-    r"class (Turn|Lanes|Doorman|Surroundings|Memory|Memories|Question|Sight|Reach|Pause|Patience)\b",
+    r"class (Turn|Lanes|Doorman|Surroundings|Memory|Memories|Question|Sight|Reach)\b",
+    r"class (Pause|Patience)\b",
     r"class (Course|Descent|Learnt|Discreet|Yardstick|Trial|Origins|Vintage|Knowledge)\b",
     r"\bstands_in\b",
     r"\bheir\b",

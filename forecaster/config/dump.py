@@ -14,7 +14,7 @@ from forecaster.times.schedules import Cron, Every
 
 
 def to_toml(config: Config) -> str:
-    """Write all settings, defaults included, as `configfile` reads them; passwords become `***`."""
+    """Write all settings, defaults included, as `forecaster.config.file` reads them; passwords become `***`."""
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     top = {
         "database_url": masked(config.database_url),

@@ -1,4 +1,4 @@
-"""The settings, resolved: frozen choices that every room reads. Parsing lives in `configfile`."""
+"""The settings, resolved: frozen choices. `forecaster.config.file` parses them."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""TestWindows: at which cutoffs of which series a backtest forecasts, and what is known before.
+"""BacktestWindows: at which cutoffs of which series a backtest forecasts, and what is known before.
 
 All are cells of one grid. Turns count from 0, the oldest; a series has at most one window in each.
 """
@@ -31,7 +31,7 @@ class Rolling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TestWindows:
+class BacktestWindows:
     """The windows of a backtest.
 
     windows   series_id, turn and the cutoff's grid index `end`
@@ -77,7 +77,7 @@ class TestWindows:
         return observations.filter(is_known), observations.filter(~is_known)
 
 
-def at_the_end(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> TestWindows:
+def at_the_end(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> BacktestWindows:
     """Return the last windows of OBSERVATIONS, at the same cutoffs for all series.
 
     InsufficientHistory where so many leave nothing before them.
@@ -91,7 +91,7 @@ def at_the_end(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> Test
     turns = pl.DataFrame({"turn": range(count)}, schema={"turn": pl.Int64})
     ends = turns.with_columns(end=newest - (count - 1 - pl.col("turn")) * rolling.stride)
     series = observations.select(pl.col("series_id").unique(maintain_order=True))
-    return TestWindows(
+    return BacktestWindows(
         grid=grid,
         windows=series.join(ends, how="cross", maintain_order="left"),
         limits=series.with_columns(end=pl.lit(ends["end"][0], dtype=pl.Int64)),
@@ -113,7 +113,7 @@ def _count(length: int, rolling: Rolling) -> int:
     return rolling.windows or max(1, min(USUAL_WINDOWS, spare))
 
 
-def at_series_ends(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> TestWindows:
+def at_series_ends(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> BacktestWindows:
     """Return the last windows of each series of OBSERVATIONS, at cutoffs of its own.
 
     A series with less room than others has fewer; one without room for any is known to its end.
@@ -137,7 +137,7 @@ def at_series_ends(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> 
     firsts = windows.group_by("series_id", maintain_order=True).agg(pl.col("end").min())
     without = ends.filter(pl.col("possible") == 0)
     limits = pl.concat([firsts, without.select("series_id", end="last")])
-    return TestWindows(
+    return BacktestWindows(
         grid=grid,
         windows=windows,
         limits=limits,
@@ -155,7 +155,9 @@ def _possible(length: pl.Expr, rolling: Rolling) -> pl.Expr:
     return pl.min_horizontal(most, usual)
 
 
-def of_split(train: pl.DataFrame, test: pl.DataFrame, grid: Grid, rolling: Rolling) -> TestWindows:
+def of_split(
+    train: pl.DataFrame, test: pl.DataFrame, grid: Grid, rolling: Rolling
+) -> BacktestWindows:
     """Return windows that roll through the test part of each series, from its last train row on.
 
     DataError where test rows do not come after the train rows of their series, or where the horizon
@@ -168,7 +170,7 @@ def of_split(train: pl.DataFrame, test: pl.DataFrame, grid: Grid, rolling: Rolli
     left_out = _left_out(parts)
     if len(left_out) == len(parts):
         raise _without_windows(parts, rolling)
-    return TestWindows(
+    return BacktestWindows(
         grid=grid,
         windows=_rolled(parts.filter(pl.col("possible") > 0), rolling),
         limits=parts.select("series_id", "end").drop_nulls(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.evaluation.cutoffs import TestWindows
+from forecaster.evaluation.cutoffs import BacktestWindows
 from forecaster.evaluation.rolling_origin import Backtest, joined
 from forecaster.experiments.stage import (
     Listener,
@@ -45,7 +45,7 @@ class TrainingPlan:
 
 def run(
     observations: pl.DataFrame,
-    origins: TestWindows,
+    origins: BacktestWindows,
     dataset: DatasetConfig,
     names: Sequence[str],
     *,

@@ -16,7 +16,7 @@ from torch import Tensor
 from forecaster.config.settings import DatasetConfig
 from forecaster.data.panel import still
 from forecaster.errors import SkipReason
-from forecaster.evaluation.cutoffs import TestWindows
+from forecaster.evaluation.cutoffs import BacktestWindows
 from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest
 from forecaster.experiments import rivals
 from forecaster.experiments.continued import continued
@@ -102,7 +102,7 @@ class Stage:
     def __init__(
         self,
         observations: pl.DataFrame,
-        origins: TestWindows,
+        origins: BacktestWindows,
         dataset: DatasetConfig,
         turn: int | None,
         watch: Listener,

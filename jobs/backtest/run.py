@@ -16,7 +16,7 @@ from forecaster.data.grid import Grid
 from forecaster.data.timestamp_marks import grid_of
 from forecaster.errors import ConfigError, DataError, InsufficientHistory
 from forecaster.evaluation import cutoffs
-from forecaster.evaluation.cutoffs import Rolling, TestWindows
+from forecaster.evaluation.cutoffs import BacktestWindows, Rolling
 from forecaster.evaluation.rolling_origin import Backtest
 from forecaster.experiments import experiment, rivals
 from forecaster.experiments.experiment import Experiment, TrainingPlan
@@ -137,7 +137,9 @@ def _names(rows: Rows, wanted: BacktestRequest) -> list[str]:
     return list(names)
 
 
-def _origins(rows: Rows, dataset: DatasetConfig, rolling: Rolling, at: Place | None) -> TestWindows:
+def _origins(
+    rows: Rows, dataset: DatasetConfig, rolling: Rolling, at: Place | None
+) -> BacktestWindows:
     """Return the windows, on the grid that shows in what lies before them."""
     split, grid = rows.split, _grid(rows.observations, dataset)
     _require_room(rows, grid)
@@ -189,7 +191,7 @@ def _plan(
     rows: Rows,
     dataset: DatasetConfig,
     wanted: BacktestRequest,
-    chosen: TestWindows,
+    chosen: BacktestWindows,
     prepared: Prepared,
 ) -> Plan:
     first, last = rows.span

@@ -1,4 +1,4 @@
-"""TestWindows: which windows a backtest has, and what is known before them."""
+"""BacktestWindows: which windows a backtest has, and what is known before them."""
 
 from datetime import datetime
 
@@ -12,8 +12,8 @@ from forecaster.evaluation.cutoffs import (
     NOT_TESTED,
     NOT_TRAINED,
     SHORT_TEST,
+    BacktestWindows,
     Rolling,
-    TestWindows,
     at_series_ends,
     at_the_end,
     of_split,
@@ -29,7 +29,7 @@ def hours(count: int, *, after: int = 0, name: str = "a") -> pl.DataFrame:
     return observed({name: [1.0] * count}, first=MONDAY + after * HOUR)
 
 
-def ends(found: TestWindows, name: str = "a") -> list[int]:
+def ends(found: BacktestWindows, name: str = "a") -> list[int]:
     rows = found.windows.filter(pl.col("series_id") == name).sort("turn")
     assert rows["turn"].to_list() == list(range(len(rows)))
     return [end - START for end in rows["end"].to_list()]

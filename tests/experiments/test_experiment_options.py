@@ -12,7 +12,7 @@ from forecaster.data.panel import build
 from forecaster.data.windows import gather
 from forecaster.errors import DataError
 from forecaster.evaluation import cutoffs
-from forecaster.evaluation.cutoffs import Rolling, TestWindows
+from forecaster.evaluation.cutoffs import BacktestWindows, Rolling
 from forecaster.experiments import experiment, rivals
 from forecaster.experiments.experiment import TrainingPlan
 from forecaster.experiments.stage import Listener, Prepared
@@ -77,7 +77,7 @@ def test_several_seeds_are_several_models_beside_rivals_that_forecast_once() -> 
     assert ours.drop("predictor").equals(theirs.drop("predictor"))
 
 
-def at_series_ends(rows: pl.DataFrame) -> TestWindows:
+def at_series_ends(rows: pl.DataFrame) -> BacktestWindows:
     rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=2)
     return cutoffs.at_series_ends(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
 
@@ -105,7 +105,7 @@ def test_nothing_after_the_cutoff_of_a_series_reaches_a_model_though_others_go_o
     assert whole.drop("actual").equals(spoiled.drop("actual"))
 
 
-def recorded(rows: pl.DataFrame, kept: TestWindows) -> pl.DataFrame:
+def recorded(rows: pl.DataFrame, kept: BacktestWindows) -> pl.DataFrame:
     """Every forecast of a trial."""
     frames: list[pl.DataFrame] = []
     experiment.run(rows, kept, DATASET, rivals.USUAL, watch=Listener(forecasts=frames.append))

@@ -11,7 +11,7 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.data.anchor import detect_grid
 from forecaster.data.grid import Grid
 from forecaster.evaluation import cutoffs
-from forecaster.evaluation.cutoffs import Rolling, TestWindows
+from forecaster.evaluation.cutoffs import BacktestWindows, Rolling
 from forecaster.experiments import experiment, rivals
 from forecaster.experiments.experiment import Experiment, TrainingPlan
 from forecaster.experiments.stage import Listener
@@ -51,7 +51,7 @@ def run(
     )
 
 
-def chosen(rows: pl.DataFrame, windows: int = 3) -> TestWindows:
+def chosen(rows: pl.DataFrame, windows: int = 3) -> BacktestWindows:
     rolling = Rolling(prediction_length=HORIZON, stride=HORIZON, windows=windows)
     return cutoffs.at_the_end(rows, detect_grid(rows, DATASET.step, "UTC"), rolling)
 

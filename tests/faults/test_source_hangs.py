@@ -59,7 +59,7 @@ def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            found += [child] * ("source_worker" in " ".join(child.cmdline()))
+            found += [child] * ("worker_process" in " ".join(child.cmdline()))
     return found
 
 

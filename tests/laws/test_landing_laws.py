@@ -99,6 +99,11 @@ def panel(engine: Engine, dataset: str) -> Panel:
         return build(observations.read(conn, dataset), HOURLY)
 
 
+def has_values(rows: list[Row]) -> bool:
+    """Tell whether there is a value: a file without any is refused, unless it takes some back."""
+    return any(value is not None for _, _, value in rows)
+
+
 def assert_same(engine: Engine, one: str, other: str) -> None:
     assert versions(engine, one) == versions(engine, other)
     first, second = panel(engine, one), panel(engine, other)
@@ -164,7 +169,7 @@ def test_rows_that_differ_inside_a_batch_have_no_order(
 
 
 @pytest.mark.parametrize("file_format", reader.FORMATS)
-@given(DIFFERING.filter(bool), st.integers(1, 5))
+@given(DIFFERING.filter(has_values), st.integers(1, 5))
 @ON_BOTH_STORES
 def test_a_file_is_one_batch(
     engine: Engine, file_format: reader.Format, rows: list[Row], rows_at_once: int
@@ -178,7 +183,7 @@ def test_a_file_is_one_batch(
     assert report.rows == len(rows) == landed + report.duplicates + report.conflicting
 
 
-@given(DIFFERING, DIFFERING.filter(bool), st.integers(1, 5))
+@given(DIFFERING, DIFFERING.filter(has_values), st.integers(1, 5))
 @ON_BOTH_STORES
 def test_a_file_is_one_batch_to_what_was_known_before_too(
     engine: Engine, before: list[Row], rows: list[Row], rows_at_once: int

@@ -203,7 +203,7 @@ def test_a_worker_that_cannot_start_is_not_short_of_memory(
             SourceQuery.of(dataset(), sqlite_source, RowRange(since=SINCE, until=UNTIL))
         )
 
-    assert "source_worker" in (caught.value.hint or "")
+    assert "worker_process" in (caught.value.hint or "")
     assert "memory" not in (caught.value.hint or "")
 
 

@@ -79,7 +79,7 @@ def test_beliefs_are_the_newest_of_what_was_there(
 
 
 def test_vintages_of_one_instant_come_in_their_order(told: Engine) -> None:
-    found = rows(told, "how what we said of one instant")
+    found = rows(told, "how the forecast of one timestamp")
 
     assert (found[0].origin, found[0].q50) == ("live", 104)
     assert {row.q50 for row in found[1:]} == {203, 303}
@@ -88,7 +88,7 @@ def test_vintages_of_one_instant_come_in_their_order(told: Engine) -> None:
 def test_what_was_backfilled_is_told_from_what_was_said_in_time(told: Engine) -> None:
     said = rows(told, "what the service")
     counts = {(row.origin, row.status, bool(row.hindsight)): row.forecasts for row in said}
-    errors = {row.origin: row.relative_error for row in rows(told, "how right either")}
+    errors = {row.origin: row.relative_error for row in rows(told, "accuracy of either")}
 
     assert counts == {
         ("live", "ok", False): 1, ("backfill", "ok", False): 1, ("backfill", "ok", True): 1
