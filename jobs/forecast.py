@@ -142,7 +142,7 @@ def report_on(
         model_id=known.champion.model_id,
         trained_to=known.champion.trained_to,
         known_to=known.known_to,
-        stands_in=known.champion.stands_in,
+        is_fallback=known.champion.is_fallback,
         newest_observation=known.panel.newest,
         pull=pulled,
         stages=attempt.seconds,

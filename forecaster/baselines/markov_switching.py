@@ -97,8 +97,8 @@ def _regression() -> Any:
         from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
     except ImportError as error:
         raise DataError(
-            "statsmodels must be installed for markov_switching, found none",
-            hint="pip install 'forecaster[demo]', or leave markov_switching out",
+            "markov_switching requires statsmodels, which is not installed",
+            hint="pip install 'forecaster[demo]', or do not use markov_switching",
         ) from error
     return MarkovRegression
 
@@ -107,7 +107,8 @@ def _tell(unfitted: list[Unfitted], series: int) -> None:
     if unfitted:
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(unfitted).items())
         message = (
-            f"seasonal naive stands in for markov_switching in {len(unfitted)} of {series} series: "
+            f"markov_switching was replaced by seasonal naive for {len(unfitted)} of {series} "
+            "series: "
             f"{reasons}"
         )
         warnings.warn(message, UnfittedWarning, stacklevel=4)

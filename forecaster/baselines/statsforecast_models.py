@@ -35,7 +35,7 @@ def require_package(name: str) -> None:
     """Raise ConfigError unless the package that method `name` is made of is installed."""
     if importlib.util.find_spec("statsforecast") is None:
         raise ConfigError(
-            [f"statsforecast must be installed for {name}, found none"],
+            [f"{name} requires statsforecast, which is not installed"],
             hint="pip install 'forecaster[statsforecast]'",
         )
 

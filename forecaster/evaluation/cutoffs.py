@@ -129,8 +129,7 @@ def at_series_ends(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> 
     room = ends.filter(pl.col("possible") > 0)
     if room.is_empty():
         raise InsufficientHistory(
-            f"a window of {horizon} steps needs more than {horizon} steps of one series, "
-            "found none that long",
+            f"a window of {horizon} steps needs a series of more than {horizon} steps, found none",
             hint=InsufficientHistory.TOO_LITTLE,
         )
     windows = _rolled(room, rolling)
@@ -210,11 +209,11 @@ def _require_order(parts: pl.DataFrame) -> None:
         return
     row = wrong.row(0, named=True)
     raise DataError(
-        "test rows must come after the train rows of their series, found "
-        f"{len(wrong)} of {len(parts)} series where they do not, such as {row['series_id']}: train "
+        "test rows must come after the train rows of their series, but do not in "
+        f"{len(wrong)} of {len(parts)} series, such as {row['series_id']}: train "
         f"until {row['trained_to']:%Y-%m-%d %H:%M:%S}Z, "
         f"test from {row['tested_from']:%Y-%m-%d %H:%M:%S}Z",
-        hint="mend the column split, or leave it out",
+        hint="fix the column split, or omit it",
     )
 
 
@@ -234,11 +233,11 @@ def _without_windows(parts: pl.DataFrame, rolling: Rolling) -> DataError:
     longest = (parts["last"] - parts["end"]).max()
     if not isinstance(longest, int):
         return DataError(
-            "at least one series must have train and test rows, found none",
-            hint="mend the column split, or leave it out",
+            "no series has both train and test rows",
+            hint="fix the column split, or omit it",
         )
     return DataError(
-        f"the horizon must be at most the test part of {longest} steps, "
+        f"the horizon must be at most {longest} steps, the longest test part, "
         f"found {rolling.prediction_length} steps",
-        hint="give a shorter horizon",
+        hint="use a shorter horizon",
     )

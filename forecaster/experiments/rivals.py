@@ -47,7 +47,7 @@ def require(names: Sequence[str]) -> None:
             require_package(name)
     if "markov_switching" in names and importlib.util.find_spec("statsmodels") is None:
         raise ConfigError(
-            ["statsmodels must be installed for markov_switching, found none"],
+            ["markov_switching requires statsmodels, which is not installed"],
             hint="pip install 'forecaster[demo]'",
         )
 

@@ -101,7 +101,7 @@ def yardstick(data: bytes, sha256: str | None = None) -> ScoringScale:
 
 def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise _damaged("the checkpoint must hash to the recorded sha256, found another hash")
+        raise _damaged("checkpoint checksum mismatch: its sha256 is not the recorded one")
     about = _about(data)
     return _tensors(data), about
 
@@ -127,7 +127,7 @@ def _require_enabled(spec: ModelSpec, enabled: Collection[str]) -> None:
         kind = "score" if name == spec.score else "priors"
         builtin = f"one of {sorted(SCORES)} or " if kind == "score" else ""
         raise IncompatibleCheckpoint(
-            f"{kind} must be {builtin}a plug-in that the configuration names, found {name!r}",
+            f"{kind} must be {builtin}a plug-in listed in the configuration, found {name!r}",
             hint=f"if you trust it, set {kind} to it under [datasets.NAME.model]; "
             "else run `forecaster retrain`",
         )
@@ -138,10 +138,10 @@ def _tensors(data: bytes) -> dict[str, Tensor]:
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, RuntimeError, LookupError, OverflowError) as error:
-        raise _damaged(f"the checkpoint must be readable, found {error}") from error
+        raise _damaged(f"cannot read the checkpoint: {error}") from error
     for name, tensor in tensors.items():
         if not (tensor.is_floating_point() and bool(tensor.isfinite().all())):
-            raise _damaged(f"every weight must be a finite number, found others in {name!r}")
+            raise _damaged(f"checkpoint has NaN or infinite values in {name!r}")
     return tensors
 
 
@@ -152,9 +152,11 @@ def _about(data: bytes) -> dict[str, Any]:
         about = json.loads(header["__metadata__"][_ABOUT])
         version, found = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _damaged("the checkpoint must be one of Forecaster's, found another") from error
+        raise _damaged(
+            "not a checkpoint of Forecaster: its metadata is missing or invalid"
+        ) from error
     if version != FORMAT_VERSION or found != (str, list):
-        raise _incompatible(f"the checkpoint must have format {FORMAT_VERSION}, found {version!r}")
+        raise _incompatible(f"checkpoint format must be {FORMAT_VERSION}, found {version!r}")
     return cast(dict[str, Any], about)
 
 
@@ -191,7 +193,7 @@ def _network(spec: ModelSpec, members: int, tensors: Mapping[str, Tensor]) -> Ne
         expected = assemble([one] * members).state_dict()
     shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
     if shapes != {name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()}:
-        raise _incompatible("the weights must have the shapes of the spec, found others")
+        raise _incompatible("the weights do not match the shapes of the spec")
     plugins.try_on(spec, parts)
     with torch.random.fork_rng(devices=[]):
         network = assemble([AttentionLSTM(spec, parts) for _ in range(members)])
@@ -205,4 +207,4 @@ def _building(spec: ModelSpec) -> Iterator[None]:
         spec.grid()
         yield
     except _UNFIT as error:
-        raise _incompatible(f"the spec must describe a network, found {error}") from error
+        raise _incompatible(f"cannot build a network from the spec: {error}") from error

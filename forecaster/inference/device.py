@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
         raise ModelError(
-            f"device must be one of this machine, found {name!r}",
+            f"device {name!r} is not available on this machine",
             hint='set device = "auto" under [datasets.NAME.training]',
         ) from error
 

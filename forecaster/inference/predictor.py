@@ -75,7 +75,7 @@ def predict(
     spec, grid = model.spec, model.spec.grid()
     ends = sorted({grid.index_at(cutoff) for cutoff in cutoffs})
     if not ends:
-        raise ValueError("at least one cutoff must be given, found none")
+        raise ValueError("at least one cutoff is required, found none")
     panel = build(
         observations,
         grid,

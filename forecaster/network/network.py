@@ -124,7 +124,7 @@ class AttentionLSTM(nn.Module):
         if not self.spec.calendar:
             return None, None
         if calendar is None:
-            raise ValueError("calendar features must be given to this network, found none")
+            raise ValueError("this network requires calendar features, found none")
         before, ahead = calendar.split((self.spec.past_patches, self.spec.future_patches), 1)
         return before, ahead
 

@@ -1,4 +1,4 @@
-"""Plug-ins: a score or a prior of the user's own, imported and tried before it is used.
+"""Plug-ins: user-defined scores and priors, imported and tested before they are used.
 
 Importing a module runs its code, so only what local config names is ever passed to `load`.
 """
@@ -49,8 +49,8 @@ SIZES = (1.0, 0.0, 100.0)
 GAPPY = (1.0, 0.5, 0.0, 1.0, 0.25, 0.0)
 """Observed shares of past patches that a prior is tried with, over and over."""
 
-_INSTALL = "install it beside Forecaster, or put its folder on PYTHONPATH"
-_MEND = "mend it, or take it out of [datasets.NAME.model]"
+_INSTALL = "install it in the environment of Forecaster, or add its folder to PYTHONPATH"
+_FIX = "fix it, or remove it from [datasets.NAME.model]"
 
 
 def load(model: ModelConfig | ModelSpec) -> Plugins:
@@ -75,7 +75,7 @@ def _try(model: ModelConfig | ModelSpec, plugins: Plugins, across: Shape, among:
         trials += [(model.score, _try_score, shape) for shape in shapes]
     trials += [(name, _try_prior, across) for name in model.priors]
     for name, trial, shape in trials:
-        with _blaming(name, shape), torch.random.fork_rng(devices=[]):
+        with _reporting(name, shape), torch.random.fork_rng(devices=[]):
             trial(shape, plugins[name])
 
 
@@ -84,8 +84,8 @@ def _imported(name: str) -> Any:
     if point is None:
         known = [*SCORES, *score_names.installed()]
         raise UnusablePlugin(
-            f"a score must be one of {known}, a prior one of those that are installed, and both "
-            f"may be a path such as 'package.module:Name', found {name!r}",
+            f"no score or prior is called {name!r}: a score must be one of {known}, a prior an "
+            "installed one, or either a path such as 'package.module:Name'",
             hint=_INSTALL,
         )
     try:
@@ -96,32 +96,32 @@ def _imported(name: str) -> Any:
         meant = f"; did you mean {near!r}?" if near else ""
         missing = isinstance(error, ModuleNotFoundError)
         raise UnusablePlugin(
-            f"plug-in {name!r} must be importable, found {_shown(error)}{meant}",
-            hint=_INSTALL if missing else _MEND,
+            f"cannot import plug-in {name!r}: {_shown(error)}{meant}",
+            hint=_INSTALL if missing else _FIX,
         ) from error
 
 
 @contextmanager
-def _blaming(name: str, shape: Shape) -> Iterator[None]:
+def _reporting(name: str, shape: Shape) -> Iterator[None]:
     """Turn whatever goes wrong inside into UnusablePlugin."""
     try:
         yield
-    except _Broken as error:
-        raise UnusablePlugin(f"plug-in {name!r} must {error}", hint=_MEND) from None
+    except _Invalid as error:
+        raise UnusablePlugin(f"plug-in {name!r} must {error}", hint=_FIX) from None
     except Exception as error:  # whatever somebody else's code raises
         where = "on a small example" if shape in (PROBE, AMONG_STATES) else f"with {shape}"
         raise UnusablePlugin(
-            f"plug-in {name!r} must run {where}, found {_shown(error)}", hint=_MEND
+            f"plug-in {name!r} failed {where}: {_shown(error)}", hint=_FIX
         ) from error
 
 
-class _Broken(Exception):
+class _Invalid(Exception):
     """What a plug-in must do, and what it does."""
 
 
 def _require(holds: bool, rule: str, found: object) -> None:
     if not holds:
-        raise _Broken(f"{rule}, found {found}")
+        raise _Invalid(f"{rule}, found {found}")
 
 
 def _shown(error: BaseException) -> str:
@@ -196,7 +196,7 @@ def _build(part: Any, shape: Shape) -> Any:
 def _tensor(found: object) -> Tensor:
     if not isinstance(found, Tensor) or not found.is_floating_point():
         kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
-        raise _Broken(f"return a floating-point tensor, found {kind}")
+        raise _Invalid(f"return a floating-point tensor, found {kind}")
     return found
 
 
@@ -222,7 +222,9 @@ def _require_finite(tensor: Tensor, what: str) -> None:
 
 def _require_alone(together: Tensor, alone: Tensor) -> None:
     same = torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
-    _require(same, "treat each window by itself", "another answer beside other windows")
+    _require(
+        same, "compute each window independently", "results that depend on the rest of the batch"
+    )
 
 
 def _broadcasts(shape: Sequence[int], expected: Sequence[int]) -> bool:

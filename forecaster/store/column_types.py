@@ -32,7 +32,7 @@ class Instant(sa.TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"an instant must have a time zone, found {value}")
+            raise ValueError(f"a timestamp must have a time zone, found {value}")
         return (value - _EPOCH) // _MICROSECOND if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:

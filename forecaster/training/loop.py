@@ -86,7 +86,7 @@ def train(
     except TrainingDiverged:
         slower = replace(schedule, learning_rate=SLOWER * schedule.learning_rate)
     learnt = _attempt(panel, spec, slower, seed, judge, tell)
-    note = f"diverged at a learning rate of {schedule.learning_rate:g}, so a tenth of it was used"
+    note = f"diverged at learning rate {schedule.learning_rate:g}; retried with a tenth of it"
     return replace(learnt, notes=(note, *learnt.notes))
 
 
@@ -136,7 +136,7 @@ def learn(
 
 
 def _stopped(kept: int, planned: int) -> list[str]:
-    short = f"the error on validation windows rose after {kept} steps: their weights are used"
+    short = f"early stopping: the validation error rose after step {kept}, whose weights are kept"
     return [] if kept == planned else [short]
 
 
@@ -191,9 +191,9 @@ class Trainer:
             self._first_loss = max(1.0, typical)
         finite = torch.stack([weight.isfinite().all() for weight in self._network.parameters()])
         if not math.isfinite(mean) or not bool(finite.all()):
-            raise _diverged(f"the loss must be finite, found {mean} at step {step}")
+            raise _diverged(f"training diverged: the loss is {mean} at step {step}")
         if typical > EXPLODED * self._first_loss:
-            raise _diverged(f"the loss must fall, found {typical:g} at step {step}")
+            raise _diverged(f"training diverged: the loss rose to {typical:g} at step {step}")
         return mean
 
     def notes(self) -> list[str]:

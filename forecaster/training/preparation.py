@@ -34,7 +34,7 @@ def prepare(
     """
     if observations.is_empty():
         raise InsufficientHistory(
-            "at least one observation must be known, found none",
+            "no observations",
             hint=InsufficientHistory.NO_DATA,
         )
     told = None if versions is None else are_sums(versions, config.step)
@@ -60,7 +60,7 @@ def prepare(
 def _complete(observations: pl.DataFrame, until: datetime) -> pl.DataFrame:
     complete = observations.filter(pl.col("timestamp") <= until)
     if complete.is_empty():
-        expected = f"a step up to {until.isoformat()} must be complete, found none"
+        expected = f"no step is complete by {until.isoformat()}"
         raise InsufficientHistory(expected, hint=InsufficientHistory.TOO_LITTLE)
     return complete
 
@@ -69,6 +69,6 @@ def _require_windows(ranges: CutoffRanges, spec: ModelSpec) -> None:
     if ranges.total:
         return
     raise InsufficientHistory(
-        f"at least one series must have more than {spec.min_observed} steps of history, found none",
+        f"no series has more than {spec.min_observed} steps of history",
         hint=InsufficientHistory.TOO_LITTLE,
     )

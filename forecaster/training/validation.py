@@ -144,8 +144,8 @@ def _better_naive(found: Backtest) -> str | None:
 
 def _note(errors: Mapping[str, float], fallback: str) -> str:
     return (
-        f"{fallback} serves in place of the network: its error on validation windows is "
-        f"{errors[fallback]:.4g} of the seasonal one, the network's {errors[MODEL]:.4g}"
+        f"{fallback} is used instead of the network: its MASE on validation windows is "
+        f"{errors[fallback]:.4g}, that of the network {errors[MODEL]:.4g}"
     )
 
 

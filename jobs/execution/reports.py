@@ -63,7 +63,7 @@ class ForecastReport:
     stages: Mapping[str, float]
     hindsight: int = 0
     """Series forecast by a model that had seen what came after the cutoff."""
-    stands_in: bool = False
+    is_fallback: bool = False
     """Whether an earlier model served, as the champion cannot."""
 
 

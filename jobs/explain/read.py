@@ -127,7 +127,7 @@ def model_of(conn: Connection, dataset: str, model_id: int) -> ModelRecord:
     for model in models.list_models(conn, dataset):
         if model.model_id == model_id:
             return model
-    raise ModelError(f"model {model_id} must be one of dataset {dataset}, found no such")
+    raise ModelError(f"dataset {dataset} has no model {model_id}")
 
 
 def _nothing(conn: Connection, dataset: str, series_id: str, until: datetime | None) -> DataError:

@@ -36,7 +36,7 @@ class Champion:
     model_id: int
     trained_to: datetime
     model: TrainedModel
-    stands_in: bool = False
+    is_fallback: bool = False
     """Whether it serves only because a later one cannot."""
 
     def cutoff(self, known: datetime) -> datetime:
@@ -51,7 +51,7 @@ class Champion:
         A model that has seen what came after the cutoff, as when an old tick runs late or again,
         forecasts in hindsight: such forecasts are kept apart and never scored.
         """
-        if self.stands_in:
+        if self.is_fallback:
             prediction = prediction.with_status("fallback_champion", instead_of="ok")
         return prediction.with_hindsight(pl.lit(self.trained_to > cutoff))
 
@@ -120,7 +120,7 @@ def _search(engine: Engine, dataset: DatasetConfig, candidates: Sequence[ModelRe
     search = _Search()
     for record in candidates:
         try:
-            search.found = _load(engine, dataset, record, stands_in=record is not candidates[0])
+            search.found = _load(engine, dataset, record, is_fallback=record is not candidates[0])
         except DamagedCheckpoint as error:
             _log(dataset, record, "is damaged", error)
             search.damaged.append(record.model_id)
@@ -133,18 +133,18 @@ def _search(engine: Engine, dataset: DatasetConfig, candidates: Sequence[ModelRe
 
 
 def _load(
-    engine: Engine, dataset: DatasetConfig, record: ModelRecord, *, stands_in: bool
+    engine: Engine, dataset: DatasetConfig, record: ModelRecord, *, is_fallback: bool
 ) -> Champion:
     with reading(engine) as conn:
         weights = models.weights(conn, record.model_id)
-        stands_in = stands_in or models.stands_in(conn, dataset.name, record.model_id)
+        is_fallback = is_fallback or models.is_fallback(conn, dataset.name, record.model_id)
     if weights is None:
         raise DamagedCheckpoint("the champion must have weights, found none", hint=RETRAIN)
     return Champion(
         model_id=record.model_id,
         trained_to=record.trained_to,
         model=checkpoint.loads(weights, record.sha256, dataset.model.plugins),
-        stands_in=stands_in,
+        is_fallback=is_fallback,
     )
 
 

@@ -145,7 +145,7 @@ def _of_forecasts(facts: Facts, behind: int) -> Iterator[Trouble]:
 
 
 def _of_models(facts: Facts, serving: Serving) -> Iterator[Trouble]:
-    if serving.stands_in:
+    if serving.is_fallback:
         reason = f"model {serving.model_id} stands in for a later one, which is damaged"
         yield reason, serving.promoted_at
     yield from _of_refusal(facts.last_forecast, serving)
@@ -161,8 +161,9 @@ def _of_refusal(last: Run | None, serving: Serving) -> Iterator[Trouble]:
     if last is None or last.finished_at is None or last.finished_at < serving.promoted_at:
         return
     used = report.get("model_id")
-    stands_in = report.get("stands_in", "fallback_champion" in report.get("statuses", ()))
-    if stands_in and used != serving.model_id:
+    earlier = report.get("stands_in", "fallback_champion" in report.get("statuses", ()))
+    is_fallback = report.get("is_fallback", earlier)  # `stands_in` in reports of earlier versions
+    if is_fallback and used != serving.model_id:
         yield (
             f"model {used} stands in for model {serving.model_id}, which is refused",
             (last.finished_at),

@@ -185,7 +185,7 @@ def test_without_statsmodels_the_hint_says_how_to_get_it(monkeypatch: pytest.Mon
         return there(name, globals, locals, fromlist or (), level)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(DataError, match="statsmodels must be installed") as caught:
+    with pytest.raises(DataError, match="requires statsmodels") as caught:
         markov_switching(walks(1, 40), 3)
     assert caught.value.hint is not None
     assert "forecaster[demo]" in caught.value.hint

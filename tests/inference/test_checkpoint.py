@@ -127,7 +127,7 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
             "of patches must be at most 16777216, found '4097 past",
         ),
         ({"spec": spec_text(prediction_length=1_000_000, context_length=800)}, "found '200 past"),
-        ({"spec": spec_text(step="now")}, "must describe a network"),
+        ({"spec": spec_text(step="now")}, "cannot build a network"),
         ({"series_ids": None}, "one of Forecaster's"),
         ({"series_ids": "ab"}, "format 2"),
         ({"series_ids": ["a"]}, "one scale per series"),

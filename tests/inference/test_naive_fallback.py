@@ -155,7 +155,7 @@ def test_a_naive_forecast_takes_over_where_it_is_clearly_better(seasonal: Valida
     assert guarded.scores is not None
     assert unguarded.scores is not None
     assert guarded.scores.mase < unguarded.scores.mase
-    assert "serves in place of the network" in guarded.notes[0]
+    assert "is used instead of the network" in guarded.notes[0]
     assert seasonal.error(NETWORK) == pytest.approx(unguarded.scores.mase)
 
 

@@ -180,7 +180,7 @@ def test_without_data_there_are_no_rows_and_every_series_is_skipped(
 
 
 def test_a_cutoff_must_be_given() -> None:
-    with pytest.raises(ValueError, match="at least one cutoff must be given"):
+    with pytest.raises(ValueError, match="at least one cutoff is required"):
         predict(MODEL, BOTH, [])
 
 

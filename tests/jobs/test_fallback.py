@@ -21,7 +21,7 @@ def guarded(world: World) -> World:
     world.dataset = GUARDED
     report = world.tick("retrain", hour(LAST)).report
     assert isinstance(report, RetrainReport)
-    assert report.notes[-1].startswith("seasonal_naive serves in place of the network")
+    assert report.notes[-1].startswith("seasonal_naive is used instead of the network")
     return world
 
 

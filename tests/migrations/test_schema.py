@@ -137,7 +137,7 @@ def test_migrations_import_nothing_of_ours() -> None:
 def test_a_new_database_is_refused_with_the_command_that_helps(database_url: str) -> None:
     engine = open_engine(database_url)
 
-    with pytest.raises(SchemaOutOfDate, match=r"must be at revision .*, found none") as caught:
+    with pytest.raises(SchemaOutOfDate, match=r"schema revision is none, expected") as caught:
         migrations.require_head(engine)
 
     engine.dispose()
@@ -163,7 +163,7 @@ def test_using_tables_that_are_not_there_asks_for_the_upgrade(database_url: str)
     engine = open_engine(database_url)
 
     with (
-        pytest.raises(SchemaOutOfDate, match="must have the newest schema"),
+        pytest.raises(SchemaOutOfDate, match="schema is out of date"),
         reading(engine) as conn,
     ):
         conn.execute(text("SELECT * FROM datasets"))

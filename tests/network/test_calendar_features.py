@@ -240,5 +240,5 @@ def test_trust_in_a_model_with_a_calendar_is_measured(learnt: TrainedModel) -> N
 
 
 def test_a_network_with_a_calendar_says_that_it_needs_the_time() -> None:
-    with pytest.raises(ValueError, match="calendar features must be given to this network"):
+    with pytest.raises(ValueError, match="requires calendar features"):
         NETWORK(contexts(2, SPEC.context_length))

@@ -80,8 +80,8 @@ def test_a_champion_stands_in_when_a_later_one_is_damaged(engine: Engine) -> Non
     assert (marked, again) == ([second], [])
     assert before is not None
     assert after is not None
-    assert (before.model_id, before.stands_in) == (second, False)
-    assert (after.model_id, after.stands_in, after.promoted_at) == (first, True, START + HOUR)
+    assert (before.model_id, before.is_fallback) == (second, False)
+    assert (after.model_id, after.is_fallback, after.promoted_at) == (first, True, START + HOUR)
 
 
 def test_replicas_are_there_until_their_lease_expires(engine: Engine) -> None:

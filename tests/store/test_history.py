@@ -116,5 +116,5 @@ def test_a_model_of_another_dataset_gets_no_scores(engine: Engine) -> None:
     with writing(engine) as conn:
         model_id = add_model(conn, "trams")
 
-        with pytest.raises(ModelError, match="must be one of dataset bikes"):
+        with pytest.raises(ModelError, match="dataset bikes has no model"):
             models.add_scores(conn, "bikes", model_id, {"mase": 0.7})

@@ -104,7 +104,7 @@ def test_rolling_back_goes_further_back_each_time(engine: Engine) -> None:
 
     assert (once, twice) == (second, first)
     assert champion(engine).model_id == first
-    with pytest.raises(ModelError, match="must have an earlier champion"), writing(engine) as conn:
+    with pytest.raises(ModelError, match="has no earlier champion"), writing(engine) as conn:
         models.rollback(conn, "bikes", now=START, reason="worse")
 
 
@@ -116,7 +116,7 @@ def test_datasets_have_champions_of_their_own(engine: Engine) -> None:
         models.promote(conn, "cars", other, now=START, reason="first")
 
     assert champion(engine).model_id == model_id
-    with pytest.raises(ModelError, match="must be one of dataset bikes"), writing(engine) as conn:
+    with pytest.raises(ModelError, match="dataset bikes has no model"), writing(engine) as conn:
         models.promote(conn, "bikes", other, now=START, reason="wrong")
 
 
@@ -139,7 +139,7 @@ def test_pruning_drops_old_weights_and_keeps_the_champion(engine: Engine) -> Non
         assert [models.get(conn, "bikes", kept).weights for kept in (first, third, fourth)] == [
             b"weights"
         ] * 3
-    with pytest.raises(ModelError, match="found them pruned"), reading(engine) as conn:
+    with pytest.raises(ModelError, match="were pruned"), reading(engine) as conn:
         models.get(conn, "bikes", second)
 
 
@@ -158,7 +158,7 @@ def test_models_that_never_served_push_no_earlier_champion_out(engine: Engine) -
 
 def test_a_model_that_is_not_there_is_named(engine: Engine) -> None:
     with (
-        pytest.raises(ModelError, match=r"model 7 .* found no such") as caught,
+        pytest.raises(ModelError, match=r"has no model 7") as caught,
         reading(engine) as conn,
     ):
         models.get(conn, "bikes", 7)

@@ -72,7 +72,7 @@ def test_a_database_that_takes_no_writes_is_seen(postgres_url: str) -> None:
 def test_a_sqlite_file_that_is_locked_is_told(sqlite_url: str, tmp_path: Path) -> None:
     first, second = open_engine(sqlite_url), open_engine(f"{sqlite_url}?timeout=0.1")
 
-    with first.begin(), pytest.raises(DatabaseUnavailable, match="found it locked"):
+    with first.begin(), pytest.raises(DatabaseUnavailable, match="database is locked"):
         privileges.in_our_database(second)
 
     for engine in (first, second):

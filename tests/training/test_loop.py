@@ -73,7 +73,7 @@ def test_an_error_that_rises_at_the_end_brings_the_best_weights_back() -> None:
     assert (found.steps, found.taken) == (2 * REPORT_EVERY, 4 * REPORT_EVERY)
     assert same(found.network, script.seen[1])
     assert found.notes == (
-        "the error on validation windows rose after 50 steps: their weights are used",
+        "early stopping: the validation error rose after step 50, whose weights are kept",
     )
 
 
@@ -170,7 +170,7 @@ def test_a_loss_that_explodes_is_a_divergence_and_one_wild_batch_is_none() -> No
     assert descent.loss_since(7) > 1e6
 
     descent.step()
-    with pytest.raises(TrainingDiverged, match=r"the loss must fall, found .* at step 8"):
+    with pytest.raises(TrainingDiverged, match=r"the loss rose to .* at step 8"):
         descent.loss_since(8)
 
 

@@ -111,7 +111,7 @@ def test_a_random_walk_is_left_to_repeating_the_last_value() -> None:
     result = fit(panel, spec, replace(QUICK, naive_guard=True))
 
     assert result.model.fallback == "naive"
-    assert result.notes[-1].startswith("naive serves in place of the network: its error")
+    assert result.notes[-1].startswith("naive is used instead of the network: its MASE")
     assert loads(dumps(result.model)).fallback == "naive"
     frame = predict(result.model, walks(6), [MONDAY + (HOURS - 1) * HOUR]).forecasts
     assert frame["status"].unique().to_list() == ["fallback_naive"]
@@ -140,7 +140,7 @@ def test_a_training_that_diverges_is_tried_again_more_slowly() -> None:
 
     result = fit(panel, spec, replace(QUICK, steps=60, learning_rate=1e5, ensemble=2))
 
-    assert result.notes == ("diverged at a learning rate of 100000, so a tenth of it was used",)
+    assert result.notes == ("diverged at learning rate 100000; retried with a tenth of it",)
     assert math.isfinite(result.train_loss)
 
 
@@ -210,5 +210,5 @@ def test_a_season_longer_than_the_history_is_no_obstacle(hours: int, guard: bool
 def test_a_learning_rate_beyond_reason_is_refused_after_the_second_try() -> None:
     panel, spec = prepare(seasons(2), dataset())
 
-    with pytest.raises(TrainingDiverged, match="must be finite, found nan at step"):
+    with pytest.raises(TrainingDiverged, match="the loss is nan at step"):
         fit(panel, spec, replace(QUICK, steps=60, learning_rate=1e30))

@@ -1,7 +1,7 @@
 """Open Forecaster's own database, and the ways to use it: `reading`, `writing`, `autocommit`.
 
 SQLite: the driver of the standard library only (a second SQLite library in one process loses
-committed data). PostgreSQL: psycopg 3. A limit or a lease that `guards.guarded` puts on the engine
+committed data). PostgreSQL: psycopg 3. A limit or a lease that `limits.guarded` puts on the engine
 is respected here.
 """
 
@@ -41,7 +41,7 @@ def open_engine(
     """Return an engine on the database at `url`; it connects when first used.
 
     Failures of the database come out of it as StoreErrors. `engine.begin()` writes.
-    PostgreSQL shows its sessions under `application_name`, or what the address names.
+    PostgreSQL shows its sessions under `application_name`, unless the URL sets another.
     """
     parsed = store_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -74,7 +74,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One transaction that sees a single state of the database and blocks no writer."""
+    """One transaction on a single snapshot of the database; blocks no writer."""
     with _connected(engine) as conn:
         if conn.dialect.name == "postgresql":
             conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -87,9 +87,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def autocommit(engine: Engine) -> Iterator[Connection]:
-    """Statements that each are a transaction of their own: no BEGIN and no COMMIT beside them.
+    """A connection in autocommit mode: each statement is a transaction of its own.
 
-    For a small one that comes often. It is cut like any other, but no lease is held meanwhile.
+    For small frequent statements. Timeouts apply, but no lease is locked meanwhile.
     """
     with _connected(engine) as conn:
         if conn.dialect.name == "postgresql":
@@ -119,7 +119,7 @@ def _transaction(conn: Connection) -> Iterator[None]:
         yield
         transaction.commit()
     except BaseException:
-        with suppress(StoreError):  # a connection that was cut; what came before says more
+        with suppress(StoreError):  # the connection was cut; the original error is more useful
             transaction.rollback()
         raise
 
@@ -130,9 +130,9 @@ def _acquire(engine: Engine, limit: Limit) -> Connection:
             return engine.connect()
     except PoolTimeoutError as error:
         raise DatabaseUnavailable(
-            f"{masked(engine.url)} must have a free connection, "
-            f"found all in use for {postgres.ACQUIRE_SECONDS:g} s",
-            hint="see what the other jobs wait for",
+            f"{masked(engine.url)}: connection pool exhausted, "
+            f"no connection free within {postgres.ACQUIRE_SECONDS:g} s",
+            hint="check what the running jobs wait for",
         ) from error
 
 
@@ -150,7 +150,7 @@ def _cutting(conn: Connection, limit: Limit) -> AbstractContextManager[None]:
 
 @contextmanager
 def _connecting_anew(engine: Engine) -> Iterator[None]:
-    """Close what is open once it turns out to be of no use: another server may lead now."""
+    """Discard open connections once one is unusable: the primary may have changed."""
     try:
         yield
     except DatabaseUnavailable as error:

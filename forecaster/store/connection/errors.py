@@ -1,4 +1,4 @@
-"""What goes wrong in a database, said as StoreErrors: with a hint and without secrets."""
+"""Translate database driver errors into StoreErrors, with a hint and without secrets."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ _UNAVAILABLE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Meaning:
-    """What an error says about the database at an address, and what helps."""
+class _Translation:
+    """Which driver errors become which StoreError, with its message and hint."""
 
     kind: type[StoreError]
-    says: str
+    message: str
     hint: str
     postgres: tuple[type[psycopg.Error], ...] = ()
     sqlite: frozenset[int] = frozenset()
@@ -47,87 +47,88 @@ class _Meaning:
         return isinstance(error, self.postgres) or not self.sqlite.isdisjoint(codes)
 
 
-_MEANINGS = (
-    _Meaning(
+_TRANSLATIONS = (
+    _Translation(
         kind=UnsupportedDatabase,
-        says="must be a sound sqlite database, found",
+        message="not a valid SQLite database",
         hint="check the path, or restore the file from a backup",
         sqlite=frozenset(_DAMAGED_SQLITE),
     ),
-    _Meaning(
+    _Translation(
         kind=SchemaOutOfDate,
-        says="must have the newest schema, found",
+        message="schema is out of date",
         hint=UPGRADE_HINT,
         postgres=_MISSING_PG,
         sqlite=frozenset({sqlite3.SQLITE_ERROR}),
     ),
-    _Meaning(
+    _Translation(
         kind=DatabaseUnavailable,
-        says="must be free, found it locked",
-        hint="another job is writing: `forecaster serve` tries again, so does a second run",
+        message="database is locked",
+        hint="another process is writing; `forecaster serve` retries, or run the command again",
         postgres=_BUSY_PG,
         sqlite=frozenset(_BUSY_SQLITE),
     ),
-    _Meaning(
+    _Translation(
         kind=AlreadyWritten,
-        says="must have no row of this key, found one",
-        hint="somebody else has just written the same; a second run leaves that as it is",
+        message="duplicate key",
+        hint="another process has just written the same rows; run the command again to skip them",
         postgres=(pg.UniqueViolation,),
         sqlite=frozenset(_TAKEN_SQLITE),
     ),
-    _Meaning(
+    _Translation(
         kind=DatabaseUnavailable,
-        says="must take what is written, found a server that only reads",
-        hint="after a failover name all servers and target_session_attrs=read-write in "
-        "database_url: the next attempt looks for the one that leads",
+        message="server is read-only",
+        hint="after a failover, list all servers and target_session_attrs=read-write in "
+        "database_url: the next attempt connects to the primary",
         postgres=(pg.ReadOnlySqlTransaction,),
     ),
-    _Meaning(
+    _Translation(
         kind=StoreError,
-        says="must have room on its disk, found none",
-        hint="free some space or raise the limit; shorter times in [retention] keep it free",
+        message="disk full",
+        hint="free disk space or raise the quota; shorten [retention] to store less",
         postgres=(pg.DiskFull,),
         sqlite=frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}),
     ),
-    _Meaning(
+    _Translation(
         kind=StoreError,
-        says="must have memory for a statement, found too little",
-        hint="give the machine of the database more memory, or run less beside it",
+        message="out of memory",
+        hint="give the database server more memory, or reduce its load",
         postgres=(pg.OutOfMemory,),
         sqlite=frozenset({sqlite3.SQLITE_NOMEM}),
     ),
-    _Meaning(
+    _Translation(
         kind=StoreError,
-        says="must let us do our work, found a permission missing",
-        hint="grant it to the user of database_url; `forecaster check --connect` tells what is "
-        "missing",
+        message="permission denied",
+        hint="grant the privilege to the user in database_url; `forecaster check --connect` lists "
+        "what is missing",
         postgres=(pg.InsufficientPrivilege,),
         sqlite=frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}),
     ),
-    _Meaning(
+    _Translation(
         kind=DatabaseUnavailable,
-        says="must have a session left for us, found them all taken",
-        hint="raise max_connections there, or let fewer programs connect",
+        message="too many connections",
+        hint="raise max_connections on the server, or use fewer clients",
         postgres=(pg.TooManyConnections,),
     ),
 )
 
 
 def translate(error: BaseException, url: URL) -> StoreError:
-    """Return the StoreError that says what the driver's `error` means to a user.
+    """Return the StoreError for the driver's `error`.
 
-    DatabaseUnavailable is safe to retry: nothing is known to be wrong that would stay so.
+    DatabaseUnavailable is safe to retry: the cause may be temporary.
     """
     address, reason = masked(url), describe(error, url)
-    for meaning in _MEANINGS:
-        if meaning.covers(error):
-            return meaning.kind(f"{address} {meaning.says}: {reason}", hint=meaning.hint)
+    for known in _TRANSLATIONS:
+        if known.covers(error):
+            text = reason if known.message in reason.lower() else f"{known.message}: {reason}"
+            return known.kind(f"{address}: {text}", hint=known.hint)
     if isinstance(error, _UNAVAILABLE) or _is_out_of_step(error):
         return DatabaseUnavailable(
-            f"{address} must answer, found: {reason}",
-            hint="check that the database runs and that the address is right",
+            f"{address} does not answer: {reason}",
+            hint="check that the database is running and that the URL is correct",
         )
-    return StoreError(f"{address} refused a statement: {reason}")
+    return StoreError(f"{address}: statement failed: {reason}")
 
 
 def describe(error: BaseException, url: URL) -> str:
@@ -137,25 +138,25 @@ def describe(error: BaseException, url: URL) -> str:
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """Tell whether the database answers, but somebody else held for too long what is needed."""
+    """Tell whether the error is a lock timeout, a deadlock or a serialization failure."""
     return isinstance(error, _BUSY_PG) or _sqlite_code(error) in _BUSY_SQLITE
 
 
 def is_spent(error: BaseException | None) -> bool:
-    """Tell whether connections are of no use any more, though they are still open.
+    """Tell whether open connections must be discarded.
 
-    The server takes no writes now, as after a failover, or a pooling proxy lost its session.
+    The server became read-only, as after a failover, or a pooling proxy lost its session.
     """
     return isinstance(error, pg.ReadOnlySqlTransaction) or _is_out_of_step(error)
 
 
 def is_bad_sqlite_statement(error: BaseException) -> bool:
-    """Tell whether SQLite did not understand the statement: no such table or column, syntax."""
+    """Tell whether SQLite rejected the statement: no such table or column, syntax error."""
     return _sqlite_code(error) == sqlite3.SQLITE_ERROR
 
 
 def _is_out_of_step(error: BaseException | None) -> bool:
-    """Tell whether the driver met an answer to something else; the server has said no error."""
+    """Tell whether the protocol is out of sync: a driver error without an error of the server."""
     return type(error) is psycopg.InternalError and error.sqlstate is None
 
 
@@ -165,6 +166,6 @@ def _sqlite_code(error: BaseException | None) -> int | None:
 
 
 def _extended_sqlite_code(error: BaseException | None) -> int | None:
-    """Return what also tells one kind of a failure from the others, as of constraints."""
+    """Return the extended result code, which tells the kinds of constraint failures apart."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code

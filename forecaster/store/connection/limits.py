@@ -1,4 +1,4 @@
-"""What a job may do with its database: for how long, and under which lease.
+"""Limits on database access of a job: deadlines, and the lease it writes under.
 
 `guarded` puts both on an engine; `reading` and `writing` respect them.
 """
@@ -41,13 +41,13 @@ class Limit:
     """
 
     def __init__(self, *, dataset: str | None = None) -> None:
-        """Limit nothing yet; hints of what is cut name the deadlines of `dataset`."""
+        """No limit yet; hints of timeouts name the deadlines of `dataset`."""
         self._dataset = dataset
         self._stages: tuple[_Stage, ...] = ()
 
     @contextmanager
     def stage(self, name: str, length: timedelta) -> Iterator[None]:
-        """Give what happens inside `length`; StageTimedOut for what the database was cut in."""
+        """Limit a block to `length`; StageTimedOut when a statement was cancelled for it."""
         seconds = length.total_seconds()
         entered = _Stage(name=name, seconds=seconds, until=time.monotonic() + seconds)
         before = self._stages
@@ -60,13 +60,13 @@ class Limit:
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Give a part of the current stage no more than `seconds`."""
+        """Limit a part of the current stage to `seconds`."""
         name = self._stages[-1].name if self._stages else "work"
         with self.stage(name, timedelta(seconds=seconds)):
             yield
 
     def renew(self) -> None:
-        """Give the current stage its whole length again: a part of it is done for good."""
+        """Restart the timer of the current stage: a part of it was committed."""
         if self._stages:
             *outer, stage = self._stages
             self._stages = (*outer, replace(stage, until=time.monotonic() + stage.seconds))
@@ -86,7 +86,7 @@ class Limit:
 
     @contextmanager
     def converting(self) -> Iterator[None]:
-        """Say StageTimedOut for a failure of the database that comes after the deadline."""
+        """Raise StageTimedOut for a database error after the deadline."""
         try:
             yield
         except StoreError as error:
@@ -96,18 +96,18 @@ class Limit:
 
     def _timed_out(self) -> StageTimedOut:
         passed = min(self._stages, key=lambda stage: stage.until)
-        setting = f", or give stages more time in [datasets.{self._dataset}.deadlines]"
+        setting = f", or raise the limit in [datasets.{self._dataset}.deadlines]"
         return StageTimedOut(
-            f"stage {passed.name} must end within {passed.seconds:g} s, found it still at it",
-            hint=f"see what holds it up{setting if self._dataset else ''}",
+            f'stage "{passed.name}" timed out after {passed.seconds:g} s',
+            hint=f"check what it waits for{setting if self._dataset else ''}",
         )
 
 
 def guarded(engine: Engine, *, fence: Fence | None = None, limit: Limit | None = None) -> Engine:
     """Return `engine` for work under a lease, within a limit, or both; it shares connections.
 
-    `writing` then raises TickTakenOver when the lease was lost; what takes too long is cut and
-    raises StageTimedOut.
+    `writing` then raises TickTakenOver when the lease was lost; what takes too long is cancelled
+    and raises StageTimedOut.
     """
     options = {_FENCE: fence, _LIMIT: limit}
     return engine.execution_options(**{key: each for key, each in options.items() if each})
@@ -115,7 +115,7 @@ def guarded(engine: Engine, *, fence: Fence | None = None, limit: Limit | None =
 
 @contextmanager
 def bounded(engine: Engine, stage: str, length: timedelta) -> Iterator[Engine]:
-    """Give what is done with the engine inside `length`, in place of any limit that it had."""
+    """Limit work on the engine to `length`, in place of any limit that it had."""
     limit = Limit()
     with limit.stage(stage, length):
         yield guarded(engine, limit=limit)
@@ -128,7 +128,7 @@ def limit_of(engine: Engine) -> Limit | None:
 
 
 def fence_of(engine: Engine) -> Fence | None:
-    """Return the right to write that was put on the engine."""
+    """Return the fence that was put on the engine."""
     fence: Fence | None = engine.get_execution_options().get(_FENCE)
     return fence
 
@@ -150,13 +150,13 @@ def hold_lease(conn: Connection) -> None:
     lock = select(leases.c.token).where(is_held(fence)).with_for_update(read=True, key_share=True)
     if conn.scalar(lock) is None:
         raise TickTakenOver(
-            f"lease {fence.name} must have token {fence.token}, "
-            "found it taken over; nothing written"
+            f"lost lease {fence.name} (token {fence.token}): taken over by another process; "
+            "nothing written"
         )
 
 
 def allow_statements(conn: Connection) -> None:
-    """Let PostgreSQL cut each statement of this transaction after what remains of the limit."""
+    """Set statement_timeout of this transaction to what remains of the limit."""
     limit = limit_of(conn.engine)
     remaining = math.inf if limit is None else limit.remaining()
     if conn.dialect.name == "postgresql" and remaining < math.inf:

@@ -1,4 +1,4 @@
-"""How we open a SQLite file: write-ahead log, every commit on disk, the write lock at `begin`."""
+"""Open a SQLite file: WAL mode, synchronous commits, the write lock taken at `begin`."""
 
 import math
 import sqlite3
@@ -14,11 +14,11 @@ from forecaster.store.connection import sqlite_files
 from forecaster.store.connection.urls import masked
 
 SQLITE_MINIMUM = (3, 37, 0)
-"""STRICT tables exist since then."""
+"""The first version with STRICT tables."""
 
 _BUSY_SECONDS = 30
 _USUAL, _SET = "forecaster_usual_busy_timeout", "forecaster_busy_timeout"
-"""What is known of a connection: milliseconds that it waits for a lock, usually and now."""
+"""Keys in `info` of a connection: its usual and its current busy timeout, in milliseconds."""
 
 
 def sqlite_engine(url: URL, version: tuple[int, int, int]) -> Engine:
@@ -42,14 +42,14 @@ def _require(url: URL, version: tuple[int, int, int]) -> None:
     folder = Path(url.database or "").parent
     if not folder.is_dir():
         raise DatabaseUnavailable(
-            f"{masked(url)} must be in an existing folder, found no {folder}",
+            f"{masked(url)}: directory {folder} does not exist",
             hint=f"mkdir -p {folder}",
         )
     sqlite_files.require_local(url)
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # we begin by ourselves, see _begin
+    connection.isolation_level = None  # BEGIN is sent explicitly, see _begin
     _enter_wal(connection)
     for setting in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-32768"):
         connection.execute(f"PRAGMA {setting}")
@@ -58,15 +58,17 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 def _enter_wal(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log; a new file will be able to shrink.
 
-    Whoever makes the database at the same time is waited for:
-    SQLite may answer at once that it is busy, whatever the timeout, when the journal changes.
+    Waits for other processes that create the database at the same time:
+    SQLite may report busy at once, despite the timeout, when the journal mode changes.
     """
     [milliseconds] = connection.execute("PRAGMA busy_timeout").fetchone()
     until = time.monotonic() + milliseconds / 1000
     while True:
         try:
             if connection.execute("PRAGMA page_count").fetchone() == (0,):
-                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heard only by an empty file
+                connection.execute(
+                    "PRAGMA auto_vacuum=INCREMENTAL"
+                )  # takes effect only on an empty file
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
@@ -88,8 +90,8 @@ def wait_for_locks(
 ) -> None:
     """Have a connection wait for locks for `seconds`, but no longer than is usual.
 
-    More than a second is rounded up to whole ones, so that what comes often need not say it anew.
-    `info` keeps what was said for as long as the connection is open.
+    More than a second is rounded up to whole seconds, so that frequent calls rarely change it.
+    `info` keeps the current value for as long as the connection is open.
     """
     if _USUAL not in info:
         [info[_USUAL]] = driver.execute("PRAGMA busy_timeout").fetchone()

@@ -1,7 +1,7 @@
-"""Which file a SQLite database is, and on what kind of disk it lies.
+"""Detect SQLite files that were deleted or replaced, or are on a network file system.
 
-SQLite with a write-ahead log goes on writing into a file that was deleted or replaced, where nobody
-will find it; and it needs memory that all its users share, which no network file system has.
+In WAL mode SQLite keeps writing to a file that was deleted or replaced, and that data is lost; it
+also needs shared memory, which network file systems do not provide.
 """
 
 import os
@@ -14,7 +14,7 @@ from forecaster.errors import DatabaseUnavailable, UnsupportedDatabase
 from forecaster.store.connection.urls import masked
 
 MOUNTS = Path("/proc/self/mountinfo")
-"""Where Linux tells what lies on which disk."""
+"""Mount points of Linux."""
 
 _NETWORK = {
     "9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3",
@@ -28,12 +28,12 @@ class _Identity(NamedTuple):
 
 
 def require_local(url: URL) -> None:
-    """Raise UnsupportedDatabase when the file lies on a network file system, as far as we know."""
+    """Raise UnsupportedDatabase when the file is known to be on a network file system."""
     kind = _filesystem_of(Path(url.database or "").absolute())
     if kind in _NETWORK:
         raise UnsupportedDatabase(
-            f"{masked(url)} must lie on a disk of this machine, found {kind}",
-            hint="put it on a local disk, or set database_url = 'postgresql://…'",
+            f"{masked(url)} is on a network file system ({kind}), which SQLite does not support",
+            hint="move it to a local disk, or set database_url = 'postgresql://…'",
         )
 
 
@@ -48,11 +48,11 @@ def stay_with_one_file(engine: Engine) -> None:
     def require(*_: object) -> None:
         found = _identity(path)
         if opened and found != opened[0]:
-            what = "it deleted" if found is None else "another in its place"
+            what = "deleted" if found is None else "replaced by another file"
             raise DatabaseUnavailable(
-                f"{masked(engine.url)} must be the file that was opened, found {what}",
-                hint="put it back; or stop, restore a backup without its old -wal and -shm files, "
-                "and start again",
+                f"{masked(engine.url)} was {what} while in use",
+                hint="restore the original file; or stop, restore a backup without the old -wal "
+                "and -shm files, and start again",
             )
 
     def remember(*_: object) -> None:
@@ -74,7 +74,7 @@ def _identity(path: Path) -> _Identity | None:
 
 
 def _filesystem_of(path: Path) -> str | None:
-    """Return the kind of file system that `path` lies on; None where nobody tells."""
+    """Return the type of the file system of `path`; None if unknown."""
     try:
         lines = MOUNTS.read_text().splitlines()
     except OSError:

@@ -21,9 +21,9 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except Exception:
         # The cause would quote parts of the address, and with them of the password.
-        raise UnsupportedDatabase("database url must be readable", hint=_HINT) from None
+        raise UnsupportedDatabase("database URL cannot be parsed", hint=_HINT) from None
     if "@" in (url.host or ""):
-        raise UnsupportedDatabase("database url must have one @, found several", hint=_HINT)
+        raise UnsupportedDatabase("database URL must contain one @, found several", hint=_HINT)
     if url.drivername in {"postgres", "postgresql"}:
         return url.set(drivername="postgresql+psycopg")
     return url
@@ -37,7 +37,9 @@ def store_url(text: str) -> URL:
             f"database must be sqlite or postgresql, found {url.drivername}", hint=_HINT
         )
     if url.get_backend_name() == "sqlite" and _is_in_memory(url):
-        raise UnsupportedDatabase("sqlite database must be a file, found memory", hint=_HINT)
+        raise UnsupportedDatabase(
+            "in-memory SQLite is not supported, the database must be a file", hint=_HINT
+        )
     return url
 
 

@@ -69,6 +69,6 @@ def require_empty(engine: Engine) -> None:
         found = sa.inspect(conn).get_table_names()
     if found:
         raise StoreError(
-            f"{masked(engine.url)} must be an empty database, found {len(found)} tables in it",
-            hint="name another one; nothing was changed",
+            f"database {masked(engine.url)} is not empty, found {len(found)} tables",
+            hint="choose another database; nothing was changed",
         )

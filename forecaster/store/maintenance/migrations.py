@@ -71,9 +71,9 @@ def _is_newer(found: str | None) -> bool:
 
 
 def _out_of_date(engine: Engine, found: str | None) -> SchemaOutOfDate:
-    newer = "install the version of forecaster that made it"
+    newer = "install the version of forecaster that created it"
     return SchemaOutOfDate(
-        f"schema of {masked(engine.url)} must be at revision {head()}, found {found or 'none'}",
+        f"{masked(engine.url)}: schema revision is {found or 'none'}, expected {head()}",
         hint=newer if _is_newer(found) else UPGRADE_HINT,
     )
 

@@ -26,7 +26,7 @@ class Serving:
     model_id: int
     trained_to: datetime
     promoted_at: datetime
-    stands_in: bool
+    is_fallback: bool
     """Whether it serves only because a later model was found damaged."""
     spec: Mapping[str, Any] = field(default_factory=dict)
     """What it is made of (`models.config`)."""
@@ -95,7 +95,7 @@ def _serving() -> sa.Select[Any]:
             models.c.id.label("model_id"),
             models.c.trained_to,
             models.c.promoted_at,
-            damaged.exists().label("stands_in"),
+            damaged.exists().label("is_fallback"),
             models.c.config,
         )
         .join(datasets)
@@ -108,7 +108,7 @@ def _champion(row: sa.Row[Any]) -> Serving:
         model_id=row.model_id,
         trained_to=row.trained_to,
         promoted_at=row.promoted_at,
-        stands_in=bool(row.stands_in),
+        is_fallback=bool(row.is_fallback),
         spec=row.config,
     )
 

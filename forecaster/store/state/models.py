@@ -139,7 +139,7 @@ def rollback(conn: Connection, dataset: str, *, now: datetime, reason: str) -> i
     )
     if earlier is None:
         raise ModelError(
-            f"dataset {dataset} must have an earlier champion than model {current}, found none",
+            f"dataset {dataset} has no earlier champion than model {current}",
             hint=_LIST_HINT,
         )
     promote(conn, dataset, earlier, now=now, reason=reason)
@@ -168,7 +168,7 @@ def weights(conn: Connection, model_id: int) -> bytes | None:
     return conn.scalar(select(models.c.weights).where(models.c.id == model_id))
 
 
-def stands_in(conn: Connection, dataset: str, model_id: int) -> bool:
+def is_fallback(conn: Connection, dataset: str, model_id: int) -> bool:
     """Tell whether a later model served and was found damaged."""
     query = select(models.c.id).where(
         models.c.dataset_id.in_(datasets.id_of(dataset)),
@@ -210,7 +210,7 @@ def champion(conn: Connection, dataset: str) -> StoredModel:
     ).one_or_none()
     if row is None:
         raise NoChampion(
-            f"dataset {dataset} must have a model in service, found none",
+            f"dataset {dataset} has no champion",
             hint="run `forecaster retrain`",
         )
     return StoredModel(**row._mapping)
@@ -278,17 +278,15 @@ def _require_weights(conn: Connection, dataset: str, model_id: int) -> None:
         )
     ).one_or_none()
     if row is None:
-        raise ModelError(
-            f"model {model_id} must be one of dataset {dataset}, found no such", hint=_LIST_HINT
-        )
+        raise ModelError(f"dataset {dataset} has no model {model_id}", hint=_LIST_HINT)
     if not row[0]:
-        raise ModelError(f"model {model_id} must have weights, found them pruned", hint=_LIST_HINT)
+        raise ModelError(f"the weights of model {model_id} were pruned", hint=_LIST_HINT)
 
 
 def _require_undamaged(conn: Connection, model_id: int) -> None:
     damaged_at = conn.scalar(select(models.c.damaged_at).where(models.c.id == model_id))
     if damaged_at is not None:
         raise ModelError(
-            f"model {model_id} must be undamaged, found it damaged on {damaged_at:%Y-%m-%d}",
+            f"model {model_id} is damaged, found on {damaged_at:%Y-%m-%d}",
             hint=_LIST_HINT,
         )

@@ -65,8 +65,8 @@ def lookup(conn: Connection, run_id: int) -> Run:
     row = conn.execute(_all().where(runs.c.id == run_id)).one_or_none()
     if row is None:
         raise DatabaseUnavailable(
-            f"run {run_id} must be there, found none: another database answers by now",
-            hint="look whether a replica took over that did not have the last transactions",
+            f"run {run_id} no longer exists: the database was restored or replaced",
+            hint="check whether a failover promoted a standby that lacked the last transactions",
         )
     return Run(**row._mapping)
 

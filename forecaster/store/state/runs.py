@@ -169,8 +169,8 @@ def delete_before(conn: Connection, dataset: str, before: datetime) -> int:
 
 def _taken_over(claim: RunClaim) -> TickTakenOver:
     return TickTakenOver(
-        f"attempt {claim.attempt} of run {claim.run_id} must be the newest, "
-        "found another; nothing written"
+        f"attempt {claim.attempt} of run {claim.run_id} was superseded by a newer one; "
+        "nothing written"
     )
 
 

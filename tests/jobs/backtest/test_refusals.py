@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("two_steps")
         ([f"{row},train" for row in rows(9)], "2h", "found no test"),
         ([*split(0, 50), *(f"{row},train" for row in rows(60)[50:])], "2h",
          "must come after the train rows"),
-        (split(100, 10), "11h", "at most the test part of 10 steps, found 11 steps"),
+        (split(100, 10), "11h", "at most 10 steps, the longest test part, found 11 steps"),
     ],
     ids=["unknown", "missing", "no test", "test first", "long horizon"],
 )  # fmt: skip

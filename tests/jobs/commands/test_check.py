@@ -61,7 +61,7 @@ TOLD = (
     "datasets.trams.source_url_file: must name a file that can be read",
     "datasets.trams.series_columns: must differ from the other columns",
     "datasets.trams.deadlines.predict: must be shorter than",
-    "boats: plug-in 'no_such_module:Score' must be importable",
+    "boats: cannot import plug-in 'no_such_module:Score'",
 )
 
 

@@ -221,7 +221,7 @@ def test_an_older_schema_is_refused_with_the_command_that_mends_it(
     answer = type_(*command.split())
 
     assert answer.status == 1
-    assert "must be at revision" in answer.talk
+    assert "schema revision is" in answer.talk
     assert "hint:  run `forecaster db upgrade`" in answer.talk
 
 
@@ -252,7 +252,7 @@ def test_a_file_that_is_no_database_is_an_error(folder: Path) -> None:
     answer = type_("check", "--connect")
 
     assert answer.status == 1
-    assert "must be a sound sqlite database" in answer.talk
+    assert "not a valid SQLite database" in answer.talk
 
 
 # The boundary

@@ -70,7 +70,7 @@ def test_a_plugin_that_cannot_be_used_is_told_by_check(own: Path) -> None:
     for answer in (checked, trained):
         assert answer.status == 1
         assert "plug-in 'own_attention.scores:nan' must have finite scores" in answer.talk
-        assert "hint:  mend it" in answer.talk
+        assert "hint:  fix it" in answer.talk
 
 
 def test_a_model_with_a_plugin_that_config_no_longer_names_is_not_used(own: Path) -> None:

@@ -61,8 +61,7 @@ def test_no_model_yet_is_an_error_that_says_what_to_run(configured: Path) -> Non
 
     assert answer.status == 1
     assert answer.talk == (
-        "error: dataset bikes must have a model in service, found none\n"
-        "hint:  run `forecaster retrain`\n"
+        "error: dataset bikes has no champion\nhint:  run `forecaster retrain`\n"
     )
 
 
@@ -88,7 +87,7 @@ def test_with_several_datasets_every_message_names_its_own(folder: Path) -> None
 
     assert failed.status == 1
     assert "error: bikes: timestamps without an offset need a time zone" in failed.talk
-    assert "error: trams: at least one observation must be known" in failed.talk
+    assert "error: trams: no observations" in failed.talk
     assert [line.split(": tick ")[0] for line in again.talk.splitlines()] == ["bikes", "trams"]
 
 
@@ -135,7 +134,7 @@ def test_models_can_be_listed_shown_promoted_and_rolled_back(configured: Path) -
     assert "weights" not in shown
     assert "because" in type_("models", "list").data
     assert unknown.status == 1
-    assert "model 77 must be one of dataset bikes" in unknown.talk
+    assert "dataset bikes has no model 77" in unknown.talk
 
 
 def warehouse(folder: Path) -> None:

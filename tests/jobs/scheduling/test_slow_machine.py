@@ -27,7 +27,7 @@ from tests.jobs.small import DATASET, hour
 
 OFTEN = Every(timedelta(seconds=10))
 LIMITED = replace(DATASET, catchup_limit=20)
-LATE = "stage read must end within 10 s, found it still at it"
+LATE = 'stage "read" timed out after 10 s'
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def as_slow_as_its_ticks(errand: Errand, wall: Wall, times_out: Callable[[dateti
     def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:
         wall.now += OFTEN.period
         if attempt.claim.attempt == 1 and times_out(attempt.tick):
-            raise StageTimedOut(LATE, hint="see what holds it up")
+            raise StageTimedOut(LATE, hint="check what it waits for")
         return errand.run(engine, dataset, attempt)
 
     return replace(errand.job, run=run, schedule=lambda _: OFTEN)

@@ -84,7 +84,7 @@ def test_a_database_that_is_not_empty_is_no_scratch_store(configured: Path) -> N
     answer = type_("simulate", "bikes", "--database", f"sqlite:///{other}")
 
     assert answer.status == 1
-    assert "must be an empty database" in answer.talk
+    assert "is not empty" in answer.talk
 
 
 def test_a_database_that_is_not_there_is_not_made(folder: Path) -> None:

@@ -160,5 +160,5 @@ def test_two_ticks_are_too_few(tmp_path: Path, engine: Engine) -> None:
 
 
 def test_a_store_with_tables_is_refused(engine: Engine) -> None:
-    with pytest.raises(StoreError, match="must be an empty database"):
+    with pytest.raises(StoreError, match="is not empty"):
         export.require_empty(engine)

@@ -109,7 +109,7 @@ def test_damaged_models_are_passed_over_until_one_is_good(served: World) -> None
     again = champions.serving(served.engine, DATASET, now=NOW + HOUR)
 
     found = records(served.engine)
-    assert (first.model_id, first.stands_in) == (1, True)
+    assert (first.model_id, first.is_fallback) == (1, True)
     assert again is first
     assert seen == ["bikes", "bikes"]
     assert [found[number].damaged_at for number in (1, 2, 3)] == [None, NOW, NOW]
@@ -124,7 +124,7 @@ def test_a_model_stands_in_until_the_next_training(served: World) -> None:
     served.tick("retrain", hour(LAST + 4))
     served.tick("forecast", hour(LAST + 4))
 
-    assert (elsewhere.model_id, elsewhere.stands_in) == (2, True)
+    assert (elsewhere.model_id, elsewhere.is_fallback) == (2, True)
     newest = "SELECT model_id, status FROM forecasts ORDER BY cutoff DESC, model_id LIMIT 1"
     assert query(served.engine, newest) == [(4, "ok")]
 
@@ -194,7 +194,7 @@ def test_a_damaged_model_is_neither_promoted_nor_rolled_back_to(served: World) -
     with writing(served.engine) as conn:
         back = models.rollback(conn, "bikes", now=NOW, reason="by hand")
     with (
-        pytest.raises(ModelError, match="must be undamaged"),
+        pytest.raises(ModelError, match="is damaged"),
         writing(served.engine) as conn,
     ):
         models.promote(conn, "bikes", 3, now=NOW, reason="by hand")
@@ -243,6 +243,6 @@ def test_an_earlier_model_that_stands_in_hides_not_what_made_the_numbers(served:
     report = served.tick("forecast", hour(LAST + 3)).report
 
     assert isinstance(report, ForecastReport)
-    assert report.stands_in
+    assert report.is_fallback
     assert report.statuses["cold_start"] == 1
     assert report.statuses["fallback_champion"] == report.series - 1

@@ -41,7 +41,7 @@ def run(state: str, *, job: str = "forecast", back: int = 0, **changes: Any) -> 
 
 
 SERVING = Serving(
-    model_id=3, trained_to=NOON - 9 * HOUR, promoted_at=NOON - 9 * HOUR, stands_in=False
+    model_id=3, trained_to=NOON - 9 * HOUR, promoted_at=NOON - 9 * HOUR, is_fallback=False
 )
 WELL = Facts(
     dataset="bikes",
@@ -67,7 +67,7 @@ def forecasts(*runs: Run) -> dict[str, Any]:
     return {"forecasts": runs, "last_forecast": last}
 
 
-FALLBACK = run("succeeded", report={"model_id": 2, "stands_in": True, "statuses": {"ok": 2}})
+FALLBACK = run("succeeded", report={"model_id": 2, "is_fallback": True, "statuses": {"ok": 2}})
 BEFORE = run("succeeded", report={"model_id": 2, "statuses": {"fallback_champion": 2}})
 TABLE = {
     "running, tick of noon done": (
@@ -140,7 +140,7 @@ TABLE = {
         replace(WELL, **forecasts()), "failed", "no forecast since 2026-11-20 03:00",
     ),
     "a damaged champion": (
-        replace(WELL, serving=replace(SERVING, stands_in=True)),
+        replace(WELL, serving=replace(SERVING, is_fallback=True)),
         "degraded", "model 3 stands in for a later one, which is damaged",
     ),
     "a refused champion": (
@@ -187,7 +187,7 @@ def test_what_is_not_configured_is_stopped() -> None:
 def test_all_that_is_wrong_is_said_the_worst_first() -> None:
     facts = replace(
         WELL,
-        serving=replace(SERVING, stands_in=True),
+        serving=replace(SERVING, is_fallback=True),
         newest_observation=NOON - 9 * HOUR,
         **forecasts(run("failed"), run("succeeded", back=1)),
     )
@@ -229,7 +229,7 @@ facts_of_any_kind = st.builds(
         model_id=st.integers(1, 9),
         trained_to=instants,
         promoted_at=instants,
-        stands_in=st.booleans(),
+        is_fallback=st.booleans(),
     ),
     forecasts=st.lists(runs, max_size=3).map(tuple),
     retrains=st.lists(runs, max_size=3).map(tuple),
