@@ -1,4 +1,4 @@
-"""Naive2, the yardstick of the M4 competition, as its `Benchmarks and Evaluation.R` computes it."""
+"""Naive2, the benchmark of the M4 competition, as its `Benchmarks and Evaluation.R` computes it."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Baselines: forecasts without training, the yardsticks of every score.
+"""Baselines: forecasts without training, which every score is relative to.
 
 `naive`, `seasonal_naive`, `drift` and `seasonal_naive_drift` are points (B, H); BASELINES holds
 what forecasts quantiles, the naive ones with the intervals of their textbook.

@@ -1,7 +1,7 @@
 """Methods of statsforecast, an optional package: fitted to the history before every window.
 
 In the units of the data. A history is cut to its newest `LONGEST` values, and has its gaps filled
-along straight lines; what a method cannot be fitted to it says nothing about.
+along straight lines; where a method cannot be fitted there is no forecast.
 """
 
 import importlib.util
@@ -49,8 +49,8 @@ def statistical_quantiles(
 ) -> Tensor:
     """Forecast contexts (B, L) with gaps by method `name`: quantiles (B, H, Q), ascending.
 
-    `seasons` are the season and the long one; only `mstl` looks at both. `on_fitted` is told
-    of each row. A row that nothing can be fitted to is NaN.
+    `seasons` are the season and the long one; only `mstl` looks at both. `on_fitted` is called
+    for each row. A row that nothing can be fitted to is NaN.
     """
     require_package(name)
     found = context.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
@@ -74,7 +74,7 @@ def _method(name: str, seasons: Sequence[int]) -> Any:
 
 
 def _fitted(method: Any, values: Array, steps: int) -> Array | None:
-    """Return quantiles (H, Q) that ascend; None where the method fails or says nothing finite."""
+    """Return quantiles (H, Q) that ascend; None where the method fails or is not finite."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

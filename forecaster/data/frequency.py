@@ -1,4 +1,4 @@
-"""The step that rows come at, whatever the settings say."""
+"""Infer the step of rows, independent of the settings."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from forecaster.times.durations import Step
 _DAY = 86_400_000_000
 _MONTH = 365.2425 / 12 * _DAY
 _MONTHS = (1, 2, 3, 4, 6, 12)
-"""Periods of so many months are told from days."""
+"""Periods of so many months are distinguished from days."""
 _MOVES = 4 * _DAY
 """How far a distance of months may be from their mean length: months differ, and the last or first
 business day moves within them."""
@@ -26,7 +26,7 @@ _NEAR = 0.01
 _APART = 1.5
 """Median distances that differ by more are of series with different steps."""
 _FEWEST = 3
-"""Distances between rows that are too few to tell a step from."""
+"""Distances between rows that are too few to infer a step."""
 _USUAL = ("1ms", "10ms", "100ms", "1s", "5s", "10s", "15s", "30s", "1m", "2m", "5m", "10m", "15m",
           "20m", "30m", "1h", "2h", "3h", "4h", "6h", "8h", "12h", "1d", "1w", "1mo", "3mo",
           "1y")  # fmt: skip
@@ -133,7 +133,7 @@ def _step_of(distance: int) -> Step:
 
 
 def _months_of(commonest: int, distances: pl.DataFrame) -> int | None:
-    """Return how many months rows are apart; None where days or less tell it.
+    """Return how many months rows are apart; None where it is days or less.
 
     Four weeks look like a month, but soon drift away from the calendar.
     """

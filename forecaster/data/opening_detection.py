@@ -1,4 +1,4 @@
-"""When the series of a panel are open, as settings say or rows tell: for all of them together.
+"""When the series of a panel are open, from settings or inferred from rows, for all together.
 
 A time of the week is closed where hardly any week has a row of any series. Then
 
@@ -56,14 +56,14 @@ class _Weeks:
 
 
 def hours_of(panel: Panel, config: CalendarConfig) -> OpeningHours | None:
-    """Return when there may be data: as settings say, or as `panel` tells; None is always."""
+    """Return when there may be data: from settings, or inferred from `panel`; None is always."""
     if config.open == ALWAYS:
         return None
     return detect_hours(panel) if config.open == AUTO else OpeningHours.parse(config.open)
 
 
 def detect_hours(panel: Panel) -> OpeningHours | None:
-    """Return when the series of `panel` are open, as their rows tell; None where it is always."""
+    """Return when the series of `panel` are open, inferred from rows; None is always."""
     width = _slot(panel.grid)
     if width is None or panel.length == 0:
         return None

@@ -236,7 +236,7 @@ def _given(series_ids: tuple[str, ...], scales: Mapping[str, float]) -> Tensor:
 
 
 def _scale(values: Tensor, offset: Tensor, season_length: int, given: Tensor) -> Tensor:
-    """Return the scale that was given for each series, or else what its own values tell."""
+    """Return the scale that was given for each series, or else that of its own values."""
     is_open = ~(given.isfinite() & (given > 0))
     if not is_open.any():
         return given
@@ -246,7 +246,7 @@ def _scale(values: Tensor, offset: Tensor, season_length: int, given: Tensor) ->
 
 
 def own_scale(values: Tensor, season_length: int) -> Tensor:
-    """Return the scale (N,) that cells (N, T) float64, NaN where unobserved, tell themselves."""
+    """Return the scale (N,) that cells (N, T) float64, NaN where unobserved, from themselves."""
     return _own_scale(values, _median(values), season_length)
 
 
@@ -259,7 +259,7 @@ def _own_scale(values: Tensor, offset: Tensor, season_length: int) -> Tensor:
 
 
 def still(panel: Panel) -> Tensor:
-    """Return (N,) which series never moved: nothing of their own tells their scale."""
+    """Return (N,) which series are constant: their scale cannot be estimated."""
     return panel.scale == _least_scale(panel.offset)
 
 

@@ -1,8 +1,8 @@
 """PointInTime: which version of a value was known at which tick.
 
-A tick that the service ran knew what had been landed by the mark that its run noted. Any other
+A tick that the service ran knew what had been ingested by the watermark in its run row. Any other
 tick, had it been run, would have known what was recorded by then. Of what was recorded later, as
-after an outage or from a file, nobody knows when it was there to be read: its first version counts
+after an outage or from a file, it is unknown when it could have been read: its first version counts
 as known `late_data` after its timestamp, unless a later tick ran before it was recorded, looked,
 and did not find it. A correction is known from when it was recorded, never before.
 """

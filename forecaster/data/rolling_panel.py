@@ -1,7 +1,7 @@
-"""The resident panel: the newest steps of a dataset, kept between ticks and updated in place.
+"""The rolling panel: the newest steps of a dataset, kept between ticks and updated in place.
 
 Columns go round: grid index i lies in column i modulo their number, so a new step overwrites the
-oldest one and nothing is ever moved. What it says equals what `panel.build` says of the same
+oldest one and nothing is ever moved. Its content equals that of `panel.build` from the same
 observations, to the last bit.
 """
 
@@ -80,7 +80,7 @@ class RollingPanel:
         return self.end - self.length + 1
 
     def move(self, until: datetime) -> None:
-        """Make room for the steps up to `until`, which must not lie before the present one."""
+        """Advance to the steps up to `until`, which must not lie before the present one."""
         end = self.grid.index_at(until)
         fresh = np.arange(max(self.end, end - self.length) + 1, end + 1) % self.length
         self._values[:, fresh] = np.nan

@@ -1,4 +1,4 @@
-"""Sums over periods that are not over, told by how rows were corrected while their period lasted.
+"""Detect sums over unfinished periods, by corrections of rows while their period lasted.
 
 A view or a query that counts what happened in an hour gives a row as soon as the hour begins, and
 another value at every look until it is over. A reading at an instant stays as it is.
@@ -10,7 +10,7 @@ from forecaster.schemas import VERSIONS, conform
 from forecaster.times.durations import Step
 
 LOOK_BACK = 200
-"""Steps whose versions tell."""
+"""Steps whose versions are examined."""
 _FEWEST, _ENOUGH = 3, 20
 """Rows that came while their period lasted: from so few on they can be sums, or be none."""
 _MOSTLY, _HARDLY = 0.5, 0.05
@@ -18,7 +18,7 @@ _MOSTLY, _HARDLY = 0.5, 0.05
 
 
 def are_sums(versions: pl.DataFrame, step: Step) -> bool | None:
-    """Tell of VERSIONS whether rows grow while their step lasts; None where too few say."""
+    """Return whether rows of VERSIONS grow while their step lasts; None where too few show it."""
     conform(versions, VERSIONS)
     if versions.is_empty():
         return None

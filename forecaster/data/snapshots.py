@@ -39,8 +39,8 @@ class Snapshots:
     """N series on T cells of a grid from grid index `start` on, at K ticks.
 
     ids      (N,) int32, ascending: the integer keys of the series
-    newest   (K,) int64: the newest timestamp that was landed, microseconds since 1970
-    assumed  how many values count as known although nobody looked at them in time
+    newest   (K,) int64: the newest timestamp that was ingested, microseconds since 1970
+    assumed  how many values count as known although no tick looked at them in time
     rows     how many there are in all
     """
 
@@ -104,7 +104,7 @@ class Snapshots:
         self._lay(row * self.length + index[kept], stamps, place, value)
 
     def hear(self, versions: pl.DataFrame, known: Known) -> None:
-        """Note by which tick VERSIONS, of whatever cells, were landed."""
+        """Note by which tick VERSIONS, of whatever cells, were ingested."""
         is_there = known.landed < len(self.newest)
         stamps = versions["timestamp"].to_physical().to_numpy()
         np.maximum.at(self.newest, known.landed[is_there], stamps[is_there])

@@ -1,11 +1,11 @@
-"""What the timestamps of rows mark, where no setting says it: read from the rows.
+"""Infer what the timestamps of rows mark, where no setting does: from the rows.
 
-- Where cells have several rows, timestamps mark the start of what a row tells: "start".
+- Where cells have several rows, timestamps mark the start of the period of a row: "start".
 - Else rows are instants. How far they lie behind the timestamps of their cells is the `spread` of
   the grid: a cell is complete after so long.
 
 The end of a period looks like an instant, and so does a sum over a period that is not over: these
-take a setting, or somebody who has seen how rows were corrected.
+require a setting, or the corrections of rows.
 """
 
 from dataclasses import replace
@@ -41,7 +41,7 @@ def grid_of(
 ) -> Grid:
     """Return the grid of OBSERVATIONS with what their timestamps mark: `marks`, or what is seen.
 
-    Rows that `are_sums` over their step mark its start, unless `marks` says otherwise.
+    Rows that `are_sums` over their step mark its start, unless `marks` is given.
     """
     grid = detect_grid(observations, step, timezone, marks=marks or INSTANT_MARKS)
     if marks in (START_MARKS, END_MARKS):

@@ -1,1 +1,1 @@
-"""How right forecasts are: metrics, cutoffs, and rolling-origin evaluation."""
+"""Evaluation of forecasts: metrics, cutoffs, and rolling-origin evaluation."""

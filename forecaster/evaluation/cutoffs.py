@@ -14,7 +14,7 @@ from forecaster.errors import DataError, InsufficientHistory
 
 USUAL_WINDOWS = 8
 SHARE = 0.25
-"""Of the history, that is tested on where nobody says how many windows."""
+"""Share of the history that is tested on by default."""
 NOT_TRAINED, NOT_TESTED, SHORT_TEST = "no_train_rows", "no_test_rows", "test_part_too_short"
 """Why a series has no window in a given split."""
 NO_ROOM = "no_room_for_a_window"
@@ -116,8 +116,8 @@ def _count(length: int, rolling: Rolling) -> int:
 def at_series_ends(observations: pl.DataFrame, grid: Grid, rolling: Rolling) -> BacktestWindows:
     """Return the last windows of each series of OBSERVATIONS, at cutoffs of its own.
 
-    A series with less room than others has fewer; one without room for any is known to its end.
-    InsufficientHistory where none has room.
+    A shorter series has fewer; one too short for any is known to its end.
+    InsufficientHistory where all are too short.
     """
     horizon, stride = rolling.prediction_length, rolling.stride
     located = observations.with_columns(grid.index_of(observations["timestamp"]).alias("index"))

@@ -1,4 +1,4 @@
-"""How right forecasts were: definitions, per-series sums, and summaries of the sums.
+"""Accuracy metrics: definitions, per-series sums, and summaries of the sums.
 
 Exact definitions: M4 (Makridakis et al. 2020, "The M4 Competition: 100,000 time series and 61
 forecasting methods", and its `Benchmarks and Evaluation.R`) for mase, smape and owa; GluonTS
@@ -55,7 +55,7 @@ def score(matured: pl.DataFrame, prediction_length: int) -> pl.DataFrame:
 
     `matured` has one row per series_id, cutoff and step, with the quantile columns q025 … q975,
     `actual`, `seasonal_naive` and `scale` (> 0, one per series and cutoff). Rows without an
-    actual or a seasonal-naive value are left out, so both are judged on the same points.
+    actual or a seasonal-naive value are left out, so both are scored on the same points.
     The 50 % interval lies between the means of q20 and q30, and of q70 and q80.
     """
     known = pl.all_horizontal(pl.col("actual", "seasonal_naive").is_finite())

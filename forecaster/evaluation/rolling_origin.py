@@ -23,7 +23,7 @@ from forecaster.schemas import QUANTILE_LEVELS
 Predictor: TypeAlias = Callable[[Windows], Tensor]
 """Windows without targets to quantiles (B, H, Q), ascending, in the panel's deviation units.
 
-NaN where it has nothing to say: such a point is judged for no predictor, and counted."""
+NaN where there is no forecast: such a point is scored for no predictor, and counted."""
 
 PointForecast: TypeAlias = Callable[[Tensor], Tensor]
 """Contexts (B, L) to points (B, H), as a naive forecast of some length."""
@@ -49,17 +49,17 @@ _SUMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backtest:
-    """How right each predictor was, on the same points for all of them."""
+    """Accuracy of each predictor, on the same points for all of them."""
 
     sums: pl.DataFrame
     """Per predictor, series_id and lead: the sums of ACCURACY, and `smape` in percent."""
     missing: Mapping[str, int]
-    """Points that could have been judged, had this predictor said something finite."""
+    """Points that could not be scored because this predictor had no finite forecast."""
     windows: int
-    """Of which at least one point was judged."""
+    """Of which at least one point was scored."""
 
     def overall(self) -> pl.DataFrame:
-        """Return one row per predictor; no rows where nothing was judged.
+        """Return one row per predictor; no rows where nothing was scored.
 
         The columns of `summarise`, smape, and mae: over all points, in the units of the data.
         """
@@ -74,7 +74,7 @@ class Backtest:
         return self.by("series_id")
 
     def of(self, predictor: str) -> Mapping[str, float] | None:
-        """Return the accuracy of one predictor by name; None where nothing was judged."""
+        """Return the accuracy of one predictor by name; None where nothing was scored."""
         rows = self.overall().filter(pl.col("predictor") == predictor).to_dicts()
         return rows[0] if rows else None
 
@@ -100,11 +100,11 @@ def backtest(
     prediction_length: int,
     season_length: int,
 ) -> Backtest:
-    """Let every predictor forecast `panel` at `cutoffs`, and sum up how right they were.
+    """Let every predictor forecast `panel` at `cutoffs`, and sum up their errors.
 
     `cutoffs` are grid indices (C,), each for every series, or pairs (W, 2) of a row and its
     cutoff. Predictors get contexts of `context_length` steps and no targets. Seasonal naive, the
-    yardstick, may look back over a whole season. An error is scaled by the scale of its series in
+    reference, may look back over a whole season. An error is scaled by the scale of its series in
     the panel, so `build(…, scales=…)` sets the denominator of MASE.
     """
     pairs = _pairs(panel, cutoffs)

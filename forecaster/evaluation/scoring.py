@@ -1,4 +1,4 @@
-"""Judgement: what was said against what happened, and against seasonal naive on the same points.
+"""Score forecasts against actuals, and beside seasonal naive on the same points.
 
 All cutoffs in one pass, in chunks of bounded memory, through the windows that training and live
 forecasts see. Definitions are those of `forecaster.evaluation.metrics`.
@@ -31,7 +31,7 @@ def judge(
     prediction_length: int,
     own: int | None = None,
 ) -> pl.DataFrame:
-    """Return ACCURACY of what one model said, at any number of cutoffs.
+    """Return ACCURACY of the forecasts of one model, at any number of cutoffs.
 
     `said` has series_id, cutoff, step (1 …) and the quantile columns q025 … q975, in any order and
     with any of the steps. Series that are not in the panel are left out. Seasonal naive looks at
@@ -59,20 +59,20 @@ def judge(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chunk:
-    """W windows of a panel, and the R rows that were said at their cutoffs."""
+    """W windows of a panel, and the R forecast rows at their cutoffs."""
 
     series: Tensor
     """Rows of the panel (W,)."""
     ends: Tensor
     """Grid indices of the cutoffs (W,)."""
     rows: np.ndarray[tuple[int], np.dtype[np.int64]]
-    """Rows of what was said (R,)."""
+    """Rows of the forecasts (R,)."""
     window: Tensor
     """The window of each of them (R,)."""
 
 
 def _own_scales(panel: Panel, chunk: _Chunk, context: Tensor, season_length: int) -> Tensor:
-    """Return for each row the scale that the window of its cutoff tells itself (R,)."""
+    """Return for each row the scale of the window of its cutoff alone (R,)."""
     offset, scale = (each[chunk.series, None] for each in (panel.offset, panel.scale))
     return own_scale(offset + scale * context, season_length)[chunk.window]
 

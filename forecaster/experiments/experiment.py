@@ -1,4 +1,4 @@
-"""A trial: train on what was known, let the model and its rivals forecast what came after."""
+"""An experiment: train on the past, then forecast the test windows with model and baselines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from forecaster.training.validation import MODEL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """What a trial found."""
+    """The result of an experiment."""
 
     prepared: Prepared
     """What there was before the first training."""
@@ -31,12 +31,12 @@ class Experiment:
     """The series that `scaled` lacks, some of them only before they moved."""
     trainings: Sequence[Trained]
     left_out: Mapping[str, str]
-    """Series of which no point was judged, and why."""
+    """Series of which no point was scored, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """How a trial trains: before each turn anew if `refit`, and several times from seeds."""
+    """How an experiment trains: before each turn if `refit`, and several times from seeds."""
 
     refit: bool = False
     seeds: int = 1

@@ -58,7 +58,7 @@ def rival(
     """Return rival `name` for windows of `panel`, with the season and the horizon of `spec`.
 
     It looks back from their cutoffs as far as it needs, however long their contexts are.
-    `on_windows` is told of windows that are done: one by one where each takes a while.
+    `on_windows` is called for windows that are done: one by one where each takes a while.
     """
     memory = memory_of(name, panel, spec)
     is_slow = name in METHODS
@@ -105,7 +105,7 @@ def within(predictor: Predictor, context_length: int) -> Predictor:
 
 
 def told(predictor: Predictor, on_windows: Callable[[int], None]) -> Predictor:
-    """Return a predictor that says of how many windows it is done with."""
+    """Return a predictor that reports how many windows it has done."""
 
     def predict(windows: Windows) -> Tensor:
         said = predictor(windows)

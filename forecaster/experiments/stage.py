@@ -1,6 +1,6 @@
-"""A stage of a trial: what is known before some windows, the trainings on it, and their forecasts.
+"""A stage of an experiment: the data before some windows, trainings on it, and forecasts.
 
-The road is that of the service: `training.prepare` and `training.fit` see what lies up to the first
+It works as the service does: `training.prepare` and `training.fit` see the data up to the first
 cutoff and nothing else; the windows after it are read in the units of that panel, so nothing later
 can reach a model, a rival or a scale.
 """
@@ -50,20 +50,20 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """Who is told how far a trial is."""
+    """Callbacks for the progress of an experiment."""
 
     prepared: Callable[[Prepared], None] = lambda _: None
-    """Is told before the first training what there is to learn and to test."""
+    """Called before the first training with what there is to learn and to test."""
     training: Callable[[Progress], None] = lambda _: None
     windows: Callable[[int, int], None] = lambda _, __: None
-    """Is told how many windows all predictors are done with, on average, and of how many."""
+    """Called with how many windows the predictors have done, on average, and of how many."""
     forecasts: Callable[[pl.DataFrame], None] | None = None
-    """Is given every forecast, some at a time; see `forecaster.experiments.forecast_rows`."""
+    """Called with every forecast, in chunks; see `forecaster.experiments.forecast_rows`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """One training of a trial, and what it saw."""
+    """One training of an experiment, and its data."""
 
     name: str
     """Of the predictor that it made."""
@@ -82,7 +82,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """What a stage found: `silent` are series that were not judged, and why."""
+    """The result of a stage: `silent` are series that were not scored, and why."""
 
     found: Backtest
     trained: Sequence[Trained]
@@ -114,7 +114,7 @@ class Stage:
         self._continued = continued(self._panel, later, self._limits())
 
     def prepared(self) -> Prepared:
-        """Say what there is, of the windows of all turns."""
+        """Report the data of the windows of all turns."""
         panel, (pairs, unknown) = self._panel, self._pairs(None)
         return Prepared(
             series=len(panel),
@@ -130,7 +130,7 @@ class Stage:
         )
 
     def run(self, names: Sequence[str], seeds: Mapping[str, int]) -> StageResult:
-        """Train a model for each of `seeds`, forecast by them and the rivals `names`, judge."""
+        """Train a model for each of `seeds`, forecast by them and the rivals `names`, score."""
         whole, (pairs, unknown) = self._continued, self._pairs(self._turn)
         trained = [self._trained(name, seed) for name, seed in seeds.items()]
         spec = trained[0].spec
@@ -182,7 +182,7 @@ class Stage:
         return rivals.rival(name, self._continued, spec, self._tell)
 
     def _kept(self, name: str, said: Predictor) -> Predictor:
-        """Keep a predictor between the bounds of the dataset, and what it says where asked to."""
+        """Keep a predictor between the bounds of the dataset, and hand on its forecasts."""
         lower, upper = self._dataset.lower_bound, self._dataset.upper_bound
         bounded = rivals.bounded(said, self._continued, lower, upper)
         if self._watch.forecasts is None:

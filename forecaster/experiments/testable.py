@@ -1,4 +1,4 @@
-"""Which series a trial can test, and why not the others: known before anything is trained."""
+"""Which series an experiment can test, and why not the others: known before anything is trained."""
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def untested(panel: Panel, pairs: Tensor, spec: ModelSpec) -> dict[str, str]:
 
 
 def _reason(reason: str, first: int, last: int, start: int) -> str:
-    """Say of a series that ends before its windows that it ended, whatever a tick would say."""
+    """Give a series that ends before its windows that reason, whatever a tick would give."""
     if start <= last <= first:
         return ENDED
     gone = reason == SkipReason.NO_DATA.value and last >= start

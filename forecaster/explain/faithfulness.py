@@ -1,4 +1,4 @@
-"""Do the weights say what a forecast stands on? Past patches are removed from the input to see.
+"""Faithfulness of attention: how forecasts change when past patches are removed from the input.
 
 A removed patch becomes missing. Training hides patches too (`forecaster.training.masking`), so a
 window without one is nothing new to the network; without that the test would measure its surprise.

@@ -93,7 +93,7 @@ def measure(look: Look, windows: Windows, spec: ModelSpec, generator: torch.Gene
 def newest_windows(panel: Panel, spec: ModelSpec) -> Windows:
     """Cut evenly spread windows that can be forecast out of the validation part of `panel`.
 
-    As many as can be judged in about a second; their targets are what is known of them. A short
+    As many as can be evaluated in about a second; their targets are what is known of them. A short
     history was learnt to its end after validation: its model has seen them.
     """
     length, holdout = spec.prediction_length, hold_out(panel, spec)

@@ -84,9 +84,9 @@ class Trust:
     seeds: Agreement | None = None
     """How alike networks of the same training are that differ in their seed."""
     planted_mass: float | None = None
-    """Share of attention that lands on a planted copy (`forecaster.explain.planted_test`)."""
+    """Share of attention on a planted copy (`forecaster.explain.planted_test`)."""
     serves: bool = True
-    """False where a naive forecast stands in for the network that was measured."""
+    """False where a naive fallback is served instead of the measured network."""
 
     @property
     def informative(self) -> bool:

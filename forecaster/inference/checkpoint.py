@@ -34,7 +34,7 @@ _UNFIT = (
     OSError,
     AssertionError,
 )
-"""What comes of building a grid or a network, plug-ins included, that cannot be."""
+"""Errors of building a grid or a network, plug-ins included, from an invalid spec."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class TrainedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoringScale:
-    """What it takes to say how right the forecasts of a model were."""
+    """What is needed to score the forecasts of a model."""
 
     spec: ModelSpec
     series_scale: Mapping[str, float]
@@ -146,7 +146,7 @@ def _tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def _about(data: bytes) -> dict[str, Any]:
-    """Return what safetensors bytes of ours say about themselves."""
+    """Return the metadata of a checkpoint."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         about = json.loads(header["__metadata__"][_ABOUT])

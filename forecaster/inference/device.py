@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 LARGEST_BATCH = 512
 """Windows per forward pass: what a core's caches hold (1024 took a quarter longer)."""
 SMALLEST_BATCH = 8
-"""Batches are not halved further: a device without room for these is given up."""
+"""Batches are not halved further: a device whose memory is too small for these is not used."""
 
 Result = TypeVar("Result")
 
@@ -48,7 +48,7 @@ def or_on_cpu(device: torch.device, work: Callable[[torch.device], Result]) -> R
 
 
 class Runner:
-    """A network at work on a device: batches that do not fit are halved, then the CPU computes."""
+    """Runs a network on a device: batches that do not fit are halved, then the CPU computes."""
 
     def __init__(self, network: Network, device: torch.device) -> None:
         # Moving a network also lays its recurrent weights in one piece again, as cuDNN wants them.

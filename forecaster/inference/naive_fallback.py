@@ -40,7 +40,7 @@ FALLBACKS: Mapping[str, Callable[[Tensor, ModelSpec], Tensor]] = {
 def served(
     output: NetworkOutput, context: Tensor, fallback: str | None, spec: ModelSpec
 ) -> NetworkOutput:
-    """Return what is said in the end: `output`, or a fallback's points with its quantile offsets.
+    """Return the final forecast: `output`, or a fallback's points with its quantile offsets.
 
     The parts still add up: what naive repeats is the `last_value`, what a season repeats is
     `copied`, and drift is the `residual`. The weights are those of the network and explain nothing.

@@ -1,4 +1,4 @@
-"""What a model says at some cutoffs: numbers, and frames of them when asked for."""
+"""Predictions of a model at some cutoffs: tensors, and frames of them on demand."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -26,7 +26,7 @@ from forecaster.network.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
-    """What a model says at some cutoffs: numbers first, frames when asked for."""
+    """Predictions of a model at some cutoffs: tensors, and frames of them on demand."""
 
     spec: ModelSpec
     ends: tuple[int, ...]
@@ -108,7 +108,7 @@ class Prediction:
         return replace(self, keys=self.keys.with_columns(hindsight=is_hindsight))
 
     def blocks(self, size: int) -> Iterator["Prediction"]:
-        """Return the forecasts in turn, `size` at a time: their frames take much more memory."""
+        """Yield the forecasts, `size` at a time: their frames take much more memory."""
         for first in range(0, self.keys.height, size):
             part = slice(first, first + size)
             yield replace(self, keys=self.keys[part], numbers=self.numbers.select(part))

@@ -31,7 +31,7 @@ from forecaster.inference.to_frames import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """What is said of the series of one panel."""
+    """Forecasts of the series of one panel."""
 
     keys: pl.DataFrame
     numbers: Numbers

@@ -141,7 +141,7 @@ class AttentionLSTM(nn.Module):
         return weights[..., :-2] @ values
 
     def _ahead(self, batch: int, dates: Tensor | None) -> Tensor:
-        """Return what tells the future patches apart, (B, Hp, PATCH_EMBEDDING)."""
+        """Return the embedding of the position of each future patch, (B, Hp, PATCH_EMBEDDING)."""
         future = self.future.expand(batch, -1, -1)
         return future if self.dates is None else future + self.dates(dates)
 

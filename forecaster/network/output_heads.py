@@ -64,7 +64,7 @@ class StudentTHead(nn.Module):
 
 
 class GaussianMixtureHead(nn.Module):
-    """offset_q = the quantiles of a mixture of normals minus its median: skewed or of two minds.
+    """offset_q = the quantiles of a mixture of normals minus its median: skewed or bimodal.
 
     Softmax weights, softplus scales; where the mixture lies as a whole is lost on purpose
     (Bishop 1994, Mixture Density Networks, for the parameters).

@@ -111,7 +111,7 @@ class Additive(nn.Module):
 class Location(nn.Module):
     """score = W q (Luong et al. 2015, equation 10): one row of W for every source, keys unseen.
 
-    A source is told by its place in the context; each sentinel has a place after the patches.
+    A source is identified by its position; each sentinel has one after the patches.
     """
 
     projected = False

@@ -46,11 +46,11 @@ class ModelSpec:
     """Only so many of the newest past patches may be attended."""
     self_attention: bool
     priors: tuple[str, ...]
-    """Plug-ins that say more about which past patches may be attended."""
+    """Plug-ins that further restrict which past patches may be attended."""
     statistics: str
     """What tokens are scaled by: "window" or "causal"."""
     calendar: bool
-    """Whether the network is told the time of day and the weekday."""
+    """Whether the network has the time of day and the weekday as inputs."""
     undecided: tuple[str, ...]
     """Which of `statistics` and `calendar` training settles, on validation windows."""
     encoder: str

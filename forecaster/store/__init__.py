@@ -1,1 +1,1 @@
-"""Our own database, on SQLite and PostgreSQL: all of its SQL."""
+"""The database of Forecaster, on SQLite and PostgreSQL: all of its SQL."""

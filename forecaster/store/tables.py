@@ -1,4 +1,4 @@
-"""The tables. People read the views instead; they are defined in the migrations."""
+"""The tables. Users query the views instead, which the migrations define."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def _parent(name: str, target: str, *, primary_key: bool = False) -> sa.Column[i
 def _owner(name: str) -> sa.Column[int]:
     """Part of a key; no foreign key, which would make bulk writes four times slower.
 
-    Owners are rows of our own that are never deleted.
+    The referenced rows are never deleted.
     """
     return sa.Column(name, sa.Integer, primary_key=True, autoincrement=False)
 

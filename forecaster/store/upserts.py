@@ -1,4 +1,4 @@
-"""Inserts that say what happens to rows whose key exists: spelt alike on both databases."""
+"""INSERT … ON CONFLICT, for both databases."""
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite

@@ -1,1 +1,1 @@
-"""Training: from a panel and settings to a model, and the validation that judges it."""
+"""Training: from a panel and settings to a model, and its validation."""

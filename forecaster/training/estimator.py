@@ -40,7 +40,7 @@ validation windows with it, and its intervals were too narrow; three series were
 TRIAL = 0.25
 """Share of the steps after which variants of a model are compared."""
 FEWEST_TRIAL_STEPS = 30
-"""Fewer say nothing: the first variant is taken."""
+"""With fewer steps variants are not compared: the first is taken."""
 CLEARLY = 0.02
 """Variants that differ by less than this share may differ in their seed alone."""
 
@@ -92,9 +92,9 @@ def fit_one_of(
     """Train the best of `candidates`, which must share their grid and prediction length.
 
     The last windows are kept back. On them the candidates are compared after a short training,
-    a training whose error rises is ended, and the model is judged beside naive forecasts, one of
+    a training whose error rises is ended, and the model is compared with naive forecasts, one of
     which serves in its place if it is clearly better. Where these windows are a small part of the
-    history the model they judged is the result; else it is trained again, for as many steps, on
+    history the model they evaluated is the result; else it is trained again, for as many steps, on
     everything, the newest data included.
 
     Plug-ins of a spec are imported: it has to come from local config, as that of `prepare`.
@@ -154,7 +154,7 @@ def clearly_least(errors: Sequence[float]) -> int:
 
 
 class _Work:
-    """The trainings behind one model: how far they are together, and what they had to say."""
+    """The trainings behind one model: their common progress, and their notes."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class _Work:
         self.notes: tuple[str, ...] = ()
 
     def expect(self, *, trials: int, trainings: int) -> None:
-        """Say what is to come."""
+        """Announce the planned steps."""
         self._planned = trials * self._trial.steps
         self._planned += trainings * len(self._seeds) * self._schedule.steps
 
@@ -188,13 +188,13 @@ class _Work:
         return judge(learnt.network)
 
     def train(self, panel: Panel, spec: ModelSpec, judge: Judge | None) -> list[TrainedNetwork]:
-        """Train one network per seed, judged on the way."""
+        """Train one network per seed, with validation."""
         return [self._train(panel, spec, self._schedule, seed, judge) for seed in self._seeds]
 
     def train_again(
         self, panel: Panel, spec: ModelSpec, judged: list[TrainedNetwork]
     ) -> list[TrainedNetwork]:
-        """Train all of them on more data, for as many steps as made those that were judged."""
+        """Train all of them on more data, for as many steps as the validated ones took."""
         schedules = [replace(self._schedule, steps=each.steps) for each in judged]
         plans = zip(schedules, self._seeds, strict=True)
         return [self._train(panel, spec, schedule, seed, None) for schedule, seed in plans]

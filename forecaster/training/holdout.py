@@ -1,4 +1,4 @@
-"""Hold-out: the newest windows of some series, kept back from training to judge a model by.
+"""Hold-out: the newest windows of some series, kept back from training to evaluate a model.
 
 Few series all keep their newest windows back. Of many, one in two to eight does, for longer: the
 others are learnt to their last value, and no second training is needed for that.
@@ -18,7 +18,7 @@ MOST_WINDOWS = 10
 SHARE = 0.05
 """Of all values; at least one window a series, as long as that leaves three quarters of it."""
 LEAST_SERIES, LARGEST_STRIDE = 50, 8
-"""Of many series that can be judged, up to one in eight is held out, and at least fifty."""
+"""Of many series that can be evaluated, up to one in eight is held out, and at least fifty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def hold_out(panel: Panel, spec: ModelSpec) -> HoldOut:
 
 
 def _able(panel: Panel, spec: ModelSpec) -> Tensor:
-    """Return the rows whose newest window can be judged: not those that ended or just began."""
+    """Return the rows whose newest window can be evaluated: not those that ended or just began."""
     observed, cutoff = panel.deviations.isfinite().cpu(), -spec.prediction_length
     enough = observed[:, :cutoff].sum(1) >= spec.min_observed
     return (enough & observed[:, cutoff:].any(1)).nonzero()[:, 0]

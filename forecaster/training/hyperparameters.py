@@ -22,7 +22,7 @@ LONGEST_PRIME_PATCH = 128
 """A season without useful divisors is one patch up to this length."""
 MANY_SERIES = 100
 """From here on nothing is left to validation. On 414 hourly series causal statistics and a calendar
-changed the error by less than 1 %, which is noise between seeds, and each costs a trial."""
+changed the error by less than 1 %, which is noise between seeds, and each costs a training."""
 
 
 def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
@@ -88,7 +88,7 @@ def _patches(config: DatasetConfig, season: int, long_season: int, history: int)
 
 
 def _min_observed(wanted: int, context: int) -> int:
-    """Return how many values a context needs: never more than it has room for."""
+    """Return how many values a context needs: never more than its length allows."""
     return min(context, max(FEWEST_STEPS, min(wanted, context // 2)))
 
 

@@ -28,7 +28,7 @@ from forecaster.training.sampling import Batch, Sampler
 LARGEST_GRADIENT = 1.0
 REPORT_EVERY = 25
 JUDGEMENTS = 10
-"""How often a network is judged on the way, but not after every few steps."""
+"""Most validations during a training, unless that is one every few steps."""
 CLEARLY = 0.05
 """An error this much above the least one is no noise."""
 PATIENCE = 3
@@ -67,7 +67,7 @@ class TrainedNetwork:
 
 
 Judge = Callable[[AttentionLSTM], float]
-"""The error of a network on windows kept back; infinite where it cannot be judged."""
+"""The error of a network on windows kept back; infinite where it cannot be evaluated."""
 Tell = Callable[[int, float], None]
 """Hears the step and the mean loss since the last time."""
 
@@ -217,7 +217,7 @@ class EarlyStopping:
         self._best_step, self._best = 0, network.state_dict()
 
     def is_over(self, step: int, error: float) -> bool:
-        """Note an error; tell whether there is no point in going on."""
+        """Record an error; return whether to stop."""
         self._latest = error
         if error < self._least:
             weights = self._network.state_dict()
@@ -232,7 +232,7 @@ class EarlyStopping:
     def settle(self, step: int) -> int:
         """Put the best weights back if the latest are clearly worse; return the step they are of.
 
-        A network that could not be judged stays as it is after `step`.
+        A network that could not be evaluated stays as it is after `step`.
         """
         if not self._has_risen():
             return step

@@ -27,7 +27,7 @@ from forecaster.network.spec import ModelSpec
 from forecaster.training.holdout import HoldOut
 
 MOST_WINDOWS, MOST_ON_THE_WAY = 4096, 512
-"""Enough to judge a model at the end, and while it learns; more would only cost time."""
+"""Enough to evaluate a model at the end, and during training; more would only cost time."""
 MODEL = "model"
 MARGIN = 0.01
 """A naive forecast serves where its error is less than the model's by more than this share."""
@@ -47,7 +47,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What validation found; None and no fallback where no value could be judged."""
+    """What validation found; None and no fallback where no value could be evaluated."""
 
     scores: Scores | None = None
     fallback: str | None = None
@@ -105,7 +105,7 @@ class Validation:
 
 
 def predictor(runner: Runner, fallback: str | None = None) -> Predictor:
-    """Return what a model says in service: nothing where a series would be skipped."""
+    """Return the predictor of a model in service: NaN where a series would be skipped."""
 
     def predict(windows: Windows) -> Tensor:
         output = runner(windows.context, windows.cutoffs)

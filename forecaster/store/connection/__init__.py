@@ -1,1 +1,1 @@
-"""Connections to our own database: engines, transactions, limits, errors, bulk transfer."""
+"""Database connections: engines, transactions, limits, errors, bulk transfer."""

@@ -1,6 +1,6 @@
 """Frames in and out of tables, many rows at once, inside the transaction of a connection.
 
-PostgreSQL: COPY in both directions, binary where we write. SQLite: the driver's executemany, and
+PostgreSQL: COPY in both directions, binary for writes. SQLite: the driver's executemany, and
 numbers straight into an array.
 """
 
@@ -37,7 +37,7 @@ def insert_frame(conn: Connection, table: Table, frame: pl.DataFrame) -> int:
 
 
 def insert_frames(conn: Connection, table: Table, frames: Iterable[pl.DataFrame]) -> int:
-    """Append the rows of all `frames` in one go, each of them as it comes; return how many.
+    """Append the rows of all `frames` in one statement, as they are produced; return how many.
 
     StoreError when a key exists already; DataError when a number is NaN or infinite, which
     SQLite would keep as null and PostgreSQL as a number that spoils every sum.

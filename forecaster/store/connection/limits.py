@@ -20,7 +20,7 @@ _FENCE, _LIMIT = "forecaster_fence", "forecaster_limit"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
-    """The right to write under a lease; whoever takes the lease over has a greater token."""
+    """A fencing token: taking the lease over issues a greater one."""
 
     name: str
     holder: str

@@ -1,4 +1,4 @@
-"""How we connect to PostgreSQL: in UTC, never waiting for ever, not even to learn who is there."""
+"""Connect to PostgreSQL: in UTC, with a timeout on every step, the liveness check included."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from forecaster.store.connection.watchdog import Remaining, watching
 
 ACQUIRE_SECONDS = 10.0
-"""How long it may take until a connection is there: a free place, connecting, asking for life."""
+"""Timeout of getting a connection: waiting for the pool, connecting, the liveness check."""
 SHORTEST_CONNECT = 2
 """Seconds; psycopg takes less for this much."""
 _PING_SECONDS = 2.0
@@ -69,7 +69,7 @@ def acquiring(remaining: Remaining) -> Iterator[None]:
 def bound_connections(engine: Engine) -> None:
     """Let every connection of `engine` be made, and be found alive or dead, in bounded time.
 
-    SQLAlchemy's own `pool_pre_ping` waits for ever behind a black hole.
+    SQLAlchemy's own `pool_pre_ping` blocks for ever when packets are dropped.
     """
     event.listen(engine, "do_connect", _hurry)
     event.listen(engine, "connect", _watch, insert=True)
@@ -90,7 +90,7 @@ def _watch(driver: psycopg.Connection, _record: object) -> None:
 
 
 def _ping(driver: psycopg.Connection, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Ask a connection that was used before whether it lives; if not, all are made anew."""
+    """Check a pooled connection before use; if it is dead, the whole pool is recreated."""
     if "used" not in record.info:
         record.info["used"] = True
         return

@@ -1,7 +1,7 @@
-"""Cut connections whose time is over.
+"""Close connections that are past their deadline.
 
-Behind a black hole no driver comes back by itself: neither a server's timeout nor the kernel's
-keepalives end the wait. A thread shuts the socket down, and the driver fails at once.
+When packets are dropped silently, no driver returns by itself: neither a server's timeout nor the
+kernel's keepalives end the wait. A thread shuts the socket down, and the driver fails at once.
 """
 
 import os
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import psycopg
 
 Remaining = Callable[[], float]
-"""Gives the seconds that are left; it may change its mind at any time."""
+"""Returns the seconds that are left; the value may change at any time."""
 
 GRACE = 1.0
-"""Seconds in which the server may cut by itself, and keep the connection usable."""
+"""Seconds in which the server may cancel by itself, which keeps the connection usable."""
 _LOOK_EVERY = 0.1
 _CANCEL_SECONDS = 0.3
 _STEPS_BETWEEN_LOOKS = 20_000
@@ -27,7 +27,7 @@ _STEPS_BETWEEN_LOOKS = 20_000
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """A connection in use; `socket` is our own handle on its socket."""
+    """A connection in use; `socket` is a duplicate of its socket."""
 
     driver: psycopg.Connection
     socket: socket.socket
@@ -38,7 +38,7 @@ class _Line:
     def cut(self) -> None:
         """End the statement where the server can be reached, and the connection in any case.
 
-        Nothing once it is used by another: a cancel would end what that one asks for.
+        Does nothing once it was handed to another caller: a cancel would end its statement.
         """
         with self._use:
             if self._is_over:
@@ -50,7 +50,7 @@ class _Line:
                 self.socket.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
-        """Let go of the connection; waits for a cut under way, after which it is of no use."""
+        """Release the connection; waits for a close in progress, after which it is unusable."""
         with self._use:
             self._is_over = True
             self.socket.close()
@@ -61,7 +61,7 @@ class _Line:
 
 
 class Watchdog:
-    """One thread, started when first needed, that looks after all connections in use."""
+    """One thread, started when first needed, that watches all connections in use."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -70,7 +70,7 @@ class Watchdog:
 
     @contextmanager
     def watching(self, driver: psycopg.Connection, remaining: Remaining) -> Iterator[None]:
-        """Cut the connection a little after its time is over, unless the block ends before."""
+        """Close the connection a little after its deadline, unless the block ends before."""
         line = _Line(driver, socket.socket(fileno=os.dup(driver.pgconn.socket)), remaining)
         with self._changed:
             self._lines.add(line)
@@ -107,7 +107,7 @@ watching = _watchdog.watching
 
 @contextmanager
 def interrupting(driver: sqlite3.Connection, remaining: Remaining) -> Iterator[None]:
-    """End a statement of SQLite when its time is over; locks are waited for otherwise."""
+    """Interrupt a SQLite statement at its deadline; lock waits have their own timeout."""
     driver.set_progress_handler(lambda: remaining() < 0, _STEPS_BETWEEN_LOOKS)
     try:
         yield

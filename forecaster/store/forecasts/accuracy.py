@@ -1,4 +1,4 @@
-"""How right we were, per series, cutoff, model and lead."""
+"""Accuracy of forecasts, per series, cutoff, model and lead."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def write(
 ) -> pl.DataFrame:
     """Append the ACCURACY of one model that was not scored before; return what that is.
 
-    AlreadyWritten if somebody else scores the same meanwhile.
+    AlreadyWritten if another process scores the same meanwhile.
     """
     rows = datasets.with_ids(conn, dataset, conform(frame, ACCURACY))
     scored = _scored(conn, model_id, rows).with_columns(is_scored=True)

@@ -1,4 +1,4 @@
-"""Why we said it: attention weights, and where the past patches lie that they point at."""
+"""Attention weights of forecasts, and the time ranges of the past patches."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime

@@ -120,10 +120,10 @@ def oldest_start(
 def claim(
     conn: Connection, dataset: str, job: str, rows: Sequence[TickRow], *, again: bool
 ) -> set[datetime]:
-    """Write the run rows of ticks; return those that nobody else has done.
+    """Write the run rows of ticks; return those that were not done before.
 
-    Ticks that succeeded before are left as they are, unless they are to be done `again`. Whoever
-    writes the same ticks at the same time waits for the end of the transaction.
+    Ticks that succeeded before are left as they are, unless they are to be done `again`. Concurrent
+    writers of the same ticks wait for the end of the transaction.
     """
     insert = insert_or(conn, runs)
     columns = ("state", "started_at", "finished_at", "report", "error", "hint")
@@ -200,10 +200,10 @@ def withdraw(
     *,
     hindsight: bool,
 ) -> int:
-    """Delete what backfills have said by these models at these cutoffs; return how many rows.
+    """Delete forecasts of backfills by these models at these cutoffs; return how many rows.
 
-    With its attention and accuracy. Either what was said in hindsight goes, or what was said
-    without; what the service said stays.
+    With its attention and accuracy. Either hindsight forecasts are deleted, or the
+    others; forecasts of the service are kept.
     """
     models, distinct = set(owners), sorted(set(cutoffs))
     parts = (
@@ -213,9 +213,9 @@ def withdraw(
 
 
 def unmask(conn: Connection, dataset: str, model_id: int, cutoffs: Sequence[datetime]) -> int:
-    """Delete what a model has said in hindsight at these cutoffs; return how many rows.
+    """Delete the hindsight forecasts of a model at these cutoffs; return how many rows.
 
-    It is in the place of what the model says without.
+    They occupy the keys of its other forecasts.
     """
     limits = forecasts.c.cutoff.between(min(cutoffs), max(cutoffs)) & _is_kind(True)
     masked = set(by_series(conn, dataset, forecasts, model_id, limits)["cutoff"])
@@ -256,7 +256,7 @@ def _is_of(
 
 
 def _noted(conn: Connection, name: str) -> ColumnElement[str]:
-    """Return a value that a report notes, as text."""
+    """Return a value of a JSON report, as text."""
     if conn.dialect.name == "postgresql":
         return sa.func.jsonb_extract_path_text(runs.c.report, name, type_=sa.Text).label(name)
     return sa.func.json_extract(runs.c.report, f"$.{name}", type_=sa.Text).label(name)

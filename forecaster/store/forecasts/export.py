@@ -1,4 +1,4 @@
-"""What was written in the end, whatever runs report of it: forecast rows, counted and read back."""
+"""Forecast rows as stored, counted and read back."""
 
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from forecaster.store.state import datasets
 from forecaster.store.tables import forecasts, series
 
 WRITTEN = pl.Schema({"cutoff": INSTANT, "rows": pl.Int64(), "repeated": pl.Int64()})
-"""Forecast rows of a cutoff; how many say again what another says of the same series and step."""
+"""Forecast rows of a cutoff; how many duplicate another of the same series and step."""
 
 SAID = pl.Schema(
     {
@@ -25,7 +25,7 @@ SAID = pl.Schema(
         **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
     }
 )
-"""Quantiles that were said, sorted by series_id, cutoff and step."""
+"""Forecast quantiles, sorted by series_id, cutoff and step."""
 
 
 def by_cutoff(conn: Connection, dataset: str) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""What we said: forecast rows."""
+"""Forecast rows."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -30,7 +30,7 @@ def write(
 ) -> int:
     """Append FORECASTS of one model; return how many rows.
 
-    StoreError when one of them exists: what was said is never overwritten.
+    StoreError when one of them exists: forecasts are never overwritten.
     """
     ids = datasets.series_ids(conn, dataset, frame["series_id"].unique())
     return write_blocks(conn, ids, model_id, [frame], issued_at=issued_at, origin=origin)

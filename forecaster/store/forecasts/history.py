@@ -1,4 +1,4 @@
-"""What was said at a cutoff, and what it looked at: read back for people."""
+"""Past forecasts with their attention, read back for display."""
 
 from dataclasses import dataclass
 from datetime import datetime

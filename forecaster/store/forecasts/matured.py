@@ -1,4 +1,4 @@
-"""What we said that can be judged by now."""
+"""Matured forecasts: those whose actuals are known."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ MATURED = pl.Schema(
         **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
     }
 )
-"""Forecasts to judge, sorted by series_id, cutoff, model_id and step."""
+"""Forecasts to score, sorted by series_id, cutoff, model_id and step."""
 
 _STORED = {
     **{name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp", "status")},
@@ -56,7 +56,7 @@ class LeadWindow:
         return until if self.after is None else until & (said.c.timestamp > self.after)
 
     def may_contain(self, said: FromClause) -> ColumnElement[bool]:
-        """Return what that says of the cutoff, by which partitions and keys are found."""
+        """Return the implied condition on the cutoff, for partition pruning and index scans."""
         until = said.c.cutoff <= self.until - self.nearest
         return until if self.after is None else until & (said.c.cutoff > self.after - self.farthest)
 

@@ -1,1 +1,1 @@
-"""The schema, partitions, retention and sizes of our own database."""
+"""The schema, partitions, retention and sizes of the database."""

@@ -1,4 +1,4 @@
-"""Rows that are too old, deleted in transactions that hold up nobody for long."""
+"""Rows that are too old, deleted in short transactions."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -43,7 +43,7 @@ def shrink(engine: Engine) -> int:
     """Give pages that a SQLite file does not need back to the disk; return how many.
 
     A tenth of the file is kept for rows to come. Files that an earlier version made keep their
-    size until somebody runs VACUUM; PostgreSQL sees to its files by itself.
+    size until VACUUM is run; PostgreSQL manages its files by itself.
     """
     if engine.dialect.name != "sqlite":
         return 0

@@ -19,7 +19,7 @@ _UPGRADE_LOCK = 0x666F7265636173  # any number, the same for every process that 
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that are missing, all or none; concurrent upgrades take turns.
+    """Run the migrations that are missing, all or none; concurrent upgrades wait for each other.
 
     SchemaOutOfDate when the schema is of a newer version than this one.
     """

@@ -63,7 +63,7 @@ class Dropped:
     rows: int
     partitions: int
     busy: int
-    """1 if somebody used a partition all the time: it was left, and those after it."""
+    """1 if a partition stayed in use: it was kept, and those after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ def ensure(
     """Make the partitions of `tables` that rows of `cutoffs` need; return how many were missing.
 
     To be called before the transaction that writes. Takes short ones of its own, which block
-    neither readers nor writers of other partitions; callers at the same time take turns.
+    neither readers nor writers of other partitions; concurrent callers wait for each other.
     """
     wanted = sorted(set(cutoffs))
     if engine.dialect.name != "postgresql":
@@ -114,7 +114,7 @@ def make_ahead(engine: Engine, retention: RetentionConfig, now: datetime) -> int
 def drop_before(
     engine: Engine, limits: Mapping[str, datetime], *, patience: float = _PATIENCE_SECONDS
 ) -> dict[str, Dropped]:
-    """Drop the partitions of each table that end at its limit or earlier, and say what went.
+    """Drop the partitions of each table that end at its limit or earlier; return what was dropped.
 
     Each goes in a transaction of its own. Those in use are waited for, in all for `patience`
     seconds; one that stays in use ends the work on its table until the next time. The rows are of
@@ -166,7 +166,7 @@ def _uncovered(partitions: Sequence[Partition], cutoffs: Iterable[datetime]) -> 
 def _make(
     engine: Engine, table: str, retention: RetentionConfig, cutoffs: Sequence[datetime]
 ) -> Iterator[int]:
-    """Make what is missing, some partitions in each transaction, and tell how many."""
+    """Make what is missing, some partitions in each transaction; return how many."""
     made = _AT_ONCE
     while made == _AT_ONCE:
         with writing(engine) as conn:
@@ -234,7 +234,7 @@ def _drop_expired(engine: Engine, table: str, before: datetime, until: float) ->
 
 
 def _drop_patiently(engine: Engine, name: str, until: float) -> int:
-    """Drop one partition as soon as nobody uses its table; return how many rows it had."""
+    """Drop one partition as soon as its table is not in use; return how many rows it had."""
     while True:
         try:
             return _drop(engine, name)
@@ -246,7 +246,7 @@ def _drop_patiently(engine: Engine, name: str, until: float) -> int:
 
 def _drop(engine: Engine, name: str) -> int:
     with reading(engine) as conn:
-        rows = count(conn, name).rows  # may take long: before others have to wait for us
+        rows = count(conn, name).rows  # may take long: do it before taking locks
     with writing(engine) as conn:
         take_turn(conn)
         conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_ATTEMPT}'")

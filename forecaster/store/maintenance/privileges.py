@@ -1,4 +1,4 @@
-"""What our role may do in our own database: everything that jobs need."""
+"""Privileges of the connected role: those that jobs need."""
 
 from dataclasses import dataclass
 
@@ -33,22 +33,22 @@ _NOT_OWNED = sa.text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rights:
-    """What our role may do in our own database."""
+    """Privileges of the connected role."""
 
     product: str
     role: str | None
     """None where a database has no roles."""
     is_read_only: bool = False
     may_create: bool = True
-    """Whether it can make tables and partitions."""
+    """Whether it can create tables and partitions."""
     lacking: tuple[str, ...] = ()
-    """Privileges on our tables that it does not have, such as `INSERT ON runs`."""
+    """Missing privileges on tables, such as `INSERT ON runs`."""
     not_owned: tuple[str, ...] = ()
-    """Partitioned tables of ours that it cannot add partitions to."""
+    """Partitioned tables that it cannot add partitions to."""
 
 
 def in_our_database(engine: Engine) -> Rights:
-    """Return what we may do; on SQLite try to begin writing. StoreError when that fails."""
+    """Return the privileges; on SQLite begin a write transaction. StoreError when that fails."""
     if engine.dialect.name == "sqlite":
         with writing(engine) as conn:
             version = conn.scalar(sa.text("SELECT sqlite_version()"))

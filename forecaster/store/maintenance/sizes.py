@@ -1,4 +1,4 @@
-"""How much room the tables take: bytes on disk with their indexes, rows, and partitions."""
+"""Sizes of the tables: bytes on disk with their indexes, rows, and partitions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from forecaster.store.maintenance.partitions import PARTITIONED
 
 _LARGE = ("observations", *PARTITIONED)
 _WALKED_BYTES = 2**30
-"""A larger SQLite file is not read from end to end to tell its tables apart."""
+"""A larger SQLite file is not scanned for the sizes of its tables."""
 _SAMPLED_SERIES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSize:
-    """One table; `bytes` is None where the database cannot tell it at little cost."""
+    """One table; `bytes` is None where the database cannot report it cheaply."""
 
     table: str
     rows: int

@@ -1,4 +1,4 @@
-"""What happened, as versions: a correction is a new row, nothing is overwritten."""
+"""Observations as versions: a correction is a new row, nothing is overwritten."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
-    """What became of landed rows; a null for an instant never seen is unchanged."""
+    """The result of an ingestion; a null for a timestamp never seen is unchanged."""
 
     new: int = 0
     corrected: int = 0
@@ -46,11 +46,11 @@ class Landing:
     tied: pl.DataFrame = field(
         default_factory=lambda: pl.DataFrame(schema=TIED), compare=False, repr=False
     )
-    """Rows that differ from what the same batch said before; left as they are."""
+    """Rows that contradict an earlier row of the same batch; not stored."""
     before: datetime | None = None
-    """What `datasets.landed_at` was; whoever knew everything up to then needs only `changes`."""
+    """`datasets.landed_at` before; a reader that is current up to then needs only `changes`."""
     recorded_at: datetime | None = None
-    """What it is now."""
+    """`datasets.landed_at` after."""
 
 
 def land(
@@ -61,11 +61,11 @@ def land(
     recorded_at: datetime,
     batch: Collection[datetime] = (),
 ) -> Landing:
-    """Store the OBSERVATIONS that are new or changed; landing rows twice changes nothing.
+    """Store the OBSERVATIONS that are new or changed; ingesting rows twice changes nothing.
 
     A changed value, or a null in place of one, becomes a version. All of them are recorded at
-    `recorded_at`, or just after the last landing of the dataset if that one is not older. Rows that
-    differ from a version recorded in `batch`, by landings of the same batch, are not landed: they
+    `recorded_at`, or just after the last ingestion of the dataset if that is not older. Rows that
+    differ from a version recorded in `batch`, by ingestions of the same batch, are not stored: they
     are `tied`.
     """
     conform(frame, OBSERVATIONS)
@@ -103,7 +103,7 @@ def land(
 def _append(
     conn: Connection, dataset: str, changes: pl.DataFrame, reached: Landed, now: datetime
 ) -> datetime | None:
-    """Write versions, all recorded at one instant after those of every landing before."""
+    """Write versions, all recorded at one instant after those of every earlier ingestion."""
     if changes.is_empty():
         return reached.landed_at
     at = now if reached.landed_at is None else max(now, reached.landed_at + _MICROSECOND)
@@ -116,9 +116,9 @@ def _append(
 
 
 def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
-    """Give versions (series_id, timestamp, recorded_at) the value that their batch says in the end.
+    """Give versions (series_id, timestamp, recorded_at) the final value of their batch.
 
-    One that says what was said before it is none. Whoever reads changes has to read anew.
+    A version equal to the one before it is deleted. Readers of changes have to read again.
     """
     if rows.is_empty():
         return
@@ -221,7 +221,7 @@ def _newest(
 ) -> pl.DataFrame:
     """Return CELLS of the series in `owners`: the newest version of each row, and no nulls.
 
-    Versions of one row come one after the other, so the last of them is told by its neighbour.
+    Versions of one row come one after the other, so the last one is found by comparing neighbours.
     """
     limits = [
         *([] if since is None else [observations.c.timestamp >= since]),

@@ -1,4 +1,4 @@
-"""What happened and when we heard of it: all versions, for whoever asks what was known when."""
+"""Observations and when they were recorded: all versions, for point-in-time reads."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -53,7 +53,7 @@ def of_some_series(
 def first_of_each_instant(
     conn: Connection, dataset: str, *, after: datetime, until: datetime
 ) -> pl.DataFrame:
-    """Return VERSIONS: for each timestamp in (after, until] when anything was first landed of it.
+    """Return VERSIONS: for each timestamp in (after, until] when a value of it was first ingested.
 
     They are those of no series, and without a value.
     """
@@ -77,7 +77,7 @@ def first_of_each_instant(
 
 
 def next_instant(conn: Connection, dataset: str, after: datetime) -> datetime | None:
-    """Return the first instant after `after` of which anything was ever landed."""
+    """Return the first instant after `after` of which a value was ever ingested."""
     first = (
         select(func.min(observations.c.timestamp))
         .where(observations.c.series_id == series.c.id, observations.c.timestamp > after)
@@ -89,7 +89,7 @@ def next_instant(conn: Connection, dataset: str, after: datetime) -> datetime | 
 
 
 def newest_known(conn: Connection, dataset: str, at: datetime) -> datetime | None:
-    """Return the newest instant of which anything had been landed by `at`."""
+    """Return the newest instant of which a value had been ingested by `at`."""
     last = (
         select(observations.c.timestamp)
         .where(observations.c.series_id == series.c.id, observations.c.recorded_at <= at)

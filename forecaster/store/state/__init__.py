@@ -1,1 +1,1 @@
-"""What the service remembers of itself: datasets, runs, leases, models, watermarks."""
+"""State of the service: datasets, runs, leases, models, watermarks."""

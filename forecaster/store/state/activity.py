@@ -1,4 +1,4 @@
-"""What happened to all datasets, asked for in one statement: whether anybody has to look closer."""
+"""What happened to all datasets, read in one statement: whether a closer look is needed."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What the tables said at one instant; datasets that they do not know are not in it."""
+    """A snapshot of the tables; unknown datasets are not in it."""
 
     revision: str | None
     marks: Mapping[str, Mark]

@@ -21,7 +21,7 @@ class Landed:
     """How far the observations of a dataset have come; None before the first."""
 
     landed_at: datetime | None
-    """The greatest `recorded_at`: whoever has seen it has seen everything up to now."""
+    """The greatest `recorded_at`: a reader that has seen it is current."""
     newest_observation: datetime | None
     """The greatest `timestamp`."""
 

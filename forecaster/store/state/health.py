@@ -1,4 +1,4 @@
-"""How all datasets are doing, as the tables tell it: four small queries, however many there are."""
+"""Health of all datasets, from the tables: four small queries, however many there are."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ class Facts:
     replicas: int
     """How many replicas are there, whatever they work on."""
     last_replica: datetime | None
-    """Until when the last of those was there that are no more."""
+    """When the last replica that has gone was last seen."""
 
 
 def facts(conn: Connection, names: Iterable[str]) -> list[Facts]:

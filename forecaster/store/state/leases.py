@@ -2,7 +2,7 @@
 
 The clock of the database decides when one expires, on SQLite that of the machine. A token grows
 whenever the holder changes, and never falls below one that a run was claimed under: not even after
-the table was restored from a backup. Whoever writes under a lease holds its row (`guards`), so a
+the table was restored from a backup. Whoever writes under a lease holds its row (`limits`), so a
 lease is renewed, but not taken over, while such a transaction is under way.
 """
 
@@ -54,7 +54,7 @@ class Lease:
 
     @property
     def dataset(self) -> str | None:
-        """The dataset that it is about, None where it says that a replica is there."""
+        """The dataset that it is about, None for the heartbeat of a replica."""
         return self.name.removeprefix(_DATASET) if self.name.startswith(_DATASET) else None
 
     @property
@@ -76,7 +76,7 @@ def of_dataset(dataset: str) -> str:
 
 
 def of_member(holder: str) -> str:
-    """Return the name of the lease that says that a replica is there."""
+    """Return the name of the lease that is the heartbeat of a replica."""
     return f"{_MEMBER}{holder}"
 
 
@@ -106,7 +106,7 @@ def find(conn: Connection, name: str) -> Lease | None:
 def acquire(
     conn: Connection, name: str, holder: str, ttl: timedelta, *, over: Lease | None = None
 ) -> Fence | None:
-    """Take a lease that is free, expired or ours, or one that still is as `over` was found.
+    """Take a lease that is free, expired or own, or one that still equals `over`.
 
     None when another has it. The token stays if the holder does, unless a run knows a greater one.
     """
@@ -163,7 +163,7 @@ def leave(conn: Connection, holder: str) -> None:
 
 
 def forget_members(conn: Connection, gone_for: timedelta) -> None:
-    """Delete what is left of replicas that did not say that they leave."""
+    """Delete the leases of replicas that ended without a shutdown."""
     since = _expiry(conn, -gone_for)
     conn.execute(
         delete(leases).where(leases.c.name.startswith(_MEMBER), leases.c.expires_at < since)
@@ -171,7 +171,7 @@ def forget_members(conn: Connection, gone_for: timedelta) -> None:
 
 
 def without_session(conn: Connection, holders: Iterable[str]) -> set[str]:
-    """Return the holders that are not connected; none where nobody can tell.
+    """Return the holders that are not connected; none where that is unknown.
 
     That is on SQLite, and behind a connection pooler such as PgBouncer: there a session of the
     server bears the name of whoever used it last, and an idle replica has none at all.

@@ -26,7 +26,7 @@ _RECORD = [
 class NewModel:
     """A checkpoint to keep; `parent_id` is the champion it was trained to succeed.
 
-    `reason` says why it is kept though it is not in service.
+    `reason` is why it is kept though it is not in service.
     """
 
     config: Mapping[str, Any]
@@ -149,7 +149,7 @@ def rollback(conn: Connection, dataset: str, *, now: datetime, reason: str) -> i
 def succession(conn: Connection, dataset: str) -> list[ModelRecord]:
     """Return the champion, then the models that can stand in for it, the newest first.
 
-    These served before it was made, and have weights that nobody found damaged.
+    These served before it was made, and have weights that are not known to be damaged.
     """
     owned = models.c.dataset_id.in_(datasets.id_of(dataset))
     current = select(models.c.id).where(owned, _IS_CHAMPION).scalar_subquery()

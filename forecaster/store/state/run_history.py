@@ -1,4 +1,4 @@
-"""The history of runs: what became of the ticks of a job on a dataset."""
+"""The history of runs: the outcome of each tick of a job on a dataset."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ State = Literal["running", "succeeded", "failed", "missed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One tick of one job on one dataset, as its row says; attempt 0: never started."""
+    """The row of one tick of one job on one dataset; attempt 0: never started."""
 
     run_id: int
     job: str

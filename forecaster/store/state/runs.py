@@ -1,4 +1,4 @@
-"""Runs: one row per job, dataset and tick. It decides who does a tick, and that it is done once."""
+"""Runs: one row per job, dataset and tick. It makes sure that each tick is run once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -111,7 +111,7 @@ def record_missed(
     now: datetime,
     reason: str | None = None,
 ) -> int:
-    """Note ticks that nobody will run, and why; return how many had no row yet."""
+    """Record ticks as missed, with the reason; return how many had no row yet."""
     owner = datasets.dataset_id(conn, dataset)
     rows = [
         {"job": job, "dataset_id": owner, "tick": tick, "state": "missed", "attempt": 0,

@@ -33,8 +33,8 @@ def state(conn: Connection, dataset: str, name: str) -> dict[str, Any] | None:
 def keep(
     conn: Connection, dataset: str, name: str, document: Mapping[str, Any], *, now: datetime
 ) -> None:
-    """Keep a JSON object under a name, unless one of a later `now` is kept: whoever began before
-    somebody else, and ends after, takes nothing back."""
+    """Keep a JSON object under a name, unless one of a later `now` is kept: of two concurrent
+    writers the one that began later wins."""
     insert = insert_or(conn, watermarks)
     columns = ("instant", "updated_at", "state")
     conn.execute(
