@@ -204,7 +204,7 @@ def test_too_little_history_for_the_horizon_is_told_and_none_to_learn_from_fails
     short, shortest = diagnosed(series("a", 15)), diagnosed(series("a", 2))
 
     assert "note: there are 15 steps: 6 to look back, 6 to learn from" in messages(short)
-    assert "failure: at least one series must have more than" in messages(shortest)
+    assert "failure: no series has more than" in messages(shortest)
 
 
 def test_a_step_that_no_memory_holds_fails_before_it_is_tried() -> None:

@@ -174,5 +174,5 @@ def test_a_quarter_of_each_series_is_tested_at_its_end_where_nobody_says_how_muc
 
 
 def test_series_without_room_for_any_window_are_an_error() -> None:
-    with pytest.raises(InsufficientHistory, match="needs more than 10 steps of one series"):
+    with pytest.raises(InsufficientHistory, match="needs a series of more than 10 steps"):
         at_series_ends(hours(10), GRID, rolling(10))

@@ -132,7 +132,7 @@ def test_a_leader_that_stood_still_lands_nothing_when_it_goes_on(
     take_over(successor)
     said = leader.go_on()
 
-    assert said.startswith("already_done: lease dataset/bikes must have token 1, found it taken")
+    assert said.startswith("already_done: lost lease dataset/bikes (token 1): taken over")
     assert observed(world.engine) == known
 
 

@@ -58,7 +58,7 @@ def test_loading_leaves_the_global_random_state_alone() -> None:
 
 @pytest.mark.fault(21)
 def test_other_bytes_than_the_recorded_ones_are_refused() -> None:
-    with pytest.raises(IncompatibleCheckpoint, match="must hash to the recorded sha256"):
+    with pytest.raises(IncompatibleCheckpoint, match="checksum mismatch"):
         loads(DATA, "0" * 64)
 
 
@@ -89,7 +89,7 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
     tensors = load(DATA)
     tensors["network.gates.bias"][0] = value
     metadata = json.loads(DATA[8:LENGTH])["__metadata__"]
-    with pytest.raises(IncompatibleCheckpoint, match=r"finite .* 'network.gates.bias'"):
+    with pytest.raises(IncompatibleCheckpoint, match=r"infinite values in 'network.gates.bias'"):
         loads(save(tensors, metadata=metadata))
 
 
@@ -97,10 +97,10 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 1}, "format 2, found 1"),
-        ({"format_version": None}, "one of Forecaster's"),
-        ({"spec": None}, "one of Forecaster's"),
-        ({"spec": 3}, "format 2"),
+        ({"format_version": 1}, "format must be 2, found 1"),
+        ({"format_version": None}, "not a checkpoint of Forecaster"),
+        ({"spec": None}, "not a checkpoint of Forecaster"),
+        ({"spec": 3}, "format must be 2"),
         ({"spec": "{"}, "must be JSON"),
         ({"spec": "[]"}, "an object with the keys"),
         ({"spec": '{"step": "1h"}'}, "an object with the keys"),
@@ -128,8 +128,8 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
         ),
         ({"spec": spec_text(prediction_length=1_000_000, context_length=800)}, "found '200 past"),
         ({"spec": spec_text(step="now")}, "cannot build a network"),
-        ({"series_ids": None}, "one of Forecaster's"),
-        ({"series_ids": "ab"}, "format 2"),
+        ({"series_ids": None}, "not a checkpoint of Forecaster"),
+        ({"series_ids": "ab"}, "format must be 2"),
         ({"series_ids": ["a"]}, "one scale per series"),
         ({"series_ids": [1, 2]}, "one scale per series"),
     ],
@@ -155,7 +155,7 @@ def test_what_forecasts_are_scored_by_is_read_without_a_network() -> None:
 
 
 def test_scores_are_not_taken_from_other_bytes_than_the_recorded_ones() -> None:
-    with pytest.raises(IncompatibleCheckpoint, match="must hash to the recorded sha256"):
+    with pytest.raises(IncompatibleCheckpoint, match="checksum mismatch"):
         yardstick(DATA, "0" * 64)
 
 

@@ -150,7 +150,7 @@ def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
     for action in (migrations.require_head, migrations.upgrade):
-        with pytest.raises(SchemaOutOfDate, match="found 9999") as caught:
+        with pytest.raises(SchemaOutOfDate, match="revision is 9999") as caught:
             action(engine)
         assert caught.value.hint == "install the version of forecaster that made it"
 

@@ -190,7 +190,7 @@ def test_a_checkpoint_has_nothing_imported_that_config_does_not_name(
 ) -> None:
     data = dumps(replace(own_model(), spec=renamed(**changes)))
 
-    with pytest.raises(IncompatibleCheckpoint, match="a plug-in that the config") as caught:
+    with pytest.raises(IncompatibleCheckpoint, match="a plug-in listed in the config") as caught:
         loads(data, enabled=enabled)
 
     assert caught.value.hint is not None

@@ -123,7 +123,7 @@ def test_an_old_sqlite_is_refused_with_a_way_out(sqlite_url: str) -> None:
 def test_a_sqlite_file_in_a_missing_folder_says_how_to_make_it(tmp_path: Path) -> None:
     folder = tmp_path / "missing"
 
-    with pytest.raises(DatabaseUnavailable, match=r"found no .*missing") as caught:
+    with pytest.raises(DatabaseUnavailable, match=r"missing does not exist") as caught:
         open_engine(f"sqlite:///{folder}/forecaster.db")
 
     assert caught.value.hint == f"mkdir -p {folder}"
@@ -161,7 +161,7 @@ def test_a_locked_sqlite_file_is_unavailable(sqlite_url: str) -> None:
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
 
-    with pytest.raises(DatabaseUnavailable, match="must be free, found") as caught, writing(engine):
+    with pytest.raises(DatabaseUnavailable, match="database is locked") as caught, writing(engine):
         pass
 
     assert "database is locked" in caught.value.message
@@ -179,7 +179,7 @@ def test_a_locked_row_is_no_server_that_does_not_answer(postgres_url: str) -> No
     with writing(engine) as holder, writing(engine) as conn:
         holder.exec_driver_sql("LOCK TABLE busy")
         conn.exec_driver_sql("SET LOCAL lock_timeout = '10ms'")
-        with pytest.raises(DatabaseUnavailable, match="must be free, found") as caught:
+        with pytest.raises(DatabaseUnavailable, match="database is locked") as caught:
             conn.exec_driver_sql("SELECT * FROM busy")
 
     assert "lock timeout" in caught.value.message

@@ -110,7 +110,7 @@ def test_a_stage_that_is_over_says_which_and_what_to_set() -> None:
     limit = Limit(dataset="bikes")
 
     with (
-        pytest.raises(StageTimedOut, match=r"stage write must end within 0 s") as caught,
+        pytest.raises(StageTimedOut, match=r'stage "write" timed out after 0 s') as caught,
         limit.stage("write", timedelta(0)),
     ):
         limit.check()
@@ -140,7 +140,7 @@ def test_a_statement_that_hangs_is_cut(engine: Engine, how: Callable[[Engine], o
 
     with (
         not_hanging(least=0.3),
-        pytest.raises(StageTimedOut, match=r"stage read must end within 0\.3 s"),
+        pytest.raises(StageTimedOut, match=r'stage "read" timed out after 0\.3 s'),
         limit.stage("read", SHORT),
     ):
         sleep(guarded(engine, limit=limit), how)

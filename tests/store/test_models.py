@@ -30,7 +30,7 @@ def champion(engine: Engine) -> StoredModel:
 def test_before_the_first_promotion_there_is_no_champion(engine: Engine) -> None:
     add(engine, promoted=False)
 
-    with pytest.raises(NoChampion, match="dataset bikes must have a model in service") as caught:
+    with pytest.raises(NoChampion, match="dataset bikes has no champion") as caught:
         champion(engine)
 
     assert caught.value.hint == "run `forecaster retrain`"

@@ -120,7 +120,7 @@ def test_what_can_be_trained_can_be_forecast(length: int, model: dict[str, objec
 
 @pytest.mark.fault(12)
 def test_a_dataset_without_a_window_to_learn_from_is_refused() -> None:
-    with pytest.raises(InsufficientHistory, match="at least one series must have more than"):
+    with pytest.raises(InsufficientHistory, match="no series has more than"):
         prepare(observed({"a": [1.0, 2.0], "b": [None] * 5}), dataset())
 
 

@@ -71,7 +71,7 @@ def test_the_steps_that_are_planned_stay_the_same_where_fewer_are_taken() -> Non
         *prepare(short, dataset()), replace(QUICK, steps=200, learning_rate=1e-2), told.append
     )
 
-    assert result.notes[0].startswith("the error on validation windows rose after")
+    assert result.notes[0].startswith("early stopping: the validation error rose after")
     assert {progress.steps for progress in told} == {400}
     assert told[-1].step == result.steps < 400
 

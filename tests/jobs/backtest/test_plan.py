@@ -90,7 +90,7 @@ def test_series_left_out_of_a_split_are_told_before_the_training(folder: Path) -
         (rows(200), ["--lower-bound", "9", "--upper-bound", "9"], "must be below the upper bound"),
         (split(200, 24), ["--windows-at", "series-end"], "must come without a column split"),
         (rows(200), ["--no-naive2", "--baselines", "naive2"], "must not come with --baselines"),
-        (rows(10), ["--windows-at", "series-end"], "needs more than 12 steps of one series"),
+        (rows(10), ["--windows-at", "series-end"], "needs a series of more than 12 steps"),
     ],
     ids=["nothing left", "season", "bound", "bounds", "split", "naive2", "short"],
 )

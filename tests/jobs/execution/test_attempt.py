@@ -62,7 +62,7 @@ def test_a_stage_that_is_entered_twice_adds_up(attempt: Attempt) -> None:
 
 
 def test_a_stage_ends_when_it_asks_after_its_deadline(attempt: Attempt) -> None:
-    too_late = r"stage predict must end within 0\.05 s"
+    too_late = r'stage "predict" timed out after 0\.05 s'
     with attempt.stage("predict", SHORT):
         time.sleep(0.1)
         with pytest.raises(StageTimedOut, match=too_late):
