@@ -152,7 +152,7 @@ def test_a_database_of_a_newer_version_is_refused(engine: Engine) -> None:
     for action in (migrations.require_head, migrations.upgrade):
         with pytest.raises(SchemaOutOfDate, match="revision is 9999") as caught:
             action(engine)
-        assert caught.value.hint == "install the version of forecaster that made it"
+        assert caught.value.hint == "install the version of forecaster that created it"
 
 
 def test_the_newest_schema_is_accepted(engine: Engine) -> None:

@@ -165,7 +165,7 @@ def test_a_locked_sqlite_file_is_unavailable(sqlite_url: str) -> None:
         pass
 
     assert "database is locked" in caught.value.message
-    assert "another job is writing" in str(caught.value.hint)
+    assert "another process is writing" in str(caught.value.hint)
     other.close()
     engine.dispose()
 
@@ -183,7 +183,7 @@ def test_a_locked_row_is_no_server_that_does_not_answer(postgres_url: str) -> No
             conn.exec_driver_sql("SELECT * FROM busy")
 
     assert "lock timeout" in caught.value.message
-    assert "another job is writing" in str(caught.value.hint)
+    assert "another process is writing" in str(caught.value.hint)
     engine.dispose()
 
 
