@@ -68,9 +68,9 @@ class _Search:
         """Return why no model can serve."""
         if self.refused:
             return self.refused[0]
-        found = ", ".join(f"model {model_id} damaged" for model_id in self.damaged) or "none"
+        found = ", ".join(f"model {model_id} is damaged" for model_id in self.damaged)
         return NoChampion(
-            f"dataset {dataset} must have a model in service, found {found}",
+            f"dataset {dataset} has no champion" + (found and f": {found}"),
             hint="run `forecaster retrain`",
         )
 

@@ -139,7 +139,7 @@ def test_without_a_good_model_a_training_is_asked_for(trained: World) -> None:
     third = trained.tick("forecast", hour(LAST + 1))
 
     assert isinstance(first.error, NoChampion)
-    assert first.error.message.endswith("must have a model in service, found model 1 damaged")
+    assert first.error.message.endswith("has no champion: model 1 is damaged")
     assert first.error.hint == "run `forecaster retrain`"
     assert isinstance(second.error, NoChampion)
     assert third.result == "succeeded"
