@@ -1,4 +1,4 @@
-"""`forecaster check`: everything that is wrong, at once; with the databases and data when asked."""
+"""`forecaster check`: report all errors together, optionally of the databases and the data too."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -43,23 +43,23 @@ DIAGNOSED = (
     "timestamp_marks", "season_length", "context_length", "open",
 )  # fmt: skip
 SHARES = ("regular", "off_grid", "gaps")
-NEXT = "`forecaster check --connect` tries the databases and queries, `--data` looks at the rows"
+NEXT = "`forecaster check --connect` tests the databases and queries, `--data` checks the data"
 FILE = "configuration"
 
 
 def check(
     config: ConfigOption = DEFAULT_CONFIG,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Try the database, and the source of every dataset.")
+        bool, typer.Option("--connect", help="Connect to the database and to every source.")
     ] = False,
     with_data: Annotated[
-        bool, typer.Option("--data", help="Look at the rows too, and suggest settings.")
+        bool, typer.Option("--data", help="Read the data too, and suggest settings.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Say everything that is wrong with the configuration; nothing is changed.
+    """Report all errors in the configuration. Nothing is changed.
 
-    Exit 2 when settings are wrong, 1 when something else is.
+    Exit 2 when settings are invalid, 1 for any other error.
     """
     draft = drafted(config)
     findings = list(_in_file(draft))
@@ -71,10 +71,10 @@ def check(
         as_json(_document(draft, found, findings))
     elif not draft.problems:
         _show(draft.config, found, with_data=with_data)
-    _tell(findings, wrong=FILE if draft.problems else None)
+    _print(findings, wrong=FILE if draft.problems else None)
     if draft.problems or any(finding.level == "failure" for finding in findings):
         raise typer.Exit(2 if draft.problems else 1)
-    say("" if findings else "nothing is wrong")
+    say("" if findings else "no problems found")
     if found is None:
         say(NEXT)
 
@@ -102,14 +102,14 @@ def _show(config: Config, found: "Inspection | None", *, with_data: bool) -> Non
     about = [found.database.get(key) for key in ("product", "revision", "role")]
     labels = [f"{label}{value}" for label, value in zip(("", "revision ", "role "), about,
               strict=True) if value]  # fmt: skip
-    data(f"\n{found.database['address']}: {', '.join(labels) or 'not looked at'}")
+    data(f"\n{found.database['address']}: {', '.join(labels) or 'not connected'}")
     rows = [{"dataset": name, **_readable(facts)} for name, facts in found.datasets.items()]
     if rows:
         data("")
         table(rows, columns=DIAGNOSED if with_data else CONNECTED)
     suggested = snippet(found.suggestions)
     if suggested:
-        data(f"\n# settings that fit the rows better\n{suggested}")
+        data(f"\n# suggested settings\n{suggested}")
 
 
 def _understood(dataset: DatasetConfig, at: datetime) -> dict[str, object]:
@@ -137,8 +137,8 @@ def _readable(facts: Mapping[str, Any]) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _tell(findings: list[Finding], *, wrong: str | None) -> None:
-    """Say all findings, failures last, where they are seen."""
+def _print(findings: list[Finding], *, wrong: str | None) -> None:
+    """Print all findings, failures last."""
     for finding in sorted(findings, key=lambda finding: finding.level == "failure"):
         label = "error: " if finding.level == "failure" else "note:  "
         about = "" if finding.about == FILE else f"{finding.about}: "

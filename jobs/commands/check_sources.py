@@ -104,7 +104,9 @@ def _our_database(config: Config, found: Inspection) -> Engine | None:
     found.database = {"address": masked(address)}
     with _failing(DATABASE, found):
         if is_missing_file(address):
-            found.findings.append(note(DATABASE, "there is no file yet: the first run makes it"))
+            found.findings.append(
+                note(DATABASE, "the file does not exist yet: the first run creates it")
+            )
             return None
         engine = open_engine(config.database_url)
         with _failing(DATABASE, found):
@@ -120,7 +122,7 @@ def _is_usable(engine: Engine, found: Inspection) -> bool:
     found.database |= {"product": ours.product, "role": ours.role, "revision": revision}
     found.findings += _on_rights(ours)
     if revision is None:
-        found.findings.append(note(DATABASE, "there are no tables yet: the first run makes them"))
+        found.findings.append(note(DATABASE, "there are no tables yet: the first run creates them"))
         return False
     migrations.require_head(engine)
     return True
@@ -130,27 +132,25 @@ def _on_rights(ours: privileges.Rights) -> Iterator[Finding]:
     if ours.is_read_only:
         yield failure(
             DATABASE,
-            "our database must take writes, found it read-only",
-            hint="name the primary server, and leave default_transaction_read_only off",
+            "the database is read-only",
+            hint="connect to the primary, with default_transaction_read_only off",
         )
     if not ours.may_create:
         yield failure(
             DATABASE,
-            f"role {ours.role} must be able to make tables and partitions, found it unable",
+            f"role {ours.role} lacks CREATE ON SCHEMA, needed for tables and partitions",
             hint=f"GRANT CREATE ON SCHEMA public TO {ours.role}",
         )
     if ours.lacking:
         yield failure(
             DATABASE,
-            f"role {ours.role} must be able to write our tables, found it without "
-            f"{', '.join(ours.lacking)}",
+            f"role {ours.role} lacks {', '.join(ours.lacking)}",
             hint=f"let {ours.role} own them, or GRANT ALL ON ALL TABLES IN SCHEMA public",
         )
     if ours.not_owned:
         yield failure(
             DATABASE,
-            f"role {ours.role} must own {', '.join(ours.not_owned)} to add partitions, found "
-            "another owner",
+            f"role {ours.role} does not own {', '.join(ours.not_owned)}, needed to add partitions",
             hint=f"ALTER TABLE {ours.not_owned[0]} OWNER TO {ours.role}",
         )
 
@@ -174,7 +174,7 @@ def _look_at_source(place: _Place, found: Inspection) -> None:
         found.findings += _on_types(dataset, shape.types)
     if shape is not None and shape.writable and dataset.source_url is not None:
         tables = ", ".join(shape.writable)
-        message = f"the role of source_url may write {tables}: to read is enough"
+        message = f"the role of source_url can write to {tables}: SELECT is enough"
         found.findings.append(note(dataset.name, message))
     if dataset.ingest_column is not None:
         with _failing(dataset.name, found):
@@ -190,7 +190,7 @@ def _on_types(dataset: DatasetConfig, types: Mapping[str, str | None]) -> Iterat
         if types[column] not in fitting:
             yield failure(
                 dataset.name,
-                f"{setting} {column!r} must hold {rule}, found {types[column] or 'another type'}",
+                f"{setting} {column!r} has type {types[column] or 'unknown'}, expected {rule}",
                 hint="cast it in the query, or name another column",
             )
 
@@ -248,11 +248,11 @@ def _diagnose(place: _Place, found: Inspection) -> None:
     is_full = rows >= SAMPLE_ROWS  # and has not all rows of any time
     since = place.now if is_full else place.now - length
     sample = Sample(rows=rows, taken=taken, since=since, now=place.now, versions=_heard(place))
-    told = diagnose(sample, dataset)
-    found.datasets[dataset.name] = told.facts | {"late": _late(place)}
-    found.findings += told.findings
-    found.findings += _on_marks(dataset, sample, told.facts.get("timestamp_marks"))
-    found.suggestions[dataset.name] = told.suggestions
+    diagnosis = diagnose(sample, dataset)
+    found.datasets[dataset.name] = diagnosis.facts | {"late": _late(place)}
+    found.findings += diagnosis.findings
+    found.findings += _on_marks(dataset, sample, diagnosis.facts.get("timestamp_marks"))
+    found.suggestions[dataset.name] = diagnosis.suggestions
 
 
 def _heard(place: _Place) -> pl.DataFrame | None:
@@ -274,12 +274,12 @@ def _on_marks(dataset: DatasetConfig, sample: Sample, marks: object) -> Iterator
         "the query has a GROUP BY"
     )  # fmt: skip
     if marks != "instant" and dataset.timestamp_marks is None:
-        message = f"{why}: each is taken as a sum over the step that begins at its timestamp, and "
-        message += "is forecast from when that is over"
+        message = f"{why}: each is read as a sum over the step that starts at its timestamp, and "
+        message += "is used once that step is over"
         hint = 'set timestamp_marks = "start" to say so, or "end" or "instant" if it is not'
         yield note(dataset.name, message, hint=hint)
     if grow and marks == "instant":
-        message = f"{why}, but timestamps are taken as instants: forecasts begin with a part of one"
+        message = f"{why}, but timestamps are read as instants: the last step is incomplete"
         yield note(dataset.name, message, hint='set timestamp_marks = "start"')
 
 

@@ -63,7 +63,7 @@ def list_(
     elif found:
         table([_row(model) for model in found], columns=COLUMNS)
     else:
-        say("no model yet; `forecaster retrain` makes one")
+        say("no model yet; run `forecaster retrain`")
 
 
 @app.command()
@@ -72,7 +72,7 @@ def show(
     dataset: DatasetArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Print all that is known of one model, as JSON."""
+    """Print the details of one model, as JSON."""
     from forecaster.store.connection.engine import reading
     from forecaster.store.state import models
 
@@ -87,7 +87,7 @@ def promote(
     model: ModelArgument,
     dataset: DatasetArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    reason: ReasonOption = "promoted by hand",
+    reason: ReasonOption = "promoted manually",
 ) -> None:
     """Put a model in service; the next tick forecasts with it."""
     from forecaster.store.connection.engine import writing
@@ -104,7 +104,7 @@ def promote(
 def rollback(
     dataset: DatasetArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
-    reason: ReasonOption = "rolled back by hand",
+    reason: ReasonOption = "rolled back manually",
 ) -> None:
     """Put the previous champion back in service."""
     from forecaster.store.connection.engine import writing

@@ -47,7 +47,7 @@ def plan(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> Non
     for name, forecasts in dropped.items():
         data(f"{name}\n  dropped from service: rows kept, {_count(forecasts)} forecasts")
     if not plans and not dropped:
-        say("no dataset is configured, and none is stored")
+        say("no dataset is configured or stored")
 
 
 def _read(config: Config) -> tuple[dict[str, Stored], dict[str, int]]:
@@ -86,7 +86,7 @@ def _lines(found: Plan) -> Iterator[str]:
     match found.action:
         case "new":
             assert found.first_training is not None
-            yield f"new: trained first at once, for the tick {when(found.first_training)}"
+            yield f"new: first training at once, for tick {when(found.first_training)}"
         case "reuse":
             yield f"reuse model {found.model_id}"
         case "retrain":
@@ -96,9 +96,9 @@ def _lines(found: Plan) -> Iterator[str]:
             yield f"  model {found.model_id} {serves} until then"
     effects = found.effects
     for changes, what in (
-        (effects.read, "rows are read otherwise from now on, those that are in stay"),
-        (effects.learnt, "heeded by the next training"),
-        (effects.at_once, "settings that change without retraining"),
+        (effects.read, "changes how new rows are read, stored rows stay"),
+        (effects.learnt, "takes effect at the next retrain"),
+        (effects.at_once, "takes effect at once"),
     ):
         if changes:
             yield f"{what}: {_listed(changes)}"
@@ -107,7 +107,7 @@ def _lines(found: Plan) -> Iterator[str]:
 
 
 def _why(found: Plan) -> str:
-    missing = [f"no setting names plug-in {name}" for name in found.missing_plugins]
+    missing = [f"plug-in {name} is not configured" for name in found.missing_plugins]
     return ", ".join([*map(str, found.reasons), *missing])
 
 

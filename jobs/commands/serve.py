@@ -35,7 +35,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
     settings = load(config)
     if not settings.datasets:
-        raise ConfigError(["a dataset must be configured, found none"], hint="add [datasets.NAME]")
+        raise ConfigError(["no dataset is configured"], hint="add a [datasets.NAME] section")
     cpu_settings.flush_denormals()
     reloader = Reloader(config, settings)
     telemetry = Telemetry(settings.datasets)
@@ -45,7 +45,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     try:
         migrations.require_head(service.engine)
     except DatabaseUnavailable as error:
-        say(f"{error.message}; trying again until it does")
+        say(f"{error.message}; retrying")
     log_to_stderr()
     service.listen()
     service.start()
@@ -86,12 +86,12 @@ def stop_on_signals(stopping: Event, *, within: float = GRACE) -> None:
 def finish(done: bool) -> NoReturn:
     """Leave at once; what could not be finished in time is cut off, and runs at the next start."""
     if not done:
-        flushing = Thread(target=_say_abandoned, daemon=True)
+        flushing = Thread(target=_log_cancelled, daemon=True)
         flushing.start()
         flushing.join(FLUSH_SECONDS)
     os._exit(0)
 
 
-def _say_abandoned() -> None:
-    logging.getLogger("forecaster").warning("abandoned what was still running")
+def _log_cancelled() -> None:
+    logging.getLogger("forecaster").warning("cancelled running jobs")
     logging.shutdown()

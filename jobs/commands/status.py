@@ -1,4 +1,4 @@
-"""`forecaster status`: how every dataset is doing and why, its last runs, how large it all is."""
+"""`forecaster status`: the state of every dataset, its last runs, the size of the database."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,13 +37,13 @@ def status(
     json: JsonOption = False,
     live: Annotated[
         bool,
-        typer.Option("--live", help="Only ask `serve` on this machine whether it is alive."),
+        typer.Option("--live", help="Only check that `serve` on this machine is alive."),
     ] = False,
 ) -> None:
-    """Show the state of every dataset and why, the last run of every job, and how large it all is.
+    """Show the state of every dataset, the last run of every job, and the size of the database.
 
-    Exit 1 when the database does not answer or its schema is not the newest. With --live the
-    database is not asked: exit 1 when /livez does not answer 200.
+    Exit 1 when the database cannot be reached or its schema is outdated. With --live the database
+    is not queried: exit 1 when /livez does not return 200.
     """
     if live:
         require_alive(_server(config))
@@ -64,8 +64,8 @@ def status(
     address = masked(engine.url)
     if json:
         datasets = [{**each.document(), "runs": runs[each.facts.dataset]} for each in found]
-        told = {"database": address, "revision": revision, "datasets": datasets, "size": size}
-        as_json(to_json(told))
+        document = {"database": address, "revision": revision, "datasets": datasets, "size": size}
+        as_json(to_json(document))
         return
     data(f"{address}, revision {revision}\n")
     table([_life(health) for health in found], columns=LIVES)
@@ -73,8 +73,8 @@ def status(
     table([run for of_dataset in runs.values() for run in of_dataset], columns=RUNS)
     data("")
     table([_of_table(each) for each in size.tables], columns=SIZES)
-    free = f", {_bytes(size.free_bytes)} of it free" if size.free_bytes else ""
-    data(f"\n{_bytes(size.bytes)} in all{free}")
+    free = f", {_bytes(size.free_bytes)} free" if size.free_bytes else ""
+    data(f"\ntotal {_bytes(size.bytes)}{free}")
 
 
 def _server(path: Path) -> ServerConfig:

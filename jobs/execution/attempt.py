@@ -114,4 +114,4 @@ class Attempt:
     def _note_retry(self, attempt: RetryCallState) -> None:
         error = attempt.outcome and attempt.outcome.exception()
         self.retries.append(str(error))
-        log.warning("write tried again: %s", error)
+        log.warning("transaction failed, retrying: %s", error)

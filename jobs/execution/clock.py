@@ -70,5 +70,5 @@ class SteadyClock:
     def _is_doubtful(self, up: float, *, ahead: timedelta) -> bool:
         if self._doubted is None:
             self._doubted = up
-            log.warning("the clock must go steadily, found it set ahead by %s; not believed", ahead)
+            log.warning("system clock jumped forward by %s; ignored for %g min", ahead, DOUBT / 60)
         return up - self._doubted < DOUBT

@@ -36,7 +36,7 @@ def overdue(*, by: float = NOTICED) -> list[str]:
     with _lock:
         found = [(name, limit.overdue()) for limit, name in _under_way.items()]
     return [
-        f"{name} must have ended, found it {seconds:.0f} s over its deadline"
+        f"{name} is hung: {seconds:.0f} s past its deadline"
         for name, seconds in found
         if seconds > by
     ]

@@ -195,7 +195,7 @@ def to_json(value: object) -> Json:
         case _ if is_dataclass(value):
             return {part.name: to_json(getattr(value, part.name)) for part in fields(value)}
         case _:
-            raise TypeError(f"a report holds numbers, text and instants, found {type(value)}")
+            raise TypeError(f"a report holds numbers, text and timestamps, not {type(value)}")
 
 
 def document(report: Report) -> dict[str, Json]:

@@ -139,7 +139,7 @@ class _Run:
             with self.limit.stage("record", NOTES_WITHIN), writing(self.engine) as conn:
                 runs.fail(conn, self.claim, now=self.clock(), error=_describe(error), hint=hint)
         except Exception as failure:
-            log.warning("the failure could not be recorded: %s", failure)
+            log.warning("could not record the failed run: %s", failure)
 
 
 def _claim(

@@ -50,9 +50,9 @@ class Certificate:
             self._context()
             self.context.load_cert_chain(self._certificate, self._key, password=_no_password)
         except (ConfigError, OSError) as error:
-            log.error("the certificate stays as it was: %s", error)
+            log.error("could not reload the TLS certificate, keeping the previous one: %s", error)
         else:
-            log.info("read the certificate %s again", self._certificate)
+            log.info("reloaded the TLS certificate %s", self._certificate)
 
     def _contents(self) -> tuple[bytes, bytes]:
         try:
@@ -76,6 +76,6 @@ def _no_password() -> str:
 
 def _unusable(found: str) -> ConfigError:
     return ConfigError(
-        [f"server.tls_certificate and tls_key must be PEM files of one pair, found {found}"],
-        hint="set both under [server]; the key must not be encrypted",
+        [f"cannot load server.tls_certificate and server.tls_key: {found}"],
+        hint="set both under [server]: a matching pair of PEM files, the key unencrypted",
     )

@@ -12,7 +12,7 @@ from forecaster.errors import RunError
 
 ANSWERS_WITHIN = 5.0
 """Seconds; /livez waits for nothing."""
-_HINT = "look into the log of `forecaster serve`, or whether it listens elsewhere: [server] listen"
+_HINT = "check the log of `forecaster serve`, and that it listens there: [server] listen"
 
 
 def require_alive(server: ServerConfig) -> None:
@@ -26,7 +26,7 @@ def require_alive(server: ServerConfig) -> None:
             found = _reasons(error) or f"status {error.code}"
     except (OSError, ValueError) as error:
         found = str(getattr(error, "reason", None) or error) or type(error).__name__
-    raise RunError(f"{url} must answer 200, found: {found}", hint=_HINT)
+    raise RunError(f"{url} did not return 200: {found}", hint=_HINT)
 
 
 def _here(server: ServerConfig) -> str:

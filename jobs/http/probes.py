@@ -31,7 +31,7 @@ REMEMBERED = 5.0
 """Seconds for which an answer about the database is good."""
 PATIENCE = timedelta(seconds=1)
 """How long the database may take."""
-NO_ANSWER = f"the database must answer within {PATIENCE.total_seconds():g} s, found no answer"
+NO_ANSWER = f"no response from the database within {PATIENCE.total_seconds():g} s"
 
 
 def live(silent_for: Mapping[str, Callable[[], float]]) -> list[str]:
@@ -41,7 +41,7 @@ def live(silent_for: Mapping[str, Callable[[], float]]) -> list[str]:
     """
     silences = {name: seconds() for name, seconds in silent_for.items()}
     return [
-        f"the {name} has been silent for {seconds:.0f} s"
+        f"{name}: no heartbeat for {seconds:.0f} s"
         for name, seconds in silences.items()
         if seconds > SILENCE
     ] + hang_detection.overdue()

@@ -97,7 +97,7 @@ def application(pages: Pages) -> Starlette:
     def datasets(_: Request) -> Response:
         found = pages.datasets()
         if found is None:
-            silence = ["the database must answer, found it silent"]
+            silence = ["no response from the database"]
             return _answer(pages.ready() or silence, "unknown")
         return RedactedResponse([*found])
 
@@ -213,8 +213,8 @@ def _bind(config: ServerConfig, limiter: ConnectionLimiter) -> socket.socket:
         return listener(config.host, config.port, limiter)
     except OSError as error:
         raise ConfigError(
-            [f"server.listen must be free, found {config.host}:{config.port}: {error.strerror}"],
-            hint="set `listen` under [server], for example 127.0.0.1:8791",
+            [f"cannot listen on {config.host}:{config.port}: {error.strerror}"],
+            hint="set `listen` under [server] to a free address, for example 127.0.0.1:8791",
         ) from error
 
 
@@ -226,7 +226,7 @@ def _warn_of_the_world(config: ServerConfig) -> None:
     ]
     if lacking and not _is_loopback(config.host):
         log.warning(
-            "the pages are open to whoever reaches %s: set %s under [server]",
+            "HTTP endpoints on %s are unprotected: set %s under [server]",
             config.host,
             " and ".join(lacking),
         )

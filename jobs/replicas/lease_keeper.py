@@ -113,7 +113,7 @@ class Replica:
                 leases.release(conn, fences)
                 leases.leave(conn, self._holder)
         except ForecasterError as error:
-            log.warning("leases could not be given back, so they expire: %s", error.message)
+            log.warning("could not release the leases, they will expire: %s", error.message)
         self._tell()
 
     def serve(self, datasets: Sequence[str]) -> None:
@@ -163,9 +163,9 @@ class Replica:
         while not self._stopping.is_set():
             self._beaten = self._hooks.uptime()
             try:
-                self._attempt("leases", self._beat_in_time)
+                self._attempt("could not renew the leases", self._beat_in_time)
             except Exception:
-                log.exception("leases could not be looked after; trying again")
+                log.exception("could not renew the leases, retrying")
             self._tell()
             self._wake.wait(min(LOOK_SECONDS, self._third))
             self._wake.clear()
@@ -192,14 +192,14 @@ class Replica:
         }
         for dataset, lease in self._sight.taking():
             moves[dataset] = partial(self._take, dataset, lease)
-        for dataset in sorted(moves, key=lambda each: _lease(each) in self._complaints):
+        for dataset in sorted(moves, key=lambda each: _move_failed(each) in self._complaints):
             self._move(dataset, moves[dataset])
 
     def _move(self, dataset: str, move: Callable[[], None]) -> None:
         """Take or give a lease; one that is stuck comes last the next time, and stops no other."""
         self._limit.check()
         with self._limit.within(self._longest / 2):
-            self._attempt(_lease(dataset), move)
+            self._attempt(_move_failed(dataset), move)
 
     def _renew(self, conn: Connection) -> None:
         began = self._hooks.uptime()
@@ -266,33 +266,33 @@ class Replica:
         before, self._told = self._told, now
         for dataset in before.keys() | now.keys():
             if before.get(dataset) != (fence := now.get(dataset)):
-                log.info(_news(dataset, before.get(dataset), fence))
+                log.info(_change(dataset, before.get(dataset), fence))
                 _notify(self._hooks.changed, dataset, fence)
 
-    def _attempt(self, what: str, action: Callable[[], None]) -> None:
-        """Do something; say once what keeps it from being done."""
+    def _attempt(self, failure: str, action: Callable[[], None]) -> None:
+        """Run `action`; log `failure` once for as long as its cause is the same."""
         try:
             action()
         except ForecasterError as error:
-            if self._complaints.get(what) != error.message:
-                log.warning("%s could not be looked after: %s", what, error.message)
-            self._complaints[what] = error.message
+            if self._complaints.get(failure) != error.message:
+                log.warning("%s: %s", failure, error.message)
+            self._complaints[failure] = error.message
         else:
-            self._complaints.pop(what, None)
+            self._complaints.pop(failure, None)
 
 
-def _lease(dataset: str) -> str:
-    return f"the lease of {dataset}"
+def _move_failed(dataset: str) -> str:
+    return f"could not acquire or release the lease on {dataset}"
 
 
-def _notify(hook: Callable[..., None], *news: object) -> None:
+def _notify(hook: Callable[..., None], *values: object) -> None:
     try:
-        hook(*news)
+        hook(*values)
     except Exception:
-        log.exception("news of leases could not be told")
+        log.exception("could not notify the service of a lease change")
 
 
-def _news(dataset: str, before: Fence | None, now: Fence | None) -> str:
+def _change(dataset: str, before: Fence | None, now: Fence | None) -> str:
     if now is None:
-        return f"dataset {dataset} is no longer ours, token was {before.token if before else 0}"
-    return f"dataset {dataset} is ours, token {now.token}"
+        return f"lost the lease on {dataset} (token {before.token if before else 0})"
+    return f"acquired the lease on {dataset} (token {now.token})"

@@ -206,7 +206,7 @@ class DueTicks:
 
     def _close(self, left: list[Run]) -> None:
         """Note that runs which nobody will take up again came to no end of their own."""
-        error = "begun, but came to no end that is on record"
+        error = "abandoned: worker died before the run ended"
         for run in left:
             if run.state == "running":
                 claim = RunClaim(run_id=run.run_id, attempt=run.attempt)

@@ -120,11 +120,11 @@ def patience(schedule: Schedule, limit: int) -> float:
     return max(1.0, schedule.shortest.total_seconds() * limit / 4)
 
 
-def told(reason: str, dataset: DatasetConfig) -> str:
-    """Say why a tick is missed."""
+def explain(reason: str, dataset: DatasetConfig) -> str:
+    """Return why a tick was missed, for logs and the `runs` table."""
     return {
-        "limit": f"more than catchup_limit = {dataset.catchup_limit} ticks were overdue",
-        "catchup": f"nobody looked when it was due, and catchup is {dataset.catchup!r}",
-        "overlap": f"an earlier one still ran when it was due, and overlap is {dataset.overlap!r}",
-        "gave_up": "begun, came to no end that is on record, and is too old to be tried again",
+        "limit": f"more than catchup_limit = {dataset.catchup_limit} ticks were due",
+        "catchup": f"no scheduler was active when it was due, and catchup = {dataset.catchup!r}",
+        "overlap": f"an earlier run was still running, and overlap = {dataset.overlap!r}",
+        "gave_up": "abandoned: failed or worker died, past the catch-up window",
     }[reason]

@@ -54,17 +54,17 @@ class Missed:
         """Say what was noted."""
         for reason, (count, first, last) in self._tallies.items():
             log.warning(
-                "%s missed job=%s dataset=%s from=%s to=%s: %s",
+                "missed %s ticks job=%s dataset=%s from=%s to=%s: %s",
                 count,
                 self.job,
                 self.dataset.name,
                 first.isoformat(),
                 last.isoformat(),
-                misfire_policy.told(reason, self.dataset),
+                misfire_policy.explain(reason, self.dataset),
             )
 
     def _note(self, reason: str, lost: Collection[datetime | Run]) -> int:
-        now, why = self.clock(), misfire_policy.told(reason, self.dataset)
+        now, why = self.clock(), misfire_policy.explain(reason, self.dataset)
         ticks = [each for each in lost if isinstance(each, datetime)]
         tried = [each for each in lost if isinstance(each, Run)]
         with (

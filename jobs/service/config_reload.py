@@ -56,7 +56,7 @@ def stage(in_force: Config, wanted: Config) -> Unchanged | Staged:
     waiting = [name for name, value in kept.items() if getattr(wanted, name) != value]
     return Staged(
         config=replace(wanted, **kept),
-        notes=tuple(f"{name} changed: it stays as it was until a restart" for name in waiting),
+        notes=tuple(f"{name} changed: takes effect after a restart" for name in waiting),
     )
 
 

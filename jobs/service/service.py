@@ -92,7 +92,7 @@ class Service:
             live=lambda: probes.live(
                 {
                     "scheduler": self._lanes.silent_for,
-                    "keeper of the leases": self._replica.silent_for,
+                    "lease renewal": self._replica.silent_for,
                 }
             ),
             ready=self._probes.ready,
@@ -112,7 +112,9 @@ class Service:
             self._lanes.watch()
             self._telemetry.heartbeat.set(time.time() - self._lanes.silent_for())
             if hung := hang_detection.overdue(by=hang_detection.HOPELESS):
-                log.critical("%s; the service gives itself up", "; ".join(hung))
+                log.critical(
+                    "%s; exiting with status 75 so that the service is restarted", "; ".join(hung)
+                )
                 logging.shutdown()
                 os._exit(HUNG)
 
@@ -145,7 +147,7 @@ class Service:
         match self._reloader.look():
             case Refused(reason):
                 self._telemetry.config_reloads.labels("refused").inc()
-                log.error("the configuration changed and cannot be used: %s", reason)
+                log.error("configuration reload rejected, keeping the previous one: %s", reason)
             case Staged() as staged:
                 with self._swapping:
                     if not self.stopping.is_set():
@@ -159,7 +161,7 @@ class Service:
         except Exception:
             self._telemetry.serve(self._config.datasets)
             self._telemetry.config_reloads.labels("failed").inc()
-            log.exception("the configuration changed and could not be put in force")
+            log.exception("configuration reload failed, keeping the previous one")
             return
         self._around.job_states.end_pauses(_changed(self._config, staged.config))
         before, self._lanes = self._lanes, lanes
@@ -171,7 +173,7 @@ class Service:
         self._reloader.accept(staged)
         self._telemetry.config_reloads.labels("applied").inc()
         self._telemetry.config_reloaded.set(time.time())
-        log.info("the configuration changed and is in force")
+        log.info("configuration reloaded")
         for note in staged.notes:
             log.warning(note)
 
@@ -181,7 +183,7 @@ class Service:
             try:
                 self._look_round()
             except Exception:
-                log.exception("the configuration and the datasets could not be looked at")
+                log.exception("could not poll the configuration and the datasets")
             if self.stopping.wait(KEEP_EVERY):
                 return
 

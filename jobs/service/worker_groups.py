@@ -272,7 +272,9 @@ class WorkerGroups:
     ) -> Fitted:
         def watch_both(made: Progress | None) -> None:
             if self._around.stopping.is_set():
-                raise RunError("training was stopped", hint="it runs again at the next start")
+                raise RunError(
+                    "training was cancelled by shutdown", hint="it restarts at the next start"
+                )
             watch(made)
 
         return fit_in_child(panel, spec, config, watch=watch_both)

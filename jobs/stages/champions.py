@@ -125,7 +125,7 @@ def _search(engine: Engine, dataset: DatasetConfig, candidates: Sequence[ModelRe
             _log(dataset, record, "is damaged", error)
             search.damaged.append(record.model_id)
         except ModelError as error:
-            _log(dataset, record, "is refused", error)
+            _log(dataset, record, "cannot be loaded", error)
             search.refused.append(error)
         else:
             break
@@ -139,7 +139,7 @@ def _load(
         weights = models.weights(conn, record.model_id)
         is_fallback = is_fallback or models.is_fallback(conn, dataset.name, record.model_id)
     if weights is None:
-        raise DamagedCheckpoint("the champion must have weights, found none", hint=RETRAIN)
+        raise DamagedCheckpoint("its weights are missing", hint=RETRAIN)
     return Champion(
         model_id=record.model_id,
         trained_to=record.trained_to,

@@ -87,7 +87,7 @@ def read(
 
 def _unscored(dataset: str, model_id: int, error: ModelError) -> str:
     problem = (
-        f"forecasts of model {model_id} are not scored, its spec cannot be read: {error.message}"
+        f"cannot score forecasts of model {model_id}: its spec cannot be read: {error.message}"
     )
     log.warning("dataset %s: %s", dataset, problem)
     return problem
@@ -104,7 +104,7 @@ def grids_of(conn: Connection, dataset: str, told: set[int] | None = None) -> di
             grids[each.model_id] = stored_grid(each.config)
         except (KeyError, TypeError, ValueError, ForecasterError) as error:
             if each.model_id not in told:
-                said = "dataset %s: the spec of model %d has no grid: %r"
+                said = "dataset %s: cannot read the grid of model %d: %r"
                 log.warning(said, dataset, each.model_id, error)
             told.add(each.model_id)
     return grids
@@ -181,7 +181,7 @@ def _yardstick(conn: Connection, dataset: str, model_id: int) -> tuple[ScoringSc
     except ModelError as error:
         problem = f"the checkpoint of model {model_id} cannot be read: {error.message}"
         log.warning(
-            "dataset %s: %s; its forecasts are scored by scales of their own", dataset, problem
+            "dataset %s: %s; its forecasts are scaled by their own history", dataset, problem
         )
     config = models.config(conn, model_id)
     return ScoringScale(spec=ModelSpec.from_json(json.dumps(config)), series_scale={}), problem

@@ -151,7 +151,7 @@ def _reason(*, is_first: bool, whole: bool, is_older: bool) -> str | None:
     if is_first:
         return "first pull"
     if is_older:
-        return "older history is needed than was ever read"
+        return "older history is needed than was read so far"
     return "reconciliation" if whole else None
 
 

@@ -46,9 +46,9 @@ class Lifecycle:
 def lifecycle(facts: Facts, dataset: DatasetConfig | None, now: datetime) -> Lifecycle:
     """Return the state at `now` of a dataset that is configured as `dataset`, None where not."""
     if dataset is None:
-        return Lifecycle(state="stopped", reason="it is not in the configuration")
+        return Lifecycle(state="stopped", reason="not in the configuration")
     if facts.replicas == 0:
-        seen = f"; the last was seen at {_at(facts.last_replica)}" if facts.last_replica else ""
+        seen = f"; last seen at {_at(facts.last_replica)}" if facts.last_replica else ""
         reason = f"no service is running{seen}"
         return Lifecycle(state="stopped", reason=reason, since=facts.last_replica)
     if facts.serving is None:
@@ -59,9 +59,9 @@ def lifecycle(facts: Facts, dataset: DatasetConfig | None, now: datetime) -> Lif
 def _before_a_champion(facts: Facts) -> Lifecycle:
     run = facts.retrains[0] if facts.retrains else None
     if run is None and facts.newest_observation is None:
-        return Lifecycle(state="awaiting_data", reason="no observation is known yet")
+        return Lifecycle(state="awaiting_data", reason="no observations yet")
     if run is None:
-        return Lifecycle(state="initializing", reason="the first training is due", progress=0.0)
+        return Lifecycle(state="initializing", reason="the first training is pending", progress=0.0)
     if run.state == "running":
         done = min(1.0, max(0.0, run.progress or 0.0))
         reason = f"training since {_at(run.started_at)}"
@@ -74,19 +74,19 @@ def _before_a_champion(facts: Facts) -> Lifecycle:
 
 def _too_little(facts: Facts, run: Run) -> str:
     if facts.newest_observation is None:
-        return "no observation is known yet"
-    many = "1 series is known" if facts.series == 1 else f"{facts.series} series are known"
+        return "no observations yet"
+    many = f"{facts.series} series"
     return f"{many} up to {_at(facts.newest_observation)}: {run.error}"
 
 
 def _no_model(run: Run) -> str:
     match run.state:
         case "succeeded":
-            return "no model is left that can serve: all are damaged or pruned"
+            return "no usable model: all are damaged or pruned"
         case "missed":
-            return f"the training of {_at(run.tick)} was not run: {run.error or 'too old'}"
+            return f"the training of {_at(run.tick)} was missed: {run.error or 'too old'}"
         case _:
-            return f"the training of {_at(run.tick)} failed: {run.error or 'for no known reason'}"
+            return f"the training of {_at(run.tick)} failed: {run.error or 'unknown error'}"
 
 
 def _in_service(facts: Facts, serving: Serving, dataset: DatasetConfig, now: datetime) -> Lifecycle:
@@ -102,16 +102,16 @@ def _in_service(facts: Facts, serving: Serving, dataset: DatasetConfig, now: dat
         reason = "; ".join(reason for reason, _ in troubles)
         return Lifecycle(state="degraded", reason=reason, since=troubles[0][1])
     if last is None:
-        reason = f"model {serving.model_id} serves; its first forecast is due"
+        reason = f"model {serving.model_id} is in service; its first forecast is due"
         return Lifecycle(state="running", reason=reason, since=serving.promoted_at)
-    reason = f"model {serving.model_id} forecast the tick of {_at(last.tick)}"
+    reason = f"the forecast of {_at(last.tick)} succeeded (model {serving.model_id})"
     return Lifecycle(state="running", reason=reason, since=last.finished_at)
 
 
 def _nothing_forecast(facts: Facts, since: datetime) -> str:
     ended = next((run for run in facts.forecasts if run.error), None)
     because = "" if ended is None else f": {ended.error}"
-    return f"no forecast since {_at(since)}, though more than {MOST_TICKS_BEHIND} are due{because}"
+    return f"no forecast since {_at(since)}, more than {MOST_TICKS_BEHIND} are due{because}"
 
 
 def _ended(facts: Facts) -> datetime | None:
@@ -129,7 +129,7 @@ def _troubles(
     yield from _of_models(facts, serving)
     newest = facts.newest_observation
     if newest is not None and _is_silent(newest, dataset, serving, now):
-        yield f"the source has been silent since {_at(newest)}", newest
+        yield f"no new data from the source since {_at(newest)}", newest
 
 
 def _of_forecasts(facts: Facts, behind: int) -> Iterator[Trouble]:
@@ -141,12 +141,12 @@ def _of_forecasts(facts: Facts, behind: int) -> Iterator[Trouble]:
         yield f"the forecast of {_at(ended.tick)} was missed{because}", ended.finished_at
     elif behind > 1:
         tick = None if facts.last_forecast is None else facts.last_forecast.tick
-        yield f"forecasts are late, {behind} are due", tick
+        yield f"forecasts are late: {behind} are due", tick
 
 
 def _of_models(facts: Facts, serving: Serving) -> Iterator[Trouble]:
     if serving.is_fallback:
-        reason = f"model {serving.model_id} stands in for a later one, which is damaged"
+        reason = f"fallback to model {serving.model_id}: a newer one is damaged"
         yield reason, serving.promoted_at
     yield from _of_refusal(facts.last_forecast, serving)
     ended = [run for run in facts.retrains if run.state != "running"]
@@ -165,7 +165,7 @@ def _of_refusal(last: Run | None, serving: Serving) -> Iterator[Trouble]:
     is_fallback = report.get("is_fallback", earlier)  # `stands_in` in reports of earlier versions
     if is_fallback and used != serving.model_id:
         yield (
-            f"model {used} stands in for model {serving.model_id}, which is refused",
+            f"fallback to model {used}: model {serving.model_id} cannot be loaded",
             (last.finished_at),
         )
 

@@ -50,63 +50,70 @@ class Telemetry(Registry):
         self.serve(datasets)
 
     def _declare_runs(self) -> None:
-        self.runs = self.counter(
-            "runs_total", "Runs that ended, by outcome.", "task", "dataset", "outcome"
-        )
+        self.runs = self.counter("runs_total", "Runs by outcome.", "task", "dataset", "outcome")
         self.run_duration = self.histogram(
-            "run_duration_seconds", "From the start of a run to its end.", "task", "dataset"
+            "run_duration_seconds", "Duration of a run.", "task", "dataset"
         )
         self.run_lateness = self.histogram(
             "run_lateness_seconds",
-            "From the tick to the start of its run.",
+            "Delay from the scheduled tick to the start of its run.",
             "task",
             "dataset",
             buckets=LATENESS,
         )
         self.stage_duration = self.histogram(
-            "stage_duration_seconds", "One stage of a run.", "task", "stage", "dataset"
+            "stage_duration_seconds", "Duration of one stage of a run.", "task", "stage", "dataset"
         )
         self.last_success = self.gauge(
             "last_success_timestamp_seconds",
-            "When a run last succeeded; survives a restart.",
+            "Unix time of the last successful run; kept across restarts.",
             "task",
             "dataset",
         )
         self.ticks_missed = self.counter(
-            "ticks_missed_total", "Ticks that are not run, and why.", "task", "dataset", "reason"
+            "ticks_missed_total",
+            "Scheduled ticks that were skipped, by reason.",
+            "task",
+            "dataset",
+            "reason",
         )
 
         self.retries = self.counter(
             "database_retries_total",
-            "Transactions that were tried again, after a conflict or a lost connection.",
+            "Transactions retried after a conflict or a lost connection.",
             "task",
             "dataset",
         )
         self.lease_held = self.gauge(
-            "lease_held", "1 while this replica works on the dataset.", "dataset"
+            "lease_held", "1 if this replica holds the lease on the dataset.", "dataset"
         )
         self.lease_token = self.gauge(
-            "lease_token", "Fencing token under which it last did; it never falls.", "dataset"
+            "lease_token", "Fencing token of the last lease held; it never decreases.", "dataset"
         )
 
     def _declare_pull(self) -> None:
         self.pulled_rows = self.counter(
-            "pulled_rows_total", "Source rows landed, by what they were.", "dataset", "outcome"
+            "pulled_rows_total", "Source rows ingested, by outcome.", "dataset", "outcome"
         )
         self.rejected_rows = self.counter(
-            "rejected_rows_total", "Source rows that could not be used.", "dataset", "reason"
+            "rejected_rows_total",
+            "Source rows rejected as invalid, by reason.",
+            "dataset",
+            "reason",
         )
         self.duplicate_rows = self.counter(
-            "duplicate_rows_total", "Source rows that came twice in one pull.", "dataset", "reason"
+            "duplicate_rows_total", "Duplicate source rows within one pull.", "dataset", "reason"
         )
         self.late_rows = self.counter(
-            "late_rows_total", "New rows older than the newest row pulled before.", "dataset"
+            "late_rows_total", "New rows older than the newest row of earlier pulls.", "dataset"
         )
         self.panel_cells = self.counter(
-            "panel_cells_total", "Grid cells that needed a rule, by which.", "dataset", "reason"
+            "panel_cells_total", "Grid cells that needed cleaning, by reason.", "dataset", "reason"
         )
         self.newest_observation = self.gauge(
-            "newest_observation_timestamp_seconds", "Timestamp of the newest landed row.", "dataset"
+            "newest_observation_timestamp_seconds",
+            "Timestamp of the newest ingested row.",
+            "dataset",
         )
         self.pull_lag = self.gauge(
             "pull_lag_seconds",
@@ -116,35 +123,41 @@ class Telemetry(Registry):
 
     def _declare_forecasts(self) -> None:
         self.forecast_latency = self.histogram(
-            "forecast_latency_seconds", "From the tick to its forecasts committed.", "dataset"
+            "forecast_latency_seconds",
+            "Delay from the scheduled tick to the commit of its forecasts.",
+            "dataset",
         )
         self.rows_written = self.counter(
             "rows_written_total", "Rows committed to the database.", "task", "dataset"
         )
-        self.series_forecast = self.counter(
-            "series_forecast_total", "Series that got a forecast.", "dataset"
-        )
+        self.series_forecast = self.counter("series_forecast_total", "Series forecast.", "dataset")
         self.series_skipped = self.counter(
-            "series_skipped_total", "Series left out of a forecast.", "dataset", "reason"
+            "series_skipped_total", "Series skipped by a forecast, by reason.", "dataset", "reason"
         )
         self.series_fallback = self.counter(
-            "series_fallback_total", "Series forecast by other means.", "dataset", "reason"
+            "series_fallback_total",
+            "Series forecast by a fallback, by reason.",
+            "dataset",
+            "reason",
         )
 
     def _declare_models(self) -> None:
         self.champion_trained = self.gauge(
             "champion_trained_timestamp_seconds",
-            "Until when the model in service has seen data; survives a restart.",
+            "End of the training data of the model in service; kept across restarts.",
             "dataset",
         )
         self.decisions = self.counter(
-            "retrain_decisions_total", "Challengers promoted and kept back.", "dataset", "outcome"
+            "retrain_decisions_total",
+            "Challengers promoted or kept back, by outcome.",
+            "dataset",
+            "outcome",
         )
         self.train_duration = self.histogram(
-            "train_duration_seconds", "Time in the training child process.", "dataset"
+            "train_duration_seconds", "Duration of the training process.", "dataset"
         )
         self.train_windows = self.gauge(
-            "train_windows_per_second", "Training speed of the last retrain.", "dataset"
+            "train_windows_per_second", "Training throughput of the last retrain.", "dataset"
         )
         self.train_loss = self.gauge(
             "train_loss", "Training loss at the end of the last retrain.", "dataset"
@@ -152,25 +165,25 @@ class Telemetry(Registry):
 
         self.attention_ratio = self.gauge(
             "attention_deletion_ratio",
-            "Change of forecasts without the most attended stretch over that without a random one; "
-            "at 1 or below the weights of the model in service explain nothing.",
+            "Forecast change without the most attended patches over that without random ones; "
+            "at 1 or below attention explains nothing.",
             "dataset",
         )
         self.attention_patches = self.gauge(
             "attention_effective_patches",
-            "Past stretches that are attended, exp(entropy).",
+            "Effective number of attended patches, exp(entropy).",
             "dataset",
         )
 
     def _declare_lives(self) -> None:
         self.state = self.gauge(
-            "dataset_state", "1 for the state that the dataset is in.", "dataset", "state"
+            "dataset_state", "1 for the current state of the dataset, else 0.", "dataset", "state"
         )
         self.initialized = self.gauge(
-            "dataset_initialized_ratio", "Share of the first training that is done.", "dataset"
+            "dataset_initialized_ratio", "Progress of the first training, 0 to 1.", "dataset"
         )
         self.models_damaged = self.counter(
-            "models_damaged_total", "Models whose checkpoint was found damaged.", "dataset"
+            "models_damaged_total", "Models whose checkpoint is damaged.", "dataset"
         )
 
     def _declare_accuracy(self) -> None:
@@ -194,28 +207,27 @@ class Telemetry(Registry):
             "accuracy_width_ratio", "Width of the 80 % interval over the scale.", *by_lead
         )
         self.points_scored = self.counter(
-            "points_scored_total", "Forecast points joined with what happened.", "dataset"
+            "points_scored_total", "Forecast points scored against actuals.", "dataset"
         )
 
     def _declare_process(self) -> None:
         self.heartbeat = self.gauge(
-            "scheduler_heartbeat_timestamp_seconds", "When the scheduler last looked for ticks."
+            "scheduler_heartbeat_timestamp_seconds", "Unix time of the last scheduler heartbeat."
         )
         self.config_reloads = self.counter(
-            "config_reloads_total", "Changes of the configuration, by what came of them.", "outcome"
+            "config_reloads_total", "Configuration reloads by outcome.", "outcome"
         )
         self.config_reloaded = self.gauge(
-            "config_last_reload_success_timestamp_seconds", "When settings were last put in force."
+            "config_last_reload_success_timestamp_seconds",
+            "Unix time of the last successful configuration reload.",
         )
-        self.clock_skew = self.gauge(
-            "clock_skew_seconds", "By how much the clock of the database is ahead of ours."
-        )
-        self.ready = self.gauge("ready", "1 when /readyz answers 200.")
+        self.clock_skew = self.gauge("clock_skew_seconds", "Database clock minus local clock.")
+        self.ready = self.gauge("ready", "1 if /readyz returns 200.")
         self.device_memory = self.gauge(
-            "device_memory_bytes", "Memory held on the accelerator by this process."
+            "device_memory_bytes", "Accelerator memory allocated by this process."
         )
         self.device_memory.set_function(_device_memory)
-        self.build = self.gauge("build_info", "Versions in use; always 1.", "version", "torch")
+        self.build = self.gauge("build_info", "Build information; always 1.", "version", "torch")
         self.build.labels(_version("forecaster"), _version("torch")).set(1)
 
         for outcome in RELOADS:

@@ -92,9 +92,8 @@ def _wait(child: subprocess.Popen[bytes], talk: "_Pipes", watch: Watch, silence:
         watch(talk.progress)
         if monotonic() - talk.heard > silence:
             raise StageTimedOut(
-                f"a training must show a sign of life every {silence:g} s, found it silent "
-                "and killed it",
-                hint="look whether the machine swaps, or the GPU hangs",
+                f"training process killed: no heartbeat for {silence:g} s",
+                hint="check whether the machine is swapping or the GPU hangs",
             )
         sleep(_POLL_SECONDS)
 
@@ -145,7 +144,7 @@ class _Pipes:
         if self._child.returncode != 0:
             raise ending(self._child.returncode, "\n".join(self._tail) or "nothing")
         if self._threads[1].is_alive():
-            raise RunError("a training must close its pipes, found a process that it left in them")
+            raise RunError("training process left a child process that holds its pipes open")
         head, body = unpack(self._answer)
         return Fitted(checkpoint=body, **head)
 
@@ -188,23 +187,21 @@ def _said(text: str) -> Head:
     return said if isinstance(said, dict) else {}
 
 
-def ending(status: int, said: str) -> RunError:
-    """Return what an exit status other than 0 means; `said` is the end of its stderr."""
+def ending(status: int, stderr: str) -> RunError:
+    """Return what an exit status other than 0 means; `stderr` is the end of its output."""
     number = -status if status < 0 else status - 128
     if status == OUT_OF_MEMORY:
-        return RunError(
-            "a training must fit into its memory_limit_gb, found it needs more", hint=_MORE_MEMORY
-        )
+        return RunError("training process exceeded its memory_limit_gb", hint=_MORE_MEMORY)
     if number == signal.SIGKILL:
         return RunError(
-            "the training process must run to its end, found it killed: out of memory?",
+            "training process was killed (out of memory?)",
             hint=_LESS_HISTORY,
         )
     if number in set(signal.Signals):
-        found = f"it ended by {signal.Signals(number).name}"
+        how = f"was terminated by {signal.Signals(number).name}"
     else:
-        found = f"exit status {status}"
-    return RunError(f"the training process must run to its end, found {found}; it said: {said}")
+        how = f"exited with status {status}"
+    return RunError(f"training process {how}; stderr: {stderr}")
 
 
 def rebuild(raised: Head) -> ForecasterError:

@@ -46,7 +46,7 @@ def read_message(stream: BinaryIO) -> bytes:
 def _read_exactly(stream: BinaryIO, size: int) -> bytes:
     found = stream.read(size)
     if len(found) < size:
-        raise EOFError(f"the parent must send {size} bytes, found {len(found)}")
+        raise EOFError(f"unexpected end of input: expected {size} bytes, got {len(found)}")
     return found
 
 

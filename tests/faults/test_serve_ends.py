@@ -52,7 +52,7 @@ def test_an_idle_service_ends_at_once(
     status = service.stop(number)
 
     assert status == 0, service.log()
-    assert "abandoned" not in service.log()
+    assert "cancelled" not in service.log()
     assert gone(family)
 
 

@@ -32,7 +32,7 @@ def test_forecasts_of_a_model_that_cannot_be_read_are_scored(
     assert report.points == 2 * HORIZON
     assert sorted(query(trained.engine, COUNT)) == [("a", HORIZON), ("b/c", HORIZON)]
     assert all("model 1" in note for note in report.notes)
-    assert "scored by scales of their own" in caplog.text
+    assert "scaled by their own history" in caplog.text
 
 
 SPECS: dict[str, dict[str, Any]] = {
@@ -68,7 +68,7 @@ def test_a_model_whose_spec_cannot_be_read_does_not_keep_others_from_being_score
     assert isinstance(outcome.report, ScoreReport), outcome.error
     assert query(trained.engine, "SELECT DISTINCT model_id FROM accuracy") == [(2,)]
     (note,) = outcome.report.notes
-    assert "forecasts of model 1 are not scored, its spec cannot be read" in note
+    assert "cannot score forecasts of model 1: its spec cannot be read" in note
     assert note in caplog.text
 
 
@@ -81,8 +81,8 @@ def test_a_dataset_without_a_spec_that_can_be_read_is_scored_without_a_crash(
     describe(trained.engine, 1, anchor=None)
 
     assert trained.tick("score", hour(LAST + 20)).result == "succeeded"
-    assert caplog.text.count("the spec of model 1 has no grid") == 1
+    assert caplog.text.count("cannot read the grid of model 1") == 1
 
     caplog.clear()
     assert trained.tick("score", hour(LAST + 21)).result == "succeeded"
-    assert caplog.text.count("the spec of model 1 has no grid") == 1
+    assert caplog.text.count("cannot read the grid of model 1") == 1

@@ -26,7 +26,7 @@ def test_a_plan_without_a_database_makes_none(folder: Path) -> None:
     answer = type_("plan")
 
     assert answer.status == 0
-    assert answer.data.startswith("bikes\n  new: trained first at once, for the tick ")
+    assert answer.data.startswith("bikes\n  new: first training at once, for tick ")
     assert not (folder / "forecaster.db").exists()
 
 
@@ -46,9 +46,9 @@ def test_a_model_is_reused_until_its_settings_change(configured: Path) -> None:
     lines = changed.data.splitlines()
     assert lines[1] == "  retrain: prediction_length 6 -> 12"
     assert lines[3] == "    model 1 serves until then"
-    assert "  heeded by the next training: training.steps 4 -> 5" in lines
+    assert "  takes effect at the next retrain: training.steps 4 -> 5" in lines
     at_once = "delay 0s -> 5m, lower_bound default -> 0.0"
-    assert f"  settings that change without retraining: {at_once}" in lines
+    assert f"  takes effect at once: {at_once}" in lines
     assert (document["action"], document["model"]) == ("retrain", 1)
     assert document["reasons"] == [{"setting": "prediction_length", "before": 6, "after": 12}]
 

@@ -219,5 +219,5 @@ def test_what_hangs_is_noticed_by_name() -> None:
         noticed = hang_detection.overdue(by=0)
         assert hang_detection.overdue() == []
 
-    assert noticed == ["forecast of bikes must have ended, found it 0 s over its deadline"]
+    assert noticed == ["forecast of bikes is hung: 0 s past its deadline"]
     assert hang_detection.overdue(by=0) == []

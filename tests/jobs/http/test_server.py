@@ -115,5 +115,5 @@ def test_a_taken_port_is_an_error_that_names_the_setting() -> None:
         port = taken.getsockname()[1]
         taken_port = ServerConfig(port=port)
 
-        with pytest.raises(ConfigError, match=f"server.listen must be free, found .*:{port}"):
+        with pytest.raises(ConfigError, match=f"cannot listen on .*:{port}"):
             start(pages(Telemetry([]), Health()), taken_port)

@@ -54,4 +54,4 @@ def test_a_process_that_is_stuck_ends_all_the_same(act: str, number: int) -> Non
     _, said = process.communicate(timeout=60)
 
     assert process.returncode == 0
-    assert "abandoned what was still running" in said
+    assert "cancelled running jobs" in said

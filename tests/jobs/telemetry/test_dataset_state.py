@@ -71,11 +71,11 @@ FALLBACK = run("succeeded", report={"model_id": 2, "is_fallback": True, "statuse
 BEFORE = run("succeeded", report={"model_id": 2, "statuses": {"fallback_champion": 2}})
 TABLE = {
     "running, tick of noon done": (
-        WELL, "running", "model 3 forecast the tick of 2026-11-20 12:00 UTC",
+        WELL, "running", "the forecast of 2026-11-20 12:00 UTC succeeded (model 3)",
     ),
     "running, tick of noon under way": (
         replace(WELL, **forecasts(run("running"), run("succeeded", back=1))),
-        "running", "model 3 forecast the tick of 2026-11-20 11:00",
+        "running", "the forecast of 2026-11-20 11:00",
     ),
     "running, no tick yet": (
         replace(WELL, serving=replace(SERVING, promoted_at=NOW), **forecasts()),
@@ -83,21 +83,21 @@ TABLE = {
     ),
     "no service": (
         replace(WELL, replicas=0),
-        "stopped", "no service is running; the last was seen at 2026-11-20 12:00",
+        "stopped", "no service is running; last seen at 2026-11-20 12:00",
     ),
     "never a service": (
         replace(WELL, replicas=0, last_replica=None), "stopped", "no service is running",
     ),
-    "nothing ingested": (EMPTY, "awaiting data", "no observation is known yet"),
+    "nothing ingested": (EMPTY, "awaiting data", "no observations yet"),
     "nothing in the source": (
         replace(EMPTY, retrains=training("failed", hint=InsufficientHistory.NO_DATA)),
-        "awaiting data", "no observation is known yet",
+        "awaiting data", "no observations yet",
     ),
     "too little": (
         replace(NEW, retrains=training("failed", hint=InsufficientHistory.TOO_LITTLE, error="few")),
-        "awaiting data", "2 series are known up to 2026-11-20 12:00 UTC: few",
+        "awaiting data", "2 series up to 2026-11-20 12:00 UTC: few",
     ),
-    "before the first training": (NEW, "initializing 0 %", "the first training is due"),
+    "before the first training": (NEW, "initializing 0 %", "the first training is pending"),
     "in the first training": (
         replace(NEW, retrains=training("running", progress=0.437)),
         "initializing 43 %", "training since 2026-11-20 12:00",
@@ -109,10 +109,10 @@ TABLE = {
         replace(NEW, retrains=training("failed")), "failed", "failed: no such table: trips",
     ),
     "the first training was missed": (
-        replace(NEW, retrains=training("missed")), "failed", "was not run: too old",
+        replace(NEW, retrains=training("missed")), "failed", "was missed: too old",
     ),
     "all models are damaged": (
-        replace(WELL, serving=None), "failed", "no model is left that can serve",
+        replace(WELL, serving=None), "failed", "no usable model",
     ),
     "the last tick failed": (
         replace(WELL, **forecasts(run("failed"), run("succeeded", back=1))),
@@ -127,7 +127,7 @@ TABLE = {
     ),
     "late": (
         replace(WELL, **forecasts(run("running", back=1), run("succeeded", back=2))),
-        "degraded", "forecasts are late, 2 are due",
+        "degraded", "forecasts are late: 2 are due",
     ),
     "three ticks behind": (
         replace(WELL, **forecasts(run("succeeded", back=3))), "degraded", "3 are due",
@@ -141,15 +141,15 @@ TABLE = {
     ),
     "a damaged champion": (
         replace(WELL, serving=replace(SERVING, is_fallback=True)),
-        "degraded", "model 3 stands in for a later one, which is damaged",
+        "degraded", "fallback to model 3: a newer one is damaged",
     ),
     "a refused champion": (
         replace(WELL, **forecasts(FALLBACK)),
-        "degraded", "model 2 stands in for model 3, which is refused",
+        "degraded", "fallback to model 2: model 3 cannot be loaded",
     ),
     "a refused champion, as 0.1 reported it": (
         replace(WELL, **forecasts(BEFORE)),
-        "degraded", "model 2 stands in for model 3, which is refused",
+        "degraded", "fallback to model 2: model 3 cannot be loaded",
     ),
     "a champion since a refused one": (
         replace(WELL, serving=replace(SERVING, promoted_at=NOW), **forecasts(FALLBACK)),
@@ -164,7 +164,7 @@ TABLE = {
     ),
     "a silent source": (
         replace(WELL, newest_observation=NOON - 5 * HOUR),
-        "degraded", "the source has been silent since 2026-11-20 07:00",
+        "degraded", "no new data from the source since 2026-11-20 07:00",
     ),
     "a source that is a little late": (
         replace(WELL, newest_observation=NOON - 3 * HOUR), "running", "",
@@ -194,7 +194,7 @@ def test_all_that_is_wrong_is_said_the_worst_first() -> None:
 
     found = lifecycle(facts, DATASET, NOW)
 
-    assert [each.split(" ")[1] for each in found.reason.split("; ")] == ["forecast", "3", "source"]
+    assert [each.split(" ")[1] for each in found.reason.split("; ")] == ["forecast", "to", "new"]
     assert found.since == facts.forecasts[0].finished_at
 
 

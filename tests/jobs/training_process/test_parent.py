@@ -161,7 +161,7 @@ def test_a_child_that_hangs_is_killed(task: tuple[Panel, ModelSpec]) -> None:
             seen.append(made)
             trainers()[0].suspend()
 
-    with pytest.raises(StageTimedOut, match=r"sign of life every 6 s"):
+    with pytest.raises(StageTimedOut, match=r"no heartbeat for 6 s"):
         fit_in_child(*task, LONG, watch=stop_it, silence=6)
 
     assert trainers() == []
@@ -203,12 +203,12 @@ def test_a_child_stays_below_its_memory_limit() -> None:
 @pytest.mark.parametrize(
     ("status", "says"),
     [
-        (-signal.SIGSEGV, "ended by SIGSEGV"),
-        (128 + signal.SIGABRT, "ended by SIGABRT"),
+        (-signal.SIGSEGV, "terminated by SIGSEGV"),
+        (128 + signal.SIGABRT, "terminated by SIGABRT"),
         (-signal.SIGKILL, "out of memory"),
         (128 + signal.SIGKILL, "out of memory"),
         (71, "memory_limit_gb"),
-        (3, "exit status 3; it said: the end"),
+        (3, "exited with status 3; stderr: the end"),
     ],
 )
 def test_every_ending_has_a_meaning(status: int, says: str) -> None:
