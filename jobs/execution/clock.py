@@ -21,7 +21,7 @@ log = logging.getLogger("forecaster")
 
 
 def delay(lane: str, dataset: DatasetConfig) -> timedelta:
-    """Return by how much a lane wakes up after the ticks of a dataset: its share of the jitter.
+    """Return how long after its tick a dataset is served by a worker group: a share of the jitter.
 
     It is always the same one, so that the load of many datasets is spread and their pace is not.
     """

@@ -1,4 +1,4 @@
-"""A job as data: what runs, when, and in which lane."""
+"""A job as data: what runs, when, and in which worker group."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +21,6 @@ class Job:
     schedule: Callable[[DatasetConfig], Schedule]
     run: Run
     lane: str
-    """What it shares threads with."""
+    """The worker group whose threads it shares."""
     cumulative: bool = False
     """A run does the work of all ticks before it: only the newest one is due."""

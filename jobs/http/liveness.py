@@ -16,7 +16,7 @@ _HINT = "check the log of `forecaster serve`, and that it listens there: [server
 
 
 def require_alive(server: ServerConfig) -> None:
-    """Raise RunError unless what listens at the address of the settings says that it is alive."""
+    """Raise RunError unless the configured address answers /livez with 200."""
     url = f"{'http' if server.tls_certificate is None else 'https'}://{_here(server)}/livez"
     try:
         with _opener().open(url, timeout=ANSWERS_WITHIN):
@@ -53,7 +53,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _reasons(error: urllib.error.HTTPError) -> str:
     try:
-        said: Any = json.loads(error.read(10_000))
-        return "; ".join(said["reasons"])
+        answer: Any = json.loads(error.read(10_000))
+        return "; ".join(answer["reasons"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -33,8 +33,8 @@ def _place() -> list[str]:
 def _started(pid: str) -> str:
     """Return when a process started, in clock ticks since the boot; 0 where there is none."""
     try:
-        told = (_PROC / pid / "stat").read_text()
+        stat = (_PROC / pid / "stat").read_text()
     except OSError:
         return _UNKNOWN
-    state, *rest = told.rpartition(")")[2].split()
+    state, *rest = stat.rpartition(")")[2].split()
     return _UNKNOWN if state in "ZX" else rest[18]

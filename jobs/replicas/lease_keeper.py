@@ -35,10 +35,10 @@ from jobs.replicas.assignment import MembershipView
 
 LOOK_SECONDS = 1.0
 """How often to think of whether somebody has to look for datasets that nobody works on."""
-LONGEST_BEAT = 10.0
+LONGEST_POLL = 10.0
 """Seconds that a look, and all that follows from it, may take where leases live long."""
-BEAT_ENDS_WITHIN = 0.5
-"""Seconds that a beat under way may still take when all leases are given back."""
+POLL_ENDS_WITHIN = 0.5
+"""Seconds that a poll under way may still take when all leases are given back."""
 _RELEASE_WITHIN = timedelta(seconds=1)
 _DEAD_FOR = timedelta(hours=1)
 
@@ -47,7 +47,7 @@ log = logging.getLogger("forecaster")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """Who is told what: of each dataset whether it is ours now, and how the clocks differ.
+    """Called when the lease on a dataset changes, and with the clock skew.
 
     They are called in the thread that renews the leases, so they must not wait for anything.
     """
@@ -80,16 +80,16 @@ class Replica:
         self._engine = guarded(engine, limit=self._limit)
         self._holder, self._ttl, self._hooks = holder, ttl, hooks or Hooks()
         self._datasets = tuple(datasets)
-        self._sight = MembershipView(holder, ttl.total_seconds())
+        self._membership = MembershipView(holder, ttl.total_seconds())
         self._lock = threading.Lock()
         self._held: dict[str, Fence] = {}
         self._in_use: Counter[str] = Counter()
-        self._told: dict[str, Fence] = {}
+        self._notified: dict[str, Fence] = {}
         self._renewed_at = -math.inf
-        self._complaints: dict[str, str] = {}
-        self._beaten: float | None = None
+        self._logged: dict[str, str] = {}
+        self._polled_at: float | None = None
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._live, name="replica", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
 
     def start(self) -> None:
         """Join the others, and take what is free."""
@@ -100,7 +100,7 @@ class Replica:
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
-            self._thread.join(min(self._third, BEAT_ENDS_WITHIN))
+            self._thread.join(min(self._third, POLL_ENDS_WITHIN))
         self.release()
 
     def release(self) -> None:
@@ -114,7 +114,7 @@ class Replica:
                 leases.leave(conn, self._holder)
         except ForecasterError as error:
             log.warning("could not release the leases, they will expire: %s", error.message)
-        self._tell()
+        self._notify_changes()
 
     def serve(self, datasets: Sequence[str]) -> None:
         """Share other datasets from now on; those that are left out are given back once unused."""
@@ -128,12 +128,12 @@ class Replica:
             return self._valid(dataset)
 
     def silent_for(self) -> float:
-        """Return the seconds since the thread that renews the leases last beat, 0 unless it has to.
+        """Return the seconds since the lease thread last polled; 0 unless it is running.
 
-        It is of no use any more when that is much more than LONGEST_BEAT.
+        It is of no use any more when that is much more than LONGEST_POLL.
         """
-        beaten = None if self._stopping.is_set() else self._beaten
-        return 0.0 if beaten is None else self._hooks.uptime() - beaten
+        polled_at = None if self._stopping.is_set() else self._polled_at
+        return 0.0 if polled_at is None else self._hooks.uptime() - polled_at
 
     @contextmanager
     def using(self, dataset: str) -> Iterator[Fence | None]:
@@ -149,7 +149,7 @@ class Replica:
 
     @property
     def _longest(self) -> float:
-        return min(self._third, LONGEST_BEAT)
+        return min(self._third, LONGEST_POLL)
 
     @property
     def _third(self) -> float:
@@ -159,26 +159,26 @@ class Replica:
         is_sure = self._hooks.uptime() - self._renewed_at < self._ttl.total_seconds()
         return self._held.get(dataset) if is_sure else None
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         while not self._stopping.is_set():
-            self._beaten = self._hooks.uptime()
+            self._polled_at = self._hooks.uptime()
             try:
-                self._attempt("could not renew the leases", self._beat_in_time)
+                self._attempt("could not renew the leases", self._poll_in_time)
             except Exception:
                 log.exception("could not renew the leases, retrying")
-            self._tell()
+            self._notify_changes()
             self._wake.wait(min(LOOK_SECONDS, self._third))
             self._wake.clear()
 
-    def _beat_in_time(self) -> None:
+    def _poll_in_time(self) -> None:
         with self._limit.stage("lease", timedelta(seconds=self._longest)):
-            self._beat()
+            self._poll()
 
-    def _beat(self) -> None:
+    def _poll(self) -> None:
         with self._lock:
             held, wanted = set(self._held), self._datasets
         is_due = self._hooks.uptime() - self._renewed_at >= self._third
-        if not is_due and not self._sight.is_worth_a_look(self._hooks.uptime(), held, wanted):
+        if not is_due and not self._membership.is_worth_a_look(self._hooks.uptime(), held, wanted):
             return
         with autocommit(self._engine) as conn:
             if is_due:
@@ -188,11 +188,11 @@ class Replica:
             self._look(conn, [name for name in wanted if name not in held])
         moves: dict[str, Callable[[], None]] = {
             dataset: partial(self._give, dataset)
-            for dataset in self._sight.giving(held) | (held - {*wanted})
+            for dataset in self._membership.giving(held) | (held - {*wanted})
         }
-        for dataset, lease in self._sight.taking():
+        for dataset, lease in self._membership.taking():
             moves[dataset] = partial(self._take, dataset, lease)
-        for dataset in sorted(moves, key=lambda each: _move_failed(each) in self._complaints):
+        for dataset in sorted(moves, key=lambda each: _move_failed(each) in self._logged):
             self._move(dataset, moves[dataset])
 
     def _move(self, dataset: str, move: Callable[[], None]) -> None:
@@ -223,7 +223,7 @@ class Replica:
         gone = leases.without_session(conn, self._overdue(survey))
         _notify(self._hooks.skewed, (survey.now - between).total_seconds())
         gone |= {lease.holder for lease in survey.found.values() if identity.is_gone(lease.holder)}
-        self._sight.see(survey.found, gone, self._hooks.uptime(), wanted)
+        self._membership.see(survey.found, gone, self._hooks.uptime(), wanted)
 
     def _overdue(self, survey: Survey) -> set[str]:
         """Return who should have renewed a lease a while ago."""
@@ -259,11 +259,11 @@ class Replica:
                 self._held[dataset] = fence
             raise
 
-    def _tell(self) -> None:
-        """Say what has changed since the last time, the doubt about what is held included."""
+    def _notify_changes(self) -> None:
+        """Log and pass on which leases changed since the last time, those in doubt included."""
         with self._lock:
             now = {name: fence for name in self._held if (fence := self._valid(name))}
-        before, self._told = self._told, now
+        before, self._notified = self._notified, now
         for dataset in before.keys() | now.keys():
             if before.get(dataset) != (fence := now.get(dataset)):
                 log.info(_change(dataset, before.get(dataset), fence))
@@ -274,11 +274,11 @@ class Replica:
         try:
             action()
         except ForecasterError as error:
-            if self._complaints.get(failure) != error.message:
+            if self._logged.get(failure) != error.message:
                 log.warning("%s: %s", failure, error.message)
-            self._complaints[failure] = error.message
+            self._logged[failure] = error.message
         else:
-            self._complaints.pop(failure, None)
+            self._logged.pop(failure, None)
 
 
 def _move_failed(dataset: str) -> str:

@@ -1,4 +1,4 @@
-"""What a lane does when its alarm rings: every tick that is due, the oldest new one first.
+"""What a worker group does when its alarm rings: every tick that is due, the oldest new one first.
 
 What is due is read from the `runs` table: ticks without a row after the last one that the service
 did, and ticks that failed or were left running by a process that died. What fails is tried again,
@@ -26,7 +26,7 @@ from jobs.scheduling import misfire_policy
 from jobs.scheduling.backoff import Backoff
 from jobs.scheduling.due_ticks import Due, DueTicks
 from jobs.scheduling.misfire_policy import LastLook
-from jobs.scheduling.missed import Missed, Tell
+from jobs.scheduling.missed import Missed, OnMissed
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class JobStates(defaultdict[tuple[str, str], JobState]):
         super().__init__(JobState)
 
     def end_pauses(self, datasets: Collection[str]) -> None:
-        """Try again at once what failed for datasets whose settings were mended."""
+        """Try again at once what failed for datasets whose settings were fixed."""
         for (_, dataset), state in list(self.items()):
             if dataset in datasets:
                 state.pause.end()
@@ -60,14 +60,14 @@ class JobStates(defaultdict[tuple[str, str], JobState]):
 
 @dataclass(slots=True, kw_only=True)
 class CatchUp:
-    """Catches up one job of one dataset at a time; lanes share it."""
+    """Catches up one job of one dataset at a time; worker groups share it."""
 
     engine: Engine
     clock: Clock
     is_over: Callable[[], bool]
     """Asked whether to begin nothing more."""
     observe: Observe
-    missed: Tell
+    missed: OnMissed
     wake: Callable[[Job, DatasetConfig, float], None]
     """Told in how many seconds to catch up again, before the next tick if need be."""
     job_states: JobStates = field(default_factory=JobStates)
@@ -106,7 +106,7 @@ class CatchUp:
     ) -> DueTicks:
         state = self.job_states[job.name, dataset.name]
         missed = Missed(
-            engine=engine, job=job.name, dataset=dataset, clock=self.clock, tell=self.missed
+            engine=engine, job=job.name, dataset=dataset, clock=self.clock, on_missed=self.missed
         )
         return DueTicks(
             engine=engine,
@@ -196,7 +196,7 @@ def _has_failed(outcome: Outcome) -> bool:
 
 
 def _is_away(error: BaseException | None) -> bool:
-    """Tell whether our own database is away: one that only is a source does not count."""
+    """OnMissed whether our own database is away: one that only is a source does not count."""
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, SourceUnavailable)
 
 

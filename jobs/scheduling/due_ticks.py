@@ -62,7 +62,7 @@ class DueTicks:
     dataset: DatasetConfig
     clock: Clock
     now: datetime
-    """The present instant less the delay of the lane: later ticks are not due."""
+    """The present instant less the delay of the worker group: later ticks are not due."""
     watch: LastLook | None
     """Of the last look, unless that failed; None also where there was none."""
     has_looked: bool
@@ -79,7 +79,7 @@ class DueTicks:
         try:
             return self._due_each(known)
         finally:
-            self.missed.say()
+            self.missed.log()
 
     @property
     def _schedule(self) -> Schedule:

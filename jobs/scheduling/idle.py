@@ -1,8 +1,8 @@
-"""Which lanes need not ask the database anything: nothing came due, and nobody did anything.
+"""Which worker groups need not query the database: nothing is due, and nothing has changed.
 
-The next tick of a lane follows from its schedule. What others do, by hand or in another process, is
-seen by one statement for all datasets every few seconds (`forecaster.store.state.activity`); as
-long as that works, a lane that found nothing to do looks again only when one of both says so.
+The next tick of a group follows from its schedule. What others do, manually or in another process,
+is seen by one statement for all datasets every few seconds (`forecaster.store.state.activity`); as
+long as that works, a group that found nothing to do looks again only when one of both says so.
 """
 
 import threading
@@ -17,9 +17,9 @@ from jobs.execution.clock import uptime
 from jobs.scheduling.catch_up import JobStates
 
 FRESH = 30.0
-"""Seconds for which it is known what others did; without that every lane looks by itself."""
+"""Seconds for which it is known what others did; without that every group looks by itself."""
 LONGEST = 3600.0
-"""Seconds after which a lane looks all the same."""
+"""Seconds after which a group looks all the same."""
 JOBS = {
     "first": ("retrain",),
     "retrain": ("retrain",),
@@ -27,12 +27,12 @@ JOBS = {
     "reconcile": ("reconcile",),
     "prune": ("prune",),
 }
-"""What each lane does."""
+"""The jobs of each worker group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a lane goes by when it begins to look at a dataset."""
+    """What a worker group goes by when it begins to look at a dataset."""
 
     lane: str
     dataset: str
@@ -60,7 +60,7 @@ class ActivityCounters:
     def hear(self, marks: Mapping[str, Mark]) -> set[str]:
         """Take in what was seen; return the datasets that somebody has to look at.
 
-        The first time that is all of them: what happened before, since a lane looked, is unknown.
+        The first time that is all of them: what happened before, since a group looked, is unknown.
         """
         with self._lock:
             before, self._marks, self._heard = self._marks, marks, self.now()
@@ -79,17 +79,17 @@ class ActivityCounters:
             return self._versions[dataset]
 
     def has_unfinished(self, dataset: str, lane: str) -> bool:
-        """Tell whether a run of a lane did not succeed, and may have to be taken over."""
+        """Tell whether a run of a group did not succeed, and may have to be taken over."""
         with self._lock:
             mark = (self._marks or {}).get(dataset, Mark())
             return any(each.job in JOBS[lane] for each in mark.unfinished)
 
 
 class IdleTracker:
-    """What the lanes of one configuration looked at last, and whether they have to look again."""
+    """What each worker group last looked at, and whether it has to look again."""
 
-    def __init__(self, news: ActivityCounters, job_states: JobStates) -> None:
-        self._news, self._memories = news, job_states
+    def __init__(self, counters: ActivityCounters, job_states: JobStates) -> None:
+        self._counters, self._job_states = counters, job_states
         self._looks: dict[tuple[str, str], tuple[Snapshot, frozenset[str]]] = {}
 
     def begin(self, lane: str, dataset: str, token: int, ticks: Iterable[datetime]) -> Snapshot:
@@ -99,29 +99,29 @@ class IdleTracker:
             dataset=dataset,
             token=token,
             ticks=tuple(ticks),
-            version=self._news.version(dataset),
-            at=self._news.now(),
+            version=self._counters.version(dataset),
+            at=self._counters.now(),
             began=time.monotonic(),
         )
 
     def is_idle(self, look: Snapshot) -> bool:
         """Tell whether the last look of this kind found all that this one could find."""
         last, paused = self._looks.get((look.lane, look.dataset), (None, frozenset()))
-        if last is None or not self._news.is_fresh() or look.at - last.at > LONGEST:
+        if last is None or not self._counters.is_fresh() or look.at - last.at > LONGEST:
             return False
         if replace(last, at=look.at) != look:
             return False
         still_paused = self._paused(look)
         if paused - still_paused:
             return False
-        return bool(still_paused) or not self._news.has_unfinished(look.dataset, look.lane)
+        return bool(still_paused) or not self._counters.has_unfinished(look.dataset, look.lane)
 
     def end(self, look: Snapshot) -> None:
         """Note that a look came to its end; what failed on the way is tried again after a pause."""
         self._looks[look.lane, look.dataset] = look, self._paused(look)
 
     def forget(self, dataset: str, lanes: Iterable[str] = tuple(JOBS)) -> None:
-        """Have lanes look again at a dataset."""
+        """Have worker groups look again at a dataset."""
         for lane in lanes:
             self._looks.pop((lane, dataset), None)
 
@@ -131,7 +131,7 @@ class IdleTracker:
         return frozenset(
             job
             for job in JOBS[look.lane]
-            if self._memories[job, look.dataset].pause.lasted_beyond(look.began)
+            if self._job_states[job, look.dataset].pause.lasted_beyond(look.began)
         )
 
 

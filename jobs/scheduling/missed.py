@@ -1,4 +1,4 @@
-"""Notes ticks that will not be run, and why: some thousands at a time, and says so once."""
+"""Notes ticks that will not be run, and why: some thousands at a time, and logs it once."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator
@@ -20,8 +20,8 @@ from jobs.scheduling import misfire_policy
 NOTED_WITHIN = timedelta(seconds=10)
 """How long one transaction may take that notes missed ticks."""
 
-Tell = Callable[[str, str, str, int], None]
-"""Told of ticks that are not run: job, dataset, one of `dues.REASONS`, how many."""
+OnMissed = Callable[[str, str, str, int], None]
+"""Called with ticks that are not run: job, dataset, one of `misfire_policy.REASONS`, count."""
 
 log = logging.getLogger("forecaster")
 
@@ -40,7 +40,7 @@ class Missed:
     job: str
     dataset: DatasetConfig
     clock: Clock
-    tell: Tell
+    on_missed: OnMissed
     _tallies: dict[str, _Tally] = field(default_factory=dict)
 
     def note(self, reason: str, lost: Collection[datetime] | Collection[Run]) -> None:
@@ -50,8 +50,8 @@ class Missed:
             if count := self._note(reason, part):
                 self._count(reason, part, count)
 
-    def say(self) -> None:
-        """Say what was noted."""
+    def log(self) -> None:
+        """Log what was noted."""
         for reason, (count, first, last) in self._tallies.items():
             log.warning(
                 "missed %s ticks job=%s dataset=%s from=%s to=%s: %s",
@@ -75,7 +75,7 @@ class Missed:
             return count + runs.give_up(conn, tried, now, why)
 
     def _count(self, reason: str, lost: Collection[datetime | Run], count: int) -> None:
-        self.tell(self.job, self.dataset.name, reason, count)
+        self.on_missed(self.job, self.dataset.name, reason, count)
         ticks = [each.tick if isinstance(each, Run) else each for each in lost]
         first, last = min(ticks), max(ticks)
         if before := self._tallies.get(reason):

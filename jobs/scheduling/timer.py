@@ -1,7 +1,7 @@
-"""The alarm clock: wakes lanes up, and decides nothing. The only home of apscheduler.
+"""The alarm clock: wakes worker groups up, and decides nothing. The only home of apscheduler.
 
-Which ticks are due is read from the `runs` table by the lane that wakes up
-(`jobs.service.service`), so a wake-up that is late, doubled or lost costs nothing but time. A lane
+Which ticks are due is read from the `runs` table by the group that wakes up
+(`jobs.service.service`), so a wake-up that is late, doubled or lost costs nothing but time. A group
 that is still busy when its alarm rings again is left alone, and woken once more when it is done.
 """
 
@@ -22,18 +22,18 @@ from forecaster.times.schedules import Every, Schedule
 from jobs.execution.clock import Clock
 
 LONGEST_SLEEP = timedelta(seconds=15)
-"""A lane looks for ticks at least this often: what failed is tried again."""
+"""A worker group looks for ticks at least this often: what failed is tried again."""
 CLOCK_JUMP = 2.0
 """Seconds of disagreement between the wall clock and the monotonic one that count as a jump."""
 
 _PULSE = "pulse"
 
-logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a busy lane is no news
+logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a busy worker group is normal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
-    """Ring for `action` at every tick of `schedule`, `delay` later, in a thread of its `lane`."""
+    """Call `action` at every tick of `schedule`, `delay` later, in the worker group `lane`."""
 
     name: str
     lane: str
@@ -79,12 +79,12 @@ class _Action:
 
 
 class Scheduler:
-    """Alarms on threads: each lane has its own, so that no lane waits for another."""
+    """Alarms on threads: each group has its own, so that none waits for another."""
 
     def __init__(
         self, alarms: Sequence[Timer], *, threads: Mapping[str, int], clock: Clock
     ) -> None:
-        """Prepare `alarms`; `threads` says how many actions of each lane may run at once."""
+        """Prepare `alarms`; `threads` says how many actions of each group may run at once."""
         self._clock = clock
         self._scheduler = BackgroundScheduler(
             timezone=UTC,

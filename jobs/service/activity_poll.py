@@ -1,7 +1,7 @@
 """Follows what the tables say of all datasets: one statement every ten seconds.
 
-From it follows which lanes have to look, whether the service is ready, and whether it is worth
-asking how each dataset is. Nothing else is asked of a database while nothing is due.
+From it follows which worker groups have to look, whether the service is ready, and whether the
+state of each dataset is worth a query. Nothing else is asked of a database while nothing is due.
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,14 @@ class ActivityPoll:
     """What is known of all datasets in service; one thread looks."""
 
     def __init__(
-        self, engine: Engine, telemetry: Telemetry, news: ActivityCounters, clock: Clock
+        self, engine: Engine, telemetry: Telemetry, counters: ActivityCounters, clock: Clock
     ) -> None:
-        self._engine, self._telemetry, self._news, self._clock = engine, telemetry, news, clock
+        self._engine, self._telemetry, self._counters, self._clock = (
+            engine,
+            telemetry,
+            counters,
+            clock,
+        )
         self._looked = self._asked = float("-inf")
         self._marks: Mapping[str, Mark] = {}
         self._facts: list[Facts] = []
@@ -46,14 +51,14 @@ class ActivityPoll:
     def look(self, datasets: Mapping[str, DatasetConfig]) -> set[str]:
         """Ask what happened, unless that was done a moment ago; return the datasets that somebody
         has to look at."""
-        if self._news.now() - self._looked < EVERY:
+        if self._counters.now() - self._looked < EVERY:
             return set()
-        self._looked = self._news.now()
+        self._looked = self._counters.now()
         try:
             with bounded(self._engine, "look", WITHIN) as brief:
                 with autocommit(brief) as conn:
                     found = activity.read(conn)
-                changed = self._news.hear(found.marks)
+                changed = self._counters.hear(found.marks)
                 self._show(brief, found, datasets)
         except ForecasterError:
             self._telemetry.ready.set(0)
@@ -65,11 +70,11 @@ class ActivityPoll:
             found.marks.get(name, Mark()).champion is not None for name in datasets
         )
         self._telemetry.ready.set(is_ready)
-        is_old = self._news.now() - self._asked > FACTS_EVERY
+        is_old = self._counters.now() - self._asked > FACTS_EVERY
         if is_old or found.marks != self._marks or not {*datasets} <= self._known():
             with reading(engine) as conn:
                 self._facts = health.facts(conn, datasets)
-            self._marks, self._asked = found.marks, self._news.now()
+            self._marks, self._asked = found.marks, self._counters.now()
         now = self._clock()
         record.health(
             self._telemetry,

@@ -1,7 +1,7 @@
-"""The service: leases, lanes, telemetry and the HTTP server, from start to stop.
+"""The service: leases, worker groups, telemetry and the HTTP server, from start to stop.
 
-What follows from the configuration is done in lanes. When it changes, new ones take the place of
-the old, whose work under way goes on to its end.
+The configuration is served by worker groups. When it changes, new ones replace the old, whose
+running jobs finish.
 """
 
 import logging
@@ -26,7 +26,7 @@ from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 
 LOOK_EVERY = 1.0
-KEEP_EVERY = 5.0
+POLL_EVERY = 5.0
 """Seconds between two looks at the configuration."""
 FINISH_SECONDS = 5.5
 """How long a stop waits for the ticks under way; what is not done by then runs at next start."""
@@ -55,29 +55,29 @@ class Service:
         holder = new_holder()
         session = leases.session_name(holder)
         self.engine = open_engine(config.database_url, application_name=session)
-        self._keeper = open_engine(config.database_url, application_name=session)
+        self._lease_engine = open_engine(config.database_url, application_name=session)
         self._config, self._telemetry = config, telemetry
         self._reloader = reloader
         self._replica = Replica(
-            self._keeper,
+            self._lease_engine,
             tuple(config.datasets),
             holder=holder,
             ttl=config.lease_ttl,
             hooks=Hooks(changed=self._lease_changed, skewed=telemetry.clock_skew.set, clock=clock),
         )
-        self._around = Context(
+        self._context = Context(
             engine=self.engine,
             telemetry=telemetry,
             clock=clock,
             stopping=self.stopping,
             using=self._replica.using,
         )
-        self._lanes = WorkerGroups(config, self._around)
+        self._workers = WorkerGroups(config, self._context)
         self._probes = Probes(self.engine, config.datasets, clock=clock)
-        self._outlook = ActivityPoll(self.engine, telemetry, self._around.news, clock)
+        self._activity_poll = ActivityPoll(self.engine, telemetry, self._context.counters, clock)
         self._server: server.Server | None = None
         self._swapping = threading.Lock()
-        self._keeping = threading.Thread(target=self._keep, name="keep", daemon=True)
+        self._polling = threading.Thread(target=self._poll, name="poll", daemon=True)
 
     @property
     def url(self) -> str:
@@ -91,7 +91,7 @@ class Service:
             telemetry=self._telemetry,
             live=lambda: probes.live(
                 {
-                    "scheduler": self._lanes.silent_for,
+                    "scheduler": self._workers.silent_for,
                     "lease renewal": self._replica.silent_for,
                 }
             ),
@@ -102,15 +102,15 @@ class Service:
 
     def start(self) -> None:
         """Take leases and ring the alarms of what is ours, and from then on in time."""
-        self._lanes.start()
+        self._workers.start()
         self._replica.start()
-        self._keeping.start()
+        self._polling.start()
 
     def wait(self) -> None:
         """Watch over the alarm clock until `stopping` is set; give up when a stage hangs."""
         while not self.stopping.wait(LOOK_EVERY):
-            self._lanes.watch()
-            self._telemetry.heartbeat.set(time.time() - self._lanes.silent_for())
+            self._workers.watch()
+            self._telemetry.heartbeat.set(time.time() - self._workers.silent_for())
             if hung := hang_detection.overdue(by=hang_detection.HOPELESS):
                 log.critical(
                     "%s; exiting with status 75 so that the service is restarted", "; ".join(hung)
@@ -122,22 +122,22 @@ class Service:
         """Stop, kill a training, wait for ticks under way; False when one had to be abandoned."""
         self.stopping.set()
         with self._swapping:
-            self._lanes.stop()
+            self._workers.stop()
             self._replica.serve(())  # another replica may have what is idle at once
-        done = self._around.busy.wait_until_idle(FINISH_SECONDS)
+        done = self._context.busy.wait_until_idle(FINISH_SECONDS)
         self._release()
         if self._server is not None:
             self._server.stop()
-        for engine in (self.engine, self._keeper):
+        for engine in (self.engine, self._lease_engine):
             engine.dispose()
         return done
 
     def _release(self) -> None:
-        """Release the leases, and let the keeper finish its look, in RELEASE_SECONDS."""
+        """Release the leases, and let the poll finish, in RELEASE_SECONDS."""
         until = time.monotonic() + RELEASE_SECONDS
         releasing = threading.Thread(target=self._replica.stop, name="release", daemon=True)
         releasing.start()
-        for thread in (releasing, self._keeping):
+        for thread in (releasing, self._polling):
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
 
@@ -155,16 +155,16 @@ class Service:
 
     def _swap(self, staged: Staged) -> None:
         try:
-            lanes = WorkerGroups(staged.config, self._around)
+            workers = WorkerGroups(staged.config, self._context)
             self._telemetry.serve(staged.config.datasets)
-            lanes.start()
+            workers.start()
         except Exception:
             self._telemetry.serve(self._config.datasets)
             self._telemetry.config_reloads.labels("failed").inc()
             log.exception("configuration reload failed, keeping the previous one")
             return
-        self._around.job_states.end_pauses(_changed(self._config, staged.config))
-        before, self._lanes = self._lanes, lanes
+        self._context.job_states.end_pauses(_changed(self._config, staged.config))
+        before, self._workers = self._workers, workers
         before.stop()
         self._config = staged.config
         self._probes.serve(staged.config.datasets)
@@ -177,27 +177,27 @@ class Service:
         for note in staged.notes:
             log.warning(note)
 
-    def _keep(self) -> None:
+    def _poll(self) -> None:
         """Follow the configuration and what others do, and keep gauges true."""
         while True:
             try:
-                self._look_round()
+                self._poll_once()
             except Exception:
                 log.exception("could not poll the configuration and the datasets")
-            if self.stopping.wait(KEEP_EVERY):
+            if self.stopping.wait(POLL_EVERY):
                 return
 
-    def _look_round(self) -> None:
+    def _poll_once(self) -> None:
         if self._reloader is not None:
             self.reload()
-        for dataset in self._outlook.look(self._config.datasets):
+        for dataset in self._activity_poll.look(self._config.datasets):
             if dataset in self._config.datasets:
-                self._lanes.ring(dataset)
+                self._workers.ring(dataset)
 
     def _lease_changed(self, dataset: str, fence: Fence | None) -> None:
         record.lease(self._telemetry, dataset, None if fence is None else fence.token)
         if fence is not None:
-            self._lanes.ring(dataset)
+            self._workers.ring(dataset)
 
 
 def _changed(before: Config, after: Config) -> set[str]:

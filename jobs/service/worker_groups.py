@@ -1,6 +1,6 @@
-"""The lanes of one configuration: what is done when its alarms ring, by how many threads.
+"""The worker groups of one configuration: what is done when its alarms ring, by how many threads.
 
-Five lanes, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
+Five groups, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
 one after the other; `retrain` trains in a child process, `first` those that have no model yet, as
 all of their forecasts wait; `reconcile` reads histories again; `prune` may wait for partitions in
 use. Nothing is done for a dataset that another replica works on.
@@ -54,13 +54,13 @@ AGAIN_AFTER = 2.0
 LANES = ("first", "retrain", "forecast", "reconcile", "prune")
 
 Action = Callable[[DatasetConfig, Engine], None]
-"""What a lane does for a dataset, with an engine that is guarded by its lease."""
+"""What a worker group does for a dataset, with an engine that is guarded by its lease."""
 
 log = logging.getLogger("forecaster")
 
 
 class RunningJobs:
-    """What is under way in this process, whatever lanes it began in."""
+    """What is under way in this process, whatever groups it began in."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -88,7 +88,7 @@ class RunningJobs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What lanes work in, whatever the configuration."""
+    """What worker groups share, whatever the configuration."""
 
     engine: Engine
     telemetry: Telemetry
@@ -98,38 +98,38 @@ class Context:
     """Keeps the lease of a dataset for as long as it is worked on; None: another replica does."""
     busy: RunningJobs = field(default_factory=RunningJobs)
     job_states: JobStates = field(default_factory=JobStates)
-    news: ActivityCounters = field(default_factory=ActivityCounters)
+    counters: ActivityCounters = field(default_factory=ActivityCounters)
 
 
 class WorkerGroups:
     """All that is done by itself for the datasets of one configuration: `start`, then `stop`."""
 
-    def __init__(self, config: Config, around: Context) -> None:
-        self._config, self._around = config, around
+    def __init__(self, config: Config, context: Context) -> None:
+        self._config, self._context = config, context
         self._documents = diff.documents(config)
         self._backlog = CatchUp(
-            engine=around.engine,
-            clock=around.clock,
+            engine=context.engine,
+            clock=context.clock,
             is_over=self._is_over,
-            observe=partial(record.outcome, around.telemetry),
-            missed=partial(record.missed, around.telemetry),
+            observe=partial(record.outcome, context.telemetry),
+            missed=partial(record.missed, context.telemetry),
             wake=self._wake,
-            job_states=around.job_states,
+            job_states=context.job_states,
         )
         self._jobs = catalog.jobs(
             config,
-            champions=Champions(partial(record.damage, around.telemetry)),
+            champions=Champions(partial(record.damage, context.telemetry)),
             panels=PanelCache(),
             fit=self._fit,
         )
         self._scheduler = Scheduler(
-            list(self._alarms()), threads=threads(config), clock=around.clock
+            list(self._alarms()), threads=threads(config), clock=context.clock
         )
-        self._idleness = IdleTracker(around.news, around.job_states)
+        self._idleness = IdleTracker(context.counters, context.job_states)
         self._noted: set[str] = set()
         self._noting = threading.Lock()
         self._is_retired = False
-        self._complaints: dict[str, str] = {}
+        self._logged: dict[str, str] = {}
 
     def start(self) -> None:
         """Ring every alarm, and from then on in time."""
@@ -180,8 +180,8 @@ class WorkerGroups:
         is_lacking = not _has_champion(engine, dataset)
         if is_lacking != first:
             return
-        with self._around.busy.doing(f"train:{dataset.name}") as is_free:
-            if not is_free:  # its model came or went while the other lane trains
+        with self._context.busy.doing(f"train:{dataset.name}") as is_free:
+            if not is_free:  # its model came or went while the other group trains
                 return
             outcomes = self._backlog.catch_up(
                 self._jobs["retrain"], dataset, engine, even_if_done=is_lacking
@@ -202,11 +202,11 @@ class WorkerGroups:
     def _at_work(
         self, lane: str, schedule: Schedule, action: Action, dataset: DatasetConfig
     ) -> None:
-        """Do what an alarm rings for if the dataset is ours; say once what is in the way."""
-        around, name = self._around, f"{lane}:{dataset.name}"
-        with around.busy.doing(name) as is_first, around.using(dataset.name) as fence:
+        """Do what an alarm rings for if the dataset is ours; log once what prevents it."""
+        context, name = self._context, f"{lane}:{dataset.name}"
+        with context.busy.doing(name) as is_first, context.using(dataset.name) as fence:
             if is_first and fence is None:
-                around.job_states.look_away(dataset.name)
+                context.job_states.look_away(dataset.name)
                 self._idleness.forget(dataset.name)
             if not is_first or fence is None or self._is_over():
                 return
@@ -218,26 +218,26 @@ class WorkerGroups:
 
     def _do(self, name: str, action: Action, dataset: DatasetConfig, fence: Fence) -> bool:
         """Do it; False where something was in the way."""
-        engine = guarded(self._around.engine, fence=fence)
+        engine = guarded(self._context.engine, fence=fence)
         try:
             self._prepare(dataset, engine)
             action(dataset, engine)
         except ForecasterError as error:
-            self._complain(dataset.name, error)
+            self._log_once(dataset.name, error)
             if isinstance(error, DatabaseUnavailable | StageTimedOut):
                 self._scheduler.ring(name, after=AGAIN_AFTER)
             return False
-        self._complaints.pop(dataset.name, None)
+        self._logged.pop(dataset.name, None)
         return True
 
     def _last_ticks(self, lane: str, schedule: Schedule, dataset: DatasetConfig) -> list[datetime]:
-        """Return the last ticks of what a lane goes by: a first training waits for no schedule."""
-        now = self._around.clock() - delay(lane, dataset)
+        """Return the last ticks that a group goes by: a first training waits for no schedule."""
+        now = self._context.clock() - delay(lane, dataset)
         schedules = [schedule, dataset.forecast_schedule] if lane == "first" else [schedule]
         return [each.floor(now) for each in schedules]
 
     def _is_over(self) -> bool:
-        return self._is_retired or self._around.stopping.is_set()
+        return self._is_retired or self._context.stopping.is_set()
 
     def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
         """Check the schema, which may be upgraded under us; for each dataset once restore telemetry
@@ -248,7 +248,7 @@ class WorkerGroups:
                 return
             try:
                 with reading(brief) as conn:
-                    record.restore(self._around.telemetry, conn, dataset.name)
+                    record.restore(self._context.telemetry, conn, dataset.name)
                 with writing(brief) as conn:
                     datasets.note_settings(conn, dataset.name, self._documents[dataset.name])
             except BaseException:
@@ -271,22 +271,20 @@ class WorkerGroups:
         self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
     ) -> Fitted:
         def watch_both(made: Progress | None) -> None:
-            if self._around.stopping.is_set():
-                raise RunError(
-                    "training was cancelled by shutdown", hint="it restarts at the next start"
-                )
+            if self._context.stopping.is_set():
+                raise RunError("training cancelled by shutdown", hint="retried at the next start")
             watch(made)
 
         return fit_in_child(panel, spec, config, watch=watch_both)
 
-    def _complain(self, dataset: str, error: ForecasterError) -> None:
-        if error.message != self._complaints.get(dataset):
-            self._complaints[dataset] = error.message
+    def _log_once(self, dataset: str, error: ForecasterError) -> None:
+        if error.message != self._logged.get(dataset):
+            self._logged[dataset] = error.message
             log.error("dataset %s: %s; hint: %s", dataset, error.message, error.hint or "none")
 
 
 def threads(config: Config) -> dict[str, int]:
-    """Return how many datasets each lane serves at once."""
+    """Return how many datasets each group serves at once."""
     forecasts = min(MOST, max(FEWEST, len(config.datasets)))
     return {**dict.fromkeys(LANES, 1), "forecast": forecasts}
 

@@ -110,7 +110,7 @@ class SimulatedService:
 
 
 class _Service:
-    """One process of it, as far as its lanes go."""
+    """One process of it, as far as its worker groups go."""
 
     def __init__(self, life: SimulatedService) -> None:
         self._dataset, self._memories = life.dataset, JobStates()

@@ -36,7 +36,7 @@ log = logging.getLogger("forecaster")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What one model said, and what was observed before and after it."""
+    """What one model forecast, and what was observed before and after it."""
 
     model_id: int
     yardstick: ScoringScale
@@ -71,13 +71,13 @@ def read(
     """
     grids = grids_of(conn, dataset.name, told)
     over = _over(grids, span.known)
-    said = pl.concat(
+    forecasts = pl.concat(
         matured.read(conn, dataset.name, _window(lead, [*grids.values()], span)).filter(over)
         for lead in metrics.leads(dataset.prediction_length)
     )
     cases: list[Case] = []
     problems: dict[int, str] = {}
-    for (model_id,), of_model in said.partition_by("model_id", as_dict=True).items():
+    for (model_id,), of_model in forecasts.partition_by("model_id", as_dict=True).items():
         try:
             cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
         except ModelError as error:
@@ -104,8 +104,8 @@ def grids_of(conn: Connection, dataset: str, told: set[int] | None = None) -> di
             grids[each.model_id] = stored_grid(each.config)
         except (KeyError, TypeError, ValueError, ForecasterError) as error:
             if each.model_id not in told:
-                said = "dataset %s: cannot read the grid of model %d: %r"
-                log.warning(said, dataset, each.model_id, error)
+                warning = "dataset %s: cannot read the grid of model %d: %r"
+                log.warning(warning, dataset, each.model_id, error)
             told.add(each.model_id)
     return grids
 
@@ -146,20 +146,22 @@ def _window(lead: Lead, grids: Sequence[Grid], span: Span) -> LeadWindow:
     )
 
 
-def _of_model(conn: Connection, dataset: str, said: pl.DataFrame, seen: datetime) -> Iterator[Case]:
+def _of_model(
+    conn: Connection, dataset: str, forecasts: pl.DataFrame, seen: datetime
+) -> Iterator[Case]:
     """Yield the series without gaps, for which a season of the past will do, the others, and those
     that are new since the model was trained."""
-    model_id = int(said["model_id"][0])
+    model_id = int(forecasts["model_id"][0])
     yardstick, problem = _yardstick(conn, dataset, model_id)
     spec, grid = yardstick.spec, yardstick.spec.grid()
-    first, last = (_index(grid, end(said["cutoff"])) for end in (pl.Series.min, pl.Series.max))
-    until = min(seen, grid.last_of(_index(grid, said["timestamp"].max())))
+    first, last = (_index(grid, end(forecasts["cutoff"])) for end in (pl.Series.min, pl.Series.max))
+    until = min(seen, grid.last_of(_index(grid, forecasts["timestamp"].max())))
     season, memory = spec.season_length, max(spec.context_length, spec.season_length)
 
     recent = observations.read(conn, dataset, since=grid.timestamp_at(first - season), until=until)
     whole = set(_whole(recent, grid, range(first - season + 1, last + 1)))
     is_whole = pl.col("series_id").is_in(whole & yardstick.series_scale.keys())
-    ours, others = said.filter(is_whole), said.filter(~is_whole)
+    ours, others = forecasts.filter(is_whole), forecasts.filter(~is_whole)
     case = partial(Case, model_id=model_id, yardstick=yardstick, problem=problem)
     if not ours.is_empty():
         yield case(forecasts=ours, observations=recent.filter(is_whole), memory=season)

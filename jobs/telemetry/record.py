@@ -218,5 +218,5 @@ def _lead(kept: Mapping[str, Any]) -> LeadAccuracy:
     Null stands for NaN, and so does what it does not say.
     """
     names = [part.name for part in fields(LeadAccuracy)]
-    said = {name: kept[name] for name in names if kept.get(name) is not None}
-    return LeadAccuracy(**{**dict.fromkeys(names, _NAN), **said})
+    values = {name: kept[name] for name in names if kept.get(name) is not None}
+    return LeadAccuracy(**{**dict.fromkeys(names, _NAN), **values})

@@ -26,7 +26,7 @@ from jobs.training_process.protocol import (
 )
 
 SILENCE = 60.0
-"""Seconds without a sign of life after which a training counts as hung."""
+"""Seconds without a heartbeat after which a training counts as hung."""
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_", "CUDA_", "NVIDIA_", "TORCH", "PYTORCH_")
@@ -51,7 +51,7 @@ def fit_in_child(
     """Train in a child process and return its checkpoint.
 
     `watch` is called ten times a second, `on_progress` as the child tells of steps. Raises what
-    `watch` raised, or the child; StageTimedOut when it shows no sign of life for `silence` seconds;
+    `watch` raised, or the child; StageTimedOut when it shows no heartbeat for `silence` seconds;
     RunError when it was killed, ran out of memory or crashed. When this returns, the child is gone,
     and so is what it has started.
     """
@@ -165,26 +165,26 @@ class _Pipes:
         assert self._child.stderr is not None
         for raw in self._child.stderr:
             text = raw.decode(errors="replace").rstrip()
-            said = _said(text)
+            message = _parsed(text)
             self.heard = monotonic()
-            if "progress" in said:
-                self.progress = Progress(**said["progress"])
+            if "progress" in message:
+                self.progress = Progress(**message["progress"])
                 if self._on_progress is not None:
                     self._on_progress(self.progress)
-            elif "raised" in said:
-                self._raised = said["raised"]
-            elif not said:
+            elif "raised" in message:
+                self._raised = message["raised"]
+            elif not message:
                 self._tail.append(text)
 
 
-def _said(text: str) -> Head:
+def _parsed(text: str) -> Head:
     if not text.startswith("{"):
         return {}
     try:
-        said = json.loads(text)
+        message = json.loads(text)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
 def ending(status: int, stderr: str) -> RunError:

@@ -127,11 +127,11 @@ def test_a_living_holder_that_is_late_keeps_its_lease_until_it_ends(
         for conn in (first, second):
             conn.execute(text("SELECT 1"))
 
-    other._beat()
+    other._poll()
     before = leases_of(pooled, name)
     with writing(pooled) as conn:
         conn.execute(update(tables.leases).values(expires_at=datetime(2000, 1, 1, tzinfo=UTC)))
-    other._beat()
+    other._poll()
     after = leases_of(pooled, name)
 
     theirs.dispose()

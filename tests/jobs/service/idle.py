@@ -17,7 +17,7 @@ from forecaster.store.connection.engine import open_engine, writing
 from forecaster.store.state import leases, models, runs
 from jobs.replicas.lease_keeper import Hooks, Replica
 from jobs.service.activity_poll import ActivityPoll
-from jobs.service.service import KEEP_EVERY
+from jobs.service.service import POLL_EVERY
 from jobs.service.worker_groups import Context, WorkerGroups
 from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import DATASET, LAST, hour
@@ -70,9 +70,9 @@ class Idle:
             stopping=threading.Event(),
             using=self.replica.using,
         )
-        self.around.news.now = self.uptime
+        self.around.counters.now = self.uptime
         self.lanes = WorkerGroups(config, self.around)
-        self.outlook = ActivityPoll(engine, telemetry, self.around.news, self.clock)
+        self.outlook = ActivityPoll(engine, telemetry, self.around.counters, self.clock)
         self.alarms = {alarm.name: alarm.action for alarm in self.lanes._alarms()}
         self.news: list[set[str]] = []
 
@@ -87,8 +87,8 @@ class Idle:
         be, and for news."""
         for _ in range(seconds):
             self.seconds += 1
-            self.replica._beat()
-            if self.seconds % KEEP_EVERY == 0:
+            self.replica._poll()
+            if self.seconds % POLL_EVERY == 0:
                 changed = self.outlook.look(self.config.datasets)
                 self.news += [changed] * bool(changed)
                 self.ring({name for name in self.alarms if name.partition(":")[2] in changed})

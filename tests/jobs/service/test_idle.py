@@ -83,7 +83,7 @@ def test_what_others_do_is_noticed_in_time(
 def test_what_others_did_has_a_lane_look_again(engine: Engine, database_url: str) -> None:
     with idling(engine, database_url, 1) as (idle, counted):
         promote(engine)
-        idle.around.news.hear({})
+        idle.around.counters.hear({})
 
         assert asks(idle, counted, "prune")
         assert not asks(idle, counted, "prune")
@@ -92,7 +92,7 @@ def test_what_others_did_has_a_lane_look_again(engine: Engine, database_url: str
 def test_a_tick_that_comes_due_is_looked_at_at_once(engine: Engine, database_url: str) -> None:
     with idling(engine, database_url, 1) as (idle, counted):
         idle.seconds = timedelta(hours=30).total_seconds()
-        idle.replica._beat()
+        idle.replica._poll()
         idle.outlook.look(idle.config.datasets)
 
         assert asks(idle, counted, "prune")
@@ -204,7 +204,7 @@ def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
         monkeypatch.setattr(catch_up, "run_job", run)
         idle.seconds = timedelta(hours=1).total_seconds()
         idle.replica._renewed_at = idle.seconds
-        idle.replica._beat()
+        idle.replica._poll()
         idle.outlook.look(idle.config.datasets)
         pause(idle, "forecast").lengthen(is_outage=True)  # the look before this one failed
         for _ in range(2):

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.commands import serve
 from jobs.http import server
-from jobs.replicas.lease_keeper import BEAT_ENDS_WITHIN
+from jobs.replicas.lease_keeper import POLL_ENDS_WITHIN
 from jobs.service import service
 from tests.conftest import ROOT
 from tests.jobs.service.serving import STOPS_WITHIN
@@ -31,7 +31,7 @@ ACTS = {
 def test_every_part_of_a_stop_fits_into_the_grace() -> None:
     parts = service.FINISH_SECONDS + service.RELEASE_SECONDS + server.STOP_SECONDS
 
-    assert BEAT_ENDS_WITHIN < service.RELEASE_SECONDS
+    assert POLL_ENDS_WITHIN < service.RELEASE_SECONDS
     assert parts + serve.FLUSH_SECONDS < serve.GRACE
     assert serve.GRACE + serve.FLUSH_SECONDS < STOPS_WITHIN
 
