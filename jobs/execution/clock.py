@@ -1,4 +1,4 @@
-"""The time that ticks go by: a clock that is not fooled at once, and who wakes up how late."""
+"""The scheduler's clock, which ignores sudden jumps for a while, and the jitter of datasets."""
 
 import logging
 import threading
@@ -13,9 +13,9 @@ Clock = Callable[[], datetime]
 """Returns the present instant, with a zone."""
 
 JUMP = timedelta(minutes=1)
-"""A wall clock that is ahead of what has passed by more is doubted."""
+"""A wall clock that jumps forward by more is ignored at first."""
 DOUBT = 600.0
-"""Seconds until it is believed all the same: a machine that stood still is not set ahead."""
+"""Seconds until it is followed all the same."""
 
 log = logging.getLogger("forecaster")
 
@@ -45,8 +45,8 @@ class SteadyClock:
     """The wall clock, except that it is not followed far ahead at once.
 
     Ticks of the future that are run by mistake cannot be run again when their time has come. So a
-    clock that jumps ahead is believed after a while, or as far as it was believed before; one that
-    is set back is believed at once.
+    clock that jumps forward is followed after a while, or as far as it was followed before; one
+    that is set back is followed at once.
     """
 
     def __init__(self, wall: Clock = wall, uptime: Callable[[], float] = uptime) -> None:

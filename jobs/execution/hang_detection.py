@@ -1,7 +1,7 @@
-"""Stages that nothing can cut, such as a forward pass: noticed here, by whoever watches.
+"""Detects stages that cannot be cancelled, such as a forward pass, when they hang.
 
-What waits for a database or a source is cut by its deadline. What computes is asked between two
-blocks; where it never asks, the process is no longer worth its life.
+A wait for a database or a source is cancelled at its deadline. A computation checks its deadline
+between two blocks; one that never does can only be ended with the process.
 """
 
 import threading

@@ -1,8 +1,8 @@
-"""Discretion: what the program was told in confidence is in nothing that it writes.
+"""Redacts secrets from everything that the program writes.
 
-`keep` takes in the secrets of a configuration, for as long as the process lives: an old one may
-still stand in an exception. Log lines, tracebacks, run rows, answers over HTTP and what commands
-print go through `discreet`.
+`keep` registers the secrets of a configuration for as long as the process lives: an old one may
+still be part of an exception. Log lines, tracebacks, run rows, HTTP responses and the output of
+commands go through `discreet`.
 """
 
 import logging
@@ -19,14 +19,14 @@ _secrets = Secrets()
 
 
 def keep(config: Config) -> None:
-    """Never again say a password of `config`."""
+    """Redact the secrets of `config` from now on."""
     global _secrets
     with _lock:
         _secrets = _secrets.with_more(secrets_of(config))
 
 
 def discreet(text: str) -> str:
-    """Return `text` without the secrets that were kept, and without passwords in addresses."""
+    """Return `text` with registered secrets and passwords in URLs redacted."""
     return _secrets.hide(text)
 
 
@@ -39,7 +39,7 @@ class Formatter(logging.Formatter):
 
 
 def hush_tracebacks() -> None:
-    """Let the traceback that ends the program hold no secret either."""
+    """Redact the traceback that ends the program too."""
     sys.excepthook = _show
 
 

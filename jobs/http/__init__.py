@@ -1,1 +1,1 @@
-"""The HTTP server: metrics, health and readiness, for those who may ask."""
+"""The HTTP server: metrics, health and readiness, with access control."""

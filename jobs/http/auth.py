@@ -1,4 +1,4 @@
-"""Who may see the pages, and under which certificate: basic authentication and TLS."""
+"""Access to the HTTP endpoints: basic authentication and TLS."""
 
 import base64
 import binascii
@@ -41,7 +41,7 @@ class Certificate:
         self.context = self._context()
 
     def refresh(self) -> None:
-        """Use the files as they are now; while they are no good, go on with what was read."""
+        """Reload the files if they have changed; while they are invalid, keep the previous pair."""
         try:
             contents = self._contents()
             if contents == self._seen:

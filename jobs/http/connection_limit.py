@@ -1,9 +1,9 @@
-"""The doorman: how many connections the HTTP server holds, and for how long.
+"""Limits how many connections the HTTP server holds, and for how long.
 
 A client that sends nothing, a byte a second, half a TLS handshake, or that reads nothing, costs a
-socket and no thread. Whoever neither asks nor is answered for some seconds has to leave, and where
-it is full, the one who has been idle longest makes room: whoever asks at once is always answered,
-one question on each connection, so that nobody can ask a thousand of them in one breath.
+socket and no thread. A connection without a request or response for some seconds is closed, and at
+the limit the one that was idle longest is: a client that sends its request at once always gets a
+response. There is one request per connection (no keep-alive), so no client can pipeline thousands.
 """
 
 import socket
@@ -30,14 +30,14 @@ PATIENCE = 10.0
 class _Client:
     connection: socket.socket
     since: float
-    """When it came, began to ask, or was answered."""
+    """When it was accepted, sent its request, or got its response."""
     is_served: bool = False
 
     @property
     def is_gone(self) -> bool:
         return self.connection.fileno() == -1
 
-    def show_out(self) -> None:
+    def shut_down(self) -> None:
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
@@ -46,27 +46,27 @@ class ConnectionLimiter:
     """Knows every connection from when it is accepted; used by one thread."""
 
     def __init__(self) -> None:
-        self._guests: dict[object, _Client] = {}
+        self._clients: dict[object, _Client] = {}
 
     def let_in(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
-        """Take note of a new connection; where it is full another one has to leave."""
+        """Register a new connection; at the limit another one is closed."""
         self.look_round()
-        if len(self._guests) >= MOST:
-            longest = min(self._guests, key=self._rank)
-            self._guests.pop(longest).show_out()
-        self._guests[address[:2]] = _Client(connection, time.monotonic())
+        if len(self._clients) >= MOST:
+            longest = min(self._clients, key=self._rank)
+            self._clients.pop(longest).shut_down()
+        self._clients[address[:2]] = _Client(connection, time.monotonic())
 
     def look_round(self) -> None:
-        """Show everybody out who has been here for too long."""
+        """Close connections that were idle for too long."""
         latest = time.monotonic() - PATIENCE
-        for address, guest in list(self._guests.items()):
-            if guest.since < latest:
-                guest.show_out()
-            if guest.since < latest or guest.is_gone:
-                del self._guests[address]
+        for address, client in list(self._clients.items()):
+            if client.since < latest:
+                client.shut_down()
+            if client.since < latest or client.is_gone:
+                del self._clients[address]
 
     def watching(self, app: Application) -> Application:
-        """Return `app`, which this doorman sees at work: one answer to each client."""
+        """Return `app` with its requests tracked here: one response per connection."""
 
         async def watched(scope: Message, receive: Receive, send: Send) -> None:
             async def send_last(message: Message) -> None:
@@ -83,23 +83,24 @@ class ConnectionLimiter:
 
         return watched
 
-    def _mark(self, client: object, *, is_served: bool) -> None:
-        guest = self._guests.get(tuple(client) if isinstance(client, list | tuple) else client)
-        if guest is not None:
-            guest.is_served, guest.since = is_served, time.monotonic()
+    def _mark(self, address: object, *, is_served: bool) -> None:
+        key = tuple(address) if isinstance(address, list | tuple) else address
+        client = self._clients.get(key)
+        if client is not None:
+            client.is_served, client.since = is_served, time.monotonic()
 
     def _rank(self, address: object) -> tuple[bool, float]:
-        guest = self._guests[address]
-        return guest.is_served, guest.since
+        client = self._clients[address]
+        return client.is_served, client.since
 
 
 class Listener(socket.socket):
-    """A listening socket whose connections a doorman sees before anything is read of them."""
+    """A listening socket that registers connections before anything is read from them."""
 
     limiter: ConnectionLimiter
 
     def listen(self, backlog: int = QUEUE, /) -> None:
-        """Let a whole crowd wait at the door, however few come in at a time."""
+        """Queue up to QUEUE connections, whatever backlog the server asks for."""
         super().listen(max(backlog, QUEUE))
 
     def accept(self) -> tuple[socket.socket, Any]:
@@ -110,7 +111,7 @@ class Listener(socket.socket):
 
 
 def listener(host: str, port: int, limiter: ConnectionLimiter) -> Listener:
-    """Bind and listen; OSError when the address cannot be had."""
+    """Bind and listen; OSError when the address is not available."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.create_server((host, port), family=family, backlog=QUEUE)
     guarded = Listener(fileno=bound.detach())

@@ -1,4 +1,4 @@
-"""Ask the service that runs on this machine whether it is alive: its /livez, and nothing else."""
+"""Check whether the service on this machine is alive: its /livez, and nothing else."""
 
 import json
 import ssl

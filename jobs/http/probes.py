@@ -1,7 +1,7 @@
-"""How the program and its datasets are doing: what /livez, /readyz and /datasets answer.
+"""The health of the service and its datasets: the responses of /livez, /readyz and /datasets.
 
-Whoever asks gets an answer within a second, whatever the database does: one thread at a time asks
-it, and what it said is good for some seconds.
+Each responds within a second, whatever the database does: one thread at a time queries it, and the
+result is cached for some seconds.
 """
 
 import threading

@@ -39,26 +39,26 @@ Probe = Callable[[], list[str]]
 OPEN = ("/livez", "/readyz")
 """Pages for probes, which have no password."""
 AT_ONCE = 64
-"""Connections accepted in one go, before anybody is shown out."""
+"""Connections accepted in one go, before any is closed."""
 FRESH = 1.0
 """Seconds for which a page of metrics is as good as a new one."""
 STOP_SECONDS = 1.0
 LOGGED = logging.ERROR
 
 log = logging.getLogger("forecaster")
-logging.getLogger("uvicorn").setLevel(LOGGED)  # garbage from clients is no news
+logging.getLogger("uvicorn").setLevel(LOGGED)  # malformed requests are not worth a log line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
-    """What the pages tell; each may be asked from any thread, and must not wait for long."""
+    """What the endpoints return; each may be called from any thread and must not block for long."""
 
     telemetry: Telemetry
     live: Probe
     """Asked in the thread of the server: it must not wait at all."""
     ready: Probe
     datasets: Callable[[], Sequence[Json] | None] = tuple
-    """None while nobody can tell."""
+    """None while the database does not respond."""
 
 
 class _Exposition:
@@ -163,13 +163,13 @@ class Server:
 
 
 def start(pages: Pages, config: ServerConfig) -> Server:
-    """Bind and serve in a daemon thread; ConfigError when address or certificate cannot be had."""
+    """Bind and serve in a daemon thread; ConfigError when address or certificate is unusable."""
     certificate = None
     if config.tls_certificate is not None and config.tls_key is not None:
         certificate = Certificate(config.tls_certificate, config.tls_key)
     limiter = ConnectionLimiter()
     entrance = _bind(config, limiter)
-    _warn_of_the_world(config)
+    _warn_if_unprotected(config)
     server = uvicorn.Server(_settings(pages, config, limiter, certificate))
     thread = threading.Thread(
         target=server.run, kwargs={"sockets": [entrance]}, name="server", daemon=True
@@ -218,7 +218,7 @@ def _bind(config: ServerConfig, limiter: ConnectionLimiter) -> socket.socket:
         ) from error
 
 
-def _warn_of_the_world(config: ServerConfig) -> None:
+def _warn_if_unprotected(config: ServerConfig) -> None:
     lacking = [
         name
         for name, value in (("password", config.password), ("tls_certificate", config.tls_key))

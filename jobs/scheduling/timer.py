@@ -1,4 +1,4 @@
-"""The alarm clock: wakes worker groups up, and decides nothing. The only home of apscheduler.
+"""The timers that wake worker groups up; the only module that uses APScheduler.
 
 Which ticks are due is read from the `runs` table by the group that wakes up
 (`jobs.service.service`), so a wake-up that is late, doubled or lost costs nothing but time. A group

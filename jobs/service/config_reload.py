@@ -1,8 +1,8 @@
-"""Reloading: what the configuration says by now, judged before anything in service changes.
+"""Reloads the configuration, validated before anything in service changes.
 
 Contents are compared, not times of change or i-nodes: a mounted config map swaps links, and a
-copied file may keep its time. Something new is judged when it is the same at two looks in a row,
-so that a file that is half written is not; something bad is told once and changes nothing.
+copied file may keep its time. A change is validated once it is the same at two polls in a row, so
+that a half-written file is not; an invalid one is reported once and changes nothing.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from jobs.execution import secret_filter
 from jobs.service.plugins import unusable_plugins
 
 NEED_RESTART = ("database_url", "server", "lease_ttl")
-"""What is opened once: other values of these are told, and wait."""
+"""Settings that are used at start only: changes are reported, and need a restart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ FINISH_SECONDS = 5.5
 RELEASE_SECONDS = 1.5
 """How long it then waits for the leases to be given back; they end by themselves."""
 HUNG = 75
-"""The exit status of a service that gave itself up: whoever started it shall start it again."""
+"""The exit status after a hang: the supervisor is expected to restart the service."""
 
 log = logging.getLogger("forecaster")
 
@@ -107,7 +107,7 @@ class Service:
         self._polling.start()
 
     def wait(self) -> None:
-        """Watch over the alarm clock until `stopping` is set; give up when a stage hangs."""
+        """Watch the scheduler until `stopping` is set; exit when a stage hangs."""
         while not self.stopping.wait(LOOK_EVERY):
             self._workers.watch()
             self._telemetry.heartbeat.set(time.time() - self._workers.silent_for())
@@ -119,7 +119,7 @@ class Service:
                 os._exit(HUNG)
 
     def stop(self) -> bool:
-        """Stop, kill a training, wait for ticks under way; False when one had to be abandoned."""
+        """Stop, kill a training, wait for ticks under way; False when one had to be cancelled."""
         self.stopping.set()
         with self._swapping:
             self._workers.stop()

@@ -136,11 +136,11 @@ class WorkerGroups:
         self._scheduler.start()
 
     def watch(self) -> None:
-        """Keep the alarm clock right when the wall clock is not; call about once a second."""
+        """Keep the timers right when the wall clock is not; call about once a second."""
         self._scheduler.watch()
 
     def silent_for(self) -> float:
-        """Return the seconds since the alarm clock last beat."""
+        """Return the seconds since the last heartbeat of the scheduler."""
         return self._scheduler.silent_for()
 
     def ring(self, dataset: str) -> None:

@@ -2,7 +2,7 @@
 `jobs.training_process.parent`.
 
 It gets a panel on stdin and answers with a checkpoint on stdout; it never sees the database. Over
-stderr it tells its progress and every few seconds that it is alive, one JSON object a line. Its
+stderr it reports its progress and a heartbeat every few seconds, one JSON object a line. Its
 stdin stays open for as long as the parent lives: when that ends, so does the child.
 """
 
@@ -44,7 +44,7 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _give_way(config.memory_limit_gb)
     try:
-        fitted = fit_here(panel, spec, config, watch=_tell)
+        fitted = fit_here(panel, spec, config, watch=_report)
     except ForecasterError as error:
         raised = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         _say("raised", raised)
@@ -77,7 +77,7 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def _tell(made: Progress | None) -> None:
+def _report(made: Progress | None) -> None:
     if made is not None:
         _say("progress", asdict(made))
 

@@ -115,7 +115,7 @@ def test_a_configuration_with_a_mistake_changes_nothing(
 
     assert (changing.counted("refused"), changing.counted("applied")) == (1, 0)
     assert changing.service._workers is lanes
-    assert caplog.text.count("cannot be used") == 1
+    assert caplog.text.count("configuration reload rejected") == 1
     assert "forecast_every" in caplog.text
 
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_put_in_force_is_rolled_back(
     monkeypatch.undo()
     assert changing.counted("failed") == 1
     assert changing.service._workers is lanes
-    assert "could not be put in force" in caplog.text
+    assert "configuration reload failed" in caplog.text
 
 
 def test_mended_settings_end_the_pause_after_a_failure(changing: Changing) -> None:
