@@ -77,7 +77,6 @@ class Telemetry(Registry):
             "dataset",
             "reason",
         )
-
         self.retries = self.counter(
             "database_retries_total",
             "Transactions retried after a conflict or a lost connection.",

@@ -169,7 +169,7 @@ def test_a_look_under_way_ends_before_connections_are_closed(changing: Changing)
 
     @event.listens_for(changing.service.engine, "before_cursor_execute")
     def hold(*_: object) -> None:
-        if threading.current_thread().name == "keep" and not began.is_set():
+        if threading.current_thread().name == "poll" and not began.is_set():
             began.set()
             done.wait(0.5)
 
@@ -178,4 +178,4 @@ def test_a_look_under_way_ends_before_connections_are_closed(changing: Changing)
 
     changing.service.stop()
 
-    assert "keep" not in [thread.name for thread in threading.enumerate()]
+    assert "poll" not in [thread.name for thread in threading.enumerate()]
