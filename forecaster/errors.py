@@ -1,6 +1,6 @@
 """Failures, and what to do about them.
 
-Every error states what must hold and what was found; its hint is a command or a setting.
+Every error states what was expected and what was found; its hint is a command or a setting.
 
 ForecasterError                 stops a run; the command line exits 1
 ├── ConfigError                 a setting is wrong; one line per problem
@@ -9,16 +9,16 @@ ForecasterError                 stops a run; the command line exits 1
 │   └── InsufficientHistory     nothing is left to train on
 ├── ModelError
 │   ├── NoChampion              no model is in service yet
-│   ├── IncompatibleCheckpoint  written by another version, or names parts we do not have
-│   │   └── DamagedCheckpoint   not the bytes that were written; nothing can serve them
+│   ├── IncompatibleCheckpoint  written by another version, or needs plug-ins that are missing
+│   │   └── DamagedCheckpoint   corrupt: not the bytes that were written
 │   ├── TrainingDiverged        the loss stopped being finite
-│   └── UnusablePlugin          a score or prior of the user's own does not do what it must
+│   └── UnusablePlugin          a user's score or prior cannot be loaded, or fails its checks
 ├── StoreError
 │   ├── DatabaseUnavailable     safe to retry
-│   │   └── SourceUnavailable   one that is read from; ours may well answer
-│   ├── AlreadyWritten          somebody else wrote this row first
+│   │   └── SourceUnavailable   a source database; our own may be available
+│   ├── AlreadyWritten          another process wrote this row first
 │   ├── SchemaOutOfDate         migrations have to run first
-│   └── UnsupportedDatabase     too old, or not one of ours
+│   └── UnsupportedDatabase     too old, or not a supported database
 └── RunError
     ├── TickAlreadyDone         this tick was written before; nothing to do
     ├── TickTakenOver           a later attempt owns this tick; nothing was written
@@ -56,14 +56,14 @@ class SchemaMismatch(DataError):
 
 
 class InsufficientHistory(DataError):
-    """Nothing is left to train on; its hints say what is waited for."""
+    """Nothing is left to train on; its hints say what to do."""
 
-    NO_DATA = "run `forecaster ingest`, or look at the query with `forecaster check`"
+    NO_DATA = "run `forecaster ingest`, or check the query with `forecaster check`"
     TOO_LITTLE = "wait for more data, lengthen history, or shorten the horizon"
 
 
 class ModelError(ForecasterError):
-    """A model cannot be made or used."""
+    """A model cannot be trained or used."""
 
 
 class NoChampion(ModelError):
@@ -71,11 +71,11 @@ class NoChampion(ModelError):
 
 
 class IncompatibleCheckpoint(ModelError):
-    """Damaged, written by another version, or in need of parts that we do not have."""
+    """Corrupt, written by another version, or in need of plug-ins that are missing."""
 
 
 class DamagedCheckpoint(IncompatibleCheckpoint):
-    """Not the bytes that were written: no version and no setting makes a model of them."""
+    """Not the bytes that were written: no version and no setting can load them."""
 
 
 class TrainingDiverged(ModelError):
@@ -83,23 +83,23 @@ class TrainingDiverged(ModelError):
 
 
 class UnusablePlugin(ModelError):
-    """A score or prior of the user's own cannot be loaded, or does not do what it must."""
+    """A user's score or prior cannot be loaded, or fails its checks."""
 
 
 class StoreError(ForecasterError):
-    """The database cannot do what was asked."""
+    """An operation of the database failed."""
 
 
 class DatabaseUnavailable(StoreError):
-    """The database does not answer; safe to retry."""
+    """The database is unavailable; safe to retry."""
 
 
 class SourceUnavailable(DatabaseUnavailable):
-    """A source does not give its rows, whatever database it is; ours may well answer."""
+    """A source database is unavailable or too slow; our own may be available."""
 
 
 class AlreadyWritten(StoreError):
-    """Somebody else wrote a row of this key first; safe to retry for whoever then looks for it."""
+    """Another process wrote a row of this key first; safe to retry after reading it."""
 
 
 class SchemaOutOfDate(StoreError):
@@ -107,11 +107,11 @@ class SchemaOutOfDate(StoreError):
 
 
 class UnsupportedDatabase(StoreError):
-    """Too old, or not one of ours."""
+    """Too old, or not a supported database."""
 
 
 class RunError(ForecasterError):
-    """A run cannot go on."""
+    """A run cannot continue."""
 
 
 class TickAlreadyDone(RunError):

@@ -1,4 +1,4 @@
-"""Declared frames: what flows between the rooms, column by column.
+"""Declared frames: what packages exchange, column by column.
 
 Instants are UTC with microseconds. A forecast's numbers are 32-bit deviations from a 64-bit
 `level`, so that a counter near 1e10 keeps its small changes; `level + d50` is the median.
@@ -25,7 +25,7 @@ PART_COLUMNS = ("copied", "last_value", "residual", "adjustment")
 """With `level` they add up to the median."""
 
 OBSERVATIONS = pl.Schema({"series_id": pl.String(), "timestamp": INSTANT, "value": pl.Float64()})
-"""What happened, sorted by series_id and timestamp, one row for each; a null value is a gap."""
+"""Observations, sorted by series_id and timestamp, one row for each; a null value is a gap."""
 
 VERSIONS = pl.Schema(
     {
@@ -35,8 +35,8 @@ VERSIONS = pl.Schema(
         "value": pl.Float64(),
     }
 )
-"""What happened and when we heard of it, under integer keys, sorted by the first three columns:
-every version of a value, a null where it was taken back."""
+"""Observations and when they were recorded, under integer keys, sorted by the first three columns:
+every version of a value, a null where it was retracted."""
 
 FORECASTS = pl.Schema(
     {
@@ -51,7 +51,7 @@ FORECASTS = pl.Schema(
         **dict.fromkeys(DEVIATION_COLUMNS, pl.Float32()),
     }
 )
-"""What we said: one row per series, cutoff and step (1 … prediction_length)."""
+"""Forecasts: one row per series, cutoff and step (1 … prediction_length)."""
 
 ATTENTION = pl.Schema(
     {
@@ -62,7 +62,7 @@ ATTENTION = pl.Schema(
         "weights": pl.List(pl.Float32()),
     }
 )
-"""Why we said it: one row per series, cutoff and future patch. `weights` holds the past patches
+"""Attention weights: one row per series, cutoff and future patch. `weights` holds the past patches
 from oldest to newest, then the last value, then the level; they sum to 1."""
 
 PATCHES = pl.Schema(
@@ -73,7 +73,7 @@ PATCHES = pl.Schema(
         "context_to": INSTANT,
     }
 )
-"""Where the past patches lie: 1 is the oldest; first and last point, both included."""
+"""Periods of the past patches: 1 is the oldest; first and last point, both included."""
 
 ACCURACY = pl.Schema(
     {
@@ -93,7 +93,7 @@ ACCURACY = pl.Schema(
         "width_80": pl.Float64(),
     }
 )
-"""How right we were: sums over the `points` of one series, cutoff and lead that have an actual
+"""Accuracy: sums over the `points` of one series, cutoff and lead that have an actual
 and a seasonal-naive value. `scale` is the in-sample seasonal-naive error, so that
 mase = absolute_error / points / scale; `pinball` is summed over points and quantile levels."""
 
@@ -104,11 +104,11 @@ def conform(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFr
     if list(expected.items()) == list(found.items()):
         return frame
     differing = [
-        f"{name}: must be {expected.get(name)}, found {found.get(name)}"
+        f"column {name}: expected {expected.get(name)}, found {found.get(name)}"
         for name in {**expected, **found}
         if expected.get(name) != found.get(name)
     ]
-    raise SchemaMismatch("; ".join(differing) or f"columns must be in the order {list(expected)}")
+    raise SchemaMismatch("; ".join(differing) or f"expected columns in the order {list(expected)}")
 
 
 def empty(schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

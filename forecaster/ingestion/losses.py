@@ -1,6 +1,6 @@
-"""What is lost of a batch of rows: how much, and by which pattern.
+"""Rejected rows of a batch: how many, and what they have in common.
 
-Rows whose value is no finite number are no loss: they are gaps, like those without a value.
+Rows whose value is not finite are not counted: they are gaps, like those without a value.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ GROUPS = pl.Schema(
         "second_number": pl.Int64(),
     }
 )
-"""Rejected rows that are alike: what their cell looks like, with 0 for every digit and a for every
-word, the hour of the day that it shows, and whether its stamp is nowhere in time, so that it comes
-along with every pull, whatever is new."""
+"""Similar rejected rows: the shape of their cell, with 0 for every digit and a for every word, the
+hour of the day that it shows, and whether its timestamp is missing or out of range, so that every
+pull reads it again."""
 
 MOST_GROUPS = 10_000
-"""Groups that are kept apart: the rest are of the shape `OTHERS`, with no hour; and where these are
-of as many series again, the rest of them are of no series. So memory is bounded."""
+"""Groups that are kept separate: the rest get the shape `OTHERS` and no hour, and beyond as many
+again, no series. This bounds the memory."""
 OTHERS = "others"
-"""No shape of a cell, whose words are all `a`."""
+"""Never the shape of a cell, whose words are all `a`."""
 
 FEWEST = 5
-"""Rows that are rejected for the same reason; fewer are no pattern."""
+"""Rows that must be rejected for the same reason to count as a pattern."""
 
 _LIKE = ("reason", "series_id", "shape", "hour", "nowhere")
 _NOWHERE = ("missing_timestamp", "timestamp_out_of_range")
@@ -48,8 +48,8 @@ _MOST_HOURS = 16
 class Losses:
     """Rows of one or several batches that were rejected.
 
-    `instants` are their distinct stamps, but for those nowhere in time, `keys` those of series of
-    the batches, two if there are.
+    `instants` counts their distinct timestamps, except those out of range; `keys` has up to two of
+    the series in the batches.
     """
 
     groups: pl.DataFrame = field(default_factory=lambda: empty(GROUPS))
@@ -63,12 +63,12 @@ class Losses:
 
     @property
     def rows(self) -> int:
-        """How many rows are lost."""
+        """How many rows were rejected."""
         return int(self.groups["rows"].sum())
 
     @property
     def in_one_series(self) -> int:
-        """How many of them are of the series that loses most; those without a key are of none."""
+        """How many belong to the series with the most; those without a key belong to none."""
         keyed = self.groups.drop_nulls("series_id")
         most = keyed.group_by("series_id").agg(pl.col("rows").sum())["rows"].max()
         return most if isinstance(most, int) else 0
@@ -80,24 +80,24 @@ class Losses:
         return bool((counts["rows"] >= FEWEST).any())
 
     def somewhere(self) -> "Losses":
-        """Leave out the rows whose stamps are nowhere in time."""
+        """Leave out the rows whose timestamps are missing or out of range."""
         return replace(self, groups=self.groups.filter(~pl.col("nowhere")))
 
     def described(self) -> str:
-        """Say what the lost rows have in common, reason by reason, the most frequent first."""
+        """Describe what the rejected rows have in common, the most frequent reason first."""
         counts = self.groups.group_by("reason").agg(pl.col("rows").sum())
         ordered = counts.sort("rows", "reason", descending=[True, False])
-        told = [
+        parts = [
             _described(self.groups.filter(reason=reason), rows)
             for reason, rows in ordered.iter_rows()
         ]
-        return "; ".join(told[:_MOST_NAMED])
+        return "; ".join(parts[:_MOST_NAMED])
 
 
 def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: pl.Series) -> Losses:
     """Group the rows that have a reason for being rejected.
 
-    `stamps` and `values` are as they were found; a reason that ends in `value` is shown by these.
+    `stamps` and `values` are raw cells; reasons that end in `value` have values as examples.
     """
     keys = frozenset(str(key) for key in (series_ids.min(), series_ids.max()) if key is not None)
     is_lost = reasons.is_not_null()
@@ -166,7 +166,7 @@ def text(cells: pl.Series) -> pl.Series:
 
 
 def _is_nowhere(stamps: pl.Series) -> pl.Series:
-    """Tell where there is no stamp, or one that `store.bounds` lets through whatever is wanted."""
+    """Return where the timestamp is missing, or one that every pull reads (`predicates`)."""
     if stamps.dtype.is_temporal() and stamps.dtype != pl.Duration and stamps.dtype != pl.Time:
         is_inside = stamps.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR, closed="left")
     elif stamps.dtype == pl.String:
@@ -177,7 +177,7 @@ def _is_nowhere(stamps: pl.Series) -> pl.Series:
 
 
 def _hours(stamps: pl.Series) -> pl.Series:
-    """Return the hours of the day that are shown, whether or not the rest can be read."""
+    """Return the hours of the day, even where the rest of the text cannot be parsed."""
     if isinstance(stamps.dtype, pl.Datetime):
         return stamps.dt.hour().cast(pl.Int8)
     if stamps.dtype != pl.String:
@@ -192,21 +192,21 @@ def _shape(cells: pl.Expr) -> pl.Expr:
 
 def _described(alike: pl.DataFrame, rows: int) -> str:
     shapes = alike.group_by("shape").agg(pl.col("rows").sum()).sort("rows", descending=True)
-    told = [f"{rows} {alike['reason'][0]}"]
+    parts = [f"{rows} {alike['reason'][0]}"]
     named = [f"{shape!r}" for shape in shapes["shape"].drop_nulls()]
     if named and len(named) <= _MOST_NAMED and OTHERS not in shapes["shape"]:
-        told.append(f"all written like {' or '.join(named)}")
+        parts.append(f"all of the form {' or '.join(named)}")
     hours = sorted(alike["hour"].drop_nulls().unique())
     if hours and alike["hour"].null_count() == 0 and len(hours) <= _MOST_HOURS:
-        told.append(f"of the hours {_ranges(hours)}")
+        parts.append(f"at hours {_ranges(hours)}")
     if alike["series_id"].null_count() == 0 and alike["series_id"].n_unique() == 1:
-        told.append(f"of series {alike['series_id'][0][:_LONGEST]!r}")
+        parts.append(f"in series {alike['series_id'][0][:_LONGEST]!r}")
     example = alike["example"].min()
-    return ", ".join([*told, f"such as {example!r}"] if example is not None else told)
+    return ", ".join([*parts, f"such as {example!r}"] if example is not None else parts)
 
 
 def _ranges(hours: Sequence[int]) -> str:
-    """Spell 0, 1, 2, 5 as `0-2, 5`."""
+    """Write 0, 1, 2, 5 as `0-2, 5`."""
     parts: list[list[int]] = []
     for hour in hours:
         if parts and parts[-1][-1] == hour - 1:

@@ -42,10 +42,10 @@ class RejectReason(StrEnum):
 
 
 REMEDIES: Mapping[str, str] = {
-    RejectReason.NONEXISTENT_LOCAL_TIME.value: "timestamps that mark the end of an hour are read "
-    'with timestamp_marks = "end" (--timestamp-marks end)'
+    RejectReason.NONEXISTENT_LOCAL_TIME.value: "if timestamps mark the end of an hour, "
+    'set timestamp_marks = "end" (--timestamp-marks end)'
 }
-"""What may help against a reason, for people."""
+"""Hints for some of the reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NormalizedRows:
-    """What became of raw rows.
+    """The result of reading raw rows.
 
     `observations` is OBSERVATIONS. `rejected` counts rows by RejectReason and `examples` shows one
-    row for each. `duplicates` counts rows that repeat another, `conflicting` rows that contradict
-    one another: these become their mean.
+    row for each. `duplicates` counts rows that repeat another, `conflicting` rows that conflict
+    with another: they are averaged.
     """
 
     observations: pl.DataFrame
@@ -74,9 +74,9 @@ class NormalizedRows:
     duplicates: int
     conflicting: int
     lost: Losses = field(default_factory=Losses)
-    """The rejected rows that are no gaps: whose value is not merely not finite."""
+    """The rejected rows, except those that are gaps because their value is not finite."""
     contested: pl.DataFrame
-    """OBSERVATIONS that contradict one another, as they were before they became their mean."""
+    """OBSERVATIONS that conflict with one another, as they were before they were averaged."""
 
 
 def normalize(
@@ -137,7 +137,7 @@ def _require_columns(raw: pl.DataFrame, columns: Columns) -> None:
         return
     found = ", ".join(map(repr, raw.columns)) or "none"
     raise DataError(
-        f"columns {', '.join(map(repr, missing))} must be in the rows, found {found}",
+        f"missing columns {', '.join(map(repr, missing))}, found {found}",
         hint=_suggest(missing, [name for name in raw.columns if name not in needed]),
     )
 
@@ -155,15 +155,15 @@ def _suggest(missing: Sequence[str], spare: Sequence[str]) -> str:
         near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
         for candidate in (name.casefold(), *_OTHER_NAMES.get(name, ()), *near):
             if candidate in by_folded:
-                return f"is {name!r} the column {by_folded[candidate]!r}? {_MAPPING}"
+                return f"did you mean column {by_folded[candidate]!r} for {name!r}? {_MAPPING}"
     return _MAPPING
 
 
-_MAPPING = "name it with series_columns, timestamp_column or value_column"
+_MAPPING = "set it with series_columns, timestamp_column or value_column"
 
 
 def _plain(column: pl.Series) -> pl.Series:
-    """Turn values that a driver left as Python objects, and categories, into text."""
+    """Convert Python objects of a driver, and categories, to text."""
     if column.dtype == pl.Object:
         texts = [None if value is None else str(value) for value in column]
         return pl.Series(column.name, texts, dtype=pl.String)
@@ -237,7 +237,7 @@ def _count(reasons: pl.Series) -> dict[str, int]:
 
 
 def _examples(shown: Sequence[pl.Series], reasons: pl.Series) -> dict[str, str]:
-    """Show the alphabetically first rejected row for each reason, whatever the order of rows."""
+    """Return the alphabetically first rejected row for each reason."""
     is_rejected = reasons.is_not_null()
     if not is_rejected.any():
         return {}
@@ -253,7 +253,7 @@ def _examples(shown: Sequence[pl.Series], reasons: pl.Series) -> dict[str, str]:
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sort by series and timestamp. Numbers sort faster than keys; what is sorted is not sorted."""
+    """Sort by series and timestamp, unless sorted already. Numbers sort faster than keys."""
     ids, timestamps = rows["series_id"], rows["timestamp"]
     is_same = ids == ids.shift()
     if not ((ids < ids.shift()) | (is_same & (timestamps < timestamps.shift()))).any():
@@ -263,7 +263,7 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _distinct(kept: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows without repetitions, and those of them that contradict one another."""
+    """Return the rows without repetitions, and those of them that conflict with one another."""
     if not _repeats(kept, *_KEY).any():
         return kept, kept.clear()
     ordered = kept.sort(*_KEY, "value")

@@ -1,21 +1,21 @@
-"""Numbers in text: plain ones, those with separators, and what stands for none."""
+"""Numbers in text: plain ones, those with separators, and markers of missing values."""
 
 import polars as pl
 
 MISSING = ("na", "n/a", "#n/a", "<na>", "null", "none", "-", "–", "—")
-"""Words for no value, in whatever case; `nan` is a number that is not finite."""
+"""Markers of a missing value, in any case; `nan` is a number that is not finite."""
 
 _SIGN, _EXPONENT = "[+−-]?", "(?:[eE][+-]?[0-9]{1,4})?"
 _BLANKS = " \u00a0\u2009\u202f"
 _THOUSANDS = {".": f"[,{_BLANKS}'’]", ",": f"[.{_BLANKS}'’]"}
-"""What may part thousands, by the sign before decimals."""
+"""Thousands separators, by decimal separator."""
 
 
 def read(text: pl.Series, decimal: str | None) -> pl.Series:
     """Return Float64; null where there is no value or an unreadable one.
 
-    With the `decimal` that is declared, thousands may be parted by blanks, apostrophes or the other
-    sign. Where none is, 1,234 and 1 234 are not read: they can mean two numbers.
+    With a declared `decimal` separator, thousands may be separated by spaces, apostrophes or the
+    other sign. Without one, 1,234 and 1 234 are not read: they are ambiguous.
     """
     stripped = text.str.strip_chars()
     if decimal is None:
@@ -32,6 +32,6 @@ def read(text: pl.Series, decimal: str | None) -> pl.Series:
 
 
 def is_given(text: pl.Series) -> pl.Series:
-    """Tell which cells hold something, readable or not."""
+    """Return which cells hold a value, readable or not."""
     words = text.str.strip_chars().str.to_lowercase()
     return ((words != "") & ~words.is_in(MISSING)).fill_null(False)

@@ -1,7 +1,7 @@
 """Whether too many rows are rejected, and the settings under which they could be read.
 
-A share of rows is lost of a batch: of a file, or of what a pull read, over all series. The series
-that loses most is not counted while there are others: one sick series stops no other.
+The share is that of a batch, a file or one pull, over all series. The series with the most rejected
+rows is not counted while there are others: one broken series does not stop the others.
 """
 
 import re
@@ -26,7 +26,7 @@ _CLOCK = re.compile(
 )
 _LAST_MONTH = 12
 _FEWEST_INSTANTS = 10
-_OTHER_COLUMN = "name other columns, such as with value_column, or correct the file"
+_OTHER_COLUMN = "choose other columns, for example with value_column, or fix the file"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,43 +38,41 @@ class ReadRows:
     kept: int
     lost: Losses
     declared: str | None
-    """The format of timestamps that is declared."""
+    """The declared format of timestamps."""
 
 
 def require_file(batch: ReadRows, most: float) -> None:
-    """Raise DataError where a file loses more than the share `most`, or has no row to use."""
+    """Raise DataError where more than the share `most` of a file is rejected, or all of it."""
     require_whole(batch, most)
     if batch.kept:
         return
     if batch.lost.rows:
         raise _refusal(batch, most)
-    found = f"none that is finite in {batch.rows} rows" if batch.rows else "none, and no rows"
-    rule = "must have values that can be used"
-    raise DataError(f"{batch.name} {rule}, found {found}", hint=_OTHER_COLUMN)
+    reason = f"no finite value in {batch.rows} rows" if batch.rows else "no rows"
+    raise DataError(f"{batch.name} has no usable values: {reason}", hint=_OTHER_COLUMN)
 
 
 def nothing_said(name: str, rows: int, rejected: int) -> DataError:
-    """Return the error for a file that has no value, and takes none back."""
+    """Return the error for a file that has no value, and retracts none."""
     found = f"{rows - rejected} row{'s' * (rows - rejected != 1)} without a value"
     return DataError(
-        f"{name} must have values, or take back some that are known, found {found}"
+        f"{name} has no values, and retracts none that are stored: {found}"
         + (f", and {rejected} rejected" if rejected else ""),
-        hint="see whether --value-column names the right one: a null takes back what was known",
+        hint="check that --value-column is right: a null retracts a stored value",
     )
 
 
 def require_whole(batch: ReadRows, most: float) -> None:
-    """Raise DataError where a pull of all of the history loses more than the share `most`."""
+    """Raise DataError where more than the share `most` of a pull of all history is rejected."""
     if batch.lost.is_pattern and _counted(batch) > most * batch.rows:
         raise _refusal(batch, most)
 
 
 def require_newest(batch: ReadRows, most: float) -> None:
-    """Raise DataError where a pull of what is new loses too much, at many instants.
+    """Raise DataError where too much of an incremental pull is rejected, at many instants.
 
-    Rows without a timestamp, or with one that starts like no year of ours, come along with every
-    pull: they are not counted. A few instants that cannot be read are no pattern, however many
-    series they are of.
+    Rows without a timestamp, or with one out of range, are read by every pull: they are not
+    counted. A few instants that cannot be read are no pattern, however many series they affect.
     """
     lost = batch.lost.somewhere()
     newest = replace(batch, lost=lost, rows=batch.rows - batch.lost.rows + lost.rows)
@@ -88,21 +86,21 @@ def _counted(batch: ReadRows) -> int:
 
 
 def _refusal(batch: ReadRows, most: float) -> DataError:
-    rule = f"may have {most:.0%} of its rows rejected" if batch.kept else "must have rows to use"
+    limit = f"more than max_rejected ({most:.0%})" if batch.kept else "none are left"
     return DataError(
-        f"{batch.name} {rule}, found {batch.lost.rows} of {batch.rows} rejected: "
+        f"{batch.name}: {batch.lost.rows} of {batch.rows} rows were rejected, {limit}: "
         f"{batch.lost.described()}",
         hint=hint(batch.lost, batch.rows, batch.declared),
     )
 
 
 def hint(lost: Losses, rows: int, declared: str | None) -> str:
-    """Return how to read `lost` of so many rows, or how to go without them."""
+    """Return how to read the `lost` of so many rows, or how to skip them."""
     ways = [*_ways(lost.groups, declared)]
     if lost.rows < rows:
         share = (lost.rows * 100 // rows + 1) / 100
-        ways.append(f"set max_rejected = {share:g} to go without these rows")
-    return "; ".join(ways or ["correct the rows, or name other columns"])
+        ways.append(f"set max_rejected = {share:g} to skip these rows")
+    return "; ".join(ways or ["fix the rows, or choose other columns"])
 
 
 def _ways(groups: pl.DataFrame, declared: str | None) -> Iterator[str]:
@@ -111,22 +109,22 @@ def _ways(groups: pl.DataFrame, declared: str | None) -> Iterator[str]:
         yield _order(groups.filter(reason="ambiguous_timestamp"))
     if "unreadable_timestamp" in reasons:
         if declared is None:
-            yield f'{READ}; set timestamp_format = "%d/%m/%Y %H:%M", say, for others'
+            yield f'{READ}; for others set timestamp_format, such as "%d/%m/%Y %H:%M"'
         else:
-            yield f'timestamp_format = "{declared}" must fit the text'
+            yield f'timestamp_format = "{declared}" does not match the text'
     if "unreadable_value" in reasons:
         yield from _decimals(groups.filter(reason="unreadable_value"))
     if "naive_timestamp" in reasons:
-        yield "set timezone, the clock of timestamps without an offset"
+        yield "set timezone for timestamps without an offset"
 
 
 def _order(groups: pl.DataFrame) -> str:
-    """Name the formats that are possible for days and months in numbers."""
+    """Return the possible formats of numeric days and months."""
     firsts, seconds = groups["first_number"].max(), groups["second_number"].max()
     example = str(groups["example"].min())
     found = _EITHER.fullmatch(example)
     if found is None or not isinstance(firsts, int) or not isinstance(seconds, int):
-        return 'set timestamp_format = "%d-%b-%y", say: the year may be a day'
+        return 'set timestamp_format, such as "%d-%b-%y": the year could be a day'
     forms = []
     if seconds <= _LAST_MONTH:
         forms.append(_form(found, "%d", "%m"))
@@ -159,7 +157,7 @@ def _decimals(groups: pl.DataFrame) -> Iterator[str]:
     with_comma = texts.filter(texts.str.contains(r"^[^,]*[0-9],[0-9]|^,[0-9]"))
     parted = texts.filter(texts.str.contains("[0-9][ \u00a0\u2009\u202f'’][0-9]{3}"))
     if with_comma.is_empty() and not parted.is_empty():
-        yield f'set decimal = "." or ",", so that thousands may be parted as in {parted[0]!r}'
+        yield f'set decimal = "." or ",", to allow thousands separators as in {parted[0]!r}'
         return
     if with_comma.is_empty():
         yield "values must be plain numbers such as 1234.5, without units: cast them in the query"
@@ -168,8 +166,8 @@ def _decimals(groups: pl.DataFrame) -> Iterator[str]:
     certain = with_comma.str.contains(r",(?:[0-9]{1,2}|[0-9]{4,})$|\..*,|^[0-9]{4,},").any()
     grouped = with_comma.str.contains(r",[0-9]{3}(?:,|\.)").any()
     if certain and not grouped:
-        yield f'set decimal = ",": {shown!r} has a comma before its decimals'
+        yield f'set decimal = ",": {shown!r} has a decimal comma'
     elif grouped and not certain:
-        yield f'set decimal = ".": {shown!r} has commas between thousands'
+        yield f'set decimal = ".": {shown!r} has commas as thousands separators'
     else:
-        yield f'set decimal = "," or decimal = ".": {shown!r} may have decimals or thousands'
+        yield f'set decimal = "," or decimal = ".": {shown!r} is ambiguous'

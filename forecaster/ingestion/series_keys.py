@@ -1,4 +1,4 @@
-"""What a series is called: the text of its key, the same whatever type a column has.
+"""The text of the key of a series, the same whatever type a column has.
 
 A number is the digits of the exact number, without exponent and without zeros at the end of its
 fraction: 1.0 is `1`, 1.50 is `1.5`, −0 is `0`. Text is kept as it is, so that 007 is not 7.
@@ -12,19 +12,19 @@ import polars as pl
 from forecaster.errors import DataError
 
 INEXACT = "\0inexact "
-"""Begins the text of a float that may stand for several whole numbers; no key has NUL in it."""
+"""Prefix of the text of a float that may stand for several whole numbers; no key contains NUL."""
 
 _WHOLE_UP_TO, _WHOLE_UP_TO_FLOAT32 = 2.0**53, 2.0**24
 """Below, a float is one whole number; from here on, several become the same float."""
 _LONGEST_EXPONENT = 2_000
-_LONELY = (pl.Duration, pl.Unknown)
+_UNSUPPORTED = (pl.Duration, pl.Unknown)
 
 
 def key_text(key: pl.Series) -> pl.Series:
     """Return the keys of a column as String, null for those that are missing: NULL and NaN.
 
     Instants are in UTC and to the microsecond, bytes are hexadecimal digits after `\\x`. A float
-    that is not exact begins with INEXACT. DataError for a column that names nothing.
+    that is not exact begins with INEXACT. DataError for a column of another type.
     """
     match key.dtype:
         case pl.String:
@@ -42,7 +42,7 @@ def key_text(key: pl.Series) -> pl.Series:
             return ("\\x" + key.bin.encode("hex")).alias(key.name)
         case pl.Object:
             return texts_of(key.name, key)
-    if key.dtype.is_nested() or key.dtype in _LONELY:
+    if key.dtype.is_nested() or key.dtype in _UNSUPPORTED:
         raise DataError(f"column {key.name!r} must hold text or numbers, found {key.dtype}")
     return key.cast(pl.String)
 

@@ -1,7 +1,7 @@
-"""Reading instants: whatever a source calls a timestamp, row by row, to UTC.
+"""Reading timestamps of any type, row by row, as instants in UTC.
 
-Accepted: instants with a zone, naive ones and dates on the clock of a declared zone, text
-(`forecaster.times.timestamp_text`), and numbers that are certain
+Accepted: instants with a zone, naive ones and dates in a declared zone, text
+(`forecaster.times.timestamp_text`), and unambiguous numbers
 (`forecaster.times.timestamp_numbers`): since 1970, or dates whose digits are written together.
 """
 
@@ -16,20 +16,20 @@ from forecaster.times import timestamp_numbers, timestamp_text
 from forecaster.times.local_time import DAY_MICROSECONDS, locate, wall_clock
 
 EARLIEST = -2_208_988_800_000_000
-"""1900-01-01: what lies before is a placeholder such as 0001-01-01 or 1899-12-30."""
+"""1900-01-01: an earlier one is a placeholder such as 0001-01-01 or 1899-12-30."""
 
 LATEST = 7_258_118_400_000_000
 """2200-01-01: from here on instants are placeholders such as 9999-12-31."""
 
 _REPEATS = 4
-"""Text of as many rows is read once: it repeats from series to series."""
+"""Text that repeats as often, from series to series, is parsed once."""
 
 _DIGITS = r"^-?[0-9]+(?:\.[0-9]*)?$"
 """Numbers in text."""
 
 
 class Reading(NamedTuple):
-    """Instants, null where there is none, and masks that say why; no mask: it is unreadable."""
+    """Instants, null where there is none, and masks of the reasons; without one: unreadable."""
 
     timestamps: pl.Series
     is_missing: pl.Series
@@ -45,11 +45,11 @@ class _Clocked(NamedTuple):
     utc: pl.Series
     wall: pl.Series
     is_ambiguous: pl.Series | None = None
-    """Text that may mean several times; None where there is none."""
+    """Ambiguous text; None where there is none."""
 
 
 class _Clock(NamedTuple):
-    """Whose clock naive times are of, and whether they are the ends of periods."""
+    """The time zone of naive times, and whether they are the ends of periods."""
 
     timezone: str | None
     shows_ends: bool
@@ -58,15 +58,15 @@ class _Clock(NamedTuple):
 def read_instants(
     raw: pl.Series, timezone: str | None, declared: str | None = None, *, ends: bool = False
 ) -> Reading:
-    """Read a column of timestamps; `timezone` is the clock of naive ones.
+    """Read a column of timestamps; `timezone` is that of naive ones.
 
-    Text, and whole numbers, are read in the format that is `declared` and in no other; where none
-    is, text may have any of the `spellings` that mean one time only.
+    Text, and whole numbers, are read in the `declared` format only; without one, text may have any
+    unambiguous form (`timestamp_text`).
 
     A naive time that happens twice means the first one. One that clocks skip does not exist,
     except for a midnight, which means the day and gives its first instant, and, where timestamps
     are the `ends` of periods, for the time at which clocks are put forward. Without a zone, naive
-    ones among others are none. Raises DataError for a column that cannot hold timestamps, and for
+    ones among others are null. Raises DataError for a column that cannot hold timestamps, and for
     one that holds only naive ones and no zone is declared.
     """
     if declared is not None and raw.dtype.is_numeric():

@@ -1,10 +1,10 @@
 """How far a source has been read by a column that grows with every row that is written.
 
-The greatest value that can be seen says little: whoever took a smaller one may commit later. What
-was open at that moment tells: a row below the position that cannot be seen belongs to one of the
-transactions that were open after the position was looked up. Once all of them have ended, and a
-read has begun after that, everything below the position is known, and it becomes the safe bound
-from where the next pull reads. Holds for numbers from a sequence without cache, for
+The greatest visible value is no safe bound: a transaction that took a smaller one may commit later.
+A row below the position that is not visible yet belongs to one of the transactions that were open
+after the position was looked up. Once all of them have ended, and a read has begun after that,
+everything below the position has been read, and it becomes the safe bound from where the next pull
+reads. Holds for numbers from a sequence without cache, for
 `timestamptz DEFAULT now()`, which is when a transaction began, and for transaction ids.
 """
 
@@ -18,25 +18,25 @@ PREPARED = "prepared/"
 """Begins the names of transactions that were prepared, and had another name until then."""
 
 NO_START = "no row to start from"
-"""Why all of the history is read for as long as no row has a position."""
+"""Why all of the history is read while no row has a position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """What the source showed, in this order."""
+    """What was read from the source, in this order."""
 
     column: str
     cluster: str
-    """Which database cluster on which timeline; empty where nobody may know."""
+    """Which database cluster on which timeline; empty without the privilege to read it."""
     newest_transaction: int
     open_before: frozenset[str]
     position: Position | None
-    """The greatest value that could be seen, and that no clock is behind; None without rows."""
+    """The greatest visible value, never ahead of the clock; None without rows."""
     open_after: frozenset[str]
     """Transactions open after that, less those that ended before anything was read."""
 
     def to_json(self) -> str:
-        """Return the sight as JSON."""
+        """Return the state as JSON."""
         return json.dumps(asdict(self), default=sorted)
 
     @classmethod
@@ -72,7 +72,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPlan:
-    """From where to read, and what to keep once these rows are landed."""
+    """From where to read, and what to keep once these rows are stored."""
 
     after: Position | None
     """The least value to read; None: all of the history, whatever its values."""
@@ -101,7 +101,7 @@ def plan_read(progress: Cursor | None, state: SourceState) -> ReadPlan:
 
 
 def may_be_open(names: Set[str], now: Set[str]) -> bool:
-    """Tell whether one of the transactions `names` may still be open, given those that are."""
+    """Return whether one of the transactions `names` may be open, given those that are."""
     renamed = {name for name in now - names if name.startswith(PREPARED)}
     return bool(names) and bool(names & now or renamed)
 

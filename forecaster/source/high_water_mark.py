@@ -1,6 +1,6 @@
-"""What a source shows of a column that grows: its greatest value, and who may yet write a smaller.
+"""The greatest value of a column that grows, and the transactions that may still write a smaller.
 
-Needs no privilege: locks on virtual transaction ids are there for everybody to see.
+Needs no privilege: every role can see the locks on virtual transaction ids.
 """
 
 import time
@@ -14,8 +14,8 @@ from forecaster.errors import DataError
 from forecaster.source import predicates
 from forecaster.source.cursor import PREPARED, Position, SourceState
 
-_LOOKS, _PAUSE = 10, 0.1
-"""A first pull waits a second for transactions that are open, so that it need not come again."""
+_POLLS, _POLL_SECONDS = 10, 0.1
+"""A first pull waits a second for open transactions, so that it need not be repeated."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _WHOLE = ("int2", "int4", "int8")
@@ -44,12 +44,12 @@ _IS_STANDBY = sa.text("SELECT pg_is_in_recovery()")
 def look(
     conn: Connection, column: ColumnElement[Any], dataset: str, *, patient: bool
 ) -> SourceState:
-    """Look at `column` of the dataset's query; a `patient` look gives open transactions a second.
+    """Read the mark of `column`; a `patient` read waits a second for open transactions to end.
 
-    DataError for a database or a type of column that gives no bound.
+    DataError for a database or a type of column that is not supported.
     """
     match conn.dialect.name:
-        case "sqlite":  # who writes has no other writer beside
+        case "sqlite":  # has one writer at a time
             return SourceState(
                 column=column.key or "",
                 cluster="",
@@ -61,7 +61,7 @@ def look(
         case "postgresql":
             return _look_at_postgres(conn, column, dataset, patient=patient)
         case other:
-            raise _refusal(dataset, f"a source in postgresql or sqlite, found {other}")
+            raise _refusal(dataset, f"requires a PostgreSQL or SQLite source, found {other}")
 
 
 def from_on(conn: Connection, column: ColumnElement[Any], after: Position) -> ColumnElement[bool]:
@@ -89,13 +89,13 @@ def _look_at_postgres(
     conn: Connection, column: ColumnElement[Any], dataset: str, *, patient: bool
 ) -> SourceState:
     if conn.scalar(_IS_STANDBY):
-        raise _refusal(dataset, "a primary server, found a standby")
+        raise _refusal(dataset, "requires a primary server, found a standby")
     shown = _as_number(column, _kind(conn, column), dataset)
     before = _open_now(conn)
     position = _greatest(conn, column, shown)
     after = _open_now(conn)
-    for _ in range(_LOOKS if patient and after else 0):
-        time.sleep(_PAUSE)
+    for _ in range(_POLLS if patient and after else 0):
+        time.sleep(_POLL_SECONDS)
         now = _open_now(conn)
         if not any(name.startswith(PREPARED) for name in now - after):
             after &= now
@@ -122,7 +122,7 @@ def _as_number(column: ColumnElement[Any], kind: str | None, dataset: str) -> Co
         return sa.cast(sa.extract("epoch", seen) * 1_000_000, sa.BigInteger)
     if kind == "xid8":
         return sa.cast(sa.cast(column, sa.Text), sa.BigInteger)
-    raise _refusal(dataset, f"a column of type bigint, timestamptz or xid8, found {kind}")
+    raise _refusal(dataset, f"must be of type bigint, timestamptz or xid8, found {kind}")
 
 
 def _greatest(
@@ -143,7 +143,7 @@ def _kind(conn: Connection, column: ColumnElement[Any]) -> str | None:
 
 def _refusal(dataset: str, rule: str) -> DataError:
     return DataError(
-        f"ingest_column of dataset {dataset} must be in {rule}",
-        hint=f"leave ingest_column out of [datasets.{dataset}]: late_data and reconcile_every "
-        "find rows that came late",
+        f"ingest_column of dataset {dataset} {rule}",
+        hint=f"remove ingest_column from [datasets.{dataset}]: late rows are then found by "
+        "late_data and reconcile_every",
     )

@@ -1,6 +1,6 @@
 """Rows of PostgreSQL as Arrow columns, by binary COPY through ADBC; only ever in a worker.
 
-A black hole between us and the server blocks this driver for good: whoever calls must be killable.
+A network that drops packets blocks this driver forever: the caller must be a process to kill.
 """
 
 from typing import Any
@@ -30,15 +30,15 @@ _POINT: ColumnElement[Any] = sa.literal_column("'.'")
 _ZERO: ColumnElement[Any] = sa.literal_column("'0'")
 _LETTER: ColumnElement[Any] = sa.literal_column("'[a-zA-Z]'")
 _GONE = ("08", "53", "57", "58", session.ENDED_AS_IDLE)
-"""Classes of SQLSTATE that are no fault of the query: connection, resources, operator, system."""
+"""Classes of SQLSTATE not caused by the query: connection, resources, operator, system."""
 
 
 def fetch(conn: Connection, query: Select[Any], asked: SourceQuery) -> pl.DataFrame:
     """Return the rows of `query`, which `conn` has planned, over a connection of ADBC's own.
 
-    The session of `conn` is over after that.
+    This ends the session of `conn`.
     Dates and times beyond the years 1 to 9999, infinity included, become the first or last of
-    these years; numbers without a place among 64-bit ones become NaN or zero; types without a
+    these years; numbers outside the range of doubles become NaN or zero; types without a
     counterpart become text. Keys that are numeric become the digits of the exact number.
     """
     kinds = predicates.declared_types(conn, query)
@@ -148,7 +148,7 @@ def _explained(
 
 
 def _answers(arrow: adbc_driver_postgresql.dbapi.Connection) -> bool:
-    """Tell whether the server is still there: failures amid the rows come without a code."""
+    """Return whether the server still answers: failures between rows have no SQLSTATE."""
     try:
         arrow.rollback()
         with arrow.cursor() as cursor:

@@ -1,9 +1,9 @@
-"""From when to when to read: bounds in the form a source keeps its timestamps in.
+"""Conditions on time: bounds in the form in which a source stores its timestamps.
 
-Rows are filtered again, exactly, once their timestamps are instants. What is compared here may
-let rows through that lie outside, never the other way round. Odd rows, which have no timestamp or
-one that no series reaches (infinity, 9999-12-31, text that starts like no year of ours), are let
-through as well where asked: they are rejected later, and counted.
+Rows are filtered again, exactly, once their timestamps are instants. These conditions
+may let rows through that lie outside, never the reverse. Odd rows, which have no timestamp or one
+that is out of range (infinity, 9999-12-31, text that does not begin with a year from 1900 to 2199),
+are let through as well where asked: they are rejected later, and counted.
 """
 
 import math
@@ -27,7 +27,7 @@ _CLOCK_CHANGE = timedelta(hours=2)
 _DAY = timedelta(days=1)
 DATED = ("timestamptz", "timestamp", "date")
 _SAMPLE = 100
-"""Numbers that are looked at, of no particular choice, to see whether they are instants."""
+"""How many numbers are checked for being instants."""
 _PER_SECOND = (1, 1_000, 1_000_000, 1_000_000_000)
 _LARGEST = 2**63 - 1
 
@@ -46,9 +46,9 @@ def within(
     timezone: str | None,
     odd: bool = True,
 ) -> list[ColumnElement[bool]]:
-    """Return conditions on a timestamp column; none where its form has no order.
+    """Return conditions on a timestamp column; none where its form does not sort.
 
-    DataError for a column of numbers that are no instants beyond doubt.
+    DataError for a column of numbers that are ambiguous as instants.
     """
     declared = _declared(conn, timestamp)
     ranges = _comparable(conn, timestamp, declared, (since, until), timezone)
@@ -129,7 +129,7 @@ def _comparable(
             return [_wall_clock(*between, timezone)]
         case int() | float() | Decimal() if not _is_mixed(conn, timestamp, is_text=False):
             _require_instants(conn, timestamp)
-            # One row does not tell the unit of all; the ranges of the units do not overlap.
+            # One row does not show the unit of all; the ranges of the units do not overlap.
             return [
                 *(_epoch(*between, per_second) for per_second in _PER_SECOND),
                 *(_digits(*between, timezone, digits) for digits in timestamp_numbers.DIGITS),
@@ -145,7 +145,7 @@ def _comparable(
 
 
 def _is_mixed(conn: Connection, timestamp: ColumnElement[Any], *, is_text: bool) -> bool:
-    """Tell whether a column of SQLite has numbers beside text: any number comes before any text."""
+    """Return whether a SQLite column mixes numbers and text: any number sorts before any text."""
     if conn.dialect.name != "sqlite":
         return False
     least = sa.bindparam(None, "", sa.Text())
@@ -154,7 +154,7 @@ def _is_mixed(conn: Connection, timestamp: ColumnElement[Any], *, is_text: bool)
 
 
 def _require_instants(conn: Connection, timestamp: ColumnElement[Any]) -> None:
-    """Raise DataError for numbers that are no instants: no row of theirs would ever be found."""
+    """Raise DataError for numbers that are no instants: no row would ever match."""
     query = sa.select(timestamp).where(timestamp.is_not(None))
     some = _numbers(conn.scalars(query.limit(_SAMPLE)))
     if timestamp_numbers.is_certain(some):
@@ -169,14 +169,14 @@ def _numbers(found: Iterable[Any]) -> list[Any]:
 
 
 def _declared(conn: Connection, timestamp: ColumnElement[Any]) -> str | None:
-    """Return PostgreSQL's name of the type; asking for a value could meet `infinity`."""
+    """Return PostgreSQL's name of the type; reading a value could fail on `infinity`."""
     if conn.dialect.name != "postgresql":
         return None
     return declared_types(conn, sa.select(timestamp))[0]
 
 
 def declared_types(conn: Connection, query: sa.Select[Any]) -> list[str | None]:
-    """Return PostgreSQL's names of the types of all columns; None for a type made by a user."""
+    """Return PostgreSQL's names of the types of all columns; None for a user-defined type."""
     cursor = conn.execute(query.limit(0)).cursor
     assert cursor is not None
     return [_type_name(column[1]) for column in cursor.description or ()]
@@ -185,7 +185,7 @@ def declared_types(conn: Connection, query: sa.Select[Any]) -> list[str | None]:
 def _type_name(code: Any) -> str | None:
     oid = int(code)
     info = psycopg.adapters.types.get(oid)
-    # An array is found under the name of what it holds.
+    # An array is listed under the name of its elements.
     return info.name if info is not None and info.oid == oid else None
 
 

@@ -1,4 +1,4 @@
-"""What the role and the columns of a PostgreSQL source are."""
+"""The privileges of the role, and the types of the columns, of a PostgreSQL source."""
 
 import json
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ _MAY_WRITE = sa.text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a source shows of itself without a row being read."""
+    """What is known of a source without reading a row."""
 
     writable: tuple[str, ...]
-    """Tables that the role may write, as few as show it."""
+    """Some of the tables that the role may write."""
     types: Mapping[str, str | None]
-    """Names of the types of the columns; None for a type made by a user, and arrays."""
+    """Names of the types of the columns; None for user-defined types and arrays."""
 
     def to_json(self) -> str:
         """Return it as one line of JSON."""
@@ -42,6 +42,6 @@ class Shape:
 
 
 def look(conn: Connection, asked: SourceQuery) -> Shape:
-    """Return what a PostgreSQL source shows; DataError when the query lacks a column."""
+    """Return the shape of a PostgreSQL source; DataError when the query lacks a column."""
     writable = tuple(conn.scalars(_MAY_WRITE).fetchmany(_SHOWN))
     return Shape(writable=writable, types=query.types(conn, asked))

@@ -1,4 +1,4 @@
-"""What is asked of a source: a dataset's own query, between two instants, as one SELECT."""
+"""The query to a source: a dataset's own query, between two instants, as one SELECT."""
 
 import json
 import math
@@ -30,9 +30,9 @@ class RowRange:
     since: datetime
     until: datetime
     odd: bool = True
-    """Whether rows whose timestamps lie nowhere in time come along, so that they are counted."""
+    """Whether rows with missing or out-of-range timestamps are included, to be counted."""
     limit: int | None = None
-    """How many rows at most, of no particular choice."""
+    """How many rows at most, in no particular order."""
     after: Position | None = None
     """Only rows whose `ingest_column` is not below this, and those of `overlap`."""
     overlap: datetime | None = None
@@ -43,8 +43,8 @@ class RowRange:
 class SourceQuery:
     """Which rows of which source are wanted, and how long to wait for them.
 
-    With `look`, how far its `ingest_column` has come is wanted in place of rows, or what its role
-    and columns are.
+    With `look`, the high-water mark of `ingest_column`, or the privileges of the role and the types
+    of the columns, are wanted in place of rows.
     """
 
     dataset: str
@@ -69,14 +69,14 @@ class SourceQuery:
     def of(
         cls, dataset: DatasetConfig, url: str, wanted: RowRange, *, within: float = math.inf
     ) -> "SourceQuery":
-        """Return the question, to be answered within `read_timeout` and `within` seconds.
+        """Return the query, to be answered within `read_timeout` and `within` seconds.
 
         DataError for a dataset without a query.
         """
         if dataset.query is None:
             raise DataError(
-                f"dataset {dataset.name} must have a query, found none",
-                hint=f"set query in [datasets.{dataset.name}], or run `forecaster ingest`",
+                f"dataset {dataset.name} has no query",
+                hint=f"set query in [datasets.{dataset.name}], or use `forecaster ingest`",
             )
         return cls(
             dataset=dataset.name,
@@ -101,12 +101,12 @@ class SourceQuery:
 
     @property
     def has_order(self) -> bool:
-        """Whether text may be in the order of time: a declared format tells."""
+        """Whether text may sort chronologically, by the declared format."""
         declared = self.timestamp_format
         return declared is None or declared.startswith(("%Y-%m-%d", "%F"))
 
     def to_json(self) -> str:
-        """Return the question as one line of JSON, its password included."""
+        """Return the query as one line of JSON, its password included."""
         return json.dumps(asdict(self), default=datetime.isoformat)
 
     @classmethod
@@ -123,8 +123,8 @@ class SourceQuery:
 def select_rows(conn: Connection, asked: SourceQuery) -> Select[Any]:
     """Return the SELECT of the wanted rows.
 
-    DataError when the query lacks a column, or compares text with `:since` that is not in the order
-    of time.
+    DataError when the query lacks a column, or compares text with `:since` that does not sort
+    chronologically.
     """
     source, wanted = _source(conn, asked), asked.wanted
     if wanted.odd:
@@ -151,14 +151,14 @@ def select_rows(conn: Connection, asked: SourceQuery) -> Select[Any]:
 
 
 def look(conn: Connection, asked: SourceQuery) -> SourceState:
-    """Return how far the `ingest_column` has come; DataError when there is no such column."""
+    """Return the high-water mark of `ingest_column`; DataError when there is no such column."""
     assert asked.ingest_column is not None
     column = _source(conn, asked).c[asked.ingest_column]
     return high_water_mark.look(conn, column, asked.dataset, patient=asked.look == "patient")
 
 
 def types(conn: Connection, asked: SourceQuery) -> dict[str, str | None]:
-    """Return PostgreSQL's names of the types of the columns; None for a type made by a user."""
+    """Return PostgreSQL's names of the types of the columns; None for a user-defined type."""
     source = _source(conn, asked)
     columns = [source.c[name] for name in asked.columns]
     return dict(
@@ -169,8 +169,8 @@ def types(conn: Connection, asked: SourceQuery) -> dict[str, str | None]:
 def _require_order(conn: Connection, asked: SourceQuery) -> None:
     """Raise DataError where the query of a SQLite source loses rows by comparing text itself.
 
-    Not of a query that groups: it gives no rows of the source. PostgreSQL compares no text with the
-    instants that `:since` and `:until` are there.
+    Queries that group are left out: they return no rows of the source. In PostgreSQL `:since` and
+    `:until` are instants, which text cannot be compared with.
     """
     _, used = placeholders.statement(asked.query)
     if conn.dialect.name != "sqlite" or not used or asked.groups:
@@ -224,7 +224,7 @@ def _require_columns(asked: SourceQuery, found: Sequence[str]) -> None:
         return
     listed = ", ".join(f"'{name}'" for name, _ in missing)
     raise DataError(
-        f"query of dataset {asked.dataset} must have columns {listed}, found {', '.join(found)}",
+        f"query of dataset {asked.dataset} does not return {listed}; it returns {', '.join(found)}",
         hint="; ".join(_suggestion(name, setting, found) for name, setting in missing),
     )
 

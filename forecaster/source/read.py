@@ -32,9 +32,9 @@ def read_rows(
 ) -> pl.DataFrame:
     """Return the key, timestamp and value columns of the wanted rows.
 
-    Where timestamps are text or on a wall clock, rows up to two days outside may come along.
+    Where timestamps are text or on a wall clock, rows up to two days outside may be included.
     DataError when the query cannot run or lacks a column, SourceUnavailable
-    when nobody answers within `read_timeout` and `within` seconds, UnsupportedDatabase for an
+    when there is no answer within `read_timeout` and `within` seconds, UnsupportedDatabase for an
     address without a driver.
     """
     asked = SourceQuery.of(dataset, url, wanted, within=within)
@@ -47,10 +47,10 @@ def read_rows(
 def look(
     dataset: DatasetConfig, url: str, wanted: RowRange, *, patient: bool, within: float = math.inf
 ) -> SourceState:
-    """Return how far the dataset's `ingest_column` has come, before `wanted` rows are read.
+    """Return the high-water mark of the dataset's `ingest_column`, before `wanted` rows are read.
 
-    A `patient` look gives open transactions a moment to end. Raises what `read_rows` raises, and
-    DataError for a source that gives no bound.
+    A `patient` read waits a moment for open transactions to end. Raises what `read_rows` raises,
+    and DataError for a source without such a mark.
     """
     question = SourceQuery.of(dataset, url, wanted, within=within)
     asked = replace(question, look="patient" if patient else "quick")
@@ -61,7 +61,7 @@ def look(
 
 
 def shape(dataset: DatasetConfig, url: str, wanted: RowRange) -> Shape | None:
-    """Return what the role and the columns of a PostgreSQL source are; None for other databases.
+    """Return privileges and column types of a PostgreSQL source; None for other databases.
 
     Raises what `read_rows` raises.
     """

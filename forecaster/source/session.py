@@ -1,4 +1,4 @@
-"""A session in a source: read-only, with limits on waiting, its failures said without secrets."""
+"""A session in a source: read-only, with time limits, its failures reported without secrets."""
 
 import sqlite3
 import time
@@ -21,13 +21,13 @@ from forecaster.store.connection.postgres import postgres_arguments
 from forecaster.store.connection.urls import masked, parse_url
 
 ENDED_AS_IDLE = pg.IdleInTransactionSessionTimeout.sqlstate
-"""Its class is that of mistakes in the use of transactions, but it depends on the server."""
+"""Its class is that of invalid transaction states, but a setting of the server causes it."""
 _LOCK_TIMEOUT = "30s"
-_STEPS_BETWEEN_LOOKS = 100_000
-"""Steps of SQLite's machine between looks at the clock: some milliseconds."""
+_STEPS_BETWEEN_CHECKS = 100_000
+"""SQLite virtual machine instructions between checks of the clock: some milliseconds."""
 _SERVER_TO_READ = {"read-write": "primary", "read-only": "prefer-standby"}
-"""Which server libpq looks for, by that which an address asks for: our sessions are read-only, so
-none would take a write, and libpq would find no server, or take the first."""
+"""`target_session_attrs` as given, and what to use instead: our sessions are read-only, so none
+counts as read-write, and libpq would find no server, or take the first."""
 _READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
     "mariadb": "SET SESSION TRANSACTION READ ONLY",
@@ -38,7 +38,7 @@ _READ_ONLY = {
 def session(asked: SourceQuery) -> Iterator[Connection]:
     """Connect to the source.
 
-    DataError when the query cannot run, SourceUnavailable when nobody answers,
+    DataError when the query cannot run, SourceUnavailable when there is no answer,
     UnsupportedDatabase for an address without a driver.
     """
     address = parse_url(asked.url)
@@ -56,14 +56,14 @@ def out_of_time(asked: SourceQuery) -> SourceUnavailable:
     """Return the failure of a read that took longer than `read_timeout`."""
     address = masked(parse_url(asked.url))
     return SourceUnavailable(
-        f"source {address} of dataset {asked.dataset} must give its rows within "
-        f"{asked.seconds:g} s, found it still at it",
-        hint=f"see what holds it up, or set read_timeout in [datasets.{asked.dataset}]",
+        f"source {address} of dataset {asked.dataset} timed out after {asked.seconds:g} s",
+        hint="look for a slow query or a lock in the source, or raise read_timeout in "
+        f"[datasets.{asked.dataset}]",
     )
 
 
 def explain(error: BaseException, asked: SourceQuery, url: URL, *, gone: bool) -> ForecasterError:
-    """Return what a driver's `error` means; `gone` when it may not be the query's fault."""
+    """Return a driver's `error` as ours; `gone` when the query may not be the cause."""
     if _is_out_of_time(error):
         return out_of_time(asked)
     if gone and not is_bad_sqlite_statement(error):
@@ -72,18 +72,18 @@ def explain(error: BaseException, asked: SourceQuery, url: URL, *, gone: bool) -
 
 
 def unavailable(asked: SourceQuery, url: URL, reason: str) -> SourceUnavailable:
-    """Return the failure of a source that is not there, or went away."""
+    """Return the failure of a source that cannot be reached, or lost the connection."""
     return SourceUnavailable(
-        f"source {masked(url)} of dataset {asked.dataset} must answer, found: {reason}",
-        hint="check that the database runs and that the address is right",
+        f"source {masked(url)} of dataset {asked.dataset} is unavailable: {reason}",
+        hint="check that the database is running and that the URL is correct",
     )
 
 
 def bad_query(asked: SourceQuery, reason: str) -> DataError:
-    """Return the failure of a query that its database refuses."""
+    """Return the failure of a query that its database rejects."""
     return DataError(
-        f"query of dataset {asked.dataset} must run, found: {reason}",
-        hint=f"correct query in [datasets.{asked.dataset}]",
+        f"query of dataset {asked.dataset} failed: {reason}",
+        hint=f"fix query in [datasets.{asked.dataset}]",
     )
 
 
@@ -103,8 +103,8 @@ def _open(url: URL, asked: SourceQuery) -> Engine:
         )
     except (sa.exc.ArgumentError, ImportError) as error:
         raise UnsupportedDatabase(
-            f"source must have an installed driver, found {url.drivername}",
-            hint="install SQLAlchemy's driver for this database",
+            f"no driver is installed for {url.drivername}",
+            hint="install the SQLAlchemy driver for this database",
         ) from error
     _make_read_only(engine, asked.seconds)
     return engine
@@ -122,14 +122,14 @@ def _postgres_options(asked: SourceQuery) -> dict[str, str]:
 
 
 def _server_to_read(url: URL) -> URL:
-    """Return the address so that a session that only reads finds the server that was meant."""
+    """Return the address so that a read-only session finds the intended server."""
     wanted = url.query.get("target_session_attrs")
     found = _SERVER_TO_READ.get(wanted) if isinstance(wanted, str) else None
     return url if found is None else url.update_query_dict({"target_session_attrs": found})
 
 
 def _existing_file(url: URL) -> URL:
-    """Return the address in a form that does not make a file that is not there."""
+    """Return the address in a form that does not create a missing file."""
     database = url.database or ""
     if database.startswith("file:"):
         return url
@@ -143,7 +143,7 @@ def _make_read_only(engine: Engine, seconds: float) -> None:
     def prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         until = time.monotonic() + seconds
         connection.execute("PRAGMA query_only=ON")
-        connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_BETWEEN_LOOKS)
+        connection.set_progress_handler(lambda: time.monotonic() > until, _STEPS_BETWEEN_CHECKS)
 
     def prepare(connection: Any, _record: object) -> None:
         connection.cursor().execute(_READ_ONLY[backend])

@@ -1,7 +1,7 @@
-"""Whether the order of text is that of time: where it is not, comparing loses rows in silence.
+"""Whether text sorts chronologically: where it does not, comparing silently loses rows.
 
-2026-01-31 09:00 sorts like time. 2026-2-1, 2026/01/01 and 2026-W05 do not, nor does what begins
-with no year, such as 31-Jan-2026; of these only what can be read counts: `n/a` loses nothing.
+2026-01-31 09:00 sorts chronologically. 2026-2-1, 2026/01/01 and 2026-W05 do not, nor does text that
+begins with no year, such as 31-Jan-2026; only text that can be parsed counts: `n/a` does not.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +18,11 @@ from forecaster.ingestion.timestamps import read_instants
 Range = tuple[str, str]
 
 NO_YEAR: Sequence[Range] = (("", "1900"), ("2200", "\U0010ffff"))
-"""Between these, text begins with no year of ours."""
+"""Between these, text does not begin with a year from 1900 to 2199."""
 _DAY_FIRST = (("19", "190"), ("20", "200"), ("21", "210"), ("22", "220"))
 """Between these, text starts with two digits that are no year: 20-Jan-2026, 21/01/2026."""
 _MOST_YEARS = 20
-"""Of the past in which is looked for text that is not in the order of time."""
+"""Of the past that is searched for text that does not sort chronologically."""
 _MOST_TEXTS = 1_000
 """Distinct texts without a year that are read to see whether they are times."""
 _FIRST, _LAST = datetime(1900, 1, 2, tzinfo=UTC), datetime(2199, 12, 30, tzinfo=UTC)
@@ -34,7 +34,7 @@ def is_ordered(
     between: tuple[datetime, datetime],
     timezone: str | None,
 ) -> bool:
-    """Tell whether text of these years sorts like time, as far as an index shows it."""
+    """Return whether text of these years sorts chronologically, as far as an index shows."""
     if _some(conn, timestamp, [*_DAY_FIRST, *_of_years(*between)], 1):
         return False
     others = _some(conn, timestamp, NO_YEAR, _MOST_TEXTS)
@@ -48,10 +48,10 @@ def require_order(
     between: tuple[datetime, datetime],
     timezone: str | None,
 ) -> None:
-    """Raise DataError where a query that compares its text itself loses text that is a time.
+    """Raise DataError where a query that compares text itself loses rows.
 
-    `everything` is the column whatever it is compared with, `compared` what the query gives between
-    two instants.
+    `everything` is the column whatever it is compared with, `compared` the result between two
+    instants.
     """
     ranges = [*NO_YEAR, *_DAY_FIRST, *_of_years(*between)]
     times = _times(_some(conn, everything, ranges, _MOST_TEXTS), timezone, unsure=True)
@@ -59,10 +59,10 @@ def require_order(
         shown = compared(*((_FIRST, _LAST) if instant is None else (instant, instant)))
         if conn.scalar(sa.select(sa.literal(1)).where(shown == text).limit(1)) is None:
             raise DataError(
-                f"{everything.key} must sort like time, as 2026-01-31 09:00 does, where the query "
-                f"compares it with :since or :until, found {text!r}",
-                hint="leave :since and :until out of the query: its rows are compared as times "
-                "then; or write that column as 2026-01-31 09:00 in the source",
+                f"the query compares {everything.key} with :since or :until, but its text does not "
+                f"sort chronologically, such as {text!r}",
+                hint="remove :since and :until from the query, so that rows are filtered by the "
+                "parsed timestamps; or store that column as 2026-01-31 09:00",
             )
 
 
@@ -104,7 +104,7 @@ def _times(
     found = pl.Series("text", sorted(texts), dtype=pl.String)
     try:
         reading = read_instants(found, timezone or "UTC")
-    except DataError:  # nothing but digits, of which nobody knows what they are
+    except DataError:  # nothing but digits of unknown meaning
         return []
     is_time = reading.timestamps.is_not_null()
     wanted = is_time | reading.is_ambiguous if unsure else is_time

@@ -1,4 +1,4 @@
-"""Workers that read from sources, seen by their parent: asked, reused, killed at a deadline."""
+"""Worker processes that read from sources: started, reused, killed at a deadline."""
 
 import atexit
 import fcntl
@@ -21,14 +21,14 @@ from forecaster.source.session import out_of_time
 
 _MODULE = "forecaster.source.worker_process"
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-_LAST_BREATH = 1.0
-"""Seconds that a process has to end by itself, once it has closed its pipes."""
+_EXIT_SECONDS = 1.0
+"""Grace period for a process to exit by itself, once it has closed its pipes."""
 _PIPE_BYTES = 1 << 20
-"""The most that Linux gives without being asked by root; other systems keep their own size."""
+"""The most that Linux grants to other users than root; other systems keep their own size."""
 
 
 class _Worker:
-    """One child process, which answers one question at a time."""
+    """One child process, which answers one query at a time."""
 
     def __init__(self) -> None:
         self._child = subprocess.Popen(
@@ -40,10 +40,10 @@ class _Worker:
         )
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._questions, self._answers = self._child.stdin, self._child.stdout
+        self._requests, self._answers = self._child.stdin, self._child.stdout
         with suppress(AttributeError, OSError):  # not Linux, or too many pipes as they are
             fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        # One that leaves because nothing is asked of it shall not stay as a zombie.
+        # Reap a worker that exits when idle, so that it does not stay as a zombie.
         threading.Thread(target=self._child.wait, daemon=True).start()
 
     @property
@@ -57,7 +57,7 @@ class _Worker:
         return self._child.poll()
 
     def ask(self, asked: SourceQuery) -> pl.DataFrame | None:
-        """Return the answer; None from a worker that had left before it was asked.
+        """Return the answer; None from a worker that had exited before.
 
         Raises what the worker raised, and SourceUnavailable when it was killed at the deadline.
         """
@@ -76,7 +76,7 @@ class _Worker:
             watchdog.cancel()
         if answer is None:
             with suppress(subprocess.TimeoutExpired):
-                self._child.wait(_LAST_BREATH)  # so that its exit status is its own
+                self._child.wait(_EXIT_SECONDS)  # so that its exit status is its own
             self.end()
         if is_late.is_set():
             raise out_of_time(asked)
@@ -84,8 +84,8 @@ class _Worker:
 
     def _exchange(self, asked: SourceQuery) -> pl.DataFrame | None:
         try:
-            self._questions.write(asked.to_json().encode() + b"\n")
-            self._questions.flush()
+            self._requests.write(asked.to_json().encode() + b"\n")
+            self._requests.flush()
         except BrokenPipeError:
             return None
         parts: list[pl.DataFrame] = []
@@ -110,8 +110,8 @@ class _Worker:
         """Kill the process, and wait until it is gone."""
         self._kill()
         self._child.wait()
-        for pipe in (self._questions, self._answers):
-            with suppress(BrokenPipeError):  # a question that nobody read
+        for pipe in (self._requests, self._answers):
+            with suppress(BrokenPipeError):  # a query that was never read
                 pipe.close()
 
     def _kill(self) -> None:
@@ -128,28 +128,28 @@ _lock = threading.Lock()
 def ask(asked: SourceQuery) -> pl.DataFrame:
     """Return the rows that a worker reads.
 
-    Raises what the worker raised; SourceUnavailable past the deadline, when the worker is gone
-    by the time this returns, and for one that dies or does not start.
+    Raises what the worker raised; SourceUnavailable past the deadline, by when the worker
+    has been killed, and for one that dies or does not start.
     """
-    worker = _rested()
+    worker = _take_idle()
     answer = _answer(worker, asked) if worker is not None else None
     if answer is None:
         worker = _Worker()
         answer = _answer(worker, asked)
         if answer is None:
-            raise _lost(asked, worker.status)
+            raise _failure(asked, worker.status)
     return answer
 
 
-def _lost(asked: SourceQuery, status: int | None) -> SourceUnavailable:
+def _failure(asked: SourceQuery, status: int | None) -> SourceUnavailable:
     if status in _KILLED:
         return SourceUnavailable(
-            f"the process that reads dataset {asked.dataset} must live, found it killed",
+            f"source reader for dataset {asked.dataset} was killed (out of memory?)",
             hint=f"give the machine more memory, or shorten history in [datasets.{asked.dataset}]",
         )
     return SourceUnavailable(
-        f"the process that reads dataset {asked.dataset} must run, found exit status {status}",
-        hint=f"run `python -P -m {_MODULE} < /dev/null` to see whether it starts",
+        f"source reader for dataset {asked.dataset} exited with status {status}",
+        hint=f"run `python -P -m {_MODULE} < /dev/null` to check that it starts",
     )
 
 
@@ -166,8 +166,8 @@ def _answer(worker: _Worker, asked: SourceQuery) -> pl.DataFrame | None:
     return answer
 
 
-def _rested() -> _Worker | None:
-    """Return a worker that is idle; those that left meanwhile are buried."""
+def _take_idle() -> _Worker | None:
+    """Return an idle worker; those that have exited meanwhile are reaped."""
     with _lock:
         while _idle:
             worker = _idle.pop()
@@ -187,7 +187,7 @@ def _release(worker: _Worker) -> None:
 
 @atexit.register
 def end_idle() -> None:
-    """End the workers that wait for a next question."""
+    """End the idle workers."""
     with _lock:
         while _idle:
             _idle.pop().end()

@@ -1,9 +1,9 @@
 """Read from a source in a child process that can be killed.
 
-`python -m forecaster.source.worker_process`: a question comes as a line of JSON on stdin, its
-answer goes to stdout: a line of JSON, then as many bytes of Arrow IPC as that line says. Stdin
-stays open for as long as the parent lives: when it ends, so does the worker. It also ends when
-nothing was asked of it for a while.
+`python -m forecaster.source.worker_process`: a query comes as a line of JSON on stdin, its
+answer goes to stdout: a line of JSON, then as many bytes of Arrow IPC as that line specifies. Stdin
+stays open for as long as the parent lives: when it ends, so does the worker. It also ends when it
+has been idle for a while.
 """
 
 import io
@@ -30,7 +30,7 @@ from forecaster.store.connection.errors import describe
 from forecaster.store.connection.urls import parse_url
 
 IDLE_SECONDS = 60.0
-"""How long a worker waits for its next question."""
+"""How long a worker waits for its next query."""
 _ROWS_AT_ONCE = 1_000
 _ROWS_IN_PART = 250_000
 """Rows that are sent at once: the parent takes one part in while the next is made."""
@@ -39,13 +39,15 @@ _ROWS_IN_PART = 250_000
 def read(asked: SourceQuery) -> pl.DataFrame:
     """Return the rows: PostgreSQL through ADBC, other databases through SQLAlchemy.
 
-    What a look has seen is one cell of JSON.
+    A high-water mark or shape is one cell of JSON.
     """
     with session.session(asked) as conn:
         if asked.look == "shape":
             return pl.DataFrame({"shape": [privileges.look(conn, asked).to_json()]})
         if asked.look is not None:
-            conn.execution_options(isolation_level="AUTOCOMMIT")  # each statement sees anew
+            conn.execution_options(
+                isolation_level="AUTOCOMMIT"
+            )  # a new snapshot for each statement
             return pl.DataFrame({"sight": [query.look(conn, asked).to_json()]})
         statement = select_rows(conn, asked)
         if (conn.dialect.name, conn.dialect.driver) == ("postgresql", "psycopg"):
@@ -56,47 +58,47 @@ def read(asked: SourceQuery) -> pl.DataFrame:
 
 
 def main() -> int:
-    """Be the worker, until there is nothing more to do."""
+    """Run the worker until it is idle for too long."""
     answers = _keep_stdout_for_answers()
-    questions: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(questions,), daemon=True).start()
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     while True:
         try:
-            line = questions.get(timeout=IDLE_SECONDS)
+            line = requests.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             return 0
         _answer(SourceQuery.from_json(line.decode()), answers)
 
 
-def _listen(questions: "queue.SimpleQueue[bytes]") -> None:
+def _listen(requests: "queue.SimpleQueue[bytes]") -> None:
     for line in sys.stdin.buffer:
-        questions.put(line)
+        requests.put(line)
     os._exit(0)  # the parent is gone
 
 
 def _answer(asked: SourceQuery, answers: BinaryIO) -> None:
-    # Should this process outlive its parent while a driver holds the interpreter.
+    # In case this process outlives its parent while a driver holds the interpreter.
     signal.setitimer(signal.ITIMER_REAL, 2 * asked.seconds)
     try:
         found = read(asked)
     except BaseException as error:  # a panic of Rust is no Exception
-        _say({"raised": _described(error, asked)}, answers)
+        _write_header({"raised": _described(error, asked)}, answers)
     else:
         for part in [found.clear(), *found.iter_slices(_ROWS_IN_PART)]:
             _send(part, answers)
-        _say({"size": 0}, answers)
+        _write_header({"size": 0}, answers)
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _send(part: pl.DataFrame, answers: BinaryIO) -> None:
     body = io.BytesIO()
     part.write_ipc_stream(body, compression="uncompressed")
-    _say({"size": body.tell()}, answers)
+    _write_header({"size": body.tell()}, answers)
     answers.write(body.getbuffer())
     answers.flush()
 
 
-def _say(head: dict[str, Any], answers: BinaryIO) -> None:
+def _write_header(head: dict[str, Any], answers: BinaryIO) -> None:
     answers.write(json.dumps(head).encode() + b"\n")
     answers.flush()
 
@@ -105,15 +107,14 @@ def _described(error: BaseException, asked: SourceQuery) -> dict[str, str | None
     if not isinstance(error, ForecasterError):
         reason = describe(error, parse_url(asked.url))
         error = DataError(
-            f"rows of dataset {asked.dataset} must be readable, found "
-            f"{type(error).__name__}: {reason}",
-            hint=f"cast the columns of query in [datasets.{asked.dataset}] to plain types",
+            f"cannot read the rows of dataset {asked.dataset}: {type(error).__name__}: {reason}",
+            hint=f"cast the columns of query in [datasets.{asked.dataset}] to standard SQL types",
         )
     return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
 
 
 def _keep_stdout_for_answers() -> BinaryIO:
-    # What a library prints must not end up among the rows.
+    # Keep what libraries print out of the rows.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return answers

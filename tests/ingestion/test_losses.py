@@ -36,8 +36,8 @@ def test_shapes_beyond_the_most_frequent_are_counted_together(few: int) -> None:
     assert found.groups.height == few + 1
     assert found.groups.filter(shape=losses.OTHERS)["rows"].sum() == 55 - 5 - (few - 1)
     assert found.groups.filter(shape="0-a 00:00")["rows"].to_list() == [5]
-    assert "55 unreadable_timestamp, of series 'a', such as" in found.described()
-    assert "written like" not in found.described()
+    assert "55 unreadable_timestamp, in series 'a', such as" in found.described()
+    assert "of the form" not in found.described()
 
 
 def test_parts_of_ever_other_shapes_stay_as_small(few: int) -> None:

@@ -224,18 +224,24 @@ def test_repeated_rows_collapse_and_contested_ones_become_their_mean() -> None:
     [
         (
             {"series_id": [1], "TIMESTAMP": [1], "value": [1]},
-            "is 'timestamp' the column 'TIMESTAMP'",
+            "did you mean column 'TIMESTAMP' for 'timestamp'?",
         ),
-        ({"series_id": [1], "ts": [1], "value": [1]}, "is 'timestamp' the column 'ts'"),
-        ({"seriesid": [1], "timestamp": [1], "value": [1]}, "is 'series_id' the column 'seriesid'"),
-        ({"unique_id": [1], "ds": [1], "y": [1]}, "is 'series_id' the column 'unique_id'"),
-        ({}, "name it with series_columns"),
+        ({"series_id": [1], "ts": [1], "value": [1]}, "did you mean column 'ts' for 'timestamp'?"),
+        (
+            {"seriesid": [1], "timestamp": [1], "value": [1]},
+            "did you mean column 'seriesid' for 'series_id'?",
+        ),
+        (
+            {"unique_id": [1], "ds": [1], "y": [1]},
+            "did you mean column 'unique_id' for 'series_id'?",
+        ),
+        ({}, "set it with series_columns"),
     ],
 )
 def test_missing_columns_are_named_with_what_was_found(
     columns: dict[str, list[int]], hint: str
 ) -> None:
-    with pytest.raises(DataError, match="must be in the rows, found") as caught:
+    with pytest.raises(DataError, match=r"missing columns .*, found") as caught:
         normalize(pl.DataFrame(columns), Columns(), timezone=None)
 
     assert (caught.value.hint or "").startswith(hint)

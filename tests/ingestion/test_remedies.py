@@ -52,15 +52,15 @@ def test_a_refusal_names_the_hours_and_the_spelling_of_what_is_lost() -> None:
     nights = refusal(batch(taken(ISO, ["ERR" if at.hour < 10 else "1" for at in HOURS])))
 
     assert told.message == (
-        "rows.csv must have rows to use, found 504 of 504 rejected: 504 unreadable_timestamp, all "
-        "written like '0000-00-00 00a00' or '0000-00-00 0a00', of series 'a', such as "
+        "rows.csv: 504 of 504 rows were rejected, none are left: 504 unreadable_timestamp, all of "
+        "the form '0000-00-00 00a00' or '0000-00-00 0a00', in series 'a', such as "
         "'2026-01-01 0h00'"
     )
     assert "2026-01-31 9:00" in (told.hint or "")
     assert "timestamp_format" in (told.hint or "")
     assert nights.message == (
-        "rows.csv may have 5% of its rows rejected, found 210 of 504 rejected: 210 "
-        "unreadable_value, all written like 'a', of the hours 0-9, of series 'a', such as 'ERR'"
+        "rows.csv: 210 of 504 rows were rejected, more than max_rejected (5%): 210 "
+        "unreadable_value, all of the form 'a', at hours 0-9, in series 'a', such as 'ERR'"
     )
     assert "max_rejected = 0.42" in (nights.hint or "")
 
@@ -177,9 +177,7 @@ def test_values_that_are_not_finite_are_gaps_and_no_loss() -> None:
 def test_a_file_must_have_a_row_to_use(value: object) -> None:
     told = refusal(batch(taken(ISO, [value] * len(ISO))), 1.0)
 
-    assert told.message == (
-        "rows.csv must have values that can be used, found none that is finite in 504 rows"
-    )
+    assert told.message == "rows.csv has no usable values: no finite value in 504 rows"
     assert "no rows" in refusal(batch(taken(ISO[:0]), rows=0), 1.0).message
 
 
@@ -195,7 +193,7 @@ def test_one_sick_series_stops_no_other_and_two_do(
     rule(sick("s1"), 0.05)
     assert "252 of 504" in refusal(sick("s1", "s2"), rule=rule).message
     assert (
-        "of series 's0'" in refusal(batch(taken(ISO, ["x"] * 504, ["s0"] * 504)), rule=rule).message
+        "in series 's0'" in refusal(batch(taken(ISO, ["x"] * 504, ["s0"] * 504)), rule=rule).message
     )
 
 

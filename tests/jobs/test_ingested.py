@@ -74,7 +74,7 @@ def source(
     migrate: object,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Source]:
-    monkeypatch.setattr(high_water_mark, "_PAUSE", 0.0)
+    monkeypatch.setattr(high_water_mark, "_POLL_SECONDS", 0.0)
     assert callable(migrate)
     migrate(postgres_url)
     with psycopg.connect(postgres_url) as conn:
@@ -261,7 +261,7 @@ def test_a_column_that_gives_no_bound_is_refused(source: Source) -> None:
 def test_a_column_that_is_not_in_the_query_is_named(source: Source) -> None:
     source.dataset = replace(source.dataset, ingest_column="grow")
 
-    with pytest.raises(DataError, match="must have columns 'grow'") as caught:
+    with pytest.raises(DataError, match="does not return 'grow'") as caught:
         source.pull()
 
     assert 'ingest_column = "grows"' in (caught.value.hint or "")

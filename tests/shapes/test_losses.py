@@ -43,7 +43,7 @@ def test_a_batch_that_loses_more_than_its_share_is_refused_and_lands_nothing(
     error = refused(texts, [*spoilt("a", 10), *spoilt("b", 10)])
 
     assert "100 of 240 rejected" in error.message
-    assert "of the hours 0-9" in error.message
+    assert "at hours 0-9" in error.message
     assert "such as 'ERR'" in error.message
     assert "max_rejected 0.42" in (error.hint or "").replace(" = ", " ").replace("-", "_")
     assert texts.landed() == []
@@ -103,7 +103,7 @@ def test_a_declared_decimal_reads_values_with_a_comma(texts: Place) -> None:
 def test_values_with_a_comma_are_refused_with_both_readings_named(texts: Place) -> None:
     error = refused(texts, [("a", hour(LAST - back), "1,234") for back in range(HOURS)])
 
-    assert "written like '0,000'" in error.message
+    assert "of the form '0,000'" in error.message
     assert "thousands" in (error.hint or "")
     assert texts.landed() == []
 
@@ -166,7 +166,7 @@ def test_a_source_that_changes_its_spelling_is_said_and_what_can_be_read_is_kept
     with pytest.raises(DataError, match="unreadable_value") as caught:
         pull.run(source.engine, source.world.dataset, now=source.now)
 
-    assert "of the hours 0-11" in caught.value.message
+    assert "at hours 0-11" in caught.value.message
     kept = [at for at in late if at.hour >= 12]
     assert len(source.landed("a")) == HOURS + len(kept)
     with reading(source.engine) as conn:

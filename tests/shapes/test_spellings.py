@@ -77,7 +77,7 @@ def test_a_query_that_loses_text_by_comparing_it_fails_the_pull(source: Place) -
     query = source.world.dataset.query
     source.declare(query=f"{query} WHERE at > :since AND at <= :until")
 
-    with pytest.raises(DataError, match=r"must sort like time|operator does not exist"):
+    with pytest.raises(DataError, match=r"does not sort chronologically|operator does not exist"):
         source.pull()
 
     source.declare(query=query)

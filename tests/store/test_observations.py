@@ -166,7 +166,7 @@ def test_rows_of_the_same_series_and_instant_are_refused(engine: Engine) -> None
 
 
 def test_a_frame_of_other_columns_is_refused(engine: Engine) -> None:
-    with pytest.raises(SchemaMismatch, match="value: must be Float64, found Int64"):
+    with pytest.raises(SchemaMismatch, match="value: expected Float64, found Int64"):
         land(engine, observed({"a": [1.0]}).cast({"value": pl.Int64()}))
 
 

@@ -154,7 +154,7 @@ def test_connect_names_missing_columns_of_one_dataset_and_goes_on_with_the_next(
     answer = type_("check", "--connect")
 
     assert answer.status == 1
-    assert "bikes: query of dataset bikes must have columns 'value'" in answer.talk
+    assert "bikes: query of dataset bikes does not return 'value'" in answer.talk
     assert "vlaue" in answer.talk.split("hint:")[-1]
     assert answer.data.splitlines()[-1].split()[:3] == ["other", "10", "1"]
 
@@ -239,7 +239,7 @@ def test_connect_tells_of_roles_that_may_too_much_or_too_little(
         answer.talk
     )
     assert "error: database: the database is read-only" in answer.talk
-    assert "error: x: ingest_column of dataset x must be in a column of type bigint" in answer.talk
+    assert "error: x: ingest_column of dataset x must be of type bigint" in answer.talk
 
 
 def test_data_is_read_and_settings_are_suggested_as_toml(folder: Path) -> None:
