@@ -1,7 +1,7 @@
-"""What rows tell about the settings of their dataset, from a sample of them and an instant.
+"""Checks of the settings of a dataset against a sample of its rows, at an instant.
 
-Facts are numbers for a table; findings are sentences, for what is not as it was meant; suggestions
-are settings that fit the rows better.
+Facts are numbers for a table; findings are sentences about problems; suggestions are settings that
+fit the rows better.
 """
 
 from collections.abc import Iterator
@@ -36,14 +36,14 @@ from forecaster.times.durations import (
 from forecaster.training import preparation
 
 MOST_CELLS = 200_000_000
-"""Of a panel: a step that is far too short would otherwise fill the memory."""
+"""Of a panel: a step that is far too short would otherwise exhaust the memory."""
 _FEW = 0.01
-"""Shares below this are not worth a sentence."""
+"""Shares below this are not reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """Rows of a dataset between two instants, and what became of them."""
+    """Rows of a dataset between two instants, raw and normalized."""
 
     rows: int
     taken: NormalizedRows
@@ -51,7 +51,7 @@ class Sample:
     """All rows from here to `now` are in the sample."""
     now: datetime
     versions: pl.DataFrame | None = None
-    """VERSIONS of some of its rows, where we have them."""
+    """VERSIONS of some of its rows, if available."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,15 +64,15 @@ class Diagnosis:
 
 
 def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
-    """Return what the sample tells. Raises nothing: what cannot be told is a finding."""
+    """Return the diagnosis of the sample. Raises nothing: errors become findings."""
     found = Diagnosis(facts=_counts(sample))
     observations = sample.taken.observations
     found.findings += _on_rows(sample, dataset)
     if observations.is_empty():
         return found
-    step = _judge_spacing(observations, dataset, found)
-    delay = _judge_age(sample, step, dataset, found)
-    _judge_values(observations, dataset, found)
+    step = _check_spacing(observations, dataset, found)
+    delay = _check_age(sample, step, dataset, found)
+    _check_values(observations, dataset, found)
     if step != dataset.step:
         return found
     cells = _cells(observations, dataset)
@@ -80,7 +80,7 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         found.findings.append(
             failure(
                 dataset.name,
-                f"history must fit into memory, found {cells:,.0f} cells of {dataset.step}",
+                f"history does not fit into memory: {cells:,.0f} cells of {dataset.step}",
                 hint="set a longer step, or a shorter history",
             )
         )
@@ -93,11 +93,11 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
     except ForecasterError as error:
         found.findings += failures_of(dataset.name, error)
         return found
-    _judge_panel(panel, spec, dataset, found)
+    _check_panel(panel, spec, dataset, found)
     found.findings += on_hours(panel, dataset)
     found.findings += on_ticks(panel.grid, dataset, delay, sample.now)
-    _judge_length(_steps(sample, panel, dataset), spec, dataset, found)
-    _judge_seasons(sample, panel, dataset, found)
+    _check_length(_steps(sample, panel, dataset), spec, dataset, found)
+    _check_seasons(sample, panel, dataset, found)
     return found
 
 
@@ -116,13 +116,13 @@ def _counts(sample: Sample) -> dict[str, object]:
 
 
 def rejections(about: str, rows: int, taken: NormalizedRows) -> Iterator[Finding]:
-    """Say which of so many rows cannot be used, with an example: a failure if none of them can."""
+    """Yield which of so many rows cannot be used, with an example: a failure if none can."""
     for reason, count in taken.rejected.items():
         message = f"{count} of {rows} rows cannot be used: {reason}"
         message += f", such as {taken.examples[reason]}" if reason in taken.examples else ""
         message += f"; {REMEDIES[reason]}" if reason in REMEDIES else ""
         if taken.observations.is_empty():
-            yield failure(about, message, hint="name another column, or cast it in the query")
+            yield failure(about, message, hint="choose another column, or cast it in the query")
         else:
             yield note(about, message)
 
@@ -133,21 +133,22 @@ def _on_rows(sample: Sample, dataset: DatasetConfig) -> Iterator[Finding]:
     if taken.conflicting:
         yield note(
             dataset.name,
-            f"{taken.conflicting} rows contradict another of their series and timestamp: each such "
-            "value is their mean",
-            hint="add what tells them apart to series_columns, or aggregate in the query",
+            f"{taken.conflicting} rows conflict with another row of the same series and timestamp: "
+            "they are averaged",
+            hint="add the column that distinguishes them to series_columns, or aggregate in the "
+            "query",
         )
     if sample.rows == 0:
         yield failure(
             dataset.name,
-            f"there must be rows since {sample.since:%Y-%m-%d %H:%M}Z, found none",
-            hint="see whether the query is right, lengthen history, or run `forecaster ingest`",
+            f"no rows since {sample.since:%Y-%m-%d %H:%M}Z",
+            hint="check the query, lengthen history, or run `forecaster ingest`",
         )
 
 
-def _judge_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> Step:
-    """Return the step of the settings, or of the rows where it is so short that nothing can be told
-    of what lies on it."""
+def _check_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> Step:
+    """Return the step of the settings, or that of the rows where the former is far too short for
+    the other checks."""
     spacing = find_spacing(observations)
     if spacing is None:
         return dataset.step
@@ -156,8 +157,8 @@ def _judge_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Di
         found.findings.append(
             note(
                 dataset.name,
-                f"{1 - spacing.regular:.0%} of the rows do not come a whole number of "
-                f"{spacing.step} after the one before: those that share a step are averaged",
+                f"{1 - spacing.regular:.0%} of the rows are not a whole number of {spacing.step} "
+                "after the previous one: rows that share a step are averaged",
             )
         )
     advised = advised_step(spacing, observations)
@@ -170,14 +171,14 @@ def _judge_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Di
             dataset.name,
             f"step is {dataset.step}, rows come every {advised}: "
             + ("most steps would be empty" if is_sparse else "rows that share a step are averaged"),
-            hint=f'set step = "{advised}", or let the query give a row for each step',
+            hint=f'set step = "{advised}", or return one row per step from the query',
         )
     )
     return advised if is_sparse else dataset.step
 
 
-def _judge_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagnosis) -> timedelta:
-    """Return the `delay` that fits: that of the settings where nothing tells another."""
+def _check_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagnosis) -> timedelta:
+    """Return the `delay` that fits: that of the settings unless the rows show a longer one."""
     observations = sample.taken.observations
     grid = grid_of(
         observations,
@@ -186,14 +187,14 @@ def _judge_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagno
         marks=dataset.timestamp_marks,
         are_sums=dataset.groups,
     )
-    told = freshness.judge(observations, grid, dataset, sample.now, sample.versions)
-    found.findings += told.findings
-    if told.delay is not None:
-        found.suggestions["delay"] = format_duration(told.delay)
-    return told.delay or dataset.delay
+    fresh = freshness.judge(observations, grid, dataset, sample.now, sample.versions)
+    found.findings += fresh.findings
+    if fresh.delay is not None:
+        found.suggestions["delay"] = format_duration(fresh.delay)
+    return fresh.delay or dataset.delay
 
 
-def _judge_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _check_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> None:
     values = observations["value"].drop_nulls()
     if values.is_empty():
         return
@@ -203,13 +204,13 @@ def _judge_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Dia
     if dataset.upper_bound is not None:
         outside += int((values > dataset.upper_bound).sum())
     if outside:
-        message = f"{outside} values lie outside lower_bound and upper_bound, forecasts never will"
+        message = f"{outside} values lie outside lower_bound and upper_bound; forecasts never do"
         found.findings.append(note(dataset.name, message))
     if dataset.lower_bound is None and values.min() == 0:
         found.suggestions["lower_bound"] = 0
 
 
-def _judge_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _check_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
     observed = panel.deviations.isfinite()
     seen, counts = int(observed.sum()), panel.counts
     found.facts |= {
@@ -226,7 +227,7 @@ def _judge_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: D
     short = int((observed.sum(1) < spec.min_observed).sum()) - empty
     for count, what in (
         (empty, "have no value at all, and are not forecast"),
-        (constant, "never change"),
+        (constant, "are constant"),
         (short, f"have fewer than {spec.min_observed} values, and are not forecast yet"),
     ):
         if count:
@@ -236,23 +237,25 @@ def _judge_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: D
         if isinstance(share, float) and share >= _FEW:
             found.findings.append(note(dataset.name, f"{share:.0%} of the {what}"))
     if spec.season_length == 1:
-        message = "no season was found: a forecast will mostly be a level and its spread"
+        message = (
+            "no seasonality detected: forecasts will mostly be a constant level with its spread"
+        )
         found.findings.append(note(dataset.name, message))
 
 
-def _judge_length(steps: int, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _check_length(steps: int, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
     needed = spec.context_length + 2 * spec.prediction_length
     if steps < needed:
         message = (
-            f"there are {steps} steps: {spec.context_length} to look back, "
-            f"{spec.prediction_length} to learn from and as many to judge by take {needed}"
+            f"history has {steps} steps, of {needed} needed: {spec.context_length} for context, "
+            f"{spec.prediction_length} for training and as many for validation"
         )
         hint = "lengthen history, shorten the horizon, or wait for more data"
         found.findings.append(note(dataset.name, message, hint=hint))
 
 
-def _judge_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: Diagnosis) -> None:
-    """Say which seasons nobody could look for, and whether a longer `history` would help."""
+def _check_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: Diagnosis) -> None:
+    """Note which seasons could not be detected, and whether a longer `history` would help."""
     steps = _steps(sample, panel, dataset)
     missed = [each for each in candidates(dataset.step) if LEAST_CYCLES * each > steps]
     if not missed or dataset.model.season_length is not None:
@@ -270,15 +273,14 @@ def _judge_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: 
     found.findings.append(
         note(
             dataset.name,
-            f"a season of {missed[0]} steps takes {needed} steps to be found, and there are "
-            f"{steps}",
+            f"detecting a season of {missed[0]} steps needs {needed} steps, and there are {steps}",
             hint=hint,
         )
     )
 
 
 def _steps(sample: Sample, panel: Panel, dataset: DatasetConfig) -> int:
-    """Return how many steps a training would see: all of `history` where the sample has not."""
+    """Return how many steps a training would see: that of `history` where the sample is shorter."""
     if sample.since <= sample.now - dataset.history:
         return panel.length
     return max(panel.length, dataset.history // dataset.step.approximate)

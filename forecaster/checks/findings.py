@@ -1,4 +1,4 @@
-"""Findings: what `forecaster check` has to say, all of it, instead of stopping at the first."""
+"""Findings: all that `forecaster check` reports, instead of stopping at the first."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from forecaster.errors import ConfigError, ForecasterError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing to know: a failure stops a job, a note does not."""
+    """One result of a check: a failure stops a job, a note does not."""
 
     level: Literal["failure", "note"]
     about: str
@@ -19,12 +19,12 @@ class Finding:
 
 
 def failure(about: str, message: str, *, hint: str | None = None) -> Finding:
-    """Return what has to be mended before jobs can run."""
+    """Return a problem to fix before jobs can run."""
     return Finding(level="failure", about=about, message=message, hint=hint)
 
 
 def note(about: str, message: str, *, hint: str | None = None) -> Finding:
-    """Return what works, but hardly as it was meant."""
+    """Return something that works, but probably not as intended."""
     return Finding(level="note", about=about, message=message, hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""Whether rows still come, and whether `delay` leaves them the time they take."""
+"""Whether rows still arrive, and whether `delay` is long enough for them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from forecaster.schemas import INSTANT
 from forecaster.times.durations import format_duration, rough, rounded_up
 
 _LIVE_STEPS = 20
-"""A series that has been silent for longer does not tell how late rows come."""
+"""A series without rows for longer is not used to measure how late rows arrive."""
 _GAPS, _USUAL_GAP = 2, 0.99
-"""So many times its usual longest gap is too long for a series that is live."""
+"""A live series has no gap longer than so many times its usual longest one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freshness:
-    """What was found, and a `delay` that fits better; None where nothing tells."""
+    """What was found, and a `delay` that fits better; None if unknown."""
 
     findings: tuple[Finding, ...]
     delay: timedelta | None = None
@@ -45,7 +45,7 @@ class _Ends:
 
     @property
     def patience(self) -> timedelta:
-        """How long the live series may be silent."""
+        """How long the live series may be without rows."""
         found = self.live["patience"].max()
         assert isinstance(found, timedelta)
         return found
@@ -64,7 +64,7 @@ def judge(
     now: datetime,
     versions: pl.DataFrame | None,
 ) -> Freshness:
-    """Look at the newest rows of OBSERVATIONS, sorted; the step of `grid` is that of the rows."""
+    """Check the newest rows of OBSERVATIONS, sorted; the step of `grid` is that of the rows."""
     past = observations.filter(pl.col("timestamp") <= now)
     findings = [*_on_future(observations.height - past.height, observations, dataset)]
     if past.is_empty():
@@ -73,10 +73,10 @@ def judge(
     findings += _on_silent(ends, dataset)
     if now - ends.latest > ends.patience + dataset.delay:
         message = (
-            f"the newest row is {rough(now - ends.latest)} old: series that are silent so long are "
-            "not forecast"
+            f"the newest row is {rough(now - ends.latest)} old: series without rows for so long "
+            "are not forecast"
         )
-        findings.append(note(dataset.name, message, hint="see whether rows still arrive"))
+        findings.append(note(dataset.name, message, hint="check that rows still arrive"))
         return Freshness(findings=tuple(findings))
     late = None if versions is None else _seen(versions, grid, dataset)
     how = "at least" if late is None else "up to"
@@ -117,23 +117,23 @@ def _on_future(count: int, observations: pl.DataFrame, dataset: DatasetConfig) -
     if count and isinstance(last, datetime):
         yield note(
             dataset.name,
-            f"{count} rows have timestamps that are still to come, up to {last:%Y-%m-%d %H:%M}Z: "
-            "they are used once their time has come",
-            hint="see whether timestamp_column and timezone are right",
+            f"{count} rows have timestamps in the future, up to {last:%Y-%m-%d %H:%M}Z: "
+            "they are used once that time has come",
+            hint="check timestamp_column and timezone",
         )
 
 
 def _on_silent(ends: _Ends, dataset: DatasetConfig) -> Iterator[Finding]:
     silent = ends.frame.height - ends.live.height
     if silent:
-        message = f"{silent} of {ends.frame.height} series have been silent for {_LIVE_STEPS} steps"
+        message = f"{silent} of {ends.frame.height} series have had no rows for {_LIVE_STEPS} steps"
         yield note(dataset.name, message)
 
 
 def _too_short(late: timedelta, how: str, delay: timedelta, dataset: DatasetConfig) -> Finding:
     return note(
         dataset.name,
-        f"delay is {format_duration(dataset.delay)}, but rows come {how} {rough(late)} after their "
-        "step is over: forecasts would not have seen them",
+        f"delay is {format_duration(dataset.delay)}, but rows arrive {how} {rough(late)} after the "
+        "end of their step: forecasts would miss them",
         hint=f'set delay = "{format_duration(delay)}"',
     )

@@ -1,9 +1,9 @@
-"""How late rows come: by when they arrived, or by which of those that should be there are lacking.
+"""How late rows arrive: by their arrival times, or else by which expected rows are missing.
 
-A row is due when its step is over. Where it is known when rows arrived, that tells how late they
-are. All that one look at a source tells is how long ago the oldest row was due that is lacking; and
-a row is only lacking if it should be there: at the same place of the weeks before, there was one.
-So closed hours, weekends and months tell nothing, and neither does a holiday.
+A row is due when its step is over. Known arrival times show how late rows are. A single read of a
+source only shows how long ago the oldest missing row was due; and a row only counts as missing if
+it is expected: at the same place of the weeks before, there was one. So closed hours, weekends and
+months do not count, and neither does a holiday.
 """
 
 from datetime import datetime, timedelta
@@ -16,27 +16,27 @@ from forecaster.data.grid import START_MARKS, Grid
 from forecaster.schemas import INSTANT
 
 ON_TIME = 0.9
-"""Share of the rows, and of the live series, that are to be in once `delay` is over."""
+"""Share of the rows, and of the live series, that should have arrived once `delay` is over."""
 _FEWEST_ARRIVALS = 10
 _WEEK = timedelta(days=7)
 _LOOKED_BACK = 4
 """Weeks, or steps that are as long or longer."""
 _FEWEST = 2
-"""Of these that there must be."""
+"""Of these that must exist."""
 _USUALLY = 0.75
 """Share of them that had a row, where one is expected again."""
 _SELDOM = 0.02
-"""Share of the time that runs of missing rows may take which are no news."""
+"""Share of the time in which runs of missing rows are usual."""
 _MOST_CELLS = 1_000_000
 
 Flags = NDArray[np.bool_]
 
 
 def by_arrival(arrivals: pl.DataFrame, grid: Grid) -> timedelta | None:
-    """Return how long after its step a row is there, nine times of ten; None of too few to tell.
+    """Return how long after its step a row is there, nine times of ten; None if too few.
 
-    `arrivals` has the columns timestamp and arrived, one row a timestamp. What came together with
-    the row after it, as when all of a history was read, tells nothing.
+    `arrivals` has the columns timestamp and arrived, one row a timestamp. Rows that arrived with
+    the next one, as when all of a history was read, are left out.
     """
     ordered = arrivals.sort("timestamp")
     gained = ordered["arrived"].shift(-1) - ordered["arrived"]
@@ -49,9 +49,9 @@ def by_arrival(arrivals: pl.DataFrame, grid: Grid) -> timedelta | None:
 
 
 def by_lack(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta | None:
-    """Return how long the oldest row of a series has been due that is lacking at `now`.
+    """Return how long the oldest row of a series that is missing at `now` has been due.
 
-    `stamps` are its timestamps up to `now`. None where none is lacking, or where that is no news.
+    `stamps` are its timestamps up to `now`. None where none is missing, or where that is usual.
     Rows of days and longer are due when their step is over, whatever their timestamps mark.
     """
     cells = grid.index_of(stamps).unique().sort().to_numpy()
@@ -62,11 +62,11 @@ def by_lack(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta | None:
     has_row = np.zeros(current - first + 1, dtype=np.bool_)
     has_row[cells[cells >= first] - first] = True
     expected = _expected(has_row, _period(grid))
-    lacking = np.flatnonzero(expected & ~has_row) + first
-    due = _over(grid, pl.Series(lacking[lacking > newest], dtype=pl.Int64))
+    missing = np.flatnonzero(expected & ~has_row) + first
+    due = _over(grid, pl.Series(missing[missing > newest], dtype=pl.Int64))
     overdue = due.filter(due <= now)
     known = slice(0, newest - first + 1)
-    if len(overdue) <= _no_news(has_row[known], expected[known], grid):
+    if len(overdue) <= _usual_run(has_row[known], expected[known], grid):
         return None
     oldest = overdue[0]
     assert isinstance(oldest, datetime)
@@ -86,7 +86,7 @@ def _over(grid: Grid, cells: pl.Series) -> pl.Series:
 
 
 def _expected(has_row: Flags, period: int) -> Flags:
-    """Tell which cells had a row at the same place of the periods before."""
+    """Return which cells had a row at the same place of the periods before."""
     seen, possible = np.zeros(len(has_row)), np.zeros(len(has_row))
     for back in range(1, _LOOKED_BACK + 1):
         if (shift := back * period) < len(has_row):
@@ -104,8 +104,8 @@ def _period(grid: Grid) -> int:
     return _WEEK // step.approximate
 
 
-def _no_news(has_row: Flags, expected: Flags, grid: Grid) -> int:
-    """Return how many expected rows may be missing, one after the other, without telling anything.
+def _usual_run(has_row: Flags, expected: Flags, grid: Grid) -> int:
+    """Return how many consecutive expected rows may be missing without being late.
 
     As many as are missing more than seldom; and where some hours or days never have a row, those of
     a day, which may be a holiday.

@@ -1,4 +1,4 @@
-"""Settings that are sound one by one, and odd together: worth a word, not worth a refusal."""
+"""Settings that are valid one by one but odd together: reported, not rejected."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,14 @@ from forecaster.config.settings import Config, DatasetConfig
 from forecaster.times.durations import format_duration
 
 _PREDICTIONS = 3
-"""A history of fewer prediction lengths leaves little to learn from and nothing to judge by."""
+"""A history of fewer prediction lengths leaves little to train on and nothing to validate with."""
 
 
 def oddities(config: Config) -> Iterator[Finding]:
-    """Return what is odd, without a look at any data."""
+    """Return odd settings, without reading any data."""
     if not config.datasets:
         hint = "add [datasets.NAME] with step and horizon"
-        yield note("configuration", "there is no dataset yet: `serve` would have nothing to do",
+        yield note("configuration", "no datasets are configured: `serve` would have nothing to do",
                    hint=hint)  # fmt: skip
     for dataset in config.datasets.values():
         yield from _in_dataset(dataset)
@@ -27,15 +27,15 @@ def _in_dataset(dataset: DatasetConfig) -> Iterator[Finding]:
         yield note(
             dataset.name,
             f"history {format_duration(history)} is shorter than {_PREDICTIONS} times the horizon: "
-            "little is left to learn from",
+            "little is left to train on",
             hint="lengthen history, or shorten the horizon",
         )
     context = dataset.model.context_length
     if context is not None and context * step + ahead > history:
         yield note(
             dataset.name,
-            f"history {format_duration(history)} has no room for context_length {context} and the "
-            "horizon",
+            f"history {format_duration(history)} is shorter than context_length {context} plus "
+            "the horizon",
             hint="lengthen history, or shorten context_length",
         )
     if dataset.delay + dataset.late_data > history:

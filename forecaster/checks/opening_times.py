@@ -9,16 +9,16 @@ from forecaster.data.panel import Panel
 
 
 def on_hours(panel: Panel, dataset: DatasetConfig) -> Iterator[Finding]:
-    """Say when a dataset is open where that was detected, and which values lie outside."""
+    """Note when a dataset is open where that was detected, and which values lie outside."""
     hours, table = panel.grid.hours, f"[datasets.{dataset.name}.calendar]"
     if hours is None:
         return
     if dataset.calendar.open == AUTO:
         yield note(
             dataset.name,
-            f"rows come {hours} only: other times count as closed, and are neither forecast nor "
+            f"rows arrive {hours} only: other times count as closed, and are neither forecast nor "
             "scored",
-            hint=f'set open = "always" in {table} to forecast them, or the hours to fix them',
+            hint=f'set open = "always" in {table} to forecast them, or set the hours explicitly',
         )
     outside = observed_while_closed(panel)
     if outside:
@@ -27,5 +27,5 @@ def on_hours(panel: Panel, dataset: DatasetConfig) -> Iterator[Finding]:
             dataset.name,
             f"{outside} of {total} values lie outside the opening hours {hours}: nothing is "
             "forecast or scored there",
-            hint=f"widen open in {table}; hours end before the time that they name",
+            hint=f"widen open in {table}; the end of a range is exclusive",
         )

@@ -20,7 +20,7 @@ from forecaster.times.schedules import Cron, Schedule
 _LOOKED_AT = 13
 """Steps, the latest, whose beginnings are compared with ticks."""
 _SHORT = 0.02
-"""Share of a step that a tick may wait for nothing."""
+"""Share of a step that a tick may be late without being reported."""
 _SAFE_DAY = 28
 """Every month has the days up to this one."""
 _DAYS = ("thu", "fri", "sat", "sun", "mon", "tue", "wed")
@@ -31,8 +31,8 @@ _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
 def on_ticks(grid: Grid, dataset: DatasetConfig, delay: timedelta, now: datetime) -> list[Finding]:
     """Name the settings with which forecasts are due as the steps of `grid` begin, `delay` later.
 
-    Nothing is said of schedules that are set to something else than the step, nor where ticks are
-    as good as they can be.
+    Nothing is reported for schedules that are set to something else than the step, nor where no
+    other setting is better.
     """
     schedule = dataset.forecast_schedule
     if not isinstance(schedule, Periods) or schedule.step != grid.step:

@@ -106,7 +106,7 @@ def _prediction_length(table: Table, step: Step | None) -> int:
     both = [key for key in ("horizon", "prediction_length") if key in table]
     if len(both) != 1:
         found = " and ".join(both) or "neither"
-        table.refuse("horizon", f"must be set, or else prediction_length, found {found}")
+        table.refuse("horizon", f"either this or prediction_length must be set, found {found}")
 
     def steps_in(value: object) -> int:
         try:
@@ -123,19 +123,19 @@ def _prediction_length(table: Table, step: Step | None) -> int:
 
 
 def _check_together(table: Table, dataset: DatasetConfig, kept: timedelta | None) -> None:
-    """Note the settings that are well formed but contradict one another."""
+    """Report settings that are valid by themselves but contradict one another."""
     lower, upper = dataset.lower_bound, dataset.upper_bound
     if lower is not None and upper is not None and lower >= upper:
         table.refuse("lower_bound", f"must be below upper_bound {upper!r}, found {lower!r}")
     for key in ("source_url", "ingest_column"):
         if getattr(dataset, key) is not None and "query" not in table:
-            table.refuse("query", f"must be set with {key}, found none")
+            table.refuse("query", f"must be set together with {key}")
     if kept is not None and dataset.query is not None and dataset.history > kept:
         most, found = format_duration(kept), format_duration(dataset.history)
         table.refuse("history", f"must be at most retention.observations {most}, found {found}")
     columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
     if len(set(columns)) < len(columns):
-        table.refuse("series_columns", "must differ from the other columns, found one twice")
+        table.refuse("series_columns", "must differ from the other columns, found a duplicate")
 
 
 def _calendar(table: Table) -> CalendarConfig:

@@ -1,7 +1,7 @@
-"""What a configuration would change, against what is stored: pure, nothing is read or written.
+"""What a configuration would change, compared with what is stored; nothing is read or written.
 
-A model is measured by its own spec, whatever the settings were when it was trained. All other
-settings are compared with those that the service last ran with, as it noted them.
+A model is compared by its own spec, whatever the settings were when it was trained. All other
+settings are compared with those that the service last ran with, as it stored them.
 """
 
 import tomllib
@@ -19,11 +19,11 @@ from forecaster.config.settings import (
     ModelConfig,
 )
 
-_WHAT_IS_READ = (
+_SOURCE_SETTINGS = (
     "query", "source_url", "series_columns", "timestamp_column", "value_column", "timezone",
     "timestamp_format", "decimal",
 )  # fmt: skip
-_WHAT_IS_LEARNT = (
+_MODEL_SETTINGS = (
     "calendar.", "model.", "training.", "history", "step", "prediction_length", "horizon",
     "timestamp_marks",
 )  # fmt: skip
@@ -32,7 +32,7 @@ _GIVEN_AS_IS = (
     "statistics", "calendar", "season_length", "patch_length", "hidden_size", "layers", "heads",
     "dropout",
 )  # fmt: skip
-_BEFORE_THERE_WAS: Mapping[str, Any] = {"timestamp_marks": "instant", "opening_hours": ""}
+_EARLIER_DEFAULTS: Mapping[str, Any] = {"timestamp_marks": "instant", "opening_hours": ""}
 """What models of earlier versions do."""
 _LONGEST = 60
 
@@ -54,9 +54,9 @@ class Effects:
     """Changes of the settings of one dataset, by what follows from them."""
 
     read: tuple[Change, ...] = ()
-    """Rows that are in stay; what comes from now on is read otherwise."""
+    """Stored rows stay; new ones are read with these."""
     learnt: tuple[Change, ...] = ()
-    """Heeded by the next training."""
+    """Take effect at the next retrain."""
     at_once: tuple[Change, ...] = ()
 
 
@@ -71,15 +71,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What becomes of one dataset."""
+    """What is planned for one dataset."""
 
     dataset: str
     action: Literal["new", "reuse", "retrain"]
     model_id: int | None
     reasons: tuple[Change, ...]
-    """In what the model is not what the settings ask for."""
+    """Where the model differs from the settings."""
     missing_plugins: tuple[str, ...]
-    """What the model needs to serve until then, and no setting names."""
+    """What the model needs to serve until then, and the settings do not name."""
     effects: Effects
     first_training: datetime | None
     """The tick of the training that is due at once, where there is no model yet."""
@@ -90,13 +90,13 @@ class Plan:
 def plan_of(
     dataset: DatasetConfig, settings: Mapping[str, Any], stored: Stored, now: datetime
 ) -> Plan:
-    """Return what becomes of a dataset whose `documents` are `settings`."""
+    """Return the plan for a dataset whose `documents` are `settings`."""
     spec = stored.spec
     reasons = () if spec is None else reasons_to_retrain(spec, dataset)
     missing = () if spec is None else missing_plugins(spec, dataset)
     changed = Effects() if stored.settings is None else effects(stored.settings, settings)
-    told = {reason.setting for reason in reasons}
-    learnt = tuple(each for each in changed.learnt if each.setting.split(".")[-1] not in told)
+    known = {reason.setting for reason in reasons}
+    learnt = tuple(each for each in changed.learnt if each.setting.split(".")[-1] not in known)
     return Plan(
         dataset=dataset.name,
         action="new" if spec is None else "retrain" if reasons or missing else "reuse",
@@ -113,7 +113,7 @@ def plan_of(
 def documents(config: Config) -> dict[str, dict[str, Any]]:
     """Return all settings of each dataset, defaults included, as JSON would have them.
 
-    No secret is among them. This is what the service notes of itself (`datasets.config`).
+    No secret is among them. This is what the service stores (`datasets.config`).
     """
     found: dict[str, dict[str, Any]] = tomllib.loads(to_toml(config)).get("datasets", {})
     return found
@@ -122,16 +122,16 @@ def documents(config: Config) -> dict[str, dict[str, Any]]:
 def effects(before: Mapping[str, Any], after: Mapping[str, Any]) -> Effects:
     """Compare two documents of one dataset."""
     found = list(_changes(_flat(before), _flat(after)))
-    read = [change for change in found if change.setting in _WHAT_IS_READ]
-    learnt = [change for change in found if change.setting.startswith(_WHAT_IS_LEARNT)]
+    read = [change for change in found if change.setting in _SOURCE_SETTINGS]
+    learnt = [change for change in found if change.setting.startswith(_MODEL_SETTINGS)]
     rest = [change for change in found if change not in (*read, *learnt)]
     return Effects(read=tuple(read), learnt=tuple(learnt), at_once=tuple(rest))
 
 
 def reasons_to_retrain(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple[Change, ...]:
-    """Return in what a model (`models.config`) is not what the settings ask for; empty: reuse it.
+    """Return where a model (`models.config`) differs from the settings; empty: reuse it.
 
-    What settings leave to the data is no reason.
+    Settings that are derived from the data are no reason.
     """
     wanted: dict[str, object] = {
         "step": str(dataset.step),
@@ -141,7 +141,7 @@ def reasons_to_retrain(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple
         **_in_patches(spec, dataset.model),
         **_hours(dataset),
     }
-    known = {**_BEFORE_THERE_WAS, **spec}
+    known = {**_EARLIER_DEFAULTS, **spec}
     return tuple(
         Change(setting=name, before=found, after=value)
         for name, value in wanted.items()
@@ -150,7 +150,7 @@ def reasons_to_retrain(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple
 
 
 def _hours(dataset: DatasetConfig) -> dict[str, object]:
-    """Return the hours that settings give; a model of an earlier version was never closed."""
+    """Return the hours that settings give; a model of an earlier version is always open."""
     hours = dataset.calendar.open
     return {} if hours == AUTO else {"opening_hours": "" if hours == ALWAYS else hours}
 

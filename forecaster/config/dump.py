@@ -57,7 +57,7 @@ def _dataset_lines(path: str, dataset: DatasetConfig) -> list[str]:
 
 
 def _spelled(values: Mapping[str, object]) -> dict[str, object]:
-    """Return settings as the file spells them: a schedule is an interval or a cron expression.
+    """Return settings as in the file: a schedule is an interval or a cron expression.
 
     The zone of schedules is a setting of its own.
     """

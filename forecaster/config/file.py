@@ -19,12 +19,12 @@ from forecaster.errors import ConfigError
 from forecaster.times.durations import Step
 from forecaster.times.schedules import every
 
-HINT = "mend these settings, then run `forecaster check`"
+HINT = "fix these settings, then run `forecaster check`"
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedConfig:
-    """What could be made of the settings, with a default in place of each that is wrong."""
+    """The settings that could be read, with a default in place of each invalid one."""
 
     config: Config
     problems: list[str]
@@ -47,9 +47,9 @@ def parse(text: str, environ: Mapping[str, str], *, read_file: Callable[[str], s
 def draft(
     text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]
 ) -> ParsedConfig:
-    """Return as many of the settings as can be read; ConfigError only if the file is no TOML."""
-    surroundings = ParseContext(environ, read_file)
-    top = Table(_load(text), "", surroundings)
+    """Return as many settings as can be read; ConfigError only if the file is not TOML."""
+    context = ParseContext(environ, read_file)
+    top = Table(_load(text), "", context)
     if "database_url" not in top and "database_url_file" not in top:
         top.refuse("database_url", 'must be set, such as "sqlite:///forecaster.db"')
     url = top.take_secret("database_url", database_url)
@@ -67,7 +67,7 @@ def draft(
         prune_schedule=every(prune_every),
         lease_ttl=lease_ttl,
     )
-    return ParsedConfig(config, surroundings.problems)
+    return ParsedConfig(config, context.problems)
 
 
 def _load(text: str) -> dict[str, object]:
@@ -77,7 +77,7 @@ def _load(text: str) -> dict[str, object]:
         reason = str(error)
     except (ValueError, RecursionError):
         reason = "a number too long or tables nested too deeply"
-    raise ConfigError([f"the file must be TOML: {reason[:1].lower()}{reason[1:]}"])
+    raise ConfigError([f"invalid TOML: {reason[:1].lower()}{reason[1:]}"])
 
 
 def _server(table: Table) -> ServerConfig:
@@ -98,11 +98,11 @@ def _server(table: Table) -> ServerConfig:
 
 
 def _require_both(table: Table, key: str, other: str) -> None:
-    """Note where one of two settings is in the file, itself or as a file, and the other is not."""
+    """Report where one of two settings is given, itself or as a file, and the other is not."""
     given = {name for name in (key, other) if name in table or f"{name}_file" in table}
     for name, partner in ((key, other), (other, key)):
         if partner in given and name not in given:
-            table.refuse(name, f"must be set with {partner}, found none")
+            table.refuse(name, f"must be set together with {partner}")
 
 
 def _retention(table: Table) -> RetentionConfig:
@@ -127,6 +127,6 @@ def _datasets(table: Table, kept: timedelta | None) -> dict[str, DatasetConfig]:
         if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
             datasets[name] = dataset_table.read(name, table.table(name), kept)
         else:
-            rule = "dataset names must be letters, digits and _ . - up to 100"
+            rule = "dataset names must be up to 100 letters, digits and _ . -"
             table.refuse("", f"{rule}, found {shown(name)}")
     return datasets

@@ -1,7 +1,7 @@
-"""Text as it was before somebody quoted it, and where each part of that stands in the text.
+"""Text without quoting, and the position of each part of it in the original text.
 
-Undone are percent-encoding and the escapes of JSON and of a Python repr, however often they were
-applied. What cannot be told apart becomes the same: a line break and the `n` that stands for it, a
+Decoded are percent-encoding and the escapes of JSON and of a Python repr, however often they were
+applied. What is ambiguous becomes the same: a line break and the `n` that stands for it, a
 space and `+`, one backslash and none. It takes time in proportion to the text, as no expression
 here goes over a part of it again.
 """
@@ -82,7 +82,7 @@ class Unquoted:
 
 
 def is_quoted(text: str) -> bool:
-    """Tell whether anything in `text` may be percent-encoded or escaped."""
+    """Return whether anything in `text` may be percent-encoded or escaped."""
     return _IS_QUOTED.search(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Text without secrets: whatever spelling a secret has come to, `***` stands in its place.
+"""Redaction: `***` in place of every secret in a text, however it is encoded.
 
 A secret may have been percent-encoded, escaped as in JSON or in a repr, or both, any number of
 times. So text and secret are compared after all of that was undone, which takes time in proportion
@@ -16,7 +16,7 @@ from forecaster.config.urls import is_secret
 
 MASK = "***"
 _SHORT = 6
-"""A secret with fewer characters is only one where it stands alone: `a` is in every word."""
+"""A secret with fewer characters is only redacted as a whole word: `a` is in every text."""
 _UNSPACED = re.compile(r"[^\s'\"]++")
 _USER = re.compile(r"://[^\s:@/?#'\"]*+:")
 _IN_PARAMETER = re.compile(
@@ -27,7 +27,7 @@ _IN_PARAMETER = re.compile(
 
 
 class Secrets:
-    """Words that must not be said. Immutable: `with_more` returns another."""
+    """Secrets to redact. Immutable: `with_more` returns another."""
 
     def __init__(self, words: Iterable[str] = ()) -> None:
         self._words = frozenset(word for word in words if word.strip())
@@ -63,12 +63,12 @@ class Secrets:
 
 
 def secrets_of(config: Config) -> frozenset[str]:
-    """Return every password in the settings: fields called so, and those of addresses."""
+    """Return every password in the settings: fields of that name, and those of URLs."""
     return frozenset(_secrets_in(config))
 
 
 def secrets_of_address(url: str) -> Iterator[str]:
-    """Yield the passwords of a URL, as they are written there and as they are meant."""
+    """Yield the passwords of a URL, encoded and decoded."""
     rest = url.partition("://")[2]
     userinfo, at, place = rest.rpartition("@")
     if at and not rest.startswith("/"):

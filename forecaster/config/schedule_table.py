@@ -38,7 +38,7 @@ class Times:
 def read(table: Table, step: Step, delay: timedelta, timezone: str) -> Times:
     """Read these settings; `step`, `delay` and `timezone` are those of the data.
 
-    Where nothing is said, forecasts are due as steps end, and `delay` later.
+    By default, forecasts are due as steps end, and `delay` later.
     """
     zone = table.take("schedule_timezone", validators.timezone, timezone)
     forecasts = _schedule(table, "forecast", _forecast_period(step), zone, delay)
@@ -62,7 +62,7 @@ def _forecast_period(step: Step) -> Step:
 def _retrain_period(step: Step) -> Step:
     """Return 24 steps in whole days, a day at least and a week at most; a month of weeks.
 
-    Longer steps are trained on whenever one ends: nothing new is known in between.
+    Longer steps are retrained whenever one ends: there is no new data in between.
     """
     if step.approximate >= _LONGEST_WEEKS:
         return step
@@ -73,13 +73,13 @@ def _retrain_period(step: Step) -> Step:
 
 
 def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta) -> Schedule:
-    """Read `<job>_every` or `<job>_cron`; `zone` is where the clock and the calendar hang.
+    """Read `<job>_every` or `<job>_cron`; `zone` is their time zone.
 
-    Periods tick `delay` after they begin; what an expression says is what is meant.
+    Periods tick `delay` after they begin; cron expressions are taken as they are.
     """
     period, cron = f"{job}_every", f"{job}_cron"
     if period in table and cron in table:
-        table.refuse(cron, f"must be the only one, found {period} too")
+        table.refuse(cron, f"cannot be combined with {period}")
 
     def expression(value: object) -> Cron:
         try:
@@ -133,8 +133,8 @@ def _read_timeout(table: Table, forecast: Schedule, pull: timedelta) -> timedelt
             raise InvalidSetting(f"must be at most deadlines.pull, {format_duration(pull)}")
         return found
 
-    patience = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_READ)
-    return table.take("read_timeout", read, min(patience, pull))
+    default = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_READ)
+    return table.take("read_timeout", read, min(default, pull))
 
 
 def _deadline(table: Table, key: str, default: timedelta, interval: timedelta) -> timedelta:

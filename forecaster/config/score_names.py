@@ -1,4 +1,4 @@
-"""What a score may be called in the settings: built in, or the user's own. Imports no plug-in.
+"""Names of scores in the settings: built in, or a user's plug-in. Imports no plug-in.
 
 A plug-in is named by its path, `package.module:Name`, or by an entry point of GROUP in the
 metadata of an installed package.
@@ -14,7 +14,7 @@ from forecaster.config.validators import InvalidSetting, nearest, text
 GROUP = "forecaster.attention"
 ALIASES = {"concat": "additive"}
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_RULE = "the path of yours, such as 'package.module:Name'"
+_RULE = "the path of a plug-in, such as 'package.module:Name'"
 
 
 def installed() -> Mapping[str, EntryPoint]:
@@ -23,7 +23,7 @@ def installed() -> Mapping[str, EntryPoint]:
 
 
 def find(name: str) -> EntryPoint | None:
-    """Return where the plug-in called `name` is; None if nothing can be called that."""
+    """Return where the plug-in called `name` is; None if there is none."""
     if _PATH.fullmatch(name):
         return EntryPoint(name=name, value=name, group=GROUP)
     return installed().get(name)
@@ -44,5 +44,5 @@ def priors(value: object) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or find(name) is None:
             near = nearest(name, installed()) if isinstance(name, str) else None
-            raise InvalidSetting(f"must be {_RULE}, or an array of such", near=near)
+            raise InvalidSetting(f"must be {_RULE}, or an array of them", near=near)
     return tuple(names)

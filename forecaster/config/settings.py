@@ -1,4 +1,4 @@
-"""The settings, resolved: frozen choices. `forecaster.config.file` parses them."""
+"""The settings, resolved: frozen, and read by every package. Parsing is in `config.file`."""
 
 import re
 from collections.abc import Mapping
@@ -37,9 +37,9 @@ class ModelConfig:
     encoder: str = "lstm"
     head: str = "quantile"
     statistics: str | None = None
-    """What tokens are scaled by; None is chosen on validation windows."""
+    """What patches are scaled by; None is chosen on validation windows."""
     calendar: bool | None = None
-    """Whether the network is told the time; None is chosen on validation windows."""
+    """Whether the network gets calendar features; None is chosen on validation windows."""
     season_length: int | None = None
     patch_length: int | None = None
     context_length: int | None = None

@@ -1,4 +1,4 @@
-"""One table of the configuration file at a time: every problem noted, none of them raised.
+"""One table of the configuration file at a time: every problem is collected, none is raised.
 
 Problems never repeat what came out of an environment variable or a secret's file, nor anything
 after `://`.
@@ -21,7 +21,7 @@ _VARIABLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """Where values may come from besides the file, and what was wrong so far."""
+    """Where values may come from besides the file, and the problems so far."""
 
     environ: Mapping[str, str]
     read_file: Callable[[str], str]
@@ -31,9 +31,9 @@ class ParseContext:
 class Table:
     """One table of the file. Each setting asked for is known; `close` reports the others."""
 
-    def __init__(self, values: object, path: str, surroundings: ParseContext) -> None:
+    def __init__(self, values: object, path: str, context: ParseContext) -> None:
         self.path = path
-        self._around = surroundings
+        self._context = context
         self._known: list[str] = []
         self._values: dict[str, object] = values if isinstance(values, dict) else {}
         if not isinstance(values, dict):
@@ -44,29 +44,29 @@ class Table:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the table holds in the file."""
+        """The keys of the table in the file."""
         return tuple(self._values)
 
     def refuse(self, key: str, problem: str) -> None:
-        """Note what is wrong with a setting, or with the table when `key` is empty."""
+        """Report a problem with a setting, or with the table when `key` is empty."""
         dotted = ".".join(part for part in (self.path, key) if part)
-        self._around.problems.append(f"{dotted}: {problem}")
+        self._context.problems.append(f"{dotted}: {problem}")
 
     def table(self, key: str) -> "Table":
         """Return a table inside this one, empty when it is not in the file."""
         self._known.append(key)
         path = f"{self.path}.{key}" if self.path else key
-        return Table(self._values.get(key, {}), path, self._around)
+        return Table(self._values.get(key, {}), path, self._context)
 
     def take(self, key: str, read: Callable[[object], T], default: D) -> T | D:
-        """Read one setting; note what is wrong with it and go on with the default."""
+        """Read one setting; report a problem with it and return the default."""
         self._known.append(key)
         if key not in self._values:
             return default
         raw = self._values[key]
         value = raw
         try:
-            value = _expand(raw, self._around.environ)
+            value = _expand(raw, self._context.environ)
             return read(value)
         except InvalidSetting as error:
             found = error.found if value == raw else None
@@ -80,12 +80,12 @@ class Table:
             self._known.append(file_key)
             return self.take(key, read, None)
         if key in self._values:
-            self.refuse(key, f"must be given once, found {key} and {file_key}")
+            self.refuse(key, f"cannot be combined with {file_key}")
         self._known.append(key)
         return self.take(file_key, lambda path: read(self._content(text(path))), None)
 
     def close(self) -> None:
-        """Report what is in the table and was never asked for."""
+        """Report the unknown settings of the table."""
         for key in self._values:
             if key not in self._known:
                 near = nearest(key, self._known)
@@ -94,12 +94,12 @@ class Table:
 
     def _content(self, path: str) -> str:
         try:
-            return self._around.read_file(path).strip()
+            return self._context.read_file(path).strip()
         except OSError as error:
             reason = (error.strerror or "not readable").lower()
         except ValueError:
             reason = "not text"
-        raise InvalidSetting("must name a file that can be read", found=reason)
+        raise InvalidSetting("must be the path of a readable file", found=reason)
 
 
 def shown(value: object) -> str:
@@ -127,7 +127,7 @@ def _plain_key(key: str) -> str:
 
 
 def _expand(raw: object, environ: Mapping[str, str]) -> object:
-    """Put environment variables in; `$${` stands for a plain `${`."""
+    """Expand environment variables; `$${` stands for a plain `${`."""
     if isinstance(raw, list):
         return [_expand(item, environ) if isinstance(item, str) else item for item in raw]
     if not isinstance(raw, str):
@@ -137,7 +137,7 @@ def _expand(raw: object, environ: Mapping[str, str]) -> object:
         if match["escape"]:
             return "${"
         if match["name"] is None:
-            raise InvalidSetting("must name variables as ${NAME} or ${NAME:-default}")
+            raise InvalidSetting("must refer to variables as ${NAME} or ${NAME:-default}")
         value = environ.get(match["name"])
         if match["or"]:
             return value or match["default"]

@@ -31,7 +31,7 @@ def _masked_parameter(match: re.Match[str]) -> str:
 
 
 def database_url(value: object) -> str:
-    """Read the address of a database that can be Forecaster's own."""
+    """Read the URL of a database that can store Forecaster's tables."""
     scheme, rest = _split(value)
     if scheme == "sqlite":
         return _sqlite(rest)
@@ -64,7 +64,7 @@ def _split(value: object) -> tuple[str, str]:
             'must be a database URL, such as "sqlite:///forecaster.db"', found="no scheme://"
         )
     if re.search(r"[\x00-\x20\x7f]", match["rest"]) and match["scheme"] != "sqlite":
-        raise InvalidSetting("must be a database URL without blanks", found="blanks in it")
+        raise InvalidSetting("must be a database URL without spaces", found="spaces in it")
     return match["scheme"].lower(), match["rest"]
 
 
@@ -72,7 +72,7 @@ def _sqlite(rest: str) -> str:
     path = rest.removeprefix("/").partition("?")[0]
     if not rest.startswith("/") or "\0" in rest:
         raise InvalidSetting(
-            "must name a file after three slashes, such as sqlite:///forecaster.db",
+            "must have a path after three slashes, such as sqlite:///forecaster.db",
             found="sqlite:// without a path",
         )
     if not path or ":memory:" in rest or "mode=memory" in rest:
@@ -83,7 +83,7 @@ def _sqlite(rest: str) -> str:
 def _postgresql(rest: str) -> str:
     address = rest.partition("?")[0]
     if address.count("@") > 1:
-        raise InvalidSetting("must have one @; in a password, write %40", found="several")
+        raise InvalidSetting("must contain one @, in a password as %40", found="several")
     authority = address.rpartition("@")[2].partition("/")[0]
     if not re.fullmatch(rf"(?:{_HOST})?(?::[0-9]{{1,5}})?", authority):
         raise InvalidSetting(

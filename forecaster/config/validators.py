@@ -13,7 +13,7 @@ from forecaster.times.durations import Step, format_duration, parse_duration
 from forecaster.times.opening_hours import OpeningHours
 
 LONGEST = timedelta(days=73_050)
-"""200 years: subtracted from any instant that data can have, it is still in the calendar."""
+"""200 years: subtracted from any instant of data, the result is still in the calendar."""
 
 SHORTEST_LEASE, LONGEST_LEASE = timedelta(seconds=1), timedelta(minutes=10)
 LONGEST_STEP = timedelta(days=3_653)
@@ -53,7 +53,7 @@ def user(value: object) -> str:
 
 
 def secret(value: object) -> str:
-    """Read text that no problem may repeat."""
+    """Read text that no error message may repeat."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidSetting("must be text", found="something else")
     return value
@@ -92,7 +92,7 @@ def lease_time(value: object) -> timedelta:
     found = duration(value)
     if not SHORTEST_LEASE <= found <= LONGEST_LEASE:
         shortest, longest = map(format_duration, (SHORTEST_LEASE, LONGEST_LEASE))
-        raise InvalidSetting(f"must be {shortest} to {longest}")
+        raise InvalidSetting(f"must be from {shortest} to {longest}")
     return found
 
 
@@ -102,7 +102,7 @@ def retention(value: object) -> timedelta | None:
 
 
 def opening_hours(value: object) -> str:
-    """Read opening hours, as their rules are written in the end; `auto` and `always` are words."""
+    """Read opening hours, in their canonical form; or `auto` or `always`."""
     if text(value) in ("auto", "always"):
         return str(value)
     try:
@@ -182,7 +182,7 @@ def count_between(low: int, high: int) -> Callable[[object], int]:
 
 
 def one_of(allowed: tuple[str, ...]) -> Callable[[object], str]:
-    """Return a reader of a closed set of words."""
+    """Return a reader of one of some words."""
 
     def read(value: object) -> str:
         if value not in allowed:
@@ -203,7 +203,7 @@ def timezone(value: object) -> str:
 
 @cache
 def _timezones() -> frozenset[str]:
-    # `localtime` and `Factory` are files beside the zones: they name no place.
+    # `localtime` and `Factory` are files beside the zones, but no zones.
     return frozenset(available_timezones() - {"localtime", "Factory"})
 
 

@@ -1,6 +1,6 @@
 """Calendar periods: days, weeks, months and years as the wall clock of a time zone has them.
 
-They are the cells of the grid that has the default anchor (`series.grid`): weeks begin on Monday,
+They are the cells of the grid that has the default anchor (`data.grid`): weeks begin on Monday,
 months on the first, quarters in January, April, July and October, and several days are counted from
 1970-01-01. A midnight that clocks skip is the first instant after it, one that comes twice is the
 first of the two, and a day that a zone leaves out has no start of its own.
@@ -90,7 +90,7 @@ def _first_day(step: Step, number: int) -> date:
         year, month = divmod(number * step.count, 12)
         if _EARLIEST.year <= year <= _LATEST.year:
             return date(year, month + 1, 1)
-    raise ValueError(f"a period of {step} must begin from year 2 to 9998, found it elsewhere")
+    raise ValueError(f"a period of {step} begins outside of the years 2 to 9998")
 
 
 def _number_of(step: Step, day: date) -> int:

@@ -1,4 +1,4 @@
-"""Cron expressions: five fields as sets of numbers, and what is wrong with them in words."""
+"""Cron expressions: five fields as sets of numbers, with error messages for invalid ones."""
 
 import re
 from calendar import monthrange
@@ -21,7 +21,7 @@ _LEAP_YEAR = 2000
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One of the five: what its numbers may be, and their names from `low` on."""
+    """One of the five fields: the range of its numbers, and their names from `low` on."""
 
     name: str
     low: int
@@ -42,7 +42,7 @@ FIELDS = (MINUTE, HOUR, DAY, MONTH, WEEKDAY)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crontab:
-    """What an expression says of days and of times of the day; it knows no time zone."""
+    """Days and times of day of an expression, without a time zone."""
 
     times: tuple[int, ...]
     """Minutes since midnight, sorted."""
@@ -57,7 +57,7 @@ class Crontab:
 
     @classmethod
     def parse(cls, expression: str) -> "Crontab":
-        """Read five fields or a word such as `@daily`; ValueError says what is wrong and where."""
+        """Read five fields or a word such as `@daily`; ValueError names each invalid field."""
         texts = _texts(expression)
         minutes, hours, days, months, weekdays = _fields(texts)
         found = cls(
@@ -72,12 +72,12 @@ class Crontab:
         if not found.either_day and min(days) > longest:
             raise ValueError(
                 f"day of month must be at most {longest} in month {texts[3]}, found {texts[2]!r}: "
-                "it would never tick"
+                "it would never fire"
             )
         return found
 
     def falls_on(self, day: date) -> bool:
-        """Tell whether it ticks on a day."""
+        """Return whether it ticks on a day."""
         if day.month not in self.months:
             return False
         of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
@@ -101,7 +101,7 @@ def _texts(expression: str) -> list[str]:
 
 
 def _fields(texts: list[str]) -> list[frozenset[int]]:
-    """Return the numbers of each field; ValueError tells what is wrong with any of them."""
+    """Return the numbers of each field; ValueError names each invalid one."""
     found, problems = [], []
     for text, field in zip(texts, FIELDS, strict=True):
         try:

@@ -1,7 +1,7 @@
-"""Lengths of time as people write them, and the step of a grid.
+"""Durations as text, and the step of a grid.
 
 Two spellings are read: Prometheus (`15m`, `1h30m`, `7d`) and ISO 8601 (`PT15M`, `P7D`). A bare
-number is an error, because nothing says whether it counts seconds or minutes.
+number is an error, because its unit is unknown.
 """
 
 import re
@@ -44,7 +44,7 @@ _MAX_MONTHS = 12_000
 def parse_duration(text: str) -> timedelta:
     """Read `15m`, `1h30m`, `500ms`, `2w`, `PT15M` or `P7D`; as in Prometheus, `1y` is 365 days.
 
-    Raises ValueError that says what must hold and what was found.
+    Raises ValueError with what was expected and what was found.
     """
     if _MONTHS.fullmatch(text) and not text.endswith("y"):
         raise ValueError(_refusal("a length of time in weeks, days or less, such as 30d", text))
@@ -52,7 +52,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def _parse(text: str, form: str) -> timedelta:
-    """Read a duration without months; `form` says what is read where it is none."""
+    """Read a duration without months; `form` describes what is expected, for the error."""
     if re.fullmatch(r"[+-]?[0-9.]+", text):
         raise ValueError(_refusal("a number with its unit, such as 15m, 1h30m or 7d", text))
     if text.startswith("-"):
@@ -85,13 +85,13 @@ def format_duration(duration: timedelta) -> str:
 
 
 def rounded_up(length: timedelta) -> timedelta:
-    """Return a length that people would write, a little longer."""
+    """Return the duration rounded up to a round number."""
     unit = max((unit for unit in _ROUND if 4 * unit <= length), default=_ROUND[0])
     return -(-length // unit) * unit
 
 
 def rough(length: timedelta) -> str:
-    """Return a length of time for people: minutes, or seconds if it is short."""
+    """Return a duration in whole minutes, or seconds if it is short."""
     unit = timedelta(minutes=1) if length >= timedelta(minutes=10) else timedelta(seconds=1)
     return format_duration(max(length, timedelta()) // unit * unit)
 
@@ -115,7 +115,7 @@ class Step:
     def parse(cls, text: str) -> "Step":
         """Read `5m`, `1h`, `1d`, `1w`, `1mo`, `P1M` or `1y`; whole days are calendar days.
 
-        Raises ValueError that says what must hold and what was found.
+        Raises ValueError with what was expected and what was found.
         """
         if (match := _MONTHS.fullmatch(text)) and len(text) <= _MAX_DIGITS:
             years = int(match["iso_years"] or match["years"] or 0)

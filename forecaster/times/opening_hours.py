@@ -1,8 +1,8 @@
-"""Opening hours as people write them, and as stretches of the week.
+"""Opening hours as text, and as ranges of minutes of the week.
 
 `mon-fri 08:00-20:00, sat 09:00-13:00` is two rules: days, then one range of times or more. Without
 times a rule means whole days, without days it means every day. A range that ends at or before its
-start ends on the next day. Times are those of the wall clock; who knows the zone gives it.
+start ends on the next day. Times are those of the wall clock; the caller knows the zone.
 """
 
 import re
@@ -30,7 +30,7 @@ class OpeningHours:
 
     @classmethod
     def parse(cls, text: str) -> "OpeningHours":
-        """Read rules separated by commas; ValueError says what must hold and what was found."""
+        """Read rules separated by commas; ValueError has what was expected and what was found."""
         if len(text) > _LONGEST or not text.strip():
             raise ValueError(_refusal(f"days and times, {_SUCH_AS}", text))
         rules = [_Rule.read(part) for part in text.replace("–", "-").split(",")]
@@ -92,13 +92,11 @@ class _Rule:
     def read(cls, text: str) -> "_Rule":
         words = text.split()
         if not words:
-            raise ValueError(_refusal(f"rules between commas, {_SUCH_AS}", text))
+            raise ValueError(_refusal(f"rules separated by commas, {_SUCH_AS}", text))
         has_time = [any(sign.isdigit() for sign in word) for word in words]
         count = has_time.index(True) if any(has_time) else len(words)
         if not all(has_time[count:]):
-            raise ValueError(
-                _refusal("a comma between the times of some days and other days", text)
-            )
+            raise ValueError(_refusal("rules with a comma before the next days", text))
         days = [day for word in words[:count] for day in _days_of(word)]
         return cls(text.strip(), tuple(days), tuple(map(_range_of, words[count:])))
 
@@ -109,17 +107,17 @@ class _Rule:
 
 
 def _require_one_reading(rules: list[_Rule], text: str) -> None:
-    """Refuse what could mean two things: whether days, or times, are shared across a comma."""
+    """Reject what is ambiguous: whether days, or times, are shared across a comma."""
     for before, rule in pairwise(rules):
         if not before.times and rule.times:
             days, times = rule.text.split(maxsplit=1) if rule.days else ("", rule.text)
             raise ValueError(
-                f'must have one reading, found {text!r}: write "{before.text} {days} {times}" if '
+                f'must be unambiguous, found {text!r}: write "{before.text} {days} {times}" if '
                 f'both have these times, or "{before.text} 00:00-24:00, {rule.text}"'
             )
         if before.days and not rule.days:
             raise ValueError(
-                f'must have one reading, found {text!r}: write "{before.text} {rule.text}" if both '
+                f'must be unambiguous, found {text!r}: write "{before.text} {rule.text}" if both '
                 f'are on these days, or "{before.text}, mon-sun {rule.text}"'
             )
 
@@ -151,7 +149,7 @@ def _range_of(word: str) -> Stretch:
         raise ValueError(_refusal("a start before 24:00, or 00:00 of the next day", word))
     if first == end:
         raise ValueError(
-            f"must have one reading, found {word!r}: write 00:00-24:00 for a whole day, and leave "
+            f"must be unambiguous, found {word!r}: write 00:00-24:00 for a whole day, and leave "
             "out what is closed"
         )
     return first, end if end > first else end + DAY

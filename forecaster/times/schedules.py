@@ -1,4 +1,4 @@
-"""Schedules: at which instants a job is due, computed and never remembered. No clock in here.
+"""Schedules: at which instants a job is due, computed from an instant alone.
 
 `Every` counts from 1970 in UTC. `Periods` follows the calendar of a time zone: its days, weeks,
 months and years (`periods`). `Cron` follows the wall clock of one, and takes a change of that clock
@@ -69,7 +69,7 @@ class Every:
 class Cron:
     """Ticks at the minutes of a cron expression on the wall clock of an IANA time zone.
 
-    ValueError when the expression is none, or can never tick.
+    ValueError when the expression is invalid, or can never tick.
     """
 
     expression: str
@@ -93,7 +93,7 @@ class Cron:
             ticks = _ticks(self, day)
             if ticks and ticks[0] <= instant:
                 return ticks[bisect_right(ticks, instant) - 1]
-        raise ValueError(f"{self} must tick by {instant.isoformat()}, found no such year")
+        raise ValueError(f"{self} has no tick up to {instant.isoformat()}")
 
     def after(self, instant: datetime) -> datetime:
         """Return the first tick after `instant`; ValueError when no year has one."""
@@ -101,7 +101,7 @@ class Cron:
             ticks = _ticks(self, day)
             if ticks and ticks[-1] > instant:
                 return ticks[bisect_right(ticks, instant)]
-        raise ValueError(f"{self} must tick after {instant.isoformat()}, found no such year")
+        raise ValueError(f"{self} has no tick after {instant.isoformat()}")
 
     def between(self, after: datetime, until: datetime) -> list[datetime]:
         """Return the ticks after `after` up to and with `until`, in order."""

@@ -62,7 +62,7 @@ _TOKEN = re.compile(r"%(?P<directive>[:#.]?[A-Za-z%])|(?P<space>\s+)|(?P<literal
 
 
 def expression(text: str) -> str:
-    """Return the regular expression of a format; ValueError says what a format must be."""
+    """Return the regular expression of a format; ValueError has what a format must be."""
     if len(text) > _LONGEST:
         raise ValueError(f"must be at most {_LONGEST} characters")
     pieces = list(_pieces(text))
@@ -90,7 +90,7 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
         elif directive in _WORDS:
             yield directive, _WORDS[directive]
         else:
-            raise ValueError(f"must have known directives, such as {EXAMPLE!r}")
+            raise ValueError(f"must use known directives, such as {EXAMPLE!r}")
 
 
 def _neighbours(tokens: list[re.Match[str]], place: int) -> list[re.Match[str]]:
@@ -105,16 +105,16 @@ def _require_sense(directives: list[str], parts: list[str]) -> None:
     """Raise ValueError unless the parts make one time."""
     twice = sorted({part for part in parts if parts.count(part) > 1})
     if twice:
-        raise ValueError(f"must name the {twice[0]} once")
+        raise ValueError(f"must contain the {twice[0]} only once")
     found = set(parts)
     has_year = found & {"year", "short_year"}
     has_day = found & {"month", "name", "yearday", "week", "quarter"}
     if "epoch" not in found and not ((has_year and has_day) or found == {"year"}):
-        raise ValueError("must name a date, with %Y and %m or %b, %j, %q or %V")
+        raise ValueError("must contain a date, with %Y and %m or %b, %j, %q or %V")
     if ("half" in found) != bool({"I", "l"} & set(directives)):
-        raise ValueError("must have %I and %p together")
+        raise ValueError("must use %I and %p together")
     for part, needed in (("minute", "hour"), ("second", "minute"), ("fraction", "second")):
         if part in found and needed not in found:
-            raise ValueError(f"must name the {needed} with the {part}")
+            raise ValueError(f"must contain the {needed} with the {part}")
     if "epoch" not in found and "day" in found and not found & {"month", "name"}:
-        raise ValueError("must name the month with the day")
+        raise ValueError("must contain the month with the day")

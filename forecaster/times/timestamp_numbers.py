@@ -1,9 +1,10 @@
-"""Which instants the numbers of a column are, told by the column as a whole and never by luck.
+"""Instants from the numbers of a column, by the column as a whole.
 
-Two meanings are certain. Seconds, milliseconds, microseconds or nanoseconds since 1970, told apart
-by magnitude, where most numbers are not as small as seconds of 1966 to 1973 would be. And dates and
-times of day whose digits are written together (20241001, 202410010930), where most are such. Day
-numbers, counters, years and what else is small are refused with what they might have meant.
+Two meanings are unambiguous. Seconds, milliseconds, microseconds or nanoseconds since 1970,
+distinguished by magnitude, where most numbers are not as small as seconds of 1966 to 1973 would be.
+And dates and times of day whose digits are written together (20241001, 202410010930), where most
+are such. Day numbers, counters, years and other small numbers are rejected, with what they might
+mean.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ _PLACEHOLDER_YEAR = 9999
 _FAR = 2 * 7_258_118_400_000_000
 """Microseconds where no instant is: the reader counts them as out of range."""
 _MEANT = (1990, 2050)
-"""Years of dates that are worth naming where a number may have meant them."""
+"""Years of dates that are suggested as the meaning of a number."""
 
 
 class Numbered(NamedTuple):
@@ -55,8 +56,8 @@ class _Kinds(NamedTuple):
 
     @property
     def is_certain(self) -> bool:
-        is_told = self.digits is not None or len(self.telling) >= max(1, len(self.small))
-        return is_told or self.known.is_empty()
+        is_known = self.digits is not None or len(self.telling) >= max(1, len(self.small))
+        return is_known or self.known.is_empty()
 
 
 def read(raw: pl.Series) -> Numbered:
@@ -76,17 +77,17 @@ def read(raw: pl.Series) -> Numbered:
 
 
 def is_certain(numbers: Iterable[Any]) -> bool:
-    """Tell whether such numbers, of any type and a sample of a column, would be read."""
+    """Return whether such numbers, of any type and a sample of a column, would be read."""
     return _kinds(_sample(numbers)).is_certain
 
 
 def may_be_instants(numbers: Iterable[Any]) -> bool:
-    """Tell whether any of these numbers would be read if all were like it."""
+    """Return whether any of these numbers would be read if all were like it."""
     return any(is_certain([number]) for number in numbers)
 
 
 def doubt(numbers: pl.Series | Iterable[Any], name: str | None = None) -> DataError:
-    """Return the refusal of numbers that may mean several things, with some of them."""
+    """Return the error for ambiguous numbers, with some of their meanings."""
     column = numbers if isinstance(numbers, pl.Series) else _sample(numbers)
     known = column.cast(pl.Float64, strict=False)
     ordered = known.filter(known.is_finite().fill_null(False)).unique().sort()
@@ -95,9 +96,9 @@ def doubt(numbers: pl.Series | Iterable[Any], name: str | None = None) -> DataEr
     seconds = _date(number / 86_400)
     others = "".join(f"; as {what} {shown} is {at}" for what, at in _meanings(number))
     return DataError(
-        f"numbers in {name or column.name!r} must tell beyond doubt which instants they are, "
-        f"found such as {shown}: numbers were read as seconds since 1970: {seconds}{others}",
-        hint="turn them into timestamps in the query or file, or set "
+        f"numbers in {name or column.name!r} are ambiguous as timestamps, such as {shown}: "
+        f"as seconds since 1970 it is {seconds}{others}",
+        hint="convert them to timestamps in the query or file, or set "
         'timestamp_format = "%Y" for 2024, "%Y%m" for 202410, "%s" for seconds since 1970',
     )
 
@@ -120,15 +121,15 @@ def _kinds(numbers: pl.Series) -> _Kinds:
 
 
 def _are_dates(numbers: pl.Series, digits: int) -> bool:
-    """Tell whether most numbers are dates with so many digits, placeholders not counted."""
+    """Return whether most numbers are dates with so many digits, placeholders not counted."""
     years = numbers // 10 ** (digits - 4)
-    judged = numbers.filter(years != _PLACEHOLDER_YEAR)
-    if 2 * years.is_between(_FIRST_YEAR, _LAST_YEAR).sum() <= len(judged):
+    checked = numbers.filter(years != _PLACEHOLDER_YEAR)
+    if 2 * years.is_between(_FIRST_YEAR, _LAST_YEAR).sum() <= len(checked):
         return False  # to parse them would take longer
-    certain = _is_date(judged, digits)
+    certain = _is_date(checked, digits)
     if digits == _TO_HOURS:
-        certain &= judged // 10**6 >= _FIRST_HOURS
-    return bool(2 * certain.sum() > len(judged))
+        certain &= checked // 10**6 >= _FIRST_HOURS
+    return bool(2 * certain.sum() > len(checked))
 
 
 def _is_date(numbers: pl.Series, digits: int) -> pl.Series:

@@ -1,8 +1,8 @@
-"""How people and programs write times: text to instants, or to times on a wall clock.
+"""Timestamps in text: to instants, or to times on a wall clock.
 
-What can mean one time only is read, with or without leading zeros: ISO 8601 in its forms, dates
+Unambiguous text is read, with or without leading zeros: ISO 8601 in its forms, dates
 with the year first, English names of months, quarters, ISO weeks. Day and month in numbers with
-the year last, and years of two digits, can mean several: these are told apart, never guessed.
+the year last, and years of two digits, are ambiguous: these are rejected, never guessed.
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ _MILLENNIUM = 69
 """Years of two digits from here on belong to the last century, as in POSIX."""
 
 
-class Told(NamedTuple):
+class Parsed(NamedTuple):
     """Microseconds (Int64) in UTC, or on the wall clock of a zone yet to be applied.
 
     Where both are null, nothing was read; `is_ambiguous` marks what has two meanings.
@@ -89,7 +89,7 @@ class Told(NamedTuple):
     is_ambiguous: pl.Series
 
 
-def read(text: pl.Series, declared: str | None) -> Told:
+def read(text: pl.Series, declared: str | None) -> Parsed:
     """Read text without blanks around it, in the `declared` format alone where there is one."""
     if declared is not None:
         return _read_shapes(text, (timestamp_formats.expression(declared),))
@@ -101,11 +101,11 @@ def read(text: pl.Series, declared: str | None) -> Told:
             utc, wall = (_or(utc, found), wall) if is_instant else (utc, _or(wall, found))
             left = left.set(found.is_not_null(), None)
     if left.null_count() == len(left):
-        return Told(utc, wall, _no(text))
+        return Parsed(utc, wall, _no(text))
     other = _read_shapes(left, _SHAPES)
     is_ambiguous = left.set(other.utc.is_not_null() | other.wall.is_not_null(), None)
     either = [is_ambiguous.str.contains(shape).fill_null(False) for shape in AMBIGUOUS]
-    return Told(_or(utc, other.utc), _or(wall, other.wall), either[0] | either[1])
+    return Parsed(_or(utc, other.utc), _or(wall, other.wall), either[0] | either[1])
 
 
 def _read_utc(text: pl.Series) -> pl.Series:
@@ -130,7 +130,7 @@ _USUAL = (
     (_TIME_TEXT + "$", _read_clock, False),
     (_DATE_TEXT, _read_date, False),
 )
-"""What most text looks like, read fast: what reads it, and whether it tells an instant."""
+"""What most text looks like, read fast: what reads it, and whether it is an instant."""
 
 
 def _spaced(text: pl.Series) -> pl.Series:
@@ -147,7 +147,7 @@ def _parse(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
     return parsed.scatter(left, _parse(text.gather(left), tuple(others)))
 
 
-def _read_shapes(text: pl.Series, shapes: tuple[str, ...]) -> Told:
+def _read_shapes(text: pl.Series, shapes: tuple[str, ...]) -> Parsed:
     """Read each row by the first shape that fits it."""
     utc, wall, left = _nothing(text), _nothing(text), text
     for shape in shapes:
@@ -159,7 +159,7 @@ def _read_shapes(text: pl.Series, shapes: tuple[str, ...]) -> Told:
         utc = utc.scatter(places, found.set(~is_instant, None))
         wall = wall.scatter(places, found.set(is_instant, None))
         left = left.scatter(places, text.gather(places).set(found.is_not_null(), None))
-    return Told(utc, wall, _no(text))
+    return Parsed(utc, wall, _no(text))
 
 
 def _composed(parts: Mapping[str, pl.Series]) -> tuple[pl.Series, pl.Series]:

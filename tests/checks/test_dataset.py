@@ -94,7 +94,7 @@ def test_the_step_that_is_suggested_for_irregular_rows_is_one_that_people_choose
 def test_a_delay_that_is_too_short_is_told_with_one_that_is_not() -> None:
     found = diagnosed(series("a", 600, late=3))
 
-    assert "note: delay is 0s, but rows come at least 2h after" in messages(found)
+    assert "note: delay is 0s, but rows arrive at least 2h after" in messages(found)
     assert found.suggestions == {"delay": "2h15m"}
     assert diagnosed(series("a", 600, late=3), 'delay = "2h15m"').suggestions == {}
 
@@ -122,9 +122,9 @@ def test_series_that_are_silent_constant_or_empty_are_counted() -> None:
 
     text = messages(diagnosed(rows))
 
-    assert "1 of 4 series have been silent for 20 steps" in text
+    assert "1 of 4 series have had no rows for 20 steps" in text
     assert "1 of 4 series have no value at all" in text
-    assert "1 of 4 series never change" in text
+    assert "1 of 4 series are constant" in text
 
 
 def test_gaps_duplicates_and_contradictions_are_told() -> None:
@@ -135,7 +135,7 @@ def test_gaps_duplicates_and_contradictions_are_told() -> None:
 
     assert found.facts["duplicates"] == 12
     assert "10% of the steps have no row" in messages(found)
-    assert "5 rows contradict another" in messages(found)
+    assert "5 rows conflict with another" in messages(found)
 
 
 def test_rows_off_the_grid_are_told() -> None:
@@ -150,7 +150,7 @@ def test_rows_off_the_grid_are_told() -> None:
     text = messages(diagnosed(shifted))
 
     assert "20% of the rows lie between two steps" in text
-    assert "do not come a whole number of 1h after the one before" in text
+    assert "are not a whole number of 1h after the previous one" in text
 
 
 def test_rows_that_cannot_be_used_are_shown_and_fail_when_none_can() -> None:
@@ -169,7 +169,7 @@ def test_rows_that_cannot_be_used_are_shown_and_fail_when_none_can() -> None:
 def test_no_rows_fail() -> None:
     found = diagnosed(series("a", 0))
 
-    assert messages(found).startswith("failure: there must be rows since 2025-")
+    assert messages(found).startswith("failure: no rows since 2025-")
 
 
 def test_too_little_history_for_a_season_is_told_and_whether_settings_cut_it() -> None:
@@ -177,7 +177,7 @@ def test_too_little_history_for_a_season_is_told_and_whether_settings_cut_it() -
     cut = diagnosed(series("a", 100), 'history = "100h"', since=since)
     young = diagnosed(series("a", 100))
 
-    assert "a season of 168 steps takes 504 steps to be found, and there are 100" in messages(cut)
+    assert "detecting a season of 168 steps needs 504 steps, and there are 100" in messages(cut)
     assert cut.suggestions["history"] == "22d"
     assert "history" not in young.suggestions
     assert "wait for more data" in [each.hint for each in young.findings]
@@ -189,22 +189,24 @@ def test_a_sample_that_has_not_all_of_history_suggests_none() -> None:
     short = diagnosed(series("a", 101), 'history = "200h"', since=since)
 
     assert "history" not in whole.suggestions
-    assert "steps to be found" not in messages(whole)
-    assert "a season of 168 steps takes 504 steps to be found, and there are 200" in messages(short)
+    assert "detecting a season" not in messages(whole)
+    assert "detecting a season of 168 steps needs 504 steps, and there are 200" in messages(short)
     assert short.suggestions["history"] == "22d"
 
 
 def test_a_sample_that_has_not_all_of_history_is_not_called_too_short_to_learn_from() -> None:
     found = diagnosed(series("a", 15), since=NOW - 15 * HOUR)
 
-    assert "to look back" not in messages(found)
+    assert "for context" not in messages(found)
 
 
 def test_too_little_history_for_the_horizon_is_told_and_none_to_learn_from_fails() -> None:
     short, shortest = diagnosed(series("a", 15)), diagnosed(series("a", 2))
 
-    assert "note: there are 15 steps: 6 to look back, 6 to learn from" in messages(short)
-    assert "failure: no series has more than" in messages(shortest)
+    assert "note: history has 15 steps, of 18 needed: 6 for context, 6 for training" in messages(
+        short
+    )
+    assert "failure: at least one series must have more than" in messages(shortest)
 
 
 def test_a_step_that_no_memory_holds_fails_before_it_is_tried() -> None:
@@ -212,9 +214,7 @@ def test_a_step_that_no_memory_holds_fails_before_it_is_tried() -> None:
 
     found = diagnosed(pl.concat(bursts), config=CONFIG.replace("1h", "1ms").replace("6h", "6ms"))
 
-    assert "failure: history must fit into memory, found 720,000,001 cells of 1ms" in messages(
-        found
-    )
+    assert "failure: history does not fit into memory: 720,000,001 cells of 1ms" in messages(found)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_rows_that_are_lacking_tell_how_late_they_are_at_least(
     found = told(step, [each for each in stamps if each <= end], now)
 
     assert found.delay == delay
-    assert "rows come at least" in found.findings[0].message
+    assert "rows arrive at least" in found.findings[0].message
 
 
 def test_one_dead_series_among_live_ones_tells_nothing_of_the_delay() -> None:
@@ -111,7 +111,7 @@ def test_rows_of_the_future_are_counted_and_tell_nothing() -> None:
 
     assert found.delay is None
     assert [each.message.split(":")[0] for each in found.findings] == [
-        "1 rows have timestamps that are still to come, up to 2027-12-31 12"
+        "1 rows have timestamps in the future, up to 2027-12-31 12"
     ]
 
 

@@ -44,11 +44,11 @@ def test_secrets_may_be_in_files() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('database_url_file = "/no"', "database_url_file: must name a file that can be read"),
+        ('database_url_file = "/no"', "database_url_file: must be the path of a readable file"),
         ("database_url_file = 1", "database_url_file: must be text, found 1"),
         (
             'database_url = "sqlite:///f"\ndatabase_url_file = "/run/url"',
-            "database_url: must be given once",
+            "database_url: cannot be combined with",
         ),
     ],
 )

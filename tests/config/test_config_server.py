@@ -31,11 +31,11 @@ def test_a_password_may_be_in_a_file_and_is_never_written_back() -> None:
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ('username = "a"', "server.password: must be set with username, found none"),
-        ('password = "a"', "server.username: must be set with password, found none"),
-        ('password_file = "/run/password"', "server.username: must be set with password"),
-        ('tls_certificate = "a"', "server.tls_key: must be set with tls_certificate, found none"),
-        ('tls_key = "a"', "server.tls_certificate: must be set with tls_key, found none"),
+        ('username = "a"', "server.password: must be set together with username"),
+        ('password = "a"', "server.username: must be set together with password"),
+        ('password_file = "/run/password"', "server.username: must be set together with password"),
+        ('tls_certificate = "a"', "server.tls_key: must be set together with tls_certificate"),
+        ('tls_key = "a"', "server.tls_certificate: must be set together with tls_key"),
         ('username = "a:b"\npassword = "c"', "server.username: must be text without a colon"),
         ('username = "a"\npassword = 12345', "server.password: must be text, found something else"),
     ],

@@ -108,17 +108,17 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         'database_url: must be set, such as "sqlite:///forecaster.db"',
         "server.listen: must be text, found 8790",
         "retention: must be a table, found 3",
-        "datasets: dataset names must be letters, digits and _ . - up to 100, found 'a b'",
-        "datasets.bikes.horizon: must be set, or else prediction_length, found neither",
+        "datasets: dataset names must be up to 100 letters, digits and _ . -, found 'a b'",
+        "datasets.bikes.horizon: either this or prediction_length must be set, found neither",
         "datasets.bikes.timezone: must be an IANA time zone, found 'america/new_york'; "
         "did you mean 'America/New_York'?",
         'datasets.bikes.delay: must be a duration with its unit, such as "15m", found 5',
         "datasets.bikes.model.score: must be 'scaled_dot' or 'dot' or 'general' or 'additive' or "
-        "'location' or 'local' or the path of yours, such as 'package.module:Name', "
+        "'location' or 'local' or the path of a plug-in, such as 'package.module:Name', "
         "found 'scaled_dott'; did you mean 'scaled_dot'?",
         "datasets.bikes.model.layers: must be a whole number from 1 to 16, found true",
         "datasets.bikes.lower_bound: must be below upper_bound 1.0, found 3.0",
-        "datasets.bikes.query: must be set with source_url, found none",
+        "datasets.bikes.query: must be set together with source_url",
         "datasets.bikes.horizonn: unknown setting; did you mean 'horizon'?",
         "databse_url: unknown setting; did you mean 'database_url'?",
     ]
@@ -134,7 +134,7 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         ('history = "1mo"', "history: must be a length of time in weeks, days or less"),
         (
             "prediction_length = 48",
-            "horizon: must be set, or else prediction_length, found horizon",
+            "horizon: either this or prediction_length must be set, found horizon",
         ),
         ('timezone = "localtime"', "timezone: must be an IANA time zone"),
         ('timezone = "../../etc/passwd"', "timezone: must be an IANA time zone"),
@@ -155,7 +155,7 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         ("training.seed = 1.0", "training.seed: must be a whole number from 0"),
         ('training.device = "gpu"', "training.device: must be 'auto', 'cpu', 'cuda' or 'cuda:N'"),
         ('history = "${NOPE}"', "history: needs the environment variable NOPE, found it unset"),
-        ('history = "${A B}"', "history: must name variables as ${NAME}"),
+        ('history = "${A B}"', "history: must refer to variables as ${NAME}"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_rule(line: str, problem: str) -> None:
@@ -167,7 +167,7 @@ def test_a_wrong_setting_is_named_with_its_rule(line: str, problem: str) -> None
 @pytest.mark.parametrize("ttl", ["0s", "500ms", "601s"])
 def test_a_lease_lasts_from_a_second_to_ten_minutes(ttl: str) -> None:
     assert problems_of(f'lease_ttl = "{ttl}"\n' + dataset("")) == [
-        f"lease_ttl: must be 1s to 10m, found '{ttl}'"
+        f"lease_ttl: must be from 1s to 10m, found '{ttl}'"
     ]
     assert parsed('lease_ttl = "3s"\n' + dataset("")).lease_ttl == timedelta(seconds=3)
 
@@ -227,7 +227,7 @@ def test_retention_is_a_duration_or_forever() -> None:
 def test_a_malformed_file_is_located(text: str, place: str) -> None:
     [problem] = problems_of(text)
 
-    assert problem.startswith("the file must be TOML: ")
+    assert problem.startswith("invalid TOML: ")
     assert place in problem
 
 

@@ -152,7 +152,7 @@ def test_a_read_is_cut_before_its_pull() -> None:
         (
             'forecast_cron = "0 0 31 2 *"',
             "forecast_cron: day of month must be at most 29 in month 2, found '31': "
-            "it would never tick",
+            "it would never fire",
         ),
         *(
             (
@@ -173,7 +173,7 @@ def test_a_read_is_cut_before_its_pull() -> None:
         ("forecast_cron = 5", "forecast_cron: must be text, found 5"),
         (
             'forecast_every = "1h"\nforecast_cron = "0 * * * *"',
-            "forecast_cron: must be the only one, found forecast_every too",
+            "forecast_cron: cannot be combined with forecast_every",
         ),
         (
             'schedule_timezone = "Europe/Berln"',

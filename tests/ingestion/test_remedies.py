@@ -228,7 +228,7 @@ def test_text_that_comes_along_with_every_pull_does_not_count_either(written: st
     found = batch(taken(stamps, keys=keys), rows=len(stamps))
 
     remedies.require_newest(found, 0.05)
-    assert "found 21 of 27 rejected" in refusal(found).message
+    assert "21 of 27 rows were rejected" in refusal(found).message
 
 
 def test_what_comes_along_neither_hides_nor_makes_up_a_loss_of_what_is_new() -> None:
@@ -240,7 +240,7 @@ def test_what_comes_along_neither_hides_nor_makes_up_a_loss_of_what_is_new() -> 
 
     remedies.require_newest(mixed(9), 0.05)
     told = refusal(mixed(20), rule=remedies.require_newest)
-    assert "found 20 of 20 rejected: 20 unreadable_value" in told.message
+    assert "20 of 20 rows were rejected, none are left: 20 unreadable_value" in told.message
 
 
 def test_losses_of_parts_add_up() -> None:

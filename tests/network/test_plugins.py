@@ -226,7 +226,7 @@ def test_the_settings_take_a_path_or_an_installed_name_and_import_nothing(
         ('score = "../scores:Cosine"', "'package.module:Name'"),
         ("score = 3", "must be text"),
         ('priors = "whole_week"', "did you mean 'whole_weeks'?"),
-        ("priors = [3]", "must be the path of yours"),
+        ("priors = [3]", "must be the path of a plug-in"),
         ("temperature = 0", "must be from 0.001 to below 1000"),
         ("attention_window = 0", "must be a whole number from 1"),
         ("self_attention = 1", "must be true or false"),

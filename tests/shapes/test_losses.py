@@ -42,7 +42,7 @@ def test_a_batch_that_loses_more_than_its_share_is_refused_and_lands_nothing(
 ) -> None:
     error = refused(texts, [*spoilt("a", 10), *spoilt("b", 10)])
 
-    assert "100 of 240 rejected" in error.message
+    assert "100 of 240 rows were rejected" in error.message
     assert "at hours 0-9" in error.message
     assert "such as 'ERR'" in error.message
     assert "max_rejected 0.42" in (error.hint or "").replace(" = ", " ").replace("-", "_")
@@ -123,7 +123,7 @@ def test_a_first_pull_that_is_refused_is_refused_until_something_changes(source:
     source.arrive([*spoilt("a", 10), *spoilt("b", 10)])
 
     for _ in range(2):
-        with pytest.raises(DataError, match="100 of 240 rejected"):
+        with pytest.raises(DataError, match="100 of 240 rows were rejected"):
             source.pull()
     source.alter("UPDATE {} SET reading = '1' WHERE reading = ?", "ERR")
 
@@ -202,7 +202,7 @@ def test_what_no_pull_can_use_is_seen_in_the_run_that_failed(source: Place) -> N
     outcome = source.world.tick("forecast", hour(LAST))
 
     assert outcome.result == "failed"
-    assert "100 of 240 rejected" in str(outcome.error)
+    assert "100 of 240 rows were rejected" in str(outcome.error)
 
 
 @pytest.mark.parametrize("at_once", [7, 50, 10_000])
@@ -215,7 +215,7 @@ def test_a_file_is_judged_as_a_whole_before_its_first_row_lands(
     content = "\n".join(["series_id,timestamp,value", *good, *bad])
     dataset = replace(file.world.dataset, history=timedelta(days=365))
 
-    with pytest.raises(DataError, match="120 of 240 rejected"):
+    with pytest.raises(DataError, match="120 of 240 rows were rejected"):
         ingest.run(file.engine, dataset, BytesIO(content.encode()), file_format="csv", now=file.now)
     assert file.landed() == []
 

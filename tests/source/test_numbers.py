@@ -63,7 +63,7 @@ def test_numbers_that_are_no_instants_are_refused_though_no_row_is_in_range(
     url, put = place
     put([("a", number, 1) for number in numbers])
 
-    with pytest.raises(DataError, match="numbers were read as seconds since 1970: 1970") as caught:
+    with pytest.raises(DataError, match="as seconds since 1970 it is 1970") as caught:
         read(url, dataset(timezone="UTC"))
 
     assert "'timestamp'" in caught.value.message

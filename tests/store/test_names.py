@@ -86,4 +86,4 @@ def test_a_dataset_of_such_a_name_is_refused(payload: str) -> None:
         f'database_url = "sqlite:///f"\n[datasets."{name}"]\nstep = "1h"\nhorizon = "2h"\n'
     )
 
-    assert "dataset names must be letters" in problem
+    assert "dataset names must be up to 100 letters" in problem

@@ -59,9 +59,9 @@ def test_a_day_of_the_month_or_of_the_week_is_enough_where_both_are_given(
         ("*-5 * * * *", "minute must be a range of two numbers, found '*-5'; did you mean '*'?"),
         ("0 0 0 * *", "day of month must be a number from 1 to 31, found '0'"),
         ("0 0 31 2 *", "day of month must be at most 29 in month 2, found '31': "
-                       "it would never tick"),
+                       "it would never fire"),
         ("0 0 31 4,6 *", "day of month must be at most 30 in month 4,6, found '31': "
-                         "it would never tick"),
+                         "it would never fire"),
     ],
 )  # fmt: skip
 def test_a_wrong_expression_is_told_field_by_field_with_what_was_meant(

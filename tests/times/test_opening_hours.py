@@ -53,9 +53,9 @@ def test_hours_are_read_and_written(text: str, written: str) -> None:
         ("24:00-06:00", "00:00 of the next day"),
         ("feiertag 08:00-12:00", "a day of the week"),
         ("t 08:00-12:00", "a day of the week"),
-        ("mon 08:00-12:00 tue", "a comma between"),
+        ("mon 08:00-12:00 tue", "a comma before the next days"),
         ("mon-tue-wed", "one day or two with a hyphen"),
-        ("mon 08:00-12:00,", "rules between commas"),
+        ("mon 08:00-12:00,", "rules separated by commas"),
         ("", "days and times"),
         ("mon " * 1000, "days and times"),
     ],
@@ -120,7 +120,7 @@ def test_opening_hours_are_read_and_written_back(given: str, read: str) -> None:
         ("calendar.closed = 1", "calendar.closed: unknown setting"),
         (
             'calendar.open = "mon, tue 8:00-9:00"',
-            "calendar.open: must have one reading, found 'mon, tue 8:00-9:00': write",
+            "calendar.open: must be unambiguous, found 'mon, tue 8:00-9:00': write",
         ),
     ],
 )

@@ -183,12 +183,12 @@ def test_a_schedule_is_told_as_it_was_written() -> None:
 def test_a_schedule_that_goes_back_beyond_all_years_says_so() -> None:
     leap = Cron("0 0 29 2 *")
 
-    with pytest.raises(ValueError, match="must tick by 0004-02-28"):
+    with pytest.raises(ValueError, match="has no tick up to 0004-02-28"):
         leap.floor(datetime(4, 2, 28, tzinfo=UTC))
-    with pytest.raises(ValueError, match="must tick after 9998"):
+    with pytest.raises(ValueError, match="has no tick after 9998"):
         leap.after(datetime(9998, 6, 1, tzinfo=UTC))
     for periods in (Periods(Step.parse("1mo")), Periods(Step.parse("1d"))):
-        with pytest.raises(ValueError, match="must begin from year 2 to 9998"):
+        with pytest.raises(ValueError, match="begins outside of the years 2 to 9998"):
             periods.floor(datetime(1, 6, 1, tzinfo=UTC))
-        with pytest.raises(ValueError, match="must begin from year 2 to 9998"):
+        with pytest.raises(ValueError, match="begins outside of the years 2 to 9998"):
             periods.after(datetime(9999, 1, 31, tzinfo=UTC))

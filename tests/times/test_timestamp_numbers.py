@@ -59,18 +59,18 @@ def test_dates_as_numbers_need_a_declared_zone() -> None:
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
-        (range(8760), "found such as 4380: .*: 1970-01-01"),
+        (range(8760), "such as 4380: .* is 1970-01-01"),
         ([2023, 2024, 2025], "as a year 2024 is 2024"),
         ([202409, 202410, 202411], "as YYYYMM 202410 is 2024-10"),
-        ([202401, 202440, 202452], "found such as 202440: .*: 1970-01-03"),
+        ([202401, 202440, 202452], "such as 202440: .* is 1970-01-03"),
         ([45565, 45566, 45567], "as days of a spreadsheet 45566 is 2024-10-01"),
         ([45566.25, 45566.5, 45566.75], "as days of a spreadsheet 45566.5 is 2024-10-01"),
         ([2460584.5, 2460585.5], "as a Julian day 2460585.5 is 2024-10-02"),
         ([20_000, 20_001], "as days since 1970 20001 is 2024-10-05"),
         ([480_000], "as hours since 1970 480000 is 2024-10-04"),
         ([28_800_000], "as minutes since 1970 28800000 is 2024-10-04"),
-        ([20241001, 20241301, 20241401], "20241301: .*: 1970-08-23"),
-        ([0, 0], "found such as 0: .*: 1970-01-01"),
+        ([20241001, 20241301, 20241401], "20241301: .* is 1970-08-23"),
+        ([0, 0], "such as 0: .* is 1970-01-01"),
         ([-5, -6], "1969-12-31"),
         ([0.5, 1.5, None], "1970-01-01"),
         (["2023", "2024", "2025"], "as a year 2024 is 2024"),
@@ -81,7 +81,7 @@ def test_other_small_numbers_are_refused_with_what_they_may_mean(numbers: Any, w
     with pytest.raises(DataError, match=words) as caught:
         _read([*numbers])
 
-    assert "numbers were read as seconds since 1970: 19" in caught.value.message
+    assert "as seconds since 1970 it is 19" in caught.value.message
     assert "timestamp_format" in (caught.value.hint or "")
 
 

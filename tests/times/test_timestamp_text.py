@@ -162,17 +162,17 @@ def test_a_declared_format_reads_nothing_else(text: str) -> None:
 @pytest.mark.parametrize(
     ("declared", "rule"),
     [
-        ("%H:%M", "name a date"),
-        ("%d/%m", "name a date"),
-        ("%Y-%d", "name a date"),
+        ("%H:%M", "contain a date"),
+        ("%d/%m", "contain a date"),
+        ("%Y-%d", "contain a date"),
         ("%d/%m/%Y %Q", "known directives"),
         ("%Y-%U", "known directives"),
         ("ends with %", "known directives"),
-        ("%d/%m/%Y %d", "name the day once"),
+        ("%d/%m/%Y %d", "contain the day only once"),
         ("%d/%m/%Y %I:%M", "%I and %p together"),
         ("%d/%m/%Y %H:%M %p", "%I and %p together"),
-        ("%d/%m/%Y %M", "name the hour with the minute"),
-        ("%Y-%j %d", "name the month with the day"),
+        ("%d/%m/%Y %M", "contain the hour with the minute"),
+        ("%Y-%j %d", "contain the month with the day"),
         ("%Y-%m" + " " * 100, "at most 100 characters"),
     ],
 )

@@ -49,7 +49,7 @@ def mixed() -> list[str]:
     [
         ([], ["--horizon", "2h"], 1, "must have values that can be used, found none"),
         ([f"a,{20_000 + day},1" for day in range(99)], ["--horizon", "2d"], 1,
-         "since 1970: 1970-01-01; as days since 1970 20049 is 2024-11-22"),
+         "since 1970 it is 1970-01-01; as days since 1970 20049 is 2024-11-22"),
         (["a,2026-01-01T00:00:00Z,much"], ["--horizon", "2h"], 1, "unreadable_value"),
         (rows(99), [], 2, "--horizon must be given with a file"),
         (rows(99), ["--horizon", "90m"], 2, "a whole number of steps of 1h"),

@@ -47,7 +47,7 @@ prediction_length = 3
 model.score = "no_such_module:Score"
 """
 TOLD = (
-    "database_url: must name a file after three slashes",
+    "database_url: must have a path after three slashes",
     "lease_tll: unknown setting",
     "prune_every: must be a duration",
     'server.listen: must be "host:port"',
@@ -58,7 +58,7 @@ TOLD = (
     "datasets.bikes.lower_bound: must be below upper_bound",
     "did you mean 'delay'?",
     "did you mean 'scaled_dot'?",
-    "datasets.trams.source_url_file: must name a file that can be read",
+    "datasets.trams.source_url_file: must be the path of a readable file",
     "datasets.trams.series_columns: must differ from the other columns",
     "datasets.trams.deadlines.predict: must be shorter than",
     "boats: cannot import plug-in 'no_such_module:Score'",
@@ -170,7 +170,7 @@ def test_numbers_that_are_no_timestamps_are_found_though_no_row_is_recent(
     answer = type_("check", option)
 
     assert answer.status == 1
-    assert "numbers were read as seconds since 1970: 1970-01-01" in answer.talk
+    assert "as seconds since 1970 it is 1970-01-01" in answer.talk
     assert "as days of a spreadsheet" in answer.talk
 
 

@@ -25,5 +25,5 @@ def test_a_sample_that_leaves_history_out_does_not_ask_for_more_of_it(
     answer = type_("check", "--data")
 
     assert answer.status == 0, answer.talk
-    assert "steps to be found" not in answer.talk
+    assert "detecting a season" not in answer.talk
     assert "history =" not in answer.data

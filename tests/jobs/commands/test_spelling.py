@@ -71,7 +71,7 @@ def test_options_that_make_no_sense_are_all_named(folder: Path, command: str) ->
     )  # fmt: skip
 
     assert answer.status == 2
-    assert "--timestamp-format must name a date" in answer.talk
+    assert "--timestamp-format must contain a date" in answer.talk
     assert "--decimal must be" in answer.talk
     assert "--max-rejected must be from 0 to 1, found 2" in answer.talk
 
@@ -89,7 +89,11 @@ def test_settings_that_make_no_sense_are_named_when_the_configuration_is_read(
     answer = type_("check")
 
     assert answer.status != 0
-    for name in ("timestamp_format: must name a date", "decimal: must be", "max_rejected: must be"):
+    for name in (
+        "timestamp_format: must contain a date",
+        "decimal: must be",
+        "max_rejected: must be",
+    ):
         assert f"datasets.bikes.{name}" in answer.talk + answer.data
 
 
