@@ -28,13 +28,13 @@ from jobs.execution.secret_filter import hush_tracebacks
 from jobs.terminal import cpu_settings
 from jobs.terminal.error_boundary import Boundary
 
-# Commands tell their own story; only `serve` shows the log.
+# Commands print their own messages; only `serve` shows the log.
 logging.getLogger("forecaster").addHandler(logging.NullHandler())
 
 app = typer.Typer(
     name="forecaster",
     cls=Boundary,
-    help="Forecasts for time series in SQL, on a schedule, with the attention behind them.",
+    help="Scheduled quantile forecasts for time series in SQL, explained by attention weights.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -54,7 +54,7 @@ def forecaster(
         bool, typer.Option("--version", callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Forecasts for time series in SQL, on a schedule, with the attention behind them."""
+    """Scheduled quantile forecasts for time series in SQL, explained by attention weights."""
     cpu_settings.wait_without_spinning()
     hush_tracebacks()
 

@@ -48,7 +48,7 @@ class Fitted:
     windows_per_second: float
     device: str
     notes: Sequence[str]
-    """What did not go as planned."""
+    """Notes on deviations from the plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class Fit(Protocol):
 def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt, *, fit: Fit) -> RetrainReport:
     """Train on what was known at the newest forecast tick, and put the model in service.
 
-    InsufficientHistory, TrainingDiverged or a training that was killed leave the champion alone.
+    InsufficientHistory, TrainingDiverged or a killed training leave the champion unchanged.
     """
     deadlines = dataset.deadlines
 
@@ -217,7 +217,7 @@ def report_on(
     pulled: PullReport | None,
     stages: Mapping[str, float],
 ) -> RetrainReport:
-    """Say what was trained, how well it did, and why it is in service."""
+    """Report what was trained, its accuracy, and why it was promoted."""
     fitted, panel = challenger.fitted, challenger.panel
     return RetrainReport(
         dataset=dataset,
@@ -246,7 +246,7 @@ def report_on(
 def fit_here(
     panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
 ) -> Fitted:
-    """Train in this process, and measure how far the attention can be trusted."""
+    """Train in this process, and measure the trust figures of the attention."""
     result = estimator.fit(panel, spec, config, watch)
     accuracy = {} if result.validation is None else asdict(result.validation)
     return Fitted(

@@ -1,4 +1,4 @@
-"""Backfills as a person reads them: what would be done, and what was."""
+"""Backfills as text: what would be done, and what was done."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from jobs.backfill.report import BackfillReport
 
 MOST_LEGS = 12
-"""Stretches of one model that are listed; of more, the first and the last few."""
+"""Tick ranges of one model that are listed; of more, the first and the last few."""
 
-FAILED_BEFORE = "failed before (--reprocess failed tries them again)"
+FAILED_BEFORE = "failed before (retry with --reprocess failed)"
 
 
-def told(report: "BackfillReport") -> str:
-    """Return what a backfill did; the first line alone says the essence."""
+def report_text(report: "BackfillReport") -> str:
+    """Return the report of a backfill; the first line is the summary."""
     return "\n  ".join(_lines(report))
 
 
@@ -32,11 +32,11 @@ def _lines(report: "BackfillReport") -> Iterator[str]:
     )
     yield from _others(
         {
-            "left to the service": report.in_service,
+            "done by the service": report.in_service,
             "done before": report.done_before,
             FAILED_BEFORE: report.failed_before,
             "failed": sum(failure.ticks for failure in report.failures),
-            "left": report.left,
+            "not run": report.left,
         }
     )
     if report.ticks:
@@ -54,7 +54,7 @@ def _lines(report: "BackfillReport") -> Iterator[str]:
         yield ", ".join(_listed(asked))
     if report.trained:
         models = ", ".join(_listed([f"model {model}" for model in report.trained]))
-        yield f"trained on the way, in {report.training_seconds:,.1f} s: {models}"
+        yield f"trained in {report.training_seconds:,.1f} s: {models}"
     yield from _caveats(report)
     for failure in report.failures:
         yield (
@@ -66,24 +66,25 @@ def _lines(report: "BackfillReport") -> Iterator[str]:
 def _caveats(report: "BackfillReport") -> Iterator[str]:
     if report.assumed:
         yield (
-            f"{report.assumed:.0%} of the values were landed long afterwards; they count as known "
-            f"{report.known_after} after their timestamp (--known-after)"
+            f"{report.assumed:.0%} of the values were ingested long after their timestamp; they "
+            f"count as known "
+            f"{report.known_after} after it (--known-after)"
         )
     if report.hindsight:
-        yield f"{report.hindsight:,} in hindsight, never scored and never the latest forecast"
+        yield f"{report.hindsight:,} forecasts in hindsight: not scored, never the latest forecast"
 
 
-def outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> str:
+def plan_text(dataset: DatasetConfig, plan: "Plan", series: int) -> str:
     """Return what a backfill would do."""
-    return "\n  ".join(_outlook(dataset, plan, series))
+    return "\n  ".join(_plan_lines(dataset, plan, series))
 
 
-def _outlook(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[str]:
+def _plan_lines(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[str]:
     ticks = plan.ticks
     yield f"{dataset.name}: would backfill {ticks:,} of {plan.asked:,} ticks"
     yield from _others(
         {
-            "left to the service": plan.in_service,
+            "done by the service": plan.in_service,
             "done before": plan.done_before,
             FAILED_BEFORE: plan.failed_before,
         }
@@ -110,13 +111,13 @@ def _listed(lines: list[str]) -> Iterator[str]:
 
 def _leg(leg: "TickRange") -> str:
     if leg.train_at is not None:
-        model = f"a model to be trained on what was known at {when(leg.train_at)}"
+        model = f"a model to be trained on the data known at {when(leg.train_at)}"
     else:
         model = f"model {leg.model_id}" + (" (hindsight)" if leg.hindsight else "")
     return f"{when(leg.ticks[0])} … {when(leg.ticks[-1])}: {_ticks(len(leg.ticks))}, {model}"
 
 
-def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any]:
+def plan_document(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any]:
     """Return the same as a document."""
     return {
         "dataset": dataset.name,
@@ -144,16 +145,16 @@ def foreseen(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any
 def pruned(
     retention: RetentionConfig, dataset: DatasetConfig, since: datetime, now: datetime
 ) -> Iterator[str]:
-    """Say what the next pruning will take away again: it ages from when it can be scored."""
+    """Warn of rows that the next prune will delete: they age from when they can be scored."""
     horizon = dataset.prediction_length * dataset.step.approximate
     scorable = now - dataset.delay - dataset.late_data - horizon
     for table, verb in (("forecasts", "are"), ("attention", "is"), ("accuracy", "is")):
         length: timedelta | None = getattr(retention, table)
         if length is not None and since - dataset.delay < scorable - length:
             yield (
-                f"note:  {table} {verb} kept for {format_duration(length)}: what was said before "
-                f"{when(scorable - length)} goes when `prune` runs; "
-                f'{table} = "forever" under [retention] keeps it'
+                f"note:  {table} {verb} kept for {format_duration(length)}: rows before "
+                f"{when(scorable - length)} will be deleted by `prune`; "
+                f'to keep them, set {table} = "forever" under [retention]'
             )
 
 

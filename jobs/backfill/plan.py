@@ -1,4 +1,4 @@
-"""What a backfill is to do: which ticks, and which model each of them asks."""
+"""The plan of a backfill: which ticks, and which model forecasts each of them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,38 +24,38 @@ JOB = "backfill"
 AS_OF, CHAMPION = "as-of", "champion"
 
 _GREATEST = 2**31 - 1
-"""The greatest number that a model can have."""
+"""The largest possible model number."""
 
 Reprocess = Literal["none", "failed", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillRequest:
-    """What was asked for; `until` is included."""
+    """The options of a backfill; `until` is included."""
 
     since: datetime
     until: datetime
     every: Step | None = None
-    """The periods that end with a tick; None is the schedule of forecasts."""
+    """The interval between ticks; None is the forecast schedule."""
     model: str = AS_OF
     """`as-of`, `champion`, or the number of a model."""
     retrain_every: Step | None = None
     reprocess: Reprocess = "none"
     known_after: timedelta | None = None
-    """How long after its timestamp a value counts as known that was landed long afterwards; None is
+    """How long after its timestamp a value counts as known if ingested long afterwards; None is
     `late_data`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickRange:
-    """Ticks, one after the other, that ask the same model."""
+    """Consecutive ticks that use the same model."""
 
     ticks: tuple[datetime, ...]
     model_id: int | None = None
     """None where it is to be trained first, at the tick `train_at`."""
     train_at: datetime | None = None
     hindsight: bool = False
-    """Whether somebody chose this model who knew what came afterwards."""
+    """Whether this model was chosen with knowledge of later data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Plan:
     """What is to be done, and what is left as it is."""
 
     job: str
-    """What its run rows are called: a model that was named has rows of its own."""
+    """The job name of its run rows: an explicitly given model has rows of its own."""
     asked: int
     """Ticks in the range."""
     legs: tuple[TickRange, ...]
@@ -104,7 +104,7 @@ def plan(
     seen_to = lineages.present(conn, dataset.name, ticks, lineage.ran, only=named)
     seen_to |= lineages.under_way(conn, dataset, ticks, now)
     kept = {tick for tick, each in done.items() if _is_kept(each.state, wanted.reprocess)}
-    if named is not None:  # what was asked of it as the model in service is no hindsight
+    if named is not None:  # what it forecast while it was the champion is not hindsight
         kept |= {tick for tick, each in filled.items() if each.model_id == named}
     kept -= seen_to
     legs = _without([*_legs(ticks, lineage, named, wanted.retrain_every)], kept | seen_to)
@@ -135,14 +135,14 @@ def _ticks(dataset: DatasetConfig, wanted: BackfillRequest, now: datetime) -> li
     if wanted.until > now:
         raise ConfigError(
             [f"--to must not be in the future, found {_text(wanted.until)}"],
-            hint="leave it out: now",
+            hint="omit --to to stop at the current time",
         )
     schedule = _schedule(dataset, wanted)
     ticks = schedule.between(wanted.since - MICROSECOND, wanted.until)
     if not ticks:
         raise ConfigError(
-            [f"the range must hold a tick of {schedule}, found none"],
-            hint=f"the next one after --from is {_text(schedule.after(wanted.since))}",
+            [f"no tick of schedule {schedule} between --from and --to"],
+            hint=f"the next tick after --from is {_text(schedule.after(wanted.since))}",
         )
     return ticks
 
@@ -160,13 +160,13 @@ def _require_observations(conn: Connection, dataset: DatasetConfig, last: dateti
     span = observations.span(conn, dataset.name)
     if span is None:
         raise DataError(
-            f"dataset {dataset.name} must have observations, found none",
-            hint=f"`forecaster ingest` lands a file, `forecaster reconcile {dataset.name}` reads "
-            "its source",
+            f"dataset {dataset.name} has no observations",
+            hint=f"run `forecaster ingest` for a file, or `forecaster reconcile {dataset.name}` "
+            "for its source",
         )
     if last - dataset.delay < span[0]:
         raise DataError(
-            f"the range must reach the first observation, {_text(span[0])}, "
+            f"the range must end after the first observation, {_text(span[0])}, "
             f"found its last tick at {_text(last)}",
             hint=f"--to {_text(span[1])}",
         )
@@ -178,15 +178,15 @@ def _named(conn: Connection, dataset: DatasetConfig, wanted: BackfillRequest) ->
         return None
     if wanted.retrain_every is not None:
         raise ConfigError(
-            [f"--retrain-every needs --model {AS_OF}, found --model {wanted.model}"],
-            hint="leave one of them out",
+            [f"--retrain-every requires --model {AS_OF}, found --model {wanted.model}"],
+            hint="omit one of them",
         )
     if wanted.model == CHAMPION:
         return models.champion(conn, dataset.name).model_id
     if not wanted.model.isdecimal() or int(wanted.model) > _GREATEST:
         raise ConfigError(
             [f"--model must be {AS_OF}, {CHAMPION} or a number, found {wanted.model}"],
-            hint="`forecaster models list` numbers them",
+            hint="`forecaster models list` shows the model numbers",
         )
     return models.get(conn, dataset.name, int(wanted.model)).model_id
 
@@ -221,16 +221,16 @@ def _without(legs: Sequence[TickRange], ticks: Collection[datetime]) -> list[Tic
 
 
 def _trained(ticks: Sequence[datetime], origin: datetime, period: Step) -> Iterator[TickRange]:
-    """Give each stretch of `period` since `origin` a model of its own, trained at its begin.
+    """Give each period since `origin` a model of its own, trained at its start.
 
     Months and years are those of the calendar, in UTC.
     """
-    for _, part in groupby(ticks, partial(_stretch, origin, period)):
+    for _, part in groupby(ticks, partial(_period_of, origin, period)):
         those = tuple(part)
         yield TickRange(ticks=those, train_at=those[0])
 
 
-def _stretch(origin: datetime, period: Step, tick: datetime) -> object:
+def _period_of(origin: datetime, period: Step, tick: datetime) -> object:
     if period.unit == "month":
         return every(period).floor(tick)
     return (tick - origin) // period.approximate
@@ -243,12 +243,11 @@ def _require_models(legs: Sequence[TickRange], asked: int, lineage: Lineage) -> 
     if not lacking:
         return
     first, span = lineage.first(), f"{_text(lacking[0])} … {_text(lacking[-1])}"
-    later = "" if first is None else f", or begin with the first one: --from {_text(first)}"
+    later = "" if first is None else f", or start at the first model: --from {_text(first)}"
     raise NoChampion(
-        "a model that still has its weights must have been in service at every tick, found none at "
-        f"{len(lacking)} of {asked} ({span})",
-        hint="--retrain-every 7d trains models on the way, each with what was known then; --model "
-        f"champion asks the one in service now, in hindsight{later}",
+        f"no model with stored weights was in service at {len(lacking)} of {asked} ticks ({span})",
+        hint="pass --retrain-every 7d to train models on the data known at the time; or --model "
+        f"champion to use today's champion, in hindsight{later}",
     )
 
 

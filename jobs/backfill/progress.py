@@ -1,4 +1,4 @@
-"""How a backfill shows itself: a bar on a terminal, plain lines elsewhere. On stderr."""
+"""Progress of a backfill: a bar on a terminal, plain lines elsewhere. On stderr."""
 
 import sys
 from collections.abc import Iterator
@@ -21,16 +21,16 @@ LINES = 4
 
 
 class Shown(Protocol):
-    """Where a backfill tells how far it is; from any thread."""
+    """Where a backfill reports its progress; from any thread."""
 
     def ticks(self, at: "Filled") -> None:
         """Show how many ticks are done."""
 
     def training(self, at: "Trained") -> None:
-        """Show how far the training of a model on the way is."""
+        """Show the progress of training a model."""
 
     def tell(self, text: str) -> None:
-        """Say something in a line of its own."""
+        """Print a message on a line of its own."""
 
 
 @contextmanager

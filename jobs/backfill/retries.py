@@ -1,4 +1,4 @@
-"""RetryPolicy: a database may be away for a moment, but whoever asks for the end is heard."""
+"""RetryPolicy: retry while the database is unavailable, unless a stop is requested."""
 
 import threading
 from collections.abc import Callable
@@ -19,29 +19,29 @@ from forecaster.errors import DatabaseUnavailable
 from jobs.execution.attempt import CONFLICTS, LONGEST_PAUSE
 
 SECONDS = 60.0
-"""How long a database may be away: longer than it takes to restart."""
+"""How long the database may be unavailable: longer than a restart takes."""
 _TOLD_AT = 3
-"""The attempt at which it is told; what is gone by then is nobody's concern."""
+"""The attempt at which a message is printed; shorter outages are silent."""
 
 R = TypeVar("R")
 
 
 class Stopped(Exception):
-    """Somebody asked for the end."""
+    """A stop was requested."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Tries transactions again, each of which looks for itself what is there."""
+    """Retries transactions, which must be idempotent."""
 
     stopping: threading.Event
     tell: Callable[[str], None]
     seconds: float = SECONDS
 
     def until_done(self, attempt: Callable[[], R]) -> R:
-        """Return what `attempt` returns once the database lets it; its error when that lasts.
+        """Return the result of `attempt` once the database is available; its error after too long.
 
-        Stopped, and no other attempt, when somebody asked for the end.
+        Stopped, and no other attempt, when a stop was requested.
         """
         attempts = Retrying(
             retry=retry_if_exception_type(CONFLICTS),
@@ -66,4 +66,4 @@ class RetryPolicy:
     def _note(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
         if isinstance(error, DatabaseUnavailable) and state.attempt_number == _TOLD_AT:
-            self.tell(f"trying again for up to {self.seconds:g} s: {error.message}")
+            self.tell(f"retrying for up to {self.seconds:g} s: {error.message}")

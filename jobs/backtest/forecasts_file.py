@@ -22,11 +22,11 @@ def require_new(option: str, path: Path, suffixes: tuple[str, ...], hint: str) -
         problem = f"{option} must end in {', '.join(suffixes)}, found {found}"
         raise ConfigError([problem], hint=hint)
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ConfigError([f"{option} must be a file in a folder that exists, found {path}"])
+        raise ConfigError([f"the folder of {option} must exist, found {path}"])
     if path.exists():
         raise ConfigError(
-            [f"{option} must be a new file, found {path}, which exists"],
-            hint="name another one, or remove it if it is an older report",
+            [f"{option} must be a new file, found the existing {path}"],
+            hint="choose another name, or delete the file",
         )
 
 
@@ -45,11 +45,11 @@ def written(path: Path) -> Iterator[Keep]:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Say what a file system would not do."""
+    """Turn errors of the file system into DataError."""
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path} must be writable, found: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 class _Parts:

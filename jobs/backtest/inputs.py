@@ -1,4 +1,4 @@
-"""What a backtest reads: the rows of a file, or what was landed of a dataset."""
+"""What a backtest reads: the rows of a file, or the observations of a dataset."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from jobs.stages.pull import ROWS_AT_ONCE
 
 SPLIT, TRAIN, TEST = "split", "train", "test"
 EXAMPLES = 5
-"""Things that an error names."""
+"""Examples in an error message."""
 _FOREVER = timedelta(days=73_050)
 
 
@@ -46,7 +46,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What a backtest reads; `findings` are worth saying before it starts."""
+    """What a backtest reads; `findings` are reported before it starts."""
 
     name: str
     observations: pl.DataFrame
@@ -59,7 +59,7 @@ class Rows:
     """Rows that repeat another one; `conflicting` ones contradict another, and were averaged."""
     conflicting: int = 0
     known: datetime | None = None
-    """Up to when all rows are in; None where they are all that will ever be."""
+    """Up to when the rows are complete; None if the data are final."""
 
     @property
     def span(self) -> tuple[datetime, datetime]:
@@ -83,7 +83,7 @@ class Mapped:
     max_rejected: float = 0.05
     dialect: Dialect = reader.USUAL
     may_split: bool = True
-    """Whether a column `split` parts the rows; or else it is one of those that nobody looks at."""
+    """Whether a column `split` splits the rows; otherwise it is ignored."""
 
 
 def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
@@ -102,8 +102,8 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
     if together.is_empty():
         reasons = "; ".join(each.message for each in findings) or "none"
         raise DataError(
-            f"{name} must have values that can be used, found {reasons}",
-            hint="name other columns with --timestamp-column or --value-column",
+            f"{name} has no usable values: {reasons}",
+            hint="set other columns with --timestamp-column or --value-column",
         )
     return Rows(
         name=name,
@@ -133,7 +133,7 @@ def _require_enough(name: str, rows: int, taken: NormalizedRows, mapped: Mapped)
 
 
 def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
-    """Read what was landed of a dataset, its newest `history`."""
+    """Read the observations of a dataset, its latest `history`."""
     with reading(engine) as conn:
         landed = datasets.landed(conn, dataset.name)
         newest = landed.newest_observation
@@ -144,15 +144,15 @@ def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
         )
     if found.is_empty():
         raise InsufficientHistory(
-            f"observations of {dataset.name} must have been landed, found none",
-            hint="`forecaster ingest` or `forecaster forecast` lands some",
+            f"dataset {dataset.name} has no observations",
+            hint="run `forecaster ingest` or `forecaster forecast` first",
         )
     known = None if landed.landed_at is None else landed.landed_at - dataset.delay
     return Rows(name=dataset.name, observations=found, known=known)
 
 
 def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -> DatasetConfig:
-    """Return what a user would write about a file: the step, the horizon and the zone."""
+    """Return the dataset settings of a file: step, horizon and time zone."""
     return DatasetConfig(
         name=rows.name,
         step=step,
@@ -196,15 +196,15 @@ def _marks(column: pl.Series, name: str) -> pl.Series:
               if mark not in (TRAIN, TEST)]  # fmt: skip
     if others:
         raise DataError(
-            f"the column split of {name} must hold train and test, "
+            f"column split of {name} must only have the values train and test, "
             f"found {', '.join(others[:EXAMPLES])}",
-            hint="rename the column if it means something else",
+            hint="rename the column if it is not a train/test split",
         )
     missing = {TRAIN, TEST} - set(marks)
     if missing:
         raise DataError(
-            f"the column split of {name} must hold train and test, found no {min(missing)}",
-            hint="drop the column to test on the newest rows",
+            f"column split of {name} must have both train and test, found no {min(missing)}",
+            hint="drop the column to test on the latest rows",
         )
     return marks
 
@@ -241,7 +241,7 @@ def _joined(one: NormalizedRows, other: NormalizedRows) -> NormalizedRows:
 def _findings(name: str, rows: int, taken: NormalizedRows) -> Iterator[Finding]:
     yield from rejections(name, rows, taken)
     if taken.duplicates:
-        yield note(name, f"rows that repeat another row: {taken.duplicates}")
+        yield note(name, f"duplicate rows: {taken.duplicates}")
     if taken.conflicting:
-        what = "rows that contradict another of their series and timestamp, whose mean is taken"
+        what = "conflicting rows of the same series and timestamp, averaged"
         yield note(name, f"{what}: {taken.conflicting}")

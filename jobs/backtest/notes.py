@@ -18,11 +18,11 @@ from jobs.backtest.run import Outcome
 from jobs.backtest.summary import number
 
 SPREAD = ("mase", "owa", "smape", "wql")
-"""Figures whose spread over several seeds is told."""
+"""Metrics whose standard deviation over several seeds is reported."""
 
 
 def facts(outcome: Outcome) -> list[Fact]:
-    """Return what was tested, and how: words, and a sentence each."""
+    """Return what was tested, and how: labels with a sentence each."""
     plan = outcome.plan
     found = dict(setting(plan)) | {"season": season(plan, outcome.trainings[-1].spec)}
     errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
@@ -31,7 +31,7 @@ def facts(outcome: Outcome) -> list[Fact]:
         ("training", _training(outcome)),
         ("model", _model(outcome.trainings[-1])),
         *(("note", said) for said in (*plan_notes(plan), *outcome.notes)),
-        ("judged", _judged(outcome)),
+        ("scored", _scored(outcome)),
         *(("note", said) for said in still(outcome.still)),
         *(("left out", said) for said in left_out(outcome.left_out)),
         *(("seeds", said) for said in _seeds(outcome)),
@@ -56,30 +56,29 @@ def _steps(training: Trained) -> tuple[int, int]:
 
 def _model(training: Trained) -> str:
     spec, scores = training.spec, training.result.validation
-    variant = f"{spec.statistics} statistics, {'with' if spec.calendar else 'without'} a calendar"
+    variant = (
+        f"{spec.statistics} statistics, {'with' if spec.calendar else 'without'} calendar features"
+    )
     if scores is None:
-        return f"{variant}; the history is too short for validation windows"
+        return f"{variant}; no validation windows, as the history is too short"
     return (
-        f"{variant}; on validation windows a MASE of {number('mase', scores.mase)}, "
-        f"{number('mase', scores.seasonal_naive_mase)} of seasonal_naive"
+        f"{variant}; MASE on validation windows {number('mase', scores.mase)}, "
+        f"seasonal_naive {number('mase', scores.seasonal_naive_mase)}"
     )
 
 
-def _judged(outcome: Outcome) -> str:
+def _scored(outcome: Outcome) -> str:
     points = outcome.overall["points"][0]
     silent = {name: count for name, count in outcome.found.missing.items() if count}
-    told = (
-        f"{points:,} points of {outcome.found.windows:,} forecasts of each predictor, "
-        "the same for all"
-    )
+    told = f"{points:,} points of {outcome.found.windows:,} forecasts, the same for every predictor"
     if silent:
         about = ", ".join(f"{count:,} by {name}" for name, count in silent.items())
-        told += f"; left out because nothing was said: {about}"
+        told += f"; missing forecasts are left out: {about}"
     return told
 
 
 def _seeds(outcome: Outcome) -> Iterator[str]:
-    """Say how much the seed matters: the mean and the standard deviation of each figure."""
+    """Report the mean and standard deviation of each metric over the seeds."""
     table = outcome.by_seed
     if table.is_empty():
         return
@@ -95,18 +94,18 @@ def _seeds(outcome: Outcome) -> Iterator[str]:
 
 
 def verdict(errors: Mapping[str, float | None]) -> str:
-    """Return in a sentence how the model did beside the best of the others, by MASE."""
+    """Return a sentence that compares the model with the best baseline, by MASE."""
     told = {name: error for name, error in errors.items() if error is not None}
     if MODEL not in told:
-        return "none by MASE: no series moved before the windows"
+        return "no MASE: all series were constant before the windows"
     ours = told.pop(MODEL)
     theirs, rival = min((error, name) for name, error in told.items())
     if number("mase", ours) == number("mase", theirs):
-        return f"as good as {rival}, the best of the others (MASE)"
+        return f"same MASE as {rival}, the best baseline"
     if ours < theirs:
-        return f"{1 - ours / theirs:.0%} less error (MASE) than {rival}, the best of the others"
+        return f"MASE {1 - ours / theirs:.0%} lower than {rival}, the best baseline"
     if number("mase", theirs) == number("mase", 0.0):
-        return f"more error (MASE) than {rival}, which has none"
+        return f"MASE higher than {rival}, whose MASE is 0"
     if ours < 2 * theirs:
-        return f"{ours / theirs - 1:.0%} more error (MASE) than {rival}, the best of the others"
-    return f"{ours / theirs:.1f} times the error (MASE) of {rival}, the best of the others"
+        return f"MASE {ours / theirs - 1:.0%} higher than {rival}, the best baseline"
+    return f"MASE {ours / theirs:.1f} times that of {rival}, the best baseline"

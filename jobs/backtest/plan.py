@@ -1,4 +1,4 @@
-"""What a backtest is about to do: everything a user should know before a training begins."""
+"""The plan of a backtest, reported to the user before training."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +15,15 @@ from jobs.backtest.inputs import Rows
 
 OFFICIAL = "official split"
 NAMED = 3
-"""Series that are named of each reason to leave them out."""
+"""Series named for each reason to leave them out."""
 REASONS: Mapping[str, str] = {
     "no_train_rows": "without train rows",
     "no_test_rows": "without test rows",
     "test_part_too_short": "whose test part is shorter than the horizon",
     "no_room_for_a_window": "that are too short for a window",
-    "no_data_before": "that began after the first window",
-    "ended": "that had ended before the windows",
-    "nothing_to_judge": "with nothing to compare in the windows",
+    "no_data_before": "that start after the first window",
+    "ended": "that end before the windows",
+    "nothing_to_judge": "without actual values in the windows",
     "no_data": "without values before the windows",
     "too_short": "with too few values before the windows",
     "stale": "with a long gap before the windows",
@@ -32,12 +32,12 @@ REASONS: Mapping[str, str] = {
 """Why series are left out, after "3 series"."""
 
 Fact = tuple[str, str]
-"""A word, and a sentence."""
+"""A label and a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be learnt and tested: of which rows, in which windows."""
+    """What is trained and tested on: which rows, which windows."""
 
     rows: Rows
     series: int
@@ -47,7 +47,7 @@ class Plan:
     stride: int
     turns: int
     asked_for: bool
-    """Whether somebody said how many windows there are to be."""
+    """Whether the number of windows was given."""
     at_series_end: bool
     split: str | None
     tested_from: datetime
@@ -61,12 +61,12 @@ class Plan:
 
 
 def plan_facts(plan: Plan) -> list[Fact]:
-    """Return what is to be tested, and what the user might not expect of it."""
+    """Return what will be tested, with notes on what may be unexpected."""
     return [
         *setting(plan),
-        *(("left out", said) for said in left_out(plan.left_out)),
-        *(("note", said) for said in plan_notes(plan)),
-        *(("note", said) for said in still(plan.prepared.still)),
+        *(("left out", text) for text in left_out(plan.left_out)),
+        *(("note", text) for text in plan_notes(plan)),
+        *(("note", text) for text in still(plan.prepared.still)),
     ]
 
 
@@ -76,27 +76,27 @@ def setting(plan: Plan) -> list[Fact]:
         ("data", _data(plan)),
         ("windows", _windows(plan)),
         ("season", season(plan, plan.prepared.spec)),
-        ("learns from", _learns_from(plan)),
+        ("trained on", _trained_on(plan)),
     ]
 
 
 def plan_notes(plan: Plan) -> Iterator[str]:
-    """Say what there is too little of, and which series learn without being tested."""
+    """Yield notes on short history, and on series that are not tested."""
     prepared = plan.prepared
     ended = Counter(plan.left_out.values())[ENDED]
     if ended and not plan.split:
         series = "series ends" if ended == 1 else "series end"
         yield (
-            f"{ended:,} of {plan.series:,} {series} before the windows: trained on, not tested; "
-            "--windows-at series-end tests every series at its own end"
+            f"{ended:,} of {plan.series:,} {series} before the windows, used to train but not tested; "
+            "to test every series at its own end, pass --windows-at series-end"
         )
     yield from _outside(plan)
     if plan.at_series_end:
-        yield "each series is cut at its own end: rows of others may be newer than its cutoff"
+        yield "each series has its own cutoff: training may use later rows of other series"
     spec, before = prepared.spec, f"there are {prepared.length:,} before the first window"
     needed = spec.context_length + 2 * spec.prediction_length
     if prepared.length < needed:
-        yield f"to look back, learn and judge well takes {needed:,} steps, {before}"
+        yield f"training and validation need {needed:,} steps, {before}"
     if plan.dataset.model.season_length is not None:
         return
     step = plan.dataset.step
@@ -104,20 +104,20 @@ def plan_notes(plan: Plan) -> Iterator[str]:
     if missed:
         needed = LEAST_CYCLES * missed[0]
         yield (
-            f"a season of {missed[0]:,} steps takes {needed:,} steps to be found, {before}; "
-            f"--season {missed[0]} sets it"
+            f"detecting a season of {missed[0]:,} steps needs {needed:,} steps, {before}; "
+            f"to set it, pass --season {missed[0]}"
         )
 
 
 def _outside(plan: Plan) -> Iterator[str]:
-    """Say how many values no forecast can reach."""
+    """Report how many values are outside the bounds of forecasts."""
     values, outside = plan.rows.observations["value"], 0
     if plan.dataset.lower_bound is not None:
         outside += int((values < plan.dataset.lower_bound).sum())
     if plan.dataset.upper_bound is not None:
         outside += int((values > plan.dataset.upper_bound).sum())
     if outside:
-        yield f"{outside:,} values lie outside the bounds, forecasts never will"
+        yield f"{outside:,} observed values are outside the bounds of forecasts"
 
 
 def left_out(reasons: Mapping[str, str]) -> Iterator[str]:
@@ -128,11 +128,11 @@ def left_out(reasons: Mapping[str, str]) -> Iterator[str]:
 
 
 def still(names: Sequence[str]) -> Iterator[str]:
-    """Say which series have no error of the past to measure in."""
+    """Report series without a scale, as they are constant."""
     if count := len(names):
         have = "has" if count == 1 else "have"
         yield (
-            f"{count:,} series that never moved before the windows {have} no MASE and no skill: "
+            f"{count:,} series constant before the windows {have} no MASE and no skill: "
             f"{named(names)}"
         )
 
@@ -143,14 +143,14 @@ def named(names: Sequence[str]) -> str:
 
 
 def season(plan: Plan, spec: ModelSpec) -> str:
-    """Say which season was found or given, and how far the model looks back."""
+    """Return the detected or configured season, and the context length."""
     given = plan.dataset.model.season_length is not None
-    found = "none found" if not given else "none, as given"
+    found = "none detected" if not given else "none, as configured"
     if spec.season_length > 1:
-        found = f"{spec.season_length} steps" + (", as given" if given else "")
+        found = f"{spec.season_length} steps" + (", as configured" if given else "")
     if spec.long_season > spec.season_length:
-        found += f", and a longer one of {spec.long_season}"
-    return f"{found}; the model looks back {spec.context_length} steps"
+        found += f", and a longer one of {spec.long_season} steps"
+    return f"{found}; context length {spec.context_length} steps"
 
 
 def when(instant: datetime) -> str:
@@ -165,7 +165,7 @@ def _data(plan: Plan) -> str:
     )
 
 
-def _learns_from(plan: Plan) -> str:
+def _trained_on(plan: Plan) -> str:
     prepared = plan.prepared
     return (
         f"{prepared.series:,} series, {prepared.observations:,} observations until "
@@ -182,7 +182,7 @@ def _which(plan: Plan) -> str:
     if plan.split is not None and plan.asked_for:
         some = "window" if plan.turns == 1 else "windows"
         most = f", up to {plan.turns}" if plan.turns > 1 else ""
-        return f"{plan.split}: the newest {some} in the test rows of every series{most}"
+        return f"{plan.split}: the latest {some} in the test rows of every series{most}"
     if plan.split is not None:
         count = "1 window" if plan.turns == 1 else f"up to {plan.turns} windows"
         return f"{plan.split}: {count} after the train rows of every series"
@@ -194,4 +194,4 @@ def _which(plan: Plan) -> str:
         return f"{each}, up to its own end"
     if plan.asked_for or plan.turns == USUAL_WINDOWS:
         return each
-    return f"{each}; with more, over {SHARE:.0%} of the history would be tested on"
+    return f"{each}; more would test on over {SHARE:.0%} of the history"

@@ -23,15 +23,15 @@ _KEPT = ("points", "smape", "mase", "owa", "wql", "mae", "bias", "skill",
 def require_writable(out: Path | None, forecasts: Path | None) -> None:
     """Raise ConfigError unless these, where given, are new files of a format that is written."""
     if out is not None:
-        hint = ".md is a page for people, .json has everything, .csv is the long table"
+        hint = ".md is a readable page, .json has all results, .csv is the long table"
         require_new("--out", out, SUFFIXES, hint)
     if forecasts is not None:
-        hint = "a row for every step of every forecast: millions are best kept as .parquet"
+        hint = "one row per step of each forecast; for large results use .parquet"
         require_new("--forecasts", forecasts, forecasts_file.SUFFIXES, hint)
     if out is not None and forecasts is not None and out.resolve() == forecasts.resolve():
         raise ConfigError(
             [f"--out and --forecasts must be different files, found {out} for both"],
-            hint="name another file for one of them",
+            hint="choose another file for one of them",
         )
 
 
@@ -46,7 +46,7 @@ def write(path: Path, outcome: Outcome) -> None:
         with path.open("x", encoding="utf-8") as opened:
             opened.write(texts[path.suffix.lower()]())
     except OSError as error:
-        raise DataError(f"{path} must be writable, found: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def document(outcome: Outcome) -> Json:

@@ -1,4 +1,4 @@
-"""Backtest: how right the model would have been on rows that are known. Writes no database."""
+"""Backtest: the accuracy of the model on past data. Does not write to the database."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from jobs.backtest import tables
 from jobs.backtest.inputs import Rows, Split
 from jobs.backtest.plan import OFFICIAL, Plan
 
-TOO_LITTLE = "give more rows, a shorter --horizon, or fewer --windows"
+TOO_LITTLE = "provide more rows, a shorter --horizon, or fewer --windows"
 AT_SERIES_END = "pass --windows-at series-end, which tests every series at its own end"
 
 Place = Literal["common-end", "series-end"]
@@ -133,7 +133,7 @@ def _names(rows: Rows, wanted: BacktestRequest) -> list[str]:
     official = [] if rows.split is None or not wanted.naive2 else [rivals.NAIVE2]
     names = dict.fromkeys([*rivals.USUAL, *official, *wanted.baselines])
     if not wanted.naive2 and rivals.NAIVE2 in names:
-        raise ConfigError(["--no-naive2 must not come with --baselines naive2, found both"])
+        raise ConfigError(["--no-naive2 and --baselines naive2 are mutually exclusive"])
     return list(names)
 
 
@@ -146,8 +146,8 @@ def _origins(
     if split is not None:
         if at is not None:
             raise ConfigError(
-                ["--windows-at must come without a column split, which says where windows are"],
-                hint="leave out --windows-at, or drop the column split",
+                ["--windows-at cannot be used with a split column, which defines the windows"],
+                hint="omit --windows-at, or drop the split column",
             )
         return cutoffs.of_split(split.train, split.test, _grid(split.train, dataset), rolling)
     place = cutoffs.at_series_ends if at == "series-end" else cutoffs.at_the_end
@@ -172,9 +172,9 @@ def _require_room(rows: Rows, grid: Grid) -> None:
     cells = (last - first + 1) * rows.observations["series_id"].n_unique()
     if cells > MOST_CELLS:
         raise DataError(
-            f"the history must have at most {MOST_CELLS:,} steps of all series together, "
+            f"the history must have at most {MOST_CELLS:,} steps over all series, "
             f"found {cells:,} of {grid.step}",
-            hint="give a longer step, or fewer rows",
+            hint="use a longer --step, or fewer rows",
         )
 
 
@@ -229,14 +229,14 @@ def _require_tests(plan: Plan) -> None:
                 f"--season must be shorter than the history before the windows, {length:,} steps, "
                 f"found {season:,}"
             ],
-            hint="give more rows, or leave it out: one that the data show is found",
+            hint="provide more rows, or omit --season to detect it",
         )
     if len(plan.left_out) < plan.series:
         return
     counts = Counter(plan.left_out.values())
     reasons = ", ".join(f"{reason} ({count} series)" for reason, count in counts.most_common())
     raise DataError(
-        f"at least one forecast must be comparable with what happened, found none: {reasons}",
+        f"no forecast can be compared with actual values: {reasons}",
         hint=AT_SERIES_END if ENDED in counts else TOO_LITTLE,
     )
 
@@ -246,7 +246,7 @@ def _outcome(plan: Plan, made: Experiment) -> Outcome:
     if found.sums.is_empty():
         reasons = ", ".join(sorted(set(made.left_out.values())))
         raise DataError(
-            f"at least one forecast must be comparable with what happened, found none: {reasons}",
+            f"no forecast can be compared with actual values: {reasons}",
             hint=TOO_LITTLE,
         )
     return Outcome(
@@ -272,8 +272,8 @@ def _notes(made: Experiment) -> list[str]:
         for said in each.result.notes
     ]
     heavy = [
-        f"{name} makes up more than {tables.OUTWEIGHING:.0%} of the weight of WQL: "
-        "it tells of nothing else"
+        f"{name} makes up more than {tables.OUTWEIGHING:.0%} of the weight of WQL, "
+        "which says little about other series"
         for name in tables.outweighing(made)
     ]
     return [*said, *heavy]

@@ -41,7 +41,7 @@ def steps_in(option: str, text: str, step: Step) -> int:
     try:
         count = int(text) if text.isdecimal() else step.steps_in(text)
     except ValueError as error:
-        raise ConfigError([f"{option} {error}"], hint="or give a number of steps") from None
+        raise ConfigError([f"{option} {error}"], hint="or pass a number of steps") from None
     if count < 1:
         raise ConfigError([f"{option} must be at least one step, found {text}"])
     return count
@@ -57,27 +57,26 @@ def _parsed(text: str) -> Step:
 def _found(found: Groups, observations: pl.DataFrame) -> tuple[Step, list[str]]:
     if not found:
         raise ConfigError(
-            ["--step must be given where rows are too few to tell it, found none"],
+            ["--step is required: too few rows to detect it"],
             hint="for example --step 1h",
         )
     if len(found) > 1:
         steps = [_advised(spacing, names, observations) for spacing, names in found]
         longest = max(steps, key=lambda step: step.approximate)
         raise DataError(
-            f"all series must have one step, found {_counted(found)}",
-            hint=f"give a file of each, or --step {longest}, which averages rows that come more "
-            "often",
+            f"all series must have the same step, found {_counted(found)}",
+            hint=f"split the file by step, or pass --step {longest} to average more frequent rows",
         )
     spacing, names = found[0]
     if spacing.regular < LEAST_REGULAR:
         raise ConfigError(
             [
-                "--step must be given where rows are not regular, found "
+                "--step is required for irregular rows, found only "
                 f"{spacing.regular:.0%} of them {spacing.step} apart"
             ],
             hint=f"for example --step {_advised(spacing, names, observations)}",
         )
-    return spacing.step, [f"step {spacing.step}, as the rows come; --step sets another"]
+    return spacing.step, [f"step {spacing.step}, detected from the rows; to change it, pass --step"]
 
 
 def _advised(spacing: Spacing, names: Sequence[str], observations: pl.DataFrame) -> Step:
@@ -96,19 +95,18 @@ def _checked(step: Step, found: Groups, observations: pl.DataFrame) -> list[str]
             key=lambda each: each.approximate,
         )
         raise DataError(
-            f"rows must come about every {step}, found {_counted(found)}: "
-            "most steps would be empty",
+            f"rows must be about {step} apart, found {_counted(found)}: most steps would be empty",
             hint=f"pass --step {advised}",
         )
     finer = [group for group in others if group[0].step.approximate < step.approximate]
     near = [group for group in others if group not in finer and group not in coarser]
     fates = {
-        "those that share a step are averaged": finer,
-        "most steps of these are empty": coarser,
-        "some steps of these are empty": near,
+        "rows within a step are averaged": finer,
+        "most of their steps are empty": coarser,
+        "some of their steps are empty": near,
     }
     return [
-        f"step {step}, but rows come {_counted(groups)}: {fate}"
+        f"step {step}, but the rows are {_counted(groups)}: {fate}"
         for fate, groups in fates.items()
         if groups
     ]

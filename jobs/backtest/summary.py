@@ -16,25 +16,25 @@ COLUMNS: Mapping[str, str] = {
     "owa": "OWA",
     "wql": "WQL",
     "mae": "MAE",
-    "coverage_80": "in 80 %",
-    "coverage_95": "in 95 %",
+    "coverage_80": "cover 80 %",
+    "coverage_95": "cover 95 %",
     "skill": "skill",
 }
 """What is shown of a predictor, and how it is called."""
 SERIES_COLUMNS: Mapping[str, str] = {
     "smape": "sMAPE",
     "mase": "MASE",
-    "seasonal_naive_mase": "of seasonal naive",
+    "seasonal_naive_mase": "MASE seasonal naive",
     "wql": "WQL",
     "mae": "MAE",
-    "coverage_80": "in 80 %",
+    "coverage_80": "cover 80 %",
     "skill": "skill",
 }
 LEGEND = (
-    "* best of its column. MASE: error in units of the seasonal error of the past. "
-    "WQL: error of all 13 quantiles.",
-    "in 80 %: share of what happened inside the 80 % interval. "
-    "skill: share of the error of seasonal naive that is gone.",
+    "* best of its column. MASE: mean absolute error / seasonal naive error of the past. "
+    "WQL: weighted quantile loss over all 13 quantiles.",
+    "cover 80 %: share of actual values inside the 80 % interval. "
+    "skill: 1 - error relative to seasonal naive.",
 )
 _WANTED = {"coverage_80": 0.8, "coverage_95": 0.95}
 _DIGITS = {"smape": 3, "mase": 3, "seasonal_naive_mase": 3, "owa": 3, "wql": 4, "skill": 3}
@@ -83,7 +83,7 @@ def _by_lead(outcome: Outcome) -> Section:
         for lead in leads
     )
     return Section(
-        title="MASE by steps ahead",
+        title="MASE by lead (steps ahead)",
         headings=["", *leads],
         rows=list(
             zip(predictors["predictor"], *(_starred(each, "mase") for each in tables), strict=True)
@@ -103,7 +103,7 @@ def _by_series(table: pl.DataFrame) -> Section:
     hidden = max(0, len(ordered) - 2 * SHOWN_SERIES)
     if hidden:
         ordered = pl.concat([ordered.head(SHOWN_SERIES), ordered.tail(SHOWN_SERIES)])
-    about = f"least and most skill, {hidden:,} between" if hidden else "least skill first"
+    about = f"lowest and highest skill, {hidden:,} not shown" if hidden else "lowest skill first"
     return Section(
         title=f"series: {about}",
         headings=["series", *SERIES_COLUMNS.values()],

@@ -1,4 +1,4 @@
-"""What `forecaster backtest` is pointed at: a file, stdin, or a dataset of the configuration."""
+"""The target of `forecaster backtest`: a file, stdin, or a configured dataset."""
 
 import math
 import sys
@@ -33,10 +33,10 @@ class OfFile:
     def read(
         self, source: Path | BinaryIO, horizon: str | None, *, may_split: bool = True
     ) -> tuple[Rows, Step, int]:
-        """Return the rows, their step, and the horizon in steps; says what is worth saying."""
+        """Return the rows, their step, and the horizon in steps; prints notes."""
         if horizon is None:
             raise ConfigError(
-                ["--horizon must be given with a file, found none"],
+                ["--horizon is required for a file"],
                 hint="for example --horizon 48h, or --horizon 48 for as many steps",
             )
         mapped = Mapped(
@@ -56,11 +56,11 @@ class OfFile:
         return rows, step, steps_in("--horizon", horizon, step)
 
     def refuse(self, found: str, others: Iterable[str] = ()) -> None:
-        """Raise ConfigError where options say something of a file, which is not what was found."""
+        """Raise ConfigError if options for files are given for something else."""
         step = [] if self.step is None else ["--step"]
         file_format = [] if self.file_format is None else ["--format"]
         if given := [*step, *others, *self.options.given, *file_format]:
-            raise ConfigError([f"{name} must come with a file, found {found}" for name in given])
+            raise ConfigError([f"{name} is only for files, found {found}" for name in given])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,12 @@ def subject(
     """Return the rows that are meant, and the settings of their dataset."""
     if target == STDIN or _is_file(target, of_file):
         if _is_dataset(target, config):
-            say(f"{target} is read as a file; the dataset of this name is not looked at")
+            say(f"{target} is read as a file; the dataset of the same name is ignored")
         return _file(target, of_file, changes)
     dataset, settings = _dataset(target, config)
     of_file.refuse("a dataset")
     if Path(target).is_file():
-        say(f"{target} is read as a dataset; for the file pass --format too")
+        say(f"{target} is read as a dataset; to read the file, pass --format")
     if changes.horizon is not None:
         steps = steps_in("--horizon", changes.horizon, dataset.step)
         dataset = replace(dataset, prediction_length=steps)
@@ -134,14 +134,16 @@ def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
     """Return a dataset of the configuration; ConfigError where there is none, nor a file."""
     path = Path(target)
     if path.is_file():
-        found = f"a file of unknown format{'' if path.suffix else ', without a suffix'}"
+        found = f"a file of unknown format{'' if path.suffix else ' (no suffix)'}"
         hint = "pass --format csv|parquet|ndjson"
     else:
         found = "a folder" if path.is_dir() else "no such file"
         hint = "check the path"
     if not config.exists():
-        problem = f"{target} must be a file or a dataset, found {found}, and no {config}"
-        raise ConfigError([problem], hint=f"{hint}, or name a configuration with --config")
+        problem = (
+            f"{target} must be a file or a dataset, found {found}, and no configuration {config}"
+        )
+        raise ConfigError([problem], hint=f"{hint}, or set the configuration with --config")
     settings = load(config)
     if target not in settings.datasets:
         known = ", ".join(settings.datasets) or "none"

@@ -8,10 +8,10 @@ import typer
 from forecaster.config.settings import Config, DatasetConfig
 from jobs.backfill import progress
 from jobs.backfill.page import (
-    foreseen,
-    outlook,
+    plan_document,
+    plan_text,
     pruned,
-    told,
+    report_text,
 )
 from jobs.execution.reports import to_json
 from jobs.terminal import cpu_settings
@@ -39,52 +39,61 @@ FromOption = Annotated[
     str, typer.Option("--from", metavar="ISO", help="First instant, such as 2026-01-01T00:00Z.")
 ]
 ToOption = Annotated[
-    str | None, typer.Option("--to", metavar="ISO", help="Last instant; left out: now.")
+    str | None, typer.Option("--to", metavar="ISO", help="Last instant. Default: now.")
 ]
 EveryOption = Annotated[
     str | None,
-    typer.Option("--every", metavar="D", help="Between two ticks; left out: as the service runs."),
+    typer.Option(
+        "--every", metavar="D", help="Interval between ticks. Default: the forecast schedule."
+    ),
 ]
 ModelOption = Annotated[
     str,
     typer.Option(
         "--model",
         metavar="as-of|champion|ID",
-        help="as-of: the one in service at each tick. Where another is asked, it is hindsight.",
+        help="as-of: the champion at each tick. Any other model is marked as hindsight.",
     ),
 ]
 RetrainEvery = Annotated[
     str | None,
     typer.Option(
-        "--retrain-every", metavar="D", help="Train where no model was in service, one for each D."
+        "--retrain-every",
+        metavar="D",
+        help="Where no model was in service, train one per period D.",
     ),
 ]
 Reprocess = Annotated[
     Literal["none", "failed", "all"],
-    typer.Option("--reprocess", help="Which ticks that a backfill came to before are done again."),
+    typer.Option("--reprocess", help="Which ticks of earlier backfills to run again."),
 ]
 KnownAfter = Annotated[
     str | None,
     typer.Option(
         "--known-after",
         metavar="D",
-        help="How long after its timestamp a value counts as known that was landed long "
-        "afterwards; left out: late_data.",
+        help="For values ingested long after their timestamp: how long after it they count as "
+        "known. Default: late_data.",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say which ticks and models, write nothing.")
+    bool, typer.Option("--dry-run", help="Show the ticks and models; write nothing.")
 ]
 Jobs = Annotated[
-    int, typer.Option("--jobs", metavar="N", min=1, help="Stretches of time to do at once.")
+    int,
+    typer.Option(
+        "--jobs", metavar="N", min=1, help="Number of time ranges to process in parallel."
+    ),
 ]
 
-ENDING = "stopping when what is under way is written; a second signal stops at once"
+ENDING = "stopping once running work is written; send a second signal to stop immediately"
 
 
 def backfill(
     since: FromOption,
-    dataset: Annotated[str | None, typer.Argument(help="May be left out if there is one.")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="May be omitted if there is only one.")
+    ] = None,
     until: ToOption = None,
     every: EveryOption = None,
     model: ModelOption = "as-of",
@@ -96,7 +105,7 @@ def backfill(
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
-    """Write the forecasts that past ticks would have written, from what was known then."""
+    """Write the forecasts of past ticks, using only the data known at each tick."""
     from jobs.backfill.plan import BackfillRequest
 
     settings = load(config)
@@ -112,12 +121,12 @@ def backfill(
     target = the_one(settings, dataset)
     with opened(settings.database_url) as engine:
         if dry_run:
-            _foresee(engine, settings, target, wanted, json=json)
+            _dry_run(engine, settings, target, wanted, json=json)
         else:
             _carry_out(engine, settings, target, wanted, jobs=jobs, json=json)
 
 
-def _foresee(
+def _dry_run(
     engine: "Engine",
     config: Config,
     dataset: DatasetConfig,
@@ -133,9 +142,9 @@ def _foresee(
         found = plan(conn, dataset, wanted, now=now())
         series = datasets.keys(conn, dataset.name).height
     if json:
-        as_json(to_json(foreseen(dataset, found, series)))
+        as_json(to_json(plan_document(dataset, found, series)))
     else:
-        data(outlook(dataset, found, series))
+        data(plan_text(dataset, found, series))
     _warn(config, dataset, wanted)
 
 
@@ -170,10 +179,10 @@ def _carry_out(
     if json:
         as_json(to_json(report))
     else:
-        data(told(report))
+        data(report_text(report))
     _warn(config, dataset, wanted)
     if report.left:
-        say("stopped; the same command goes on from here")
+        say("stopped; run the same command again to continue")
         raise typer.Exit(asked.status)
     if report.failures:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`forecaster backtest`: how right the model would have been, beside forecasts without training."""
+"""`forecaster backtest`: the accuracy of the model on past data, compared with baselines."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,49 +32,54 @@ Target = Annotated[
     str,
     typer.Argument(
         metavar="FILE|DATASET",
-        help="CSV, Parquet or NDJSON, - is stdin; or a dataset of the configuration.",
+        help="A CSV, Parquet or NDJSON file, - for stdin; or a configured dataset.",
     ),
 ]
 Horizon = Annotated[
-    str | None, typer.Option(help="How far ahead, such as 48h, or a number of steps.")
+    str | None, typer.Option(help="How far ahead to forecast, such as 48h, or a number of steps.")
 ]
 Season = Annotated[
     int | None,
-    typer.Option(min=1, help="Length in steps, 1 is none; left out: found in the data."),
+    typer.Option(
+        min=1, help="Season length in steps, 1 for none. Default: detected from the data."
+    ),
 ]
-LowerBound = Annotated[float | None, typer.Option(help="No forecast is below it.")]
-UpperBound = Annotated[float | None, typer.Option(help="No forecast is above it.")]
+LowerBound = Annotated[float | None, typer.Option(help="Lower bound of all forecasts.")]
+UpperBound = Annotated[float | None, typer.Option(help="Upper bound of all forecasts.")]
 Windows = Annotated[
-    int | None, typer.Option(min=1, help="How many, the newest; left out: at most 8.")
+    int | None,
+    typer.Option(min=1, help="Number of test windows, the latest ones. Default: up to 8."),
 ]
 WindowsAt = Annotated[
     Literal["common-end", "series-end"] | None,
     typer.Option(
-        help="Where they end: with the newest row of all, or of each series; left out: of all."
+        help="Where test windows end: at the latest row of all series, or of each. Default: of all."
     ),
 ]
-Stride = Annotated[
-    str | None, typer.Option(help="From one window to the next; left out: the horizon.")
-]
+Stride = Annotated[str | None, typer.Option(help="Distance between windows. Default: the horizon.")]
 Baselines = Annotated[
-    list[str] | None, typer.Option(metavar="NAME,...", help="More than naive and seasonal_naive.")
+    list[str] | None,
+    typer.Option(metavar="NAME,...", help="Baselines besides naive and seasonal_naive."),
 ]
 NoNaive2 = Annotated[
     bool,
-    typer.Option("--no-naive2", help="Leave out Naive2 and OWA of a split: slow on long series."),
+    typer.Option("--no-naive2", help="Skip Naive2 and OWA, which are slow on long series."),
 ]
-Refit = Annotated[bool, typer.Option("--refit", help="Train again before each window.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of the training.")]
+Refit = Annotated[bool, typer.Option("--refit", help="Retrain before each window.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Random seed of the training.")]
 Seeds = Annotated[
     int,
-    typer.Option(min=1, help="Train so many times, from seeds that follow; figures are means."),
+    typer.Option(min=1, help="Train this many times with consecutive seeds; metrics are means."),
 ]
 Out = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Write a report, a new .md, .json or .csv.")
+    Path | None,
+    typer.Option(metavar="PATH", help="Write a report to a new .md, .json or .csv file."),
 ]
 Forecasts = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Write every forecast, a new .parquet, .csv or .ndjson."),
+    typer.Option(
+        metavar="PATH", help="Write all forecasts to a new .parquet, .csv or .ndjson file."
+    ),
 ]
 
 
@@ -88,9 +93,10 @@ def backtest(
     out: Out = None, forecasts: Forecasts = None, config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Say how right the model would have been on the past of a file or dataset.
+    """Measure the accuracy of the model on the history of a file or dataset.
 
-    A column `split` of train and test is honoured. Nothing is written but --out and --forecasts.
+    A `split` column with the values train and test is used as the split. Nothing is written
+    except the files of --out and --forecasts.
     """
     from forecaster.experiments import rivals
     from jobs.backtest.report import require_writable
@@ -136,22 +142,22 @@ def _run(
     cpu_settings.flush_denormals()
     cpu_settings.keep_to_one_core()
     kept = nullcontext() if forecasts is None else written(forecasts)
-    with kept as keep, _watching(rows.name) as watch, _warnings_said():
+    with kept as keep, _watching(rows.name) as watch, _warnings_reported():
         watch = replace(watch, forecasts=keep)
         return job.run(rows, dataset, wanted, on_plan=_announce, watch=watch)
 
 
 def _announce(plan: "Plan") -> None:
-    """Say before the training what will be trained on and tested."""
+    """Report before the training what will be trained on and tested."""
     from jobs.backtest.plan import plan_facts
 
-    for word, said in plan_facts(plan):
-        say(f"{word + ':':<13}{said}")
+    for label, text in plan_facts(plan):
+        say(f"{label + ':':<13}{text}")
 
 
 @contextmanager
 def _watching(name: str) -> Iterator["Listener"]:
-    """Show each training, and after it the windows that predictors are done with."""
+    """Show the progress of each training, and then of the windows that are forecast."""
     from forecaster.experiments.stage import Listener
 
     with ExitStack() as shown:
@@ -160,7 +166,7 @@ def _watching(name: str) -> Iterator["Listener"]:
 
 
 class _Bars:
-    """Two bars, of which the one that is not moving is not there."""
+    """Two progress bars, of which only the active one is shown."""
 
     def __init__(self, name: str, stack: ExitStack) -> None:
         self._name, self._stack = name, stack
@@ -184,8 +190,8 @@ class _Bars:
 
 
 @contextmanager
-def _warnings_said() -> Iterator[None]:
-    """Say afterwards what a baseline warned of."""
+def _warnings_reported() -> Iterator[None]:
+    """Report the warnings of baselines afterwards."""
     with warnings.catch_warnings(record=True) as caught:
         yield
     for text in dict.fromkeys(str(each.message) for each in caught):

@@ -1,4 +1,4 @@
-"""`forecaster db`: the schema of the database that keeps forecasts, models and runs."""
+"""`forecaster db`: the schema of the database with forecasts, models and runs."""
 
 import typer
 
@@ -8,13 +8,16 @@ from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption
 from jobs.terminal.output import data
 
 app = typer.Typer(
-    cls=Boundary, no_args_is_help=True, rich_markup_mode=None, help="Upgrade or check the schema."
+    cls=Boundary,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Upgrade or check the database schema.",
 )
 
 
 @app.command()
 def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Bring the schema to the newest revision; safe to repeat."""
+    """Upgrade the schema to the latest revision; safe to repeat."""
     from forecaster.store.connection.urls import masked
     from forecaster.store.maintenance import migrations
 
@@ -28,7 +31,7 @@ def upgrade(config: ConfigOption = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def check(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Exit 0 when the schema is at the newest revision, 1 when it is not."""
+    """Exit 0 if the schema is at the latest revision, 1 otherwise."""
     from forecaster.store.connection.urls import masked
     from forecaster.store.maintenance import migrations
 

@@ -26,18 +26,24 @@ DATABASE = Path("forecaster-demo.db")
 
 @takes_file_options
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the replay.")] = False,
-    database: Annotated[Path, typer.Option(help="Where everything is kept.")] = DATABASE,
-    file: Annotated[Path | None, typer.Option(help="Your CSV, Parquet or NDJSON.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Exit after the replay.")] = False,
+    database: Annotated[Path, typer.Option(help="SQLite file of the demo.")] = DATABASE,
+    file: Annotated[Path | None, typer.Option(help="Your own CSV, Parquet or NDJSON file.")] = None,
     *,
     of_file: FileOptions,
-    step: Annotated[str | None, typer.Option(help="Of the file's grid, such as 1h.")] = None,
-    horizon: Annotated[str | None, typer.Option(help="How far ahead, such as 2d.")] = None,
-    replay: Annotated[str | None, typer.Option(help="How much of the end, such as 14d.")] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Interval between rows of the file, such as 1h.")
+    ] = None,
+    horizon: Annotated[
+        str | None, typer.Option(help="How far ahead to forecast, such as 2d.")
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(help="How much of the end to replay, such as 14d.")
+    ] = None,
 ) -> None:
-    """Replay the past of a real series, tick by tick, then serve it.
+    """Replay the past of a real series tick by tick, then run the service on it.
 
-    Without --file: weekly carbon dioxide at Mauna Loa, its last two years.
+    Without --file: the last two years of weekly carbon dioxide at Mauna Loa.
     """
     from jobs.demo import demo as program
 
@@ -52,7 +58,7 @@ def demo(
 def _refuse(of_file: FileOptions, others: Mapping[str, str | None]) -> None:
     names = [*of_file.given, *(name for name, value in others.items() if value)]
     if names:
-        raise ConfigError([f"{name} must come with --file, found none" for name in names])
+        raise ConfigError([f"{name} requires --file" for name in names])
 
 
 def _run(material: "DemoData", database: Path, once: bool) -> None:
@@ -68,7 +74,7 @@ def _run(material: "DemoData", database: Path, once: bool) -> None:
         shown = screen(Console(highlight=False), material.title)
         demo = Demo(material, config, engine, shown)
         try:
-            with ended_by_ctrl_c("the same command carries on from here"):
+            with ended_by_ctrl_c("run the same command again to continue"):
                 demo.replay()
         finally:
             shown.close()
@@ -81,6 +87,6 @@ def _run(material: "DemoData", database: Path, once: bool) -> None:
 def _serve(service: "Service") -> None:
     stop_on_signals(service.stopping)
     service.start()
-    say(f"serving {service.url}/metrics until Ctrl-C; the clock goes on from the end of the replay")
+    say(f"serving {service.url}/metrics until Ctrl-C; the clock continues at the end of the replay")
     service.wait()
     finish(service.stop())

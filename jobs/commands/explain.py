@@ -1,4 +1,4 @@
-"""`forecaster explain`: where a forecast looked, how much each place adds, how far to trust it."""
+"""`forecaster explain`: what a forecast attended to, what each part adds, how far to trust it."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -35,26 +35,31 @@ WIDTH = 110
 
 
 def explain(
-    dataset: Annotated[str, typer.Argument(help="Whose forecasts.")],
+    dataset: Annotated[str, typer.Argument(help="Dataset name.")],
     series: Annotated[
-        str | None, typer.Argument(help="Left out: the model alone.", callback=typed)
+        str | None,
+        typer.Argument(help="Series name; without it, only the model is shown.", callback=typed),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="ISO", help="The newest forecast with a cutoff up to then."),
+        typer.Option(
+            "--at", metavar="ISO", help="Explain the latest forecast with a cutoff at or before it."
+        ),
     ] = None,
     audit: Annotated[
         bool,
-        typer.Option("--audit", help="Measure the model more thoroughly; takes a training."),
+        typer.Option("--audit", help="Run all trust checks; takes as long as a training."),
     ] = False,
     database: Annotated[
         Path | None,
-        typer.Option("--database", metavar="<path>", help="Of a demo, in place of a config."),
+        typer.Option(
+            "--database", metavar="<path>", help="Database of a demo, instead of --config."
+        ),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
-    """Say where a forecast looked, what that adds, and how far to trust it."""
+    """Show what a forecast attended to, what each part adds, and how far to trust it."""
     until = None if at is None else instant(at)
     url = database_url(config) if database is None else f"sqlite:///{database}"
     with opened(url) as engine:
@@ -77,8 +82,8 @@ def _require(engine: "Engine", dataset: str) -> None:
         near = nearest(dataset, known)
         meant = f"; did you mean {near!r}?" if near else ""
         raise DataError(
-            f"dataset must be one of {', '.join(known) or 'none'}, found {dataset!r}{meant}",
-            hint="`forecaster status` shows what the database holds",
+            f"unknown dataset {dataset!r}, expected one of: {', '.join(known) or 'none'}{meant}",
+            hint="`forecaster status` lists the datasets in the database",
         )
 
 
@@ -91,8 +96,8 @@ def _audit(engine: "Engine", dataset: str, config: Path | None) -> None:
     chosen = datasets.get(dataset)
     training = TrainingConfig() if chosen is None else chosen.training
     plugins = () if chosen is None else tuple(chosen.model.plugins)
-    with progress.training(f"training {dataset} with another seed") as told:
-        fit = partial(fit_in_child, on_progress=told)
+    with progress.training(f"training {dataset} with another seed") as shown:
+        fit = partial(fit_in_child, on_progress=shown)
         audit.run(engine, dataset, training=training, plugins=plugins, fit=fit)
 
 

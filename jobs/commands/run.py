@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from jobs.execution.runner import Outcome
 
 UNSCHEDULED = ("retrain", "reconcile", "prune")
-"""Jobs that a person runs because they want them now, not for the tick of a schedule."""
+"""Jobs that are run on demand, without a tick of a schedule."""
 
 
 def _command(name: str, purpose: str) -> Callable[..., None]:
@@ -61,26 +61,28 @@ def _command(name: str, purpose: str) -> Callable[..., None]:
     return command
 
 
-retrain = _command("retrain", "Train a model on the history and put it in service.")
-forecast = _command("forecast", "Pull what is new and write forecasts for the newest tick.")
-score = _command("score", "Compare forecasts that matured with what happened.")
+retrain = _command("retrain", "Train a model on the history and promote it to champion.")
+forecast = _command("forecast", "Pull new rows and write forecasts for the latest tick.")
+score = _command("score", "Score matured forecasts against the actual values.")
 reconcile = _command(
-    "reconcile", "Read all of the history again, for what came later than late_data."
+    "reconcile", "Re-read the full history, for rows that arrived later than late_data."
 )
-prune = _command("prune", "Delete what is older than [retention] keeps.")
+prune = _command("prune", "Delete data that is older than [retention] allows.")
 
 
 @takes_file_options
 def ingest(
-    file: Annotated[str, typer.Argument(help="CSV, Parquet or NDJSON; - is stdin.")],
-    dataset: Annotated[str | None, typer.Argument(help="May be left out if there is one.")] = None,
+    file: Annotated[str, typer.Argument(help="A CSV, Parquet or NDJSON file, - for stdin.")],
+    dataset: Annotated[
+        str | None, typer.Argument(help="May be omitted if there is only one.")
+    ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     file_format: FormatOption = None,
     *,
     of_file: FileOptions,
     json: JsonOption = False,
 ) -> None:
-    """Land the rows of a file in a dataset; safe to repeat."""
+    """Ingest the rows of a file into a dataset; safe to repeat."""
     from jobs import ingest as job
     from jobs.execution.reports import document
 
@@ -97,7 +99,7 @@ def ingest(
 def _run(
     engine: "Engine", config: Config, dataset: DatasetConfig, name: str, at: datetime | None
 ) -> "Outcome":
-    """Run one job once: for the tick of `at`, or for this second."""
+    """Run one job once: for the tick of `at`, or for the current second."""
     from jobs import catalog
     from jobs.execution.runner import run_job
     from jobs.stages.champions import Champions

@@ -15,12 +15,12 @@ def init(
     config: ConfigOption = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a commented configuration, and make the embedded database."""
+    """Write a commented configuration file, and create the embedded database."""
     from forecaster.config.sample import SAMPLE
 
     if config.exists() and not force:
         raise ConfigError(
-            [f"{config} must not exist yet, found one"],
+            [f"{config} already exists"],
             hint="edit it, or pass --force to overwrite it",
         )
     try:
@@ -34,5 +34,5 @@ def init(
 
 
 def config(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Print all settings in force as TOML, passwords masked."""
+    """Print the effective configuration as TOML, with passwords masked."""
     data(dump.to_toml(load(config)).rstrip("\n"))

@@ -1,4 +1,4 @@
-"""`forecaster simulate`: what the service makes of rows and outages that are not as they should."""
+"""`forecaster simulate`: how the service copes with injected data faults and outages."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,42 +16,49 @@ from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 Target = Annotated[
     str,
-    typer.Argument(metavar="DATASET|FILE", help="Of the configuration; or CSV, Parquet or NDJSON."),
+    typer.Argument(
+        metavar="DATASET|FILE", help="A configured dataset; or a CSV, Parquet or NDJSON file."
+    ),
 ]
 Ticks = Annotated[
-    int | None, typer.Option(min=3, help="How many of the last; left out: at most 200.")
+    int | None, typer.Option(min=3, help="Number of latest ticks to replay. Default: up to 200.")
 ]
 Replay = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="How much of the end, such as 14d.")
+    str | None, typer.Option(metavar="DURATION", help="How much of the end to replay, such as 14d.")
 ]
-Late = Annotated[str, typer.Option(metavar="SHARE", help="Of the rows, come late.")]
-Corrections = Annotated[str, typer.Option(metavar="SHARE", help="Are wrong at first.")]
-Gaps = Annotated[str, typer.Option(metavar="SHARE", help="Never come.")]
+Late = Annotated[str, typer.Option(metavar="SHARE", help="Share of rows that arrive late.")]
+Corrections = Annotated[
+    str, typer.Option(metavar="SHARE", help="Share of rows that are corrected later.")
+]
+Gaps = Annotated[str, typer.Option(metavar="SHARE", help="Share of rows that never arrive.")]
 Duplicates = Annotated[
-    str, typer.Option(metavar="SHARE", help="Come twice, half of them with another value.")
+    str,
+    typer.Option(metavar="SHARE", help="Share of rows that arrive twice, half with another value."),
 ]
-_REPEATED = "may be repeated; 0s: never; left out: 6 ticks."
+_REPEATED = "repeatable; 0s for none. Default: 6 ticks."
 Outages = Annotated[
     list[str] | None,
-    typer.Option("--outage", metavar="DURATION", help=f"The source is away; {_REPEATED}"),
+    typer.Option("--outage", metavar="DURATION", help=f"Outage of the source; {_REPEATED}"),
 ]
 Downs = Annotated[
     list[str] | None,
-    typer.Option("--down", metavar="DURATION", help=f"The service is down; {_REPEATED}"),
+    typer.Option("--down", metavar="DURATION", help=f"Downtime of the service; {_REPEATED}"),
 ]
 Dst = Annotated[
     str | None,
-    typer.Option(metavar="ZONE", help="Rows have this zone's wall clock, without offsets."),
+    typer.Option(metavar="ZONE", help="Timestamps are local time of this zone, without offset."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Equal seeds make equal faults.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the faults.")]
 Horizon = Annotated[
-    str | None, typer.Option(help="Of a file: how far ahead, such as 48h, or a number of steps.")
+    str | None,
+    typer.Option(help="For a file: how far ahead to forecast, such as 48h, or a number of steps."),
 ]
 Keep = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Keep the scratch store in this new file.")
+    Path | None, typer.Option(metavar="PATH", help="Keep the temporary database as this new file.")
 ]
 Database = Annotated[
-    str | None, typer.Option(metavar="URL", help="Scratch store: an empty database.")
+    str | None,
+    typer.Option(metavar="URL", help="Use this empty database instead of a temporary file."),
 ]
 
 
@@ -64,10 +71,10 @@ def simulate(
     file_format: FormatOption = None, keep: Keep = None, database: Database = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Replay the past of a dataset or file twice: as it was, and with faults brought about.
+    """Replay the past of a dataset or file twice: unchanged, and with injected faults.
 
-    The jobs of the service run on a simulated clock, in a scratch store; your database is only
-    read. Exits 1 if a tick failed in the end, was done twice, or was skipped without a word.
+    The jobs of the service run on a simulated clock and a temporary database; yours is only read.
+    Exits 1 if a tick failed after all retries, ran twice, or was silently skipped.
     """
     from jobs.backtest.target import OfFile
     from jobs.simulation import options, page

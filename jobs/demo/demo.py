@@ -40,7 +40,7 @@ from jobs.terminal.sparklines import Screen, milliseconds
 from jobs.training_process.parent import fit_in_child
 
 REPLAYED_HORIZONS = 7
-"""Prediction lengths in a replay, when nobody says how long it is."""
+"""Default length of a replay, in prediction lengths."""
 CO2_REPLAY = timedelta(weeks=104)
 
 _NEVER = "73050d"
@@ -90,8 +90,8 @@ def co2() -> DemoData:
         from statsmodels.datasets import co2 as record
     except ImportError as error:
         raise DataError(
-            "statsmodels must be installed for the demo's series, found none",
-            hint="pip install 'forecaster[demo]', or pass --file with one of yours",
+            "the demo's data requires statsmodels, which is not installed",
+            hint="pip install 'forecaster[demo]', or pass your own data with --file",
         ) from error
     weekly = record.load_pandas().data["co2"]
     rows = io.BytesIO()
@@ -119,7 +119,7 @@ def of_file(path: Path, options: FileOptions, *, step: str | None, horizon: str 
     if step is None or horizon is None:
         missing = [name for name, value in (("--step", step), ("--horizon", horizon)) if not value]
         raise ConfigError(
-            [f"{name} must be given with --file, found none" for name in missing],
+            [f"--file requires {name}" for name in missing],
             hint="for example --step 1h --horizon 2d",
         )
     return DemoData(
@@ -203,7 +203,7 @@ class Demo:
 
 
 def settings(material: DemoData, database_url: str) -> Config:
-    """Return the configuration of a demo: all defaults, and nothing is ever thrown away."""
+    """Return the configuration of a demo: all defaults, with unlimited retention."""
     zone, marks = material.options.timezone, material.options.timestamp_marks
     text = _SETTINGS.format(
         name=material.name,
@@ -226,27 +226,27 @@ def archive_of(name: str) -> str:
 def _ingested(report: IngestReport) -> str:
     rejected = sum(report.rejected.values())
     return (
-        f"ingested {report.rows} rows, {report.new} of them new"
+        f"ingested {report.rows} rows, {report.new} new"
         + (f", {rejected} rejected" if rejected else "")
         + (f", {report.first:%Y-%m-%d} … {report.last:%Y-%m-%d}" if report.first else "")
     )
 
 
 def summary(replay: Replay, database: str) -> Iterator[str]:
-    """Say how the replay went and where to look next."""
+    """Yield a summary of the replay, and commands to try next."""
     first, last = (local(tick, replay.dataset) for tick in (replay.ticks[0], replay.ticks[-1]))
-    before = f", {replay.already_done} of them done before" if replay.already_done else ""
+    before = f", {replay.already_done} done before" if replay.already_done else ""
     yield f"{len(replay.ticks)} ticks from {first} to {last}{before}"
     if replay.standing is not None:
         scores = replay.standing.mase()
         yield "mase  " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
         covered = replay.standing.coverage_80()
         if covered is not None:
-            yield f"the 80 % interval covered {covered:.1%} of what happened"
+            yield f"the 80 % interval covered {covered:.1%} of actual values"
     if replay.tick_seconds:
         usual, longest = median(replay.tick_seconds), max(replay.tick_seconds)
-        yield f"one tick took {milliseconds(usual)}, at most {milliseconds(longest)}"
-    yield f"everything is in {database}; look at it, for example with"
+        yield f"time per tick: median {milliseconds(usual)}, max {milliseconds(longest)}"
+    yield f"results are in {database}; for example:"
     for query in _QUERIES:
         yield f'  sqlite3 {database} "{query}"'
     if replay.standing is not None:

@@ -1,4 +1,4 @@
-"""Replay the past tick by tick through the jobs of the service, and keep the score."""
+"""Replay the past tick by tick through the jobs of the service, and score it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from jobs.terminal.sparklines import Picture, Screen, TickView
 
 
 class SimulatedClock:
-    """Stands at an instant of the past and runs on from there, by what `passing` counts."""
+    """A simulated clock: starts at a past instant and advances with `passing`."""
 
     def __init__(self, at: datetime, passing: Callable[[], float] = monotonic) -> None:
         self._passing = passing
@@ -50,7 +50,7 @@ def last_ticks(
     with reading(engine) as conn:
         span = observations.span(conn, archive)
     if span is None:
-        raise DataError("the file must have observations, found none")
+        raise DataError("the file has no observations")
     return ticks_within(span, schedule=schedule, replay=replay)
 
 
@@ -64,7 +64,7 @@ def ticks_within(
     ticks = schedule.between(min(newest - replay, before - MICROSECOND), newest)
     if ticks[0] <= first:
         raise DataError(
-            f"replay must be shorter than the history of {format_duration(last - first)}, "
+            f"--replay must be shorter than the history of {format_duration(last - first)}, "
             f"found {format_duration(replay)}",
             hint="pass a shorter --replay",
         )
@@ -78,7 +78,7 @@ class ReplayAccuracy:
         self, engine: Engine, dataset: DatasetConfig, truth: pl.DataFrame, champion: Champion,
         ticks: Sequence[datetime],
     ) -> None:  # fmt: skip
-        """Judge the cutoffs of `ticks` by `truth`, OBSERVATIONS up to their end."""
+        """Score the cutoffs of `ticks` against `truth`, OBSERVATIONS up to their end."""
         spec = champion.model.spec
         cutoffs = [champion.cutoff(tick - dataset.delay) for tick in ticks]
         before = truth.filter(pl.col("timestamp") <= cutoffs[0])
@@ -180,7 +180,7 @@ class Replay:
 
     def _show(self, number: int, report: ForecastReport, score: Outcome) -> None:
         if self.already_done and not self.tick_seconds:
-            self.screen.say(f"carrying on at tick {number} of {len(self.ticks)}")
+            self.screen.say(f"continuing at tick {number} of {len(self.ticks)}")
         standing = self._stand()
         standing.follow(report.cutoff)
         stages = {**report.stages, "score": score.seconds}

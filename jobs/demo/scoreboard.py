@@ -25,7 +25,7 @@ _SCALE = "scale"
 
 
 class Scoreboard:
-    """Errors summed over everything that matured, in units of each series' seasonal error."""
+    """Errors summed over all matured forecasts, scaled by each series' seasonal error."""
 
     def __init__(self, yardsticks: pl.DataFrame) -> None:
         """Start from the naive forecasts of every cutoff, as `yardsticks` returns them."""
@@ -34,7 +34,7 @@ class Scoreboard:
         self._sums: pl.DataFrame | None = None
 
     def add(self, matured: pl.DataFrame) -> None:
-        """Take in forecasts that matured: series_id, cutoff, step, q10, q50 and q90."""
+        """Add forecasts that matured: series_id, cutoff, step, q10, q50 and q90."""
         joined = matured.join(self._yardsticks, on=list(_KEYS), how="inner").filter(
             pl.all_horizontal(pl.col(_ACTUAL, *self.names).is_finite())
         )

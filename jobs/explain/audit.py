@@ -1,7 +1,7 @@
-"""Audit a model in service: what takes too long to be measured at every retrain.
+"""Audit a model in service: checks that are too slow for every retrain.
 
 Attention is measured again on what is known today, a network of the same settings has to find a
-planted copy, and the same training with another seed has to look at the same places.
+planted copy, and the same training with another seed has to attend to the same patches.
 """
 
 from collections.abc import Collection

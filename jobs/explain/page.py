@@ -1,4 +1,4 @@
-"""An explanation as a person reads it: the forecast, where it looked, how far to trust that."""
+"""An explanation as text: the forecast, what it attended to, how far to trust that."""
 
 import math
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ MOST_SOURCES, FEWER_SOURCES = 6, 3
 """Sources shown of each stretch, where stretches are few and where they are many."""
 LEAST_WEIGHT = 0.005
 NOTES = {
-    "cold_start": "the model was not trained on this series: others taught it",
-    "hindsight": "the model had seen what came after the cutoff: never scored, never the latest",
-    "fallback_naive": "a naive forecast serves: on validation windows it clearly beat the network",
+    "cold_start": "the model was not trained on this series",
+    "hindsight": "the model has seen data after the cutoff; not scored, not the latest",
+    "fallback_naive": "a naive fallback, which clearly beat the network on validation windows",
     "fallback_champion": "made by an earlier champion",
 }
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
@@ -116,8 +116,8 @@ class Page:
 
     def _without_attention(self, stretch: Stretch) -> str:
         if self._found.status == "fallback_naive":
-            return f"repeats {_repeated(stretch)}; no attention stands behind it"
-        return "no attention of this forecast is stored, or not any more"
+            return f"repeats {_repeated(stretch)}; no attention is involved"
+        return "the attention of this forecast is not stored, or was pruned"
 
     def _sources(self, stretch: Stretch, most: int) -> Table:
         bars = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
@@ -153,7 +153,7 @@ class Page:
         lift = stretch.lift or 0.0
         parts = [
             (stretch.copied - lift, "past"),
-            (lift, "rise of the level since"),
+            (lift, "level change since"),
             (stretch.last_value, "last value"),
             (stretch.residual, "residual"),
             (stretch.adjustment, "limits"),
@@ -167,8 +167,8 @@ class Page:
     def _trust(self) -> RenderableType:
         trust = self._found.trust
         if trust is None or not self._found.stretches[0].sources:
-            return Text("how far to trust the weights: not measured for this forecast", "dim")
-        heading = f"how far to trust this: model {self._found.model_id} on {trust.windows} windows"
+            return Text("trust in the weights: not measured for this forecast", "dim")
+        heading = f"trust in the weights: model {self._found.model_id} on {trust.windows} windows"
         patch = words(self._found.patch_length, self._found.step)
         return Group(Text(heading, "bold"), Padding(table(figures(trust, patch)), (0, 0, 0, 2)))
 
@@ -196,14 +196,14 @@ def _signed(value: float, digits: int) -> str:
 
 
 def _repeated(stretch: Stretch) -> str:
-    """Return what a naive forecast repeats: its parts say so."""
+    """Return what a naive forecast repeats, by its parts."""
     if stretch.last_value:
         return "the last value"
-    return "the latest season" + (" with its drift" if stretch.residual else "")
+    return "the latest season" + (" with drift" if stretch.residual else "")
 
 
 def model_page(model: ModelRecord) -> RenderableType:
-    """Return what is known of how far a model can be trusted, the curves included."""
+    """Return all trust figures of a model, including the perturbation curves."""
     heading = Text.assemble(
         (f"{model.dataset}", "bold"),
         f"  model {model.model_id}, trained on {when(model.trained_from)}",
@@ -211,14 +211,17 @@ def model_page(model: ModelRecord) -> RenderableType:
     )
     trust = Trust.from_scores(model.scores)
     if trust is None:
-        hint = "the next retrain measures it, and so does `forecaster explain DATASET --audit`"
-        return Group(heading, Text(f"how far to trust its attention: not measured; {hint}"))
+        hint = "run `forecaster explain DATASET --audit`, or wait for the next retrain"
+        return Group(heading, Text(f"trust in the attention weights: not measured; {hint}"))
     patch = words(model.config["patch_length"], Step.parse(model.config["step"]))
-    said = table(figures(trust, patch))
+    measured = table(figures(trust, patch))
     if not trust.removals:
-        return Group(heading, Text(), said)
-    legend = Text("change of the forecast (and of its error), in seasonal errors:", "dim")
-    return Group(heading, Text(), said, Text(), legend, _curves(trust))
+        return Group(heading, Text(), measured)
+    legend = Text(
+        "change of the forecast (and of its error) when patches are removed, in seasonal errors:",
+        "dim",
+    )
+    return Group(heading, Text(), measured, Text(), legend, _curves(trust))
 
 
 def _curves(trust: Trust) -> Table:
@@ -226,9 +229,9 @@ def _curves(trust: Trust) -> Table:
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for heading in ("removed", "most attended", "random", "least attended", "ratio"):
         drawn.add_column(heading, justify="left" if heading == "removed" else "right")
-    for removals, kept in ((trust.removals, ""), (trust.older, ", newest kept")):
+    for removals, kept in ((trust.removals, ""), (trust.older, ", latest kept")):
         for removal in removals:
-            removed = _counted(removal.patches, "stretch").replace("stretchs", "stretches")
+            removed = _counted(removal.patches, "patch").replace("patchs", "patches")
             effects = (removal.attended, removal.random, removal.least)
             cells = [f"{effect.change:.3f} ({_signed(effect.error, 3)})" for effect in effects]
             drawn.add_row(f"{removed}{kept}", *cells, f"{removal.ratio:.1f}")
@@ -236,7 +239,7 @@ def _curves(trust: Trust) -> Table:
 
 
 def table(rows: Iterator[tuple[str, str]]) -> Table:
-    """Return a word and a sentence in each row."""
+    """Return a label and a sentence in each row."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column()

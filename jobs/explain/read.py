@@ -1,6 +1,6 @@
-"""What one stored forecast is made of: read back, and matched with the values it looked at.
+"""Decompose one stored forecast: read it, and match it with the values it attended to.
 
-Nothing is forecast again. `median = level + past + lift + last value + residual + adjustment`
+Nothing is recomputed. `median = level + past + lift + last value + residual + adjustment`
 holds for every step and so for the means of a stretch, where past is the sum of weight · (value -
 level) over the attended past, and lift what the heads add that copy values relative to the level
 of their own time.
@@ -123,7 +123,7 @@ def explain(
 
 
 def model_of(conn: Connection, dataset: str, model_id: int) -> ModelRecord:
-    """Return what is known of a model, be its weights pruned or not; ModelError if nothing is."""
+    """Return the record of a model, even if its weights are pruned; ModelError if there is none."""
     for model in models.list_models(conn, dataset):
         if model.model_id == model_id:
             return model
@@ -137,21 +137,21 @@ def _nothing(conn: Connection, dataset: str, series_id: str, until: datetime | N
         meant = f"; did you mean {near!r}?" if near else ""
         some = ", ".join(known[:5]) or "none"
         return DataError(
-            f"series must be one of dataset {dataset}, found {series_id!r}{meant}",
-            hint=f"there are {len(known)}, such as {some}"
+            f"unknown series {series_id!r} in dataset {dataset}{meant}",
+            hint=f"it has {len(known)} series, such as {some}"
             if known
             else "run `forecaster forecast`",
         )
     when = "" if until is None else f" with a cutoff up to {until.isoformat()}"
     return DataError(
-        f"series {series_id!r} of dataset {dataset} must have a forecast{when}, found none",
-        hint="run `forecaster forecast`; its report says why a series is skipped",
+        f"series {series_id!r} of dataset {dataset} has no forecast{when}",
+        hint="run `forecaster forecast`; its report lists skipped series and why",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Past:
-    """What a forecast looked at: values by grid index, as they were known, and its patches."""
+    """What a forecast attended to: values by grid index, as known then, and its patches."""
 
     grid: Grid
     cutoff: datetime
@@ -241,7 +241,7 @@ def _sources(
         first = past.grid.index_at(patch["context_from"])
         copied = (past.at(first + place, 1)[0] for place in places)
         values = [value - level for value in copied if value == value]
-        # a missing value stays on the level; where all are gone nobody knows what they were
+        # a missing value stays on the level; if all are missing, the sum is unknown
         adds = weight * sum(values) / length if values or not weight else None
         yield Source(
             source="past",

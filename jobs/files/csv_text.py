@@ -1,6 +1,6 @@
-"""CSV files as text: their encoding, what parts their columns, where their header is.
+"""CSV files as text: detect their encoding, separator and header.
 
-What is certain is found; what can be two things is refused with both named.
+What is ambiguous is an error that names the candidates.
 """
 
 import codecs
@@ -17,8 +17,8 @@ import polars as pl
 from forecaster.errors import DataError
 from jobs.files.layout import Dialect
 
-SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
-"""What may stand between columns, and how it is called."""
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
+"""Column separators that are detected, and their names in messages."""
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _PACKED = {
@@ -36,7 +36,7 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 @contextmanager
 def scanned(path: Path, dialect: Dialect, name: str) -> Iterator[pl.LazyFrame]:
-    """Give the cells of a file as text; DataError where it cannot be told how it is written."""
+    """Yield the cells of a file as text; DataError if its dialect cannot be detected."""
     with _in_utf8(path, dialect, name) as plain:
         _require_lines(plain, name)
         lines = _sample(plain)
@@ -58,17 +58,19 @@ def scanned(path: Path, dialect: Dialect, name: str) -> Iterator[pl.LazyFrame]:
 
 @contextmanager
 def _in_utf8(path: Path, dialect: Dialect, name: str) -> Iterator[Path]:
-    """Give the file, or a copy of it in UTF-8."""
+    """Yield the file, or a copy of it in UTF-8."""
     with path.open("rb") as opened:
         head = opened.read(_SAMPLE_BYTES)
     packed = next((kind for magic, kind in _PACKED.items() if head.startswith(magic)), None)
     if packed is not None:
-        raise DataError(f"{name} must be text, found {packed}", hint="unpack it first")
+        raise DataError(
+            f"{name} must be plain text, found {packed}", hint="decompress or export it first"
+        )
     found = next((known for bom, known in _BOMS.items() if head.startswith(bom)), None)
     encoding = found or dialect.encoding
     if encoding is None and b"\0" in head:
         raise DataError(
-            f"{name} must be text in UTF-8, found zero bytes, as in UTF-16",
+            f"{name} must be UTF-8 text, found null bytes (UTF-16?)",
             hint="pass --encoding utf-16-le or --encoding utf-16-be",
         )
     if encoding is None or codecs.lookup(encoding).name == "utf-8":
@@ -82,9 +84,9 @@ def _in_utf8(path: Path, dialect: Dialect, name: str) -> Iterator[Path]:
                 Path(kept.name).open("w", encoding="utf-8", newline="") as target,
             ):
                 shutil.copyfileobj(source, target)
-        except UnicodeError as error:  # has no place where a mark of the order is missing
+        except UnicodeError as error:  # has no `start` if the byte order mark is missing
             raise DataError(
-                f"{name} must be {encoding}, found other bytes at {getattr(error, 'start', 0)}",
+                f"{name} must be {encoding} text, invalid bytes at {getattr(error, 'start', 0)}",
                 hint="pass another --encoding, such as utf-8, latin-1, utf-16-le or utf-16-be",
             ) from error
         yield Path(kept.name)
@@ -101,20 +103,20 @@ def _require_utf8(path: Path, name: str) -> None:
             decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{name} must be text in UTF-8, found the byte {error.object[error.start]:#04x} "
+            f"{name} must be UTF-8 text, found byte {error.object[error.start]:#04x} "
             f"near byte {place + error.start}",
-            hint="pass --encoding cp1252 or --encoding latin-1, in which it may be written",
+            hint="its encoding may be Windows: pass --encoding cp1252 or --encoding latin-1",
         ) from error
 
 
 def _require_lines(path: Path, name: str) -> None:
-    """Raise DataError where lines end as nobody reads them any more: all would be one."""
+    """Raise DataError for lines that end with a carriage return alone: all would be one line."""
     with path.open("rb") as opened:
         head = opened.read(_SAMPLE_BYTES)
     if b"\r" in head.strip() and b"\n" not in head:
         raise DataError(
-            f"lines of {name} must end with a line feed, found carriage returns alone",
-            hint=r"convert them, as tr '\r' '\n' does",
+            f"lines of {name} must end with \\n, found only \\r",
+            hint=r"convert them, for example with tr '\r' '\n'",
         )
 
 
@@ -153,7 +155,7 @@ def _counts(line: str) -> dict[str, int]:
 
 
 def _separator(lines: Sequence[str], name: str) -> str:
-    """Return what parts the columns of the header, and those of the other lines as often."""
+    """Return the separator that occurs as often in the header as in the other lines."""
     if not lines:
         return ","
     found = _counts(lines[0])
@@ -169,8 +171,7 @@ def _separator(lines: Sequence[str], name: str) -> str:
     named = " or ".join(SEPARATORS[sign] for sign in even or found)
     options = " or ".join(f"--separator '{sign}'" for sign in even or found)
     raise DataError(
-        f"one sign must stand between the columns of {name}, found that it can be {named}: "
-        f"{lines[0][:80]!r}",
+        f"ambiguous column separator of {name}, found {named}: {lines[0][:80]!r}",
         hint=f"pass {options}",
     )
 
@@ -182,8 +183,8 @@ def _require_header(line: str, separator: str, name: str) -> None:
     others = [cell for cell in cells if not _DATE.match(cell)]
     if is_dated and any(_NUMBER.fullmatch(cell) for cell in others):
         raise DataError(
-            f"{name} must begin with a line of column names, found {line[:80]!r}",
-            hint="pass --columns with their names, such as --columns series_id,timestamp,value",
+            f"{name} must begin with a header line, found {line[:80]!r}",
+            hint="pass the column names, such as --columns series_id,timestamp,value",
         )
 
 

@@ -4,11 +4,11 @@ from forecaster.errors import DataError
 
 _OPTIONS = {
     "series_columns, timestamp_column or value_column": (
-        "--series-column, --timestamp-column or --value-column; where no column tells series "
-        "apart, pass --series NAME, what the one series of the file is called"
+        "--series-column, --timestamp-column or --value-column; without a series "
+        "column, pass the name of the series with --series NAME"
     ),
     'set timezone = "Europe/Berlin", or "UTC", for the dataset': (
-        "pass --timezone Europe/Berlin, or UTC: the clock that they were read from"
+        "pass the time zone of the timestamps, such as --timezone Europe/Berlin or UTC"
     ),
     "timestamp_format = ": "--timestamp-format ",
     "decimal = ": "--decimal ",

@@ -1,11 +1,11 @@
-"""What is said of how a file is written."""
+"""The dialect of a file."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What is said of a file, all but the series of CSV; None, or no names, where it is not."""
+    """CSV options, and the series of any format; None, or no names, if not given."""
 
     separator: str | None = None
     encoding: str | None = None
@@ -14,4 +14,4 @@ class Dialect:
     series: str | None = None
     """The series that all rows are of, where no column says which."""
     usual_series: str | None = None
-    """What the series of a file of two columns is called where nothing else is said."""
+    """The series of a file of two columns, if no other name is given."""

@@ -1,4 +1,4 @@
-"""Files of one series, whose rows do not say which it is."""
+"""Files of one series, without a series column."""
 
 import polars as pl
 
@@ -8,19 +8,19 @@ from jobs.files.layout import Dialect
 
 
 def with_key(rows: pl.DataFrame, columns: Columns, dialect: Dialect, name: str) -> pl.DataFrame:
-    """Complete the rows of one series by its key: that of `dialect`, or else `name`.
+    """Add the series key to the rows of one series: that of `dialect`, or else `name`.
 
-    Rows of two columns, timestamps and something else, are one series; others are where `dialect`
-    says so. DataError where that cannot be.
+    Rows of two columns, timestamps and one other, are one series; others are if `dialect` has a
+    series. DataError if they cannot be.
     """
     for named in (*columns.series, columns.timestamp, columns.value):
         if f"{named}_duplicated_0" in rows.columns:  # as polars calls the second of a name
             raise DataError(
-                f"one column must be called {named!r}, found several",
-                hint="give them different names, or name another column with --value-column, say",
+                f"column {named!r} must be unique, found several",
+                hint="rename them, or choose another column, for example with --value-column",
             )
     if dialect.series is not None:
-        return _said(rows, columns, dialect.series)
+        return _as_one_series(rows, columns, dialect.series)
     usual = Columns()
     others = [column for column in rows.columns if column != columns.timestamp]
     if rows.width != 2 or len(others) != 1 or columns.series != usual.series:
@@ -30,13 +30,13 @@ def with_key(rows: pl.DataFrame, columns: Columns, dialect: Dialect, name: str) 
     return _keyed(rows, columns, dialect.usual_series or name, others[0])
 
 
-def _said(rows: pl.DataFrame, columns: Columns, name: str) -> pl.DataFrame:
+def _as_one_series(rows: pl.DataFrame, columns: Columns, name: str) -> pl.DataFrame:
     found = [column for column in columns.series if column in rows.columns]
     if found or len(columns.series) > 1:
         raise DataError(
-            f"rows that are all of series {name!r} must not have keys of their own, "
+            f"--series {name} requires rows without series columns, "
             f"found columns {', '.join(map(repr, found or columns.series))}",
-            hint="leave out --series",
+            hint="omit --series",
         )
     others = [column for column in rows.columns if column != columns.timestamp]
     if columns.value not in others and len(others) == 1:
@@ -45,7 +45,7 @@ def _said(rows: pl.DataFrame, columns: Columns, name: str) -> pl.DataFrame:
         raise DataError(
             f"rows must have columns {columns.timestamp!r} and {columns.value!r}, found "
             f"{', '.join(map(repr, rows.columns))}",
-            hint="name them with --timestamp-column and --value-column",
+            hint="set --timestamp-column and --value-column",
         )
     return _keyed(rows, columns, name, columns.value)
 

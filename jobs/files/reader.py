@@ -32,36 +32,36 @@ USUAL = Dialect()
 
 
 def format_of(source: Path | BinaryIO) -> Format:
-    """Return the format that the name of the file tells; DataError when it tells none."""
+    """Return the format by the file's suffix; DataError if that is unknown."""
     suffix = source.suffix.lower() if isinstance(source, Path) else ""
     found = _SUFFIXES.get(suffix)
     if found is None:
         raise DataError(
-            f"the format of {name_of(source)} must be known, found {suffix or 'no suffix'}",
+            f"unknown file format of {name_of(source)}: {suffix or 'no suffix'}",
             hint=f"pass --format {'|'.join(FORMATS)}",
         )
     return found
 
 
 def is_known(path: Path) -> bool:
-    """Tell whether the name of a file tells its format."""
+    """Tell whether the file's suffix is known."""
     return path.suffix.lower() in _SUFFIXES
 
 
 def chosen_format(source: Path | BinaryIO, given: Format | None, dialect: Dialect) -> Format:
-    """Return the format of a file; ConfigError where `dialect` says of it what only CSV has."""
+    """Return the format of a file; ConfigError if `dialect` has CSV options for another format."""
     found = given or format_of(source)
-    said = {
+    csv_only = {
         "--separator": dialect.separator,
         "--encoding": dialect.encoding,
         "--columns": dialect.columns,
     }
-    options = [option for option, value in said.items() if value]
+    options = [option for option, value in csv_only.items() if value]
     if found == "csv" or not options:
         return found
     raise ConfigError(
-        [f"{option} is for csv, found {found} in {name_of(source)}" for option in options],
-        hint=f"leave out {', '.join(options)}, or pass --format csv if that is what it is",
+        [f"{option} is only for csv, found {found} in {name_of(source)}" for option in options],
+        hint=f"omit {', '.join(options)}, or pass --format csv if the file is CSV",
     )
 
 
@@ -69,7 +69,7 @@ def chosen_format(source: Path | BinaryIO, given: Format | None, dialect: Dialec
 def on_disk(source: Path | BinaryIO, file_format: Format) -> Iterator[Path]:
     """Give a file that can be read more than once; DataError for one that cannot be read."""
     with ExitStack() as opened:
-        with _told(name_of(source), file_format):
+        with _errors_reported(name_of(source), file_format):
             path = opened.enter_context(_on_disk(source))
         yield path
 
@@ -91,7 +91,7 @@ def read(
     read: frames before the unreadable part have been returned by then.
     """
     name = name or name_of(source)
-    with _told(name, file_format):
+    with _errors_reported(name, file_format):
         if file_format == "ndjson":
             yield from _lines(source, rows_at_once, keys)
             return
@@ -119,7 +119,7 @@ def _scanned(
 @contextmanager
 def _on_disk(source: Path | BinaryIO) -> Iterator[Path]:
     if isinstance(source, Path):
-        with source.open("rb"):  # a file that cannot be read is told apart from an unreadable one
+        with source.open("rb"):  # raises OSError early, apart from errors of parsing
             yield source
         return
     with tempfile.NamedTemporaryFile() as kept:
@@ -148,25 +148,25 @@ def _lines(
 
 
 @contextmanager
-def _told(name: str, file_format: Format) -> Iterator[None]:
-    """Say what is wrong with a file in our own words."""
+def _errors_reported(name: str, file_format: Format) -> Iterator[None]:
+    """Turn errors of reading a file into DataError."""
     try:
         yield
     except pl.exceptions.NoDataError as error:
-        raise DataError(f"{name} must have rows, found none") from error
+        raise DataError(f"{name} has no rows") from error
     except OSError as error:
         raise DataError(
-            f"{name} must be a readable file, found: {error.strerror or error}",
+            f"cannot read {name}: {error.strerror or error}",
             hint="check the path and its permissions",
         ) from error
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
-            f"{name} must be {file_format}, found: {reason}",
+            f"cannot read {name} as {file_format}: {reason}",
             hint=f"pass --format {'|'.join(FORMATS)}",
         ) from error
 
 
 def name_of(source: Path | BinaryIO) -> str:
-    """Return how messages call a file."""
+    """Return the name of a file in messages."""
     return str(source) if isinstance(source, Path) else "standard input"

@@ -1,4 +1,4 @@
-"""Faults beside what the service noticed of them."""
+"""Injected faults compared with what the service noticed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,19 +35,21 @@ class Disturbed:
         never = absent.join(self.script.disturbed.deliveries, on=_KEY, how="anti")
         yield _line("late", counts[Fault.LATE], noticed["late"], "late rows")
         yield _line("correction", counts[Fault.CORRECTION], noticed["corrected"], "new versions")
-        yield _line("gap", counts[Fault.GAP], never.height, "rows missing in the end")
+        yield _line("gap", counts[Fault.GAP], never.height, "rows still missing")
         yield _line("duplicate", counts[Fault.DUPLICATE], noticed["duplicates"], "duplicates *")
         yield _line("conflict", counts[Fault.CONFLICT], noticed["conflicting"], "conflicting *")
         if self.script.zone is not None:
             twice = self._repeated(self.script.zone, self.script.disturbed.deliveries)
             lacking = self._repeated(self.script.zone, absent)
-            yield _line("hour that came twice", twice, lacking, "rows taken for the hour before")
+            yield _line("repeated hour (DST)", twice, lacking, "rows assigned to the hour before")
         yield _line("unreadable", 0, noticed["rejected"], "rejected *")
-        yield _line("source away", self._due("source"), ticks.retried, "ticks tried again")
-        yield _line("service down", self._due("service"), ticks.unattended, "ticks late or missed")
+        yield _line("source outage", self._due("source"), ticks.retried, "ticks retried")
+        yield _line(
+            "service outage", self._due("service"), ticks.unattended, "ticks late or missed"
+        )
 
     def differing(self) -> int:
-        """Count observations that are not what the source says in the end."""
+        """Count observations that differ from the final state of the source."""
         shown = self.script.disturbed.deliveries
         if self.script.zone is not None:
             read = faults.as_read(shown["timestamp"], self.script.zone)

@@ -1,4 +1,4 @@
-"""What goes wrong with rows on their way, on purpose and by chance. Pure: frames in, frames out.
+"""Inject random faults into rows. Pure: frames in, frames out.
 
 A clean source shows each row as late as `delay` allows, once and for ever. A disturbed one shows
 some later, some first with a wrong value, some twice, and some never; each row has at most one of
@@ -54,7 +54,9 @@ class Shares:
 
     def __post_init__(self) -> None:
         if min(self.each) < 0 or sum(self.each) > 1:
-            raise ValueError(f"shares must be from 0 to 1, and 1 together, found {self}")
+            raise ValueError(
+                f"shares must be between 0 and 1, with a sum of at most 1, found {self}"
+            )
 
     @property
     def each(self) -> tuple[float, ...]:

@@ -50,7 +50,7 @@ def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Simula
         span = observations.span(conn, dataset.name)
     if span is None:
         raise DataError(
-            f"dataset {dataset.name} must have observations, found none",
+            f"dataset {dataset.name} has no observations",
             hint="run `forecaster retrain` or `forecaster ingest` first, or pass a file",
         )
     ticks = _ticks(dataset, span, extent)
@@ -82,7 +82,7 @@ def _ticks(
     most = (last - first) // schedule.shortest
     if extent.ticks is not None and extent.ticks >= most:
         raise ConfigError(
-            [f"--ticks must leave some of the past to train on, found {extent.ticks} of {most}"],
+            [f"--ticks must leave some history to train on, found {extent.ticks} of {most} ticks"],
             hint=f"pass fewer --ticks, such as {min(USUAL_TICKS, max(3, most // 4))}",
         )
     return ticks_within(span, schedule=schedule, replay=_length(dataset, span, extent))

@@ -59,9 +59,9 @@ class Ledger:
         """What is wrong with a run, whatever was brought about in it."""
         counts = {
             "done twice": self.doubled,
-            "skipped without a word": self.skipped,
-            "failed in the end": self.failed,
-            "missed while nobody was away": self.unexcused,
+            "silently skipped": self.skipped,
+            "failed after all retries": self.failed,
+            "missed without an outage": self.unexcused,
         }
         found = [f"{number} ticks {what}" for what, number in counts.items() if number]
         return found + [f"{job} failed: {error}" for job, error in self.errors.items()]
@@ -164,7 +164,7 @@ def _failed(found: Iterable[Run]) -> list[Run]:
 
 
 def _errors(failed: Iterable[Run]) -> dict[str, str]:
-    return {run.job: run.error or "it did not end" for run in failed}
+    return {run.job: run.error or "it did not finish" for run in failed}
 
 
 def _left_out(done: Iterable[Run]) -> dict[str, int]:

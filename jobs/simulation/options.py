@@ -1,4 +1,4 @@
-"""What `forecaster simulate` is asked for: which faults, of what, and where to try them."""
+"""Options of `forecaster simulate`: which faults, which data, which database."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ SHARES = ("late", "corrections", "gaps", "duplicates")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedFaults:
-    """Faults as they were asked for; None is the usual outage."""
+    """Requested faults; None is the default outage."""
 
     shares: Shares
     away: Mapping[What, Sequence[timedelta] | None]
@@ -57,7 +57,7 @@ class RequestedFaults:
         dst: str | None,
         seed: int,
     ) -> "RequestedFaults":
-        """Return what options ask for; ConfigError lists what makes no sense.
+        """Parse the options; ConfigError lists all mistakes.
 
         `shares` are in the order of SHARES.
         """
@@ -67,7 +67,7 @@ class RequestedFaults:
         ]
         if not problems and sum(found) > 1:
             options = ", ".join(f"--{name}" for name in SHARES)
-            problems = [f"{options} must be 100% at most together, found {sum(found):.0%}"]
+            problems = [f"the sum of {options} must be at most 100%, found {sum(found):.0%}"]
         away = {_WHO[name]: _lengths(name, texts, problems) for name, texts in lengths.items()}
         if problems:
             raise ConfigError(problems)
@@ -90,9 +90,9 @@ class RequestedFaults:
 
 
 def extent(ticks: int | None, replay: str | None) -> Extent:
-    """Return how much is to be replayed; ConfigError if it is said twice."""
+    """Return how much is to be replayed; ConfigError if both are given."""
     if ticks is not None and replay is not None:
-        raise ConfigError(["--ticks must not come with --replay, found both"])
+        raise ConfigError(["--ticks and --replay are mutually exclusive"])
     return Extent(replay=duration("--replay", replay), ticks=ticks)
 
 
@@ -104,7 +104,7 @@ def run(
     wishes: RequestedFaults,
     scratch: Scratch,
 ) -> SimulationReport:
-    """Simulate the past of a dataset, or of a file if `target` is called like one."""
+    """Simulate the past of a dataset, or of a file if `target` is a file name."""
     cpu_settings.flush_denormals()
     scratch.check()
     if _is_file(target, of_file):
@@ -113,7 +113,7 @@ def run(
         of_file.refuse(target, ["--horizon"] if horizon else [])
         material = _of_dataset(target, extent, scratch.config)
     plan = wishes.plan(material)
-    script.write(material, plan)  # what is wrong with it is said before anything is made
+    script.write(material, plan)  # reports errors before anything is created
     with scratch.opened() as (engine, folder):
         prepared = _prepared(material, plan, engine, folder)
         with progress.counting() as count:
@@ -122,11 +122,11 @@ def run(
 
 def _prepared(material: SimulationInput, plan: Plan, engine: Engine, folder: Path) -> Simulation:
     try:
-        with progress.training("training the model of both runs") as show:
+        with progress.training("training the model for both runs") as show:
             fit = partial(fit_in_child, on_progress=show)
             return comparison.prepare(material, plan, engine, folder, fit=fit)
     except InsufficientHistory as error:
-        hint = "pass fewer --ticks or a shorter --replay, or simulate a longer past"
+        hint = "pass fewer --ticks or a shorter --replay, or use a longer history"
         raise InsufficientHistory(error.message, hint=hint) from error
 
 

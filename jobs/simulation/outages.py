@@ -1,4 +1,4 @@
-"""When nobody answers: stretches without the source, and stretches without the service. Pure."""
+"""Outages of the source and of the service. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ def place(
         total = format_duration(before - after - free)
         room = format_duration(max(before - after, timedelta(0)))
         raise ConfigError(
-            [f"outages must be shorter than the replay, found {total} in {room}"],
-            hint="pass shorter ones by --outage and --down, or more --ticks",
+            [f"outages must be shorter than the replay of {room}, found {total}"],
+            hint="pass a shorter --outage or --down, or more --ticks",
         )
     order = [lengths[place] for place in rng.permutation(len(lengths))]
     starts = sorted(rng.random(len(lengths)).tolist())

@@ -1,4 +1,4 @@
-"""What came of a simulation, for a person: tables, and a verdict."""
+"""The report of a simulation as text: tables and a conclusion."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -23,26 +23,26 @@ from jobs.terminal.output import (
 _TICKS = {
     "expected": "expected",
     "succeeded": "succeeded",
-    "caught_up": "… after their time",
+    "caught_up": "… late (caught up)",
     "silent": "… without any forecast",
-    "missed": "missed, on record",
+    "missed": "missed, recorded",
     "failed": "failed",
-    "doubled": "doubled",
-    "skipped": "skipped silently",
+    "doubled": "done twice",
+    "skipped": "silently skipped",
 }
 
 
 def finish(report: SimulationReport, *, json: bool) -> None:
-    """Print a report; exit 1 if it tells of problems."""
+    """Print a report; exit 1 if it has problems."""
     problems = report.problems
     if json:
         as_json({"is_sound": not problems, "problems": problems, **_document(report)})
     else:
         _tell(report)
     for problem in problems:
-        say(f"error: every tick must be done once, or be missed in an outage, found {problem}")
+        say(f"error: every tick must run once or be missed in an outage, found {problem}")
     if problems:
-        say("hint:  keep the scratch store by --keep, and look at its tables runs and forecasts")
+        say("hint:  keep the database with --keep PATH and inspect its tables runs and forecasts")
         raise typer.Exit(1)
 
 
@@ -79,20 +79,20 @@ def _tell(report: SimulationReport) -> None:
 
 def _tell_accuracy(report: SimulationReport) -> None:
     shared = f"{report.cutoffs} of {report.judged} cutoffs"
-    data(f"accuracy on the same {shared}, judged by what is known now")
+    data(f"accuracy on the same {shared}, scored with all data known now")
     if report.accuracy:
         rows = [asdict(line) for line in report.accuracy]
         table(rows, columns=list(rows[0]))
         if report.unscaled:
-            data(f"mase without {report.unscaled} series that never moved before")
+            data(f"mase excludes {report.unscaled} series that were constant in training")
     else:
-        data("none: nothing that both runs forecast has happened")
+        data("none: no forecast of both runs has matured")
 
 
 def _ticks(report: SimulationReport) -> Iterator[dict[str, object]]:
     for name, words in _TICKS.items():
         yield _row(words, report, attrgetter(name))
-    yield _row("at most late by", report, _late)
+    yield _row("longest delay", report, _late)
     yield _row("forecasts of a series", report, attrgetter("forecasts"))
     reasons = dict.fromkeys(why for ledger in report.ticks.values() for why in ledger.left_out)
     for why in reasons:
@@ -115,10 +115,10 @@ def _late(ledger: Ledger) -> str:
 
 
 def _verdict(report: SimulationReport) -> Iterator[str]:
-    yield "* counted again by every pull that reads the row again"
+    yield "* counted once per pull that reads the row"
     if report.differing:
-        yield f"{report.differing} observations are not what the source says in the end"
+        yield f"{report.differing} observations differ from the final state of the source"
     else:
-        yield "every observation is what the source says in the end"
+        yield "all observations equal the final state of the source"
     if not report.problems:
-        yield "no tick failed in the end or was done twice, and none was skipped without a word"
+        yield "no tick failed after all retries, was done twice, or was silently skipped"

@@ -1,4 +1,4 @@
-"""Where both runs of a simulation live: a scratch store that is new, and gone afterwards."""
+"""The temporary database of a simulation."""
 
 import tempfile
 from collections.abc import Iterator
@@ -49,18 +49,18 @@ class Scratch:
     @property
     def left(self) -> str:
         """What is there when a simulation is stopped."""
-        return "the scratch database is left as it is" if self.database else "nothing was written"
+        return "the given database is left as it is" if self.database else "nothing was written"
 
     def check(self) -> None:
         """Raise ConfigError for a file that is there, and for the configured database."""
         if self.keep is not None and self.database is not None:
-            raise ConfigError(["--keep must not come with --database, found both"])
+            raise ConfigError(["--keep and --database are mutually exclusive"])
         if self.keep is not None and self.keep.exists():
             raise ConfigError([f"--keep must name a new file, found {self.keep}"])
         if self.database is None or not self.config.exists():
             return
         if load(self.config).database_url == self.database:
-            raise ConfigError(["--database must not be the configured one, found it"])
+            raise ConfigError(["--database must not be the configured database"])
 
     def _forget(self) -> None:
         if self.keep is not None:

@@ -61,7 +61,7 @@ def write(material: SimulationInput, plan: Plan) -> Script:
     ticks, dataset = material.ticks, material.dataset
     if len(ticks) < FEWEST_TICKS:
         raise DataError(
-            f"a replay must have {FEWEST_TICKS} ticks or more, found {len(ticks)}",
+            f"the replay must have at least {FEWEST_TICKS} ticks, found {len(ticks)}",
             hint="pass more --ticks, or a longer --replay",
         )
     of_rows, of_outages = np.random.default_rng(plan.seed).spawn(2)

@@ -4,41 +4,41 @@ from collections.abc import Iterator
 
 from forecaster.explain.report import Removal, Trust
 
-UNINFORMATIVE = "attention_informative = false: do not read the weights as reasons"
-"""Stands beside a model whose weights do not say what its forecasts stand on."""
-REPLACED = "a naive forecast serves; in the network it stands in for,"
+UNINFORMATIVE = "attention_informative = false: do not interpret the weights as an explanation"
+"""Shown for a model whose weights do not explain its forecasts."""
+REPLACED = "a naive fallback is in service; in the network it replaces,"
 NO_ATTENTION = (
-    "a naive forecast, behind which no attention stands: what follows is of the network it replaces"
+    "a naive fallback without attention; the figures below are for the network it replaces"
 )
 EXACT = 1e-5
 """Of the spread of a window: more than float32 rounding leaves."""
 MOSTLY = 0.5
 AGREEING = 0.1
-"""Divergence in bits below which two seeds look at the same places."""
+"""Divergence in bits below which two seeds attend to the same patches."""
 FOUND = 0.9
-TELLING, CHANCE = 0.8, 0.5
+NEAR_BEST, CHANCE = 0.8, 0.5
 """Normalised areas over the perturbation curve: near the best order, and that of any order."""
 
 
 def headline(trust: Trust) -> str:
-    """Return the essence in one line."""
+    """Return a summary in one line."""
     if not trust.removals:
-        return "no window had enough data to tell whether attention can be trusted"
+        return "not measured: no window had enough data"
     return _ratio(trust) if trust.serves else f"{REPLACED} {_ratio(trust)}"
 
 
 def _ratio(trust: Trust) -> str:
     text = (
-        "removing the most attended stretch moves the forecast "
+        "removing the most attended patch changes the forecast "
         f"{trust.removals[0].ratio:.1f} times as much as removing a random one"
     )
     if trust.older:
-        text += f", {trust.older[0].ratio:.1f} times if the newest stays"
+        text += f", {trust.older[0].ratio:.1f} times if the latest patch is kept"
     return text if trust.informative else f"{text}; {UNINFORMATIVE}"
 
 
 def figures(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
-    """Yield what was measured, a word and a sentence; `patch` is its length, such as 24 hours."""
+    """Yield each figure as a label and a sentence; `patch` is a length such as 24 hours."""
     if not trust.serves:
         yield "in service", NO_ATTENTION
     if trust.windows:
@@ -50,41 +50,41 @@ def figures(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
 
 def _measured(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
     added = "add up to the forecast" if trust.reconstruction_error < EXACT else "do NOT add up"
-    yield "exact", f"the parts {added}: {trust.reconstruction_error:.0e} of the spread is missing"
+    yield "exact", f"the parts {added}: error {trust.reconstruction_error:.0e} of the spread"
     yield "faithful", headline(trust)
     if trust.removals:
-        yield "at stake", _at_stake(trust.removals[0])
+        yield "effect", _at_stake(trust.removals[0])
     if trust.naopc == trust.naopc:
         yield (
-            "ordered",
-            f"the order of the weights is {_order(trust.naopc)} (NAOPC {trust.naopc:.2f})",
+            "ranking",
+            f"ranking patches by weight is {_order(trust.naopc)} (NAOPC {trust.naopc:.2f})",
         )
     yield "complete", _complete(trust)
     attended = f"{trust.shares.effective_patches:.1f} of {trust.past_patches}"
-    yield "focused", f"attention on the past spreads over {attended} stretches of {patch}"
+    yield "focused", f"attention on the past is spread over {attended} patches of {patch}"
 
 
 def _at_stake(removal: Removal) -> str:
     attended, random = removal.attended, removal.random
     return (
-        f"it then moves by {attended.change:.2f} seasonal errors, and is wrong by "
-        f"{attended.error:.2f} more (at random: {random.change:.2f} and {random.error:.2f})"
+        f"the forecast then changes by {attended.change:.2f} seasonal errors, and its error by "
+        f"{attended.error:+.2f} (random patch: {random.change:.2f} and {random.error:+.2f})"
     )
 
 
 def _order(naopc: float) -> str:
-    if naopc >= TELLING:
-        return "as telling as trying out which stretch matters"
+    if naopc >= NEAR_BEST:
+        return "nearly as good as the best possible"
     return "better than chance" if naopc > CHANCE else "no better than chance"
 
 
 def _complete(trust: Trust) -> str:
     shares = trust.shares
     text = (
-        f"{shares.copied:.0%} of what moves a forecast from its level is copied past, "
+        f"{shares.copied:.0%} of a forecast's distance from its level is copied from the past, "
         f"{shares.last_value:.0%} last value, {shares.residual:.0%} residual"
     )
-    return f"{text}: the weights explain the smaller part" if shares.residual > MOSTLY else text
+    return f"{text}: the weights explain less than half" if shares.residual > MOSTLY else text
 
 
 def _audited(trust: Trust) -> Iterator[tuple[str, str]]:
@@ -92,12 +92,12 @@ def _audited(trust: Trust) -> Iterator[tuple[str, str]]:
         verdict = "found" if trust.planted_mass >= FOUND else "NOT found"
         yield (
             "planted",
-            f"a planted copy is {verdict}: {trust.planted_mass:.0%} of the weight is on it",
+            f"a planted pattern is {verdict}: it gets {trust.planted_mass:.0%} of the weight",
         )
     if trust.seeds is not None:
         verdict = "agree" if trust.seeds.divergence < AGREEING else "do NOT agree"
         yield (
             "stable",
             f"two seeds {verdict}: {trust.seeds.divergence:.2f} bits apart, "
-            f"{trust.seeds.overlap:.0%} of the most attended stretches in common",
+            f"{trust.seeds.overlap:.0%} of the most attended patches in common",
         )

@@ -1,4 +1,4 @@
-"""The options that say how to read a file: declared once, taken by every command that reads one."""
+"""The options for reading a file: declared once, used by every command that reads one."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 FormatOption = Annotated[
     Literal["csv", "parquet", "ndjson"] | None,
-    typer.Option("--format", help="Left out: told by the suffix."),
+    typer.Option("--format", help="Default: from the file name's suffix."),
 ]
 StepOption = Annotated[
-    str | None, typer.Option(help="Of a file's grid, such as 1h; left out: as its rows come.")
+    str | None, typer.Option(help="Interval between rows of a file, such as 1h. Default: detected.")
 ]
 
 
@@ -32,39 +32,43 @@ def _option(metavar: str | None, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileOptions:
-    """What options say of a file; None where they say nothing. ConfigError where it is wrong."""
+    """Options for reading a file; None where not given. ConfigError for invalid values."""
 
     series_column: Annotated[
-        list[str] | None, _option("NAME", "Key of the series; may be repeated.")
+        list[str] | None, _option("NAME", "Column that identifies the series; repeatable.")
     ] = None
-    timestamp_column: Annotated[str | None, _option("NAME", "When it was measured.")] = None
-    value_column: Annotated[str | None, _option("NAME", "What was measured.")] = None
-    timezone: Annotated[str | None, _option("ZONE", "Of timestamps that say none.")] = None
+    timestamp_column: Annotated[str | None, _option("NAME", "Column of the timestamp.")] = None
+    value_column: Annotated[str | None, _option("NAME", "Column of the value.")] = None
+    timezone: Annotated[str | None, _option("ZONE", "Time zone of timestamps without one.")] = None
     timestamp_marks: Annotated[
         Literal["instant", "start", "end"] | None,
         _option(None, "What timestamps mark: an instant, or the start or end of a period."),
     ] = None
     timestamp_format: Annotated[
-        str | None, _option("FORMAT", "Of text, such as %d/%m/%Y %H:%M.")
+        str | None, _option("FORMAT", "Format of timestamps in text, such as %d/%m/%Y %H:%M.")
     ] = None
-    decimal: Annotated[str | None, _option(".|,", "The sign before decimals in text.")] = None
-    max_rejected: Annotated[float | None, _option("SHARE", "Of rows that may be unusable.")] = None
-    separator: Annotated[str | None, _option("SIGN", "Between the columns of CSV; or tab.")] = None
-    encoding: Annotated[str | None, _option("NAME", "Of CSV, such as latin-1.")] = None
-    columns: Annotated[str | None, _option("NAME,…", "Of CSV without a line of names.")] = None
+    decimal: Annotated[str | None, _option(".|,", "Decimal separator in text.")] = None
+    max_rejected: Annotated[
+        float | None, _option("SHARE", "Largest allowed share of rejected rows.")
+    ] = None
+    separator: Annotated[str | None, _option("CHAR", "Column separator of CSV, or tab.")] = None
+    encoding: Annotated[str | None, _option("NAME", "Encoding of CSV, such as latin-1.")] = None
+    columns: Annotated[str | None, _option("NAME,…", "Column names of CSV without a header.")] = (
+        None
+    )
     series: Annotated[
-        str | None, _option("NAME", "What all rows are of, if no column says it.")
+        str | None, _option("NAME", "Series name of all rows, if no column has it.")
     ] = None
 
     def __post_init__(self) -> None:
-        """Report what is wrong before anything is read."""
+        """Check all values before anything is read."""
         zone(self.timezone)
         self.spelling()
         self.dialect()
 
     @property
     def given(self) -> list[str]:
-        """The options that say something."""
+        """The options that were given."""
         return [f"--{name.replace('_', '-')}" for name, value in asdict(self).items() if value]
 
     def key(self) -> "Columns":
@@ -80,19 +84,19 @@ class FileOptions:
         )
 
     def on(self, dataset: DatasetConfig) -> DatasetConfig:
-        """Return a dataset with what is said in place of its own settings."""
-        said: dict[str, Any] = {
+        """Return a dataset with its settings overridden by the given options."""
+        options: dict[str, Any] = {
             "series_columns": tuple(self.series_column or ()),
             "timestamp_column": self.timestamp_column,
             "value_column": self.value_column,
             "timezone": zone(self.timezone),
             "timestamp_marks": self.timestamp_marks,
         }
-        changed = {name: value for name, value in said.items() if value}
+        changed = {name: value for name, value in options.items() if value}
         return replace(dataset, **changed, **self.spelling())
 
     def spelling(self) -> dict[str, Any]:
-        """Return what is said of the text in a file, by setting; ConfigError lists mistakes."""
+        """Return the options for text in a file, by setting; ConfigError lists all mistakes."""
         readers: dict[str, Callable[[object], Any]] = {
             "timestamp_format": validators.timestamp_format,
             "decimal": validators.one_of(DECIMALS),
@@ -111,24 +115,26 @@ class FileOptions:
         return found
 
     def dialect(self) -> Dialect:
-        """Return how a file is written; ConfigError lists mistakes."""
+        """Return the CSV dialect of a file; ConfigError lists all mistakes."""
         sign = {"tab": "\t", "\\t": "\t"}.get(self.separator or "", self.separator)
         names = tuple(name.strip() for name in self.columns.split(",")) if self.columns else ()
         problems = [
-            f"--{name} must say something, found nothing"
+            f"--{name} must not be empty"
             for name in ("separator", "encoding", "columns")
             if getattr(self, name) == ""
         ]
         if sign and (len(sign) != 1 or not sign.isascii() or sign in '"\r\n'):
-            problems.append(f"--separator must be one sign or tab, found {self.separator}")
+            problems.append(
+                f"--separator must be a single character or tab, found {self.separator}"
+            )
         try:
             "".encode(self.encoding or "utf-8")
         except (LookupError, ValueError):
             problems.append(
-                f"--encoding must be one of text that Python knows, found {self.encoding}"
+                f"--encoding must be a text encoding known to Python, found {self.encoding}"
             )
         if len(set(names)) < len(names):
-            problems.append(f"--columns must be different names, found {self.columns}")
+            problems.append(f"--columns must be distinct names, found {self.columns}")
         if problems:
             raise ConfigError(problems, hint="for example --separator ';' --encoding latin-1")
         return Dialect(separator=sign, encoding=self.encoding, columns=names, series=self.series)

@@ -1,4 +1,4 @@
-"""Reports as a person reads them, a few lines each."""
+"""Job reports as text, a few lines each."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -23,7 +23,7 @@ EXAMPLES = 5
 
 
 def told(report: Report) -> str:
-    """Return what happened; the first line alone says the essence."""
+    """Return a report as text; the first line is the summary."""
     return "\n  ".join(_lines(report))
 
 
@@ -38,10 +38,10 @@ def _lines(report: Report) -> Iterator[str]:
         case ReconcileReport():
             yield from _reconcile(report)
         case PruneReport():
-            deleted = _counts(report.deleted) or "nothing was old enough"
+            deleted = _counts(report.deleted) or "nothing to delete"
             yield f"{report.dataset}: pruned: {deleted}"
             if report.partitions.get("busy"):
-                yield f"partitions in use, left for the next time: {report.partitions['busy']}"
+                yield f"partitions in use, to be deleted next time: {report.partitions['busy']}"
         case IngestReport():
             yield from _ingest(report)
         case _:
@@ -90,14 +90,15 @@ def _retrain(report: RetrainReport) -> Iterator[str]:
 
 
 def _score(report: ScoreReport) -> Iterator[str]:
-    yield f"{report.dataset}: scored {report.points} points matured up to {when(report.matured_to)}"
+    until = when(report.matured_to)
+    yield f"{report.dataset}: scored {report.points} points that matured by {until}"
     for lead in report.leads:
         yield (
             f"steps {lead.lead}: mase {cell(lead.mase)}, "
             f"seasonal_naive {cell(lead.seasonal_naive_mase)}, wql {cell(lead.wql)}, "
             f"80 % interval covers {lead.coverage_80:.0%}"
         )
-    yield from (f"{note}; scored by scales of their own" for note in report.notes)
+    yield from (f"{note}; scored with their own scales" for note in report.notes)
 
 
 def _reconcile(report: ReconcileReport) -> Iterator[str]:
@@ -117,7 +118,10 @@ def _ingest(report: IngestReport) -> Iterator[str]:
     if report.first is not None and report.last is not None:
         yield f"from {when(report.first)} to {when(report.last)}"
     if report.duplicates or report.conflicting:
-        yield f"twice in the file: {report.duplicates} equal, {report.conflicting} averaged"
+        yield (
+            f"duplicates in the file: {report.duplicates} equal, {report.conflicting} "
+            "conflicting (averaged)"
+        )
     yield from _rejected(report)
 
 

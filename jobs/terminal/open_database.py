@@ -17,12 +17,12 @@ DEFAULT_DATABASE = "sqlite:///forecaster.db"
 
 
 class Schema(Enum):
-    """What a command asks of the schema. An old or newer one is never changed by the way."""
+    """What a command requires of the schema. An older or newer one is never changed implicitly."""
 
     ANY = "any"
     NEWEST = "newest"
     MADE = "made"
-    """The newest; made in a database that never had one, so that a first run just works."""
+    """The newest; created in an empty database, so that a first run just works."""
 
 
 def database_url(config: Path) -> str:
@@ -46,14 +46,14 @@ def opened(url: str, schema: Schema = Schema.NEWEST) -> Iterator["Engine"]:
 
 
 def require_landed(url: str, dataset: str) -> None:
-    """Raise DataError where the database is a file that is yet to be made: opening makes it."""
+    """Raise DataError if the database is a file that does not exist: opening would create it."""
     from forecaster.store.connection.urls import is_missing_file, masked, parse_url
 
     address = parse_url(url)
     if is_missing_file(address):
         raise DataError(
-            f"observations of {dataset} must have been landed, found no {masked(address)}",
-            hint="`forecaster ingest` or `forecaster forecast` lands some",
+            f"dataset {dataset} has no observations: database {masked(address)} does not exist",
+            hint="run `forecaster ingest` or `forecaster forecast` first",
         )
 
 
@@ -63,6 +63,6 @@ def _see_to(engine: "Engine", wanted: Schema) -> None:
 
     if wanted is Schema.MADE and migrations.revision(engine) is None:
         migrations.upgrade(engine)
-        say(f"made the tables in {masked(engine.url)}")
+        say(f"created the tables in {masked(engine.url)}")
     if wanted is not Schema.ANY:
         migrations.require_head(engine)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for."""
+"""Options that several commands share, and how their values are parsed."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -23,29 +23,29 @@ ConfigOption = Annotated[
         "--config", envvar="FORECASTER_CONFIG", metavar="PATH", help="The configuration file."
     ),
 ]
-DatasetArgument = Annotated[str | None, typer.Argument(help="One dataset; all when left out.")]
+DatasetArgument = Annotated[str | None, typer.Argument(help="Dataset name. Default: all datasets.")]
 AtOption = Annotated[
     str | None,
     typer.Option(
-        "--at", metavar="ISO", help="Run the tick of this instant, such as 2026-11-20T09:00Z."
+        "--at", metavar="ISO", help="Run the tick at this time, such as 2026-11-20T09:00Z."
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def load(path: Path) -> Config:
-    """Read the configuration; ConfigError lists every problem in it."""
+    """Read the configuration; ConfigError lists all problems."""
     return drafted(path).finished()
 
 
 def drafted(path: Path) -> ParsedConfig:
-    """Read as much of the configuration as makes sense; ConfigError if it is no file of TOML."""
+    """Read the valid part of the configuration; ConfigError if it is not a TOML file."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            [f"the configuration must be a file, found nothing at {path}"],
-            hint="`forecaster init` writes one; `--config` or FORECASTER_CONFIG names another",
+            [f"configuration file {path} not found"],
+            hint="create it with `forecaster init`, or pass its path with --config",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path} cannot be read: {error}"]) from error
@@ -65,17 +65,19 @@ def chosen(config: Config, name: str | None) -> list[DatasetConfig]:
     if name not in config.datasets:
         known = ", ".join(config.datasets) or "none"
         raise ConfigError(
-            [f"dataset must be one of {known}, found {name}"], hint=f"add [datasets.{name}]"
+            [f"unknown dataset {name}, expected one of: {known}"], hint=f"add [datasets.{name}]"
         )
     return [config.datasets[name]]
 
 
 def the_one(config: Config, name: str | None) -> DatasetConfig:
-    """Return the dataset called `name`; it may be left out when there is only one."""
+    """Return the dataset called `name`; it may be omitted when there is only one."""
     datasets = chosen(config, name)
     if len(datasets) != 1:
         known = ", ".join(config.datasets)
-        raise ConfigError(["one dataset must be named, found none"], hint=f"choose from {known}")
+        raise ConfigError(
+            ["a dataset name is required: there are several"], hint=f"choose one of: {known}"
+        )
     return datasets[0]
 
 
@@ -89,12 +91,12 @@ def instant(text: str | None, option: str = "--at") -> datetime:
         at = None
     if at is None or at.tzinfo is None:
         raise ConfigError(
-            [f"{option} must be an ISO 8601 instant with an offset, found {text}"],
+            [f"{option} must be an ISO 8601 time with an offset, found {text}"],
             hint="for example 2026-11-20T09:00:00Z or 2026-11-20T10:00:00+01:00",
         )
-    # A tick of the future on record would leave all ticks until then undone.
+    # A recorded tick in the future would make the service skip all ticks until then.
     if not _EARLIEST <= at <= now():
-        raise ConfigError([f"{option} must be from 1900 until now, found {text}"])
+        raise ConfigError([f"{option} must be between 1900 and now, found {text}"])
     return at.astimezone(UTC)
 
 
@@ -114,9 +116,9 @@ def zone(name: str | None, option: str = "--timezone") -> str | None:
 
 
 def duration(option: str, text: str | None, *, or_none: bool = False) -> timedelta | None:
-    """Return the length of time that an option names; ConfigError unless it is one.
+    """Return the duration that an option gives; ConfigError unless it is one.
 
-    No time at all is one where `or_none`.
+    Zero is allowed with `or_none`.
     """
     if text is None:
         return None

@@ -102,13 +102,13 @@ def line(view: TickView) -> str:
     """Return a tick as one line of text."""
     scores = "  ".join(f"{name} {value:.3f}" for name, value in view.mase.items())
     parts = [f"tick {view.number}/{view.total}", f"cutoff {view.cutoff}"]
-    parts.append(f"mase: {scores}" if scores else "nothing matured yet")
+    parts.append(f"mase: {scores}" if scores else "no forecast matured yet")
     if view.coverage_80 is not None:
         parts.append(f"80 % interval covers {view.coverage_80:.0%}")
-    parts.append(f"{milliseconds(sum(view.stages.values()))} in all")
+    parts.append(f"{milliseconds(sum(view.stages.values()))} total")
     if view.picture is not None and view.picture.attended:
         first = max(view.picture.attended, key=lambda attended: attended.weight)
-        parts.append(f"looked at {first.label} ({first.weight:.0%})")
+        parts.append(f"attended to {first.label} ({first.weight:.0%})")
     return "  ".join(parts)
 
 
@@ -203,10 +203,8 @@ def picture(shown: Picture) -> RenderableType:
     for attended in shown.attended:
         bar = "█" * max(1, round(BAR_WIDTH * attended.weight))
         bars.add_row(attended.label, Text(bar, style="cyan"), f"{attended.weight:.0%}")
-    looked_at = f"what steps {shown.attended_for} were copied from"
-    heading = Text(
-        looked_at if shown.attended else "a naive forecast, so no attention", style="dim"
-    )
+    looked_at = f"attention of steps {shown.attended_for}"
+    heading = Text(looked_at if shown.attended else "naive fallback: no attention", style="dim")
     return Group(sketch, heading, Padding(bars, (0, 0, 0, 2)))
 
 

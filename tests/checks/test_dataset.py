@@ -206,7 +206,7 @@ def test_too_little_history_for_the_horizon_is_told_and_none_to_learn_from_fails
     assert "note: history has 15 steps, of 18 needed: 6 for context, 6 for training" in messages(
         short
     )
-    assert "failure: at least one series must have more than" in messages(shortest)
+    assert "failure: no series has more than" in messages(shortest)
 
 
 def test_a_step_that_no_memory_holds_fails_before_it_is_tried() -> None:

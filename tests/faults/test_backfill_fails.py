@@ -106,7 +106,7 @@ def test_a_database_that_is_away_for_a_moment_costs_some_more_tries(past: Past) 
         report = fill(past, tell=heard.append)
 
     assert (report.ticks, report.failures) == (TICKS, ())
-    assert [line.partition(":")[0] for line in heard] == ["trying again for up to 60 s"]
+    assert [line.partition(":")[0] for line in heard] == ["retrying for up to 60 s"]
     require_same(past.contents(), undisturbed)
 
 
@@ -189,7 +189,7 @@ def test_a_model_that_cannot_be_loaded_is_told_by_the_exit_status(past: Past) ->
     assert answer.status == 1
     assert f"failed: {SECOND} ticks" in answer.data
     assert again.status == 0
-    assert f"{SECOND} failed before (--reprocess failed tries them again)" in again.data
+    assert f"{SECOND} failed before (retry with --reprocess failed)" in again.data
 
 
 def test_where_there_was_too_little_to_learn_from_the_next_model_goes_on(

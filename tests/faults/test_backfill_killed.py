@@ -152,4 +152,4 @@ def test_told_to_end_while_it_trains_it_leaves_no_training_behind(
     assert process.wait() == 128 + signal.SIGINT
     vanish(children)
     assert endless.count() == endless.count(TRAINED) == 0
-    assert "stopped; the same command goes on from here" in process.said()
+    assert "stopped; run the same command again to continue" in process.said()

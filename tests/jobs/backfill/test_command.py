@@ -42,8 +42,8 @@ def test_it_asks_the_model_that_served_at_each_tick_and_says_what_it_did(past: P
     assert others == [
         f"status: {2 * TICKS} ok",
         f"model {OLDER} at {SECOND} ticks, model {CHAMPION} at {TICKS - SECOND} ticks",
-        "100% of the values were landed long afterwards; they count as known 2h after their "
-        "timestamp (--known-after)",
+        "100% of the values were ingested long after their timestamp; they count as known 2h "
+        "after it (--known-after)",
     ]
     assert answer.talk.splitlines()[-1].startswith(f"backfilling bikes: {TICKS}/{TICKS} ticks, ")
     assert rows("SELECT DISTINCT origin, status FROM forecasts") == [("backfill", "ok")]
@@ -136,7 +136,7 @@ def test_a_model_that_somebody_chose_speaks_in_hindsight_where_it_did_not_serve(
 
     said = {*rows("SELECT status, hindsight, count(*) / 12 FROM forecasts GROUP BY 1, 2")}
     assert answer.status == 0
-    told = f"{2 * SECOND} in hindsight, never scored and never the latest forecast"
+    told = f"{2 * SECOND} forecasts in hindsight: not scored, never the latest forecast"
     assert told in answer.data
     assert said == {("ok", True, SECOND), ("ok", False, TICKS - SECOND)}
     assert number("SELECT count(*) FROM runs WHERE job = ?", f"backfill-{CHAMPION}") == TICKS
@@ -218,7 +218,7 @@ def test_what_the_next_pruning_takes_away_is_said_beforehand(past: Path) -> None
     assert type_("score").status == type_("prune").status == 0
 
     notes = [line for line in answer.talk.splitlines() if line.startswith("note:")]
-    before = "kept for 2d: what was said before "
+    before = "kept for 2d: rows before "
     until = {datetime.fromisoformat(line.partition(before)[2].split(" goes")[0]) for line in notes}
     (oldest,) = {number(f"SELECT min(cutoff) FROM {table}") for table in ("forecasts", "attention")}
     assert quiet.talk == ""

@@ -31,7 +31,7 @@ __all__ = ["furnished", "past"]
         (
             ("--from", "2026-01-02"),
             2,
-            "--from must be an ISO 8601 instant with an offset",
+            "--from must be an ISO 8601 time with an offset",
             "for example",
         ),
         (
@@ -67,14 +67,14 @@ __all__ = ["furnished", "past"]
         (
             (*RANGE, "--model", "champion", "--retrain-every", "1d"),
             2,
-            "--retrain-every needs --model as-of",
+            "--retrain-every requires --model as-of",
             "leave",
         ),
         ((*RANGE, "--every", "0s"), 2, "--every must be", ""),
         (
             (*RANGE, "--every", "200y"),
             2,
-            "the range must hold a tick of 200y + 1h (UTC)",
+            "no tick of schedule 200y + 1h (UTC)",
             "the next one",
         ),
         ((*RANGE, "--every", "1.5mo"), 2, "--every must be a duration in whole units, such as", ""),
@@ -93,7 +93,12 @@ __all__ = ["furnished", "past"]
             "--known-after must be",
             "",
         ),
-        ((*RANGE, "cars"), 2, "dataset must be one of bikes, found cars", "add [datasets.cars]"),
+        (
+            (*RANGE, "cars"),
+            2,
+            "unknown dataset cars, expected one of: bikes",
+            "add [datasets.cars]",
+        ),
         (
             ("--from", (SINCE - 9 * HOUR).isoformat(), "--to", UNTIL.isoformat()),
             1,
@@ -120,7 +125,7 @@ def test_without_observations_it_says_how_to_land_some(past: Path) -> None:
     answer = backfill("--retrain-every", "1d")
 
     assert answer.status == 1
-    assert answer.talk.startswith("error: dataset bikes must have observations, found none")
+    assert answer.talk.startswith("error: dataset bikes has no observations")
     assert "forecaster ingest" in answer.talk
 
 

@@ -31,10 +31,10 @@ def test_a_file_is_tested_without_any_configuration(folder: Path) -> None:
     answer = type_("backtest", file([*rows(300), *rows(300, name="bb")]), "--horizon", "12h")
 
     assert answer.status == 0
-    assert "step 1h, as the rows come" in answer.talk
+    assert "step 1h, detected from the rows" in answer.talk
     assert [line.split()[0] for line in section(answer, "accuracy")[1:4]] == NAIVE
     assert "2 series, 600 rows" in answer.data
-    assert "288 points, the same for all" not in answer.data  # six windows are a quarter
+    assert "288 points, the same for every" not in answer.data  # six windows are a quarter
     assert "the last 6 windows of every series, every 12 steps; with more" in answer.data
     assert "seed 0" in answer.data
     assert "windows forecast: 0 of 12\n" in answer.talk
@@ -122,8 +122,8 @@ def test_a_split_is_honoured_series_by_series_and_has_an_owa(folder: Path) -> No
 @pytest.mark.parametrize(
     ("windows", "told"),
     [
-        ("1", "official split: the newest window in the test rows of every series"),
-        ("2", "official split: the newest windows in the test rows of every series, up to 2"),
+        ("1", "official split: the latest window in the test rows of every series"),
+        ("2", "official split: the latest windows in the test rows of every series, up to 2"),
     ],
 )
 def test_windows_asked_for_are_the_newest_of_the_test_rows(
@@ -210,8 +210,8 @@ def test_options_of_files_are_refused_for_a_dataset(folder: Path) -> None:
     answer = type_("backtest", "bikes", "--step", "1h", "--timezone", "UTC")
 
     assert answer.status == 2
-    assert "--step must come with a file" in answer.talk
-    assert "--timezone must come with a file" in answer.talk
+    assert "--step is only for files" in answer.talk
+    assert "--timezone is only for files" in answer.talk
 
 
 def test_a_file_wins_over_a_dataset_of_its_name_and_that_is_said(folder: Path) -> None:

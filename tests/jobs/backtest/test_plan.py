@@ -43,8 +43,8 @@ def test_series_that_end_before_the_windows_are_told_before_the_training(folder:
 
     assert answer.status == 0, answer.talk
     told = before_training(answer.talk)
-    assert "left out:    3 series that had ended before the windows: gone, left, old\n" in told
-    assert "3 of 5 series end before the windows: trained on, not tested" in told
+    assert "left out:    3 series that end before the windows: gone, left, old\n" in told
+    assert "3 of 5 series end before the windows, used to train but not tested" in told
     assert "--windows-at series-end" in told
 
 
@@ -58,14 +58,14 @@ def test_what_was_read_and_what_will_be_done_is_told_before_the_training(folder:
     told = before_training(answer.talk)
     for part in (
         "1 of 611 rows cannot be used: unreadable_timestamp",
-        "step 1h, as the rows come",
+        "step 1h, detected from the rows",
         "data:        3 series, 610 rows, 2026-01-01 00:00Z … 2026-01-13 11:00Z, step 1h",
         "windows:     the last 6 windows of every series, every 12 steps; with more",
         "each 12 steps ahead, from 2026-01-10 11:00Z to 2026-01-13 11:00Z",
-        "season:      24 steps; the model looks back",
-        "learns from: 2 series, 456 observations until 2026-01-10 11:00Z",
-        "left out:    1 series that began after the first window: late",
-        "1 series that never moved before the windows has no MASE and no skill: flag",
+        "season:      24 steps; context length",
+        "trained on:  2 series, 456 observations until 2026-01-10 11:00Z",
+        "left out:    1 series that start after the first window: late",
+        "1 series constant before the windows has no MASE and no skill: flag",
         "--season 168 sets it",
     ):
         assert part in told, part
@@ -88,9 +88,13 @@ def test_series_left_out_of_a_split_are_told_before_the_training(folder: Path) -
         (rows(200), ["--season", "500"], "--season must be shorter than the history"),
         (rows(200), ["--lower-bound", "nan"], "--lower-bound must be a finite number"),
         (rows(200), ["--lower-bound", "9", "--upper-bound", "9"], "must be below the upper bound"),
-        (split(200, 24), ["--windows-at", "series-end"], "must come without a column split"),
-        (rows(200), ["--no-naive2", "--baselines", "naive2"], "must not come with --baselines"),
-        (rows(10), ["--windows-at", "series-end"], "needs a series of more than 12 steps"),
+        (split(200, 24), ["--windows-at", "series-end"], "cannot be used with a split column"),
+        (
+            rows(200),
+            ["--no-naive2", "--baselines", "naive2"],
+            "--no-naive2 and --baselines naive2 are mutually exclusive",
+        ),
+        (rows(10), ["--windows-at", "series-end"], "needs more than 12 steps of one series"),
     ],
     ids=["nothing left", "season", "bound", "bounds", "split", "naive2", "short"],
 )
@@ -132,7 +136,7 @@ def test_bounds_hold_for_every_forecast(folder: Path) -> None:
     answer = type_("backtest", *words, "--forecasts", "all.parquet")
 
     assert answer.status == 0, answer.talk
-    assert "values lie outside the bounds, forecasts never will" in before_training(answer.talk)
+    assert "observed values are outside the bounds of forecasts" in before_training(answer.talk)
     found = pl.read_parquet("all.parquet")
     assert_close([found["q025"].min(), found["q975"].max()], [18.0, 22.0])
 

@@ -47,14 +47,14 @@ def mixed() -> list[str]:
 @pytest.mark.parametrize(
     ("lines", "words", "status", "told"),
     [
-        ([], ["--horizon", "2h"], 1, "must have values that can be used, found none"),
+        ([], ["--horizon", "2h"], 1, "must have values that can be used"),
         ([f"a,{20_000 + day},1" for day in range(99)], ["--horizon", "2d"], 1,
          "since 1970 it is 1970-01-01; as days since 1970 20049 is 2024-11-22"),
         (["a,2026-01-01T00:00:00Z,much"], ["--horizon", "2h"], 1, "unreadable_value"),
-        (rows(99), [], 2, "--horizon must be given with a file"),
+        (rows(99), [], 2, "--horizon is required for a file"),
         (rows(99), ["--horizon", "90m"], 2, "a whole number of steps of 1h"),
         (rows(99), ["--horizon", "0"], 2, "at least one step"),
-        (rows(2), ["--horizon", "1h"], 2, "--step must be given"),
+        (rows(2), ["--horizon", "1h"], 2, "--step is required"),
         (rows(99), ["--horizon", "2h", "--value-column", "x"], 1, "found 'series_id', 'timestamp'"),
         (rows(99), ["--horizon", "2h", "--step", "1m"], 1, "most steps would be empty"),
         (rows(99), ["--horizon", "2h", "--baselines", "magic"], 2, "found magic"),
@@ -81,7 +81,7 @@ def test_a_given_step_averages_finer_rows_and_says_so(folder: Path) -> None:
     answer = type_("backtest", file(mixed()), "--horizon", "2h", "--step", "1h")
 
     assert answer.status == 0
-    told = "step 1h, but rows come every 5m in 1 series (bb): those that share a step are averaged"
+    told = "step 1h, but the rows are every 5m in 1 series (bb): rows within a step are averaged"
     assert told in answer.talk
 
 
@@ -91,7 +91,7 @@ def test_rows_that_are_coarser_than_a_given_step_are_not_said_to_be_averaged(fol
     answer = type_("backtest", file(lines), "--horizon", "30m", "--step", "5m")
 
     assert answer.status == 0, answer.talk
-    told = "step 5m, but rows come every 1h in 1 series (a): most steps of these are empty"
+    told = "step 5m, but the rows are every 1h in 1 series (a): most of their steps are empty"
     assert told in answer.talk
     assert "averaged" not in answer.talk
 
@@ -135,8 +135,8 @@ def test_rejected_rows_are_told_once_and_counted_together_where_rows_are_split(
     assert answer.status == 0, answer.talk
     assert answer.talk.count("cannot be used") == 1
     assert "3 of 226 rows cannot be used: unreadable_value" in answer.talk
-    assert "rows that repeat another row: 2" in answer.talk
-    assert answer.talk.count("repeat another") == 1
+    assert "duplicate rows: 2" in answer.talk
+    assert answer.talk.count("duplicate rows") == 1
 
 
 def test_marks_of_a_split_may_be_capitals(folder: Path) -> None:
@@ -151,7 +151,7 @@ def test_neither_a_file_nor_a_dataset_is_an_error(folder: Path) -> None:
     with_one = type_("backtest", "rows.csv")
 
     assert (without.status, with_one.status) == (2, 2)
-    assert "found no such file, and no forecaster.toml" in without.talk
+    assert "found no such file, and no configuration forecaster.toml" in without.talk
     assert "found no such file, and datasets bikes" in with_one.talk
 
 
@@ -161,9 +161,9 @@ def test_duplicates_and_sick_series_stop_nobody_and_are_told(folder: Path) -> No
     answer = type_("backtest", file(lines), "--horizon", "12h")
 
     assert answer.status == 0
-    assert "rows that repeat another row: 1" in answer.talk
-    assert "whose mean is taken: 1" in answer.talk
-    assert "1 series that began after the first window: late" in answer.data
+    assert "duplicate rows: 1" in answer.talk
+    assert "of the same series and timestamp, averaged: 1" in answer.talk
+    assert "1 series that start after the first window: late" in answer.data
 
 
 def test_ctrl_c_leaves_without_a_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

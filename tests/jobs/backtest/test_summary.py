@@ -59,7 +59,7 @@ def test_series_that_never_moved_are_left_out_of_what_is_told_in_units_of_their_
 def test_series_that_never_moved_are_counted_and_named(folder: Path) -> None:
     answer = type_("backtest", file([*rows(300), *still("flag", 7, 8)]), "--horizon", "12h")
 
-    told = "1 series that never moved before the windows has no MASE and no skill: flag"
+    told = "1 series constant before the windows has no MASE and no skill: flag"
     assert told in " ".join(answer.data.split())
 
 
@@ -67,7 +67,7 @@ def test_where_no_series_ever_moved_nobody_is_better_by_mase(folder: Path) -> No
     answer = type_("backtest", file(still("flag", 7, 8)), "--horizon", "12h", "--out", "report.md")
 
     assert answer.status == 0, answer.talk
-    assert "none by MASE: no series moved before the windows" in answer.data
+    assert "no MASE: all series were constant before the windows" in answer.data
 
 
 def test_a_series_that_outweighs_all_others_keeps_small_losses_readable(folder: Path) -> None:
@@ -86,11 +86,11 @@ def test_a_series_that_outweighs_all_others_keeps_small_losses_readable(folder: 
 @pytest.mark.parametrize(
     ("ours", "theirs", "told"),
     [
-        (0.7, 1.0, "30% less error (MASE) than naive, the best of the others"),
-        (1.5, 1.0, "50% more error (MASE) than naive, the best of the others"),
-        (3.0, 1.0, "3.0 times the error (MASE) of naive, the best of the others"),
-        (1.00001, 1.0, "as good as naive, the best of the others (MASE)"),
-        (3.0, 0.0, "more error (MASE) than naive, which has none"),
+        (0.7, 1.0, "MASE 30% lower than naive, the best baseline"),
+        (1.5, 1.0, "MASE 50% higher than naive, the best baseline"),
+        (3.0, 1.0, "MASE 3.0 times that of naive, the best baseline"),
+        (1.00001, 1.0, "same MASE as naive, the best baseline"),
+        (3.0, 0.0, "MASE higher than naive, whose MASE is 0"),
     ],
 )
 def test_the_result_is_a_sentence(ours: float, theirs: float, told: str) -> None:
@@ -138,7 +138,7 @@ def test_a_report_never_takes_the_place_of_a_file_that_is_there(folder: Path, na
     answer = type_("backtest", target, "--horizon", "12h", "--out", name)
 
     assert (answer.status, answer.data) == (2, "")
-    assert f"--out must be a new file, found {Path(name)}, which exists" in answer.talk
+    assert f"--out must be a new file, found the existing {Path(name)}" in answer.talk
     assert "hint:" in answer.talk
     assert Path(target).read_bytes() == before
 
@@ -162,7 +162,7 @@ def test_a_report_does_not_replace_a_file_that_came_while_it_was_made(folder: Pa
     answer = type_("backtest", file(rows(200)), "--horizon", "12h", "--out", "report.md")
 
     assert answer.status == 1
-    assert "report.md must be writable, found: File exists" in answer.talk
+    assert "report.md: File exists" in answer.talk
     assert not (folder / "later.md").exists()
 
 

@@ -123,7 +123,7 @@ def test_every_cutoff_is_forecast_once_and_the_views_hold_what_was_said(
         ("score", "succeeded", TICKS),
     ]
     assert f"tick {TICKS}/{TICKS}" in first
-    assert "ingested 480 rows, 480 of them new" in first
+    assert "ingested 480 rows, 480 new" in first
     assert "mase  model" in first
 
 
@@ -133,7 +133,7 @@ def test_a_second_run_repeats_nothing_and_says_where_it_is(
     first, second = said
 
     assert "already done, nothing written" in second
-    assert f"{TICKS} of them done before" in second
+    assert f"{TICKS} done before" in second
     assert "trained model" not in second
     assert scores(second) == scores(first)
 
@@ -174,7 +174,7 @@ def test_options_about_a_file_need_the_file(tmp_path: Path) -> None:
     answer = type_("demo", "--once", "--step", "1h", "--database", str(tmp_path / "x.db"))
 
     assert answer.status == 2
-    assert "--step must come with --file" in answer.talk
+    assert "--step requires --file" in answer.talk
 
 
 def test_a_wrong_step_is_told_once(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_forecast_is_explained(forecast: Path) -> None:
     assert answer.status == 0
     lines = answer.data.splitlines()
     assert lines[0].startswith("bikes / north  forecast at ")
-    assert "how far to trust this: model 1" in answer.data
+    assert "trust in the weights: model 1" in answer.data
 
 
 def test_an_explanation_can_be_read_by_a_program(forecast: Path) -> None:
@@ -69,9 +69,9 @@ def test_a_database_alone_will_do(made: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("bikes", "nroth"), "found 'nroth'; did you mean 'north'?"),
-        (("bike", "north"), "found 'bike'; did you mean 'bikes'?"),
-        (("bikes", "north", "--at", "2001-01-01T00Z"), "must have a forecast with a cutoff up to"),
+        (("bikes", "nroth"), "unknown series 'nroth' in dataset bikes; did you mean 'north'?"),
+        (("bike", "north"), "expected one of: bikes; did you mean 'bikes'?"),
+        (("bikes", "north", "--at", "2001-01-01T00Z"), "has no forecast with a cutoff up to"),
     ],
 )
 def test_what_is_not_there_is_an_error_with_a_hint(
@@ -89,7 +89,7 @@ def test_before_any_forecast_there_is_a_hint(configured: Path) -> None:
 
     assert answer.status == 1
     assert answer.talk.endswith(
-        "hint:  run `forecaster forecast`; its report says why a series is skipped\n"
+        "hint:  run `forecaster forecast`; its report lists skipped series and why\n"
     )
 
 
@@ -102,7 +102,7 @@ def test_a_cutoff_needs_an_offset(folder: Path) -> None:
 def test_retrain_says_how_far_its_attention_can_be_trusted(configured: Path) -> None:
     answer = type_("retrain")
 
-    assert "attention: removing the most attended stretch moves the forecast" in answer.data
+    assert "attention: removing the most attended patch changes the forecast" in answer.data
     assert "trust_" not in answer.data
 
 

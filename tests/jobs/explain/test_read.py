@@ -143,7 +143,7 @@ def test_a_retrain_keeps_how_far_its_model_can_be_trusted(forecast: World) -> No
 
 @pytest.mark.parametrize(
     ("series_id", "said", "hint"),
-    [("bc", "found 'bc'; did you mean 'b/c'?", "there are 2"), ("zz", "found 'zz'", "such as a")],
+    [("bc", "did you mean 'b/c'?", "it has 2 series"), ("zz", "unknown series 'zz'", "such as a")],
 )
 def test_an_unknown_series_gets_a_suggestion(
     forecast: World, series_id: str, said: str, hint: str
@@ -157,7 +157,7 @@ def test_an_unknown_series_gets_a_suggestion(
 
 
 def test_a_series_without_a_forecast_says_what_to_run(trained: World) -> None:
-    with pytest.raises(DataError, match="must have a forecast, found none") as caught:
+    with pytest.raises(DataError, match="has no forecast") as caught:
         explained(trained)
 
     assert "forecaster forecast" in str(caught.value.hint)
@@ -204,7 +204,7 @@ def test_the_page_says_where_it_looked_and_how_far_to_trust_that(forecast: World
         assert f"{100 * heaviest.weight:.0f} %  " in told
         assert f"{stretch.median:.2f}" in told
     assert "the parts add up to the forecast" in told
-    assert "removing the most attended stretch moves the forecast" in told
+    assert "removing the most attended patch changes the forecast" in told
 
 
 def test_the_page_of_a_fallback_says_that_no_attention_stands_behind_it(forecast: World) -> None:
@@ -216,9 +216,9 @@ def test_the_page_of_a_fallback_says_that_no_attention_stands_behind_it(forecast
 
     told = page(explained(forecast))
 
-    assert "fallback_naive: a naive forecast serves" in told
-    assert "hindsight: the model had seen what came after the cutoff" in told
-    assert "repeats the latest season with its drift; no attention stands behind it" in told
+    assert "fallback_naive: a naive fallback" in told
+    assert "hindsight: the model has seen data after the cutoff" in told
+    assert "repeats the latest season with drift; no attention is involved" in told
     assert "not measured for this forecast" in told
 
 
@@ -268,6 +268,6 @@ def test_the_page_says_where_attention_is_gone(forecast: World) -> None:
 
     told = page(explained(forecast))
 
-    assert "no attention of this forecast is stored, or not any more" in told
+    assert "the attention of this forecast is not stored, or was pruned" in told
     assert "repeats" not in told
     assert "not measured for this forecast" in told

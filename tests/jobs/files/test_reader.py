@@ -67,7 +67,7 @@ def test_a_column_that_later_lines_leave_out_is_null_there() -> None:
 
 @pytest.mark.parametrize("name", ["rows.xlsx", "rows"])
 def test_a_format_that_the_name_does_not_tell_must_be_given(name: str) -> None:
-    with pytest.raises(DataError, match=r"format of .* must be known") as caught:
+    with pytest.raises(DataError, match=r"unknown file format of") as caught:
         reader.format_of(Path(name))
 
     assert caught.value.hint == "pass --format csv|parquet|ndjson"
@@ -79,12 +79,12 @@ def test_a_stream_has_no_name_to_tell_its_format() -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nothing\.csv must be a readable file"):
+    with pytest.raises(DataError, match=r"cannot read .*nothing\.csv"):
         whole(tmp_path / "nothing.csv", "csv")
 
 
 def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="must be a readable file"):
+    with pytest.raises(DataError, match="cannot read"):
         whole(tmp_path, "csv")
 
 
@@ -102,7 +102,7 @@ def test_a_directory_is_not_a_file(tmp_path: Path) -> None:
 def test_a_damaged_file_is_an_error_and_not_a_traceback(
     file_format: reader.Format, content: bytes
 ) -> None:
-    with pytest.raises(DataError, match="standard input must"):
+    with pytest.raises(DataError, match=r"standard input (as|has no rows)"):
         whole(BytesIO(content), file_format)
 
 

@@ -67,7 +67,7 @@ def test_what_was_late_because_of_an_outage_says_by_how_much(lived: Simulation) 
     assert 3 * 3600 <= disturbed.latest_seconds <= 4 * 3600
 
 
-@pytest.mark.parametrize("fault", ["correction", "gap", "source away", "service down"])
+@pytest.mark.parametrize("fault", ["correction", "gap", "source outage", "service outage"])
 def test_each_fault_is_noticed(lived: Simulation, fault: str) -> None:
     injected, noticed = faults(report(lived))[fault]
 
@@ -186,7 +186,7 @@ def test_a_tick_that_is_missed_in_an_outage_is_told_and_no_fault(planted: Simula
 def test_a_tick_that_is_missed_while_nobody_was_away_is_a_fault(planted: Simulation) -> None:
     found = lose(planted, planted.script.ticks[0], "missed")
 
-    assert found.problems == ["the disturbed run: 1 ticks missed while nobody was away"]
+    assert found.problems == ["the disturbed run: 1 ticks missed without an outage"]
 
 
 @pytest.mark.parametrize("state", ["failed", "running"])
@@ -195,7 +195,7 @@ def test_a_tick_that_failed_in_the_end_is_a_fault(planted: Simulation, state: st
 
     assert found.ticks["disturbed"].failed == 1
     assert found.problems == [
-        "the disturbed run: 1 ticks failed in the end",
+        "the disturbed run: 1 ticks failed after all retries",
         "the disturbed run: forecast failed: no such table: trips",
     ]
 
@@ -230,9 +230,9 @@ def test_a_report_that_is_not_sound_exits_1(
 
     told = capsys.readouterr()
     assert caught.value.exit_code == 1
-    assert re.search(rf"skipped silently +0 +{TICKS}\n", told.out)
-    assert "error: every tick must be done once" in told.err
-    assert f"found the disturbed run: {TICKS} ticks skipped without a word" in told.err
+    assert re.search(rf"silently skipped +0 +{TICKS}\n", told.out)
+    assert "error: every tick must run once" in told.err
+    assert f"found the disturbed run: {TICKS} ticks silently skipped" in told.err
 
 
 def test_a_small_loss_is_told_without_an_exponent(

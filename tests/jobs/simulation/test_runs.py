@@ -78,7 +78,7 @@ def test_a_series_that_was_flat_before_is_in_no_mase(
     assert found.unscaled == 1
     assert all(line.mase is not None and line.mase < 10 for line in found.accuracy)
     page.finish(found, json=False)
-    assert "mase without 1 series that never moved before" in capsys.readouterr().out
+    assert "mase excludes 1 series that were constant in training" in capsys.readouterr().out
     done.engine.dispose()
 
 
@@ -88,7 +88,7 @@ def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) ->
     done = simulate(tmp_path, Plan(zone="Europe/Oslo"), material(8, until=clocks_back + 4 * HOUR))
 
     found = report(done)
-    assert faults(found)["hour that came twice"] == (2, 2)
+    assert faults(found)["repeated hour (DST)"] == (2, 2)
     assert faults(found)["unreadable"] == (0, 0)
     assert found.differing == 0
     assert found.problems == []
@@ -127,7 +127,7 @@ def test_a_file_is_replayed_with_the_settings_of_a_demo() -> None:
 
 
 def test_a_dataset_without_observations_has_nothing_to_replay(engine: Engine) -> None:
-    with pytest.raises(DataError, match="must have observations, found none"):
+    with pytest.raises(DataError, match="has no observations"):
         of_dataset(engine, BIKES, Extent())
 
 
@@ -155,7 +155,7 @@ def test_outages_longer_than_the_replay_are_an_error(tmp_path: Path, engine: Eng
 
 
 def test_two_ticks_are_too_few(tmp_path: Path, engine: Engine) -> None:
-    with pytest.raises(DataError, match="3 ticks or more, found 2"):
+    with pytest.raises(DataError, match="at least 3 ticks, found 2"):
         prepare(material(2), Plan(), engine, tmp_path, fit=fit_here)
 
 

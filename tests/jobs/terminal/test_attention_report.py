@@ -49,8 +49,8 @@ def told(trust: Trust) -> dict[str, str]:
 
 def test_the_headline_is_the_ratio_of_removals() -> None:
     assert headline(GOOD) == (
-        "removing the most attended stretch moves the forecast 4.2 times as much as removing a "
-        "random one, 2.0 times if the newest stays"
+        "removing the most attended patch changes the forecast 4.2 times as much as removing a "
+        "random one, 2.0 times if the latest patch is kept"
     )
 
 
@@ -66,7 +66,7 @@ def test_without_windows_nothing_is_claimed() -> None:
     nothing = replace(GOOD, removals=(), older=(), naopc=float("nan"))
 
     assert "no window had enough data" in headline(nothing)
-    assert not {"at stake", "ordered"} & set(told(nothing))
+    assert not {"effect", "ranking"} & set(told(nothing))
 
 
 def test_over_no_window_nothing_is_said_but_that() -> None:
@@ -79,32 +79,31 @@ def test_over_no_window_nothing_is_said_but_that() -> None:
 def test_the_figures_of_a_network_that_does_not_serve_say_so() -> None:
     replaced = replace(GOOD, serves=False)
 
-    assert headline(replaced).startswith("a naive forecast serves; in the network it stands in for")
+    assert headline(replaced).startswith(
+        "a naive fallback is in service; in the network it replaces"
+    )
     assert headline(GOOD) in headline(replaced)
-    assert told(replaced)["in service"].startswith("a naive forecast, behind which no attention")
+    assert told(replaced)["in service"].startswith("a naive fallback without attention")
 
 
 def test_good_figures_read_well() -> None:
     assert told(GOOD) == {
-        "exact": "the parts add up to the forecast: 4e-07 of the spread is missing",
+        "exact": "the parts add up to the forecast: error 4e-07 of the spread",
         "faithful": headline(GOOD),
-        "at stake": (
-            "it then moves by 0.42 seasonal errors, and is wrong by 0.30 more "
-            "(at random: 0.10 and 0.05)"
+        "effect": (
+            "the forecast then changes by 0.42 seasonal errors, and its error by +0.30 "
+            "(random patch: 0.10 and +0.05)"
         ),
-        "ordered": (
-            "the order of the weights is as telling as trying out which stretch matters "
-            "(NAOPC 0.97)"
+        "ranking": (
+            "ranking patches by weight is nearly as good as the best possible (NAOPC 0.97)"
         ),
         "complete": (
-            "80% of what moves a forecast from its level is copied past, 10% last value, "
+            "80% of a forecast's distance from its level is copied from the past, 10% last value, "
             "10% residual"
         ),
-        "focused": "attention on the past spreads over 6.3 of 14 stretches of 24 hours",
-        "planted": "a planted copy is found: 98% of the weight is on it",
-        "stable": (
-            "two seeds agree: 0.03 bits apart, 80% of the most attended stretches in common"
-        ),
+        "focused": "attention on the past is spread over 6.3 of 14 patches of 24 hours",
+        "planted": "a planted pattern is found: it gets 98% of the weight",
+        "stable": ("two seeds agree: 0.03 bits apart, 80% of the most attended patches in common"),
     }
 
 
@@ -112,14 +111,14 @@ def test_good_figures_read_well() -> None:
     ("word", "changed", "expected"),
     [
         ("exact", {"reconstruction_error": 0.01}, "do NOT add up"),
-        ("ordered", {"naopc": 0.6}, "better than chance"),
-        ("ordered", {"naopc": 0.4}, "no better than chance"),
+        ("ranking", {"naopc": 0.6}, "better than chance"),
+        ("ranking", {"naopc": 0.4}, "no better than chance"),
         ("planted", {"planted_mass": 0.4}, "NOT found"),
         ("stable", {"seeds": Agreement(divergence=0.3, overlap=0.2)}, "do NOT agree"),
         (
             "complete",
             {"shares": replace(GOOD.shares, copied=0.2, residual=0.7)},
-            "the weights explain the smaller part",
+            "the weights explain less than half",
         ),
     ],
 )
