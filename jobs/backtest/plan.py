@@ -87,7 +87,7 @@ def plan_notes(plan: Plan) -> Iterator[str]:
     if ended and not plan.split:
         series = "series ends" if ended == 1 else "series end"
         yield (
-            f"{ended:,} of {plan.series:,} {series} before the windows, used to train but not tested; "
+            f"{ended:,} of {plan.series:,} {series} before the windows, trained on but not tested; "
             "to test every series at its own end, pass --windows-at series-end"
         )
     yield from _outside(plan)

@@ -219,7 +219,9 @@ def test_what_the_next_pruning_takes_away_is_said_beforehand(past: Path) -> None
 
     notes = [line for line in answer.talk.splitlines() if line.startswith("note:")]
     before = "kept for 2d: rows before "
-    until = {datetime.fromisoformat(line.partition(before)[2].split(" goes")[0]) for line in notes}
+    until = {
+        datetime.fromisoformat(line.partition(before)[2].split(" will be")[0]) for line in notes
+    }
     (oldest,) = {number(f"SELECT min(cutoff) FROM {table}") for table in ("forecasts", "attention")}
     assert quiet.talk == ""
     assert [line.split()[1] for line in notes] == ["forecasts", "attention"]

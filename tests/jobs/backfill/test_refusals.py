@@ -37,13 +37,13 @@ __all__ = ["furnished", "past"]
         (
             ("--from", "2026-01-02T00:00Z", "--to", "2200-01-01T00:00Z"),
             2,
-            "--to must be from 1900 until now",
+            "--to must be between 1900 and now",
             "",
         ),
         (
             ("--from", "2001-01-02T00:00Z", "--to", "2001-01-09T00:00Z"),
             1,
-            "the range must reach the first observation",
+            "the range must end after the first observation",
             "--to ",
         ),
         (
@@ -54,8 +54,8 @@ __all__ = ["furnished", "past"]
                 (SINCE + timedelta(minutes=2)).isoformat(),
             ),
             2,
-            "the range must hold a tick",
-            "the next one",
+            "no tick of schedule",
+            "the next tick",
         ),
         ((*RANGE, "--model", "7"), 1, "dataset bikes has no model 7", "models list"),
         (
@@ -68,14 +68,14 @@ __all__ = ["furnished", "past"]
             (*RANGE, "--model", "champion", "--retrain-every", "1d"),
             2,
             "--retrain-every requires --model as-of",
-            "leave",
+            "omit",
         ),
         ((*RANGE, "--every", "0s"), 2, "--every must be", ""),
         (
             (*RANGE, "--every", "200y"),
             2,
             "no tick of schedule 200y + 1h (UTC)",
-            "the next one",
+            "the next tick",
         ),
         ((*RANGE, "--every", "1.5mo"), 2, "--every must be a duration in whole units, such as", ""),
         (
@@ -102,7 +102,7 @@ __all__ = ["furnished", "past"]
         (
             ("--from", (SINCE - 9 * HOUR).isoformat(), "--to", UNTIL.isoformat()),
             1,
-            "a model that still has its weights must have been in service at every tick",
+            "no model with stored weights was in service at",
             "--retrain-every 7d",
         ),
     ],

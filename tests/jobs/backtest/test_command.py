@@ -35,7 +35,7 @@ def test_a_file_is_tested_without_any_configuration(folder: Path) -> None:
     assert [line.split()[0] for line in section(answer, "accuracy")[1:4]] == NAIVE
     assert "2 series, 600 rows" in answer.data
     assert "288 points, the same for every" not in answer.data  # six windows are a quarter
-    assert "the last 6 windows of every series, every 12 steps; with more" in answer.data
+    assert "the last 6 windows of every series, every 12 steps; more would" in answer.data
     assert "seed 0" in answer.data
     assert "windows forecast: 0 of 12\n" in answer.talk
     assert "windows forecast: 12 of 12\n" in answer.talk

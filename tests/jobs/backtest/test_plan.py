@@ -44,7 +44,7 @@ def test_series_that_end_before_the_windows_are_told_before_the_training(folder:
     assert answer.status == 0, answer.talk
     told = before_training(answer.talk)
     assert "left out:    3 series that end before the windows: gone, left, old\n" in told
-    assert "3 of 5 series end before the windows, used to train but not tested" in told
+    assert "3 of 5 series end before the windows, trained on but not tested" in told
     assert "--windows-at series-end" in told
 
 
@@ -60,7 +60,7 @@ def test_what_was_read_and_what_will_be_done_is_told_before_the_training(folder:
         "1 of 611 rows cannot be used: unreadable_timestamp",
         "step 1h, detected from the rows",
         "data:        3 series, 610 rows, 2026-01-01 00:00Z … 2026-01-13 11:00Z, step 1h",
-        "windows:     the last 6 windows of every series, every 12 steps; with more",
+        "windows:     the last 6 windows of every series, every 12 steps; more would",
         "each 12 steps ahead, from 2026-01-10 11:00Z to 2026-01-13 11:00Z",
         "season:      24 steps; context length",
         "trained on:  2 series, 456 observations until 2026-01-10 11:00Z",

@@ -210,7 +210,7 @@ def test_a_terminal_shows_a_table_the_forecast_and_what_it_looked_at(tmp_path: P
     engine.dispose()
 
     text = shown.getvalue()
-    for expected in ("trips", "mase model", "cover 80", "predict", "were copied from", "█", "│"):
+    for expected in ("trips", "mase model", "cover 80", "predict", "attention of steps", "█", "│"):
         assert expected in text
 
 
