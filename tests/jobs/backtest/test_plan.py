@@ -66,7 +66,7 @@ def test_what_was_read_and_what_will_be_done_is_told_before_the_training(folder:
         "trained on:  2 series, 456 observations until 2026-01-10 11:00Z",
         "left out:    1 series that start after the first window: late",
         "1 series constant before the windows has no MASE and no skill: flag",
-        "--season 168 sets it",
+        "to set it, pass --season 168",
     ):
         assert part in told, part
 
