@@ -14,7 +14,7 @@ from forecaster.times.schedules import Cron, Every
 
 
 def to_toml(config: Config) -> str:
-    """Write all settings, defaults included, as `forecaster.config.file` reads them; passwords become `***`."""
+    """Write all settings, defaults included, passwords as `***`, for `config.file` to read."""
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     top = {
         "database_url": masked(config.database_url),

@@ -45,7 +45,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class KnownHistory:
     """How a dataset is remembered, and until when there is anything to remember."""
 
     dataset: DatasetConfig

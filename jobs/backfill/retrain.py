@@ -18,7 +18,7 @@ from forecaster.store.state import datasets
 from forecaster.training import preparation
 from forecaster.training.estimator import Progress
 from jobs import retrain
-from jobs.backfill.known_values import Memory
+from jobs.backfill.known_values import KnownHistory
 from jobs.backfill.retries import RetryPolicy
 from jobs.execution.clock import Clock
 from jobs.retrain import Challenger, Fit
@@ -37,7 +37,7 @@ class ModelTrainer:
 
     engine: Engine
     dataset: DatasetConfig
-    memory: Memory
+    memory: KnownHistory
     fit: Fit
     clock: Clock
     retry_policy: RetryPolicy

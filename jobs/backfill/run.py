@@ -32,7 +32,7 @@ from jobs.backfill.chunks import (
     make,
     spans,
 )
-from jobs.backfill.known_values import MOST_CELLS, Memory, Stretch
+from jobs.backfill.known_values import MOST_CELLS, KnownHistory, Stretch
 from jobs.backfill.parallel import side_by_side
 from jobs.backfill.plan import BackfillRequest, Plan, TickRange, plan
 from jobs.backfill.report import (
@@ -169,8 +169,8 @@ class _Backfill:
             for ticks in memory.stretches(leg.ticks, asked.model.spec, series):
                 yield partial(self._do, ticks, asked)
 
-    def _memory(self) -> Memory:
-        return Memory(
+    def _memory(self) -> KnownHistory:
+        return KnownHistory(
             dataset=self.work.dataset,
             ran=self.plan.ran,
             now=self.work.clock(),
@@ -178,7 +178,7 @@ class _Backfill:
             cells=MOST_CELLS // self.work.jobs,
         )
 
-    def _ask(self, leg: TickRange, memory: Memory) -> Asked:
+    def _ask(self, leg: TickRange, memory: KnownHistory) -> Asked:
         """Return the model of a leg, which may have to be trained."""
         work, model_id = self.work, leg.model_id
         if leg.train_at is not None:

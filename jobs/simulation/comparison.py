@@ -171,13 +171,13 @@ def _train(life: SimulatedService) -> RetrainReport:
     return outcome.report
 
 
-def _adopt(engine: Engine, owner: DatasetConfig, heir: DatasetConfig) -> None:
+def _adopt(engine: Engine, owner: DatasetConfig, twin: DatasetConfig) -> None:
     """Put the champion of one dataset in service in another one too."""
     with writing(engine) as conn:
         found = models.champion(conn, owner.name)
         model_id = models.add(
             conn,
-            heir.name,
+            twin.name,
             NewModel(
                 config=found.config,
                 weights=found.weights,
@@ -190,7 +190,7 @@ def _adopt(engine: Engine, owner: DatasetConfig, heir: DatasetConfig) -> None:
             ),
         )
         reason = f"that of {owner.name}"
-        models.promote(conn, heir.name, model_id, now=found.created_at, reason=reason)
+        models.promote(conn, twin.name, model_id, now=found.created_at, reason=reason)
 
 
 def _compared(done: Simulation) -> Comparison:

@@ -13,7 +13,7 @@ from forecaster.store.state import models
 from forecaster.times.durations import Step
 from jobs.backfill import known_values
 from jobs.backfill.chunks import Asked, make, spans
-from jobs.backfill.known_values import Memory, Stretch
+from jobs.backfill.known_values import KnownHistory, Stretch
 from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
@@ -53,8 +53,8 @@ def test_years_without_an_observation_need_no_partitions(trained: World) -> None
     assert oldest_partition(trained.engine) >= START
 
 
-def remembered(world: World) -> tuple[Memory, Asked]:
-    memory = Memory(dataset=world.dataset, ran={}, now=hour(LAST) + HOUR, known_after=HOUR)
+def remembered(world: World) -> tuple[KnownHistory, Asked]:
+    memory = KnownHistory(dataset=world.dataset, ran={}, now=hour(LAST) + HOUR, known_after=HOUR)
     with reading(world.engine) as conn:
         stored = models.champion(conn, "bikes")
     asked = Asked(
