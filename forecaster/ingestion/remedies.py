@@ -109,7 +109,7 @@ def _ways(groups: pl.DataFrame, declared: str | None) -> Iterator[str]:
         yield _order(groups.filter(reason="ambiguous_timestamp"))
     if "unreadable_timestamp" in reasons:
         if declared is None:
-            yield f'{READ}; for others set timestamp_format, such as "%d/%m/%Y %H:%M"'
+            yield f'{READ}; for others set timestamp_format = "%d/%m/%Y %H:%M" or the like'
         else:
             yield f'timestamp_format = "{declared}" does not match the text'
     if "unreadable_value" in reasons:
@@ -124,7 +124,7 @@ def _order(groups: pl.DataFrame) -> str:
     example = str(groups["example"].min())
     found = _EITHER.fullmatch(example)
     if found is None or not isinstance(firsts, int) or not isinstance(seconds, int):
-        return 'set timestamp_format, such as "%d-%b-%y": the year could be a day'
+        return 'set timestamp_format = "%d-%b-%y" or the like: the year could be a day'
     forms = []
     if seconds <= _LAST_MONTH:
         forms.append(_form(found, "%d", "%m"))
@@ -170,4 +170,7 @@ def _decimals(groups: pl.DataFrame) -> Iterator[str]:
     elif grouped and not certain:
         yield f'set decimal = ".": {shown!r} has commas as thousands separators'
     else:
-        yield f'set decimal = "," or decimal = ".": {shown!r} is ambiguous'
+        yield (
+            f'set decimal = "," or decimal = ".": the comma of {shown!r} may be a decimal comma '
+            "or a thousands separator"
+        )

@@ -121,7 +121,9 @@ NULLS = HEADER + "a,2026-01-01T00:00Z,\na,2026-01-01T01:00Z,NA\n"
 
 
 def test_a_file_without_a_value_is_refused_where_nothing_was_known(engine: Engine) -> None:
-    with pytest.raises(DataError, match="found 2 rows without a value") as caught:
+    with pytest.raises(
+        DataError, match="retracts none that are stored: 2 rows without a value"
+    ) as caught:
         take(engine, NULLS)
 
     assert "--value-column" in (caught.value.hint or "")
@@ -131,9 +133,9 @@ def test_a_file_without_a_value_is_refused_where_nothing_was_known(engine: Engin
 def test_a_file_without_a_value_is_refused_where_others_are_known(engine: Engine) -> None:
     take(engine, VALUES)
 
-    with pytest.raises(DataError, match="found 2 rows without a value"):
+    with pytest.raises(DataError, match="retracts none that are stored: 2 rows without a value"):
         take(engine, NULLS.replace("a,", "b,"))
-    with pytest.raises(DataError, match="found 2 rows without a value"):
+    with pytest.raises(DataError, match="retracts none that are stored: 2 rows without a value"):
         take(engine, NULLS.replace("2026-01", "2025-01"))
 
 
@@ -142,7 +144,7 @@ def test_a_file_without_a_value_is_refused_however_many_parts_it_has(
 ) -> None:
     monkeypatch.setattr(ingest, "ROWS_AT_ONCE", 1)
 
-    with pytest.raises(DataError, match="found 3 rows without a value, and 1 rejected"):
+    with pytest.raises(DataError, match="3 rows without a value, and 1 rejected"):
         take(engine, NULLS + "b,2026-01-01T01:00Z,\nb,2026-01-01T02:00Z,nan\n")
 
 

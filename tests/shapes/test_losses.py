@@ -259,9 +259,9 @@ def test_a_file_that_says_nothing_is_refused_and_one_that_withdraws_is_not(file:
     known: list[Row] = [("a", hour(LAST - back), 1.0) for back in range(3)]
     nulls: list[Row] = [(key, at, None) for key, at, _ in known]
 
-    assert "found 3 rows without a value" in refused(file, nulls).message
+    assert "3 rows without a value" in refused(file, nulls).message
     file.bring(known, alone=True)
     assert file.bring(nulls).corrected == 3
     assert file.bring(nulls).unchanged == 3
     assert file.bring([*nulls, ("b", hour(LAST), None)]).unchanged == 4
-    assert "found 1 row without" in refused(file, [("b", hour(LAST), None)]).message
+    assert "1 row without" in refused(file, [("b", hour(LAST), None)]).message

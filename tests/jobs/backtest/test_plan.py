@@ -94,7 +94,7 @@ def test_series_left_out_of_a_split_are_told_before_the_training(folder: Path) -
             ["--no-naive2", "--baselines", "naive2"],
             "--no-naive2 and --baselines naive2 are mutually exclusive",
         ),
-        (rows(10), ["--windows-at", "series-end"], "needs more than 12 steps of one series"),
+        (rows(10), ["--windows-at", "series-end"], "needs a series of more than 12 steps"),
     ],
     ids=["nothing left", "season", "bound", "bounds", "split", "naive2", "short"],
 )

@@ -47,7 +47,7 @@ def mixed() -> list[str]:
 @pytest.mark.parametrize(
     ("lines", "words", "status", "told"),
     [
-        ([], ["--horizon", "2h"], 1, "must have values that can be used"),
+        ([], ["--horizon", "2h"], 1, "has no usable values"),
         ([f"a,{20_000 + day},1" for day in range(99)], ["--horizon", "2d"], 1,
          "since 1970 it is 1970-01-01; as days since 1970 20049 is 2024-11-22"),
         (["a,2026-01-01T00:00:00Z,much"], ["--horizon", "2h"], 1, "unreadable_value"),

@@ -25,7 +25,7 @@ def test_a_file_of_which_nothing_lands_is_an_error_that_names_what_is_read(folde
     answer = type_("ingest", written(folder, "%Hh%M on %d %m %Y"), "--timezone", "UTC")
 
     assert (answer.status, answer.data) == (1, "")
-    assert f"found {HOURS} of {HOURS} rejected" in answer.talk
+    assert f"{HOURS} of {HOURS} rows were rejected" in answer.talk
     assert "2026-01-31 9:00" in answer.talk
     assert "--timestamp-format" in answer.talk
 

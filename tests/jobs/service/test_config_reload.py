@@ -182,7 +182,7 @@ def test_a_plug_in_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     [_, refused] = looks(watcher)
 
     assert isinstance(refused, Refused)
-    assert "bikes: plug-in 'no_such:Score'" in refused.reason
+    assert "bikes: cannot import plug-in 'no_such:Score'" in refused.reason
 
 
 def test_the_same_settings_are_no_change() -> None:
