@@ -27,7 +27,7 @@ from forecaster.store.forecasts import (
 from forecaster.store.maintenance import expiry, partitions
 from forecaster.store.observations import observations
 from forecaster.store.state import models, runs, watermarks
-from forecaster.training import estimator
+from forecaster.training import estimator, preparation
 from jobs.backfill import write
 from jobs.execution import runner
 from jobs.stages import matured, pull
@@ -40,7 +40,7 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "read": (observations, "read_cells"),
     "history": (observations, "read"),
     "predict": (predictor, "predict_panels"),
-    "prepare": (estimator, "prepare"),
+    "prepare": (preparation, "prepare"),
     "fit": (estimator, "fit"),
     "partitions": (partitions, "ensure"),
     "forecasts": (forecasts, "write_blocks"),
