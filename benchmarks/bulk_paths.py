@@ -69,7 +69,7 @@ class Paths:
         """Forecasts of one tick, and their attention."""
         with writing(self.engine) as conn:
             ids = datasets.series_ids(conn, SAID.dataset.name, SAID.names)
-            blocks = [*self.said.blocks(8192)]
+            blocks = [*self.said.blocks()]
             rows = forecasts.write_blocks(
                 conn,
                 ids,

@@ -23,6 +23,9 @@ from forecaster.inference.to_frames import (
 )
 from forecaster.network.spec import ModelSpec
 
+SERIES_AT_ONCE = 8192
+"""How many series' forecasts are rows in memory at one time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prediction:
@@ -107,7 +110,7 @@ class Prediction:
         """Return the same forecasts, marked where `is_hindsight` is true of their keys."""
         return replace(self, keys=self.keys.with_columns(hindsight=is_hindsight))
 
-    def blocks(self, size: int) -> Iterator["Prediction"]:
+    def blocks(self, size: int = SERIES_AT_ONCE) -> Iterator["Prediction"]:
         """Yield the forecasts, `size` at a time: their frames take much more memory."""
         for first in range(0, self.keys.height, size):
             part = slice(first, first + size)

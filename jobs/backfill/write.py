@@ -23,8 +23,6 @@ from jobs.backfill.report import TickReport
 from jobs.backfill.score import judge
 from jobs.execution.reports import to_json
 
-SERIES_AT_ONCE = 8192
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenChunk:
@@ -82,7 +80,7 @@ class ChunkWriter:
         self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], now: datetime
     ) -> None:
         ids, model_id = chunk.stretch.ids, chunk.asked.model_id
-        blocks = (block for part in parts for block in part.blocks(SERIES_AT_ONCE))
+        blocks = (block for part in parts for block in part.blocks())
         said = (block.forecasts for block in blocks)
         forecasts.write_blocks(conn, ids, model_id, said, issued_at=now, origin="backfill")
         if not parts[0].is_explained:
@@ -94,7 +92,7 @@ class ChunkWriter:
         name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
         explained = backfills.explained(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
         left = _without(chunk, parts, explained)
-        blocks = (block for part in left for block in part.blocks(SERIES_AT_ONCE))
+        blocks = (block for part in left for block in part.blocks())
         weights = (block.attention for block in blocks)
         attention.write_blocks(conn, chunk.stretch.ids, model_id, weights)
         ends = {end for part in parts for end in part.keys["end"].unique()}

@@ -8,9 +8,6 @@ from sqlalchemy import Connection
 from forecaster.inference.prediction import Prediction
 from forecaster.store.forecasts import attention, forecasts
 
-SERIES_AT_ONCE = 8192
-"""How many series' forecasts are rows in memory at one time."""
-
 
 def write(
     conn: Connection,
@@ -26,9 +23,9 @@ def write(
     `names` are the series by key.
     """
     ids = {name: number for number, name in names.items()}
-    rows = (block.forecasts for block in prediction.blocks(SERIES_AT_ONCE))
+    rows = (block.forecasts for block in prediction.blocks())
     forecasts.write_blocks(conn, ids, model_id, rows, issued_at=now, origin="live")
     if prediction.is_explained and not prediction.keys.is_empty():
-        weights = (block.attention for block in prediction.blocks(SERIES_AT_ONCE))
+        weights = (block.attention for block in prediction.blocks())
         attention.write_blocks(conn, ids, model_id, weights)
         attention.write_patches(conn, dataset, model_id, prediction.patches)
