@@ -76,6 +76,7 @@ class Service:
         self._probes = Probes(self.engine, config.datasets, clock=clock)
         self._activity_poll = ActivityPoll(self.engine, telemetry, self._context.counters, clock)
         self._server: server.Server | None = None
+        self._reloading = threading.Lock()
         self._swapping = threading.Lock()
         self._polling = threading.Thread(target=self._poll, name="poll", daemon=True)
 
@@ -142,16 +143,20 @@ class Service:
                 thread.join(max(0.0, until - time.monotonic()))
 
     def reload(self) -> None:
-        """Put in force what the configuration says by now, if it has changed and can be used."""
+        """Put in force what the configuration says by now, if it has changed and can be used.
+
+        Any thread may ask; two at the same time take turns, so that a change is applied once.
+        """
         assert self._reloader is not None
-        match self._reloader.look():
-            case Refused(reason):
-                self._telemetry.config_reloads.labels("refused").inc()
-                log.error("configuration reload rejected, keeping the previous one: %s", reason)
-            case Staged() as staged:
-                with self._swapping:
-                    if not self.stopping.is_set():
-                        self._swap(staged)
+        with self._reloading:
+            match self._reloader.look():
+                case Refused(reason):
+                    self._telemetry.config_reloads.labels("refused").inc()
+                    log.error("configuration reload rejected, keeping the previous one: %s", reason)
+                case Staged() as staged:
+                    with self._swapping:
+                        if not self.stopping.is_set():
+                            self._swap(staged)
 
     def _swap(self, staged: Staged) -> None:
         try:

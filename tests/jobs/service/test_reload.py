@@ -1,5 +1,6 @@
 """A configuration that changes under a running service."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from forecaster.config import file
 from forecaster.store.connection.engine import reading
 from forecaster.store.state import datasets
 from jobs.execution.clock import SteadyClock
-from jobs.service.config_reload import Reloader
+from jobs.service.config_reload import Reload, Reloader
 from jobs.service.service import Service
 from jobs.telemetry.metrics import Telemetry
 
@@ -117,6 +118,31 @@ def test_a_configuration_with_a_mistake_changes_nothing(
     assert changing.service._workers is lanes
     assert caplog.text.count("configuration reload rejected") == 1
     assert "forecast_every" in caplog.text
+
+
+def test_two_reloads_at_the_same_time_apply_a_change_once(
+    changing: Changing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging = threading.Barrier(2)
+    judge = Reloader._judge
+
+    def judge_together(reloader: Reloader) -> Reload:
+        judged = judge(reloader)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            judging.wait(0.2)
+        return judged
+
+    monkeypatch.setattr(Reloader, "_judge", judge_together)
+    changing.write(every="2h")
+    changing.service.reload()
+    reloading = [threading.Thread(target=changing.service.reload) for _ in range(2)]
+
+    for thread in reloading:
+        thread.start()
+    for thread in reloading:
+        thread.join()
+
+    assert changing.counted("applied") == 1
 
 
 def test_what_cannot_be_put_in_force_is_rolled_back(
