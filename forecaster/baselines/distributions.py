@@ -89,11 +89,11 @@ def mixture_quantiles(
     level = weights.new_tensor(levels)
     with torch.no_grad():
         low, high = _bracket(means, scales, levels)
-        found = _solve(weights, means, scales, level, (low, high)).cummax(-1).values
+        quantiles = _solve(weights, means, scales, level, (low, high)).cummax(-1).values
         least = _LEAST_DENSITY / (high - low + scales.amax(-1, keepdim=True))
-        density = _density(found, weights, means, scales).maximum(least)
-    missing = (level - _mass(found, weights, means, scales)) / density
-    return found + (missing - missing.detach())
+        density = _density(quantiles, weights, means, scales).maximum(least)
+    missing = (level - _mass(quantiles, weights, means, scales)) / density
+    return quantiles + (missing - missing.detach())
 
 
 def _bracket(means: Tensor, scales: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -109,12 +109,12 @@ def _solve(
         middle = low + (high - low) / 2
         below = _mass(middle, weights, means, scales) < level
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    found = low + (high - low) / 2
+    quantiles = low + (high - low) / 2
     for _ in range(_NEWTON_STEPS):
-        missing = level - _mass(found, weights, means, scales)
-        step = missing / _density(found, weights, means, scales)
-        found = (found + step.nan_to_num(0.0)).clamp(low, high)
-    return found
+        missing = level - _mass(quantiles, weights, means, scales)
+        step = missing / _density(quantiles, weights, means, scales)
+        quantiles = (quantiles + step.nan_to_num(0.0)).clamp(low, high)
+    return quantiles
 
 
 def _mass(at: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tensor:
@@ -134,4 +134,4 @@ def _density(at: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tens
 
 def _components(*parameters: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Return the parameters (..., 1) of one component after the other."""
-    return zip(*(each[..., None].unbind(-2) for each in parameters), strict=True)
+    return zip(*(parameter[..., None].unbind(-2) for parameter in parameters), strict=True)

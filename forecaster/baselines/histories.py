@@ -31,6 +31,6 @@ def histories(context: Tensor) -> Iterator[History]:
     values = torch.where(context.isfinite(), context, 0.0).double().cpu().numpy()
     for row in np.flatnonzero(observed.any(axis=1)):
         places = np.flatnonzero(observed[row])
-        every = np.arange(places[0], places[-1] + 1)
-        filled = np.interp(every, places, values[row, places])
+        positions = np.arange(places[0], places[-1] + 1)
+        filled = np.interp(positions, places, values[row, places])
         yield History(row=int(row), values=filled, age=context.shape[1] - 1 - int(places[-1]))

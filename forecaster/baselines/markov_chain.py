@@ -36,10 +36,10 @@ def markov_chain(context: Tensor, prediction_length: int, season_length: int = 1
         changes = _chain(context[:, lag:] - context[:, :-lag], until)
         parts.append(repeated[:, done:until] + changes[:, done:])
         done = until
-    found = torch.cat(parts, 1)
-    if found.isnan().any():  # a season without a single pair
-        found = torch.where(found.isnan(), _chain(context, prediction_length), found)
-    return found
+    quantiles = torch.cat(parts, 1)
+    if quantiles.isnan().any():  # a season without a single pair
+        quantiles = torch.where(quantiles.isnan(), _chain(context, prediction_length), quantiles)
+    return quantiles
 
 
 def _chain(values: Tensor, prediction_length: int) -> Tensor:

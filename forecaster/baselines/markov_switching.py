@@ -76,20 +76,20 @@ def markov_switching(context: Tensor, prediction_length: int, season_length: int
     regression = _regression()
     seasonal = 1 < season_length < context.shape[1]
     changes = context[:, season_length:] - context[:, :-season_length] if seasonal else context
-    found = seasonal_naive_quantiles(context, prediction_length, season_length)
+    quantiles = seasonal_naive_quantiles(context, prediction_length, season_length)
     outcomes = [_fit(row, regression) for row in changes.double().cpu().numpy()]
     _tell([outcome for outcome in outcomes if isinstance(outcome, Unfitted)], len(outcomes))
     fitted = [outcome for outcome in outcomes if isinstance(outcome, Regimes)]
     if not fitted:
-        return found
+        return quantiles
     rows = torch.tensor([isinstance(outcome, Regimes) for outcome in outcomes])
     weights, means, variances = _ahead(_together(fitted), prediction_length)
     if seasonal:
         means, variances = _add_up(weights, means, variances, season_length)
         means += seasonal_naive(context, prediction_length, season_length)[rows, :, None].cpu()
     scales = variances.clamp(min=LEAST_VARIANCE).sqrt()
-    found[rows] = mixture_quantiles(weights, means, scales, QUANTILE_LEVELS).to(found)
-    return found
+    quantiles[rows] = mixture_quantiles(weights, means, scales, QUANTILE_LEVELS).to(quantiles)
+    return quantiles
 
 
 def _regression() -> Any:
@@ -160,7 +160,7 @@ def _regimes(result: Any, **standing: float) -> Regimes | Unfitted:
 def _together(fitted: list[Regimes]) -> Regimes:
     return Regimes(
         **{
-            field.name: torch.cat([getattr(one, field.name) for one in fitted])
+            field.name: torch.cat([getattr(regimes, field.name) for regimes in fitted])
             for field in fields(Regimes)
         }
     )

@@ -185,5 +185,5 @@ def _last_observed(values: Tensor) -> tuple[Tensor, Tensor]:
     length = values.shape[-1]
     positions = torch.arange(length, device=values.device)
     latest = torch.where(values.isnan(), -1, positions).amax(dim=-1, keepdim=True)
-    found = values.gather(-1, latest.clamp(min=0))
-    return found.squeeze(-1), (length - latest).squeeze(-1)
+    last = values.gather(-1, latest.clamp(min=0))
+    return last.squeeze(-1), (length - latest).squeeze(-1)

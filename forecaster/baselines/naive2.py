@@ -17,12 +17,12 @@ def naive2_quantiles(context: Tensor, prediction_length: int, season_length: int
     In the units of the data, which must not be shifted: its season is a factor. A row without any
     value is NaN.
     """
-    found = context.new_full((len(context), prediction_length), torch.nan)
+    points = context.new_full((len(context), prediction_length), torch.nan)
     for history in histories(context):
         steps = prediction_length + history.age
-        said = naive2(history.values, steps, season_length)[history.age :]
-        found[history.row] = torch.from_numpy(said).to(found)
-    return found[..., None].expand(-1, -1, len(QUANTILE_LEVELS))
+        forecast = naive2(history.values, steps, season_length)[history.age :]
+        points[history.row] = torch.from_numpy(forecast).to(points)
+    return points[..., None].expand(-1, -1, len(QUANTILE_LEVELS))
 
 
 def naive2(history: Array, prediction_length: int, season_length: int) -> Array:

@@ -60,14 +60,14 @@ def _sound(forecast: Baseline) -> Baseline:
     @wraps(forecast)
     def sound(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
         values = context.double().where(context.isfinite(), torch.nan)
-        found = values.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
+        result = values.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
         rows = (~values.isnan()).any(1)
         if rows.any():
             unit = _unit(values[rows])[:, None]
             quantiles = forecast(values[rows] / unit, prediction_length, season_length)
-            found[rows] = quantiles.cummax(2).values * unit[..., None]
+            result[rows] = quantiles.cummax(2).values * unit[..., None]
         limit = torch.finfo(context.dtype).max
-        return found.clamp(-limit, limit).to(context.dtype)
+        return result.clamp(-limit, limit).to(context.dtype)
 
     return sound
 

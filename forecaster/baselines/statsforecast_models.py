@@ -53,14 +53,14 @@ def statistical_quantiles(
     for each row. A row that nothing can be fitted to is NaN.
     """
     require_package(name)
-    found = context.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
+    result = context.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
     for history in histories(context[:, -LONGEST:]):
         steps = prediction_length + history.age
-        said = _fitted(_method(name, seasons), history.values, steps)
-        if said is not None:
-            found[history.row] = torch.from_numpy(said[history.age :]).to(found)
+        quantiles = _fitted(_method(name, seasons), history.values, steps)
+        if quantiles is not None:
+            result[history.row] = torch.from_numpy(quantiles[history.age :]).to(result)
         on_fitted(1)
-    return found
+    return result
 
 
 def _method(name: str, seasons: Sequence[int]) -> Any:
@@ -78,10 +78,12 @@ def _fitted(method: Any, values: Array, steps: int) -> Array | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            said = method.forecast(y=values, h=steps, level=sorted(_LEVELS))
+            forecast = method.forecast(y=values, h=steps, level=sorted(_LEVELS))
     except Exception:  # whatever it raises about one history must not end the others
         return None
-    low = [said[f"lo-{level}"] for level in _LEVELS]
-    high = [said[f"hi-{level}"] for level in reversed(_LEVELS)]
-    quantiles: Array = np.maximum.accumulate(np.stack([*low, said["mean"], *high], axis=1), axis=1)
+    low = [forecast[f"lo-{level}"] for level in _LEVELS]
+    high = [forecast[f"hi-{level}"] for level in reversed(_LEVELS)]
+    quantiles: Array = np.maximum.accumulate(
+        np.stack([*low, forecast["mean"], *high], axis=1), axis=1
+    )
     return quantiles if np.isfinite(quantiles).all() else None

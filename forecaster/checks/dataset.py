@@ -11,12 +11,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from forecaster.checks import freshness
-from forecaster.checks.findings import (
-    Finding,
-    failure,
-    failures_of,
-    note,
-)
+from forecaster.checks.findings import Finding, failure, failures_of, note
 from forecaster.checks.opening_times import on_hours
 from forecaster.checks.tick_times import on_ticks
 from forecaster.config.settings import DatasetConfig
@@ -27,12 +22,7 @@ from forecaster.data.timestamp_marks import grid_of
 from forecaster.errors import ForecasterError
 from forecaster.ingestion.normalize import REMEDIES, NormalizedRows
 from forecaster.network.spec import ModelSpec
-from forecaster.times.durations import (
-    Step,
-    format_duration,
-    rough,
-    rounded_up,
-)
+from forecaster.times.durations import Step, format_duration, rough, rounded_up
 from forecaster.training import preparation
 
 MOST_CELLS = 200_000_000
@@ -65,40 +55,40 @@ class Diagnosis:
 
 def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
     """Return the diagnosis of the sample. Raises nothing: errors become findings."""
-    found = Diagnosis(facts=_counts(sample))
+    diagnosis = Diagnosis(facts=_counts(sample))
     observations = sample.taken.observations
-    found.findings += _on_rows(sample, dataset)
+    diagnosis.findings += _on_rows(sample, dataset)
     if observations.is_empty():
-        return found
-    step = _check_spacing(observations, dataset, found)
-    delay = _check_age(sample, step, dataset, found)
-    _check_values(observations, dataset, found)
+        return diagnosis
+    step = _check_spacing(observations, dataset, diagnosis)
+    delay = _check_age(sample, step, dataset, diagnosis)
+    _check_values(observations, dataset, diagnosis)
     if step != dataset.step:
-        return found
+        return diagnosis
     cells = _cells(observations, dataset)
     if cells > MOST_CELLS:
-        found.findings.append(
+        diagnosis.findings.append(
             failure(
                 dataset.name,
                 f"history does not fit into memory: {cells:,.0f} cells of {dataset.step}",
                 hint="set a longer step, or a shorter history",
             )
         )
-        return found
+        return diagnosis
     try:
         known = sample.now - dataset.delay
         panel, spec = preparation.prepare(
             observations, dataset, known=known, versions=sample.versions
         )
     except ForecasterError as error:
-        found.findings += failures_of(dataset.name, error)
-        return found
-    _check_panel(panel, spec, dataset, found)
-    found.findings += on_hours(panel, dataset)
-    found.findings += on_ticks(panel.grid, dataset, delay, sample.now)
-    _check_length(_steps(sample, panel, dataset), spec, dataset, found)
-    _check_seasons(sample, panel, dataset, found)
-    return found
+        diagnosis.findings += failures_of(dataset.name, error)
+        return diagnosis
+    _check_panel(panel, spec, dataset, diagnosis)
+    diagnosis.findings += on_hours(panel, dataset)
+    diagnosis.findings += on_ticks(panel.grid, dataset, delay, sample.now)
+    _check_length(_steps(sample, panel, dataset), spec, dataset, diagnosis)
+    _check_seasons(sample, panel, dataset, diagnosis)
+    return diagnosis
 
 
 def _counts(sample: Sample) -> dict[str, object]:
@@ -146,15 +136,17 @@ def _on_rows(sample: Sample, dataset: DatasetConfig) -> Iterator[Finding]:
         )
 
 
-def _check_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> Step:
+def _check_spacing(
+    observations: pl.DataFrame, dataset: DatasetConfig, diagnosis: Diagnosis
+) -> Step:
     """Return the step of the settings, or that of the rows where the former is far too short for
     the other checks."""
     spacing = find_spacing(observations)
     if spacing is None:
         return dataset.step
-    found.facts |= {"step": str(spacing.step), "regular": spacing.regular}
+    diagnosis.facts |= {"step": str(spacing.step), "regular": spacing.regular}
     if spacing.regular < 1 - _FEW:
-        found.findings.append(
+        diagnosis.findings.append(
             note(
                 dataset.name,
                 f"{1 - spacing.regular:.0%} of the rows are not a whole number of {spacing.step} "
@@ -164,9 +156,9 @@ def _check_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Di
     advised = advised_step(spacing, observations)
     if is_same_step(advised, dataset.step):
         return dataset.step
-    found.suggestions["step"] = str(advised)
+    diagnosis.suggestions["step"] = str(advised)
     is_sparse = advised.approximate > dataset.step.approximate
-    found.findings.append(
+    diagnosis.findings.append(
         (failure if is_sparse else note)(
             dataset.name,
             f"step is {dataset.step}, rows come every {advised}: "
@@ -177,7 +169,9 @@ def _check_spacing(observations: pl.DataFrame, dataset: DatasetConfig, found: Di
     return advised if is_sparse else dataset.step
 
 
-def _check_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagnosis) -> timedelta:
+def _check_age(
+    sample: Sample, step: Step, dataset: DatasetConfig, diagnosis: Diagnosis
+) -> timedelta:
     """Return the `delay` that fits: that of the settings unless the rows show a longer one."""
     observations = sample.taken.observations
     grid = grid_of(
@@ -188,13 +182,13 @@ def _check_age(sample: Sample, step: Step, dataset: DatasetConfig, found: Diagno
         are_sums=dataset.groups,
     )
     fresh = freshness.judge(observations, grid, dataset, sample.now, sample.versions)
-    found.findings += fresh.findings
+    diagnosis.findings += fresh.findings
     if fresh.delay is not None:
-        found.suggestions["delay"] = format_duration(fresh.delay)
+        diagnosis.suggestions["delay"] = format_duration(fresh.delay)
     return fresh.delay or dataset.delay
 
 
-def _check_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _check_values(observations: pl.DataFrame, dataset: DatasetConfig, diagnosis: Diagnosis) -> None:
     values = observations["value"].drop_nulls()
     if values.is_empty():
         return
@@ -205,15 +199,17 @@ def _check_values(observations: pl.DataFrame, dataset: DatasetConfig, found: Dia
         outside += int((values > dataset.upper_bound).sum())
     if outside:
         message = f"{outside} values lie outside lower_bound and upper_bound; forecasts never do"
-        found.findings.append(note(dataset.name, message))
+        diagnosis.findings.append(note(dataset.name, message))
     if dataset.lower_bound is None and values.min() == 0:
-        found.suggestions["lower_bound"] = 0
+        diagnosis.suggestions["lower_bound"] = 0
 
 
-def _check_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _check_panel(
+    panel: Panel, spec: ModelSpec, dataset: DatasetConfig, diagnosis: Diagnosis
+) -> None:
     observed = panel.deviations.isfinite()
     seen, counts = int(observed.sum()), panel.counts
-    found.facts |= {
+    diagnosis.facts |= {
         "off_grid": counts.off_grid / max(1, seen + counts.merged),
         "gaps": counts.gaps / max(1, seen + counts.gaps),
         "timestamp_marks": spec.timestamp_marks,
@@ -221,9 +217,9 @@ def _check_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: D
         "context_length": spec.context_length,
         "open": spec.opening_hours or "always",
     }
-    some = panel.deviations.nan_to_num(nan=0.0)
+    filled = panel.deviations.nan_to_num(nan=0.0)
     empty = int((~observed.any(1)).sum())
-    constant = int(((some == 0).all(1) & observed.any(1)).sum())
+    constant = int(((filled == 0).all(1) & observed.any(1)).sum())
     short = int((observed.sum(1) < spec.min_observed).sum()) - empty
     for count, what in (
         (empty, "have no value at all, and are not forecast"),
@@ -231,19 +227,21 @@ def _check_panel(panel: Panel, spec: ModelSpec, dataset: DatasetConfig, found: D
         (short, f"have fewer than {spec.min_observed} values, and are not forecast yet"),
     ):
         if count:
-            found.findings.append(note(dataset.name, f"{count} of {len(panel)} series {what}"))
+            diagnosis.findings.append(note(dataset.name, f"{count} of {len(panel)} series {what}"))
     for name, what in (("off_grid", "rows lie between two steps"), ("gaps", "steps have no row")):
-        share = found.facts[name]
+        share = diagnosis.facts[name]
         if isinstance(share, float) and share >= _FEW:
-            found.findings.append(note(dataset.name, f"{share:.0%} of the {what}"))
+            diagnosis.findings.append(note(dataset.name, f"{share:.0%} of the {what}"))
     if spec.season_length == 1:
         message = (
             "no seasonality detected: forecasts will mostly be a constant level with its spread"
         )
-        found.findings.append(note(dataset.name, message))
+        diagnosis.findings.append(note(dataset.name, message))
 
 
-def _check_length(steps: int, spec: ModelSpec, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _check_length(
+    steps: int, spec: ModelSpec, dataset: DatasetConfig, diagnosis: Diagnosis
+) -> None:
     needed = spec.context_length + 2 * spec.prediction_length
     if steps < needed:
         message = (
@@ -251,13 +249,15 @@ def _check_length(steps: int, spec: ModelSpec, dataset: DatasetConfig, found: Di
             f"{spec.prediction_length} for training and as many for validation"
         )
         hint = "lengthen history, shorten the horizon, or wait for more data"
-        found.findings.append(note(dataset.name, message, hint=hint))
+        diagnosis.findings.append(note(dataset.name, message, hint=hint))
 
 
-def _check_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: Diagnosis) -> None:
+def _check_seasons(
+    sample: Sample, panel: Panel, dataset: DatasetConfig, diagnosis: Diagnosis
+) -> None:
     """Note which seasons could not be detected, and whether a longer `history` would help."""
     steps = _steps(sample, panel, dataset)
-    missed = [each for each in candidates(dataset.step) if LEAST_CYCLES * each > steps]
+    missed = [season for season in candidates(dataset.step) if LEAST_CYCLES * season > steps]
     if not missed or dataset.model.season_length is not None:
         return
     needed = LEAST_CYCLES * missed[0]
@@ -266,11 +266,11 @@ def _check_seasons(sample: Sample, panel: Panel, dataset: DatasetConfig, found: 
     is_cut = first - sample.since < 2 * dataset.step.approximate
     hint = "wait for more data"
     if is_cut:
-        found.suggestions["history"] = format_duration(
+        diagnosis.suggestions["history"] = format_duration(
             rounded_up((needed + 1) * dataset.step.approximate)
         )
-        hint = f'set history = "{found.suggestions["history"]}"'
-    found.findings.append(
+        hint = f'set history = "{diagnosis.suggestions["history"]}"'
+    diagnosis.findings.append(
         note(
             dataset.name,
             f"detecting a season of {missed[0]} steps needs {needed} steps, and there are {steps}",

@@ -35,9 +35,9 @@ class _Ends:
 
     @property
     def latest(self) -> datetime:
-        found = self.frame["newest"].max()
-        assert isinstance(found, datetime)
-        return found
+        latest = self.frame["newest"].max()
+        assert isinstance(latest, datetime)
+        return latest
 
     @property
     def live(self) -> pl.DataFrame:
@@ -46,9 +46,9 @@ class _Ends:
     @property
     def patience(self) -> timedelta:
         """How long the live series may be without rows."""
-        found = self.live["patience"].max()
-        assert isinstance(found, timedelta)
-        return found
+        longest = self.live["patience"].max()
+        assert isinstance(longest, timedelta)
+        return longest
 
     def slow(self) -> str:
         """Return a live series that ends earlier than most; of a few, not the very earliest."""

@@ -92,8 +92,8 @@ def _expected(has_row: Flags, period: int) -> Flags:
         if (shift := back * period) < len(has_row):
             seen[shift:] += has_row[:-shift]
             possible[shift:] += 1
-    found: Flags = (possible >= _FEWEST) & (seen >= _USUALLY * possible)
-    return found
+    expected: Flags = (possible >= _FEWEST) & (seen >= _USUALLY * possible)
+    return expected
 
 
 def _period(grid: Grid) -> int:
@@ -111,7 +111,7 @@ def _usual_run(has_row: Flags, expected: Flags, grid: Grid) -> int:
     a day, which may be a holiday.
     """
     runs, total = _runs(~has_row[expected]), int(expected.sum())
-    often = [run for run in runs if sum(each for each in runs if each >= run) > _SELDOM * total]
+    often = [run for run in runs if sum(other for other in runs if other >= run) > _SELDOM * total]
     period = _period(grid)
     week = expected[-period:]
     if period == 1 or week.all():

@@ -76,7 +76,7 @@ def _expression(grid: Grid, delay: timedelta) -> str | None:
     begin, day = EPOCH + timedelta(microseconds=grid.anchor), EPOCH + days * _DAY
     if 12 % grid.step.count or begin.day > _SAFE_DAY or day.day > _SAFE_DAY:
         return None
-    months = sorted((day.month - 1 + each) % 12 + 1 for each in range(0, 12, grid.step.count))
+    months = sorted((day.month - 1 + offset) % 12 + 1 for offset in range(0, 12, grid.step.count))
     return f"{clock} {day.day} {'*' if grid.step.count == 1 else ','.join(map(str, months))} *"
 
 
@@ -91,4 +91,4 @@ def _begins(grid: Grid, now: datetime) -> list[datetime]:
 def _wait(schedule: Schedule, begins: list[datetime], delay: timedelta) -> timedelta:
     """Return how long after what it is for a tick comes, at least."""
     due = [begin + delay for begin in begins]
-    return min(schedule.after(each - timedelta(microseconds=1)) - each for each in due)
+    return min(schedule.after(instant - timedelta(microseconds=1)) - instant for instant in due)

@@ -29,11 +29,11 @@ _DAY = timedelta(days=1)
 _LONGEST_PREDICTION = 10_000
 
 
-def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
-    """Read the table of one dataset; `kept` is how long observations are."""
-    given = _step(table)
-    length = _whole(step := given or Step(1, "day"))
-    ahead = _prediction_length(table, given)
+def read(name: str, table: Table, retention: timedelta | None) -> DatasetConfig:
+    """Read the table of one dataset; `retention` is how long observations are."""
+    step_given = _step(table)
+    length = _whole(step := step_given or Step(1, "day"))
+    ahead = _prediction_length(table, step_given)
     timezone = table.take("timezone", validators.timezone, None)
     times = schedule_table.read(table, step, delay := _delay(table), timezone or "UTC")
     dataset = DatasetConfig(
@@ -46,7 +46,7 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
         delay=delay,
         forecast_schedule=times.forecast,
         retrain_schedule=times.retrain,
-        history=_history(table, length, kept),
+        history=_history(table, length, retention),
         late_data=table.take("late_data", validators.duration, 2 * length),
         read_timeout=times.read_timeout,
         reconcile_schedule=times.reconcile,
@@ -61,7 +61,7 @@ def read(name: str, table: Table, kept: timedelta | None) -> DatasetConfig:
         model=_model(table.table("model")),
         training=_training(table.table("training")),
     )
-    _check_together(table, dataset, kept)
+    _check_together(table, dataset, retention)
     table.close()
     return dataset
 
@@ -91,8 +91,8 @@ def _rows(table: Table) -> dict[str, Any]:
     }
 
 
-def _history(table: Table, length: timedelta, kept: timedelta | None) -> timedelta:
-    default = min(10_000 * length, kept or validators.LONGEST)
+def _history(table: Table, length: timedelta, retention: timedelta | None) -> timedelta:
+    default = min(10_000 * length, retention or validators.LONGEST)
     return table.take("history", validators.positive_duration, default)
 
 
@@ -103,10 +103,10 @@ def _whole(step: Step) -> timedelta:
 
 def _prediction_length(table: Table, step: Step | None) -> int:
     """Read `horizon` or `prediction_length`; 1 when that cannot be done."""
-    both = [key for key in ("horizon", "prediction_length") if key in table]
-    if len(both) != 1:
-        found = " and ".join(both) or "neither"
-        table.refuse("horizon", f"either this or prediction_length must be set, found {found}")
+    keys = [key for key in ("horizon", "prediction_length") if key in table]
+    if len(keys) != 1:
+        given = " and ".join(keys) or "neither"
+        table.refuse("horizon", f"either this or prediction_length must be set, found {given}")
 
     def steps_in(value: object) -> int:
         try:
@@ -122,7 +122,7 @@ def _prediction_length(table: Table, step: Step | None) -> int:
     return table.take("prediction_length", in_steps, table.take("horizon", steps_in, 1))
 
 
-def _check_together(table: Table, dataset: DatasetConfig, kept: timedelta | None) -> None:
+def _check_together(table: Table, dataset: DatasetConfig, retention: timedelta | None) -> None:
     """Report settings that are valid by themselves but contradict one another."""
     lower, upper = dataset.lower_bound, dataset.upper_bound
     if lower is not None and upper is not None and lower >= upper:
@@ -130,9 +130,9 @@ def _check_together(table: Table, dataset: DatasetConfig, kept: timedelta | None
     for key in ("source_url", "ingest_column"):
         if getattr(dataset, key) is not None and "query" not in table:
             table.refuse("query", f"must be set together with {key}")
-    if kept is not None and dataset.query is not None and dataset.history > kept:
-        most, found = format_duration(kept), format_duration(dataset.history)
-        table.refuse("history", f"must be at most retention.observations {most}, found {found}")
+    if retention is not None and dataset.query is not None and dataset.history > retention:
+        most, history = format_duration(retention), format_duration(dataset.history)
+        table.refuse("history", f"must be at most retention.observations {most}, found {history}")
     columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
     if len(set(columns)) < len(columns):
         table.refuse("series_columns", "must differ from the other columns, found a duplicate")

@@ -11,13 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from forecaster.config.dump import to_toml
-from forecaster.config.settings import (
-    ALWAYS,
-    AUTO,
-    Config,
-    DatasetConfig,
-    ModelConfig,
-)
+from forecaster.config.settings import ALWAYS, AUTO, Config, DatasetConfig, ModelConfig
 
 _SOURCE_SETTINGS = (
     "query", "source_url", "series_columns", "timestamp_column", "value_column", "timezone",
@@ -96,7 +90,9 @@ def plan_of(
     missing = () if spec is None else missing_plugins(spec, dataset)
     changed = Effects() if stored.settings is None else effects(stored.settings, settings)
     known = {reason.setting for reason in reasons}
-    learnt = tuple(each for each in changed.learnt if each.setting.split(".")[-1] not in known)
+    learnt = tuple(
+        change for change in changed.learnt if change.setting.split(".")[-1] not in known
+    )
     return Plan(
         dataset=dataset.name,
         action="new" if spec is None else "retrain" if reasons or missing else "reuse",
@@ -115,16 +111,16 @@ def documents(config: Config) -> dict[str, dict[str, Any]]:
 
     No secret is among them. This is what the service stores (`datasets.config`).
     """
-    found: dict[str, dict[str, Any]] = tomllib.loads(to_toml(config)).get("datasets", {})
-    return found
+    datasets: dict[str, dict[str, Any]] = tomllib.loads(to_toml(config)).get("datasets", {})
+    return datasets
 
 
 def effects(before: Mapping[str, Any], after: Mapping[str, Any]) -> Effects:
     """Compare two documents of one dataset."""
-    found = list(_changes(_flat(before), _flat(after)))
-    read = [change for change in found if change.setting in _SOURCE_SETTINGS]
-    learnt = [change for change in found if change.setting.startswith(_MODEL_SETTINGS)]
-    rest = [change for change in found if change not in (*read, *learnt)]
+    changes = list(_changes(_flat(before), _flat(after)))
+    read = [change for change in changes if change.setting in _SOURCE_SETTINGS]
+    learnt = [change for change in changes if change.setting.startswith(_MODEL_SETTINGS)]
+    rest = [change for change in changes if change not in (*read, *learnt)]
     return Effects(read=tuple(read), learnt=tuple(learnt), at_once=tuple(rest))
 
 
@@ -143,9 +139,9 @@ def reasons_to_retrain(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple
     }
     known = {**_EARLIER_DEFAULTS, **spec}
     return tuple(
-        Change(setting=name, before=found, after=value)
+        Change(setting=name, before=before, after=value)
         for name, value in wanted.items()
-        if value is not None and (found := _plain(known.get(name))) != _plain(value)
+        if value is not None and (before := _plain(known.get(name))) != _plain(value)
     )
 
 
@@ -163,13 +159,13 @@ def missing_plugins(spec: Mapping[str, Any], dataset: DatasetConfig) -> tuple[st
 
 def _in_patches(spec: Mapping[str, Any], model: ModelConfig) -> dict[str, object]:
     """Return the settings that were rounded to whole patches, or cut to those there are."""
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     patch, context = int(spec.get("patch_length", 1)), int(spec.get("context_length", 1))
     if model.context_length is not None:
-        found["context_length"] = max(1, model.context_length // patch) * patch
+        settings["context_length"] = max(1, model.context_length // patch) * patch
     if model.attention_window is not None:
-        found["attention_window"] = min(model.attention_window, context // patch)
-    return found
+        settings["attention_window"] = min(model.attention_window, context // patch)
+    return settings
 
 
 def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> Iterator[Change]:
@@ -180,13 +176,13 @@ def _changes(before: Mapping[str, object], after: Mapping[str, object]) -> Itera
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
+    flat: dict[str, object] = {}
     for name, value in document.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            found[prefix + name] = value
-    return found
+            flat[prefix + name] = value
+    return flat
 
 
 def _plain(value: object) -> object:

@@ -32,8 +32,8 @@ def to_toml(config: Config) -> str:
             "tls_key": config.server.tls_key,
         },
     )
-    kept = {f.name: getattr(config.retention, f.name) for f in fields(RetentionConfig)}
-    forever = {key: FOREVER if kept[key] is None else kept[key] for key in kept}
+    ages = {f.name: getattr(config.retention, f.name) for f in fields(RetentionConfig)}
+    forever = {key: FOREVER if ages[key] is None else ages[key] for key in ages}
     lines += _section("retention", forever)
     for name, dataset in config.datasets.items():
         lines += _dataset_lines(f"datasets.{json.dumps(name) if '.' in name else name}", dataset)
@@ -46,7 +46,9 @@ def _dataset_lines(path: str, dataset: DatasetConfig) -> list[str]:
     flat = {key: value for key, value in values.items() if key not in ("name", *tables)}
     if dataset.source_url is not None:
         flat["source_url"] = masked(dataset.source_url)
-    zones = {each.timezone for each in flat.values() if isinstance(each, Periods | Cron)}
+    zones = {
+        schedule.timezone for schedule in flat.values() if isinstance(schedule, Periods | Cron)
+    }
     lines = _section(path, _spelled(flat) | {"schedule_timezone": next(iter(zones), None)})
     for key in tables:
         of_table = values[key]
@@ -61,18 +63,18 @@ def _spelled(values: Mapping[str, object]) -> dict[str, object]:
 
     The zone of schedules is a setting of its own.
     """
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for key, value in values.items():
         match value:
             case Every():
-                found[key.replace("_schedule", "_every")] = value.period
+                settings[key.replace("_schedule", "_every")] = value.period
             case Periods():
-                found[key.replace("_schedule", "_every")] = str(value.step)
+                settings[key.replace("_schedule", "_every")] = str(value.step)
             case Cron():
-                found[key.replace("_schedule", "_cron")] = value.expression
+                settings[key.replace("_schedule", "_cron")] = value.expression
             case _:
-                found[key] = value
-    return found
+                settings[key] = value
+    return settings
 
 
 def _section(path: str, values: Mapping[str, object]) -> list[str]:

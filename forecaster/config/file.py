@@ -7,12 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from forecaster.config import dataset_table, validators
-from forecaster.config.settings import (
-    Config,
-    DatasetConfig,
-    RetentionConfig,
-    ServerConfig,
-)
+from forecaster.config.settings import Config, DatasetConfig, RetentionConfig, ServerConfig
 from forecaster.config.table import ParseContext, Table, shown
 from forecaster.config.urls import database_url, listen
 from forecaster.errors import ConfigError
@@ -121,11 +116,11 @@ def _retention(table: Table) -> RetentionConfig:
     return retention
 
 
-def _datasets(table: Table, kept: timedelta | None) -> dict[str, DatasetConfig]:
+def _datasets(table: Table, retention: timedelta | None) -> dict[str, DatasetConfig]:
     datasets = {}
     for name in table.names:
         if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
-            datasets[name] = dataset_table.read(name, table.table(name), kept)
+            datasets[name] = dataset_table.read(name, table.table(name), retention)
         else:
             rule = "dataset names must be up to 100 letters, digits and _ . -"
             table.refuse("", f"{rule}, found {shown(name)}")

@@ -95,10 +95,10 @@ def _decode(
     done = 0
     for match in pattern.finditer(raw):
         begin, end = match.span()
-        found = meaning(match)
-        content += raw[done:begin] + found
-        begins += [*range(done, begin), *[begin] * len(found)]
-        ends += [*range(done + 1, begin + 1), *[end] * len(found)]
+        decoded = meaning(match)
+        content += raw[done:begin] + decoded
+        begins += [*range(done, begin), *[begin] * len(decoded)]
+        ends += [*range(done + 1, begin + 1), *[end] * len(decoded)]
         done = end
     content += raw[done:]
     begins += range(done, len(raw))

@@ -87,12 +87,14 @@ def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta
         except InvalidSetting:
             raise
         except ValueError as error:
-            rule, _, found = str(error).rpartition(", found ")
-            shown = re.sub(r"://.*", "://…", found, flags=re.DOTALL)
+            rule, _, text = str(error).rpartition(", found ")
+            shown = re.sub(r"://.*", "://…", text, flags=re.DOTALL)
             raise InvalidSetting(rule, found=shown) from None
 
-    found = every(table.take(period, validators.period, default), timezone=zone, delay=delay)
-    return table.take(cron, expression, found)
+    default_schedule = every(
+        table.take(period, validators.period, default), timezone=zone, delay=delay
+    )
+    return table.take(cron, expression, default_schedule)
 
 
 def _jitter(table: Table, forecast: Schedule) -> timedelta:
@@ -100,12 +102,12 @@ def _jitter(table: Table, forecast: Schedule) -> timedelta:
     most = forecast.shortest / 2
 
     def read(value: object) -> timedelta:
-        found = validators.duration(value)
-        if found > most:
+        jitter = validators.duration(value)
+        if jitter > most:
             raise InvalidSetting(
                 f"must be at most half of the forecast interval, {format_duration(most)}"
             )
-        return found
+        return jitter
 
     return table.take("jitter", read, timedelta(0))
 
@@ -114,24 +116,24 @@ def _deadlines(table: Table, forecast: Schedule, retrain: Schedule) -> DeadlineC
     """Read how long stages may take: less than the interval, so that none delays the next tick."""
     half = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_STAGE)
     training = _within(retrain.shortest, _SHORTEST_TRAINING, _LONGEST_TRAINING)
-    found = DeadlineConfig(
+    deadlines = DeadlineConfig(
         pull=_deadline(table, "pull", half, forecast.shortest),
         predict=_deadline(table, "predict", half, forecast.shortest),
         write=_deadline(table, "write", half, forecast.shortest),
         train=_deadline(table, "train", training, retrain.shortest),
     )
     table.close()
-    return found
+    return deadlines
 
 
 def _read_timeout(table: Table, forecast: Schedule, pull: timedelta) -> timedelta:
     """Read how long one read from the source may take: never longer than a pull."""
 
     def read(value: object) -> timedelta:
-        found = validators.positive_duration(value)
-        if found > pull:
+        timeout = validators.positive_duration(value)
+        if timeout > pull:
             raise InvalidSetting(f"must be at most deadlines.pull, {format_duration(pull)}")
-        return found
+        return timeout
 
     default = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_READ)
     return table.take("read_timeout", read, min(default, pull))
@@ -141,14 +143,14 @@ def _deadline(table: Table, key: str, default: timedelta, interval: timedelta) -
     """Read a deadline that is shorter than the interval; the default is allowed in any case."""
 
     def read(value: object) -> timedelta:
-        found = validators.positive_duration(value)
-        if found < interval or found <= default:
-            return found
+        deadline = validators.positive_duration(value)
+        if deadline < interval or deadline <= default:
+            return deadline
         rule = "at most" if default >= interval else "shorter than"
         raise InvalidSetting(f"must be {rule} {format_duration(max(default, interval))}")
 
     return table.take(key, read, default)
 
 
-def _within(found: timedelta, low: timedelta, high: timedelta) -> timedelta:
-    return max(low, min(high, found))
+def _within(duration: timedelta, low: timedelta, high: timedelta) -> timedelta:
+    return max(low, min(high, duration))

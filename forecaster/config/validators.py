@@ -71,29 +71,29 @@ def duration(value: object) -> timedelta:
     if not isinstance(value, str):
         raise InvalidSetting('must be a duration with its unit, such as "15m"')
     try:
-        found = parse_duration(value)
+        parsed = parse_duration(value)
     except ValueError as error:
         raise InvalidSetting(str(error).partition(", found ")[0]) from None
-    if found > LONGEST:
+    if parsed > LONGEST:
         raise InvalidSetting(f"must be at most {format_duration(LONGEST)}")
-    return found
+    return parsed
 
 
 def positive_duration(value: object) -> timedelta:
     """Read a duration longer than zero."""
-    found = duration(value)
-    if not found:
+    parsed = duration(value)
+    if not parsed:
         raise InvalidSetting("must be longer than zero")
-    return found
+    return parsed
 
 
 def lease_time(value: object) -> timedelta:
     """Read how long a lease lasts."""
-    found = duration(value)
-    if not SHORTEST_LEASE <= found <= LONGEST_LEASE:
+    ttl = duration(value)
+    if not SHORTEST_LEASE <= ttl <= LONGEST_LEASE:
         shortest, longest = map(format_duration, (SHORTEST_LEASE, LONGEST_LEASE))
         raise InvalidSetting(f"must be from {shortest} to {longest}")
-    return found
+    return ttl
 
 
 def retention(value: object) -> timedelta | None:
@@ -106,11 +106,11 @@ def opening_hours(value: object) -> str:
     if text(value) in ("auto", "always"):
         return str(value)
     try:
-        found = OpeningHours.parse(str(value))
+        hours = OpeningHours.parse(str(value))
     except ValueError as error:
         rule, _, shown = str(error).partition(", found ")
         raise InvalidSetting(rule, found=re.sub(r"://.*", "://…", shown, flags=re.DOTALL)) from None
-    return "always" if found.is_always else str(found)
+    return "always" if hours.is_always else str(hours)
 
 
 def step(value: object) -> Step:
@@ -119,10 +119,10 @@ def step(value: object) -> Step:
         raise InvalidSetting(
             'must be a duration with its unit, such as "5m", "1h", "1d", "1w" or "1mo"'
         )
-    found = _step(value)
-    if not timedelta(milliseconds=1) <= found.approximate <= LONGEST_STEP:
+    parsed = _step(value)
+    if not timedelta(milliseconds=1) <= parsed.approximate <= LONGEST_STEP:
         raise InvalidSetting("must be from 1ms to 10y")
-    return found
+    return parsed
 
 
 def period(value: object) -> Step:
@@ -131,10 +131,10 @@ def period(value: object) -> Step:
         raise InvalidSetting(
             'must be a duration with its unit, such as "15m", "1h", "1d", "1w" or "1mo"'
         )
-    found = _step(value)
-    if found.approximate > LONGEST:
+    parsed = _step(value)
+    if parsed.approximate > LONGEST:
         raise InvalidSetting("must be at most 200y")
-    return found
+    return parsed
 
 
 def _step(value: str) -> Step:
@@ -149,22 +149,22 @@ def number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidSetting("must be a number")
     try:
-        found = float(value)
+        parsed = float(value)
     except OverflowError:
-        found = math.inf
-    if not math.isfinite(found):
+        parsed = math.inf
+    if not math.isfinite(parsed):
         raise InvalidSetting("must be a finite number")
-    return found
+    return parsed
 
 
 def number_between(low: float, high: float) -> Callable[[object], float]:
     """Return a reader of numbers from `low` to below `high`."""
 
     def read(value: object) -> float:
-        found = number(value)
-        if not low <= found < high:
+        parsed = number(value)
+        if not low <= parsed < high:
             raise InvalidSetting(f"must be from {low:g} to below {high:g}")
-        return found
+        return parsed
 
     return read
 
@@ -209,20 +209,20 @@ def _timezones() -> frozenset[str]:
 
 def timestamp_format(value: object) -> str:
     """Read a format of timestamps in the directives of strptime."""
-    found = text(value)
+    declared = text(value)
     try:
-        timestamp_formats.expression(found)
+        timestamp_formats.expression(declared)
     except ValueError as error:
         raise InvalidSetting(str(error)) from None
-    return found
+    return declared
 
 
 def share(value: object) -> float:
     """Read a share, from 0 to 1."""
-    found = number(value)
-    if not 0 <= found <= 1:
+    parsed = number(value)
+    if not 0 <= parsed <= 1:
         raise InvalidSetting("must be from 0 to 1")
-    return found
+    return parsed
 
 
 def column_names(value: object) -> tuple[str, ...]:

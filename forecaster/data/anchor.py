@@ -25,12 +25,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from forecaster.data.grid import (
-    END_MARKS,
-    EPOCH,
-    INSTANT_MARKS,
-    Grid,
-)
+from forecaster.data.grid import END_MARKS, EPOCH, INSTANT_MARKS, Grid
 from forecaster.times.durations import Step
 from forecaster.times.local_time import DAY_MICROSECONDS, month_number, wall_clock
 
@@ -73,13 +68,14 @@ def detect_grid(
     if phase is None:
         clock = _read_clock(observations, step, timezone)
         phase = _settle(_coarse(clock, step), _span(step), 0)
-    kept = clock.timezone if step.is_calendar else timezone
-    common = Grid(step, _anchor_of(phase or 0, step), kept, marks)
+    grid_timezone = clock.timezone if step.is_calendar else timezone
+    common = Grid(step, _anchor_of(phase or 0, step), grid_timezone, marks)
     if phase is not None and clock.share == 1:
         return common
-    others = [replace(default, timezone=each) for each in (zones if step.is_calendar else [kept])]
+    zones_of_others = zones if step.is_calendar else [grid_timezone]
+    others = [replace(default, timezone=zone) for zone in zones_of_others]
     if clock.share < 1 - _WORTH_KEEPING:
-        phases = (_after_the_gap(each, _span(step), marks) for each in clocks)
+        phases = (_after_the_gap(clock, _span(step), marks) for clock in clocks)
         others += [
             replace(grid, anchor=_anchor_of(phase, step))
             for grid, phase in zip(others, phases, strict=True)
@@ -103,8 +99,8 @@ def _parting(observations: pl.DataFrame, common: Grid, others: Sequence[Grid]) -
     now = _crowd(keys, common)
     if now == (0, 0):
         return common
-    found = [(grid, _crowd(keys, grid)) for grid in dict.fromkeys(others)]
-    best, then = min(found, key=lambda each: each[1])
+    candidates = [(grid, _crowd(keys, grid)) for grid in dict.fromkeys(others)]
+    best, then = min(candidates, key=lambda candidate: candidate[1])
     is_better = then == (0, 0) or 2 * then.merged <= now.merged != 0
     return best if is_better else common
 

@@ -76,13 +76,13 @@ def find_spacings(observations: pl.DataFrame) -> list[tuple[Spacing, list[str]]]
     ordered = medians.filter(pl.col("distance") > 0).sort("distance", "series_id")
     is_longer = pl.col("distance") > _APART * pl.col("distance").shift()
     groups = ordered.with_columns(group=is_longer.fill_null(False).cum_sum())
-    found = []
+    spacings = []
     for _, group in groups.group_by("group", maintain_order=True):
         names = group["series_id"].sort()
         rows = observations.filter(pl.col("series_id").is_in(names.implode()))
         spacing = find_spacing(rows)
-        found += [(spacing, names.to_list())] if spacing is not None else []
-    return sorted(found, key=lambda each: -len(each[1]))
+        spacings += [(spacing, names.to_list())] if spacing is not None else []
+    return sorted(spacings, key=lambda pair: -len(pair[1]))
 
 
 def advised_step(spacing: Spacing, observations: pl.DataFrame) -> Step:
@@ -167,7 +167,7 @@ def _tolerance(step: Step, times: pl.Series) -> pl.Series:
     return (times * _NEAR).clip(upper_bound=_NEAR) + hour
 
 
-def is_same_step(one: Step, other: Step) -> bool:
+def is_same_step(step: Step, other: Step) -> bool:
     """Tell whether two steps are as good as equally long."""
-    longer, shorter = sorted((one.approximate, other.approximate), reverse=True)
+    longer, shorter = sorted((step.approximate, other.approximate), reverse=True)
     return longer - shorter <= longer * _NEAR

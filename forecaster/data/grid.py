@@ -26,12 +26,7 @@ import polars as pl
 
 from forecaster.schemas import INSTANT
 from forecaster.times.durations import Step
-from forecaster.times.local_time import (
-    DAY_MICROSECONDS,
-    instant_of,
-    month_number,
-    wall_clock,
-)
+from forecaster.times.local_time import DAY_MICROSECONDS, instant_of, month_number, wall_clock
 from forecaster.times.opening_hours import OpeningHours
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -86,13 +81,13 @@ class Grid:
 
     def indices_at(self, timestamps: Sequence[datetime]) -> list[int]:
         """Return the cells that rows of aware instants belong to."""
-        found: list[int] = self.index_of(_series(timestamps)).to_list()
-        return found
+        cells: list[int] = self.index_of(_series(timestamps)).to_list()
+        return cells
 
     def complete_at(self, known: Sequence[datetime]) -> list[int]:
         """Return the last cells that are complete when all rows up to aware instants are in."""
-        found: list[int] = self.complete_of(_series(known)).to_list()
-        return found
+        cells: list[int] = self.complete_of(_series(known)).to_list()
+        return cells
 
     def timestamp_at(self, index: int) -> datetime:
         """Return the timestamp of a cell, in UTC."""
@@ -143,8 +138,8 @@ class Grid:
         cells = pl.int_range(first - 2, last + 3, dtype=pl.Int64, eager=True)
         begins = self.timestamps_of(cells).to_physical()
         before = begins.search_sorted(timestamps.to_physical(), side="left" if up else "right")
-        found = before.cast(pl.Int64) + (first - 2 if up else first - 3)
-        return found.alias(timestamps.name).set(timestamps.is_null(), None)
+        indices = before.cast(pl.Int64) + (first - 2 if up else first - 3)
+        return indices.alias(timestamps.name).set(timestamps.is_null(), None)
 
     def _wall_index(self, wall: pl.Series) -> list[int]:
         """Return the cells of wall times, off by one at most where clocks change."""

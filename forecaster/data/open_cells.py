@@ -27,8 +27,8 @@ def is_open(grid: Grid, indices: Array) -> Array:
     if last - first > 4 * indices.size:
         cells, place = np.unique(indices, return_inverse=True)
         return np.asarray(_are_open(grid, cells)[place.reshape(indices.shape)])
-    found: Array = _are_open(grid, np.arange(first, last + 1))[indices - first]
-    return found
+    are_open: Array = _are_open(grid, np.arange(first, last + 1))[indices - first]
+    return are_open
 
 
 def _are_open(grid: Grid, cells: Array) -> Array:
@@ -44,8 +44,8 @@ def _are_open(grid: Grid, cells: Array) -> Array:
         for week in (0, WEEK):
             minutes[week + opens + 1 : week + closes + 1] = 1
     so_far, place = minutes.cumsum(), first % WEEK
-    found: Array = so_far[place + count] > so_far[place]
-    return found
+    are_open: Array = so_far[place + count] > so_far[place]
+    return are_open
 
 
 def week_clock(grid: Grid, cells: Array) -> Array:

@@ -17,8 +17,8 @@ def open_steps(grid: Grid, cutoffs: Tensor, first: int, last: int) -> Tensor:
         shape = (len(cutoffs), last - first + 1)
         return torch.ones(shape, dtype=torch.bool, device=cutoffs.device)
     ends = cutoffs.cpu().numpy()
-    found = is_open(grid, ends[:, None] + np.arange(first, last + 1))
-    return torch.from_numpy(found).to(cutoffs.device)
+    are_open = is_open(grid, ends[:, None] + np.arange(first, last + 1))
+    return torch.from_numpy(are_open).to(cutoffs.device)
 
 
 def open_ahead(grid: Grid, cutoffs: Tensor, steps: int) -> Tensor:

@@ -48,11 +48,11 @@ class _Weeks:
 
     def counts(self, which: Array, latest: int | None = None) -> Array:
         """Sum `which` (D, slots) by weekday (7, slots); of the `latest` dates of each only."""
-        found = np.zeros((7, which.shape[1]), np.int64)
+        counts = np.zeros((7, which.shape[1]), np.int64)
         for day in range(7):
             rows = which[self.weekday == day]
-            found[day] = rows[-latest if latest else None :].sum(0)
-        return found
+            counts[day] = rows[-latest if latest else None :].sum(0)
+        return counts
 
 
 def hours_of(panel: Panel, config: CalendarConfig) -> OpeningHours | None:
@@ -95,30 +95,30 @@ def _weeks(panel: Panel, width: int) -> _Weeks:
     date, slots = slot // (DAY // width), DAY // width
     first = int(date.min())
     shape = (int(date.max()) - first + 1, slots)
-    seen, there = np.zeros((2, *shape), bool)
+    seen, exists = np.zeros((2, *shape), bool)
     place = (date - first, slot % slots)
-    there[place] = True
+    exists[place] = True
     observed = panel.deviations.isfinite().any(0).cpu().numpy()
     seen[place[0][observed], place[1][observed]] = True
     weekday = (np.arange(shape[0]) + first) % 7
-    return _Weeks(seen=seen, there=there, weekday=weekday, width=width, phase=phase)
+    return _Weeks(seen=seen, there=exists, weekday=weekday, width=width, phase=phase)
 
 
 def _closed(weeks: _Weeks) -> Array | None:
     """Return the slots of the week (7, slots) that are closed; None where rows are too few."""
-    seen, there = weeks.counts(weeks.seen), weeks.counts(weeks.there)
-    number = there.min()
+    seen, existing = weeks.counts(weeks.seen), weeks.counts(weeks.there)
+    number = existing.min()
     if number >= _FEWEST_WEEKS:
         latest = weeks.counts(weeks.seen, _FEWEST_WEEKS)
-        closed = (seen <= _EXCEPTIONS * there) & (latest <= _LATEST_EXCEPTIONS)
-    elif weeks.width < DAY and there.sum(0).min() >= _FEWEST_DAYS:
-        seen, there = (np.tile(each.sum(0), (7, 1)) for each in (seen, there))
-        number, closed = there.min(), seen <= _EXCEPTIONS * there
+        closed = (seen <= _EXCEPTIONS * existing) & (latest <= _LATEST_EXCEPTIONS)
+    elif weeks.width < DAY and existing.sum(0).min() >= _FEWEST_DAYS:
+        seen, existing = (np.tile(counts.sum(0), (7, 1)) for counts in (seen, existing))
+        number, closed = existing.min(), seen <= _EXCEPTIONS * existing
     else:
         return None
     if closed.all():
         return None
-    observed = float((seen[~closed] / there[~closed]).mean())
+    observed = float((seen[~closed] / existing[~closed]).mean())
     by_chance = closed.size * (1 - observed) ** number
     return closed if observed >= _LEAST_OBSERVED and by_chance <= _CHANCE else None
 

@@ -98,18 +98,18 @@ def knowledge(
     Ticks of `ran` need not be among `ticks`. A tick that ran out of turn, long after later ones,
     counts as knowing no more than they did.
     """
-    at, those = _microseconds(ticks), sorted(ran)
-    looked, marks = _microseconds(those), _microseconds([ran[tick] for tick in those])
-    every = np.union1d(at, looked)
-    own = every.copy()
-    own[np.searchsorted(every, looked)] = marks
+    at, ordered = _microseconds(ticks), sorted(ran)
+    ran_ticks, marks = _microseconds(ordered), _microseconds([ran[tick] for tick in ordered])
+    all_ticks = np.union1d(at, ran_ticks)
+    known_until = all_ticks.copy()
+    known_until[np.searchsorted(all_ticks, ran_ticks)] = marks
     following = np.append(_least_from_here_on(marks), _NEVER)
     return PointInTime(
         ticks=at,
         until=at - delay // MICROSECOND,
         settled=at - max(delay, late_data) // MICROSECOND,
-        recorded=_least_from_here_on(own)[np.searchsorted(every, at)],
-        assumed=following[np.searchsorted(looked, at)],
+        recorded=_least_from_here_on(known_until)[np.searchsorted(all_ticks, at)],
+        assumed=following[np.searchsorted(ran_ticks, at)],
     )
 
 

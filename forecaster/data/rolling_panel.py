@@ -15,13 +15,7 @@ import polars as pl
 import torch
 
 from forecaster.data.grid import Grid
-from forecaster.data.panel import (
-    Cells,
-    Panel,
-    PanelCounts,
-    from_values,
-    mean_by_cell,
-)
+from forecaster.data.panel import Cells, Panel, PanelCounts, from_values, mean_by_cell
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,16 +86,16 @@ class RollingPanel:
 
         A value in an empty cell is that cell's mean; whatever else may share its cell.
         """
-        found = self._locate(rows)
-        found = found[found.index >= self.start]
-        self._admit(found.ids)
-        cell = np.searchsorted(self.ids, found.ids) * self.length + found.index % self.length
+        located = self._locate(rows)
+        located = located[located.index >= self.start]
+        self._admit(located.ids)
+        cell = np.searchsorted(self.ids, located.ids) * self.length + located.index % self.length
         _, place, count = np.unique(cell, return_inverse=True, return_counts=True)
-        is_alone = (count[place] == 1) & (self._taken.flat[cell] == 0) & ~np.isnan(found.value)
-        self._values.flat[cell[is_alone]] = found.value[is_alone] + 0.0
+        is_alone = (count[place] == 1) & (self._taken.flat[cell] == 0) & ~np.isnan(located.value)
+        self._values.flat[cell[is_alone]] = located.value[is_alone] + 0.0
         self._taken.flat[cell[is_alone]] = 1
-        self._astray.flat[cell[is_alone]] = found.is_astray[is_alone]
-        left = found[~is_alone]
+        self._astray.flat[cell[is_alone]] = located.is_astray[is_alone]
+        left = located[~is_alone]
         return [
             StaleCells(ids=np.unique(left.ids[left.index == index]), first=index, last=index)
             for index in np.unique(left.index).tolist()
@@ -111,15 +105,15 @@ class RollingPanel:
         """Let those cells hold `rows` and nothing else."""
         ids = contested.ids
         self._admit(ids)
-        found = self._locate(rows)
+        located = self._locate(rows)
         shape = (len(ids), contested.last - contested.first + 1)
-        cell = np.searchsorted(ids, found.ids) * shape[1] + found.index - contested.first
+        cell = np.searchsorted(ids, located.ids) * shape[1] + located.index - contested.first
         columns = np.arange(contested.first, contested.last + 1) % self.length
-        there = np.ix_(np.searchsorted(self.ids, ids), columns)
-        means, _ = mean_by_cell(Cells(cell=cell, value=found.value, shape=shape))
-        self._values[there] = means
-        self._taken[there] = _count(cell, shape)
-        self._astray[there] = _count(cell[found.is_astray], shape)
+        place = np.ix_(np.searchsorted(self.ids, ids), columns)
+        means, _ = mean_by_cell(Cells(cell=cell, value=located.value, shape=shape))
+        self._values[place] = means
+        self._taken[place] = _count(cell, shape)
+        self._astray[place] = _count(cell[located.is_astray], shape)
 
     def panels(
         self, names: Mapping[int, str], *, season_length: int, scales: Mapping[str, float]

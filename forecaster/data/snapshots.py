@@ -61,13 +61,13 @@ class Snapshots:
         first = end - length + 1 - self.start
         part = slice(first, first + length)
         of = slice(None) if rows is None else rows
-        found = np.where(self._known[of, part] <= tick, self._value[of, part], np.nan)
+        values = np.where(self._known[of, part] <= tick, self._value[of, part], np.nan)
         held, begins = self._passing, np.arange(len(self.ids))[of] * self.length + first
         row, place = _within(held.cell, begins, length)
         is_held = (held.since[place] <= tick) & (tick < held.before[place])
         row, place = row[is_held], place[is_held]
-        found[row, held.cell[place] - begins[row]] = held.value[place]
-        return found
+        values[row, held.cell[place] - begins[row]] = held.value[place]
+        return values
 
     def values_at(self, rows: Array, indices: Array, ticks: Array) -> Array:
         """Return the values at rows, grid indices and ticks of one shape; NaN where none was."""
@@ -75,20 +75,20 @@ class Snapshots:
         inside = (columns >= 0) & (columns < self.length)
         cell = rows * self.length + columns.clip(0, self.length - 1)
         is_final = self._known.ravel()[cell] <= ticks
-        found = np.where(inside & is_final, self._value.ravel()[cell], np.nan)
-        asked = inside & ~is_final
-        found[asked] = self._held(cell[asked], ticks[asked])
-        return found
+        values = np.where(inside & is_final, self._value.ravel()[cell], np.nan)
+        is_superseded = inside & ~is_final
+        values[is_superseded] = self._held(cell[is_superseded], ticks[is_superseded])
+        return values
 
     def _held(self, cell: Array, ticks: Array) -> Array:
         held, most = self._passing, len(self.newest) + 1
-        found = np.full(len(cell), np.nan)
+        values = np.full(len(cell), np.nan)
         if len(held.cell) == 0:
-            return found
+            return values
         place = np.searchsorted(held.cell * most + held.since, cell * most + ticks, "right") - 1
         is_held = (place >= 0) & (held.cell[place] == cell) & (ticks < held.before[place])
-        found[is_held] = held.value[place[is_held]]
-        return found
+        values[is_held] = held.value[place[is_held]]
+        return values
 
     def take(self, versions: pl.DataFrame, known: Known) -> None:
         """Take in all VERSIONS of some series, with the ticks from which on they were known."""
@@ -168,21 +168,21 @@ def _states(cell: Array, stamps: Array, place: Array, value: Array) -> HeldValue
         {"cell": cell, "since": place, "before": before, "sum": value * _SMALL}
     ).filter(pl.col("since") < pl.col("before"))
     states = versions.select("cell", "since").unique().sort("cell", "since")
-    there = versions.filter(pl.col("sum").is_not_nan())
+    present = versions.filter(pl.col("sum").is_not_nan())
     is_kept = pl.col("before") == _FOR_EVER
-    lasting = _beside(states, _sums(there.filter(is_kept))).select(
+    lasting = _beside(states, _sums(present.filter(is_kept))).select(
         pl.col("sum", "len").cum_sum().over("cell")
     )
-    replaced = states.join(there.filter(~is_kept), on="cell", suffix="_of")
+    replaced = states.join(present.filter(~is_kept), on="cell", suffix="_of")
     held = replaced.filter(pl.col("since").is_between("since_of", pl.col("before") - 1))
     passing = _beside(states, _sums(held))
-    found = states.select(
+    frame = states.select(
         "cell",
         "since",
         before=pl.col("since").shift(-1).over("cell").fill_null(_FOR_EVER),
         value=(lasting["sum"] + passing["sum"]) / (lasting["len"] + passing["len"]) / _SMALL,
     )
-    return HeldValues(**{name: found[name].to_numpy() for name in found.columns})
+    return HeldValues(**{name: frame[name].to_numpy() for name in frame.columns})
 
 
 def _sums(versions: pl.DataFrame) -> pl.DataFrame:

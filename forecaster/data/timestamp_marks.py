@@ -13,12 +13,7 @@ from dataclasses import replace
 import polars as pl
 
 from forecaster.data.anchor import detect_grid
-from forecaster.data.grid import (
-    END_MARKS,
-    INSTANT_MARKS,
-    START_MARKS,
-    Grid,
-)
+from forecaster.data.grid import END_MARKS, INSTANT_MARKS, START_MARKS, Grid
 from forecaster.times.durations import Step
 
 RECENT = 500

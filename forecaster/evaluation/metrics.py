@@ -13,12 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from forecaster.schemas import (
-    ACCURACY,
-    QUANTILE_COLUMNS,
-    QUANTILE_LEVELS,
-    conform,
-)
+from forecaster.schemas import ACCURACY, QUANTILE_COLUMNS, QUANTILE_LEVELS, conform
 
 Array: TypeAlias = NDArray[np.float64]
 

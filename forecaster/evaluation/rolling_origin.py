@@ -113,10 +113,10 @@ def backtest(
     with torch.inference_mode():
         for chunk in pairs.split(_chunk(memory, prediction_length)):
             windows = gather(panel, chunk[:, 0], chunk[:, 1], memory, prediction_length)
-            yardstick = seasonal_naive(windows.context, prediction_length, season_length)
+            reference = seasonal_naive(windows.context, prediction_length, season_length)
             context = windows.context[:, memory - context_length :]
             seen = replace(windows, context=context, target=None)
-            tally.add(windows, yardstick, [predict(seen) for predict in predictors.values()])
+            tally.add(windows, reference, [predict(seen) for predict in predictors.values()])
     return Backtest(sums=tally.frame(), missing=tally.missing(), windows=tally.windows)
 
 
@@ -147,11 +147,11 @@ def points(forecast: PointForecast) -> Predictor:
 def _pairs(panel: Panel, cutoffs: Sequence[int] | Tensor) -> Tensor:
     """Return rows and cutoffs (W, 2) on the device of the panel."""
     device = panel.deviations.device
-    given = torch.as_tensor(cutoffs, dtype=torch.int64, device=device)
-    if given.dim() == 2:
-        return given
+    indices = torch.as_tensor(cutoffs, dtype=torch.int64, device=device)
+    if indices.dim() == 2:
+        return indices
     rows = torch.arange(len(panel), device=device)
-    return torch.cartesian_prod(given, rows).view(-1, 2).flip(1)
+    return torch.cartesian_prod(indices, rows).view(-1, 2).flip(1)
 
 
 class _Sums:
@@ -171,21 +171,21 @@ class _Sums:
         self._sums = torch.zeros(shape, dtype=torch.float64, device=device)
         self._missing = torch.zeros(len(predictors), dtype=torch.int64, device=device)
 
-    def add(self, windows: Windows, yardstick: Tensor, said: Sequence[Tensor]) -> None:
+    def add(self, windows: Windows, reference: Tensor, forecasts: Sequence[Tensor]) -> None:
         """Add the forecasts (B, H, Q) of all predictors for the same windows."""
         assert windows.target is not None
-        known = windows.target.isfinite() & yardstick.isfinite()
-        spoken = [known & quantiles.isfinite().all(2) for quantiles in said]
-        for place, each in enumerate(spoken):
-            self._missing[place] += (known & ~each).sum()
-            known = known & each
+        known = windows.target.isfinite() & reference.isfinite()
+        finite = [known & quantiles.isfinite().all(2) for quantiles in forecasts]
+        for place, is_finite in enumerate(finite):
+            self._missing[place] += (known & ~is_finite).sum()
+            known = known & is_finite
         self.windows += int(known.any(1).sum())
-        for place, quantiles in enumerate(said):
-            sums = self._of_points(quantiles, windows, yardstick, known) @ self._lead_of_step
+        for place, quantiles in enumerate(forecasts):
+            sums = self._of_points(quantiles, windows, reference, known) @ self._lead_of_step
             self._sums[place].index_add_(1, windows.rows, sums)
 
     def _of_points(
-        self, quantiles: Tensor, windows: Windows, yardstick: Tensor, known: Tensor
+        self, quantiles: Tensor, windows: Windows, reference: Tensor, known: Tensor
     ) -> Tensor:
         """Return (sums, B, H) float64 in the units of the data, zero where not `known`.
 
@@ -205,7 +205,7 @@ class _Sums:
             "covered_80": _inside(target, level[0.1], level[0.9]),
             "covered_95": _inside(target, level[0.025], level[0.975]),
             "absolute_error": error.abs() * scale,
-            "seasonal_naive_error": (yardstick - target).abs() * scale,
+            "seasonal_naive_error": (reference - target).abs() * scale,
             "bias": error * scale,
             "pinball": pinball(quantiles, target).sum(2) * scale,
             "absolute_actual": actual.abs(),

@@ -23,7 +23,7 @@ _BESIDE = ("actual", "seasonal_naive", "scale")
 
 
 def judge(
-    said: pl.DataFrame,
+    forecasts: pl.DataFrame,
     panel: Panel,
     *,
     season_length: int,
@@ -33,16 +33,16 @@ def judge(
 ) -> pl.DataFrame:
     """Return ACCURACY of the forecasts of one model, at any number of cutoffs.
 
-    `said` has series_id, cutoff, step (1 …) and the quantile columns q025 … q975, in any order and
-    with any of the steps. Series that are not in the panel are left out. Seasonal naive looks at
-    the `memory` steps that end at a cutoff, the scale of a series is that of the panel, or else of
-    its `own` steps that end at the cutoff, at most `memory`, whatever else the panel holds; and the
-    leads are those of `prediction_length`.
+    `forecasts` has series_id, cutoff, step (1 …) and the quantile columns q025 … q975, in any order
+    and with any of the steps. Series that are not in the panel are left out. Seasonal naive looks
+    at the `memory` steps that end at a cutoff, the scale of a series is that of the panel, or else
+    of its `own` steps that end at the cutoff, at most `memory`, whatever else the panel holds; and
+    the leads are those of `prediction_length`.
     """
-    steps = said["step"].cast(pl.Int64).to_numpy()
+    steps = forecasts["step"].cast(pl.Int64).to_numpy()
     horizon = int(steps.max(initial=0))
     beside = np.full((len(_BESIDE), len(steps)), np.nan)
-    for chunk in _chunks(said, panel, max(1, _MOST_POINTS // (memory + horizon))):
+    for chunk in _chunks(forecasts, panel, max(1, _MOST_POINTS // (memory + horizon))):
         windows = gather(panel, chunk.series, chunk.ends, memory, horizon)
         assert windows.target is not None
         naive = seasonal_naive(windows.context, horizon, season_length)
@@ -54,7 +54,7 @@ def judge(
             scale = _own_scales(panel, chunk, windows.context[:, -own:], season_length)
         beside[:, chunk.rows] = torch.stack((*points, scale)).numpy()
     named = (pl.Series(name, values) for name, values in zip(_BESIDE, beside, strict=True))
-    return metrics.score(said.with_columns(named), prediction_length)
+    return metrics.score(forecasts.with_columns(named), prediction_length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,13 +73,13 @@ class _Chunk:
 
 def _own_scales(panel: Panel, chunk: _Chunk, context: Tensor, season_length: int) -> Tensor:
     """Return for each row the scale of the window of its cutoff alone (R,)."""
-    offset, scale = (each[chunk.series, None] for each in (panel.offset, panel.scale))
+    offset, scale = (parameter[chunk.series, None] for parameter in (panel.offset, panel.scale))
     return own_scale(offset + scale * context, season_length)[chunk.window]
 
 
-def _chunks(said: pl.DataFrame, panel: Panel, size: int) -> Iterator[_Chunk]:
+def _chunks(forecasts: pl.DataFrame, panel: Panel, size: int) -> Iterator[_Chunk]:
     """Give each pair of a series and a cutoff once, `size` of them at a time."""
-    runs = _runs(said, panel).with_columns(chunk=pl.col("window") // size)
+    runs = _runs(forecasts, panel).with_columns(chunk=pl.col("window") // size)
     for part in runs.partition_by("chunk", maintain_order=True):
         windows = part.unique("window", keep="first", maintain_order=True)
         rows = part.select(
@@ -93,11 +93,11 @@ def _chunks(said: pl.DataFrame, panel: Panel, size: int) -> Iterator[_Chunk]:
         )
 
 
-def _runs(said: pl.DataFrame, panel: Panel) -> pl.DataFrame:
+def _runs(forecasts: pl.DataFrame, panel: Panel) -> pl.DataFrame:
     """Return first `row` and `len` of each run of rows of one pair, in the order of the pairs."""
     names = pl.Series("series_id", panel.series_ids, dtype=pl.String)
     series = names.to_frame().with_row_index("series")
-    runs = said.select(run=pl.struct("series_id", "cutoff").rle()).unnest("run")
+    runs = forecasts.select(run=pl.struct("series_id", "cutoff").rle()).unnest("run")
     keys = runs["value"].struct.unnest()
     length = runs["len"].cast(pl.Int64)
     return (

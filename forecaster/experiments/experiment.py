@@ -8,13 +8,7 @@ import polars as pl
 from forecaster.config.settings import DatasetConfig
 from forecaster.evaluation.cutoffs import BacktestWindows
 from forecaster.evaluation.rolling_origin import Backtest, joined
-from forecaster.experiments.stage import (
-    Listener,
-    Prepared,
-    Stage,
-    StageResult,
-    Trained,
-)
+from forecaster.experiments.stage import Listener, Prepared, Stage, StageResult, Trained
 from forecaster.training.validation import MODEL
 
 
@@ -68,7 +62,7 @@ def run(
             watch.prepared(prepared)
         parts.append(stage.run(names, seeds(dataset, course.seeds)))
     found = joined([part.found for part in parts])
-    judged = set(found.sums["series_id"].unique())
+    scored = set(found.sums["series_id"].unique())
     reasons = dict(origins.left_out)
     for part in parts:
         reasons |= part.silent
@@ -76,14 +70,14 @@ def run(
         prepared=prepared,
         found=found,
         scaled=joined([part.scaled for part in parts]),
-        still=tuple(sorted(judged.intersection(name for part in parts for name in part.still))),
-        trainings=[each for part in parts for each in part.trained],
-        left_out={name: why for name, why in sorted(reasons.items()) if name not in judged},
+        still=tuple(sorted(scored.intersection(name for part in parts for name in part.still))),
+        trainings=[training for part in parts for training in part.trained],
+        left_out={name: why for name, why in sorted(reasons.items()) if name not in scored},
     )
 
 
 def seeds(dataset: DatasetConfig, count: int) -> dict[str, int]:
     """Return the seed of each predictor that is a model; an ensemble takes several each."""
     config = dataset.training
-    found = [config.seed + place * config.ensemble for place in range(count)]
-    return {MODEL: found[0]} if count == 1 else {f"{MODEL} {seed}": seed for seed in found}
+    values = [config.seed + place * config.ensemble for place in range(count)]
+    return {MODEL: values[0]} if count == 1 else {f"{MODEL} {seed}": seed for seed in values}

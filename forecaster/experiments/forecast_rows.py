@@ -31,20 +31,20 @@ def recorded(
     """Return a predictor that hands each of its forecasts to `keep`, as rows of `RECORDS`."""
 
     def predict(windows: Windows) -> Tensor:
-        said = predictor(windows)
-        keep(_frame(name, panel, windows, said))
-        return said
+        quantiles = predictor(windows)
+        keep(_frame(name, panel, windows, quantiles))
+        return quantiles
 
     return predict
 
 
-def _frame(name: str, panel: Panel, windows: Windows, said: Tensor) -> pl.DataFrame:
-    rows, cutoffs, horizon = windows.rows.cpu(), windows.cutoffs.cpu(), said.shape[1]
+def _frame(name: str, panel: Panel, windows: Windows, quantiles: Tensor) -> pl.DataFrame:
+    rows, cutoffs, horizon = windows.rows.cpu(), windows.cutoffs.cpu(), quantiles.shape[1]
     target = gather(panel, rows, cutoffs, 0, horizon).target
     assert target is not None
     offset, scale = (part[rows, None] for part in (panel.offset, panel.scale))
     steps = torch.arange(1, horizon + 1).expand(len(rows), -1)
-    quantiles = offset[..., None] + scale[..., None] * said.cpu().double()
+    values = offset[..., None] + scale[..., None] * quantiles.cpu().double()
     ends = cutoffs.repeat_interleave(horizon)
     ids = pl.Series(panel.series_ids, dtype=pl.String)
     columns = {
@@ -55,7 +55,7 @@ def _frame(name: str, panel: Panel, windows: Windows, said: Tensor) -> pl.DataFr
         "timestamp": panel.grid.timestamps_of(_series(ends + steps.flatten())),
         "actual": _series((offset + scale * target.double()).flatten()),
         **{
-            column: _series(quantiles[..., place].flatten())
+            column: _series(values[..., place].flatten())
             for place, column in enumerate(QUANTILE_COLUMNS)
         },
     }

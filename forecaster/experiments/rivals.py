@@ -62,18 +62,22 @@ def rival(
     """
     memory = memory_of(name, panel, spec)
     is_slow = name in METHODS
-    said = _said(name, spec, on_windows if is_slow else lambda _: None)
+    forecast = _said(name, spec, on_windows if is_slow else lambda _: None)
 
     def of_some(rows: Tensor, cutoffs: Tensor) -> Tensor:
         offset, scale = (part[rows, None] for part in (panel.offset, panel.scale))
         context = gather(panel, rows, cutoffs, memory).context
-        quantiles = (said(offset + scale * context.double()) - offset[..., None]) / scale[..., None]
+        quantiles = (forecast(offset + scale * context.double()) - offset[..., None]) / scale[
+            ..., None
+        ]
         on_windows(0 if is_slow else len(rows))
         return quantiles.float()
 
     def predict(windows: Windows) -> Tensor:
-        some = max(1, _MOST_VALUES // max(1, memory))
-        pairs = zip(windows.rows.cpu().split(some), windows.cutoffs.cpu().split(some), strict=True)
+        chunk = max(1, _MOST_VALUES // max(1, memory))
+        pairs = zip(
+            windows.rows.cpu().split(chunk), windows.cutoffs.cpu().split(chunk), strict=True
+        )
         return torch.cat([of_some(*pair) for pair in pairs]).to(windows.context)
 
     return predict
@@ -108,9 +112,9 @@ def told(predictor: Predictor, on_windows: Callable[[int], None]) -> Predictor:
     """Return a predictor that reports how many windows it has done."""
 
     def predict(windows: Windows) -> Tensor:
-        said = predictor(windows)
+        quantiles = predictor(windows)
         on_windows(len(windows.rows))
-        return said
+        return quantiles
 
     return predict
 
@@ -127,14 +131,14 @@ def bounded(
         return predictor
 
     def predict(windows: Windows) -> Tensor:
-        said = predictor(windows)
+        quantiles = predictor(windows)
         offset, scale = (
             part[windows.rows.cpu(), None, None] for part in (panel.offset, panel.scale)
         )
         if lower is not None:
-            said = torch.maximum(said, ((lower - offset) / scale).to(said))
+            quantiles = torch.maximum(quantiles, ((lower - offset) / scale).to(quantiles))
         if upper is not None:
-            said = torch.minimum(said, ((upper - offset) / scale).to(said))
-        return said
+            quantiles = torch.minimum(quantiles, ((upper - offset) / scale).to(quantiles))
+        return quantiles
 
     return predict

@@ -131,28 +131,28 @@ class Stage:
 
     def run(self, names: Sequence[str], seeds: Mapping[str, int]) -> StageResult:
         """Train a model for each of `seeds`, forecast by them and the rivals `names`, score."""
-        whole, (pairs, unknown) = self._continued, self._pairs(self._turn)
+        panel, (pairs, unknown) = self._continued, self._pairs(self._turn)
         trained = [self._trained(name, seed) for name, seed in seeds.items()]
         spec = trained[0].spec
         self._whole, self._predictors = len(pairs), len(seeds) + len(names)
         self._watch.windows(0, self._whole)
-        models = {each.name: self._ours(each.result) for each in trained}
-        said = {**models, **{name: self._rival(name, spec) for name in names}}
-        found = backtest(
-            {name: self._kept(name, predict) for name, predict in said.items()},
-            whole,
+        models = {model.name: self._ours(model.result) for model in trained}
+        predictors = {**models, **{name: self._rival(name, spec) for name in names}}
+        result = backtest(
+            {name: self._kept(name, predict) for name, predict in predictors.items()},
+            panel,
             pairs,
             context_length=max(
-                spec.context_length, rivals.memory_of(rivals.SEASONAL_NAIVE, whole, spec)
+                spec.context_length, rivals.memory_of(rivals.SEASONAL_NAIVE, panel, spec)
             ),
             prediction_length=spec.prediction_length,
             season_length=spec.season_length,
         )
-        judged = set(found.sums["series_id"].unique())
-        tested = {whole.series_ids[row] for row in pairs[:, 0].unique().tolist()}
-        silent = dict.fromkeys(tested - judged, SkipReason.NON_FINITE.value)
-        silent |= untested(whole, pairs, spec) | dict.fromkeys(unknown, NOT_KNOWN)
-        return StageResult(found=found, trained=trained, still=self._still(), silent=silent)
+        scored = set(result.sums["series_id"].unique())
+        tested = {panel.series_ids[row] for row in pairs[:, 0].unique().tolist()}
+        silent = dict.fromkeys(tested - scored, SkipReason.NON_FINITE.value)
+        silent |= untested(panel, pairs, spec) | dict.fromkeys(unknown, NOT_KNOWN)
+        return StageResult(found=result, trained=trained, still=self._still(), silent=silent)
 
     def _trained(self, name: str, seed: int) -> Trained:
         planned = 0
@@ -163,28 +163,28 @@ class Stage:
             self._watch.training(at)
 
         config = replace(self._dataset.training, seed=seed)
-        made = estimator.fit(self._panel, self._spec, config, tell)
+        result = estimator.fit(self._panel, self._spec, config, tell)
         return Trained(
             name=name,
             turn=self._turn or 0,
             seed=seed,
             planned=planned,
             prepared=self.prepared(),
-            result=made,
+            result=result,
         )
 
-    def _ours(self, made: TrainingResult) -> Predictor:
-        runner = Runner(made.model.network, choose_device(self._dataset.training.device))
-        said = predictor(runner, made.model.fallback)
-        return rivals.told(rivals.within(said, made.model.spec.context_length), self._tell)
+    def _ours(self, result: TrainingResult) -> Predictor:
+        runner = Runner(result.model.network, choose_device(self._dataset.training.device))
+        predict = predictor(runner, result.model.fallback)
+        return rivals.told(rivals.within(predict, result.model.spec.context_length), self._tell)
 
     def _rival(self, name: str, spec: ModelSpec) -> Predictor:
         return rivals.rival(name, self._continued, spec, self._tell)
 
-    def _kept(self, name: str, said: Predictor) -> Predictor:
+    def _kept(self, name: str, predict: Predictor) -> Predictor:
         """Keep a predictor between the bounds of the dataset, and hand on its forecasts."""
         lower, upper = self._dataset.lower_bound, self._dataset.upper_bound
-        bounded = rivals.bounded(said, self._continued, lower, upper)
+        bounded = rivals.bounded(predict, self._continued, lower, upper)
         if self._watch.forecasts is None:
             return bounded
         return recorded(name, bounded, self._continued, self._watch.forecasts)

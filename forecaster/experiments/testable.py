@@ -22,8 +22,8 @@ def untested(panel: Panel, pairs: Tensor, spec: ModelSpec) -> dict[str, str]:
     """
     reasons: dict[int, str] = {}
     tested: set[int] = set()
-    some = max(1, _MOST_VALUES // (spec.context_length + spec.prediction_length))
-    for chunk in pairs.split(some):
+    chunk_size = max(1, _MOST_VALUES // (spec.context_length + spec.prediction_length))
+    for chunk in pairs.split(chunk_size):
         rows, cutoffs = chunk.unbind(1)
         windows = gather(panel, rows, cutoffs, spec.context_length, spec.prediction_length)
         assert windows.target is not None

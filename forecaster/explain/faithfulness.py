@@ -38,9 +38,11 @@ class Deleter:
         self._look, self._windows, self._patch = look, windows, patch_length
         self._median = _median(look(windows))
         patches = windows.context.shape[1] // patch_length
-        every = torch.eye(patches, dtype=torch.bool)
-        whole = len(self._median)
-        self.alone = torch.stack([self.without(one.expand(whole, -1)) for one in every], 2)
+        patches_alone = torch.eye(patches, dtype=torch.bool)
+        count = len(self._median)
+        self.alone = torch.stack(
+            [self.without(patch.expand(count, -1)) for patch in patches_alone], 2
+        )
         """(2, B, Lp) what leaving each patch out alone does."""
 
     def without(self, removed: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def removals(
     removed. Windows that have no more candidates than a count are left out of it, and so is a
     count for which no window is left.
     """
-    found = []
+    results = []
     for count in COUNTS:
         enough = candidates.sum(1) > count
         if not bool(enough.any()):
@@ -99,8 +101,8 @@ def removals(
         random = _random(deleter, candidates, count, generator)
         effects = [_mean(effect[:, enough]) for effect in (attended, random, least)]
         names = ("attended", "random", "least")
-        found.append(Removal(patches=count, **dict(zip(names, effects, strict=True))))
-    return tuple(found)
+        results.append(Removal(patches=count, **dict(zip(names, effects, strict=True))))
+    return tuple(results)
 
 
 def _random(deleter: Deleter, candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -15,12 +15,7 @@ from torch import Tensor
 
 from forecaster.data.panel import Panel
 from forecaster.data.windows import Windows, gather
-from forecaster.explain.faithfulness import (
-    Deleter,
-    Look,
-    naopc,
-    removals,
-)
+from forecaster.explain.faithfulness import Deleter, Look, naopc, removals
 from forecaster.explain.report import Agreement, Shares, Trust
 from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.device import CPU, Runner
@@ -54,15 +49,15 @@ def trust(model: TrainedModel, panel: Panel, *, seed: int = 0) -> Trust:
     spec, windows = model.spec, newest_windows(panel, model.spec)
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
-        found = measure(looking(model.network), windows, spec, generator)
+        figures = measure(looking(model.network), windows, spec, generator)
         seeds = _among(disassemble(model.network), windows)
-        return replace(found, seeds=seeds, serves=model.fallback is None)
+        return replace(figures, seeds=seeds, serves=model.fallback is None)
 
 
 def _among(members: Sequence[AttentionLSTM], windows: Windows) -> Agreement | None:
     """Compare every network with the next; None where there is only one."""
     outputs = [looking(member)(windows) for member in members]
-    pairs = [agreement(one, other) for one, other in pairwise(outputs)]
+    pairs = [agreement(first, second) for first, second in pairwise(outputs)]
     if not pairs:
         return None
     return Agreement(

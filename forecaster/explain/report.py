@@ -100,29 +100,29 @@ class Trust:
         seeds = {} if self.seeds is None else asdict(self.seeds)
         planted = {} if self.planted_mass is None else {"planted_mass": self.planted_mass}
         replaced = {} if self.serves else {"serves": 0.0}
-        found = {**plain, **asdict(self.shares), **curves, **seeds, **planted, **replaced}
-        return {PREFIX + name: float(value) for name, value in found.items()}
+        figures = {**plain, **asdict(self.shares), **curves, **seeds, **planted, **replaced}
+        return {PREFIX + name: float(value) for name, value in figures.items()}
 
     @classmethod
     def from_scores(cls, scores: Mapping[str, float | None]) -> "Trust | None":
         """Read the figures back; None where the scores of a model have none. Null is NaN."""
-        found = {
+        figures = {
             name.removeprefix(PREFIX): math.nan if value is None else float(value)
             for name, value in scores.items()
             if name.startswith(PREFIX)
         }
         try:
             return cls(
-                windows=int(found["windows"]),
-                past_patches=int(found["past_patches"]),
-                reconstruction_error=found["reconstruction_error"],
-                shares=Shares(**{field.name: found[field.name] for field in fields(Shares)}),
-                naopc=found["naopc"],
-                removals=_curve("", found),
-                older=_curve("older_", found),
-                seeds=_agreement(found),
-                planted_mass=found.get("planted_mass"),
-                serves=found.get("serves") != 0,
+                windows=int(figures["windows"]),
+                past_patches=int(figures["past_patches"]),
+                reconstruction_error=figures["reconstruction_error"],
+                shares=Shares(**{field.name: figures[field.name] for field in fields(Shares)}),
+                naopc=figures["naopc"],
+                removals=_curve("", figures),
+                older=_curve("older_", figures),
+                seeds=_agreement(figures),
+                planted_mass=figures.get("planted_mass"),
+                serves=figures.get("serves") != 0,
             )
         except KeyError:
             return None
@@ -141,24 +141,24 @@ def _flat(prefix: str, curve: tuple[Removal, ...]) -> dict[str, float]:
     }
 
 
-def _curve(prefix: str, found: Mapping[str, float]) -> tuple[Removal, ...]:
+def _curve(prefix: str, figures: Mapping[str, float]) -> tuple[Removal, ...]:
     return tuple(
         Removal(
             patches=count,
             **{
                 order: Effect(
-                    change=found[f"{prefix}{order}_{count}_change"],
-                    error=found[f"{prefix}{order}_{count}_error"],
+                    change=figures[f"{prefix}{order}_{count}_change"],
+                    error=figures[f"{prefix}{order}_{count}_error"],
                 )
                 for order in _ORDERS
             },
         )
         for count in COUNTS
-        if f"{prefix}{_ORDERS[0]}_{count}_change" in found
+        if f"{prefix}{_ORDERS[0]}_{count}_change" in figures
     )
 
 
-def _agreement(found: Mapping[str, float]) -> Agreement | None:
-    if "divergence" not in found:
+def _agreement(figures: Mapping[str, float]) -> Agreement | None:
+    if "divergence" not in figures:
         return None
-    return Agreement(divergence=found["divergence"], overlap=found["overlap"])
+    return Agreement(divergence=figures["divergence"], overlap=figures["overlap"])

@@ -150,12 +150,12 @@ def _about(data: bytes) -> dict[str, Any]:
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         about = json.loads(header["__metadata__"][_ABOUT])
-        version, found = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
+        version, types = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _damaged(
             "not a checkpoint of Forecaster: its metadata is missing or invalid"
         ) from error
-    if version != FORMAT_VERSION or found != (str, list):
+    if version != FORMAT_VERSION or types != (str, list):
         raise _incompatible(f"checkpoint format must be {FORMAT_VERSION}, found {version!r}")
     return cast(dict[str, Any], about)
 
@@ -184,20 +184,20 @@ def _series_scale(names: list[Any], scales: Tensor | None) -> dict[str, float]:
 
 def _network(spec: ModelSpec, members: int, tensors: Mapping[str, Tensor]) -> Network:
     """Build the network; its weights are compared with the spec before it is given memory."""
-    found = {
+    weights = {
         name.removeprefix(_NETWORK): tensor for name, tensor in tensors.items() if name != _SCALES
     }
     parts = plugins.load(spec)
     with _building(spec), torch.device("meta"):
-        one = AttentionLSTM(spec, parts)
-        expected = assemble([one] * members).state_dict()
-    shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in found.items()}
+        member = AttentionLSTM(spec, parts)
+        expected = assemble([member] * members).state_dict()
+    shapes = {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}
     if shapes != {name: (tensor.dtype, tensor.shape) for name, tensor in expected.items()}:
         raise _incompatible("the weights do not match the shapes of the spec")
     plugins.try_on(spec, parts)
     with torch.random.fork_rng(devices=[]):
         network = assemble([AttentionLSTM(spec, parts) for _ in range(members)])
-    network.load_state_dict(found)
+    network.load_state_dict(weights)
     return network.eval()
 
 

@@ -53,13 +53,13 @@ def _open_lag(observed: Tensor, opened: Tensor, spec: ModelSpec) -> Tensor:
 
 def _periods(spec: ModelSpec) -> list[int]:
     """Return the day and the week in steps, where whole."""
-    step, found = Step.parse(spec.step), []
+    step, lengths = Step.parse(spec.step), []
     for period in _PERIODS:
         try:
-            found.append(step.steps_in(period))
+            lengths.append(step.steps_in(period))
         except ValueError:
             continue
-    return [period for period in found if period > 1]
+    return [period for period in lengths if period > 1]
 
 
 def _by_phase(marks: Tensor, period: int) -> Tensor:

@@ -9,9 +9,7 @@ from typing import Any
 import polars as pl
 import torch
 
-from forecaster.data.panel import (
-    PanelCounts,
-)
+from forecaster.data.panel import PanelCounts
 from forecaster.errors import SkipReason
 from forecaster.inference.to_frames import (
     Numbers,
@@ -103,8 +101,8 @@ class Prediction:
 
     def with_status(self, status: str, *, instead_of: str) -> "Prediction":
         """Return the same forecasts, those of one status with another."""
-        found = pl.col("status").replace(instead_of, status)
-        return replace(self, keys=self.keys.with_columns(found))
+        replaced = pl.col("status").replace(instead_of, status)
+        return replace(self, keys=self.keys.with_columns(replaced))
 
     def with_hindsight(self, is_hindsight: pl.Expr) -> "Prediction":
         """Return the same forecasts, marked where `is_hindsight` is true of their keys."""

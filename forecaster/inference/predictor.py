@@ -8,12 +8,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from forecaster.data.panel import (
-    Panel,
-    PanelCounts,
-    build,
-    from_values,
-)
+from forecaster.data.panel import Panel, PanelCounts, build, from_values
 from forecaster.data.windows import Windows, gather
 from forecaster.errors import SkipReason
 from forecaster.inference.checkpoint import TrainedModel
@@ -21,12 +16,7 @@ from forecaster.inference.device import LARGEST_BATCH, Runner, choose_device
 from forecaster.inference.eligibility import FORECAST, REASONS, judge
 from forecaster.inference.naive_fallback import served
 from forecaster.inference.prediction import Prediction
-from forecaster.inference.to_frames import (
-    Bounds,
-    Numbers,
-    concatenate,
-    in_units,
-)
+from forecaster.inference.to_frames import Bounds, Numbers, concatenate, in_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +208,8 @@ def _keys(model: TrainedModel, panel: Panel, pairs: Tensor) -> pl.DataFrame:
     status = pl.when("known").then(pl.lit("ok")).otherwise(pl.lit("cold_start"))
     if model.fallback is not None:
         status = pl.lit("fallback_naive")
-    said = series.select("series_id", status.alias("status"), hindsight=pl.lit(value=False))
-    chosen = said[pairs[:, 0].numpy()]
+    keys = series.select("series_id", status.alias("status"), hindsight=pl.lit(value=False))
+    chosen = keys[pairs[:, 0].numpy()]
     return chosen.with_columns(pl.Series("end", pairs[:, 1].numpy(), dtype=pl.Int64))
 
 

@@ -129,12 +129,12 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
 
 
 def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
-    found = rows.group_by(_LIKE, maintain_order=True).agg(
+    groups = rows.group_by(_LIKE, maintain_order=True).agg(
         pl.col("rows").sum(),
         pl.col("example").min(),
         pl.col("first_number", "second_number").max(),
     )
-    return found.select(pl.col(name).cast(dtype) for name, dtype in GROUPS.items())
+    return groups.select(pl.col(name).cast(dtype) for name, dtype in GROUPS.items())
 
 
 def _bounded(groups: pl.DataFrame) -> pl.DataFrame:

@@ -217,11 +217,11 @@ def _reasons(
         RejectReason.UNREADABLE_VALUE: numbers.is_null() & is_given,
         RejectReason.NON_FINITE_VALUE: ~numbers.is_finite(),
     }
-    found = {reason: mask.alias(reason) for reason, mask in holds.items() if mask.any()}
-    if not found:
+    masks = {reason: mask.alias(reason) for reason, mask in holds.items() if mask.any()}
+    if not masks:
         return pl.Series("reason", [None], dtype=pl.String()).new_from_index(0, len(numbers))
-    first = [pl.when(pl.col(reason)).then(pl.lit(reason.value)) for reason in found]
-    return pl.DataFrame(list(found.values())).select(reason=pl.coalesce(first)).to_series()
+    first = [pl.when(pl.col(reason)).then(pl.lit(reason.value)) for reason in masks]
+    return pl.DataFrame(list(masks.values())).select(reason=pl.coalesce(first)).to_series()
 
 
 def _lost(

@@ -122,25 +122,25 @@ def _order(groups: pl.DataFrame) -> str:
     """Return the possible formats of numeric days and months."""
     firsts, seconds = groups["first_number"].max(), groups["second_number"].max()
     example = str(groups["example"].min())
-    found = _EITHER.fullmatch(example)
-    if found is None or not isinstance(firsts, int) or not isinstance(seconds, int):
+    match = _EITHER.fullmatch(example)
+    if match is None or not isinstance(firsts, int) or not isinstance(seconds, int):
         return 'set timestamp_format = "%d-%b-%y" or the like: the year could be a day'
     forms = []
     if seconds <= _LAST_MONTH:
-        forms.append(_form(found, "%d", "%m"))
+        forms.append(_form(match, "%d", "%m"))
     if firsts <= _LAST_MONTH:
-        forms.append(_form(found, "%m", "%d"))
-    if len(found["year"]) == 2:  # 26-01-02
-        sign = found["sign"]
-        forms.append(f'"%y{sign}%m{sign}%d{_clock(found["rest"])}"')
+        forms.append(_form(match, "%m", "%d"))
+    if len(match["year"]) == 2:  # 26-01-02
+        sign = match["sign"]
+        forms.append(f'"%y{sign}%m{sign}%d{_clock(match["rest"])}"')
     named = " or ".join(f"timestamp_format = {form}" for form in forms) or "timestamp_format"
     return f"set {named}"
 
 
-def _form(found: re.Match[str], first: str, second: str) -> str:
-    year = "%Y" if len(found["year"]) == 4 else "%y"
-    sign = found["sign"]
-    return f'"{first}{sign}{second}{sign}{year}{_clock(found["rest"])}"'
+def _form(match: re.Match[str], first: str, second: str) -> str:
+    year = "%Y" if len(match["year"]) == 4 else "%y"
+    sign = match["sign"]
+    return f'"{first}{sign}{second}{sign}{year}{_clock(match["rest"])}"'
 
 
 def _clock(rest: str) -> str:

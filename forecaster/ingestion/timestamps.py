@@ -145,12 +145,14 @@ def _read_text(text: pl.Series, declared: str | None) -> _Clocked:
     is_alone = are_most and utc.null_count() == wall.null_count() == len(text)
     if not is_alone and not timestamp_numbers.is_certain(numbers.drop_nulls()):
         return _Clocked(utc, wall, is_ambiguous)
-    found = timestamp_numbers.read(numbers)
-    return _Clocked(_or(utc, found.utc), _or(wall, found.wall), is_ambiguous | found.is_ambiguous)
+    parsed = timestamp_numbers.read(numbers)
+    return _Clocked(
+        _or(utc, parsed.utc), _or(wall, parsed.wall), is_ambiguous | parsed.is_ambiguous
+    )
 
 
-def _or(found: pl.Series, other: pl.Series) -> pl.Series:
-    return found.zip_with(found.is_not_null(), other)
+def _or(first: pl.Series, other: pl.Series) -> pl.Series:
+    return first.zip_with(first.is_not_null(), other)
 
 
 def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:

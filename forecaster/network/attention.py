@@ -15,14 +15,7 @@ from torch import Tensor, nn
 
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.network.calendar_features import CalendarEmbedding
-from forecaster.network.masks import (
-    Places,
-    causal,
-    lags,
-    missing,
-    seasonal_prior,
-    window,
-)
+from forecaster.network.masks import Places, causal, lags, missing, seasonal_prior, window
 from forecaster.network.normalizers import NORMALISERS
 from forecaster.network.score_functions import SCORES, Shape
 from forecaster.network.spec import ModelSpec

@@ -17,12 +17,7 @@ from forecaster.config import score_names
 from forecaster.config.settings import SCORES, ModelConfig
 from forecaster.config.validators import nearest
 from forecaster.errors import UnusablePlugin
-from forecaster.network.attention import (
-    Plugins,
-    among_states,
-    built,
-    temporal,
-)
+from forecaster.network.attention import Plugins, among_states, built, temporal
 from forecaster.network.masks import Places, lags
 from forecaster.network.score_functions import Shape
 from forecaster.network.spec import ModelSpec
@@ -138,13 +133,13 @@ def _try_score(shape: Shape, part: Any) -> None:
     ]
     for training, size in product((True, False), SIZES):
         _set_mode(score, training=training)
-        _try_inputs(score, shape, size, [size * each for each in inputs])
-    _require_alone(score(*inputs)[:1], score(*(each[:1] for each in inputs)))
+        _try_inputs(score, shape, size, [size * tensor for tensor in inputs])
+    _require_alone(score(*inputs)[:1], score(*(tensor[:1] for tensor in inputs)))
 
 
 def _try_inputs(score: Any, shape: Shape, size: float, inputs: list[Tensor]) -> None:
     expected = (WINDOWS, shape.heads, shape.queries, shape.sources)
-    scores = _tensor(score(*(each.requires_grad_() for each in inputs)))
+    scores = _tensor(score(*(tensor.requires_grad_() for tensor in inputs)))
     _require(scores.shape == expected, f"return shape {expected}", tuple(scores.shape))
     _require_finite(scores, f"scores of inputs of size {size:g}")
     gradients = _gradients(scores, [*inputs, *_parameters(score)])
@@ -182,22 +177,24 @@ def _set_mode(part: Any, *, training: bool) -> None:
 def _build(part: Any, shape: Shape) -> Any:
     """Build the part, also where there is no memory, as before a checkpoint is read."""
     _require(callable(part), "be a class or a function", type(part).__name__)
-    made = built(part, shape)
-    _require(callable(made), "be callable when built", f"{type(made).__name__} that is not")
-    if isinstance(made, nn.Module):
-        for name, tensor in made.state_dict().items():
+    part_built = built(part, shape)
+    _require(
+        callable(part_built), "be callable when built", f"{type(part_built).__name__} that is not"
+    )
+    if isinstance(part_built, nn.Module):
+        for name, tensor in part_built.state_dict().items():
             _require(tensor.is_floating_point(), f"keep {name} as floating point", tensor.dtype)
             _require_finite(tensor, f"values in {name}")
         with torch.device("meta"):
             built(part, shape)
-    return made
+    return part_built
 
 
-def _tensor(found: object) -> Tensor:
-    if not isinstance(found, Tensor) or not found.is_floating_point():
-        kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
+def _tensor(result: object) -> Tensor:
+    if not isinstance(result, Tensor) or not result.is_floating_point():
+        kind = result.dtype if isinstance(result, Tensor) else type(result).__name__
         raise _Invalid(f"return a floating-point tensor, found {kind}")
-    return found
+    return result
 
 
 def _parameters(part: Any) -> list[nn.Parameter]:

@@ -42,9 +42,9 @@ class SourceState:
     @classmethod
     def from_json(cls, text: str) -> "SourceState":
         """Undo `to_json`."""
-        found = json.loads(text)
-        names = {name: frozenset(found[name]) for name in ("open_before", "open_after")}
-        return cls(**{**found, **names})
+        fields = json.loads(text)
+        names = {name: frozenset(fields[name]) for name in ("open_before", "open_after")}
+        return cls(**{**fields, **names})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

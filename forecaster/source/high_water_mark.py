@@ -129,8 +129,8 @@ def _greatest(
     conn: Connection, column: ColumnElement[Any], shown: ColumnElement[Any]
 ) -> Position | None:
     query = sa.select(shown).where(column.is_not(None)).order_by(column.desc()).limit(1)
-    found = conn.scalar(query)
-    return found if found is None or isinstance(found, int | float | str) else int(found)
+    value = conn.scalar(query)
+    return value if value is None or isinstance(value, int | float | str) else int(value)
 
 
 def _open_now(conn: Connection) -> frozenset[str]:

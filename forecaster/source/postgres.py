@@ -42,13 +42,15 @@ def fetch(conn: Connection, query: Select[Any], asked: SourceQuery) -> pl.DataFr
     counterpart become text. Keys that are numeric become the digits of the exact number.
     """
     kinds = predicates.declared_types(conn, query)
-    found = query.subquery("found")
-    columns, keys = list(zip(found.c, kinds, strict=True)), len(asked.series_columns)
+    rows = query.subquery("found")
+    columns, keys = list(zip(rows.c, kinds, strict=True)), len(asked.series_columns)
     readable = [
         *(_key(column, kind) for column, kind in columns[:keys]),
         *(_readable(column, kind) for column, kind in columns[keys:]),
     ]
-    named = [each.label(column.key) for each, column in zip(readable, found.c, strict=True)]
+    named = [
+        expression.label(column.key) for expression, column in zip(readable, rows.c, strict=True)
+    ]
     statement, conninfo = _with_values(conn, sa.select(*named)), _conninfo(conn)
     conn.invalidate()  # ends the session, even a dead one: its transaction is not to wait idle
     with adbc_driver_postgresql.dbapi.connect(conninfo) as arrow, arrow.cursor() as cursor:

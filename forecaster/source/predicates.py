@@ -156,16 +156,16 @@ def _is_mixed(conn: Connection, timestamp: ColumnElement[Any], *, is_text: bool)
 def _require_instants(conn: Connection, timestamp: ColumnElement[Any]) -> None:
     """Raise DataError for numbers that are no instants: no row would ever match."""
     query = sa.select(timestamp).where(timestamp.is_not(None))
-    some = _numbers(conn.scalars(query.limit(_SAMPLE)))
-    if timestamp_numbers.is_certain(some):
+    sample = _numbers(conn.scalars(query.limit(_SAMPLE)))
+    if timestamp_numbers.is_certain(sample):
         return
     ends = conn.execute(sa.select(sa.func.min(timestamp), sa.func.max(timestamp))).one()
     if not timestamp_numbers.may_be_instants(_numbers(ends)):
-        raise timestamp_numbers.doubt(some, timestamp.key)
+        raise timestamp_numbers.doubt(sample, timestamp.key)
 
 
-def _numbers(found: Iterable[Any]) -> list[Any]:
-    return [number for number in found if isinstance(number, int | float | Decimal)]
+def _numbers(values: Iterable[Any]) -> list[Any]:
+    return [number for number in values if isinstance(number, int | float | Decimal)]
 
 
 def _declared(conn: Connection, timestamp: ColumnElement[Any]) -> str | None:

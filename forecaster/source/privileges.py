@@ -37,8 +37,8 @@ class Shape:
     @classmethod
     def from_json(cls, text: str) -> "Shape":
         """Undo `to_json`."""
-        found = json.loads(text)
-        return cls(writable=tuple(found["writable"]), types=found["types"])
+        fields = json.loads(text)
+        return cls(writable=tuple(fields["writable"]), types=fields["types"])
 
 
 def look(conn: Connection, asked: SourceQuery) -> Shape:

@@ -14,12 +14,7 @@ from sqlalchemy.sql.elements import quoted_name
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
-from forecaster.source import (
-    high_water_mark,
-    placeholders,
-    predicates,
-    text_order,
-)
+from forecaster.source import high_water_mark, placeholders, predicates, text_order
 from forecaster.source.cursor import Position, SourceState
 
 
@@ -112,12 +107,12 @@ class SourceQuery:
     @classmethod
     def from_json(cls, text: str) -> "SourceQuery":
         """Undo `to_json`."""
-        found: dict[str, Any] = json.loads(text)
-        wanted = found["wanted"]
+        fields: dict[str, Any] = json.loads(text)
+        wanted = fields["wanted"]
         for name in ("since", "until", "overlap"):
             wanted[name] = wanted[name] and datetime.fromisoformat(wanted[name])
-        found["series_columns"] = tuple(found["series_columns"])
-        return cls(**{**found, "wanted": RowRange(**wanted)})
+        fields["series_columns"] = tuple(fields["series_columns"])
+        return cls(**{**fields, "wanted": RowRange(**wanted)})
 
 
 def select_rows(conn: Connection, asked: SourceQuery) -> Select[Any]:
@@ -211,7 +206,7 @@ def _columns_of(conn: Connection, statement: sa.TextClause) -> list[str]:
     return list(conn.execute(everything.limit(0)).keys())
 
 
-def _require_columns(asked: SourceQuery, found: Sequence[str]) -> None:
+def _require_columns(asked: SourceQuery, returned: Sequence[str]) -> None:
     settings = {
         "timestamp_column": (asked.timestamp_column,),
         "value_column": (asked.value_column,),
@@ -219,19 +214,20 @@ def _require_columns(asked: SourceQuery, found: Sequence[str]) -> None:
         "ingest_column": () if asked.ingest_column is None else (asked.ingest_column,),
     }
     missing = [(name, setting) for setting, names in settings.items() for name in names
-               if name not in found]  # fmt: skip
+               if name not in returned]  # fmt: skip
     if not missing:
         return
     listed = ", ".join(f"'{name}'" for name, _ in missing)
     raise DataError(
-        f"query of dataset {asked.dataset} does not return {listed}; it returns {', '.join(found)}",
-        hint="; ".join(_suggestion(name, setting, found) for name, setting in missing),
+        f"query of dataset {asked.dataset} does not return {listed}; "
+        f"it returns {', '.join(returned)}",
+        hint="; ".join(_suggestion(name, setting, returned) for name, setting in missing),
     )
 
 
-def _suggestion(name: str, setting: str, found: Sequence[str]) -> str:
-    near = get_close_matches(name.lower(), [column.lower() for column in found], n=1)
-    likely = next((column for column in found if [column.lower()] == near), None)
+def _suggestion(name: str, setting: str, returned: Sequence[str]) -> str:
+    near = get_close_matches(name.lower(), [column.lower() for column in returned], n=1)
+    likely = next((column for column in returned if [column.lower()] == near), None)
     if likely is None:
         return f"set {setting}, or name a column AS {name}"
     value = f'["{likely}"]' if setting == "series_columns" else f'"{likely}"'

@@ -13,12 +13,7 @@ import polars as pl
 from sqlalchemy import URL
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.source import (
-    query,
-    rows,
-    session,
-    worker_pool,
-)
+from forecaster.source import query, rows, session, worker_pool
 from forecaster.source.cursor import SourceState
 from forecaster.source.privileges import Shape
 from forecaster.source.query import RowRange, SourceQuery, select_rows

@@ -42,19 +42,19 @@ def _to_frame(names: Sequence[str], columns: Sequence[_Values], keys: int) -> pl
 
 
 def _key(name: str, values: _Values) -> pl.Series:
-    found = set(map(type, values)) - {type(None)}
-    if found in ({str}, {float}, {datetime}):
+    types = set(map(type, values)) - {type(None)}
+    if types in ({str}, {float}, {datetime}):
         return key_text(_column(name, values))
     return texts_of(name, values)
 
 
 def _column(name: str, values: _Values) -> pl.Series:
-    found = set(map(type, values)) - {type(None)}
-    if found == {int}:
+    types = set(map(type, values)) - {type(None)}
+    if types == {int}:
         return _whole(name, values)
-    if found in ({str}, {float}):
-        return pl.Series(name, values, dtype=pl.String() if found == {str} else pl.Float64())
-    kinds = {_kind(kind) for kind in found}
+    if types in ({str}, {float}):
+        return pl.Series(name, values, dtype=pl.String() if types == {str} else pl.Float64())
+    kinds = {_kind(kind) for kind in types}
     match sorted(kinds):
         case []:
             return pl.Series(name, values, dtype=pl.Null())

@@ -124,8 +124,10 @@ def _postgres_options(asked: SourceQuery) -> dict[str, str]:
 def _server_to_read(url: URL) -> URL:
     """Return the address so that a read-only session finds the intended server."""
     wanted = url.query.get("target_session_attrs")
-    found = _SERVER_TO_READ.get(wanted) if isinstance(wanted, str) else None
-    return url if found is None else url.update_query_dict({"target_session_attrs": found})
+    replacement = _SERVER_TO_READ.get(wanted) if isinstance(wanted, str) else None
+    return (
+        url if replacement is None else url.update_query_dict({"target_session_attrs": replacement})
+    )
 
 
 def _existing_file(url: URL) -> URL:

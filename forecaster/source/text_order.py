@@ -90,8 +90,8 @@ def _some(
     conn: Connection, timestamp: ColumnElement[Any], ranges: Sequence[Range], most: int
 ) -> list[str]:
     query = sa.select(timestamp).where(sa.or_(*among(timestamp, ranges)))
-    found = conn.scalars((query.distinct() if most > 1 else query).limit(most))
-    return [text for text in found if isinstance(text, str)]  # numbers may lie beside it in SQLite
+    values = conn.scalars((query.distinct() if most > 1 else query).limit(most))
+    return [text for text in values if isinstance(text, str)]  # numbers may lie beside it in SQLite
 
 
 def _times(
@@ -101,11 +101,11 @@ def _times(
 
     Where `unsure`, also those that may mean several times.
     """
-    found = pl.Series("text", sorted(texts), dtype=pl.String)
+    series = pl.Series("text", sorted(texts), dtype=pl.String)
     try:
-        reading = read_instants(found, timezone or "UTC")
+        reading = read_instants(series, timezone or "UTC")
     except DataError:  # nothing but digits of unknown meaning
         return []
     is_time = reading.timestamps.is_not_null()
     wanted = is_time | reading.is_ambiguous if unsure else is_time
-    return [*zip(found.filter(wanted), reading.timestamps.filter(wanted), strict=True)]
+    return [*zip(series.filter(wanted), reading.timestamps.filter(wanted), strict=True)]

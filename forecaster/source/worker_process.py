@@ -18,13 +18,7 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from forecaster.errors import DataError, ForecasterError
-from forecaster.source import (
-    postgres,
-    privileges,
-    query,
-    rows,
-    session,
-)
+from forecaster.source import postgres, privileges, query, rows, session
 from forecaster.source.query import SourceQuery, select_rows
 from forecaster.store.connection.errors import describe
 from forecaster.store.connection.urls import parse_url
@@ -80,11 +74,11 @@ def _answer(asked: SourceQuery, answers: BinaryIO) -> None:
     # In case this process outlives its parent while a driver holds the interpreter.
     signal.setitimer(signal.ITIMER_REAL, 2 * asked.seconds)
     try:
-        found = read(asked)
+        frame = read(asked)
     except BaseException as error:  # a panic of Rust is no Exception
         _write_header({"raised": _described(error, asked)}, answers)
     else:
-        for part in [found.clear(), *found.iter_slices(_ROWS_IN_PART)]:
+        for part in [frame.clear(), *frame.iter_slices(_ROWS_IN_PART)]:
             _send(part, answers)
         _write_header({"size": 0}, answers)
     signal.setitimer(signal.ITIMER_REAL, 0)

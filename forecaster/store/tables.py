@@ -6,14 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeEngine
 
 from forecaster.schemas import DEVIATION_COLUMNS, PART_COLUMNS
-from forecaster.store.column_types import (
-    Double,
-    Flag,
-    Instant,
-    Json,
-    Long,
-    RealArray,
-)
+from forecaster.store.column_types import Double, Flag, Instant, Json, Long, RealArray
 
 NAMING = {
     "pk": "pk_%(table_name)s",

@@ -60,7 +60,7 @@ class Crontab:
         """Read five fields or a word such as `@daily`; ValueError names each invalid field."""
         texts = _texts(expression)
         minutes, hours, days, months, weekdays = _fields(texts)
-        found = cls(
+        crontab = cls(
             times=tuple(sorted(hour * 60 + minute for hour in hours for minute in minutes)),
             days=days,
             months=months,
@@ -69,12 +69,12 @@ class Crontab:
             follows_real_time=texts[0].startswith("*") or texts[1].startswith("*"),
         )
         longest = max(monthrange(_LEAP_YEAR, month)[1] for month in months)
-        if not found.either_day and min(days) > longest:
+        if not crontab.either_day and min(days) > longest:
             raise ValueError(
                 f"day of month must be at most {longest} in month {texts[3]}, found {texts[2]!r}: "
                 "it would never fire"
             )
-        return found
+        return crontab
 
     def falls_on(self, day: date) -> bool:
         """Return whether it ticks on a day."""
@@ -102,15 +102,15 @@ def _texts(expression: str) -> list[str]:
 
 def _fields(texts: list[str]) -> list[frozenset[int]]:
     """Return the numbers of each field; ValueError names each invalid one."""
-    found, problems = [], []
+    numbers, problems = [], []
     for text, field in zip(texts, FIELDS, strict=True):
         try:
-            found.append(_numbers(text, field))
+            numbers.append(_numbers(text, field))
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
-    return found
+    return numbers
 
 
 def _numbers(text: str, field: _Field) -> frozenset[int]:

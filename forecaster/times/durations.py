@@ -59,11 +59,11 @@ def _parse(text: str, form: str) -> timedelta:
         raise ValueError(_refusal("a duration that is not negative, such as 15m", text))
     match = _PROMETHEUS.fullmatch(text) or _ISO.fullmatch(text)
     groups = match.groupdict() if match else {}
-    found = {unit: digits for unit, digits in groups.items() if digits is not None}
-    if not found or max(map(len, found.values())) > _MAX_DIGITS:
+    amounts = {unit: digits for unit, digits in groups.items() if digits is not None}
+    if not amounts or max(map(len, amounts.values())) > _MAX_DIGITS:
         raise ValueError(_refusal(form, text))
-    total = int(found.pop("fraction", "").ljust(6, "0"))
-    total += sum(int(digits) * _MICROSECONDS[unit] for unit, digits in found.items())
+    total = int(amounts.pop("fraction", "").ljust(6, "0"))
+    total += sum(int(digits) * _MICROSECONDS[unit] for unit, digits in amounts.items())
     try:
         return timedelta(microseconds=total)
     except OverflowError:

@@ -65,8 +65,8 @@ class OpeningHours:
         for text, days in groupby(range(7), key=times.__getitem__):
             if text:
                 rules.append((_days([*days]), text))
-        whole = all(text == "00:00-24:00" for _, text in rules)
-        return ", ".join(days if whole else f"{days} {text}" for days, text in rules)
+        are_whole_days = all(text == "00:00-24:00" for _, text in rules)
+        return ", ".join(days if are_whole_days else f"{days} {text}" for days, text in rules)
 
     def _beginning_on(self, day: int) -> Iterator[Stretch]:
         """Yield what begins on a day, in minutes since its midnight, up to a day later.
@@ -157,10 +157,10 @@ def _range_of(word: str) -> Stretch:
 
 def _minutes(time: str, word: str) -> int:
     match = _TIME.fullmatch(time)
-    found = 60 * int(match[1]) + int(match[2]) if match else DAY + 1
-    if found > DAY or (match and int(match[2]) > 59):
+    minutes = 60 * int(match[1]) + int(match[2]) if match else DAY + 1
+    if minutes > DAY or (match and int(match[2]) > 59):
         raise ValueError(_refusal("two times of a 24-hour clock, such as 08:00-20:00", word))
-    return found
+    return minutes
 
 
 def _around(stretches: tuple[Stretch, ...]) -> list[Stretch]:
@@ -194,5 +194,5 @@ def _days(days: list[int]) -> str:
 
 
 def _refusal(rule: str, text: str) -> str:
-    found = text if len(text) <= 60 else text[:60] + "…"
-    return f"must be {rule}, found {found!r}"
+    shown = text if len(text) <= 60 else text[:60] + "…"
+    return f"must be {rule}, found {shown!r}"

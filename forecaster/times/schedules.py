@@ -153,11 +153,11 @@ def _ticks_on(cron: Cron, day: date) -> frozenset[datetime]:
         return frozenset()
     zone = ZoneInfo(cron.timezone)
     midnight = datetime(day.year, day.month, day.day, tzinfo=zone)
-    found = set[datetime]()
+    ticks = set[datetime]()
     for minutes in cron.crontab.times:
         wall = midnight + minutes * _MINUTE
-        found.update(instants(wall, follows_real_time=cron.crontab.follows_real_time))
-    return frozenset(found)
+        ticks.update(instants(wall, follows_real_time=cron.crontab.follows_real_time))
+    return frozenset(ticks)
 
 
 @lru_cache

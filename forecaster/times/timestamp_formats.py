@@ -67,9 +67,9 @@ def expression(text: str) -> str:
         raise ValueError(f"must be at most {_LONGEST} characters")
     pieces = list(_pieces(text))
     directives = [directive for directive, _ in pieces if directive]
-    made = "".join(piece for _, piece in pieces)
-    _require_sense(directives, re.findall(r"\(\?P<(\w+)>", made))
-    return f"^{made}$"
+    pattern = "".join(piece for _, piece in pieces)
+    _require_sense(directives, re.findall(r"\(\?P<(\w+)>", pattern))
+    return f"^{pattern}$"
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
@@ -106,15 +106,15 @@ def _require_sense(directives: list[str], parts: list[str]) -> None:
     twice = sorted({part for part in parts if parts.count(part) > 1})
     if twice:
         raise ValueError(f"must contain the {twice[0]} only once")
-    found = set(parts)
-    has_year = found & {"year", "short_year"}
-    has_day = found & {"month", "name", "yearday", "week", "quarter"}
-    if "epoch" not in found and not ((has_year and has_day) or found == {"year"}):
+    present = set(parts)
+    has_year = present & {"year", "short_year"}
+    has_day = present & {"month", "name", "yearday", "week", "quarter"}
+    if "epoch" not in present and not ((has_year and has_day) or present == {"year"}):
         raise ValueError("must contain a date, with %Y and %m or %b, %j, %q or %V")
-    if ("half" in found) != bool({"I", "l"} & set(directives)):
+    if ("half" in present) != bool({"I", "l"} & set(directives)):
         raise ValueError("must use %I and %p together")
     for part, needed in (("minute", "hour"), ("second", "minute"), ("fraction", "second")):
-        if part in found and needed not in found:
+        if part in present and needed not in present:
             raise ValueError(f"must contain the {needed} with the {part}")
-    if "epoch" not in found and "day" in found and not found & {"month", "name"}:
+    if "epoch" not in present and "day" in present and not present & {"month", "name"}:
         raise ValueError("must contain the month with the day")

@@ -111,12 +111,12 @@ def _kinds(numbers: pl.Series) -> _Kinds:
     known = numbers.drop_nulls().unique()
     if known.dtype == pl.Float64:
         known = known.filter(known.is_finite())
-    size, told = known.cast(pl.Float64).abs(), known.filter((known != 0) & (known != -1))
+    size, meaningful = known.cast(pl.Float64).abs(), known.filter((known != 0) & (known != -1))
     return _Kinds(
         known=known,
         telling=known.filter(size >= _TELLING),
-        small=told.filter(told.cast(pl.Float64).abs() < _TELLING),
-        digits=next((digits for digits in DIGITS if _are_dates(told, digits)), None),
+        small=meaningful.filter(meaningful.cast(pl.Float64).abs() < _TELLING),
+        digits=next((digits for digits in DIGITS if _are_dates(meaningful, digits)), None),
     )
 
 
@@ -133,21 +133,21 @@ def _are_dates(numbers: pl.Series, digits: int) -> bool:
 
 
 def _is_date(numbers: pl.Series, digits: int) -> pl.Series:
-    found: pl.Series = _dates(numbers, digits) != _FAR
-    return found.fill_null(False)
+    is_date: pl.Series = _dates(numbers, digits) != _FAR
+    return is_date.fill_null(False)
 
 
 def _dates(numbers: pl.Series, digits: int) -> pl.Series:
     """Return the wall clock of digits of a date: null for no date, _FAR for another year."""
     is_whole = numbers.is_between(-(2**62), 2**62) & (numbers == numbers.floor())
-    whole = numbers.set(~is_whole.fill_null(False), None).cast(pl.Int64)
-    is_near = (whole // 10 ** (digits - 4)).is_between(_FIRST_YEAR, _LAST_YEAR)
-    near = whole.set(~is_near.fill_null(False), None) * 10 ** (14 - digits)
+    integers = numbers.set(~is_whole.fill_null(False), None).cast(pl.Int64)
+    is_near = (integers // 10 ** (digits - 4)).is_between(_FIRST_YEAR, _LAST_YEAR)
+    near = integers.set(~is_near.fill_null(False), None) * 10 ** (14 - digits)
     is_end = (near % 10**6 == 240_000).fill_null(False)  # 24:00 is the next midnight
     written = (near - 240_000).zip_with(is_end, near).cast(pl.String)
     parsed = written.str.to_datetime("%Y%m%d%H%M%S", strict=False, time_unit="us").to_physical()
-    found: pl.Series = (parsed + DAY_MICROSECONDS).zip_with(is_end, parsed)
-    return found.set(~is_near.fill_null(True), _FAR)
+    wall: pl.Series = (parsed + DAY_MICROSECONDS).zip_with(is_end, parsed)
+    return wall.set(~is_near.fill_null(True), _FAR)
 
 
 def _since_1970(numbers: pl.Series, telling: pl.Series) -> pl.Series:
@@ -174,12 +174,12 @@ def _unit(numbers: pl.Series) -> pl.Series:
 def _by_magnitude(numbers: pl.Series, least: int) -> pl.Series:
     """Convert numbers to microseconds, small ones in the unit `least`."""
     size = numbers.cast(pl.Float64).abs()
-    found = (numbers // 1_000).cast(pl.Int64, strict=False)
+    microseconds = (numbers // 1_000).cast(pl.Int64, strict=False)
     for limit, factor in reversed(_EPOCH_UNITS[least:]):
         scaled = numbers.clip(-limit, limit) * factor
         rounded = scaled if numbers.dtype == pl.Int64 else scaled.round()
-        found = rounded.cast(pl.Int64, strict=False).zip_with(size < limit, found)
-    return found
+        microseconds = rounded.cast(pl.Int64, strict=False).zip_with(size < limit, microseconds)
+    return microseconds
 
 
 def _meanings(number: float) -> Iterator[tuple[str, str]]:

@@ -11,14 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from forecaster.times import timestamp_formats
-from forecaster.times.timestamp_formats import (
-    HALF,
-    MONTH,
-    MONTHS,
-    OFFSET,
-    UTC,
-    WEEKDAY,
-)
+from forecaster.times.timestamp_formats import HALF, MONTH, MONTHS, OFFSET, UTC, WEEKDAY
 
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
@@ -97,9 +90,9 @@ def read(text: pl.Series, declared: str | None) -> Parsed:
     for shape, convert, is_instant in _USUAL:
         fits = left.str.contains(shape).fill_null(False)
         if fits.any():
-            found = convert(left.set(~fits, None))
-            utc, wall = (_or(utc, found), wall) if is_instant else (utc, _or(wall, found))
-            left = left.set(found.is_not_null(), None)
+            converted = convert(left.set(~fits, None))
+            utc, wall = (_or(utc, converted), wall) if is_instant else (utc, _or(wall, converted))
+            left = left.set(converted.is_not_null(), None)
     if left.null_count() == len(left):
         return Parsed(utc, wall, _no(text))
     other = _read_shapes(left, _SHAPES)
@@ -155,10 +148,10 @@ def _read_shapes(text: pl.Series, shapes: tuple[str, ...]) -> Parsed:
         if places.is_empty():
             continue
         parts = left.gather(places).str.extract_groups(shape).struct.unnest()
-        found, is_instant = _composed({part.name: part for part in parts})
-        utc = utc.scatter(places, found.set(~is_instant, None))
-        wall = wall.scatter(places, found.set(is_instant, None))
-        left = left.scatter(places, text.gather(places).set(found.is_not_null(), None))
+        microseconds, is_instant = _composed({part.name: part for part in parts})
+        utc = utc.scatter(places, microseconds.set(~is_instant, None))
+        wall = wall.scatter(places, microseconds.set(is_instant, None))
+        left = left.scatter(places, text.gather(places).set(microseconds.is_not_null(), None))
     return Parsed(utc, wall, _no(text))
 
 
@@ -179,8 +172,8 @@ def _composed(parts: Mapping[str, pl.Series]) -> tuple[pl.Series, pl.Series]:
     since_midnight = (hour * 3_600 + minute * 60 + second) * _SECOND + fraction
     is_clock = is_hour & (minute < 60) & (second <= 60) & ((hour < 24) | (since_midnight == _DAY))
     shift, is_shift = _shift(parts.get("offset", none))
-    found = _date(parts) * _DAY + since_midnight - shift
-    return found.set(~(is_clock & is_shift), None), zone
+    microseconds = _date(parts) * _DAY + since_midnight - shift
+    return microseconds.set(~(is_clock & is_shift), None), zone
 
 
 def _on_the_clock(hour: pl.Series, half: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -196,10 +189,10 @@ def _shift(offset: pl.Series) -> tuple[pl.Series, pl.Series]:
     digits = offset.str.replace_all(r"[^0-9]", "")
     is_odd = (digits.str.len_chars() % 2 == 1).fill_null(False)
     digits = ("0" + digits).zip_with(is_odd, digits)
-    whole = digits.str.slice(0, 2).cast(pl.Int64, strict=False).fill_null(0)
+    hours = digits.str.slice(0, 2).cast(pl.Int64, strict=False).fill_null(0)
     minutes = digits.str.slice(2).cast(pl.Int64, strict=False).fill_null(0)
     sign = offset.str.starts_with("+").fill_null(True).cast(pl.Int64) * 2 - 1
-    return sign * (whole * 60 + minutes) * 60 * _SECOND, (whole < 24) & (minutes < 60)
+    return sign * (hours * 60 + minutes) * 60 * _SECOND, (hours < 24) & (minutes < 60)
 
 
 def _date(parts: Mapping[str, pl.Series]) -> pl.Series:
@@ -244,8 +237,8 @@ def _days(text: pl.Series, form: str) -> pl.Series:
     return dates.to_physical().cast(pl.Int64).clip(-(10**6), 10**6)
 
 
-def _or(found: pl.Series, other: pl.Series) -> pl.Series:
-    return found.zip_with(found.is_not_null(), other)
+def _or(first: pl.Series, other: pl.Series) -> pl.Series:
+    return first.zip_with(first.is_not_null(), other)
 
 
 def _nothing(text: pl.Series) -> pl.Series:

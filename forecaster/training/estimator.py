@@ -19,12 +19,7 @@ from forecaster.network.ensemble import Network, assemble
 from forecaster.network.spec import ModelSpec
 from forecaster.training.holdout import hold_out
 from forecaster.training.hyperparameters import MANY_SERIES, variants
-from forecaster.training.loop import (
-    Judge,
-    Schedule,
-    TrainedNetwork,
-    train,
-)
+from forecaster.training.loop import Judge, Schedule, TrainedNetwork, train
 from forecaster.training.sampling import cutoff_ranges
 from forecaster.training.validation import Scores, Validation, Verdict
 
@@ -103,11 +98,11 @@ def fit_one_of(
     global random state is left as found. A GPU whose memory runs out gives way to the CPU.
     """
     device = choose_device(config.device)
-    made = or_on_cpu(device, partial(_fit, panel, candidates, config, on_progress))
-    if made.device == str(device):
-        return made
-    note = f"out of memory on {device}: trained on {made.device}"
-    return replace(made, notes=(note, *made.notes))
+    result = or_on_cpu(device, partial(_fit, panel, candidates, config, on_progress))
+    if result.device == str(device):
+        return result
+    note = f"out of memory on {device}: trained on {result.device}"
+    return replace(result, notes=(note, *result.notes))
 
 
 def _fit(
@@ -127,7 +122,7 @@ def _fit(
     work.expect(trials=len(trials), trainings=2 if again else 1)
 
     if trials:
-        errors = [work.trial(known, each, validation.error) for each in trials]
+        errors = [work.trial(known, variant, validation.error) for variant in trials]
         spec = trials[clearly_least(errors)]
     members = work.train(known, spec, validation.error if holdout.windows else None)
     verdict = validation.examine(_network(members), guarded=config.naive_guard)

@@ -60,12 +60,16 @@ def hold_out(panel: Panel, spec: ModelSpec) -> HoldOut:
         rows = _able(panel, spec)
         stride = max(1, min(LARGEST_STRIDE, len(rows) // LEAST_SERIES))
         rows = _drawn(rows, len(rows) // stride)
-    found = HoldOut(
+    holdout = HoldOut(
         rows=rows,
         windows=windows_to_spare(median_history(panel), length, stride),
         prediction_length=length,
     )
-    return found if cutoff_ranges(found.rest_of(panel), spec).total else replace(found, windows=0)
+    return (
+        holdout
+        if cutoff_ranges(holdout.rest_of(panel), spec).total
+        else replace(holdout, windows=0)
+    )
 
 
 def _able(panel: Panel, spec: ModelSpec) -> Tensor:

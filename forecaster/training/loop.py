@@ -198,8 +198,8 @@ class Trainer:
 
     def notes(self) -> list[str]:
         """Say whether memory ran out."""
-        wanted, found = self._schedule.batch_size, self.batch_size
-        return [] if wanted == found else [f"out of memory: batches of {found}, not {wanted}"]
+        wanted, used = self._schedule.batch_size, self.batch_size
+        return [] if wanted == used else [f"out of memory: batches of {used}, not {wanted}"]
 
 
 def _diverged(message: str) -> TrainingDiverged:

@@ -37,13 +37,13 @@ def prepare(
             "no observations",
             hint=InsufficientHistory.NO_DATA,
         )
-    told = None if versions is None else are_sums(versions, config.step)
+    detected = None if versions is None else are_sums(versions, config.step)
     grid = grid_of(
         observations,
         config.step,
         config.timezone or "UTC",
         marks=config.timestamp_marks,
-        are_sums=config.groups if told is None else told,
+        are_sums=config.groups if detected is None else detected,
     )
     if known is not None:
         observations = _complete(observations, grid.known(known))

@@ -101,8 +101,10 @@ def cutoff_ranges(panel: Panel, spec: ModelSpec) -> CutoffRanges:
     first = start + spec.min_observed - 1
     last = torch.maximum(first, end - spec.prediction_length)
     rows = (seen & (first < end)).nonzero()[:, 0]
-    found = CutoffRanges(rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows])
-    return found if panel.grid.hours is None else _with_open_targets(found, panel, spec)
+    ranges = CutoffRanges(
+        rows=rows, first=panel.start + first[rows], count=(last - first + 1)[rows]
+    )
+    return ranges if panel.grid.hours is None else _with_open_targets(ranges, panel, spec)
 
 
 def _with_open_targets(ranges: CutoffRanges, panel: Panel, spec: ModelSpec) -> CutoffRanges:

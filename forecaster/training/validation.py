@@ -13,12 +13,7 @@ from torch import Tensor
 
 from forecaster.data.panel import Panel
 from forecaster.data.windows import Windows
-from forecaster.evaluation.rolling_origin import (
-    Backtest,
-    Predictor,
-    backtest,
-    points,
-)
+from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest, points
 from forecaster.inference.device import Runner
 from forecaster.inference.eligibility import FORECAST, judge
 from forecaster.inference.naive_fallback import FALLBACKS, served
@@ -69,10 +64,10 @@ class Validation:
             return math.inf
         device = self._panel.deviations.device
         few = _some(self._pairs, MOST_ON_THE_WAY)
-        said = {MODEL: predictor(Runner(network, device))}
-        found = self._backtest(said, network.spec, few).of(MODEL)
+        predictors = {MODEL: predictor(Runner(network, device))}
+        accuracy = self._backtest(predictors, network.spec, few).of(MODEL)
         network.to(device)  # a runner short of memory leaves it on the CPU, and it is to learn on
-        return math.inf if found is None else found["mase"]
+        return math.inf if accuracy is None else accuracy["mase"]
 
     def examine(self, network: Network, *, guarded: bool) -> Verdict:
         """Score `network`; where `guarded`, a naive forecast that beats it clearly takes over."""
@@ -80,15 +75,15 @@ class Validation:
             return Verdict()
         spec, runner = network.spec, Runner(network, self._panel.deviations.device)
         naive = {name: _naive(name, spec) for name in FALLBACKS}
-        found = self._backtest({MODEL: predictor(runner), **naive}, spec, self._pairs)
-        fallback = _better_naive(found) if guarded else None
+        result = self._backtest({MODEL: predictor(runner), **naive}, spec, self._pairs)
+        fallback = _better_naive(result) if guarded else None
         if fallback is None:
-            return Verdict(scores=_scores(found))
+            return Verdict(scores=_scores(result))
         serving = {MODEL: predictor(runner, fallback)}
         return Verdict(
             scores=_scores(self._backtest(serving, spec, self._pairs)),
             fallback=fallback,
-            notes=(_note(_errors(found), fallback),),
+            notes=(_note(_errors(result), fallback),),
         )
 
     def _backtest(
@@ -127,14 +122,14 @@ def _some(pairs: Tensor, most: int) -> Tensor:
     return pairs[order[:most].sort().values.to(pairs.device)]
 
 
-def _errors(found: Backtest) -> dict[str, float]:
+def _errors(backtest: Backtest) -> dict[str, float]:
     """Return the mean absolute scaled error of each predictor."""
-    overall = found.overall()
+    overall = backtest.overall()
     return dict(zip(overall["predictor"], overall["mase"], strict=True))
 
 
-def _better_naive(found: Backtest) -> str | None:
-    errors = _errors(found)
+def _better_naive(backtest: Backtest) -> str | None:
+    errors = _errors(backtest)
     of_model = errors.pop(MODEL, None)
     if of_model is None or of_model < NEXT_TO_NOTHING:
         return None
@@ -149,8 +144,8 @@ def _note(errors: Mapping[str, float], fallback: str) -> str:
     )
 
 
-def _scores(found: Backtest) -> Scores | None:
-    of_model = found.of(MODEL)
+def _scores(backtest: Backtest) -> Scores | None:
+    of_model = backtest.of(MODEL)
     if of_model is None:
         return None
     return Scores(**{field.name: of_model[field.name] for field in fields(Scores)})

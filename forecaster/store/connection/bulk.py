@@ -57,9 +57,9 @@ def read_frame(
     `query` selects columns of these names; instants become UTC with microseconds. Integers and
     instants must not be null.
     """
-    found = query.selected_columns
+    selected = query.selected_columns
     plain = query.with_only_columns(
-        *(_plain(conn, found[name], kind).label(name) for name, kind in schema.items()),
+        *(_plain(conn, selected[name], kind).label(name) for name, kind in schema.items()),
         maintain_column_froms=True,
     )
     stored = {name: _stored(kind) for name, kind in schema.items()}

@@ -14,12 +14,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from forecaster.errors import DatabaseUnavailable, StoreError
-from forecaster.store.connection import (
-    limits,
-    postgres,
-    sqlite,
-    watchdog,
-)
+from forecaster.store.connection import limits, postgres, sqlite, watchdog
 from forecaster.store.connection.errors import is_spent, translate
 from forecaster.store.connection.limits import Limit
 from forecaster.store.connection.sqlite import sqlite_engine

@@ -110,7 +110,7 @@ def guarded(engine: Engine, *, fence: Fence | None = None, limit: Limit | None =
     and raises StageTimedOut.
     """
     options = {_FENCE: fence, _LIMIT: limit}
-    return engine.execution_options(**{key: each for key, each in options.items() if each})
+    return engine.execution_options(**{key: value for key, value in options.items() if value})
 
 
 @contextmanager

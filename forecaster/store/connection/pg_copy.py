@@ -106,10 +106,10 @@ def _array(size: int) -> tuple[np.dtype[Any], dict[str, Any]]:
 def _wire(column: pl.Series) -> np.ndarray[Any, Any]:
     if isinstance(column.dtype, pl.List):
         size = len(column[0])
-        found = np.empty((len(column), size), [("length", ">i4"), ("real", ">f4")])
-        found["length"] = 4
-        found["real"] = column.explode().to_numpy().reshape(-1, size)
-        return found
+        elements = np.empty((len(column), size), [("length", ">i4"), ("real", ">f4")])
+        elements["length"] = 4
+        elements["real"] = column.explode().to_numpy().reshape(-1, size)
+        return elements
     if isinstance(column.dtype, pl.Datetime):
         return column.to_physical().to_numpy() - EPOCH
     return column.to_numpy()

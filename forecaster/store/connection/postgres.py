@@ -41,8 +41,8 @@ def postgres_arguments(
     url: URL, options: dict[str, str], *, application_name: str | None = None
 ) -> dict[str, Any]:
     """Return psycopg's arguments: session `options` come after those of the address."""
-    given = url.query.get("options", ())
-    parts = [given] if isinstance(given, str) else [*given]
+    options_in_url = url.query.get("options", ())
+    parts = [options_in_url] if isinstance(options_in_url, str) else [*options_in_url]
     parts += [f"-c {name}={value}" for name, value in options.items()]
     named = url.query.get("application_name", "forecaster")
     return {

@@ -46,9 +46,9 @@ def stay_with_one_file(engine: Engine) -> None:
     opened: list[_Identity] = []
 
     def require(*_: object) -> None:
-        found = _identity(path)
-        if opened and found != opened[0]:
-            what = "deleted" if found is None else "replaced by another file"
+        current = _identity(path)
+        if opened and current != opened[0]:
+            what = "deleted" if current is None else "replaced by another file"
             raise DatabaseUnavailable(
                 f"{masked(engine.url)} was {what} while in use",
                 hint="restore the original file; or stop, restore a backup without the old -wal "
@@ -56,9 +56,9 @@ def stay_with_one_file(engine: Engine) -> None:
             )
 
     def remember(*_: object) -> None:
-        found = _identity(path)
-        if not opened and found is not None:
-            opened.append(found)
+        current = _identity(path)
+        if not opened and current is not None:
+            opened.append(current)
 
     event.listen(engine, "do_connect", require)  # which would make a new file
     event.listen(engine, "connect", remember)
@@ -67,10 +67,10 @@ def stay_with_one_file(engine: Engine) -> None:
 
 def _identity(path: Path) -> _Identity | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return _Identity(found.st_dev, found.st_ino)
+    return _Identity(status.st_dev, status.st_ino)
 
 
 def _filesystem_of(path: Path) -> str | None:
@@ -80,9 +80,11 @@ def _filesystem_of(path: Path) -> str | None:
     except OSError:
         return None
     resolved = Path(os.path.realpath(path))
-    found: dict[Path, str] = {}
+    types: dict[Path, str] = {}
     for line in lines:
         fields, _, rest = line.partition(" - ")
         mounted = fields.split()[4].encode().decode("unicode_escape")  # a space is written \040
-        found[Path(mounted)] = rest.split()[0]
-    return next((found[each] for each in (resolved, *resolved.parents) if each in found), None)
+        types[Path(mounted)] = rest.split()[0]
+    return next(
+        (types[folder] for folder in (resolved, *resolved.parents) if folder in types), None
+    )

@@ -74,5 +74,5 @@ def _is_in_memory(url: URL) -> bool:
 
 
 def _secrets(url: URL) -> list[str]:
-    found = [url.password, *(url.query[name] for name in url.query if is_secret(name))]
-    return [str(secret) for secret in found if secret]
+    secrets = [url.password, *(url.query[name] for name in url.query if is_secret(name))]
+    return [str(secret) for secret in secrets if secret]

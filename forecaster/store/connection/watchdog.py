@@ -96,9 +96,9 @@ class Watchdog:
     def _overdue(self) -> list[_Line]:
         with self._changed:
             self._changed.wait(_LOOK_EVERY if self._lines else None)
-            found = [line for line in self._lines if line.remaining() < -GRACE]
-            self._lines.difference_update(found)
-            return found
+            overdue = [line for line in self._lines if line.remaining() < -GRACE]
+            self._lines.difference_update(overdue)
+            return overdue
 
 
 _watchdog = Watchdog()

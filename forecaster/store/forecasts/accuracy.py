@@ -33,9 +33,9 @@ def write(
     """
     rows = datasets.with_ids(conn, dataset, conform(frame, ACCURACY))
     scored = _scored(conn, model_id, rows).with_columns(is_scored=True)
-    found = rows.join(scored, on=[*_KEYS], how="left", maintain_order="left")["is_scored"]
-    _insert(conn, rows.filter(found.is_null()), model_id, scored_at)
-    return frame.filter(found.is_null())
+    is_scored = rows.join(scored, on=[*_KEYS], how="left", maintain_order="left")["is_scored"]
+    _insert(conn, rows.filter(is_scored.is_null()), model_id, scored_at)
+    return frame.filter(is_scored.is_null())
 
 
 def read(
@@ -76,8 +76,8 @@ def _scored(conn: Connection, model_id: int, rows: pl.DataFrame) -> pl.DataFrame
         pl.col("cutoff").min().alias("since"), pl.col("cutoff").max().alias("until")
     )
     parts = stretches.sort("series_id", "lead").iter_slices(_STRETCHES_AT_ONCE)
-    found = [read_frame(conn, _probe(conn, model_id, part), _KEYS) for part in parts]
-    return pl.concat([pl.DataFrame(schema=_KEYS), *found])
+    frames = [read_frame(conn, _probe(conn, model_id, part), _KEYS) for part in parts]
+    return pl.concat([pl.DataFrame(schema=_KEYS), *frames])
 
 
 def _probe(conn: Connection, model_id: int, part: pl.DataFrame) -> Select[Any]:
@@ -89,16 +89,16 @@ def _probe(conn: Connection, model_id: int, part: pl.DataFrame) -> Select[Any]:
     plain = part.with_columns(cs.datetime().to_physical())
     if conn.dialect.name == "sqlite":
         listed = sa.func.json_each(json.dumps(plain.rows())).table_valued("value")
-        each = [sa.func.json_extract(listed.c.value, f"$[{place}]") for place in range(4)]
-        return keys.select_from(listed.join(accuracy, _lies_in(conn, *each)))
+        fields = [sa.func.json_extract(listed.c.value, f"$[{place}]") for place in range(4)]
+        return keys.select_from(listed.join(accuracy, _lies_in(conn, *fields)))
     kinds: Sequence[type[TypeEngine[Any]]] = (sa.Integer, sa.Text, sa.BigInteger, sa.BigInteger)
     arrays = (
         sa.bindparam(None, column.to_list(), ARRAY(kind))
         for column, kind in zip(plain.iter_columns(), kinds, strict=True)
     )
     listed = sa.func.unnest(*arrays).table_valued(*plain.columns).render_derived()
-    found = keys.where(_lies_in(conn, *listed.c)).offset(0).lateral()
-    return select(*found.c).select_from(listed.join(found, sa.true()))
+    rows = keys.where(_lies_in(conn, *listed.c)).offset(0).lateral()
+    return select(*rows.c).select_from(listed.join(rows, sa.true()))
 
 
 def _lies_in(

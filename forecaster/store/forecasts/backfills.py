@@ -12,13 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
 from forecaster.store.column_types import printable
 from forecaster.store.forecasts.forecasts import by_series
 from forecaster.store.state import datasets
-from forecaster.store.tables import (
-    accuracy,
-    attention,
-    forecasts,
-    models,
-    runs,
-)
+from forecaster.store.tables import accuracy, attention, forecasts, models, runs
 from forecaster.store.upserts import insert_or
 
 State = Literal["succeeded", "failed"]
@@ -98,8 +92,8 @@ def report_of(conn: Connection, dataset: str, job: str, tick: datetime) -> Mappi
     query = select(runs.c.report).where(
         runs.c.job == job, runs.c.dataset_id.in_(datasets.id_of(dataset)), runs.c.tick == tick
     )
-    found: Mapping[str, Any] | None = conn.scalar(query)
-    return found
+    report: Mapping[str, Any] | None = conn.scalar(query)
+    return report
 
 
 def oldest_start(
@@ -113,8 +107,8 @@ def oldest_start(
     )
     if finished_after is not None:
         query = query.where(runs.c.finished_at > finished_after)
-    found: datetime | None = conn.scalar(query)
-    return found
+    started_at: datetime | None = conn.scalar(query)
+    return started_at
 
 
 def claim(
@@ -136,7 +130,7 @@ def claim(
         where=sa.true() if again else runs.c.state != "succeeded",
     ).returning(runs.c.tick)
     owner = datasets.dataset_id(conn, dataset)
-    found = [
+    parameters = [
         {
             "job": job,
             "dataset_id": owner,
@@ -151,7 +145,7 @@ def claim(
         }
         for row in rows
     ]
-    return set(conn.scalars(statement, found)) if found else set()
+    return set(conn.scalars(statement, parameters)) if parameters else set()
 
 
 def said(

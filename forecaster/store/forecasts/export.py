@@ -30,19 +30,19 @@ SAID = pl.Schema(
 
 def by_cutoff(conn: Connection, dataset: str) -> pl.DataFrame:
     """Return WRITTEN of a dataset, sorted by cutoff."""
-    said = func.count().label("said")
+    count = func.count().label("said")
     keys = (forecasts.c.series_id, forecasts.c.cutoff, forecasts.c.step)
-    each = (
-        select(forecasts.c.cutoff, said)
+    keys_counted = (
+        select(forecasts.c.cutoff, count)
         .where(forecasts.c.series_id.in_(datasets.series_of(dataset)))
         .group_by(*keys)
         .subquery()
     )
     query = select(
-        each.c.cutoff,
-        sa.cast(func.sum(each.c.said), sa.BigInteger).label("rows"),
-        sa.cast(func.sum(each.c.said - 1), sa.BigInteger).label("repeated"),
-    ).group_by(each.c.cutoff)
+        keys_counted.c.cutoff,
+        sa.cast(func.sum(keys_counted.c.said), sa.BigInteger).label("rows"),
+        sa.cast(func.sum(keys_counted.c.said - 1), sa.BigInteger).label("repeated"),
+    ).group_by(keys_counted.c.cutoff)
     return read_frame(conn, query, WRITTEN).sort("cutoff")
 
 
@@ -66,9 +66,9 @@ def read(conn: Connection, dataset: str, *, since: datetime, until: datetime) ->
 def require_empty(engine: Engine) -> None:
     """Raise StoreError unless a database has no tables."""
     with reading(engine) as conn:
-        found = sa.inspect(conn).get_table_names()
-    if found:
+        tables = sa.inspect(conn).get_table_names()
+    if tables:
         raise StoreError(
-            f"database {masked(engine.url)} is not empty, found {len(found)} tables",
+            f"database {masked(engine.url)} is not empty, found {len(tables)} tables",
             hint="choose another database; nothing was changed",
         )

@@ -59,11 +59,11 @@ def write_blocks(
 
 def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
     """Return the series that one model has forecast at one cutoff, sorted."""
-    found = by_series(conn, dataset, forecasts, model_id, forecasts.c.cutoff == cutoff)
-    if found.is_empty():
+    series = by_series(conn, dataset, forecasts, model_id, forecasts.c.cutoff == cutoff)
+    if series.is_empty():
         return []
     keys = datasets.keys(conn, dataset)
-    return keys.filter(pl.col("id").is_in(found["series_id"].implode()))["key"].to_list()
+    return keys.filter(pl.col("id").is_in(series["series_id"].implode()))["key"].to_list()
 
 
 def by_series(
@@ -93,10 +93,10 @@ def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) 
     Descends the key of one series after the other: OFFSET 0 keeps PostgreSQL from reading whole
     partitions of everybody instead.
     """
-    said = select(forecasts.c.step).where(
+    forecast = select(forecasts.c.step).where(
         forecasts.c.series_id == tables.series.c.id, ~forecasts.c.hindsight
     )
-    later = said if after is None else said.where(forecasts.c.cutoff > after)
+    later = forecast if after is None else forecast.where(forecasts.c.cutoff > after)
     query = select(tables.series.c.id).where(
         tables.series.c.id.in_(datasets.series_of(dataset)), later.offset(0).exists()
     )
@@ -116,6 +116,6 @@ def count(conn: Connection, dataset: str, *, at_most: int) -> int:
         joined = series.join(rows, true())
     else:
         joined = series.join(forecasts, forecasts.c.series_id == series.c.id)
-    found = select(series.c.id).select_from(joined)
-    found = found.where(series.c.id.in_(datasets.series_of(dataset))).limit(at_most + 1)
-    return conn.scalar(select(func.count()).select_from(found.subquery())) or 0
+    rows_found = select(series.c.id).select_from(joined)
+    rows_found = rows_found.where(series.c.id.in_(datasets.series_of(dataset))).limit(at_most + 1)
+    return conn.scalar(select(func.count()).select_from(rows_found.subquery())) or 0

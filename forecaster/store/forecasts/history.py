@@ -7,12 +7,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from forecaster.schemas import (
-    ATTENTION,
-    INSTANT,
-    PART_COLUMNS,
-    PATCHES,
-)
+from forecaster.schemas import ATTENTION, INSTANT, PART_COLUMNS, PATCHES
 from forecaster.store.connection.bulk import read_frame
 from forecaster.store.state import datasets
 from forecaster.store.tables import attention, attention_patches, forecasts, series
@@ -138,9 +133,9 @@ def read_attention(
             *([] if of is None else [attention.c.model_id == of.model_id]),
         )
     )
-    found = read_frame(conn, query, {**ATTENTION, "weights": pl.String()})
+    frame = read_frame(conn, query, {**ATTENTION, "weights": pl.String()})
     weights = pl.col("weights").str.json_decode(ATTENTION["weights"])
-    return found.with_columns(weights).sort("series_id", "step_from")
+    return frame.with_columns(weights).sort("series_id", "step_from")
 
 
 def read_patches(

@@ -50,15 +50,15 @@ class LeadWindow:
     has_closed: bool = False
     """Whether closed steps may be missing: the last row is then that of an earlier step."""
 
-    def contains(self, said: FromClause) -> ColumnElement[bool]:
+    def contains(self, rows: FromClause) -> ColumnElement[bool]:
         """Return the condition that a row of the last step lies in (after, until]."""
-        until = (said.c.timestamp <= self.until) & self.may_contain(said)
-        return until if self.after is None else until & (said.c.timestamp > self.after)
+        until = (rows.c.timestamp <= self.until) & self.may_contain(rows)
+        return until if self.after is None else until & (rows.c.timestamp > self.after)
 
-    def may_contain(self, said: FromClause) -> ColumnElement[bool]:
+    def may_contain(self, rows: FromClause) -> ColumnElement[bool]:
         """Return the implied condition on the cutoff, for partition pruning and index scans."""
-        until = said.c.cutoff <= self.until - self.nearest
-        return until if self.after is None else until & (said.c.cutoff > self.after - self.farthest)
+        until = rows.c.cutoff <= self.until - self.nearest
+        return until if self.after is None else until & (rows.c.cutoff > self.after - self.farthest)
 
 
 def read(conn: Connection, dataset: str, window: LeadWindow) -> pl.DataFrame:
@@ -66,13 +66,13 @@ def read(conn: Connection, dataset: str, window: LeadWindow) -> pl.DataFrame:
 
     Left out: hindsight, and forecasts of which this lead was scored before.
     """
-    found = read_frame(conn, _rows(conn, datasets.series_of(dataset), window), _STORED)
+    rows = read_frame(conn, _rows(conn, datasets.series_of(dataset), window), _STORED)
     quantiles = [
         (pl.col("level") + pl.col(deviation)).alias(quantile)
         for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
     ]
     return (
-        found.join(datasets.keys(conn, dataset), on="id")
+        rows.join(datasets.keys(conn, dataset), on="id")
         .sort("rank", "cutoff", "model_id", "step")
         .with_columns(*quantiles, series_id=pl.col("key"))
         .select(MATURED.names())
@@ -89,10 +89,10 @@ def _rows(conn: Connection, owners: Select[int], window: LeadWindow) -> Select[A
     if conn.dialect.name == "sqlite":
         due = _due(window).where(_LAST.c.series_id.in_(owners)).offset(0).subquery("due")
         return select(*columns).select_from(due.join(forecasts, _belongs(due, window)))
-    each = owners.subquery("each")
-    of_one = _due(window).where(_LAST.c.series_id == each.c.id).offset(0).lateral("due")
+    owner = owners.subquery("each")
+    of_one = _due(window).where(_LAST.c.series_id == owner.c.id).offset(0).lateral("due")
     rows = select(*columns).where(_belongs(of_one, window)).offset(0).lateral("rows")
-    return select(rows).select_from(each.join(of_one, true()).join(rows, true()))
+    return select(rows).select_from(owner.join(of_one, true()).join(rows, true()))
 
 
 def _due(window: LeadWindow) -> Select[Any]:

@@ -26,9 +26,9 @@ def upgrade(engine: Engine) -> None:
     with writing(engine) as conn:
         if conn.dialect.name == "postgresql":
             conn.execute(select(func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-        found = _revision(conn)
-        if _is_newer(found):
-            raise _out_of_date(engine, found)
+        current = _revision(conn)
+        if _is_newer(current):
+            raise _out_of_date(engine, current)
         command.upgrade(alembic_config(conn), "head")
 
 
@@ -41,16 +41,16 @@ def revision(engine: Engine) -> str | None:
 @cache
 def head() -> str:
     """Return the newest revision this version knows."""
-    found = _scripts().get_current_head()
-    assert found is not None
-    return found
+    newest = _scripts().get_current_head()
+    assert newest is not None
+    return newest
 
 
 def require_head(engine: Engine) -> None:
     """Raise SchemaOutOfDate unless the database is at the newest revision."""
-    found = revision(engine)
-    if found != head():
-        raise _out_of_date(engine, found)
+    current = revision(engine)
+    if current != head():
+        raise _out_of_date(engine, current)
 
 
 def alembic_config(conn: Connection) -> Config:
@@ -65,16 +65,16 @@ def _revision(conn: Connection) -> str | None:
     return MigrationContext.configure(conn).get_current_revision()
 
 
-def _is_newer(found: str | None) -> bool:
+def _is_newer(current: str | None) -> bool:
     known = {script.revision for script in _scripts().walk_revisions()}
-    return found is not None and found not in known
+    return current is not None and current not in known
 
 
-def _out_of_date(engine: Engine, found: str | None) -> SchemaOutOfDate:
+def _out_of_date(engine: Engine, current: str | None) -> SchemaOutOfDate:
     newer = "install the version of forecaster that created it"
     return SchemaOutOfDate(
-        f"{masked(engine.url)}: schema revision is {found or 'none'}, expected {head()}",
-        hint=newer if _is_newer(found) else UPGRADE_HINT,
+        f"{masked(engine.url)}: schema revision is {current or 'none'}, expected {head()}",
+        hint=newer if _is_newer(current) else UPGRADE_HINT,
     )
 
 

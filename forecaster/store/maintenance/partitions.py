@@ -128,8 +128,10 @@ def drop_before(
 
 def read(conn: Connection, table: str) -> list[Partition]:
     """Return the partitions of a table, from the oldest on."""
-    found = [Partition(**row._mapping) for row in conn.execute(_PARTITIONS, {"parent": table})]
-    return sorted(found, key=lambda partition: partition.lower or datetime.min.replace(tzinfo=UTC))
+    partitions = [Partition(**row._mapping) for row in conn.execute(_PARTITIONS, {"parent": table})]
+    return sorted(
+        partitions, key=lambda partition: partition.lower or datetime.min.replace(tzinfo=UTC)
+    )
 
 
 def count(conn: Connection, name: str) -> Count:

@@ -51,8 +51,8 @@ def measure(conn: Connection) -> StoreSize:
 
 def _measure_postgres(conn: Connection) -> StoreSize:
     total = conn.scalar(select(func.pg_database_size(func.current_database())))
-    found = (_postgres_table(conn, name) for name in tables.metadata.tables)
-    return StoreSize(bytes=total or 0, free_bytes=None, tables=tuple(found))
+    sizes = (_postgres_table(conn, name) for name in tables.metadata.tables)
+    return StoreSize(bytes=total or 0, free_bytes=None, tables=tuple(sizes))
 
 
 def _postgres_table(conn: Connection, table: str) -> TableSize:
@@ -78,8 +78,8 @@ def _measure_sqlite(conn: Connection) -> StoreSize:
         for name in ("page_size", "page_count", "freelist_count")
     )
     bytes_of = _walk(conn) if page * pages <= _WALKED_BYTES else {}
-    found = (_sqlite_table(conn, name, bytes_of) for name in tables.metadata.tables)
-    return StoreSize(bytes=page * pages, free_bytes=page * free, tables=tuple(found))
+    sizes = (_sqlite_table(conn, name, bytes_of) for name in tables.metadata.tables)
+    return StoreSize(bytes=page * pages, free_bytes=page * free, tables=tuple(sizes))
 
 
 def _walk(conn: Connection) -> dict[str, int]:
@@ -115,9 +115,9 @@ def _sqlite_rows(conn: Connection, table: Table) -> tuple[int, bool]:
         return conn.scalar(select(func.count()).select_from(table)) or 0, False
     ids = tables.series.c.id
     known = conn.scalar(select(func.count(ids))) or 0
-    every = max(1, known // _SAMPLED_SERIES)
-    some = conn.scalars(select(ids).where(ids % every == 0).limit(_SAMPLED_SERIES)).all()
+    stride = max(1, known // _SAMPLED_SERIES)
+    sample = conn.scalars(select(ids).where(ids % stride == 0).limit(_SAMPLED_SERIES)).all()
     rows = conn.scalar(
-        select(func.count()).select_from(table).where(table.c.series_id.in_(some))
+        select(func.count()).select_from(table).where(table.c.series_id.in_(sample))
     ) or 0  # fmt: skip
-    return rows * known // max(1, len(some)), known > len(some)
+    return rows * known // max(1, len(sample)), known > len(sample)

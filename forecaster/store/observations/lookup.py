@@ -53,8 +53,8 @@ def _probe_postgresql(
 ) -> Select[Any]:
     """LIMIT keeps the planner from reading the whole table because many rows are wanted."""
     arrays = (
-        sa.bindparam(None, found, ARRAY(kind))
-        for found, kind in ((ids, sa.Integer), (stamps, sa.BigInteger))
+        sa.bindparam(None, values, ARRAY(kind))
+        for values, kind in ((ids, sa.Integer), (stamps, sa.BigInteger))
     )
     wanted = sa.func.unnest(*arrays).table_valued("series_id", "microseconds").render_derived()
     since_epoch = wanted.c.microseconds * sa.literal_column("interval '1 microsecond'")

@@ -125,8 +125,10 @@ def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
     reached = datasets.lock(conn, dataset)
     assert reached.landed_at is not None
     version = [observations.c[name] == sa.bindparam(f"b_{name}") for name in (*_KEY, "recorded_at")]
-    found = [{f"b_{name}": value for name, value in row.items()} for row in rows.to_dicts()]
-    conn.execute(update(observations).where(*version).values(value=sa.bindparam("b_value")), found)
+    parameters = [{f"b_{name}": value for name, value in row.items()} for row in rows.to_dicts()]
+    conn.execute(
+        update(observations).where(*version).values(value=sa.bindparam("b_value")), parameters
+    )
     older = observations.alias("older")
     before = (
         select(older.c.value)
@@ -138,7 +140,7 @@ def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
         .limit(1)
         .scalar_subquery()
     )
-    conn.execute(delete(observations).where(*version, observations.c.value == before), found)
+    conn.execute(delete(observations).where(*version, observations.c.value == before), parameters)
     later = replace(reached, landed_at=reached.landed_at + _MICROSECOND)
     datasets.set_landed(conn, dataset, later)
 
@@ -156,16 +158,16 @@ def read(
 
     With `as_of`: as they were known at that instant. With `series`: of that one only.
     """
-    found = _newest(conn, datasets.series_of(dataset, series), since, until, as_of)
-    return named(found, datasets.keys(conn, dataset))
+    cells = _newest(conn, datasets.series_of(dataset, series), since, until, as_of)
+    return named(cells, datasets.keys(conn, dataset))
 
 
 def named(cells: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
     """Return CELLS as OBSERVATIONS; `keys` are those of `datasets.keys`, or some of them."""
-    found = cells.join(keys, left_on="series_id", right_on="id", maintain_order="left")
-    if not found["rank"].is_sorted():
-        found = found.sort("rank", "timestamp")
-    return conform(found.with_columns(series_id="key").select(OBSERVATIONS.names()), OBSERVATIONS)
+    joined = cells.join(keys, left_on="series_id", right_on="id", maintain_order="left")
+    if not joined["rank"].is_sorted():
+        joined = joined.sort("rank", "timestamp")
+    return conform(joined.with_columns(series_id="key").select(OBSERVATIONS.names()), OBSERVATIONS)
 
 
 def read_cells(
@@ -228,12 +230,12 @@ def _newest(
         *([] if until is None else [observations.c.timestamp <= until]),
         *([] if as_of is None else [observations.c.recorded_at <= as_of]),
     ]
-    found = versions.of_series(conn, owners, limits, CELLS)
-    keys = found.select(_KEY)
+    rows = versions.of_series(conn, owners, limits, CELLS)
+    keys = rows.select(_KEY)
     if not keys.select(_is_ascending()).item():
-        found = found.sort(_KEY, maintain_order=True)
+        rows = rows.sort(_KEY, maintain_order=True)
     is_last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in _KEY)
-    return found.filter(is_last.fill_null(value=True)).drop_nulls("value")
+    return rows.filter(is_last.fill_null(value=True)).drop_nulls("value")
 
 
 def _is_ascending() -> pl.Expr:

@@ -39,7 +39,7 @@ def read(
         return pl.DataFrame(schema=schema)
     columns = dict(zip(names, zip(*parts, strict=True), strict=True))
     values = [_elements(array, ">f8") for array in columns.pop("value")]
-    owner = np.repeat(np.array(ids, np.int32), [len(each) for each in values])
+    owner = np.repeat(np.array(ids, np.int32), [len(array_values) for array_values in values])
     return pl.DataFrame(
         {
             "series_id": owner,
@@ -50,7 +50,7 @@ def read(
 
 
 def _instants(arrays: Sequence[bytes]) -> pl.Series:
-    microseconds = np.concatenate([_elements(each, ">i8") for each in arrays], dtype=np.int64)
+    microseconds = np.concatenate([_elements(array, ">i8") for array in arrays], dtype=np.int64)
     return pl.Series(microseconds + EPOCH).cast(INSTANT)
 
 

@@ -35,8 +35,8 @@ def read(
         rows = of_series(conn, ours.where(series.c.id.between(block[0], block[-1])), limits)
         yield rows
         first += len(block)
-        each = max(1, steps, rows.height // len(block))
-        at_once = max(1, min(_GROWTH * at_once, _ROWS_AT_ONCE // each))
+        rows_per_series = max(1, steps, rows.height // len(block))
+        at_once = max(1, min(_GROWTH * at_once, _ROWS_AT_ONCE // rows_per_series))
 
 
 def of_some_series(
@@ -72,8 +72,8 @@ def first_of_each_instant(
         .order_by(observations.c.timestamp)
     )
     schema = {column.name: VERSIONS[column.name] for column in columns}
-    found = read_frame(conn, query, schema).with_columns(series_id=0, value=None)
-    return found.select(VERSIONS.names()).cast(VERSIONS)
+    frame = read_frame(conn, query, schema).with_columns(series_id=0, value=None)
+    return frame.select(VERSIONS.names()).cast(VERSIONS)
 
 
 def next_instant(conn: Connection, dataset: str, after: datetime) -> datetime | None:
@@ -84,8 +84,8 @@ def next_instant(conn: Connection, dataset: str, after: datetime) -> datetime | 
         .scalar_subquery()
     )
     of_each = datasets.series_of(dataset).with_only_columns(first.label("first")).subquery()
-    found: datetime | None = conn.scalar(select(func.min(of_each.c.first)))
-    return found
+    instant: datetime | None = conn.scalar(select(func.min(of_each.c.first)))
+    return instant
 
 
 def newest_known(conn: Connection, dataset: str, at: datetime) -> datetime | None:
@@ -98,8 +98,8 @@ def newest_known(conn: Connection, dataset: str, at: datetime) -> datetime | Non
         .scalar_subquery()
     )
     of_each = datasets.series_of(dataset).with_only_columns(last.label("last")).subquery()
-    found: datetime | None = conn.scalar(select(func.max(of_each.c.last)))
-    return found
+    instant: datetime | None = conn.scalar(select(func.max(of_each.c.last)))
+    return instant
 
 
 def of_series(

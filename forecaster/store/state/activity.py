@@ -84,8 +84,8 @@ def _columns(kind: str, **given: Any) -> list[sa.ColumnElement[Any]]:
         "progress": sa.REAL(),
     }
     empty = {name: sa.cast(sa.null(), of) for name, of in types.items()}
-    found = {**empty, **given}
-    return [sa.literal(kind).label("kind"), *(found[name].label(name) for name in types)]
+    columns = {**empty, **given}
+    return [sa.literal(kind).label("kind"), *(columns[name].label(name) for name in types)]
 
 
 def _revisions() -> sa.Select[Any]:

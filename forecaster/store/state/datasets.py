@@ -29,12 +29,12 @@ class Landed:
 def dataset_id(conn: Connection, name: str) -> int:
     """Return the key of a dataset, new if need be."""
     query = id_of(name)
-    found = conn.scalar(query)
-    if found is None:
+    key = conn.scalar(query)
+    if key is None:
         conn.execute(insert_or(conn, datasets).on_conflict_do_nothing(), {"name": name})
-        found = conn.scalar(query)
-    assert found is not None
-    return int(found)
+        key = conn.scalar(query)
+    assert key is not None
+    return int(key)
 
 
 def series_ids(conn: Connection, dataset: str, keys: Iterable[str]) -> dict[str, int]:
@@ -60,8 +60,8 @@ def with_ids(conn: Connection, dataset: str, frame: pl.DataFrame) -> pl.DataFram
 def numbered(frame: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
     """Return `frame` with the integer of `ids` in place of the text in `series_id`."""
     runs = frame["series_id"].rle().struct.unnest()
-    each = np.array([ids[key] for key in runs["value"]], np.int32)
-    repeated = np.repeat(each, runs["len"].to_numpy())
+    numbers = np.array([ids[key] for key in runs["value"]], np.int32)
+    repeated = np.repeat(numbers, runs["len"].to_numpy())
     return frame.with_columns(pl.Series("series_id", repeated, dtype=pl.Int32()))
 
 
@@ -115,10 +115,10 @@ def set_landed(conn: Connection, dataset: str, reached: Landed) -> None:
 
 def noted_settings(conn: Connection, dataset: str) -> Mapping[str, Any] | None:
     """Return the settings that the service last ran with; None before it did."""
-    found: Mapping[str, Any] | None = conn.scalar(
+    settings: Mapping[str, Any] | None = conn.scalar(
         select(datasets.c.config).where(datasets.c.name == dataset)
     )
-    return found
+    return settings
 
 
 def note_settings(conn: Connection, dataset: str, document: Mapping[str, Any]) -> None:

@@ -124,7 +124,7 @@ def _recent(
         for kind in (("forecast", None), ("retrain", None), ("forecast", "succeeded"))
     ]
     for first in range(0, len(wanted), _TERMS):
-        terms = [_newest(*each) for each in wanted[first : first + _TERMS]]
+        terms = [_newest(*key) for key in wanted[first : first + _TERMS]]
         for row in conn.execute(sa.union_all(*terms)):
             values = dict(row._mapping)
             name, asked = names[values.pop("dataset_id")], values.pop("asked")

@@ -89,13 +89,13 @@ def survey(conn: Connection) -> Survey:
     """Read all leases, and the clock of the database, in one statement."""
     clock = select(_now(conn).label("now")).subquery()
     rows = conn.execute(select(clock.c.now, leases).select_from(clock).outerjoin(leases, true()))
-    found = {}
+    leases_by_name = {}
     for row in rows:
         values = dict(row._mapping)
         now = values.pop("now")
         if row.name is not None:
-            found[row.name] = Lease(**values, left=row.expires_at - now)
-    return Survey(now=now, found=found)
+            leases_by_name[row.name] = Lease(**values, left=row.expires_at - now)
+    return Survey(now=now, found=leases_by_name)
 
 
 def find(conn: Connection, name: str) -> Lease | None:
@@ -210,13 +210,13 @@ def _greatest_token(name: str) -> ColumnElement[int]:
     return func.coalesce(greatest.scalar_subquery(), 0)
 
 
-def _is(found: Lease | None) -> list[ColumnElement[bool]]:
-    if found is None:
+def _is(expected: Lease | None) -> list[ColumnElement[bool]]:
+    if expected is None:
         return []
     return [
-        (leases.c.holder == found.holder)
-        & (leases.c.token == found.token)
-        & (leases.c.expires_at == found.expires_at)
+        (leases.c.holder == expected.holder)
+        & (leases.c.token == expected.token)
+        & (leases.c.expires_at == expected.expires_at)
     ]
 
 

@@ -73,7 +73,7 @@ class StoredModel(ModelRecord):
 
 def add(conn: Connection, dataset: str, model: NewModel) -> int:
     """Keep a model, not in service yet; return its id."""
-    found = conn.scalar(
+    model_id = conn.scalar(
         insert(models)
         .values(
             dataset_id=datasets.dataset_id(conn, dataset),
@@ -90,8 +90,8 @@ def add(conn: Connection, dataset: str, model: NewModel) -> int:
         )
         .returning(models.c.id)
     )
-    assert found is not None
-    return int(found)
+    assert model_id is not None
+    return int(model_id)
 
 
 def add_scores(conn: Connection, dataset: str, model_id: int, scores: Mapping[str, float]) -> None:
@@ -235,10 +235,10 @@ def get(conn: Connection, dataset: str, model_id: int) -> StoredModel:
 
 def config(conn: Connection, model_id: int) -> Mapping[str, Any]:
     """Return what a model is made of: its spec, as it was stored beside the weights."""
-    found: Mapping[str, Any] = conn.scalars(
+    spec: Mapping[str, Any] = conn.scalars(
         select(models.c.config).where(models.c.id == model_id)
     ).one()
-    return found
+    return spec
 
 
 def list_models(conn: Connection, dataset: str) -> list[ModelRecord]:
@@ -265,9 +265,9 @@ def prune(conn: Connection, dataset: str, keep: int, *, retired_before: datetime
     )
     is_old = func.coalesce(models.c.retired_at, models.c.created_at) < retired_before
     good = and_(others, _IS_WHOLE, models.c.promoted_at.is_not(None))
-    kept = select(models.c.id).where(good).order_by(models.c.id.desc()).limit(keep)
+    newest = select(models.c.id).where(good).order_by(models.c.id.desc()).limit(keep)
     return conn.execute(
-        update(models).where(others, is_old, models.c.id.not_in(kept)).values(weights=None)
+        update(models).where(others, is_old, models.c.id.not_in(newest)).values(weights=None)
     ).rowcount
 
 

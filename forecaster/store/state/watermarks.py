@@ -22,12 +22,12 @@ def get(conn: Connection, dataset: str, name: str) -> datetime | None:
 
 def state(conn: Connection, dataset: str, name: str) -> dict[str, Any] | None:
     """Return what was kept beside the watermark; None before anything was."""
-    found: dict[str, Any] | None = conn.scalar(
+    document: dict[str, Any] | None = conn.scalar(
         select(watermarks.c.state).where(
             watermarks.c.dataset_id.in_(datasets.id_of(dataset)), watermarks.c.name == name
         )
     )
-    return found
+    return document
 
 
 def keep(
