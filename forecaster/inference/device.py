@@ -60,25 +60,26 @@ class Runner:
         """Where it computes now."""
         return self._device
 
+    @torch.inference_mode()
     def __call__(self, context: Tensor, cutoffs: Tensor) -> NetworkOutput:
         """Forecast from contexts (B, L) that end at the grid indices `cutoffs` (B,).
 
         They may be on any device; the output is on that of the contexts.
         """
         while True:
+            parts = []
             try:
-                contexts, ends = context.split(self.batch_size), cutoffs.split(self.batch_size)
-                return _joined(list(map(self._forward, contexts, ends)))
+                for values, ends in zip(
+                    context.split(self.batch_size), cutoffs.split(self.batch_size), strict=True
+                ):
+                    calendar = calendar_features(self.spec, ends.to(self._device))
+                    output = self._network(values.to(self._device), None, calendar)
+                    parts.append(_mapped(lambda part: part.to(context.device), output))
+                return _joined(parts)
             except torch.OutOfMemoryError:
                 if self.batch_size <= SMALLEST_BATCH and self._device == CPU:
                     raise
             self._want_less()
-
-    def _forward(self, context: Tensor, cutoffs: Tensor) -> NetworkOutput:
-        calendar = calendar_features(self.spec, cutoffs.to(self._device))
-        with torch.inference_mode():
-            output: NetworkOutput = self._network(context.to(self._device), None, calendar)
-        return _mapped(lambda part: part.to(context.device), output)
 
     def _want_less(self) -> None:
         if self.batch_size > SMALLEST_BATCH:

@@ -1,6 +1,6 @@
 """Inference: a model, what was observed and the cutoffs in; forecasts and their attention out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -97,7 +97,11 @@ def predict_panels(
     run = Runner(model.network, choose_device(device))
     parts = []
     for panel in panels:
-        parts.append(_predict(model, run, panel, ends, bounds))
+        pairs = torch.cartesian_prod(torch.arange(len(panel)), torch.tensor(ends)).view(-1, 2)
+        numbers, outcomes = _forecast(model, run, panel, _windows(model, panel, pairs), bounds)
+        keys = _keys(model, panel, pairs[outcomes == FORECAST])
+        left_out = _left_out(panel, pairs, outcomes)
+        parts.append(_Part(keys=keys, numbers=numbers, left_out=left_out, counts=panel.counts))
     seen = {name for part in parts for frame in (part.keys, part.left_out)
             for name in frame["series_id"].unique()}  # fmt: skip
     unseen = sorted({*everyone, *model.series_scale} - seen)
@@ -160,19 +164,10 @@ def predict_contexts(
     )
 
 
-def _predict(
-    model: TrainedModel, run: Runner, panel: Panel, ends: Sequence[int], bounds: Bounds
-) -> _Part:
-    pairs = torch.cartesian_prod(torch.arange(len(panel)), torch.tensor(ends)).view(-1, 2)
+def _windows(model: TrainedModel, panel: Panel, pairs: Tensor) -> Iterator[Windows]:
+    """Give the contexts of pairs (B, 2) of rows and cutoffs, a batch at a time."""
     length = model.spec.context_length
-    windows = (gather(panel, chunk[:, 0], chunk[:, 1], length) for chunk in _chunks(pairs))
-    numbers, outcomes = _forecast(model, run, panel, windows, bounds)
-    return _Part(
-        keys=_keys(model, panel, pairs[outcomes == FORECAST]),
-        numbers=numbers,
-        left_out=_left_out(panel, pairs, outcomes),
-        counts=panel.counts,
-    )
+    return (gather(panel, chunk[:, 0], chunk[:, 1], length) for chunk in _chunks(pairs))
 
 
 def _chunks(rows: Tensor) -> Sequence[Tensor]:

@@ -1,7 +1,8 @@
 """`forecaster ingest` and the jobs, each once: `retrain`, `forecast` and so on."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -31,8 +32,7 @@ from jobs.terminal.options import (
 from jobs.terminal.output import as_json, data, say
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
+    from jobs.execution.job import Job
     from jobs.execution.runner import Outcome
 
 UNSCHEDULED = ("retrain", "reconcile", "prune")
@@ -48,13 +48,19 @@ def _command(name: str, purpose: str) -> Callable[..., None]:
         at: AtOption = None,
         json: JsonOption = False,
     ) -> None:
+        from jobs.execution.runner import run_job
+
         settings = load(config)
         datasets = chosen(settings, dataset)
         moment = None if at is None and name in UNSCHEDULED else instant(at)
         outcomes = []
+        cpu_settings.flush_denormals()
         with opened(settings.database_url, Schema.MADE) as engine:
             for each in datasets:
-                outcomes.append(_run(engine, settings, each, name, moment))
+                with _job(settings, each, name) as job:
+                    tick = _tick(job, each, moment)
+                    outcome = run_job(job, engine, each, tick=tick, clock=now, observe=_ignore)
+                outcomes.append(outcome)
         _tell(outcomes, json=json)
 
     command.__name__, command.__doc__ = name, purpose
@@ -96,23 +102,26 @@ def ingest(
     as_json(document(report)) if json else data(told(report))
 
 
-def _run(
-    engine: "Engine", config: Config, dataset: DatasetConfig, name: str, at: datetime | None
-) -> "Outcome":
-    """Run one job once: for the tick of `at`, or for the current second."""
+@contextmanager
+def _job(config: Config, dataset: DatasetConfig, name: str) -> Iterator["Job"]:
+    """Give the job called `name`, which shows the progress of a training of `dataset`."""
     from jobs import catalog
-    from jobs.execution.runner import run_job
     from jobs.stages.champions import Champions
     from jobs.stages.panel_cache import PanelCache
     from jobs.training_process.parent import fit_in_child
 
-    cpu_settings.flush_denormals()
     with progress.training(f"training {dataset.name}") as show:
         fit = partial(fit_in_child, on_progress=show)
-        job = catalog.jobs(config, champions=Champions(), panels=PanelCache(), fit=fit)[name]
-        schedule = job.schedule(dataset)
-        tick = now().replace(microsecond=0) if at is None else schedule.floor(at)
-        return run_job(job, engine, dataset, tick=tick, clock=now, observe=lambda _: None)
+        yield catalog.jobs(config, champions=Champions(), panels=PanelCache(), fit=fit)[name]
+
+
+def _tick(job: "Job", dataset: DatasetConfig, at: datetime | None) -> datetime:
+    """Return the tick of `at`, or the current second."""
+    return now().replace(microsecond=0) if at is None else job.schedule(dataset).floor(at)
+
+
+def _ignore(_: "Outcome") -> None:
+    """No telemetry is kept of a job that a person runs."""
 
 
 def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:

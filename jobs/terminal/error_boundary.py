@@ -4,9 +4,9 @@ Exit status 1 is a failure the user can act on, 2 a wrong setting or a wrong com
 A bug keeps its traceback: hiding it would be worse than showing it.
 """
 
+import sys
 from typing import Any
 
-import typer
 from typer.core import TyperGroup
 
 from forecaster.errors import ConfigError, ForecasterError
@@ -20,14 +20,11 @@ class Boundary(TyperGroup):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command, whatever its streams can encode."""
         degrade()
-        return super().main(*args, **kwargs)
-
-    def invoke(self, ctx: Any) -> Any:  # the type is private to typer
         try:
-            return super().invoke(ctx)
+            return super().main(*args, **kwargs)
         except ForecasterError as error:
             complain(error)
-            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+            sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
 def complain(error: ForecasterError, *, about: str = "") -> None:
