@@ -86,7 +86,7 @@ class Case:
         for first in range(0, self.series, at_once):
             frame = fleet.rows(fleet.names[first : first + at_once], 0, total)
             with writing(engine) as conn:
-                observations.land(conn, self.dataset.name, frame, recorded_at=START)
+                observations.ingest(conn, self.dataset.name, frame, recorded_at=START)
         with writing(engine) as conn:
             model_id = models.add(conn, self.dataset.name, fleet.model())
             models.promote(conn, self.dataset.name, model_id, now=START, reason="benchmark")

@@ -22,7 +22,7 @@ from benchmarks.protocols import TASKS, Task, Trial
 from benchmarks.tables import Cell, Row, Section, keep, markdown, over_seeds
 from forecaster.explain.measure import (
     agreement,
-    looking,
+    forecast_function,
     newest_windows,
     trust,
 )
@@ -73,7 +73,7 @@ def stability(models: Sequence[TrainedModel], trial: Trial) -> Row:
     """Compare what models that differ in their seed alone attend to, over all pairs."""
     windows = newest_windows(trial.panel, models[0].spec)
     with torch.inference_mode():
-        outputs = [looking(model.network)(windows) for model in models]
+        outputs = [forecast_function(model.network)(windows) for model in models]
     pairs = [agreement(one, other) for one, other in combinations(outputs, 2)]
     return {
         "divergence": float(np.mean([pair.divergence for pair in pairs])),

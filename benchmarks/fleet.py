@@ -90,7 +90,7 @@ class Fleet:
         """Land the history and put a model in service, as if it had been trained on it."""
         for frame in self.history():
             with writing(engine) as conn:
-                observations.land(conn, self.dataset.name, frame, recorded_at=self.end)
+                observations.ingest(conn, self.dataset.name, frame, recorded_at=self.end)
         with writing(engine) as conn:
             model_id = models.add(conn, self.dataset.name, self.model())
             models.promote(conn, self.dataset.name, model_id, now=self.end, reason="benchmark")

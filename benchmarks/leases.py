@@ -87,12 +87,12 @@ def works(engine: Engine) -> dict[str, Callable[[int], object]]:
 
     def look(_: int) -> None:
         with limit.stage("lease", STAGE), reading(bounded) as conn:
-            leases.survey(conn)
+            leases.read_all(conn)
 
     def take_over(number: int) -> None:
         with limit.stage("lease", STAGE), writing(bounded) as conn:
             holder = REPLICAS[1 + number % 2]
-            found = leases.survey(conn).found[lease]
+            found = leases.read_all(conn).found[lease]
             assert leases.acquire(conn, lease, holder, TTL, over=found) is not None
 
     def claim(number: int) -> None:

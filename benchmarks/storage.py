@@ -74,7 +74,7 @@ def fill(engine: Engine, fleet: Fleet) -> None:
         at = fleet.end + hour * HOUR
         with writing(engine) as conn:
             frame = fleet.rows(fleet.names, fleet.context + hour, 1)
-            observations.land(conn, dataset.name, frame, recorded_at=at)
+            observations.ingest(conn, dataset.name, frame, recorded_at=at)
         if hour < TICKS:
             run("forecast", at)
     run("score", at)

@@ -100,7 +100,7 @@ def read(
         cutoff=champion.cutoff(until),
         panel=panel,
         names=panels.names(conn, dataset.name, panel),
-        known_to=datasets.landed(conn, dataset.name).landed_at,
+        known_to=datasets.ingest_state(conn, dataset.name).landed_at,
     )
 
 

@@ -20,7 +20,7 @@ from forecaster.schemas import empty
 from forecaster.store.connection.engine import writing
 from forecaster.store.observations import observations
 from forecaster.store.observations.lookup import CELLS
-from forecaster.store.observations.observations import Landing
+from forecaster.store.observations.observations import IngestResult
 from forecaster.store.state import datasets
 from jobs.execution.reports import IngestReport
 from jobs.files import reader
@@ -146,7 +146,7 @@ class _Batch:
     def land(self, rows: int, taken: NormalizedRows) -> None:
         """Land some more rows, in a transaction of their own."""
         with writing(self.engine) as conn:
-            landing = observations.land(
+            landing = observations.ingest(
                 conn, self.dataset, taken.observations, recorded_at=self.now, batch=self.instants
             )
             among = datasets.with_ids(conn, self.dataset, taken.contested)
@@ -169,7 +169,7 @@ class _Batch:
         means = normalize.settle(self.contested.join(tied, on=_KEY, how="semi"))
         return means.join(tied.select(*_KEY, "recorded_at"), on=_KEY)
 
-    def _count(self, rows: int, taken: NormalizedRows, landing: Landing) -> None:
+    def _count(self, rows: int, taken: NormalizedRows, landing: IngestResult) -> None:
         tied = landing.tied.height
         self.without += landing.without
         self.others += taken.observations.height - landing.without
@@ -189,7 +189,7 @@ class _Batch:
     def require_any(self, name: str) -> None:
         """Raise DataError for a file that says nothing: rows without values, and none was known."""
         if self.without and not self.others:
-            raise remedies.nothing_said(name, self.counts["rows"], self.rejected.total())
+            raise remedies.no_values(name, self.counts["rows"], self.rejected.total())
 
     def report(self) -> IngestReport:
         """Say what the whole file brought."""

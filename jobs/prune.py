@@ -88,7 +88,7 @@ def judged_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datet
     possible = tick - dataset.delay - dataset.late_data - horizon
     scored = watermarks.get(conn, dataset.name, JUDGED)
     whole = None if scored is None else scored - horizon
-    if not forecasts.awaits_judgement(conn, dataset.name, after=whole):
+    if not forecasts.awaits_scoring(conn, dataset.name, after=whole):
         return possible
     return None if whole is None else min(possible, whole)
 

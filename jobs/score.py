@@ -13,7 +13,7 @@ from forecaster.config.settings import DatasetConfig, RetentionConfig
 from forecaster.data.panel import build
 from forecaster.errors import StageTimedOut
 from forecaster.evaluation import metrics
-from forecaster.evaluation.scoring import judge
+from forecaster.evaluation.scoring import score_forecasts
 from forecaster.schemas import ACCURACY, empty
 from forecaster.store.connection.engine import reading
 from forecaster.store.forecasts import accuracy as scores
@@ -187,7 +187,7 @@ def _look_back(
 def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime:
     """Return up to when everything that happened counts as known at `tick`."""
     until = tick - dataset.delay - dataset.late_data
-    newest = datasets.landed(conn, dataset.name).newest_observation
+    newest = datasets.ingest_state(conn, dataset.name).newest_observation
     return until if newest is None else min(until, newest)
 
 
@@ -201,7 +201,7 @@ def judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
         season_length=spec.season_length,
         scales=case.yardstick.series_scale,
     )
-    return judge(
+    return score_forecasts(
         case.forecasts,
         panel,
         season_length=spec.season_length,

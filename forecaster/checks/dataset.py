@@ -181,7 +181,7 @@ def _check_age(
         marks=dataset.timestamp_marks,
         are_sums=dataset.groups,
     )
-    fresh = freshness.judge(observations, grid, dataset, sample.now, sample.versions)
+    fresh = freshness.check(observations, grid, dataset, sample.now, sample.versions)
     diagnosis.findings += fresh.findings
     if fresh.delay is not None:
         diagnosis.suggestions["delay"] = format_duration(fresh.delay)

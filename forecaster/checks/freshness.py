@@ -57,7 +57,7 @@ class _Ends:
         return str(ordered["series_id"][min(place, ordered.height - 1)])
 
 
-def judge(
+def check(
     observations: pl.DataFrame,
     grid: Grid,
     dataset: DatasetConfig,

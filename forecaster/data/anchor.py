@@ -64,10 +64,10 @@ def detect_grid(
     zones = dict.fromkeys([timezone, "UTC"] if step.is_calendar else ["UTC"])
     clocks = [_read_clock(observations, step, zone) for zone in zones]
     clock = _choose(clocks)
-    phase = _settle(clock, _span(step), _tolerance(step))
+    phase = _majority_phase(clock, _span(step), _tolerance(step))
     if phase is None:
         clock = _read_clock(observations, step, timezone)
-        phase = _settle(_coarse(clock, step), _span(step), 0)
+        phase = _majority_phase(_coarse(clock, step), _span(step), 0)
     grid_timezone = clock.timezone if step.is_calendar else timezone
     common = Grid(step, _anchor_of(phase or 0, step), grid_timezone, marks)
     if phase is not None and clock.share == 1:
@@ -80,26 +80,26 @@ def detect_grid(
             replace(grid, anchor=_anchor_of(phase, step))
             for grid, phase in zip(others, phases, strict=True)
         ]
-    return _parting(observations, common, others)
+    return _separating(observations, common, others)
 
 
-class _Crowd(NamedTuple):
+class _CellUse(NamedTuple):
     """Observations that share their cell with an earlier one, and empty cells between others."""
 
     merged: int
     gaps: int
 
 
-def _parting(observations: pl.DataFrame, common: Grid, others: Sequence[Grid]) -> Grid:
+def _separating(observations: pl.DataFrame, common: Grid, others: Sequence[Grid]) -> Grid:
     """Return the grid on which observations keep cells of their own: the common one, unless another
     leaves no cell with several or none, or half as many shared ones."""
     keys = observations.select("series_id", "timestamp")
     if not keys.select(pl.col("series_id").is_sorted() & _ascends()).item():
         keys = keys.sort("series_id", "timestamp")
-    now = _crowd(keys, common)
+    now = _cell_use(keys, common)
     if now == (0, 0):
         return common
-    candidates = [(grid, _crowd(keys, grid)) for grid in dict.fromkeys(others)]
+    candidates = [(grid, _cell_use(keys, grid)) for grid in dict.fromkeys(others)]
     best, then = min(candidates, key=lambda candidate: candidate[1])
     is_better = then == (0, 0) or 2 * then.merged <= now.merged != 0
     return best if is_better else common
@@ -111,12 +111,12 @@ def _ascends() -> pl.Expr:
     return (is_new | (pl.col("timestamp") >= pl.col("timestamp").shift())).all()
 
 
-def _crowd(keys: pl.DataFrame, grid: Grid) -> _Crowd:
+def _cell_use(keys: pl.DataFrame, grid: Grid) -> _CellUse:
     """Count what becomes of rows (series_id, timestamp), sorted, on a grid."""
     cells = keys.select("series_id", index=grid.index_of(keys["timestamp"]))
     steps = pl.col("index").diff()
     is_same = pl.col("series_id") == pl.col("series_id").shift()
-    return _Crowd(
+    return _CellUse(
         *cells.select(
             merged=(is_same & (steps == 0)).sum(),
             gaps=pl.when(is_same & (steps > 0)).then(steps - 1).otherwise(0).sum(),
@@ -161,7 +161,7 @@ def _choose(clocks: Iterable[_Clock]) -> _Clock:
     return max(clocks, key=lambda clock: (clock.share, clock.common % DAY_MICROSECONDS == 0))
 
 
-def _settle(clock: _Clock, span: int, tolerance: int) -> int | None:
+def _majority_phase(clock: _Clock, span: int, tolerance: int) -> int | None:
     """Return the anchoring phase, or None where no phase has the majority."""
     before = (clock.common - pl.col("phase")) % span
     is_near = (before <= tolerance) & (pl.col("count") >= _WORTH_KEEPING * pl.col("count").sum())

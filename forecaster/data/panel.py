@@ -258,7 +258,7 @@ def _own_scale(values: Tensor, offset: Tensor, season_length: int) -> Tensor:
     return _prefer(_seasonal_error(values, season_length), smallest, scale)
 
 
-def still(panel: Panel) -> Tensor:
+def constant_series(panel: Panel) -> Tensor:
     """Return (N,) which series are constant: their scale cannot be estimated."""
     return panel.scale == _least_scale(panel.offset)
 

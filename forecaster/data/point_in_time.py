@@ -86,7 +86,7 @@ class PointInTime:
         )
 
 
-def knowledge(
+def point_in_time(
     ticks: Sequence[datetime],
     ran: Mapping[datetime, datetime],
     *,

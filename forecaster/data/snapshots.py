@@ -21,7 +21,7 @@ _SMALL = 2.0**-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldValues:
+class SupersededValues:
     """Values that cells held for a while, from one tick to before another one, sorted by both."""
 
     cell: Array
@@ -30,7 +30,7 @@ class HeldValues:
     value: Array
 
     @classmethod
-    def none(cls) -> "HeldValues":
+    def none(cls) -> "SupersededValues":
         places = np.empty(0, np.int32)
         return cls(cell=np.empty(0, np.int64), since=places, before=places, value=np.empty(0))
 
@@ -49,7 +49,7 @@ class Snapshots:
         shape = (len(ids), len(cells))
         self._value = np.full(shape, np.nan)
         self._known = np.full(shape, ticks, np.int32)
-        self._passing = HeldValues.none()
+        self._passing = SupersededValues.none()
         self.newest = np.full(ticks, np.iinfo(np.int64).min)
         self.assumed = self.rows = 0
 
@@ -130,7 +130,7 @@ class Snapshots:
         self._passing = _joined(self._passing, states, ~is_last)
 
 
-def remember(blocks: Iterable[pl.DataFrame], past: Snapshots, knowledge: PointInTime) -> Snapshots:
+def fill(blocks: Iterable[pl.DataFrame], past: Snapshots, knowledge: PointInTime) -> Snapshots:
     """Fill a past with blocks of VERSIONS, each of other series and with all of their versions."""
     for versions in blocks:
         past.take(versions, knowledge.first_known(versions))
@@ -146,16 +146,16 @@ def _within(cells: Array, begins: Array, length: int) -> tuple[Array, Array]:
     return stretch, np.arange(counts.sum()) + (low - before)[stretch]
 
 
-def _joined(held: HeldValues, states: HeldValues, kept: Array) -> HeldValues:
+def _joined(held: SupersededValues, states: SupersededValues, kept: Array) -> SupersededValues:
     parts = {
         name: np.concatenate((getattr(held, name), getattr(states, name)[kept]))
         for name in ("cell", "since", "before", "value")
     }
     order = np.lexsort((parts["since"], parts["cell"]))
-    return HeldValues(**{name: values[order] for name, values in parts.items()})
+    return SupersededValues(**{name: values[order] for name, values in parts.items()})
 
 
-def _states(cell: Array, stamps: Array, place: Array, value: Array) -> HeldValues:
+def _states(cell: Array, stamps: Array, place: Array, value: Array) -> SupersededValues:
     """Return what cells with several versions held, one state after the other.
 
     Rows are sorted by cell, timestamp and version. A state is the mean over the timestamps of a
@@ -182,7 +182,7 @@ def _states(cell: Array, stamps: Array, place: Array, value: Array) -> HeldValue
         before=pl.col("since").shift(-1).over("cell").fill_null(_FOR_EVER),
         value=(lasting["sum"] + passing["sum"]) / (lasting["len"] + passing["len"]) / _SMALL,
     )
-    return HeldValues(**{name: frame[name].to_numpy() for name in frame.columns})
+    return SupersededValues(**{name: frame[name].to_numpy() for name in frame.columns})
 
 
 def _sums(versions: pl.DataFrame) -> pl.DataFrame:

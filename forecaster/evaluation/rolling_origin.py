@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forecaster.baselines.registry import seasonal_naive
-from forecaster.data.panel import Panel, still
+from forecaster.data.panel import Panel, constant_series
 from forecaster.data.windows import Windows, gather
 from forecaster.evaluation.metrics import leads, summarise
 from forecaster.network.output_heads import pinball
@@ -165,7 +165,7 @@ class _Sums:
         inside = [(lead.step_from <= step) & (step <= lead.step_to) for lead in self._leads]
         self._lead_of_step = torch.stack(inside, 1).double()  # (H, leads)
         self._offset, self._scale = panel.offset.to(device), panel.scale.to(device)
-        self._rounding = torch.where(still(panel), 1.0, _ROUNDING).float().to(device)
+        self._rounding = torch.where(constant_series(panel), 1.0, _ROUNDING).float().to(device)
         self.windows = 0
         shape = (len(predictors), len(_SUMS), len(panel), len(self._leads))
         self._sums = torch.zeros(shape, dtype=torch.float64, device=device)

@@ -22,7 +22,7 @@ _MOST_POINTS = 2**19
 _BESIDE = ("actual", "seasonal_naive", "scale")
 
 
-def judge(
+def score_forecasts(
     forecasts: pl.DataFrame,
     panel: Panel,
     *,

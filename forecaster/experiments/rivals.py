@@ -31,7 +31,7 @@ longer: enough to tell how much one season differs from the next. Naive2 sees ev
 _MOST_VALUES = 2**20
 """That a rival looks at together: a few arrays of them are a few times 8 MB."""
 
-Said = Callable[[Tensor], Tensor]
+Forecast = Callable[[Tensor], Tensor]
 """Contexts (B, L) float64 in the units of the data to quantiles (B, H, Q)."""
 
 
@@ -62,7 +62,7 @@ def rival(
     """
     memory = memory_of(name, panel, spec)
     is_slow = name in METHODS
-    forecast = _said(name, spec, on_windows if is_slow else lambda _: None)
+    forecast = _forecast(name, spec, on_windows if is_slow else lambda _: None)
 
     def of_some(rows: Tensor, cutoffs: Tensor) -> Tensor:
         offset, scale = (part[rows, None] for part in (panel.offset, panel.scale))
@@ -90,7 +90,7 @@ def memory_of(name: str, panel: Panel, spec: ModelSpec) -> int:
     return min(panel.length, max(LONGEST, SEASONS * spec.season_length, spec.context_length))
 
 
-def _said(name: str, spec: ModelSpec, on_windows: Callable[[int], None]) -> Said:
+def _forecast(name: str, spec: ModelSpec, on_windows: Callable[[int], None]) -> Forecast:
     horizon, season = spec.prediction_length, spec.season_length
     if name in METHODS:
         seasons = (season, spec.long_season)
@@ -108,7 +108,7 @@ def within(predictor: Predictor, context_length: int) -> Predictor:
     return predict
 
 
-def told(predictor: Predictor, on_windows: Callable[[int], None]) -> Predictor:
+def counted(predictor: Predictor, on_windows: Callable[[int], None]) -> Predictor:
     """Return a predictor that reports how many windows it has done."""
 
     def predict(windows: Windows) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.data.panel import still
+from forecaster.data.panel import constant_series
 from forecaster.errors import SkipReason
 from forecaster.evaluation.cutoffs import BacktestWindows
 from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest
@@ -176,7 +176,7 @@ class Stage:
     def _ours(self, result: TrainingResult) -> Predictor:
         runner = Runner(result.model.network, choose_device(self._dataset.training.device))
         predict = predictor(runner, result.model.fallback)
-        return rivals.told(rivals.within(predict, result.model.spec.context_length), self._tell)
+        return rivals.counted(rivals.within(predict, result.model.spec.context_length), self._tell)
 
     def _rival(self, name: str, spec: ModelSpec) -> Predictor:
         return rivals.rival(name, self._continued, spec, self._tell)
@@ -194,7 +194,7 @@ class Stage:
         self._watch.windows(self._done // self._predictors, self._whole)
 
     def _still(self) -> list[str]:
-        pairs = zip(self._panel.series_ids, still(self._panel).tolist(), strict=True)
+        pairs = zip(self._panel.series_ids, constant_series(self._panel).tolist(), strict=True)
         return [name for name, is_still in pairs if is_still]
 
     def _limits(self) -> Tensor:

@@ -6,10 +6,10 @@ from torch import Tensor
 from forecaster.data.panel import Panel
 from forecaster.data.windows import gather
 from forecaster.errors import SkipReason
-from forecaster.inference.eligibility import FORECAST, REASONS, judge
+from forecaster.inference.eligibility import FORECAST, REASONS, classify
 from forecaster.network.spec import ModelSpec
 
-NOT_KNOWN, ENDED, NOTHING_TO_JUDGE = "no_data_before", "ended", "nothing_to_judge"
+NOT_KNOWN, ENDED, NOTHING_TO_SCORE = "no_data_before", "ended", "nothing_to_judge"
 """Why a series with windows is not tested, beside the reasons of a tick."""
 _MOST_VALUES = 2**21
 
@@ -27,10 +27,10 @@ def untested(panel: Panel, pairs: Tensor, spec: ModelSpec) -> dict[str, str]:
         rows, cutoffs = chunk.unbind(1)
         windows = gather(panel, rows, cutoffs, spec.context_length, spec.prediction_length)
         assert windows.target is not None
-        outcomes, seen = judge(windows, spec), windows.target.isfinite().any(1)
+        outcomes, seen = classify(windows, spec), windows.target.isfinite().any(1)
         tested |= set(rows[(outcomes == FORECAST) & seen].tolist())
         for row, outcome in zip(rows.tolist(), outcomes.tolist(), strict=True):
-            reasons.setdefault(row, NOTHING_TO_JUDGE if outcome == FORECAST else REASONS[outcome])
+            reasons.setdefault(row, NOTHING_TO_SCORE if outcome == FORECAST else REASONS[outcome])
     first, last = _first_cutoffs(panel, pairs), last_cells(panel)
     return {
         panel.series_ids[row]: _reason(reason, int(first[row]), int(last[row]), panel.start)

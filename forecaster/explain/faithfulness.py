@@ -20,7 +20,7 @@ from forecaster.explain.report import COUNTS, Effect, Removal
 from forecaster.network.network import NetworkOutput
 from forecaster.network.output_heads import MEDIAN
 
-Look: TypeAlias = Callable[[Windows], NetworkOutput]
+ForecastFunction: TypeAlias = Callable[[Windows], NetworkOutput]
 """A model that forecasts windows."""
 
 DRAWS = 4
@@ -30,7 +30,7 @@ DRAWS = 4
 class Deleter:
     """Forecasts windows with and without some of their past patches."""
 
-    def __init__(self, look: Look, windows: Windows, patch_length: int) -> None:
+    def __init__(self, look: ForecastFunction, windows: Windows, patch_length: int) -> None:
         """Forecast the whole windows, and without each patch alone: Lp + 1 passes.
 
         `patch_length` divides the context of `windows`.

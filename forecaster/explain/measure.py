@@ -15,11 +15,11 @@ from torch import Tensor
 
 from forecaster.data.panel import Panel
 from forecaster.data.windows import Windows, gather
-from forecaster.explain.faithfulness import Deleter, Look, naopc, removals
+from forecaster.explain.faithfulness import Deleter, ForecastFunction, naopc, removals
 from forecaster.explain.report import Agreement, Shares, Trust
 from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.device import CPU, Runner
-from forecaster.inference.eligibility import FORECAST, judge
+from forecaster.inference.eligibility import FORECAST, classify
 from forecaster.network.ensemble import Network, disassemble
 from forecaster.network.network import AttentionLSTM, NetworkOutput
 from forecaster.network.output_heads import MEDIAN
@@ -35,7 +35,7 @@ TOP = 5
 """Most attended patches that two models are compared on."""
 
 
-def looking(network: Network) -> Look:
+def forecast_function(network: Network) -> ForecastFunction:
     """Return `network` as something that forecasts windows, on the CPU."""
     run = Runner(network, CPU)
     return lambda windows: run(windows.context, windows.cutoffs)
@@ -49,14 +49,14 @@ def trust(model: TrainedModel, panel: Panel, *, seed: int = 0) -> Trust:
     spec, windows = model.spec, newest_windows(panel, model.spec)
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode():
-        figures = measure(looking(model.network), windows, spec, generator)
+        figures = measure(forecast_function(model.network), windows, spec, generator)
         seeds = _among(disassemble(model.network), windows)
         return replace(figures, seeds=seeds, serves=model.fallback is None)
 
 
 def _among(members: Sequence[AttentionLSTM], windows: Windows) -> Agreement | None:
     """Compare every network with the next; None where there is only one."""
-    outputs = [looking(member)(windows) for member in members]
+    outputs = [forecast_function(member)(windows) for member in members]
     pairs = [agreement(first, second) for first, second in pairwise(outputs)]
     if not pairs:
         return None
@@ -66,7 +66,9 @@ def _among(members: Sequence[AttentionLSTM], windows: Windows) -> Agreement | No
     )
 
 
-def measure(look: Look, windows: Windows, spec: ModelSpec, generator: torch.Generator) -> Trust:
+def measure(
+    look: ForecastFunction, windows: Windows, spec: ModelSpec, generator: torch.Generator
+) -> Trust:
     """Measure what forecasts `windows` as `look` does."""
     output = look(windows)
     deleter = Deleter(look, windows, spec.patch_length)
@@ -96,7 +98,7 @@ def newest_windows(panel: Panel, spec: ModelSpec) -> Windows:
     most = min(MOST_WINDOWS, max(FEWEST_WINDOWS, WORK // spec.past_patches))
     chosen = pairs[torch.linspace(0, len(pairs) - 1, min(most, len(pairs))).round().long()]
     windows = gather(panel, chosen[:, 0], chosen[:, 1], spec.context_length, length)
-    kept = chosen[judge(windows, spec) == FORECAST]
+    kept = chosen[classify(windows, spec) == FORECAST]
     return gather(panel, kept[:, 0], kept[:, 1], spec.context_length, length)
 
 

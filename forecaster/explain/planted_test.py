@@ -19,7 +19,7 @@ NOISE = 0.1
 """Standard deviation of what is not copied, in units of the series."""
 STEPS = 300
 BATCH, LEARNING_RATE, MATRIX_RATE = 64, 8e-3, 2.0
-JUDGED = 256
+WINDOWS = 256
 
 
 def planted_mass(spec: ModelSpec, *, seed: int = 0, steps: int = STEPS) -> float | None:
@@ -37,9 +37,9 @@ def planted_mass(spec: ModelSpec, *, seed: int = 0, steps: int = STEPS) -> float
     )
     network = train(panel, spec, schedule, seed, None, _say_nothing).network
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randint(len(panel), (JUDGED,), generator=generator)
+    rows = torch.randint(len(panel), (WINDOWS,), generator=generator)
     first = panel.start + spec.context_length - 1
-    cutoffs = torch.randint(first, panel.end + 1, (JUDGED,), generator=generator)
+    cutoffs = torch.randint(first, panel.end + 1, (WINDOWS,), generator=generator)
     windows = gather(panel, rows, cutoffs, spec.context_length)
     weights = Runner(network, CPU)(windows.context, cutoffs).weights
     future = torch.arange(spec.future_patches)

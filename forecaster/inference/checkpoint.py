@@ -22,7 +22,7 @@ from forecaster.network.spec import RETRAIN, ModelSpec
 
 FORMAT_VERSION = 2
 MOST_MEMBERS = 100
-_ABOUT = "forecaster"
+_METADATA = "forecaster"
 _SCALES = "series_scale"
 _NETWORK = "network."
 _UNFIT = (
@@ -69,7 +69,7 @@ def dumps(model: TrainedModel) -> bytes:
         "fallback": model.fallback,
     }
     # one key, because safetensors writes several in any order: equal models have equal bytes
-    return save(tensors, metadata={_ABOUT: json.dumps(about)})
+    return save(tensors, metadata={_METADATA: json.dumps(about)})
 
 
 def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ()) -> TrainedModel:
@@ -81,7 +81,7 @@ def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ())
     `data` is ever executed.
     """
     tensors, about = _contents(data, sha256)
-    measures = _yardstick(tensors, about)
+    measures = _scoring_scale(tensors, about)
     _require_enabled(measures.spec, enabled)
     return TrainedModel(
         spec=measures.spec,
@@ -91,22 +91,22 @@ def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ())
     )
 
 
-def yardstick(data: bytes, sha256: str | None = None) -> ScoringScale:
+def scoring_scale(data: bytes, sha256: str | None = None) -> ScoringScale:
     """Read what forecasts are scored by. No network is built, so that no plug-in is needed.
 
     Raises IncompatibleCheckpoint as `loads` does.
     """
-    return _yardstick(*_contents(data, sha256))
+    return _scoring_scale(*_contents(data, sha256))
 
 
 def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise _damaged("checkpoint checksum mismatch: its sha256 is not the recorded one")
-    about = _about(data)
+    about = _metadata(data)
     return _tensors(data), about
 
 
-def _yardstick(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> ScoringScale:
+def _scoring_scale(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> ScoringScale:
     return ScoringScale(
         spec=ModelSpec.from_json(about["spec"]),
         series_scale=_series_scale(about["series_ids"], tensors.get(_SCALES)),
@@ -145,11 +145,11 @@ def _tensors(data: bytes) -> dict[str, Tensor]:
     return tensors
 
 
-def _about(data: bytes) -> dict[str, Any]:
+def _metadata(data: bytes) -> dict[str, Any]:
     """Return the metadata of a checkpoint."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about = json.loads(header["__metadata__"][_ABOUT])
+        about = json.loads(header["__metadata__"][_METADATA])
         version, types = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _damaged(

@@ -21,7 +21,7 @@ FEWEST_VALUES = 2
 _PERIODS = ("1d", "1w")
 
 
-def judge(windows: Windows, spec: ModelSpec) -> Tensor:
+def classify(windows: Windows, spec: ModelSpec) -> Tensor:
     """Return (B,) whether each context (B, L) can be forecast from, or why not."""
     observed = windows.context.isfinite()
     count = observed.sum(1)

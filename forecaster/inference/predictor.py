@@ -13,7 +13,7 @@ from forecaster.data.windows import Windows, gather
 from forecaster.errors import SkipReason
 from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.device import LARGEST_BATCH, Runner, choose_device
-from forecaster.inference.eligibility import FORECAST, REASONS, judge
+from forecaster.inference.eligibility import FORECAST, REASONS, classify
 from forecaster.inference.naive_fallback import served
 from forecaster.inference.prediction import Prediction
 from forecaster.inference.to_frames import Bounds, Numbers, concatenate, in_units
@@ -181,7 +181,7 @@ def _forecast(
     """Forecast windows of `panel`; return those that succeed, and the outcomes of all (B,)."""
     parts, outcomes = [], []
     for windows in batches:
-        outcome = judge(windows, model.spec)
+        outcome = classify(windows, model.spec)
         chosen = (outcome == FORECAST).nonzero()[:, 0]
         rows, context = windows.rows[chosen], windows.context[chosen]
         output = served(run(context, windows.cutoffs[chosen]), context, model.fallback, model.spec)

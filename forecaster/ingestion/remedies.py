@@ -52,7 +52,7 @@ def require_file(batch: ReadRows, most: float) -> None:
     raise DataError(f"{batch.name} has no usable values: {reason}", hint=_OTHER_COLUMN)
 
 
-def nothing_said(name: str, rows: int, rejected: int) -> DataError:
+def no_values(name: str, rows: int, rejected: int) -> DataError:
     """Return the error for a file that has no value, and retracts none."""
     found = f"{rows - rejected} row{'s' * (rows - rejected != 1)} without a value"
     return DataError(

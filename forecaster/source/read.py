@@ -36,7 +36,7 @@ def read_rows(
     address = parse_url(url)
     if address.get_backend_name() == "sqlite":
         return _read_file(asked, address)
-    return worker_pool.ask(asked)
+    return worker_pool.read(asked)
 
 
 def look(
@@ -52,7 +52,7 @@ def look(
     if parse_url(url).get_backend_name() == "sqlite":
         with session.session(asked) as conn:
             return query.look(conn, asked)
-    return SourceState.from_json(worker_pool.ask(asked).item())
+    return SourceState.from_json(worker_pool.read(asked).item())
 
 
 def shape(dataset: DatasetConfig, url: str, wanted: RowRange) -> Shape | None:
@@ -63,7 +63,7 @@ def shape(dataset: DatasetConfig, url: str, wanted: RowRange) -> Shape | None:
     if parse_url(url).get_backend_name() != "postgresql":
         return None
     asked = replace(SourceQuery.of(dataset, url, wanted), look="shape")
-    return Shape.from_json(worker_pool.ask(asked).item())
+    return Shape.from_json(worker_pool.read(asked).item())
 
 
 def _read_file(asked: SourceQuery, address: URL) -> pl.DataFrame:

@@ -125,7 +125,7 @@ _idle: list[_Worker] = []
 _lock = threading.Lock()
 
 
-def ask(asked: SourceQuery) -> pl.DataFrame:
+def read(asked: SourceQuery) -> pl.DataFrame:
     """Return the rows that a worker reads.
 
     Raises what the worker raised; SourceUnavailable past the deadline, by when the worker

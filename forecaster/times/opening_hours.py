@@ -18,7 +18,7 @@ _TIME = re.compile(r"([0-9]{1,2}):([0-9]{2})")
 _LONGEST = 2_000
 _SUCH_AS = 'such as "mon-fri 08:00-20:00, sat 09:00-13:00"'
 
-Stretch = tuple[int, int]
+Interval = tuple[int, int]
 """From the first minute of the week, Monday 00:00, up to but without the second."""
 
 
@@ -26,7 +26,7 @@ Stretch = tuple[int, int]
 class OpeningHours:
     """Stretches of the week, in minutes since Monday 00:00: sorted, apart, between 0 and WEEK."""
 
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[Interval, ...]
 
     @classmethod
     def parse(cls, text: str) -> "OpeningHours":
@@ -38,12 +38,12 @@ class OpeningHours:
         return cls.of(stretch for rule in rules for stretch in rule.stretches())
 
     @classmethod
-    def of(cls, stretches: Iterable[Stretch]) -> "OpeningHours":
+    def of(cls, stretches: Iterable[Interval]) -> "OpeningHours":
         """Join stretches that begin in the week and end at most a week later."""
-        parts: list[Stretch] = []
+        parts: list[Interval] = []
         for first, end in stretches:
             parts += [(first, min(end, WEEK)), (0, max(0, end - WEEK))]
-        joined: list[Stretch] = []
+        joined: list[Interval] = []
         for first, end in sorted(part for part in parts if part[0] < part[1]):
             if joined and first <= joined[-1][1]:
                 joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
@@ -68,7 +68,7 @@ class OpeningHours:
         are_whole_days = all(text == "00:00-24:00" for _, text in rules)
         return ", ".join(days if are_whole_days else f"{days} {text}" for days, text in rules)
 
-    def _beginning_on(self, day: int) -> Iterator[Stretch]:
+    def _beginning_on(self, day: int) -> Iterator[Interval]:
         """Yield what begins on a day, in minutes since its midnight, up to a day later.
 
         A stretch over midnight belongs to the day before where it ends before the next midnight.
@@ -86,7 +86,7 @@ class _Rule:
 
     text: str
     days: tuple[int, ...]
-    times: tuple[Stretch, ...]
+    times: tuple[Interval, ...]
 
     @classmethod
     def read(cls, text: str) -> "_Rule":
@@ -100,7 +100,7 @@ class _Rule:
         days = [day for word in words[:count] for day in _days_of(word)]
         return cls(text.strip(), tuple(days), tuple(map(_range_of, words[count:])))
 
-    def stretches(self) -> Iterator[Stretch]:
+    def stretches(self) -> Iterator[Interval]:
         for day in self.days or range(7):
             for first, end in self.times or ((0, DAY),):
                 yield day * DAY + first, day * DAY + end
@@ -139,7 +139,7 @@ def _day(name: str) -> int:
     raise ValueError(_refusal(f"a day of the week, one of {', '.join(DAYS)}", name))
 
 
-def _range_of(word: str) -> Stretch:
+def _range_of(word: str) -> Interval:
     """Read `08:00-20:00`; minutes since midnight, the end on the next day where it is earlier."""
     ends = word.split("-")
     if len(ends) != 2:
@@ -163,14 +163,14 @@ def _minutes(time: str, word: str) -> int:
     return minutes
 
 
-def _around(stretches: tuple[Stretch, ...]) -> list[Stretch]:
+def _around(stretches: tuple[Interval, ...]) -> list[Interval]:
     """Join the last stretch to the first where the week is open over its end."""
     if len(stretches) > 1 and stretches[0][0] == 0 and stretches[-1][1] == WEEK:
         return [*stretches[1:-1], (stretches[-1][0], WEEK + stretches[0][1])]
     return [*stretches]
 
 
-def _cut(first: int, end: int) -> Iterator[Stretch]:
+def _cut(first: int, end: int) -> Iterator[Interval]:
     """Cut a stretch at midnights, unless it ends within a day and before the second of them."""
     if end - first < DAY and end // DAY == first // DAY + 1 and first % DAY:
         yield first, end
@@ -181,7 +181,7 @@ def _cut(first: int, end: int) -> Iterator[Stretch]:
         first = midnight
 
 
-def _times(parts: Iterable[Stretch]) -> list[str]:
+def _times(parts: Iterable[Interval]) -> list[str]:
     return [f"{_time(first)}-{_time(end if end <= DAY else end - DAY)}" for first, end in parts]
 
 

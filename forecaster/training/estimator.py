@@ -19,9 +19,9 @@ from forecaster.network.ensemble import Network, assemble
 from forecaster.network.spec import ModelSpec
 from forecaster.training.holdout import hold_out
 from forecaster.training.hyperparameters import MANY_SERIES, variants
-from forecaster.training.loop import Judge, Schedule, TrainedNetwork, train
+from forecaster.training.loop import Schedule, TrainedNetwork, Validate, train
 from forecaster.training.sampling import cutoff_ranges
-from forecaster.training.validation import Scores, Validation, Verdict
+from forecaster.training.validation import Scores, Validation, ValidationResult
 
 FEWEST_STEPS = 150
 MOST_REPEATS = 40
@@ -32,9 +32,9 @@ with a twentieth kept back it changed the error by -1.4 to +3 %, which is noise 
 MATRIX_RATE = 2.0
 """Learning rate of matrices where there are many series. One series was forecast worse by 6 % on
 validation windows with it, and its intervals were too narrow; three series were as before."""
-TRIAL = 0.25
+COMPARISON = 0.25
 """Share of the steps after which variants of a model are compared."""
-FEWEST_TRIAL_STEPS = 30
+FEWEST_COMPARISON_STEPS = 30
 """With fewer steps variants are not compared: the first is taken."""
 CLEARLY = 0.02
 """Variants that differ by less than this share may differ in their seed alone."""
@@ -158,7 +158,7 @@ class _Work:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._schedule, self._on_progress, self._planned = schedule, on_progress, 0
-        self._trial = replace(schedule, steps=max(1, round(TRIAL * schedule.steps)))
+        self._trial = replace(schedule, steps=max(1, round(COMPARISON * schedule.steps)))
         self._seeds = range(config.seed, config.seed + config.ensemble)
         self.steps, self.windows = 0, 0
         self.notes: tuple[str, ...] = ()
@@ -170,10 +170,10 @@ class _Work:
 
     def worth_trying(self, candidates: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
         """Return the candidates where there are several, and steps enough to tell them apart."""
-        worth = len(candidates) > 1 and self._trial.steps >= FEWEST_TRIAL_STEPS
+        worth = len(candidates) > 1 and self._trial.steps >= FEWEST_COMPARISON_STEPS
         return candidates if worth else ()
 
-    def trial(self, panel: Panel, spec: ModelSpec, judge: Judge) -> float:
+    def trial(self, panel: Panel, spec: ModelSpec, judge: Validate) -> float:
         """Return the error of a variant after a short training; infinite if it diverges."""
         try:
             learnt = train(panel, spec, self._trial, self._seeds[0], None, self._tell)
@@ -182,7 +182,7 @@ class _Work:
         self._count(learnt)
         return judge(learnt.network)
 
-    def train(self, panel: Panel, spec: ModelSpec, judge: Judge | None) -> list[TrainedNetwork]:
+    def train(self, panel: Panel, spec: ModelSpec, judge: Validate | None) -> list[TrainedNetwork]:
         """Train one network per seed, with validation."""
         return [self._train(panel, spec, self._schedule, seed, judge) for seed in self._seeds]
 
@@ -195,7 +195,7 @@ class _Work:
         return [self._train(panel, spec, schedule, seed, None) for schedule, seed in plans]
 
     def _train(
-        self, panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None
+        self, panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Validate | None
     ) -> TrainedNetwork:
         learnt = train(panel, spec, schedule, seed, judge, self._tell)
         self._count(learnt)
@@ -212,7 +212,7 @@ class _Work:
 
 
 def _model(
-    panel: Panel, spec: ModelSpec, members: Sequence[TrainedNetwork], verdict: Verdict
+    panel: Panel, spec: ModelSpec, members: Sequence[TrainedNetwork], verdict: ValidationResult
 ) -> TrainedModel:
     return TrainedModel(
         spec=spec,

@@ -27,7 +27,7 @@ from forecaster.training.sampling import Batch, Sampler
 
 LARGEST_GRADIENT = 1.0
 REPORT_EVERY = 25
-JUDGEMENTS = 10
+VALIDATIONS = 10
 """Most validations during a training, unless that is one every few steps."""
 CLEARLY = 0.05
 """An error this much above the least one is no noise."""
@@ -66,14 +66,19 @@ class TrainedNetwork:
     """What did not go as planned."""
 
 
-Judge = Callable[[AttentionLSTM], float]
+Validate = Callable[[AttentionLSTM], float]
 """The error of a network on windows kept back; infinite where it cannot be evaluated."""
-Tell = Callable[[int, float], None]
+Report = Callable[[int, float], None]
 """Hears the step and the mean loss since the last time."""
 
 
 def train(
-    panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None, tell: Tell
+    panel: Panel,
+    spec: ModelSpec,
+    schedule: Schedule,
+    seed: int,
+    judge: Validate | None,
+    tell: Report,
 ) -> TrainedNetwork:
     """Train a network on every window of `panel`, on its device.
 
@@ -91,7 +96,12 @@ def train(
 
 
 def _attempt(
-    panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Judge | None, tell: Tell
+    panel: Panel,
+    spec: ModelSpec,
+    schedule: Schedule,
+    seed: int,
+    judge: Validate | None,
+    tell: Report,
 ) -> TrainedNetwork:
     device = panel.deviations.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -107,12 +117,12 @@ def learn(
     network: AttentionLSTM,
     draw: Callable[[int], Batch],
     schedule: Schedule,
-    judge: Judge | None,
-    tell: Tell,
+    judge: Validate | None,
+    tell: Report,
 ) -> TrainedNetwork:
     """Take the steps of `schedule` on batches that `draw` gives, fewer if the error rises."""
     descent, course = Trainer(network, draw, schedule), EarlyStopping(network)
-    judgements = min(JUDGEMENTS, schedule.steps // REPORT_EVERY)
+    judgements = min(VALIDATIONS, schedule.steps // REPORT_EVERY)
     judged_at = {round(schedule.steps * k / judgements) for k in range(1, judgements + 1)}
     loss, step, is_over = math.nan, 0, False
     while not is_over:

@@ -15,7 +15,7 @@ from forecaster.data.panel import Panel
 from forecaster.data.windows import Windows
 from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest, points
 from forecaster.inference.device import Runner
-from forecaster.inference.eligibility import FORECAST, judge
+from forecaster.inference.eligibility import FORECAST, classify
 from forecaster.inference.naive_fallback import FALLBACKS, served
 from forecaster.network.ensemble import Network
 from forecaster.network.spec import ModelSpec
@@ -41,7 +41,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ValidationResult:
     """What validation found; None and no fallback where no value could be evaluated."""
 
     scores: Scores | None = None
@@ -69,18 +69,18 @@ class Validation:
         network.to(device)  # a runner short of memory leaves it on the CPU, and it is to learn on
         return math.inf if accuracy is None else accuracy["mase"]
 
-    def examine(self, network: Network, *, guarded: bool) -> Verdict:
+    def examine(self, network: Network, *, guarded: bool) -> ValidationResult:
         """Score `network`; where `guarded`, a naive forecast that beats it clearly takes over."""
         if len(self._pairs) == 0:
-            return Verdict()
+            return ValidationResult()
         spec, runner = network.spec, Runner(network, self._panel.deviations.device)
         naive = {name: _naive(name, spec) for name in FALLBACKS}
         result = self._backtest({MODEL: predictor(runner), **naive}, spec, self._pairs)
         fallback = _better_naive(result) if guarded else None
         if fallback is None:
-            return Verdict(scores=_scores(result))
+            return ValidationResult(scores=_scores(result))
         serving = {MODEL: predictor(runner, fallback)}
-        return Verdict(
+        return ValidationResult(
             scores=_scores(self._backtest(serving, spec, self._pairs)),
             fallback=fallback,
             notes=(_note(_errors(result), fallback),),
@@ -105,7 +105,7 @@ def predictor(runner: Runner, fallback: str | None = None) -> Predictor:
     def predict(windows: Windows) -> Tensor:
         output = runner(windows.context, windows.cutoffs)
         output = served(output, windows.context, fallback, runner.spec)
-        skipped = judge(windows, runner.spec) != FORECAST
+        skipped = classify(windows, runner.spec) != FORECAST
         quantiles = output.level[:, None, None] + output.deviations
         return quantiles.masked_fill(skipped[:, None, None], torch.nan)
 

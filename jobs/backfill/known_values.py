@@ -9,11 +9,11 @@ import polars as pl
 from sqlalchemy import Connection
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.data.point_in_time import Array, PointInTime, knowledge
-from forecaster.data.snapshots import Snapshots, remember
+from forecaster.data.point_in_time import Array, PointInTime, point_in_time
+from forecaster.data.snapshots import Snapshots, fill
 from forecaster.network.spec import ModelSpec
 from forecaster.schemas import INSTANT, OBSERVATIONS
-from forecaster.store.forecasts.backfills import Ran
+from forecaster.store.forecasts.backfills import ForecastRun
 from forecaster.store.observations import observations, versions
 from forecaster.store.state import datasets
 from forecaster.times.durations import MICROSECOND
@@ -49,7 +49,7 @@ class KnownHistory:
     """How a dataset is remembered, and until when there is anything to remember."""
 
     dataset: DatasetConfig
-    ran: Mapping[datetime, Ran]
+    ran: Mapping[datetime, ForecastRun]
     now: datetime
     known_after: timedelta
     """How long after its timestamp a value counts as known that was landed long afterwards."""
@@ -95,7 +95,7 @@ class KnownHistory:
             places=np.array([place[tick] for tick in ticks], np.int64),
             scoring=np.array([place[tick] for tick in scoring], np.int64),
             knowledge=known,
-            past=remember(rows, past, known),
+            past=fill(rows, past, known),
             names=dict(zip(keys["id"], keys["key"], strict=True)),
             ids=dict(zip(keys["key"], keys["id"], strict=True)),
         )
@@ -125,7 +125,7 @@ class KnownHistory:
     def knowledge(self, axis: Sequence[datetime]) -> PointInTime:
         """Return what was known at some ticks."""
         marks = {tick: each.known_to for tick, each in self.ran.items() if tick >= axis[0]}
-        return knowledge(axis, marks, delay=self.dataset.delay, late_data=self.known_after)
+        return point_in_time(axis, marks, delay=self.dataset.delay, late_data=self.known_after)
 
     def _score_ticks(self, ticks: Sequence[datetime], end: datetime) -> list[datetime]:
         """Return the ticks at which what was said could be judged, so far as they are over."""

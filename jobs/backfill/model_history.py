@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.store.forecasts import backfills
-from forecaster.store.forecasts.backfills import Ran
+from forecaster.store.forecasts.backfills import ForecastRun
 from forecaster.store.state import leases, models, run_history
 from forecaster.store.state.leases import NOBODY
 from forecaster.store.state.models import ModelRecord
@@ -25,7 +25,7 @@ class Lineage:
     """The models of a dataset that have their weights, and who asked them at which ticks."""
 
     records: Sequence[ModelRecord]
-    ran: Mapping[datetime, Ran]
+    ran: Mapping[datetime, ForecastRun]
     _looked: Sequence[datetime] = field(default_factory=list)
 
     def at(self, tick: datetime) -> int | None:
@@ -56,8 +56,8 @@ class Lineage:
 
 def lineage(conn: Connection, dataset: str, *, since: datetime) -> Lineage:
     """Read which model was in service from `since` on."""
-    ran = backfills.ran(conn, dataset, since=since - _BEFORE)
-    usable = backfills.weighty(conn, dataset)
+    ran = backfills.succeeded_runs(conn, dataset, since=since - _BEFORE)
+    usable = backfills.loadable_models(conn, dataset)
     return Lineage(
         records=[each for each in models.list_models(conn, dataset) if each.model_id in usable],
         ran=ran,
@@ -79,7 +79,7 @@ def present(
     conn: Connection,
     dataset: str,
     ticks: Sequence[datetime],
-    ran: Mapping[datetime, Ran],
+    ran: Mapping[datetime, ForecastRun],
     *,
     only: int | None = None,
 ) -> set[datetime]:
@@ -97,7 +97,7 @@ def present(
         if only not in (None, model_id):
             continue
         since, until = min(cutoffs.values()), max(cutoffs.values())
-        said = backfills.cutoffs_said(conn, dataset, model_id, since=since, until=until)
+        said = backfills.forecast_cutoffs(conn, dataset, model_id, since=since, until=until)
         found |= {tick for tick, cutoff in cutoffs.items() if cutoff in said}
     return found
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import ConfigError, DataError, NoChampion
 from forecaster.store.forecasts import backfills
-from forecaster.store.forecasts.backfills import Done, Ran
+from forecaster.store.forecasts.backfills import FinishedTick, ForecastRun
 from forecaster.store.observations import observations
 from forecaster.store.state import models
 from forecaster.times.durations import MICROSECOND, Step
@@ -74,7 +74,7 @@ class Plan:
     """Ticks that a backfill failed with before, and that are not to be tried again."""
     again: bool
     """Whether ticks that were done before are done once more."""
-    ran: Mapping[datetime, Ran]
+    ran: Mapping[datetime, ForecastRun]
     replaced: frozenset[int] = field(default_factory=frozenset)
     """Models whose backfilled rows give way to new ones."""
 
@@ -97,7 +97,7 @@ def plan(
     named = _named(conn, dataset, wanted)
     job = JOB if named is None else f"{JOB}-{named}"
     done, filled = (
-        backfills.done(conn, dataset.name, each, since=ticks[0], until=ticks[-1])
+        backfills.finished_ticks(conn, dataset.name, each, since=ticks[0], until=ticks[-1])
         for each in (job, JOB)
     )
     lineage = lineages.lineage(conn, dataset.name, since=ticks[0])
@@ -122,7 +122,7 @@ def plan(
     )
 
 
-def _failures(done: Mapping[datetime, Done], ticks: Collection[datetime]) -> int:
+def _failures(done: Mapping[datetime, FinishedTick], ticks: Collection[datetime]) -> int:
     return sum(tick in done and done[tick].state == "failed" for tick in ticks)
 
 

@@ -57,7 +57,7 @@ class ModelTrainer:
     def _trained_before(self, conn: Connection, tick: datetime) -> int | None:
         """Return the model of `tick` if it was trained as it would be now."""
         report = backfills.report_of(conn, self.dataset.name, JOB, tick) or {}
-        usable = backfills.weighty(conn, self.dataset.name)
+        usable = backfills.loadable_models(conn, self.dataset.name)
         model_id = report.get("model_id")
         return model_id if model_id in usable and report.get("lesson") == self.lesson else None
 

@@ -45,7 +45,7 @@ class ChunkWriter:
         """Write what nobody has written before; ticks that somebody else did are left to them."""
         name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
         self._withdraw(conn, chunk)
-        said = backfills.said(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
+        said = backfills.forecast_keys(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
         parts = _without(chunk, chunk.parts, said)
         reports = _reports(chunk, parts)
         rows = [
@@ -72,9 +72,9 @@ class ChunkWriter:
         name, asked, cutoffs = self.dataset.name, chunk.asked, chunk.cutoffs
         if self.plan.again:
             owners = self.plan.replaced | {asked.model_id}
-            backfills.withdraw(conn, name, owners, cutoffs, hindsight=asked.hindsight)
+            backfills.delete_forecasts(conn, name, owners, cutoffs, hindsight=asked.hindsight)
         if not asked.hindsight:
-            backfills.unmask(conn, name, asked.model_id, cutoffs)
+            backfills.delete_hindsight(conn, name, asked.model_id, cutoffs)
 
     def _write_forecasts(
         self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], now: datetime
@@ -90,7 +90,9 @@ class ChunkWriter:
     def _write_attention(self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction]) -> None:
         """Write what is missing: attention may be kept for longer than its forecasts are."""
         name, model_id, cutoffs = self.dataset.name, chunk.asked.model_id, chunk.cutoffs
-        explained = backfills.explained(conn, name, model_id, since=cutoffs[0], until=cutoffs[-1])
+        explained = backfills.attention_keys(
+            conn, name, model_id, since=cutoffs[0], until=cutoffs[-1]
+        )
         left = _without(chunk, parts, explained)
         blocks = (block for part in left for block in part.blocks())
         weights = (block.attention for block in blocks)

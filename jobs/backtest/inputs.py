@@ -135,7 +135,7 @@ def _require_enough(name: str, rows: int, taken: NormalizedRows, mapped: Mapped)
 def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
     """Read the observations of a dataset, its latest `history`."""
     with reading(engine) as conn:
-        landed = datasets.landed(conn, dataset.name)
+        landed = datasets.ingest_state(conn, dataset.name)
         newest = landed.newest_observation
         found = (
             empty(OBSERVATIONS)

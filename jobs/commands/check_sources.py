@@ -118,7 +118,7 @@ def _our_database(config: Config, found: Inspection) -> Engine | None:
 
 def _is_usable(engine: Engine, found: Inspection) -> bool:
     revision = migrations.revision(engine)
-    ours = privileges.in_our_database(engine)
+    ours = privileges.of_database(engine)
     found.database |= {"product": ours.product, "role": ours.role, "revision": revision}
     found.findings += _on_rights(ours)
     if revision is None:
@@ -128,7 +128,7 @@ def _is_usable(engine: Engine, found: Inspection) -> bool:
     return True
 
 
-def _on_rights(ours: privileges.Rights) -> Iterator[Finding]:
+def _on_rights(ours: privileges.Privileges) -> Iterator[Finding]:
     if ours.is_read_only:
         yield failure(
             DATABASE,

@@ -75,7 +75,7 @@ def _read(config: Config) -> tuple[dict[str, Stored], dict[str, int]]:
 def _stored(conn: "Connection", name: str) -> Stored:
     from forecaster.store.state import datasets, models
 
-    settings = datasets.noted_settings(conn, name)
+    settings = datasets.stored_settings(conn, name)
     serving = [model for model in models.list_models(conn, name) if model.is_champion]
     if not serving:
         return Stored(settings=settings)

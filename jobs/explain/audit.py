@@ -81,5 +81,5 @@ def compare(
         return None
     windows = measure.newest_windows(panel, model.spec)
     with torch.inference_mode():
-        outputs = [measure.looking(each.network)(windows) for each in (model, other)]
+        outputs = [measure.forecast_function(each.network)(windows) for each in (model, other)]
     return measure.agreement(*outputs)

@@ -28,7 +28,7 @@ from forecaster.store.connection.limits import (
     guarded,
 )
 from forecaster.store.state import leases
-from forecaster.store.state.leases import NOBODY, Lease, Survey
+from forecaster.store.state.leases import NOBODY, Lease, LeaseSnapshot
 from jobs.execution.clock import Clock, uptime, wall
 from jobs.replicas import identity
 from jobs.replicas.assignment import MembershipView
@@ -218,14 +218,14 @@ class Replica:
 
     def _look(self, conn: Connection, wanted: Sequence[str]) -> None:
         before = self._hooks.clock()
-        survey = leases.survey(conn)
+        survey = leases.read_all(conn)
         between = before + (self._hooks.clock() - before) / 2
         gone = leases.without_session(conn, self._overdue(survey))
         _notify(self._hooks.skewed, (survey.now - between).total_seconds())
         gone |= {lease.holder for lease in survey.found.values() if identity.is_gone(lease.holder)}
         self._membership.see(survey.found, gone, self._hooks.uptime(), wanted)
 
-    def _overdue(self, survey: Survey) -> set[str]:
+    def _overdue(self, survey: LeaseSnapshot) -> set[str]:
         """Return who should have renewed a lease a while ago."""
         late = (lease for lease in survey.found.values() if lease.left <= self._ttl / 3)
         return {lease.holder for lease in late} - {NOBODY, self._holder}

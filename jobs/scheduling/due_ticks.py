@@ -124,7 +124,7 @@ class DueTicks:
     ) -> list[datetime]:
         if not ticks:
             return []
-        noted = run_history.ticks_noted(
+        noted = run_history.recorded_ticks(
             conn,
             self.job.name,
             self.dataset.name,

@@ -250,7 +250,7 @@ class WorkerGroups:
                 with reading(brief) as conn:
                     record.restore(self._context.telemetry, conn, dataset.name)
                 with writing(brief) as conn:
-                    datasets.note_settings(conn, dataset.name, self._documents[dataset.name])
+                    datasets.store_settings(conn, dataset.name, self._documents[dataset.name])
             except BaseException:
                 self._noted.discard(dataset.name)
                 raise

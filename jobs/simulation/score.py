@@ -7,9 +7,9 @@ from datetime import datetime
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster.data.panel import Panel, build, still
+from forecaster.data.panel import Panel, build, constant_series
 from forecaster.evaluation import metrics
-from forecaster.evaluation.scoring import judge
+from forecaster.evaluation.scoring import score_forecasts
 from forecaster.schemas import ACCURACY, empty
 from forecaster.store.connection.engine import reading
 from forecaster.store.forecasts import export
@@ -47,7 +47,7 @@ class Scorer:
         )
         known = truth.filter(pl.col("timestamp") <= champion.trained_to)
         past = build(known, spec.grid(), season_length=spec.season_length)
-        moved = zip(past.series_ids, (~still(past)).tolist(), strict=True)
+        moved = zip(past.series_ids, (~constant_series(past)).tolist(), strict=True)
         self._moved = [series_id for series_id, has_moved in moved if has_moved]
 
     def judge(self, engine: Engine, dataset: str, cutoffs: Sequence[datetime]) -> pl.DataFrame:
@@ -57,7 +57,7 @@ class Scorer:
 
     def _judge(self, said: pl.DataFrame) -> pl.DataFrame:
         spec = self._spec
-        return judge(
+        return score_forecasts(
             said,
             self._panel,
             season_length=spec.season_length,

@@ -179,7 +179,7 @@ def _yardstick(conn: Connection, dataset: str, model_id: int) -> tuple[ScoringSc
     """Return what a model is scored by, and why that is its spec alone, if it is."""
     try:
         stored = models.get(conn, dataset, model_id)
-        return checkpoint.yardstick(stored.weights, stored.sha256), None
+        return checkpoint.scoring_scale(stored.weights, stored.sha256), None
     except ModelError as error:
         problem = f"the checkpoint of model {model_id} cannot be read: {error.message}"
         log.warning(

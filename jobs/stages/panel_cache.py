@@ -14,9 +14,9 @@ from forecaster.data.rolling_panel import RollingPanel, StaleCells
 from forecaster.network.spec import ModelSpec
 from forecaster.store.observations import observations
 from forecaster.store.observations.lookup import CELLS
-from forecaster.store.observations.observations import Landing
+from forecaster.store.observations.observations import IngestResult
 from forecaster.store.state import datasets
-from forecaster.store.state.datasets import Landed
+from forecaster.store.state.datasets import IngestState
 
 _MOST_WAITING = 10_000_000
 _MICROSECOND = timedelta(microseconds=1)
@@ -41,7 +41,7 @@ class CachedPanel:
         """Whether `waiting` holds everything that was landed after the panel's end."""
         return self.newest_read is None or self.newest_read <= self.panel.until
 
-    def take(self, landing: Landing) -> bool:
+    def take(self, landing: IngestResult) -> bool:
         """Queue what was landed; False if something before it was missed, or it is too much."""
         if landing.recorded_at == landing.before:
             return True
@@ -66,7 +66,7 @@ class PanelCache:
         self._residents: dict[str, CachedPanel] = {}
         self._names: dict[str, dict[int, str]] = {}
 
-    def take(self, dataset: str, landing: Landing) -> None:
+    def take(self, dataset: str, landing: IngestResult) -> None:
         """Hand over what was landed, after its transaction."""
         resident = self._residents.get(dataset)
         if resident is not None and not resident.take(landing):
@@ -77,7 +77,7 @@ class PanelCache:
 
         One that has gone further is kept for later ticks, and another one is read.
         """
-        reached = datasets.landed(conn, dataset)
+        reached = datasets.ingest_state(conn, dataset)
         resident = self._residents.pop(dataset, None)
         if resident is not None and not _is_of(resident, spec, reached):
             resident = None
@@ -100,7 +100,7 @@ class PanelCache:
         return known
 
 
-def _is_of(resident: CachedPanel, spec: ModelSpec, reached: Landed) -> bool:
+def _is_of(resident: CachedPanel, spec: ModelSpec, reached: IngestState) -> bool:
     """Tell whether a panel is what this model looks at, and nobody else has landed since."""
     panel = resident.panel
     is_alike = panel.grid == spec.grid() and panel.length == spec.context_length
@@ -108,7 +108,7 @@ def _is_of(resident: CachedPanel, spec: ModelSpec, reached: Landed) -> bool:
 
 
 def _read(
-    conn: Connection, dataset: str, spec: ModelSpec, until: datetime, reached: Landed
+    conn: Connection, dataset: str, spec: ModelSpec, until: datetime, reached: IngestState
 ) -> CachedPanel:
     """Read the newest steps of every series, some series at a time."""
     grid, length = spec.grid(), spec.context_length

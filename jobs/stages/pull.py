@@ -24,7 +24,7 @@ from forecaster.source.query import RowRange
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Limit, limit_of
 from forecaster.store.observations import observations
-from forecaster.store.observations.observations import Landing
+from forecaster.store.observations.observations import IngestResult
 from jobs.execution.reports import PullReport
 from jobs.stages.pull_counts import PullCounts, newest
 from jobs.stages.pull_progress import advance, reached
@@ -34,7 +34,7 @@ ROWS_AT_ONCE = 200_000
 """Landed in one transaction: it takes about a second, and others wait five for a lock."""
 _MICROSECOND = timedelta(microseconds=1)
 
-OnLanding = Callable[[str, Landing], None]
+OnLanding = Callable[[str, IngestResult], None]
 
 
 def run(
@@ -77,7 +77,7 @@ def run(
             remedies.require_whole(tally.batch(dataset), dataset.max_rejected)
         for part in _parts(frame):
             with writing(engine) as conn:
-                landing = observations.land(conn, dataset.name, part, recorded_at=now)
+                landing = observations.ingest(conn, dataset.name, part, recorded_at=now)
             tally.land(landing)
             on_landing(dataset.name, landing)
         if scope.whole is not None:

@@ -10,7 +10,7 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.ingestion.losses import Losses
 from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.ingestion.remedies import ReadRows
-from forecaster.store.observations.observations import Landing
+from forecaster.store.observations.observations import IngestResult
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class PullCounts:
             declared=dataset.timestamp_format,
         )
 
-    def land(self, landing: Landing) -> None:
+    def land(self, landing: IngestResult) -> None:
         """Count what a landing changed."""
         if self.seen is not None:  # rows of a first pull are history, not late
             self.late += landing.added.filter(pl.col("timestamp") <= self.seen).height

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from forecaster.checks.freshness import Freshness, judge
+from forecaster.checks.freshness import Freshness, check
 from forecaster.config.settings import DatasetConfig
 from forecaster.data.timestamp_marks import grid_of
 from forecaster.schemas import INSTANT
@@ -41,7 +41,7 @@ def judged(
     step: str, rows: pl.DataFrame, at: datetime, versions: pl.DataFrame | None = None
 ) -> Freshness:
     grid = grid_of(rows, Step.parse(step), "UTC")
-    return judge(rows, grid, dataset_of(step), at, versions)
+    return check(rows, grid, dataset_of(step), at, versions)
 
 
 def dataset_of(step: str) -> DatasetConfig:

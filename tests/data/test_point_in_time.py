@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.data.point_in_time import knowledge
+from forecaster.data.point_in_time import point_in_time
 from forecaster.schemas import VERSIONS
 from tests.data.observed import HOUR, MONDAY
 
@@ -44,7 +44,7 @@ def first_known(
     """The first tick that knew each version, in hours since Monday; None for none of them."""
     axis = [*ticks]
     marks = {at(tick): at(mark) for tick, mark in (ran or {}).items()}
-    known = knowledge([*map(at, axis)], marks, delay=delay, late_data=late_data)
+    known = point_in_time([*map(at, axis)], marks, delay=delay, late_data=late_data)
     places = known.first_known(frame(*versions)).place
     return [axis[place] if place < len(axis) else None for place in places]
 
@@ -120,7 +120,7 @@ def test_ticks_that_ran_need_not_be_among_those_that_are_asked() -> None:
 
 def test_what_counts_as_known_without_anybody_having_looked_is_told() -> None:
     ticks = [at(hours) for hours in range(10)]
-    known = knowledge(ticks, {}, delay=2 * HOUR, late_data=HOUR)
+    known = point_in_time(ticks, {}, delay=2 * HOUR, late_data=HOUR)
     rows = frame(
         version(1, 1.5), version(1, 4, series=2), version(1, 500, series=3), version(50, 99)
     )
@@ -134,7 +134,7 @@ def test_no_versions_are_known_to_nobody() -> None:
 
 def test_a_part_of_the_ticks_knows_what_they_know() -> None:
     rows = frame(*(version(hour, hour + 0.5) for hour in range(20)))
-    whole = knowledge([*map(at, range(20))], {at(8): at(6)}, delay=NONE, late_data=9 * HOUR)
+    whole = point_in_time([*map(at, range(20))], {at(8): at(6)}, delay=NONE, late_data=9 * HOUR)
     places = whole.first_known(rows).place
     part = whole.part(slice(5, 12))
     assert len(part) == 7
@@ -193,7 +193,7 @@ def test_what_is_known_at_a_tick_is_what_the_rules_say_and_stays_known(
 ) -> None:
     rows, axis = frame(*history), [*map(at, ticks)]
     marks = {at(tick): at(mark) for tick, mark in ran.items()}
-    known = knowledge(axis, marks, delay=delay, late_data=late_data).first_known(rows)
+    known = point_in_time(axis, marks, delay=delay, late_data=late_data).first_known(rows)
     own = {**{tick: tick for tick in axis}, **marks}
     seen = set()
     for row, place in zip(rows.iter_rows(), known.place, strict=True):

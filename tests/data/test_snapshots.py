@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from forecaster.data.grid import Grid
 from forecaster.data.panel import Panel, build, from_values
-from forecaster.data.point_in_time import PointInTime, knowledge
-from forecaster.data.snapshots import Snapshots, remember
+from forecaster.data.point_in_time import PointInTime, point_in_time
+from forecaster.data.snapshots import Snapshots, fill
 from forecaster.schemas import VERSIONS
 from forecaster.times.durations import Step
 from tests.data.observed import HOUR, MONDAY
@@ -81,7 +81,7 @@ class History:
     def past(self) -> Snapshots:
         blocks = (self.versions.filter(pl.col("series_id") == number) for number in IDS)
         past = Snapshots(self.world.grid, np.array(IDS, np.int32), self.cells, len(self.known))
-        return remember(blocks, past, self.known)
+        return fill(blocks, past, self.known)
 
     def seen(self, place: int) -> pl.DataFrame:
         """OBSERVATIONS of what was known at a tick."""
@@ -124,7 +124,7 @@ def knowledges(draw: st.DrawFn, world: World) -> PointInTime:
     every = draw(st.sampled_from([0.5, 1, 2])) * _length(world.grid)
     ticks = [world.first + number * every for number in range(draw(st.integers(1, 10)))]
     ran = draw(st.sets(st.sampled_from(ticks)))
-    return knowledge(
+    return point_in_time(
         ticks,
         {tick: tick + draw(st.sampled_from([0.01, 0.3])) * world.apart for tick in ran},
         delay=draw(st.sampled_from([NONE, world.apart / 3])),
@@ -218,7 +218,7 @@ def told(*rows: tuple[float, float, float | None]) -> History:
     return History(
         world=WORLDS["hours"],
         versions=frame.sort("series_id", "timestamp", "recorded_at"),
-        known=knowledge(ticks, {}, delay=NONE, late_data=100 * HOUR),
+        known=point_in_time(ticks, {}, delay=NONE, late_data=100 * HOUR),
     )
 
 
@@ -271,7 +271,7 @@ def test_what_was_asked_outside_is_not_there() -> None:
 
 def test_how_much_is_assumed_is_counted() -> None:
     history = told((1, 1.5, 1.0), (2, 2.5, 1.0), (2, 3.5, 2.0), (3, 500, 1.0))
-    known = knowledge(
+    known = point_in_time(
         [MONDAY + hour * HOUR for hour in range(12)], {}, delay=NONE, late_data=2 * HOUR
     )
     past = History(history.world, history.versions, known).past()

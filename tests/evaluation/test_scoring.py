@@ -15,7 +15,7 @@ from forecaster.data.grid import Grid
 from forecaster.data.panel import Panel, build, own_scale
 from forecaster.data.windows import gather
 from forecaster.evaluation import metrics, scoring
-from forecaster.evaluation.scoring import judge
+from forecaster.evaluation.scoring import score_forecasts
 from forecaster.schemas import (
     ACCURACY,
     INSTANT,
@@ -101,7 +101,9 @@ def test_cutoffs_judged_at_once_are_judged_as_each_by_itself(
     ]
     rows = pl.concat(said)
 
-    found = judge(rows, seen, season_length=SEASON, memory=memory, prediction_length=HORIZON)
+    found = score_forecasts(
+        rows, seen, season_length=SEASON, memory=memory, prediction_length=HORIZON
+    )
 
     expected = plainly(rows, seen, memory)
     assert_frame_equal(
@@ -116,10 +118,10 @@ def test_chunks_of_any_size_are_judged_alike(monkeypatch: pytest.MonkeyPatch) ->
     steps = range(1, HORIZON + 1)
     said = pl.concat(spoken(name, cutoff, steps) for cutoff in cutoffs for name in "10")
     settings = {"season_length": SEASON, "memory": 12, "prediction_length": HORIZON}
-    at_once = judge(said, seen, **settings)
+    at_once = score_forecasts(said, seen, **settings)
 
     monkeypatch.setattr(scoring, "_MOST_POINTS", 7 * (12 + HORIZON))
-    in_parts = judge(said, seen, **settings)
+    in_parts = score_forecasts(said, seen, **settings)
 
     assert at_once["points"].sum() > 200
     assert_frame_equal(in_parts, at_once, rel_tol=1e-9, abs_tol=0)  # tolerance: float64, no network
@@ -130,7 +132,7 @@ def test_nothing_that_can_be_judged_gives_no_rows(series_id: str) -> None:
     said = spoken(series_id, HOURLY.timestamp_at(HOURLY.index_at(FIRST) + 50), range(1, 7))
 
     for rows in (said, said.clear()):
-        found = judge(
+        found = score_forecasts(
             rows, panel([1.0, 2.0]), season_length=SEASON, memory=4, prediction_length=HORIZON
         )
         assert found.equals(empty(ACCURACY))
@@ -144,7 +146,7 @@ def test_the_scale_of_a_new_series_is_that_of_its_context_whatever_else_is_there
     cutoffs = [HOURLY.timestamp_at(HOURLY.index_at(FIRST) + end) for end in (12, 20)]
     said = pl.concat(spoken("0", cutoff, range(1, HORIZON + 1)) for cutoff in cutoffs)
 
-    found = judge(
+    found = score_forecasts(
         said, panel(seen), season_length=SEASON, memory=12, prediction_length=HORIZON, own=10
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from forecaster.data.windows import Windows
 from forecaster.explain.faithfulness import (
     Deleter,
-    Look,
+    ForecastFunction,
     naopc,
     rank,
     removals,
@@ -27,7 +27,7 @@ IMPORTANCE = torch.tensor([0.05, 0.4, 0.1, 0.02, 0.25, 0.15, 0.03])
 """What each past patch adds to the forecast."""
 
 
-def adding_up(importance: Tensor) -> Look:
+def adding_up(importance: Tensor) -> ForecastFunction:
     """A forecast that is the sum of its patches' means, each times its importance."""
 
     def look(windows: Windows) -> NetworkOutput:

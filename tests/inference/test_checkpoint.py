@@ -16,7 +16,7 @@ from forecaster.inference.checkpoint import (
     TrainedModel,
     dumps,
     loads,
-    yardstick,
+    scoring_scale,
 )
 from forecaster.network.spec import ModelSpec
 from tests.network.networks import contexts, small_model, small_spec
@@ -148,7 +148,7 @@ def test_a_scale_that_is_not_above_zero_is_refused() -> None:
 
 
 def test_what_forecasts_are_scored_by_is_read_without_a_network() -> None:
-    read = yardstick(repacked(spec=spec_text(priors=["os:system"]), members=0))
+    read = scoring_scale(repacked(spec=spec_text(priors=["os:system"]), members=0))
 
     assert read.spec == small_spec(priors=("os:system",))
     assert read.series_scale == MODEL.series_scale
@@ -156,7 +156,7 @@ def test_what_forecasts_are_scored_by_is_read_without_a_network() -> None:
 
 def test_scores_are_not_taken_from_other_bytes_than_the_recorded_ones() -> None:
     with pytest.raises(IncompatibleCheckpoint, match="checksum mismatch"):
-        yardstick(DATA, "0" * 64)
+        scoring_scale(DATA, "0" * 64)
 
 
 def test_a_spec_comes_back_from_its_json() -> None:

@@ -154,7 +154,7 @@ class Source:
             orient="row",
         )
         with writing(self._engine) as conn:
-            observations.land(
+            observations.ingest(
                 conn, self._dataset.name, frame.sort("series_id", "timestamp"), recorded_at=at
             )
 

@@ -71,7 +71,7 @@ def land(engine: Engine, *frames: pl.DataFrame, dataset: str = "bikes") -> None:
     known_at = frame["timestamp"].max()
     assert isinstance(known_at, datetime)
     with writing(engine) as conn:
-        observations.land(conn, dataset, frame, recorded_at=known_at)
+        observations.ingest(conn, dataset, frame, recorded_at=known_at)
 
 
 @dataclass(kw_only=True)

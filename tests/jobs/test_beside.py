@@ -156,7 +156,7 @@ def test_a_report_says_up_to_which_landing_everything_was_known(trained: World) 
     first, second = (trained.tick("forecast", hour(LAST + at)).report for at in range(2))
 
     with reading(trained.engine) as conn:
-        landed_at = datasets.landed(conn, "bikes").landed_at
+        landed_at = datasets.ingest_state(conn, "bikes").landed_at
     assert isinstance(first, ForecastReport)
     assert isinstance(second, ForecastReport)
     assert first.known_to == hour(LAST)

@@ -82,7 +82,7 @@ def land(engine: Engine, stamps: list[datetime], dataset: DatasetConfig) -> None
         (frame.filter(pl.col("timestamp") >= NOVEMBER), TICK - timedelta(minutes=1)),
     ):
         with writing(engine) as conn:
-            observations.land(conn, dataset.name, part, recorded_at=recorded)
+            observations.ingest(conn, dataset.name, part, recorded_at=recorded)
 
 
 @pytest.mark.parametrize(("settings", "stamps"), ROWS.values(), ids=ROWS)

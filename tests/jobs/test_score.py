@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from forecaster.data.panel import Panel
 from forecaster.errors import StageTimedOut
 from forecaster.evaluation.metrics import leads
-from forecaster.evaluation.scoring import judge
+from forecaster.evaluation.scoring import score_forecasts
 from forecaster.store.state import runs
 from forecaster.times.durations import Step
 from jobs import score
@@ -116,9 +116,9 @@ def test_stretches_that_were_finished_stay_when_a_later_one_takes_too_long(
         judged.append(said)
         if len(judged) > 1:
             raise StageTimedOut('stage "judge" timed out after 1 s')
-        return judge(said, panel, **settings)
+        return score_forecasts(said, panel, **settings)
 
-    monkeypatch.setattr(score, "judge", stuck)
+    monkeypatch.setattr(score, "score_forecasts", stuck)
     (cut,) = score_all(trained, range(hours[-1], hours[-1] + 1))
     nothing_done = trained.tick("score", hour(hours[-1] + 1))
     monkeypatch.undo()

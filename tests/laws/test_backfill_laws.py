@@ -106,7 +106,7 @@ def _tell(engine: Engine) -> Past:
     order = [versions_table.c[name] for name in ("series_id", "timestamp", "recorded_at")]
     with reading(engine) as conn:
         versions = conn.execute(select(versions_table).order_by(*order)).mappings().all()
-        ran = backfills.ran(conn, "bikes", since=TICKS[0])
+        ran = backfills.succeeded_runs(conn, "bikes", since=TICKS[0])
     return Past(
         engine=engine,
         versions=[dict(each) for each in versions],
@@ -197,7 +197,7 @@ def test_a_series_that_appears_later_changes_nothing_before(past: Past) -> None:
     forget(past.engine)
     later = {name: [MUCH] * 300 for name in ("A", "newer")}
     with writing(past.engine) as conn:
-        observations.land(
+        observations.ingest(
             conn, "bikes", observed(later, start=tick - LATE + SECOND), recorded_at=TICKS[-1]
         )
 

@@ -128,7 +128,7 @@ def test_a_tick_looks_at_whole_cells_however_rows_lie(
         known = tick - delay * MINUTE
         coming = rows.filter(pl.col("timestamp").is_between(landed, known, closed="right"))
         with writing(engine) as conn:
-            landing = observations.land(conn, dataset, coming, recorded_at=tick)
+            landing = observations.ingest(conn, dataset, coming, recorded_at=tick)
         panels.take(dataset, landing)
         landed = known
 

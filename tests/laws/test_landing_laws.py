@@ -66,7 +66,7 @@ def land(engine: Engine, batches: list[list[Row]]) -> str:
     for batch in batches:
         taken = normalize(raw(batch), Columns(), timezone=None)
         with writing(engine) as conn:
-            observations.land(conn, dataset, taken.observations, recorded_at=MONDAY)
+            observations.ingest(conn, dataset, taken.observations, recorded_at=MONDAY)
     return dataset
 
 

@@ -58,7 +58,7 @@ def frame(found: dict[tuple[str, int], float | None]) -> pl.DataFrame:
 
 def land(engine: Engine, dataset: str, rows: Rows, panels: PanelCache) -> None:
     with writing(engine) as conn:
-        landing = observations.land(conn, dataset, frame(rows.found), recorded_at=START)
+        landing = observations.ingest(conn, dataset, frame(rows.found), recorded_at=START)
     if rows.handed:
         panels.take(dataset, landing)
 

@@ -13,8 +13,8 @@ from forecaster.config.settings import DatasetConfig, TrainingConfig
 from forecaster.inference.checkpoint import dumps, loads
 from forecaster.network.spec import ModelSpec
 from forecaster.training.estimator import (
-    FEWEST_TRIAL_STEPS,
-    TRIAL,
+    COMPARISON,
+    FEWEST_COMPARISON_STEPS,
     Progress,
     TrainingResult,
     fit,
@@ -78,7 +78,7 @@ def test_what_is_chosen_is_what_would_have_been_trained_alone(
 
 def test_too_few_steps_to_tell_variants_apart_take_the_first() -> None:
     panel, spec = prepare(days(), short_sighted())
-    few = round(FEWEST_TRIAL_STEPS / TRIAL) - 4
+    few = round(FEWEST_COMPARISON_STEPS / COMPARISON) - 4
 
     result = fit(panel, spec, replace(LEARNING, steps=few))
 

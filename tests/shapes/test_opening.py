@@ -20,7 +20,7 @@ from forecaster.data.seasonality import Seasons, detect_seasons
 from forecaster.data.windows import gather
 from forecaster.errors import SkipReason
 from forecaster.inference import predictor
-from forecaster.inference.eligibility import REASONS, judge
+from forecaster.inference.eligibility import REASONS, classify
 from forecaster.times.durations import Step
 from forecaster.times.opening_hours import OpeningHours
 from forecaster.training import estimator, preparation
@@ -190,7 +190,7 @@ def outcomes(at: datetime) -> dict[str, str]:
     panel, spec, _ = prepared()
     cutoff = torch.full((len(panel),), panel.grid.index_at(at))
     windows = gather(panel, torch.arange(len(panel)), cutoff, spec.context_length)
-    found = judge(windows, spec).tolist()
+    found = classify(windows, spec).tolist()
     names = [reason.value for reason in REASONS] + ["forecast"]
     return {name[0]: names[each] for name, each in zip(panel.series_ids, found, strict=True)}
 
@@ -219,7 +219,7 @@ def test_silence_while_it_is_open_is_silence() -> None:
     windows = gather(
         replace(panel, deviations=silent), rows, torch.full_like(rows, at), spec.context_length
     )
-    assert {REASONS[each] for each in judge(windows, spec).tolist()} == {SkipReason.STALE}
+    assert {REASONS[each] for each in classify(windows, spec).tolist()} == {SkipReason.STALE}
 
 
 def test_gaps_are_counted_while_it_is_open() -> None:

@@ -171,7 +171,7 @@ def test_other_databases_are_read_by_their_own_driver_in_a_worker(sqlite_source:
     rows = [("a", UNTIL.isoformat(), 1), ("b", UNTIL.isoformat(), 2.5), ("c", "soon", "x")]
     fill(sqlite_source, rows)
 
-    found = worker_pool.ask(
+    found = worker_pool.read(
         SourceQuery.of(dataset(), sqlite_source, RowRange(since=SINCE, until=UNTIL))
     )
 
@@ -188,7 +188,7 @@ def test_a_worker_imports_nothing_from_where_it_is_started(
 
     asked = SourceQuery.of(dataset(), sqlite_source, RowRange(since=SINCE, until=UNTIL))
 
-    assert worker_pool.ask(asked).height == 1
+    assert worker_pool.read(asked).height == 1
 
 
 def test_a_worker_that_cannot_start_is_not_short_of_memory(
@@ -199,7 +199,7 @@ def test_a_worker_that_cannot_start_is_not_short_of_memory(
     worker_pool.end_idle()
 
     with pytest.raises(SourceUnavailable, match="exited with status 3") as caught:
-        worker_pool.ask(
+        worker_pool.read(
             SourceQuery.of(dataset(), sqlite_source, RowRange(since=SINCE, until=UNTIL))
         )
 
@@ -211,9 +211,9 @@ def test_a_failure_of_another_driver_is_told_by_the_worker(sqlite_source: str) -
     asked = SourceQuery.of(dataset("SELECT 1"), sqlite_source, RowRange(since=SINCE, until=UNTIL))
 
     with pytest.raises(DataError, match="does not return 'timestamp'"):
-        worker_pool.ask(asked)
+        worker_pool.read(asked)
     with pytest.raises(DataError, match="query of dataset bikes failed: ") as caught:
-        worker_pool.ask(replace(asked, query="SELEKT"))
+        worker_pool.read(replace(asked, query="SELEKT"))
     assert caught.value.hint == "fix query in [datasets.bikes]"
 
 

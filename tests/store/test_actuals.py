@@ -40,7 +40,7 @@ def compared(
     with writing(engine) as conn:
         model = new_model()
         model_id = models.add(conn, "bikes", replace(model, config={**model.config, **config}))
-        observations.land(conn, "bikes", seen, recorded_at=START)
+        observations.ingest(conn, "bikes", seen, recorded_at=START)
         forecasts.write(conn, "bikes", model_id, frame, issued_at=START, origin="live")
     with reading(engine) as conn:
         query = "SELECT step, actual FROM forecast_vs_actual ORDER BY step"

@@ -31,7 +31,7 @@ def test_rows_of_very_many_cutoffs_are_withdrawn(engine: Engine) -> None:
     cutoffs = [START + timedelta(minutes=minute) for minute in range(40_000)]
 
     with writing(engine) as conn:
-        rows = backfills.withdraw(conn, "bikes", {model_id}, cutoffs, hindsight=False)
+        rows = backfills.delete_forecasts(conn, "bikes", {model_id}, cutoffs, hindsight=False)
 
     assert rows == 2
     assert query(engine, SAID) == [(True, 1)]
@@ -41,7 +41,9 @@ def test_rows_in_hindsight_are_withdrawn_alone(engine: Engine) -> None:
     model_id = fill(engine)
 
     with writing(engine) as conn:
-        rows = backfills.withdraw(conn, "bikes", [model_id], [START, START + HOUR], hindsight=True)
+        rows = backfills.delete_forecasts(
+            conn, "bikes", [model_id], [START, START + HOUR], hindsight=True
+        )
 
     assert rows == 2
     assert query(engine, SAID) == [(False, 1)]
@@ -51,10 +53,10 @@ def test_what_was_said_in_hindsight_hides_nothing_that_was_said_without(engine: 
     model_id = fill(engine)
 
     with writing(engine) as conn:
-        at_others = backfills.unmask(conn, "bikes", model_id, [START])
-        at_its_own = backfills.unmask(conn, "bikes", model_id, [START, START + HOUR])
+        at_others = backfills.delete_hindsight(conn, "bikes", model_id, [START])
+        at_its_own = backfills.delete_hindsight(conn, "bikes", model_id, [START, START + HOUR])
 
     with reading(engine) as conn:
-        said = backfills.said(conn, "bikes", model_id, since=START, until=START + HOUR)
+        said = backfills.forecast_keys(conn, "bikes", model_id, since=START, until=START + HOUR)
     assert (at_others, at_its_own) == (0, 2)
     assert said["cutoff"].to_list() == [START]

@@ -79,9 +79,9 @@ def test_patches_go_with_the_attention_that_points_at_them(engine: Engine) -> No
 def test_more_rows_and_series_go_than_fit_into_one_transaction(engine: Engine) -> None:
     many = {f"s{number}": [1.0] for number in range(1100)}
     with writing(engine) as conn:
-        observations.land(conn, "bikes", observed(many), recorded_at=START)
+        observations.ingest(conn, "bikes", observed(many), recorded_at=START)
         long = observed({"long": [1.0] * 60_000})
-        observations.land(conn, "bikes", long, recorded_at=START)
+        observations.ingest(conn, "bikes", long, recorded_at=START)
 
     deleted = expiry.delete_before(engine, "bikes", "observations", START + 59_999 * HOUR)
 

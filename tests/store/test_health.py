@@ -33,7 +33,7 @@ def test_of_an_unknown_dataset_nothing_is_known(engine: Engine) -> None:
 
 def test_every_dataset_has_its_own_facts(engine: Engine) -> None:
     with writing(engine) as conn:
-        observations.land(conn, "bikes", observed({"a": [1.0], "b": [2.0]}), recorded_at=START)
+        observations.ingest(conn, "bikes", observed({"a": [1.0], "b": [2.0]}), recorded_at=START)
         for name in ("bikes", "power"):
             models.promote(conn, name, add_model(conn, name), now=START, reason="first")
             claim = runs.claim(conn, "retrain", name, START, START)

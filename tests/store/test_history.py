@@ -93,7 +93,7 @@ def test_parts_and_attention_are_those_of_one_model_and_series(engine: Engine) -
 def test_observations_of_one_series_leave_the_others_out(engine: Engine) -> None:
     with writing(engine) as conn:
         landed = observed({"a": [1.0, 2.0], "b": [3.0]})
-        observations.land(conn, "bikes", landed, recorded_at=LATER)
+        observations.ingest(conn, "bikes", landed, recorded_at=LATER)
 
     with reading(engine) as conn:
         found = observations.read(conn, "bikes", series="b")

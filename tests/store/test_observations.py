@@ -24,7 +24,7 @@ def land(
 ) -> tuple[int, int, int]:
     """Land in a transaction of its own; return new, corrected, unchanged."""
     with writing(engine) as conn:
-        counts = observations.land(conn, dataset, frame, recorded_at=at)
+        counts = observations.ingest(conn, dataset, frame, recorded_at=at)
     return counts.new, counts.corrected, counts.unchanged
 
 
@@ -214,9 +214,9 @@ def test_any_order_and_split_of_the_rows_leads_to_the_same_state(
 
 def test_a_landing_says_what_changed_and_what_it_follows(engine: Engine) -> None:
     with writing(engine) as conn:
-        first = observations.land(conn, "bikes", observed({"a": [1.0, 2.0]}), recorded_at=START)
+        first = observations.ingest(conn, "bikes", observed({"a": [1.0, 2.0]}), recorded_at=START)
     with writing(engine) as conn:
-        again = observations.land(
+        again = observations.ingest(
             conn, "bikes", observed({"a": [1.0, 5.0, 3.0]}), recorded_at=START - HOUR
         )
 
@@ -231,8 +231,8 @@ def test_a_landing_without_changes_leaves_the_landing_clock(engine: Engine) -> N
     land(engine, frame, at=START)
 
     with writing(engine) as conn:
-        again = observations.land(conn, "bikes", frame, recorded_at=START + HOUR)
-        reached = datasets.landed(conn, "bikes")
+        again = observations.ingest(conn, "bikes", frame, recorded_at=START + HOUR)
+        reached = datasets.ingest_state(conn, "bikes")
 
     assert again.recorded_at == reached.landed_at == START
     assert reached.newest_observation == START

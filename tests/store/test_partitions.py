@@ -220,7 +220,7 @@ def test_rows_are_counted_before_anybody_has_to_wait_for_it(empty: Engine) -> No
 
     with ThreadPoolExecutor(1) as pool:
         with writing(empty) as first, reading(empty) as onlooker:
-            partitions.take_turn(first)
+            partitions.lock_partitions(first)
             dropping = pool.submit(drop, empty, START + 9 * DAY)
             wait_for_a_waiter(onlooker, "advisory")
             first.execute(text("DELETE FROM forecasts"))
@@ -235,7 +235,7 @@ def test_a_partition_that_another_process_drops_first_is_gone_as_well(empty: Eng
 
     with ThreadPoolExecutor(1) as pool:
         with writing(empty) as first, reading(empty) as onlooker:
-            partitions.take_turn(first)
+            partitions.lock_partitions(first)
             dropping = pool.submit(drop, empty, START + 9 * DAY)
             wait_for_a_waiter(onlooker, "advisory")
             first.execute(text(f"DROP TABLE forecasts_{START:%Y%m%d}"))

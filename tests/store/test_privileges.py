@@ -34,16 +34,16 @@ def visitor(postgres_url: str, migrate: Callable[[str], None]) -> str:
     return postgres_url.replace("forecaster@", "visitor@")
 
 
-def found(url: str) -> privileges.Rights:
+def found(url: str) -> privileges.Privileges:
     engine = open_engine(url)
     try:
-        return privileges.in_our_database(engine)
+        return privileges.of_database(engine)
     finally:
         engine.dispose()
 
 
 def test_the_owner_lacks_nothing(engine: Engine) -> None:
-    seen = privileges.in_our_database(engine)
+    seen = privileges.of_database(engine)
 
     assert seen.product.split()[0] == engine.dialect.name
     assert seen.may_create
@@ -73,7 +73,7 @@ def test_a_sqlite_file_that_is_locked_is_told(sqlite_url: str, tmp_path: Path) -
     first, second = open_engine(sqlite_url), open_engine(f"{sqlite_url}?timeout=0.1")
 
     with first.begin(), pytest.raises(DatabaseUnavailable, match="database is locked"):
-        privileges.in_our_database(second)
+        privileges.of_database(second)
 
     for engine in (first, second):
         engine.dispose()

@@ -29,7 +29,7 @@ def told(engine: Engine) -> Engine:
     with writing(engine) as conn:
         for values, recorded_at in (([1.0, 2.0], T - HOUR), ([9.0, None], T + 2 * HOUR)):
             frame = observed({"north": values}, start=T - 2 * HOUR)
-            observations.land(conn, "bikes", frame, recorded_at=recorded_at)
+            observations.ingest(conn, "bikes", frame, recorded_at=recorded_at)
         serving, chosen = add_model(conn), add_model(conn)
         said: list[tuple[int, pl.DataFrame, datetime, forecasts.Origin]] = [
             (serving, said_at(T - HOUR, level=100.0), T, "live"),

@@ -94,7 +94,7 @@ def test_the_later_attempt_wins_and_the_earlier_one_writes_nothing(engine: Engin
     def land_and_finish(claimed: RunClaim, value: float) -> None:
         with writing(engine) as conn:
             frame = observed({"a": [value]})
-            observations.land(conn, "bikes", frame, recorded_at=START)
+            observations.ingest(conn, "bikes", frame, recorded_at=START)
             runs.finish(conn, claimed, now=START, report={})
 
     stale, newest = claim(engine), claim(engine)

@@ -18,7 +18,7 @@ def measured(engine: Engine) -> StoreSize:
 def test_every_table_has_its_rows_and_bytes(engine: Engine) -> None:
     with writing(engine) as conn:
         landed = observed({"a": [1.0, 2.0], "b": [3.0]})
-        observations.land(conn, "bikes", landed, recorded_at=START)
+        observations.ingest(conn, "bikes", landed, recorded_at=START)
 
     found = measured(engine)
 
@@ -45,7 +45,7 @@ def test_partitions_are_counted_with_their_range(engine: Engine) -> None:
 def test_rows_of_many_series_are_estimated_from_a_few(engine: Engine) -> None:
     many = {f"s{number:03}": [1.0, 2.0] for number in range(100)}
     with writing(engine) as conn:
-        observations.land(conn, "bikes", observed(many), recorded_at=START)
+        observations.ingest(conn, "bikes", observed(many), recorded_at=START)
 
     (found,) = [each for each in measured(engine).tables if each.table == "observations"]
 

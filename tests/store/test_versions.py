@@ -25,7 +25,7 @@ def land(
     """Land one value of some hour, at another one."""
     frame = observed({name: [value]}, start=START + at * HOUR)
     with writing(engine) as conn:
-        observations.land(conn, dataset, frame, recorded_at=START + recorded * HOUR)
+        observations.ingest(conn, dataset, frame, recorded_at=START + recorded * HOUR)
 
 
 def fill(engine: Engine) -> None:
@@ -63,7 +63,7 @@ def test_blocks_are_as_large_as_the_rows_that_were_found(
     monkeypatch.setattr(versions, "_ROWS_AT_ONCE", 20)
     frame = observed({f"{number:02}": [1.0] * 5 for number in range(14)})
     with writing(engine) as conn:
-        observations.land(conn, "bikes", frame, recorded_at=START + 9 * HOUR)
+        observations.ingest(conn, "bikes", frame, recorded_at=START + 9 * HOUR)
 
     with reading(engine) as conn:
         blocks = [*versions.read(conn, "bikes", since=START, until=START + 5 * HOUR, steps=1)]

@@ -47,7 +47,7 @@ def test_views_have_the_agreed_columns_and_text(
 ) -> None:
     with writing(engine) as conn:
         landed = observed({"a": [1.0, 101.5, None], "b/c": [2.0]})
-        observations.land(conn, "bikes", landed, recorded_at=START + HOUR)
+        observations.ingest(conn, "bikes", landed, recorded_at=START + HOUR)
         model_id = add_model(conn)
         write(conn, model_id, forecast("a"), issued_at=START + timedelta(milliseconds=1500))
         attention.write(conn, "bikes", model_id, weights("a"), patches())
@@ -85,7 +85,7 @@ def test_instants_read_as_iso_text_before_1970_and_below_a_second(
     engine: Engine, instant: datetime
 ) -> None:
     with writing(engine) as conn:
-        observations.land(conn, "bikes", observed({"a": [1.0]}, start=instant), recorded_at=START)
+        observations.ingest(conn, "bikes", observed({"a": [1.0]}, start=instant), recorded_at=START)
 
     [(found,)] = select(engine, "SELECT timestamp FROM current_observations")
 
@@ -159,7 +159,7 @@ def test_latest_is_what_sorting_says_whatever_was_forecast(
 
 def test_a_forecast_made_in_hindsight_is_never_latest_nor_compared(engine: Engine) -> None:
     with writing(engine) as conn:
-        observations.land(conn, "bikes", observed({"a": [0.0] * 9}), recorded_at=START)
+        observations.ingest(conn, "bikes", observed({"a": [0.0] * 9}), recorded_at=START)
         model_id = add_model(conn)
         write(conn, model_id, forecast(steps=1), issued_at=START)
         hindsight = forecast(cutoff=START + HOUR, steps=1, hindsight=True)
@@ -245,7 +245,7 @@ def test_actuals_are_the_newest_version_and_never_missing(engine: Engine) -> Non
         write(conn, add_model(conn), forecast(steps=3), issued_at=START)
         for hours, values in ((5, [1.0, 1.0, 1.0]), (6, [2.0, None, 1.0])):
             landed = observed({"a": values}, start=START + HOUR)
-            observations.land(conn, "bikes", landed, recorded_at=START + hours * HOUR)
+            observations.ingest(conn, "bikes", landed, recorded_at=START + hours * HOUR)
 
     compared = select(engine, "SELECT step, q50, actual FROM forecast_vs_actual ORDER BY step")
     current = select(engine, "SELECT value FROM current_observations ORDER BY timestamp")
@@ -257,7 +257,7 @@ def test_actuals_are_the_newest_version_and_never_missing(engine: Engine) -> Non
 def test_views_keep_datasets_apart(engine: Engine) -> None:
     with writing(engine) as conn:
         for dataset in ("bikes", "cars"):
-            observations.land(conn, dataset, observed({"a": [1.0]}), recorded_at=START)
+            observations.ingest(conn, dataset, observed({"a": [1.0]}), recorded_at=START)
             model_id = add_model(conn, dataset)
             rows = forecast(steps=1)
             forecasts.write(conn, dataset, model_id, rows, issued_at=START, origin="backfill")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from forecaster.store.connection.watchdog import _Line
+from forecaster.store.connection.watchdog import _WatchedConnection
 
 pytestmark = pytest.mark.postgres
 
@@ -20,7 +20,7 @@ def driver(postgres_url: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-class Line(_Line):
+class Line(_WatchedConnection):
     """Takes its time to ask the server for the end of a statement."""
 
     asked = threading.Event()

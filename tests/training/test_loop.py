@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from forecaster.errors import TrainingDiverged
 from forecaster.network.network import AttentionLSTM, NetworkOutput
 from forecaster.training.loop import (
-    JUDGEMENTS,
     PATIENCE,
     REPORT_EVERY,
+    VALIDATIONS,
     EarlyStopping,
-    Judge,
     Schedule,
     TrainedNetwork,
     Trainer,
+    Validate,
     learn,
 )
 from forecaster.training.sampling import Batch
@@ -56,7 +56,7 @@ class Script:
         return next(self.errors)
 
 
-def learnt(judge: Judge | None, steps: int = 4 * REPORT_EVERY) -> TrainedNetwork:
+def learnt(judge: Validate | None, steps: int = 4 * REPORT_EVERY) -> TrainedNetwork:
     schedule = Schedule(steps=steps, batch_size=4, learning_rate=1e-3)
     return learn(small_network(SPEC), draw, schedule, judge, silent)
 
@@ -84,7 +84,7 @@ def test_an_error_that_rises_at_the_end_brings_the_best_weights_back() -> None:
         ([3.0, 1.0, 1.2, 1.2, 1.04, 1.2, 1.2, 1.04, 1.02, 1.03], 10, 10),
         ([1.0, 0.9, 0.8, 0.7, 0.6], 5, 5),
         ([1.0, math.inf, math.inf, math.inf], 4, 1),
-        ([math.inf] * JUDGEMENTS, 10, 10),
+        ([math.inf] * VALIDATIONS, 10, 10),
         ([0.0, 0.0, 1e-9], 3, 1),
     ],
     ids=["rises", "goes up and down", "falls", "breaks", "unknown", "was nothing"],

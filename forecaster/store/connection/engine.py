@@ -100,7 +100,7 @@ def _connected(engine: Engine) -> Iterator[Connection]:
     limit.check()
     with (
         limit.converting(),
-        _connecting_anew(engine),
+        _disposing_stale_pool(engine),
         _acquire(engine, limit) as conn,
         _cutting(conn, limit),
     ):
@@ -144,7 +144,7 @@ def _cutting(conn: Connection, limit: Limit) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _connecting_anew(engine: Engine) -> Iterator[None]:
+def _disposing_stale_pool(engine: Engine) -> Iterator[None]:
     """Discard open connections once one is unusable: the primary may have changed."""
     try:
         yield

@@ -71,19 +71,21 @@ def bound_connections(engine: Engine) -> None:
 
     SQLAlchemy's own `pool_pre_ping` blocks for ever when packets are dropped.
     """
-    event.listen(engine, "do_connect", _hurry)
-    event.listen(engine, "connect", _watch, insert=True)
+    event.listen(engine, "do_connect", _limit_connect_timeout)
+    event.listen(engine, "connect", _watch_connecting, insert=True)
     event.listen(engine, "checkout", _ping)
 
 
-def _hurry(_dialect: object, _record: object, _args: object, parameters: dict[str, Any]) -> None:
+def _limit_connect_timeout(
+    _dialect: object, _record: object, _args: object, parameters: dict[str, Any]
+) -> None:
     if _thread.acquiring is not None:
         left = int(_thread.acquiring.remaining())
         most = int(parameters["connect_timeout"]) or left  # 0: no limit of its own
         parameters["connect_timeout"] = max(SHORTEST_CONNECT, min(most, left))
 
 
-def _watch(driver: psycopg.Connection, _record: object) -> None:
+def _watch_connecting(driver: psycopg.Connection, _record: object) -> None:
     if _thread.acquiring is not None:
         bound = _thread.acquiring
         bound.watched.enter_context(watching(driver, bound.remaining))
@@ -97,12 +99,12 @@ def _ping(driver: psycopg.Connection, record: ConnectionPoolEntry, _proxy: objec
     until = time.monotonic() + _PING_SECONDS
     try:
         with watching(driver, lambda: until - time.monotonic()):
-            _ask(driver)
+            _query(driver)
     except psycopg.Error as error:
         raise InvalidatePoolError from error
 
 
-def _ask(driver: psycopg.Connection) -> None:
+def _query(driver: psycopg.Connection) -> None:
     driver.autocommit = True
     driver.execute("")
     driver.autocommit = False

@@ -28,7 +28,7 @@ def sqlite_engine(url: URL, version: tuple[int, int, int]) -> Engine:
     engine = create_engine(url, connect_args={"timeout": timeout}, hide_parameters=True)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
-    sqlite_files.stay_with_one_file(engine)
+    sqlite_files.require_same_file(engine)
     return engine
 
 

@@ -37,7 +37,7 @@ def require_local(url: URL) -> None:
         )
 
 
-def stay_with_one_file(engine: Engine) -> None:
+def require_same_file(engine: Engine) -> None:
     """Let `engine` connect and begin only while the file that it first opened has its name.
 
     DatabaseUnavailable otherwise, before anything is written anywhere.

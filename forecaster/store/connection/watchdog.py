@@ -26,7 +26,7 @@ _STEPS_BETWEEN_LOOKS = 20_000
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
+class _WatchedConnection:
     """A connection in use; `socket` is a duplicate of its socket."""
 
     driver: psycopg.Connection
@@ -65,13 +65,15 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._lines: set[_Line] = set()
+        self._lines: set[_WatchedConnection] = set()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def watching(self, driver: psycopg.Connection, remaining: Remaining) -> Iterator[None]:
         """Close the connection a little after its deadline, unless the block ends before."""
-        line = _Line(driver, socket.socket(fileno=os.dup(driver.pgconn.socket)), remaining)
+        line = _WatchedConnection(
+            driver, socket.socket(fileno=os.dup(driver.pgconn.socket)), remaining
+        )
         with self._changed:
             self._lines.add(line)
             self._start()
@@ -93,7 +95,7 @@ class Watchdog:
             for line in self._overdue():
                 line.cut()
 
-    def _overdue(self) -> list[_Line]:
+    def _overdue(self) -> list[_WatchedConnection]:
         with self._changed:
             self._changed.wait(_LOOK_EVERY if self._lines else None)
             overdue = [line for line in self._lines if line.remaining() < -GRACE]

@@ -22,7 +22,7 @@ _CUTOFFS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
+class ForecastRun:
     """One tick that the service ran: what it knew, and the model it asked."""
 
     known_to: datetime
@@ -31,7 +31,7 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class FinishedTick:
     """One tick that a backfill came to an end with."""
 
     state: State
@@ -51,9 +51,11 @@ class TickRow:
     hint: str | None = None
 
 
-def ran(conn: Connection, dataset: str, *, since: datetime) -> dict[datetime, Ran]:
+def succeeded_runs(
+    conn: Connection, dataset: str, *, since: datetime
+) -> dict[datetime, ForecastRun]:
     """Return the forecast ticks from `since` on that the service ran to their end."""
-    noted = (_noted(conn, name) for name in ("known_to", "model_id", "cutoff"))
+    noted = (_report_value(conn, name) for name in ("known_to", "model_id", "cutoff"))
     query = select(runs.c.tick, runs.c.started_at, *noted).where(
         runs.c.job == "forecast",
         runs.c.dataset_id.in_(datasets.id_of(dataset)),
@@ -61,7 +63,7 @@ def ran(conn: Connection, dataset: str, *, since: datetime) -> dict[datetime, Ra
         runs.c.tick >= since,
     )
     return {
-        row.tick: Ran(
+        row.tick: ForecastRun(
             known_to=datetime.fromisoformat(row.known_to) if row.known_to else row.started_at,
             model_id=None if row.model_id is None else int(row.model_id),
             cutoff=None if row.cutoff is None else datetime.fromisoformat(row.cutoff),
@@ -70,17 +72,17 @@ def ran(conn: Connection, dataset: str, *, since: datetime) -> dict[datetime, Ra
     }
 
 
-def done(
+def finished_ticks(
     conn: Connection, dataset: str, job: str, *, since: datetime, until: datetime
-) -> dict[datetime, Done]:
+) -> dict[datetime, FinishedTick]:
     """Return the ticks between `since` and `until` that have a run row of this job."""
-    query = select(runs.c.tick, runs.c.state, _noted(conn, "model_id")).where(
+    query = select(runs.c.tick, runs.c.state, _report_value(conn, "model_id")).where(
         runs.c.job == job,
         runs.c.dataset_id.in_(datasets.id_of(dataset)),
         runs.c.tick.between(since, until),
     )
     return {
-        row.tick: Done(
+        row.tick: FinishedTick(
             state=row.state, model_id=None if row.model_id is None else int(row.model_id)
         )
         for row in conn.execute(query)
@@ -148,7 +150,7 @@ def claim(
     return set(conn.scalars(statement, parameters)) if parameters else set()
 
 
-def said(
+def forecast_keys(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
     """Return SAID: what a model has forecast at the cutoffs between `since` and `until`."""
@@ -156,7 +158,7 @@ def said(
     return by_series(conn, dataset, forecasts, model_id, limits)
 
 
-def explained(
+def attention_keys(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
     """Return SAID of what there is attention of, between `since` and `until`."""
@@ -164,7 +166,7 @@ def explained(
     return by_series(conn, dataset, attention, model_id, limits)
 
 
-def cutoffs_said(
+def forecast_cutoffs(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> set[datetime]:
     """Return the cutoffs between `since` and `until` at which a model has forecast anything."""
@@ -176,7 +178,7 @@ def cutoffs_said(
     return set(conn.scalars(query.distinct()))
 
 
-def weighty(conn: Connection, dataset: str) -> set[int]:
+def loadable_models(conn: Connection, dataset: str) -> set[int]:
     """Return the models that have weights, and undamaged ones."""
     query = select(models.c.id).where(
         models.c.dataset_id.in_(datasets.id_of(dataset)),
@@ -186,7 +188,7 @@ def weighty(conn: Connection, dataset: str) -> set[int]:
     return set(conn.scalars(query))
 
 
-def withdraw(
+def delete_forecasts(
     conn: Connection,
     dataset: str,
     owners: Iterable[int],
@@ -203,24 +205,26 @@ def withdraw(
     parts = (
         distinct[at : at + _CUTOFFS_AT_ONCE] for at in range(0, len(distinct), _CUTOFFS_AT_ONCE)
     )
-    return sum(_withdraw_some(conn, dataset, models, part, _is_kind(hindsight)) for part in parts)
+    return sum(_delete_some(conn, dataset, models, part, _is_kind(hindsight)) for part in parts)
 
 
-def unmask(conn: Connection, dataset: str, model_id: int, cutoffs: Sequence[datetime]) -> int:
+def delete_hindsight(
+    conn: Connection, dataset: str, model_id: int, cutoffs: Sequence[datetime]
+) -> int:
     """Delete the hindsight forecasts of a model at these cutoffs; return how many rows.
 
     They occupy the keys of its other forecasts.
     """
     limits = forecasts.c.cutoff.between(min(cutoffs), max(cutoffs)) & _is_kind(True)
     masked = set(by_series(conn, dataset, forecasts, model_id, limits)["cutoff"])
-    return withdraw(conn, dataset, [model_id], masked.intersection(cutoffs), hindsight=True)
+    return delete_forecasts(conn, dataset, [model_id], masked.intersection(cutoffs), hindsight=True)
 
 
 def _is_kind(hindsight: bool) -> ColumnElement[bool]:
     return forecasts.c.hindsight if hindsight else ~forecasts.c.hindsight
 
 
-def _withdraw_some(
+def _delete_some(
     conn: Connection,
     dataset: str,
     owners: Collection[int],
@@ -249,7 +253,7 @@ def _is_of(
     )
 
 
-def _noted(conn: Connection, name: str) -> ColumnElement[str]:
+def _report_value(conn: Connection, name: str) -> ColumnElement[str]:
     """Return a value of a JSON report, as text."""
     if conn.dialect.name == "postgresql":
         return sa.func.jsonb_extract_path_text(runs.c.report, name, type_=sa.Text).label(name)

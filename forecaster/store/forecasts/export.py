@@ -17,7 +17,7 @@ from forecaster.store.tables import forecasts, series
 WRITTEN = pl.Schema({"cutoff": INSTANT, "rows": pl.Int64(), "repeated": pl.Int64()})
 """Forecast rows of a cutoff; how many duplicate another of the same series and step."""
 
-SAID = pl.Schema(
+QUANTILES = pl.Schema(
     {
         "series_id": pl.String(),
         "cutoff": INSTANT,
@@ -60,7 +60,7 @@ def read(conn: Connection, dataset: str, *, since: datetime, until: datetime) ->
             forecasts.c.cutoff.between(since, until),
         )
     )
-    return read_frame(conn, query, SAID).sort("series_id", "cutoff", "step")
+    return read_frame(conn, query, QUANTILES).sort("series_id", "cutoff", "step")
 
 
 def require_empty(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from forecaster.store.tables import forecasts
 
 Origin = Literal["live", "backfill"]
 
-SAID = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
+KEYS = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
 """Which series were forecast at which cutoffs."""
 
 
@@ -84,10 +84,10 @@ def by_series(
     else:
         joined, cutoff = ours.join(table, is_said), table.c.cutoff
     columns: list[ColumnElement[Any]] = [ours.c.id.label("series_id"), cutoff]
-    return read_frame(conn, select(*columns).select_from(joined).distinct(), SAID)
+    return read_frame(conn, select(*columns).select_from(joined).distinct(), KEYS)
 
 
-def awaits_judgement(conn: Connection, dataset: str, *, after: datetime | None) -> bool:
+def awaits_scoring(conn: Connection, dataset: str, *, after: datetime | None) -> bool:
     """Tell whether something but hindsight was forecast at a cutoff after `after`, None is any.
 
     Descends the key of one series after the other: OFFSET 0 keeps PostgreSQL from reading whole

@@ -31,7 +31,7 @@ _STORED = {
     "level": pl.Float64(),
     **dict.fromkeys(DEVIATION_COLUMNS, pl.Float64()),
 }
-_VINTAGE = ("series_id", "cutoff", "model_id")
+_KEY = ("series_id", "cutoff", "model_id")
 _LAST, _LATER = forecasts.alias("last"), forecasts.alias("later")
 
 
@@ -98,9 +98,9 @@ def _rows(conn: Connection, owners: Select[int], window: LeadWindow) -> Select[A
 def _due(window: LeadWindow) -> Select[Any]:
     """Select which forecasts of which series have this lead behind them."""
     scored = select(accuracy.c.lead).where(
-        accuracy.c.lead == window.lead, *(accuracy.c[name] == _LAST.c[name] for name in _VINTAGE)
+        accuracy.c.lead == window.lead, *(accuracy.c[name] == _LAST.c[name] for name in _KEY)
     )
-    return select(*(_LAST.c[name] for name in _VINTAGE)).where(
+    return select(*(_LAST.c[name] for name in _KEY)).where(
         _is_last(window),
         ~_LAST.c.hindsight,
         window.contains(_LAST),
@@ -113,7 +113,7 @@ def _is_last(window: LeadWindow) -> ColumnElement[bool]:
     if not window.has_closed:
         return _LAST.c.step == window.step_to
     later = select(_LATER.c.step).where(
-        *(_LATER.c[name] == _LAST.c[name] for name in _VINTAGE),
+        *(_LATER.c[name] == _LAST.c[name] for name in _KEY),
         _LATER.c.step.between(_LAST.c.step + 1, window.step_to),
     )
     return _LAST.c.step.between(window.step_from, window.step_to) & ~later.exists()
@@ -121,7 +121,7 @@ def _is_last(window: LeadWindow) -> ColumnElement[bool]:
 
 def _belongs(due: FromClause, window: LeadWindow) -> ColumnElement[bool]:
     return and_(
-        *(forecasts.c[name] == due.c[name] for name in _VINTAGE),
+        *(forecasts.c[name] == due.c[name] for name in _KEY),
         forecasts.c.step.between(window.step_from, window.step_to),
         window.may_contain(forecasts),
     )

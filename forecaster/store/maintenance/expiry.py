@@ -10,7 +10,7 @@ from forecaster.store.connection.engine import reading, writing
 from forecaster.store.maintenance import partitions
 from forecaster.store.state import datasets
 
-_BORN = {
+_AGE_COLUMNS = {
     "observations": tables.observations.c.timestamp,
     "forecasts": tables.forecasts.c.cutoff,
     "attention": tables.attention.c.cutoff,
@@ -36,7 +36,7 @@ def delete_before(engine: Engine, dataset: str, table: str, before: datetime) ->
     target = tables.metadata.tables[table]
     is_ours = target.c.series_id.in_(datasets.series_of(dataset))
     with writing(engine) as conn:
-        return conn.execute(delete(target).where(is_ours, _BORN[table] < before)).rowcount
+        return conn.execute(delete(target).where(is_ours, _AGE_COLUMNS[table] < before)).rowcount
 
 
 def shrink(engine: Engine) -> int:
@@ -74,7 +74,7 @@ def _delete_some(conn: Connection, series: Sequence[int], table: str, before: da
     """Delete a bounded number of old rows of `series`."""
     target = tables.metadata.tables[table]
     key = list(target.primary_key)
-    old = select(*key).where(target.c.series_id.in_(series), _BORN[table] < before)
+    old = select(*key).where(target.c.series_id.in_(series), _AGE_COLUMNS[table] < before)
     return conn.execute(delete(target).where(tuple_(*key).in_(old.limit(_ROWS_AT_ONCE)))).rowcount
 
 

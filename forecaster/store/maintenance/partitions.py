@@ -25,10 +25,10 @@ _DAY = timedelta(days=1)
 _AHEAD = 3
 _AT_ONCE = 20
 """Partitions that one transaction makes: each of them takes locks."""
-_TURN = 0x666F7265636174  # any number, the same for every process that changes partitions
+_PARTITION_LOCK = 0x666F7265636174  # any number, the same for every process that changes partitions
 
 _PATIENCE_SECONDS = 30.0
-_ATTEMPT = "1s"
+_LOCK_TIMEOUT = "1s"
 """How long new readers and writers may have to queue behind one attempt to drop a partition."""
 _PAUSE_SECONDS = 5.0
 _SMALL_BYTES = 16 * 2**20
@@ -147,9 +147,9 @@ def count(conn: Connection, name: str) -> Count:
     return Count(rows=int(rows), is_exact=True)
 
 
-def take_turn(conn: Connection) -> None:
+def lock_partitions(conn: Connection) -> None:
     """Wait until no other transaction changes partitions, and keep others waiting until the end."""
-    conn.execute(select(func.pg_advisory_xact_lock(_TURN)))
+    conn.execute(select(func.pg_advisory_xact_lock(_PARTITION_LOCK)))
 
 
 def _width_of(retention: RetentionConfig, table: str) -> timedelta:
@@ -172,7 +172,7 @@ def _make(
     made = _AT_ONCE
     while made == _AT_ONCE:
         with writing(engine) as conn:
-            take_turn(conn)
+            lock_partitions(conn)
             made = _create(conn, table, _width_of(retention, table), cutoffs)
         yield made
 
@@ -199,10 +199,10 @@ def fitting(
     ends = [part.upper for part in partitions if part.upper is not None and part.upper <= cutoff]
     starts = [part.lower for part in partitions if part.lower is not None and part.lower > cutoff]
     lower, upper = max([lower, *ends]), min([upper, *starts])
-    return Partition(name=f"{table}_{_written(lower)}", lower=lower, upper=upper)
+    return Partition(name=f"{table}_{_suffix(lower)}", lower=lower, upper=upper)
 
 
-def _written(lower: datetime) -> str:
+def _suffix(lower: datetime) -> str:
     return f"{lower:%Y%m%dT%H%M%S%f}".lower().removesuffix("t000000000000")
 
 
@@ -250,7 +250,7 @@ def _drop(engine: Engine, name: str) -> int:
     with reading(engine) as conn:
         rows = count(conn, name).rows  # may take long: do it before taking locks
     with writing(engine) as conn:
-        take_turn(conn)
-        conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_ATTEMPT}'")
+        lock_partitions(conn)
+        conn.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
         conn.exec_driver_sql(f"DROP TABLE {conn.dialect.identifier_preparer.quote(name)}")
     return rows

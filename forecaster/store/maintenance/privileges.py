@@ -32,7 +32,7 @@ _NOT_OWNED = sa.text(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rights:
+class Privileges:
     """Privileges of the connected role."""
 
     product: str
@@ -47,18 +47,18 @@ class Rights:
     """Partitioned tables that it cannot add partitions to."""
 
 
-def in_our_database(engine: Engine) -> Rights:
+def of_database(engine: Engine) -> Privileges:
     """Return the privileges; on SQLite begin a write transaction. StoreError when that fails."""
     if engine.dialect.name == "sqlite":
         with writing(engine) as conn:
             version = conn.scalar(sa.text("SELECT sqlite_version()"))
-        return Rights(product=f"sqlite {version}", role=None)
+        return Privileges(product=f"sqlite {version}", role=None)
     with reading(engine) as conn:
         role, version, is_read_only, may_create = conn.execute(_SESSION).one()
         tables = {"tables": list(metadata.tables), "needed": list(_NEEDED)}
         lacking = conn.execute(_ON_TABLES, tables).all()
         not_owned = conn.scalars(_NOT_OWNED, {"tables": list(PARTITIONED)}).all()
-    return Rights(
+    return Privileges(
         product=f"postgresql {version.split()[0]}",
         role=role,
         is_read_only=is_read_only,

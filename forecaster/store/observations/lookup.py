@@ -20,7 +20,7 @@ _VERSIONS = {**CELLS, "recorded_at": INSTANT}
 _PROBES_AT_ONCE = 100_000
 
 
-def beside_stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
+def with_stored(conn: Connection, incoming: pl.DataFrame) -> pl.DataFrame:
     """Return CELLS beside the newest version of each: `stored`, `value_stored`, `recorded_at`.
 
     Where nothing is stored these are null.

@@ -15,7 +15,7 @@ from forecaster.store.connection.bulk import insert_frame
 from forecaster.store.observations import lookup, versions
 from forecaster.store.observations.lookup import CELLS
 from forecaster.store.state import datasets
-from forecaster.store.state.datasets import Landed
+from forecaster.store.state.datasets import IngestState
 from forecaster.store.tables import observations
 
 TIED = pl.Schema({**CELLS, "value_stored": pl.Float64(), "recorded_at": INSTANT})
@@ -27,7 +27,7 @@ _ROWS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landing:
+class IngestResult:
     """The result of an ingestion; a null for a timestamp never seen is unchanged."""
 
     new: int = 0
@@ -53,14 +53,14 @@ class Landing:
     """`datasets.landed_at` after."""
 
 
-def land(
+def ingest(
     conn: Connection,
     dataset: str,
     frame: pl.DataFrame,
     *,
     recorded_at: datetime,
     batch: Collection[datetime] = (),
-) -> Landing:
+) -> IngestResult:
     """Store the OBSERVATIONS that are new or changed; ingesting rows twice changes nothing.
 
     A changed value, or a null in place of one, becomes a version. All of them are recorded at
@@ -70,7 +70,7 @@ def land(
     """
     conform(frame, OBSERVATIONS)
     if frame.is_empty():
-        return Landing()
+        return IngestResult()
     reached = datasets.lock(conn, dataset)
     newest_id = datasets.newest_id(conn, dataset)
     incoming = datasets.with_ids(conn, dataset, frame).sort(_KEY)
@@ -79,7 +79,7 @@ def land(
     if reached.newest_observation is not None:
         is_unseen |= pl.col("timestamp") > reached.newest_observation
     unseen = incoming.filter(is_unseen)
-    compared = lookup.beside_stored(conn, incoming.filter(~is_unseen))
+    compared = lookup.with_stored(conn, incoming.filter(~is_unseen))
     is_known = pl.col("stored").is_not_null()
     is_new = ~is_known & pl.col("value").is_not_null()
     is_changed = is_known & pl.col("value").ne_missing(pl.col("value_stored"))
@@ -87,7 +87,7 @@ def land(
     is_tied = is_changed & pl.col("recorded_at").is_in(list(batch))
     changed = compared.filter(is_changed & ~is_tied).select(CELLS.names())
     changes = pl.concat([new, changed]).sort(_KEY)
-    return Landing(
+    return IngestResult(
         new=new.height,
         corrected=changed.height,
         unchanged=frame.height - changes.height,
@@ -101,7 +101,7 @@ def land(
 
 
 def _append(
-    conn: Connection, dataset: str, changes: pl.DataFrame, reached: Landed, now: datetime
+    conn: Connection, dataset: str, changes: pl.DataFrame, reached: IngestState, now: datetime
 ) -> datetime | None:
     """Write versions, all recorded at one instant after those of every earlier ingestion."""
     if changes.is_empty():
@@ -111,7 +111,7 @@ def _append(
     last = changes["timestamp"].max()
     assert isinstance(last, datetime)
     newest = max(last, reached.newest_observation or last)
-    datasets.set_landed(conn, dataset, Landed(landed_at=at, newest_observation=newest))
+    datasets.set_ingest_state(conn, dataset, IngestState(landed_at=at, newest_observation=newest))
     return at
 
 
@@ -142,7 +142,7 @@ def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
     )
     conn.execute(delete(observations).where(*version, observations.c.value == before), parameters)
     later = replace(reached, landed_at=reached.landed_at + _MICROSECOND)
-    datasets.set_landed(conn, dataset, later)
+    datasets.set_ingest_state(conn, dataset, later)
 
 
 def read(

@@ -17,7 +17,7 @@ _KEYS = {"id": pl.Int32(), "key": pl.String()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landed:
+class IngestState:
     """How far the observations of a dataset have come; None before the first."""
 
     landed_at: datetime | None
@@ -82,29 +82,29 @@ def names(conn: Connection) -> list[str]:
     return sorted(conn.scalars(select(datasets.c.name)))
 
 
-def lock(conn: Connection, dataset: str) -> Landed:
+def lock(conn: Connection, dataset: str) -> IngestState:
     """Let no other transaction change this dataset until this one ends."""
     owner = dataset_id(conn, dataset)
     conn.execute(
         select(datasets.c.id).where(datasets.c.id == owner).with_for_update(key_share=True)
     )
-    return landed(conn, dataset)
+    return ingest_state(conn, dataset)
 
 
-def landed(conn: Connection, dataset: str) -> Landed:
+def ingest_state(conn: Connection, dataset: str) -> IngestState:
     """Return how far the observations of a dataset have come."""
     row = conn.execute(
         select(datasets.c.landed_at, datasets.c.newest_observation).where(
             datasets.c.name == dataset
         )
     ).one_or_none()
-    return Landed(
+    return IngestState(
         landed_at=None if row is None else row.landed_at,
         newest_observation=None if row is None else row.newest_observation,
     )
 
 
-def set_landed(conn: Connection, dataset: str, reached: Landed) -> None:
+def set_ingest_state(conn: Connection, dataset: str, reached: IngestState) -> None:
     """Note how far the observations have come; the dataset must be locked."""
     conn.execute(
         update(datasets)
@@ -113,7 +113,7 @@ def set_landed(conn: Connection, dataset: str, reached: Landed) -> None:
     )
 
 
-def noted_settings(conn: Connection, dataset: str) -> Mapping[str, Any] | None:
+def stored_settings(conn: Connection, dataset: str) -> Mapping[str, Any] | None:
     """Return the settings that the service last ran with; None before it did."""
     settings: Mapping[str, Any] | None = conn.scalar(
         select(datasets.c.config).where(datasets.c.name == dataset)
@@ -121,7 +121,7 @@ def noted_settings(conn: Connection, dataset: str) -> Mapping[str, Any] | None:
     return settings
 
 
-def note_settings(conn: Connection, dataset: str, document: Mapping[str, Any]) -> None:
+def store_settings(conn: Connection, dataset: str, document: Mapping[str, Any]) -> None:
     """Note the settings that the service runs with (`forecaster.config.diff.documents`)."""
     owner = dataset_id(conn, dataset)
     conn.execute(update(datasets).where(datasets.c.id == owner).values(config=document))

@@ -56,7 +56,7 @@ def facts(conn: Connection, names: Iterable[str]) -> list[Facts]:
     wanted = sorted({*names, *known})
     serving = {row.dataset: row for row in conn.execute(_serving())}
     recent = _recent(conn, {row.id: name for name, row in known.items()})
-    members = [lease for lease in leases.survey(conn).found.values() if lease.is_member]
+    members = [lease for lease in leases.read_all(conn).found.values() if lease.is_member]
     there = [lease for lease in members if lease.left > timedelta(0)]
     return [
         Facts(

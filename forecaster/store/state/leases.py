@@ -63,7 +63,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class LeaseSnapshot:
     """All leases at one instant of the database's clock, by name."""
 
     now: datetime
@@ -85,7 +85,7 @@ def session_name(holder: str) -> str:
     return f"forecaster-{hashlib.sha256(holder.encode()).hexdigest()[:16]}"
 
 
-def survey(conn: Connection) -> Survey:
+def read_all(conn: Connection) -> LeaseSnapshot:
     """Read all leases, and the clock of the database, in one statement."""
     clock = select(_now(conn).label("now")).subquery()
     rows = conn.execute(select(clock.c.now, leases).select_from(clock).outerjoin(leases, true()))
@@ -95,12 +95,12 @@ def survey(conn: Connection) -> Survey:
         now = values.pop("now")
         if row.name is not None:
             leases_by_name[row.name] = Lease(**values, left=row.expires_at - now)
-    return Survey(now=now, found=leases_by_name)
+    return LeaseSnapshot(now=now, found=leases_by_name)
 
 
 def find(conn: Connection, name: str) -> Lease | None:
     """Read one lease."""
-    return survey(conn).found.get(name)
+    return read_all(conn).found.get(name)
 
 
 def acquire(

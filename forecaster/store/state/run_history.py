@@ -71,7 +71,7 @@ def lookup(conn: Connection, run_id: int) -> Run:
     return Run(**row._mapping)
 
 
-def ticks_noted(
+def recorded_ticks(
     conn: Connection, job: str, dataset: str, *, after: datetime, until: datetime, now: datetime
 ) -> set[datetime]:
     """Return the ticks after `after` up to `until` that have a row.

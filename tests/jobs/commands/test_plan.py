@@ -16,7 +16,7 @@ def note_as_serve_does(folder: Path) -> None:
     engine = open_engine(config.database_url)
     with writing(engine) as conn:
         for name, document in documents(config).items():
-            datasets.note_settings(conn, name, document)
+            datasets.store_settings(conn, name, document)
     engine.dispose()
 
 

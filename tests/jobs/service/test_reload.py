@@ -63,7 +63,7 @@ class Changing:
     def noted(self) -> dict[str, str]:
         """The settings that each dataset was last worked on with: how often it forecasts."""
         with reading(self.service.engine) as conn:
-            found = {name: datasets.noted_settings(conn, name) for name in datasets.names(conn)}
+            found = {name: datasets.stored_settings(conn, name) for name in datasets.names(conn)}
         return {name: str(each["forecast_every"]) for name, each in found.items() if each}
 
 

@@ -14,7 +14,7 @@ from forecaster.schemas import OBSERVATIONS
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Limit, guarded
 from forecaster.store.observations import observations
-from forecaster.store.observations.observations import Landing
+from forecaster.store.observations.observations import IngestResult
 from forecaster.store.state import datasets
 from jobs.execution.reports import PullReport
 from jobs.stages import pull, pull_progress, slices
@@ -153,9 +153,9 @@ def test_only_what_was_never_read_is_read_from_before_history(source: Engine) ->
 def test_many_rows_are_landed_in_several_transactions(
     source: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    landings: list[Landing] = []
+    landings: list[IngestResult] = []
 
-    def take(dataset: str, landing: Landing) -> None:
+    def take(dataset: str, landing: IngestResult) -> None:
         with writing(source) as conn:  # nobody holds the lock meanwhile
             datasets.lock(conn, dataset)
         landings.append(landing)
@@ -262,7 +262,7 @@ def test_each_slice_of_a_long_history_has_the_whole_time(
     limit = Limit(dataset="bikes")
     left: list[float] = []
 
-    def take_long(_: str, __: Landing) -> None:
+    def take_long(_: str, __: IngestResult) -> None:
         left.append(limit.remaining())
         time.sleep(0.3)
 
