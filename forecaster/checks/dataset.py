@@ -13,6 +13,7 @@ import polars as pl
 from forecaster.checks import freshness
 from forecaster.checks.findings import Finding, failure, failures_of, note
 from forecaster.checks.opening_times import on_hours
+from forecaster.checks.rejected_rows import losses
 from forecaster.checks.tick_times import on_ticks
 from forecaster.config.settings import DatasetConfig
 from forecaster.data.frequency import advised_step, find_spacing, is_same_step
@@ -20,7 +21,7 @@ from forecaster.data.panel import Panel
 from forecaster.data.seasonality import LEAST_CYCLES, candidates
 from forecaster.data.timestamp_marks import grid_of
 from forecaster.errors import ForecasterError
-from forecaster.ingestion.normalize import REMEDIES, NormalizedRows
+from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.network.spec import ModelSpec
 from forecaster.times.durations import Step, format_duration, rough, rounded_up
 from forecaster.training import preparation
@@ -105,21 +106,9 @@ def _counts(sample: Sample) -> dict[str, object]:
     }
 
 
-def rejections(about: str, rows: int, taken: NormalizedRows) -> Iterator[Finding]:
-    """Yield which of so many rows cannot be used, with an example: a failure if none can."""
-    for reason, count in taken.rejected.items():
-        message = f"{count} of {rows} rows cannot be used: {reason}"
-        message += f", such as {taken.examples[reason]}" if reason in taken.examples else ""
-        message += f"; {REMEDIES[reason]}" if reason in REMEDIES else ""
-        if taken.observations.is_empty():
-            yield failure(about, message, hint="choose another column, or cast it in the query")
-        else:
-            yield note(about, message)
-
-
 def _on_rows(sample: Sample, dataset: DatasetConfig) -> Iterator[Finding]:
     taken = sample.taken
-    yield from rejections(dataset.name, sample.rows, taken)
+    yield from losses(dataset, sample.rows, taken)
     if taken.conflicting:
         yield note(
             dataset.name,

@@ -10,8 +10,8 @@ from typing import BinaryIO
 import polars as pl
 from sqlalchemy import Engine
 
-from forecaster.checks.dataset import rejections
 from forecaster.checks.findings import Finding, note
+from forecaster.checks.rejected_rows import rejections
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError, InsufficientHistory
 from forecaster.ingestion import normalize, remedies

@@ -13,13 +13,14 @@ import polars as pl
 from sqlalchemy import Engine
 
 from forecaster import schemas
-from forecaster.checks.dataset import Sample, diagnose, rejections
+from forecaster.checks.dataset import Sample, diagnose
 from forecaster.checks.findings import (
     Finding,
     failure,
     failures_of,
     note,
 )
+from forecaster.checks.rejected_rows import rejections
 from forecaster.config.settings import Config, DatasetConfig
 from forecaster.data.running_totals import LOOK_BACK, are_sums
 from forecaster.errors import ForecasterError

@@ -1,5 +1,6 @@
-"""`check --data` on more rows than are read for it."""
+"""`check --data` on more rows than are read for it, and on rows that cannot be read."""
 
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,3 +28,33 @@ def test_a_sample_that_leaves_history_out_does_not_ask_for_more_of_it(
     assert answer.status == 0, answer.talk
     assert "detecting a season" not in answer.talk
     assert "history =" not in answer.data
+
+
+@pytest.mark.parametrize(
+    ("lost", "line", "status"),
+    [(12, "", 1), (12, "max_rejected = 0.2\n", 0), (3, "", 0), (100, "max_rejected = 0.5\n", 1)],
+)
+def test_data_of_which_a_pull_would_lose_too_much_fails(
+    folder: Path, lost: int, line: str, status: int
+) -> None:
+    stamps = [NEWEST - timedelta(hours=back) for back in range(100)]
+    values = ["ERR" if place < lost else "1" for place in range(100)]
+    with sqlite3.connect(folder / "warehouse.db") as connection:
+        connection.execute("CREATE TABLE trips (series_id TEXT, timestamp TEXT, value TEXT)")
+        connection.executemany(
+            "INSERT INTO trips VALUES ('a', ?, ?)",
+            zip([stamp.isoformat() for stamp in stamps], values, strict=True),
+        )
+    connection.close()
+    source = f'query = "SELECT * FROM trips"\nsource_url = "sqlite:///{folder}/warehouse.db"\n'
+    configure(folder, source + line)
+
+    answer = type_("check", "--data")
+    refused = type_("forecast")
+
+    assert answer.status == status, answer.talk
+    told = answer.talk.partition("error: bikes: ")[2]
+    assert (f"{lost} of 100 rows were rejected" in told) == bool(status)
+    assert (f"{lost} unreadable_value, all of the form 'a'" in told) == bool(status)
+    assert ("such as 'ERR'" in told) == bool(status)
+    assert ("rows were rejected" in refused.talk) == bool(status)
