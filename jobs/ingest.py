@@ -14,6 +14,7 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
 from forecaster.ingestion import normalize, remedies
 from forecaster.ingestion.losses import Losses
+from forecaster.ingestion.malformed import MalformedRows
 from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.ingestion.remedies import ReadRows
 from forecaster.schemas import empty
@@ -27,7 +28,7 @@ from jobs.files import reader
 from jobs.files.hints import as_options
 from jobs.files.layout import Dialect
 from jobs.files.one_series import with_key
-from jobs.files.reader import Format
+from jobs.files.reader import Format, Source
 from jobs.stages.pull import ROWS_AT_ONCE, columns_of, normalized
 
 _KEY = ["series_id", "timestamp"]
@@ -59,9 +60,7 @@ def run(
     wanted = reader.chosen_format(source, file_format, dialect)
     with reader.on_disk(source, wanted) as path:
         file = _File(
-            path=path,
-            name=reader.name_of(source),
-            file_format=wanted,
+            source=Source(content=path, file_format=wanted, name=reader.name_of(source)),
             dataset=dataset,
             dialect=dialect,
         )
@@ -75,9 +74,7 @@ def run(
 class _File:
     """A file, and the dataset that it is read for."""
 
-    path: Path
-    name: str
-    file_format: Format
+    source: Source
     dataset: DatasetConfig
     dialect: Dialect
 
@@ -94,19 +91,18 @@ class _File:
             )  # fmt: skip
             parts = None if parts is None or rows > ROWS_AT_ONCE else [*parts, (height, taken)]
         self._require(ReadRows(
-            name=self.name, rows=rows, kept=kept, lost=lost,
+            name=self.source.name, rows=rows, kept=kept, lost=lost,
             declared=self.dataset.timestamp_format,
         ))  # fmt: skip
         yield from self._parts() if parts is None else parts
 
     def _parts(self) -> Iterator[tuple[int, NormalizedRows]]:
-        columns = columns_of(self.dataset)
+        columns, malformed = columns_of(self.dataset), MalformedRows()
         parts = reader.read(
-            self.path,
-            self.file_format,
+            self.source,
             ROWS_AT_ONCE,
+            malformed=malformed,
             keys=columns.series,
-            name=self.name,
             dialect=self.dialect,
         )
         for found in parts:
@@ -114,8 +110,9 @@ class _File:
             try:
                 taken = normalized(raw, self.dataset)
             except DataError as error:
-                raise as_options(error, self.name) from error
+                raise as_options(error, self.source.name) from error
             yield raw.height, taken
+        yield malformed.rows, malformed.rejected()
 
     def _require(self, batch: ReadRows) -> None:
         try:

@@ -27,6 +27,7 @@ LONGEST_KEY = 2_000
 class RejectReason(StrEnum):
     """Why a row cannot become an observation; the first that holds is counted."""
 
+    MALFORMED_ROW = "malformed_row"
     MISSING_SERIES_ID = "missing_series_id"
     INEXACT_SERIES_ID = "inexact_series_id"
     UNREADABLE_SERIES_ID = "unreadable_series_id"
@@ -42,8 +43,9 @@ class RejectReason(StrEnum):
 
 
 REMEDIES: Mapping[str, str] = {
+    RejectReason.MALFORMED_ROW.value: "a line must have as many cells as the header",
     RejectReason.NONEXISTENT_LOCAL_TIME.value: "if timestamps mark the end of an hour, "
-    'set timestamp_marks = "end" (--timestamp-marks end)'
+    'set timestamp_marks = "end" (--timestamp-marks end)',
 }
 """Hints for some of the reasons."""
 

@@ -105,6 +105,11 @@ def hint(lost: Losses, rows: int, declared: str | None) -> str:
 
 def _ways(groups: pl.DataFrame, declared: str | None) -> Iterator[str]:
     reasons = set(groups["reason"])
+    if "malformed_row" in reasons:
+        yield (
+            "every line must have as many cells as the header: put cells with a separator in them "
+            "in quotes, or set --separator"
+        )
     if "ambiguous_timestamp" in reasons:
         yield _order(groups.filter(reason="ambiguous_timestamp"))
     if "unreadable_timestamp" in reasons:

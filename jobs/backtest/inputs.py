@@ -15,6 +15,7 @@ from forecaster.checks.rejected_rows import rejections
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError, InsufficientHistory
 from forecaster.ingestion import normalize, remedies
+from forecaster.ingestion.malformed import MalformedRows
 from forecaster.ingestion.normalize import Columns, NormalizedRows
 from forecaster.ingestion.remedies import ReadRows
 from forecaster.schemas import OBSERVATIONS, empty
@@ -27,7 +28,7 @@ from jobs.files import reader
 from jobs.files.hints import as_options
 from jobs.files.layout import Dialect
 from jobs.files.one_series import with_key
-from jobs.files.reader import Format
+from jobs.files.reader import Format, Source
 from jobs.stages.pull import ROWS_AT_ONCE
 
 SPLIT, TRAIN, TEST = "split", "train", "test"
@@ -89,7 +90,8 @@ class Mapped:
 def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
     """Read a file; a column `split` parts its rows. DataError where nothing in it can be used."""
     name = str(source) if isinstance(source, Path) else "standard input"
-    raw = _raw(source, mapped)
+    malformed = MalformedRows()
+    raw = _raw(source, mapped, malformed)
     if mapped.may_split and SPLIT in raw.columns and SPLIT not in _named(mapped.columns):
         marks = _marks(raw[SPLIT], name)
         train, test = (_taken(raw.filter(marks == mark), mapped, name) for mark in (TRAIN, TEST))
@@ -97,8 +99,9 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
         taken = _joined(train, test)
     else:
         split, taken = None, _taken(raw, mapped, name)
-    _require_enough(name, raw.height, taken, mapped)
-    together, findings = taken.observations, list(_findings(name, raw.height, taken))
+    taken, rows = _joined(taken, malformed.rejected()), raw.height + malformed.rows
+    _require_enough(name, rows, taken, mapped)
+    together, findings = taken.observations, list(_findings(name, rows, taken))
     if together.is_empty():
         reasons = "; ".join(each.message for each in findings) or "none"
         raise DataError(
@@ -165,17 +168,23 @@ def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -
     )
 
 
-def _raw(source: Path | BinaryIO, mapped: Mapped) -> pl.DataFrame:
+def _raw(source: Path | BinaryIO, mapped: Mapped, malformed: MalformedRows) -> pl.DataFrame:
     """Return the columns of a file that matter, with a key where it is one series."""
-    file_format = reader.chosen_format(source, mapped.file_format, mapped.dialect)
-    return pl.concat(_parts(source, file_format, mapped), how="diagonal_relaxed")
+    return pl.concat(_parts(source, mapped, malformed), how="diagonal_relaxed")
 
 
-def _parts(source: Path | BinaryIO, file_format: Format, mapped: Mapped) -> Iterator[pl.DataFrame]:
+def _parts(
+    source: Path | BinaryIO, mapped: Mapped, malformed: MalformedRows
+) -> Iterator[pl.DataFrame]:
     columns = mapped.columns
     only, wanted = source.stem if isinstance(source, Path) else "series", _named(columns)
+    file = Source(
+        content=source,
+        file_format=reader.chosen_format(source, mapped.file_format, mapped.dialect),
+        name=reader.name_of(source),
+    )
     parts = reader.read(
-        source, file_format, ROWS_AT_ONCE, keys=columns.series, dialect=mapped.dialect
+        file, ROWS_AT_ONCE, malformed=malformed, keys=columns.series, dialect=mapped.dialect
     )
     for found in parts:
         marks = found.select(SPLIT) if SPLIT in found.columns else pl.DataFrame()

@@ -15,6 +15,8 @@ from pathlib import Path
 import polars as pl
 
 from forecaster.errors import DataError
+from forecaster.ingestion.malformed import MalformedRows
+from jobs.files.csv_rows import CsvLayout, cells_of, well_formed
 from jobs.files.layout import Dialect
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
@@ -35,25 +37,41 @@ _QUOTED = re.compile(r'"[^"]*"')
 
 
 @contextmanager
-def scanned(path: Path, dialect: Dialect, name: str) -> Iterator[pl.LazyFrame]:
-    """Yield the cells of a file as text; DataError if its dialect cannot be detected."""
+def scanned(
+    path: Path, dialect: Dialect, name: str, malformed: MalformedRows
+) -> Iterator[pl.LazyFrame]:
+    """Yield the cells of a file as text, less the lines that are counted as `malformed`.
+
+    DataError if its dialect cannot be detected.
+    """
     with _in_utf8(path, dialect, name) as plain:
-        _require_lines(plain, name)
-        lines = _sample(plain)
-        skipped, declared = _before_header(lines)
-        rest = lines[skipped:]
-        separator = dialect.separator or declared or _separator(rest, name)
-        if rest and not dialect.columns:
-            _require_header(rest[0], separator, name)
-        found = pl.scan_csv(
-            plain,
-            infer_schema=False,
-            separator=separator,
-            skip_lines=skipped,
-            has_header=not dialect.columns,
-            new_columns=list(dialect.columns) or None,
-        )
-        yield _stripped(found)
+        layout = _layout(plain, dialect, name)
+        with well_formed(plain, layout, malformed) as rows:
+            found = pl.scan_csv(
+                rows,
+                infer_schema=False,
+                separator=layout.separator,
+                skip_lines=layout.skipped,
+                has_header=layout.has_header,
+                new_columns=list(dialect.columns) or None,
+            )
+            yield _stripped(found)
+
+
+def _layout(plain: Path, dialect: Dialect, name: str) -> CsvLayout:
+    _require_lines(plain, name)
+    lines = _sample(plain)
+    skipped, declared = _before_header(lines)
+    rest = lines[skipped:]
+    separator = dialect.separator or declared or _separator(rest, name)
+    if rest and not dialect.columns:
+        _require_header(rest[0], separator, name)
+    return CsvLayout(
+        separator=separator,
+        skipped=skipped,
+        has_header=not dialect.columns,
+        width=len(dialect.columns) or cells_of(rest[0] if rest else "", separator),
+    )
 
 
 @contextmanager

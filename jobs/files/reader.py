@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
@@ -11,6 +12,7 @@ from typing import BinaryIO, Literal, get_args
 import polars as pl
 
 from forecaster.errors import ConfigError, DataError
+from forecaster.ingestion.malformed import MalformedRows
 from forecaster.ingestion.series_keys import key_text
 from jobs.files.csv_text import scanned
 from jobs.files.exact_keys import with_exact_keys
@@ -74,28 +76,40 @@ def on_disk(source: Path | BinaryIO, file_format: Format) -> Iterator[Path]:
         yield path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where rows come from, and what messages call it."""
+
+    content: Path | BinaryIO
+    file_format: Format
+    name: str
+
+
 def read(
-    source: Path | BinaryIO,
-    file_format: Format,
+    source: Source,
     rows_at_once: int,
     *,
+    malformed: MalformedRows,
     keys: Sequence[str] = (),
-    name: str | None = None,
     dialect: Dialect = USUAL,
 ) -> Iterator[pl.DataFrame]:
     """Return the rows of a file as they are, at most `rows_at_once` in a frame, one at the least.
 
     Memory is bounded by that; CSV and Parquet from a stream go through a temporary file. What CSV
     holds stays text: so 007 is not 7, and an instant keeps its offset. Columns that are `keys`
-    become text, in which numbers are exact. DataError, which says `name`, when the file cannot be
-    read: frames before the unreadable part have been returned by then.
+    become text, in which numbers are exact. Lines of CSV with more or fewer cells than the header
+    are in no frame: they are added to `malformed` before the first one. DataError, which says the
+    name of the file, when it cannot be read: frames before the unreadable part have been returned
+    by then.
     """
-    name = name or name_of(source)
-    with _errors_reported(name, file_format):
-        if file_format == "ndjson":
-            yield from _lines(source, rows_at_once, keys)
+    with _errors_reported(source.name, source.file_format):
+        if source.file_format == "ndjson":
+            yield from _lines(source.content, rows_at_once, keys)
             return
-        with _on_disk(source) as path, _scanned(path, file_format, dialect, name) as found:
+        with (
+            _on_disk(source.content) as path,
+            _scanned(source, path, dialect, malformed) as found,
+        ):
             empty = found.collect_schema().to_frame()
             if empty.width == 0:
                 raise pl.exceptions.NoDataError
@@ -107,12 +121,12 @@ def read(
 
 @contextmanager
 def _scanned(
-    path: Path, file_format: Format, dialect: Dialect, name: str
+    source: Source, path: Path, dialect: Dialect, malformed: MalformedRows
 ) -> Iterator[pl.LazyFrame]:
-    if file_format == "parquet":
+    if source.file_format == "parquet":
         yield pl.scan_parquet(path)
         return
-    with scanned(path, dialect, name) as found:
+    with scanned(path, dialect, source.name, malformed) as found:
         yield found
 
 

@@ -160,8 +160,9 @@ def test_rows_that_cannot_be_used_are_shown_and_fail_when_none_can() -> None:
         pl.when(pl.int_range(pl.len()) < 3).then(pl.lit("much")).otherwise("value").alias("value")
     )
 
-    assert "failure: a pull would fail: 100 of 100 rows were rejected, none are left: 100 unread" in (
-        messages(diagnosed(words))
+    assert (
+        "failure: a pull would fail: 100 of 100 rows were rejected, none are left: 100 unread"
+        in (messages(diagnosed(words)))
     )
     assert "note: 3 of 100 rows cannot be used: unreadable_value, such as" in messages(
         diagnosed(some)

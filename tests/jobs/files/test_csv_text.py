@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from forecaster.errors import ConfigError, DataError
+from forecaster.ingestion.malformed import MalformedRows
 from jobs.files import reader
 from jobs.files.layout import Dialect
 from jobs.terminal.file_options import FileOptions
@@ -22,7 +23,9 @@ CELLS = [
 
 
 def read(content: bytes, dialect: Dialect = reader.USUAL) -> list[dict[str, str]]:
-    return pl.concat(reader.read(BytesIO(content), "csv", 100, dialect=dialect)).to_dicts()
+    source = reader.Source(content=BytesIO(content), file_format="csv", name="rows")
+    found = reader.read(source, 100, malformed=MalformedRows(), dialect=dialect)
+    return pl.concat(found).to_dicts()
 
 
 def refused(content: bytes, dialect: Dialect = reader.USUAL) -> DataError:

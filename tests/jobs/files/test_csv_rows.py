@@ -1,0 +1,117 @@
+"""Lines of CSV with more or fewer cells than the header: rejected and counted, never nulls."""
+
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from forecaster.ingestion.malformed import MalformedRows
+from jobs.files import csv_rows, reader
+from jobs.files.layout import Dialect
+from tests.jobs.terminal.terminal import configure, type_
+
+GOOD = [f"a,2026-01-{day:02},{day}" for day in range(1, 31)]
+
+
+def read(
+    content: str, dialect: Dialect = reader.USUAL
+) -> tuple[list[tuple[object, ...]], MalformedRows]:
+    malformed = MalformedRows()
+    source = reader.Source(content=BytesIO(content.encode()), file_format="csv", name="rows")
+    found = pl.concat(reader.read(source, 100, malformed=malformed, dialect=dialect))
+    return found.rows(), malformed
+
+
+@pytest.mark.parametrize(
+    ("line", "rows"),
+    [
+        ("b,2026-01-01", 0),
+        ("b", 0),
+        ("b,2026-01-01,1,2", 0),
+        ("b,2026-01-01,1,", 0),
+        ('"b,2026-01-01",1', 0),
+        ("b,2026-01-01,", 1),
+        ("b,,", 1),
+        (",,", 1),
+        ('"b, c",2026-01-01,1', 1),
+        ('"b\nc",2026-01-01,1', 1),
+        ('"b ""c""",2026-01-01,1', 1),
+        ('5" b,2026-01-01,1', 1),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_is_a_row_where_it_has_all_its_cells(line: str, rows: int, end: str) -> None:
+    lines = ["series_id,timestamp,value", "a,2026-01-01,1", line, "a,2026-01-02,2"]
+
+    found, malformed = read(end.join(lines))
+
+    assert [row for row in found if row[0] == "a"] == [
+        ("a", "2026-01-01", "1"),
+        ("a", "2026-01-02", "2"),
+    ]
+    assert len(found) == 2 + rows
+    assert (malformed.rows, malformed.example) == ((0, None) if rows else (1, line))
+
+
+@pytest.mark.parametrize("last", ["b,2026-01-0", 'b,2026-01-01,"2', 'b,"2026', "b"])
+def test_a_last_line_that_is_cut_off_is_no_row(last: str) -> None:
+    found, malformed = read("\n".join(["series_id,timestamp,value", *GOOD, last]))
+
+    assert len(found) == len(GOOD)
+    assert (malformed.rows, malformed.example) == (1, last)
+
+
+def test_blank_lines_at_the_end_are_no_malformed_rows() -> None:
+    assert read("\n".join(["series_id,timestamp,value", *GOOD, "", ""]))[1].rows == 0
+
+
+def test_what_an_open_quote_takes_in_is_counted_line_by_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(csv_rows, "_LINES_AT_ONCE", 7)
+    lines = ["series_id,timestamp,value", *GOOD[:10], 'a,2026-01-11,"5', *GOOD[11:]]
+
+    found, malformed = read("\n".join(lines))
+
+    assert len(found) == 10
+    assert malformed.rows == 20
+    assert malformed.rejected().rejected == {"malformed_row": 20}
+
+
+def test_the_cells_of_a_file_without_a_header_are_those_that_are_named() -> None:
+    dialect = Dialect(columns=("series_id", "timestamp", "value"))
+
+    found, malformed = read("\n".join([*GOOD, "a,2026-02-01"]), dialect)
+
+    assert (len(found), malformed.rows) == (len(GOOD), 1)
+
+
+def test_comments_and_the_header_stay_what_they_are() -> None:
+    text = "\n".join(["# a, b", '"series_id" , timestamp,value', *GOOD, "a", 'b,2026-01-01,"1"'])
+
+    found, malformed = read(text)
+
+    assert (len(found), malformed.rows) == (len(GOOD) + 1, 1)
+
+
+@pytest.mark.parametrize(("cut", "status"), [(1, 0), (8, 1)])
+def test_a_file_that_loses_more_of_its_lines_than_it_may_is_refused(
+    folder: Path, cut: int, status: int
+) -> None:
+    configure(folder)
+    lines = [line.rpartition(",")[0] for line in GOOD[:cut]] + GOOD[cut:]
+    (folder / "rows.csv").write_text("\n".join(["series_id,timestamp,value", *lines]))
+
+    answer = type_("ingest", str(folder / "rows.csv"), "--timezone", "UTC")
+    tested = type_(
+        "backtest", str(folder / "rows.csv"), "--timezone", "UTC", "--horizon", "2d", "--json"
+    )
+
+    assert answer.status == status, answer.talk
+    told = answer.talk if status else answer.data
+    assert ("8 of 30 rows were rejected" if status else "rejected 1: malformed_row, such as") in (
+        told
+    )
+    assert ("8 malformed_row, all of the form 'a,0000-00-00'" in tested.talk) == bool(status)
+    assert ("1 of 30 rows cannot be used: malformed_row" in tested.talk) == (not status)
