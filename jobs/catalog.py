@@ -17,7 +17,7 @@ def jobs(
 ) -> Mapping[str, Job]:
     """Return the jobs by name, in the order in which they run when due at the same tick."""
     retention, datasets = config.retention, config.datasets.values()
-    found = (
+    all_jobs = (
         _once("retrain", lambda dataset: dataset.retrain_schedule, partial(retrain.run, fit=fit)),
         Job(
             name="forecast",
@@ -38,11 +38,11 @@ def jobs(
             partial(prune.run, retention=retention, datasets=datasets),
         ),
     )
-    return {job.name: job for job in found}
+    return {job.name: job for job in all_jobs}
 
 
 def _once(
     name: str, schedule: Callable[[DatasetConfig], Schedule], run: Run, *, lane: str | None = None
 ) -> Job:
-    """Return a job whose newest tick makes up for all before it."""
+    """Return a job whose newest tick does the work of all before it."""
     return Job(name=name, schedule=schedule, run=run, lane=lane or name, cumulative=True)

@@ -24,7 +24,7 @@ from jobs.commands import (
     simulate,
     status,
 )
-from jobs.execution.secret_filter import hush_tracebacks
+from jobs.execution.secret_filter import redact_tracebacks
 from jobs.terminal import cpu_settings
 from jobs.terminal.error_boundary import Boundary
 
@@ -56,7 +56,7 @@ def forecaster(
 ) -> None:
     """Scheduled quantile forecasts for time series in SQL, explained by attention weights."""
     cpu_settings.wait_without_spinning()
-    hush_tracebacks()
+    redact_tracebacks()
 
 
 app.command()(demo.demo)

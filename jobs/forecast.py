@@ -1,7 +1,7 @@
 """Forecast one dataset for one tick: pull, read, predict, write. The main path: start here."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
@@ -28,7 +28,7 @@ NAMED = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known at a tick: the model in service, and all it may look at."""
+    """What is known at a tick: the model in service, and its context."""
 
     champion: Champion
     cutoff: datetime
@@ -37,7 +37,7 @@ class Known:
     names: Mapping[int, str]
     """Keys of its series."""
     known_to: datetime | None
-    """Everything that was landed up to then, and nothing since."""
+    """Everything that was ingested up to then, and nothing since."""
 
 
 def run(
@@ -51,7 +51,7 @@ def run(
 ) -> ForecastReport:
     """Write forecasts and their attention for the tick of `attempt`, all or nothing.
 
-    Whoever lost the tick to a later attempt writes nothing.
+    An attempt whose tick was taken over by a later one writes nothing.
     A series that cannot be forecast is skipped with a reason; NoChampion before a first retrain.
     """
     deadlines = dataset.deadlines
@@ -67,10 +67,10 @@ def run(
     with attempt.stage("predict", deadlines.predict):
         prediction = predict(known, dataset, attempt.limit)
 
-    def made(conn: Connection) -> ForecastReport:
+    def write(conn: Connection) -> ForecastReport:
         # An earlier tick, or a backfill, may share the cutoff.
-        before = forecasts.series_at(conn, dataset.name, champion.model_id, known.cutoff)
-        written = prediction.without(before)
+        existing = forecasts.series_at(conn, dataset.name, champion.model_id, known.cutoff)
+        written = prediction.without(existing)
         write_forecasts.write(
             conn, dataset.name, known.names, champion.model_id, written, now=attempt.clock()
         )
@@ -79,9 +79,7 @@ def run(
 
     with attempt.stage("write", deadlines.write):
         partitions.ensure(engine, retention, ("forecasts", "attention"), [known.cutoff])
-        report = attempt.commit(engine, made)
-
-    return replace(report, stages=attempt.seconds)
+        return attempt.commit(engine, write)
 
 
 def read(
@@ -121,7 +119,7 @@ def predict(known: Known, dataset: DatasetConfig, limit: Limit) -> Prediction:
 
 
 def in_time(blocks: Iterable[Panel], limit: Limit) -> Iterator[Panel]:
-    """Give one block after the other; StageTimedOut when the stage is over before the last."""
+    """Yield the blocks; StageTimedOut when the stage is over before the last."""
     for block in blocks:
         limit.check()
         yield block
@@ -134,7 +132,7 @@ def report_on(
     written: Prediction,
     pulled: PullReport | None,
 ) -> ForecastReport:
-    """Report what was written, and what was left out and why."""
+    """Report what was written, and what was skipped and why."""
     return ForecastReport(
         dataset=dataset.name,
         tick=attempt.tick,

@@ -1,4 +1,4 @@
-"""Ingest: land the rows of a file, the same way as those of a source query."""
+"""Ingest the rows of a file, the same way as those of a source query."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -43,18 +43,17 @@ def run(
     dialect: Dialect = reader.USUAL,
     now: datetime,
 ) -> IngestReport:
-    """Land the rows of `source` in `dataset`; its columns and zone are those of the dataset.
+    """Ingest the rows of `source` into `dataset`; its columns and zone are those of the dataset.
 
     The format follows the name of the file where none is given. A file of two columns, timestamps
-    and something else, is one series: called as `dialect` says, or else like the dataset. Some rows
-    are read and landed at a time, but a file is one batch: values that contradict one another
-    become their mean, however far apart they stand (but for what docs/data.md says of parts).
-    Landing a file twice changes nothing; a value that differs from an earlier landing is kept as a
-    correction.
+    and something else, is one series, named by `dialect` or else like the dataset. Rows are
+    ingested in parts, but a file is one batch: values of the same key that differ become their
+    mean, however far apart they are (for exceptions see docs/data.md). Ingesting a file twice
+    changes nothing; a value that differs from an earlier ingestion is stored as a correction.
 
     ConfigError for a `dialect` of CSV where the file is none.
-    DataError, and nothing is landed, when the file cannot be read, when more than `max_rejected`
-    of its rows cannot be used, or none of them, and when no row has a value or takes one back.
+    DataError, and nothing is ingested, when the file cannot be read, when more than `max_rejected`
+    of its rows cannot be used, or none of them, and when no row has or retracts a value.
     """
     batch = _Batch(engine=engine, dataset=dataset.name, now=now)
     wanted = reader.chosen_format(source, file_format, dialect)
@@ -64,7 +63,7 @@ def run(
             dataset=dataset,
             dialect=dialect,
         )
-        for rows, taken in file.judged():
+        for rows, taken in file.accepted():
             batch.land(rows, taken)
     batch.require_any(reader.name_of(source))
     return batch.report()
@@ -78,8 +77,8 @@ class _File:
     dataset: DatasetConfig
     dialect: Dialect
 
-    def judged(self) -> Iterator[tuple[int, NormalizedRows]]:
-        """Give what becomes of each part, once it is known that not too much of all is lost.
+    def accepted(self) -> Iterator[tuple[int, NormalizedRows]]:
+        """Yield the rows of each part, normalized, unless too many of all rows are rejected.
 
         A file of more than one part is read twice for that.
         """
@@ -105,8 +104,8 @@ class _File:
             keys=columns.series,
             dialect=self.dialect,
         )
-        for found in parts:
-            raw = with_key(found, columns, self.dialect, self.dataset.name)
+        for part in parts:
+            raw = with_key(part, columns, self.dialect, self.dataset.name)
             try:
                 taken = normalized(raw, self.dataset)
             except DataError as error:
@@ -123,7 +122,7 @@ class _File:
 
 @dataclass(slots=True, kw_only=True)
 class _Batch:
-    """What has become of the rows of one file so far."""
+    """The state of ingesting one file."""
 
     engine: Engine
     dataset: str
@@ -132,16 +131,16 @@ class _Batch:
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     without: int = 0
-    """Observations that bring nothing: no value, and none was known."""
+    """Observations without a value where none was known."""
     others: int = 0
     ends: list[datetime] = field(default_factory=list)
     instants: list[datetime] = field(default_factory=list)
-    """When its versions were recorded: what differs from one of these is no correction."""
+    """When its versions were recorded: a value that differs from one of these is no correction."""
     contested: pl.DataFrame = field(default_factory=lambda: empty(CELLS))
     """All distinct rows of the keys that have several."""
 
     def land(self, rows: int, taken: NormalizedRows) -> None:
-        """Land some more rows, in a transaction of their own."""
+        """Ingest some more rows, in a transaction of their own."""
         with writing(self.engine) as conn:
             landing = observations.ingest(
                 conn, self.dataset, taken.observations, recorded_at=self.now, batch=self.instants
@@ -154,7 +153,7 @@ class _Batch:
         self._count(rows, taken, landing)
 
     def _settle(self, tied: pl.DataFrame, among: pl.DataFrame) -> pl.DataFrame:
-        """Return the means of rows that contradict earlier ones, and remember all that was said.
+        """Return the means of rows that contradict earlier ones; keep all distinct values.
 
         `among` are rows that contradict one another in the present part of the file.
         """
@@ -184,12 +183,12 @@ class _Batch:
         self.ends += [end for end in (stamps.min(), stamps.max()) if isinstance(end, datetime)]
 
     def require_any(self, name: str) -> None:
-        """Raise DataError for a file that says nothing: rows without values, and none was known."""
+        """Raise DataError for a file without information: no values, and none was known."""
         if self.without and not self.others:
             raise remedies.no_values(name, self.counts["rows"], self.rejected.total())
 
     def report(self) -> IngestReport:
-        """Say what the whole file brought."""
+        """Report what was ingested from the file."""
         return IngestReport(
             dataset=self.dataset,
             rows=self.counts["rows"],

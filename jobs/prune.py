@@ -1,8 +1,8 @@
-"""Prune for one tick: delete what is older than retention keeps, and make room for what comes."""
+"""Prune for one tick: delete rows older than their retention, and create partitions ahead."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
@@ -15,7 +15,7 @@ from forecaster.store.maintenance.partitions import PARTITIONED, Dropped
 from forecaster.store.state import models, runs, watermarks
 from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PruneReport
-from jobs.stages.matured import CALENDAR_SLACK, JUDGED, grids_of
+from jobs.stages.matured import CALENDAR_SLACK, SCORED, grids_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +23,9 @@ class _Ages:
     """The first instants of one dataset whose rows are kept."""
 
     limits: Mapping[str, datetime]
-    """By large table that forgets."""
-    judged: datetime | None
-    """The last cutoff that was judged whole, None before there is one."""
+    """By large table that has a retention."""
+    scored: datetime | None
+    """The last cutoff of which all leads were scored, None before there is one."""
     runs: datetime | None
 
 
@@ -39,27 +39,28 @@ def run(
 ) -> PruneReport:
     """Delete rows of `dataset` that are older than `retention` at the tick of `attempt`.
 
-    What belongs to a forecast ages from when its last step can be scored, not from its cutoff, and
-    stays for as long as it was not: nothing is deleted before it was judged. A partition has rows
-    of all `datasets`: it goes when it is too old for each of them.
+    The age of a forecast counts from when its last step can be scored, not from its cutoff, and
+    nothing is deleted before it was scored. A partition holds rows of all `datasets`: it is dropped
+    when it is too old for each of them.
     """
-    tick, patience = attempt.tick, dataset.deadlines.train
+    tick, within = attempt.tick, dataset.deadlines.train
 
-    with attempt.stage("partitions", patience):
-        ages = {each.name: _ages(engine, each, tick, retention) for each in datasets}
+    with attempt.stage("partitions", within):
+        ages = {config.name: _ages(engine, config, tick, retention) for config in datasets}
         made = partitions.make_ahead(engine, retention, tick)
-        dropped = partitions.drop_before(engine, _shared([each.limits for each in ages.values()]))
+        dropped = partitions.drop_before(engine, _shared([age.limits for age in ages.values()]))
 
-    with attempt.stage("rows", patience):
-        ours = ages[dataset.name]
-        deleted = Counter({table: gone.rows for table, gone in dropped.items()})
-        deleted.update(_delete_rows(engine, dataset.name, ours.limits))
+    with attempt.stage("rows", within):
+        own = ages[dataset.name]
+        deleted = Counter({table: drop.rows for table, drop in dropped.items()})
+        for table, limit in own.limits.items():
+            deleted[table] += expiry.delete_before(engine, dataset.name, table, limit)
 
-    with attempt.stage("file", patience):
+    with attempt.stage("file", within):
         pages = expiry.shrink(engine)
 
     def write(conn: Connection) -> PruneReport:
-        records = _delete_records(conn, dataset.name, ours, retention.models)
+        records = _delete_records(conn, dataset.name, own, retention.models)
         return PruneReport(
             dataset=dataset.name,
             tick=tick,
@@ -70,39 +71,37 @@ def run(
         )
 
     with attempt.stage("records", dataset.deadlines.write):
-        report = attempt.commit(engine, write)
-
-    return replace(report, stages=attempt.seconds)
+        return attempt.commit(engine, write)
 
 
-def judged_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime | None:
-    """Return the last cutoff whose forecasts were judged whole, or None if they all wait.
+def scored_to(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime | None:
+    """Return the last cutoff of which all leads were scored, or None if all are pending.
 
-    Where nothing waits at all, that is the last one that could be scored at `tick`: a dataset that
-    never forecast anything holds up nobody.
+    If nothing is pending, that is the last one that could be scored at `tick`: a dataset without
+    forecasts does not delay pruning.
     """
     slack = CALENDAR_SLACK if dataset.step.is_calendar else timedelta(0)
     lags = [grid.lag for grid in grids_of(conn, dataset.name).values()]
     horizon = dataset.prediction_length * dataset.step.approximate + slack
     horizon += max(lags, default=timedelta(0))  # until the cell of the last step is over
     possible = tick - dataset.delay - dataset.late_data - horizon
-    scored = watermarks.get(conn, dataset.name, JUDGED)
-    whole = None if scored is None else scored - horizon
-    if not forecasts.awaits_scoring(conn, dataset.name, after=whole):
+    scored_cutoff = watermarks.get(conn, dataset.name, SCORED)
+    complete = None if scored_cutoff is None else scored_cutoff - horizon
+    if not forecasts.awaits_scoring(conn, dataset.name, after=complete):
         return possible
-    return None if whole is None else min(possible, whole)
+    return None if complete is None else min(possible, complete)
 
 
 def _ages(
     engine: Engine, dataset: DatasetConfig, tick: datetime, retention: RetentionConfig
 ) -> _Ages:
     with reading(engine) as conn:
-        judged = judged_to(conn, dataset, tick)
+        scored = scored_to(conn, dataset, tick)
     ages = {
         "observations": (tick, retention.observations),
-        "forecasts": (judged, retention.forecasts),
-        "attention": (judged, retention.attention),
-        "accuracy": (judged, retention.accuracy),
+        "forecasts": (scored, retention.forecasts),
+        "attention": (scored, retention.attention),
+        "accuracy": (scored, retention.accuracy),
     }
     return _Ages(
         limits={
@@ -110,45 +109,38 @@ def _ages(
             for table, (since, keep) in ages.items()
             if since is not None and keep is not None
         },
-        judged=judged,
+        scored=scored,
         runs=None if retention.runs is None else tick - retention.runs,
     )
 
 
 def _shared(limits: Collection[Mapping[str, datetime]]) -> dict[str, datetime]:
-    """Return for each table in partitions what is too old for every dataset."""
+    """Return for each partitioned table the instant before which every dataset has expired."""
     return {
-        table: min(found[table] for found in limits)
+        table: min(limit[table] for limit in limits)
         for table in PARTITIONED
-        if all(table in found for found in limits)
-    }
-
-
-def _delete_rows(engine: Engine, dataset: str, limits: Mapping[str, datetime]) -> dict[str, int]:
-    return {
-        table: expiry.delete_before(engine, dataset, table, before)
-        for table, before in limits.items()
+        if all(table in limit for limit in limits)
     }
 
 
 def _counts(made: int, dropped: Collection[Dropped]) -> dict[str, int]:
     return {
         "made": made,
-        "dropped": sum(gone.partitions for gone in dropped),
-        "busy": sum(gone.busy for gone in dropped),
+        "dropped": sum(drop.partitions for drop in dropped),
+        "busy": sum(drop.busy for drop in dropped),
     }
 
 
 def _delete_records(
     conn: Connection, dataset: str, ages: _Ages, models_kept: int
 ) -> dict[str, int]:
-    """Delete what there is little of: patches, runs, and weights of models; return how many."""
+    """Delete rows of small tables: patches, runs, and weights of models; return how many."""
     deleted = {}
     if "attention" in ages.limits:
         before = ages.limits["attention"]
         deleted["patches"] = attention.delete_patches_before(conn, dataset, before)
     if ages.runs is not None:
         deleted["runs"] = runs.delete_before(conn, dataset, ages.runs)
-    if ages.judged is not None:
-        deleted["models"] = models.prune(conn, dataset, models_kept, retired_before=ages.judged)
+    if ages.scored is not None:
+        deleted["models"] = models.prune(conn, dataset, models_kept, retired_before=ages.scored)
     return deleted

@@ -1,6 +1,4 @@
-"""Reconcile one dataset for one tick: read all of its history again, and land what was missed."""
-
-from dataclasses import replace
+"""Reconcile one dataset for one tick: read all of its history again, and ingest what is new."""
 
 from sqlalchemy import Connection, Engine
 
@@ -12,17 +10,16 @@ from jobs.stages import pull, pull_progress
 
 
 def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> ReconcileReport:
-    """Land rows that came, or were corrected, later than `late_data` allows for.
+    """Ingest rows that arrived, or were corrected, later than `late_data` allows for.
 
     Nothing is read when all of the history was read since the tick, as by a first pull.
     """
     with attempt.stage("pull", dataset.deadlines.train):
         with reading(engine) as conn:
-            done = pull_progress.last_whole(conn, dataset.name)
-        is_due = done is None or done < attempt.tick
+            done = pull_progress.last_full_read(conn, dataset.name)
         pulled = None
-        if is_due:
-            pulled = pull.run(engine, dataset, now=attempt.clock(), whole=True)
+        if done is None or done < attempt.tick:
+            pulled = pull.run(engine, dataset, now=attempt.clock(), all_history=True)
 
     def write(conn: Connection) -> ReconcileReport:
         pull_progress.advance(conn, dataset.name, pulled)
@@ -31,6 +28,4 @@ def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> ReconcileRe
         )
 
     with attempt.stage("write", dataset.deadlines.write):
-        report = attempt.commit(engine, write)
-
-    return replace(report, stages=attempt.seconds)
+        return attempt.commit(engine, write)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from time import monotonic
 from typing import Protocol
@@ -28,10 +28,10 @@ from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PullReport, RetrainReport
 from jobs.stages import pull, pull_progress
 
-NOTE_EVERY = 5.0
-"""Seconds between two notes of how far a training is."""
-NOTE_SECONDS = 2.0
-"""How long such a note may take: the training does not wait for its database."""
+RECORD_EVERY = 5.0
+"""Seconds between two records of the progress of a training."""
+RECORD_SECONDS = 2.0
+"""How long recording may take: the training does not wait for its database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Fitted:
 
     checkpoint: bytes
     spec: str
-    """That of the model as JSON: what `prepare` left open is settled by then."""
+    """That of the model as JSON, with everything that `prepare` left undetermined."""
     scores: Mapping[str, float]
     train_loss: float
     steps: int
@@ -53,14 +53,14 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenger:
-    """A trained model beside what it was trained on."""
+    """A trained model and the panel it was trained on."""
 
     panel: Panel
     fitted: Fitted
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model is made of."""
+        """The hyperparameters of the model."""
         return ModelSpec.from_json(self.fitted.spec)
 
     @property
@@ -84,11 +84,11 @@ class Promoted:
 
 OnProgress = Callable[[Progress], None]
 Watch = Callable[[Progress | None], None]
-"""Called again and again during a training; what it raises ends it."""
+"""Called regularly during a training; an exception that it raises ends the training."""
 
 
 def unwatched(_: Progress | None) -> None:
-    """Let a training run to its end."""
+    """Do not interrupt the training."""
 
 
 class Fit(Protocol):
@@ -112,11 +112,11 @@ def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt, *, fit: Fit) -
 
     with attempt.stage("read", deadlines.train), reading(engine) as conn:
         history = read(conn, dataset, attempt.tick)
-        heard = hear(conn, dataset, attempt.tick)
+        recent_versions = read_versions(conn, dataset, attempt.tick)
 
     with attempt.stage("prepare", deadlines.train):
         known = known_at(dataset, attempt.tick)
-        panel, spec = preparation.prepare(history, dataset, known=known, versions=heard)
+        panel, spec = preparation.prepare(history, dataset, known=known, versions=recent_versions)
 
     with attempt.stage("fit", deadlines.train):
         fitted = fit(panel, spec, dataset.training, watch=ProgressRecorder(engine, attempt))
@@ -128,34 +128,32 @@ def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt, *, fit: Fit) -
         return report_on(dataset.name, attempt.tick, challenger, promoted, pulled, attempt.seconds)
 
     with attempt.stage("write", deadlines.write):
-        report = attempt.commit(engine, write)
-
-    return replace(report, stages=attempt.seconds)
+        return attempt.commit(engine, write)
 
 
 class ProgressRecorder:
-    """Watches a training: ends it at its deadline, or when its tick was lost, and notes how far
-    it is."""
+    """Watches a training: records its progress, and ends it at its deadline or if its tick was
+    taken over."""
 
     def __init__(self, engine: Engine, attempt: Attempt) -> None:
-        self._engine, self._turn = engine, attempt
-        self._noted = monotonic()
+        self._engine, self._attempt = engine, attempt
+        self._recorded = monotonic()
 
-    def __call__(self, made: Progress | None) -> None:
-        self._turn.limit.check()
-        if made is None or monotonic() - self._noted < NOTE_EVERY:
+    def __call__(self, progress: Progress | None) -> None:
+        self._attempt.limit.check()
+        if progress is None or monotonic() - self._recorded < RECORD_EVERY:
             return
-        self._noted = monotonic()
+        self._recorded = monotonic()
         with (
             suppress(StoreError, StageTimedOut),
-            self._turn.limit.within(NOTE_SECONDS),
+            self._attempt.limit.within(RECORD_SECONDS),
             writing(self._engine) as conn,
         ):
-            runs.note_progress(conn, self._turn.claim, made.step / made.steps)
+            runs.note_progress(conn, self._attempt.claim, progress.step / progress.steps)
 
 
 def known_at(dataset: DatasetConfig, tick: datetime) -> datetime:
-    """Return up to when rows may be learnt from: the last forecast tick less the delay.
+    """Return up to when rows are training data: the last forecast tick less the delay.
 
     Not `tick`: the model would have seen the future of the forecast that is due next.
     """
@@ -168,23 +166,23 @@ def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFra
     return observations.read(conn, dataset.name, since=until - dataset.history, until=until)
 
 
-def hear(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
-    """Return the newest VERSIONS of some series at `tick`: how rows came to say what they do."""
+def read_versions(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
+    """Return the newest VERSIONS of some series at `tick`: how their values were corrected."""
     until = known_at(dataset, tick)
     since = until - LOOK_BACK * dataset.step.approximate
     return versions.of_some_series(conn, dataset.name, since=since, until=until)
 
 
 def promote(conn: Connection, dataset: str, challenger: Challenger, *, now: datetime) -> Promoted:
-    """Keep the challenger, and put it in service in place of the champion."""
+    """Store the challenger, and put it in service in place of the champion."""
     parent = models.champion(conn, dataset).model_id if models.has_champion(conn, dataset) else None
     reason = "first model" if parent is None else f"newer data than model {parent}"
-    model_id = keep(conn, dataset, challenger, now=now, parent=parent)
+    model_id = store(conn, dataset, challenger, now=now, parent=parent)
     models.promote(conn, dataset, model_id, now=now, reason=reason)
     return Promoted(model_id=model_id, reason=reason)
 
 
-def keep(
+def store(
     conn: Connection,
     dataset: str,
     challenger: Challenger,
@@ -193,7 +191,7 @@ def keep(
     parent: int | None = None,
     reason: str | None = None,
 ) -> int:
-    """Keep the challenger without putting it in service; return its number."""
+    """Store the challenger without putting it in service; return its number."""
     fitted = challenger.fitted
     model = NewModel(
         config=asdict(challenger.spec),

@@ -1,8 +1,7 @@
-"""Score one dataset for one tick: join forecasts that matured with what happened."""
+"""Score one dataset for one tick: compare forecasts that matured with actual values."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from time import monotonic
 
@@ -16,29 +15,24 @@ from forecaster.evaluation import metrics
 from forecaster.evaluation.scoring import score_forecasts
 from forecaster.schemas import ACCURACY, empty
 from forecaster.store.connection.engine import reading
-from forecaster.store.forecasts import accuracy as scores
+from forecaster.store.forecasts import accuracy
 from forecaster.store.maintenance import partitions
-from forecaster.store.state import (
-    datasets,
-    models,
-    run_history,
-    watermarks,
-)
+from forecaster.store.state import datasets, models, run_history, watermarks
 from forecaster.times.durations import MICROSECOND
 from jobs.execution.attempt import Attempt
 from jobs.execution.reports import LeadAccuracy, ScoreReport
 from jobs.stages import matured
-from jobs.stages.matured import JUDGED, Case, Span
+from jobs.stages.matured import SCORED, Case, Span
 
 SHARE = 0.5
-"""Of `deadlines.pull`: when so much has gone, nothing more is begun."""
+"""Of `deadlines.pull`: after this share of it no other interval is begun."""
 
 log = logging.getLogger("forecaster")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """ACCURACY of some forecasts of a model, and what stood in the way."""
+class _Scored:
+    """ACCURACY of some forecasts of a model, and why not all of them could be scored as usual."""
 
     model_id: int
     accuracy: pl.DataFrame
@@ -51,133 +45,139 @@ def run(
     """Score each lead of each forecast as soon as its last step has happened, against
     seasonal_naive on the same points.
 
-    What happened counts as known when the delay and the time for late data are over, and
-    something newer was observed: an outage of the source leaves nothing unscored. Of more than can
-    be judged in good time, the oldest is, and the next tick goes on.
+    Actual values count as known when `delay` and `late_data` are over and something newer was
+    observed, so that an outage of the source leaves nothing unscored. If there is more than can be
+    scored in time, the oldest forecasts are scored, and the next tick continues.
     """
-    until, judged = _judge_in_time(engine, dataset, attempt)
-    found = {
-        model_id: pl.concat(each.accuracy for each in judged if each.model_id == model_id)
-        for model_id in {each.model_id for each in judged}
+    until, scored = _score_in_time(engine, dataset, attempt)
+    frames = {
+        model_id: pl.concat(part.accuracy for part in scored if part.model_id == model_id)
+        for model_id in {part.model_id for part in scored}
     }
-    problems = {each.problem for each in judged if each.problem is not None}
+    problems = {part.problem for part in scored if part.problem is not None}
 
     def write(conn: Connection) -> ScoreReport:
-        written = {
-            model_id: scores.write(conn, dataset.name, model_id, frame, scored_at=attempt.clock())
-            for model_id, frame in found.items()
-        }
-        watermarks.advance(conn, dataset.name, JUDGED, until, now=attempt.clock())
-        report = report_on(dataset, attempt.tick, until, written, attempt.seconds)
-        return replace(report, notes=tuple(sorted(problems)))
+        written = [
+            accuracy.write(conn, dataset.name, model_id, frame, scored_at=attempt.clock())
+            for model_id, frame in frames.items()
+        ]
+        watermarks.advance(conn, dataset.name, SCORED, until, now=attempt.clock())
+        new = pl.concat([empty(ACCURACY), *written])
+        return ScoreReport(
+            dataset=dataset.name,
+            tick=attempt.tick,
+            matured_to=until,
+            points=int(new["points"].sum()),
+            rows=new.height,
+            leads=by_lead(new, dataset.prediction_length),
+            stages=attempt.seconds,
+            notes=tuple(sorted(problems)),
+        )
 
     with attempt.stage("write", dataset.deadlines.write):
-        cutoffs = {cutoff for frame in found.values() for cutoff in frame["cutoff"].unique()}
+        cutoffs = {cutoff for frame in frames.values() for cutoff in frame["cutoff"].unique()}
         partitions.ensure(engine, retention, ("accuracy",), cutoffs)
-        report = attempt.commit(engine, write)
-
-    return replace(report, stages=attempt.seconds)
+        return attempt.commit(engine, write)
 
 
-def _judge_in_time(
+def _score_in_time(
     engine: Engine, dataset: DatasetConfig, attempt: Attempt
-) -> tuple[datetime, list[_Judged]]:
-    """Judge one stretch after the other while there is time; return up to when.
+) -> tuple[datetime, list[_Scored]]:
+    """Score one interval after the other while there is time; return the end of the last one.
 
     StageTimedOut when not even the first is done in time; a later one is left to the next tick.
     """
     budget = SHARE * dataset.deadlines.pull.total_seconds()
     enough, usual = monotonic() + budget, dataset.forecast_schedule.shortest
-    told: set[int] = set()
+    reported: set[int] = set()
     with attempt.stage("read", dataset.deadlines.pull), reading(engine) as conn:
-        stretch = _first(conn, dataset, attempt, told)
+        interval = _first(conn, dataset, attempt, reported)
     begun = monotonic()
-    done = _judge_stretch(engine, dataset, attempt, stretch, told)
-    until, latest = stretch.until, done
-    while not (stretch.is_last or monotonic() > enough):
+    scored = latest = _score_interval(engine, dataset, attempt, interval, reported)
+    until = interval.until
+    while until < interval.goal and monotonic() <= enough:
         is_light = not latest or monotonic() - begun < budget / 8
-        stretch = stretch.next(2 * stretch.width if is_light else usual)
+        interval = interval.next(2 * interval.width if is_light else usual)
         begun = monotonic()
         try:
-            latest = _judge_stretch(engine, dataset, attempt, stretch, told)
+            latest = _score_interval(engine, dataset, attempt, interval, reported)
         except StageTimedOut as error:
-            log.warning("%s: judged up to %s only: %s", dataset.name, until.isoformat(), error)
+            log.warning("%s: scored only up to %s: %s", dataset.name, until.isoformat(), error)
             break
-        until, done = stretch.until, done + latest
-    return until, done
+        until, scored = interval.until, scored + latest
+    return until, scored
 
 
-def _judge_stretch(
-    engine: Engine, dataset: DatasetConfig, attempt: Attempt, stretch: "_Stretch", told: set[int]
-) -> list[_Judged]:
-    """Judge what matured in one stretch; StageTimedOut for what takes too long."""
+def _score_interval(
+    engine: Engine,
+    dataset: DatasetConfig,
+    attempt: Attempt,
+    interval: "_Interval",
+    reported: set[int],
+) -> list[_Scored]:
+    """Score what matured in one interval; StageTimedOut if it takes too long."""
     with attempt.stage("read", dataset.deadlines.pull), reading(engine) as conn:
-        span = Span(after=stretch.after, until=stretch.until, known=stretch.goal)
-        to_judge, problems = matured.read(conn, dataset, span, tick=attempt.tick, told=told)
-    judged = [
-        _Judged(model_id=model_id, accuracy=empty(ACCURACY), problem=problem)
+        span = Span(after=interval.after, until=interval.until, known=interval.goal)
+        cases, problems = matured.read(conn, dataset, span, tick=attempt.tick, reported=reported)
+    scored = [
+        _Scored(model_id=model_id, accuracy=empty(ACCURACY), problem=problem)
         for model_id, problem in problems.items()
     ]
     with attempt.stage("judge", dataset.deadlines.predict):
-        for case in to_judge:
+        for case in cases:
             attempt.limit.check()
-            frame = judge_case(case, dataset.prediction_length)
-            judged.append(_Judged(model_id=case.model_id, accuracy=frame, problem=case.problem))
-    return judged
+            frame = score_case(case, dataset.prediction_length)
+            scored.append(_Scored(model_id=case.model_id, accuracy=frame, problem=case.problem))
+    return scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Stretch:
-    """What matures in (after, until] is judged at once, on the way to a goal."""
+class _Interval:
+    """What matures in (after, until] is scored together; `goal` is the end of the last interval."""
 
     after: datetime | None
     until: datetime
     goal: datetime
     width: timedelta
 
-    @property
-    def is_last(self) -> bool:
-        return self.until >= self.goal
-
-    def next(self, width: timedelta) -> "_Stretch":
+    def next(self, width: timedelta) -> "_Interval":
         until = min(self.goal, self.until + width)
         return replace(self, after=self.until, until=until, width=width)
 
 
-def _first(conn: Connection, dataset: DatasetConfig, attempt: Attempt, told: set[int]) -> _Stretch:
-    """Return what matured in the first forecast interval that was not judged.
+def _first(
+    conn: Connection, dataset: DatasetConfig, attempt: Attempt, reported: set[int]
+) -> _Interval:
+    """Return the first forecast interval that was not scored.
 
-    Of a backlog it is two of them, so that it shrinks, unless an attempt failed before.
+    Of a backlog it is two of them, so that it shrinks, unless an attempt failed before. What the
+    first model forecast of the data that it was trained on is not scored.
     """
     goal, width = known_until(conn, dataset, attempt.tick), dataset.forecast_schedule.shortest
-    seen = watermarks.get(conn, dataset.name, JUDGED)
-    begin = seen or _first_trained(conn, dataset.name) or goal
+    scored = watermarks.get(conn, dataset.name, SCORED)
+    trained = (model.trained_to for model in models.list_models(conn, dataset.name))
+    begin = scored or min(trained, default=None) or goal
     if goal - begin > 2 * width and attempt.claim.attempt == 1:
         width = 2 * width
-    return _Stretch(
-        after=None if seen is None else _look_back(conn, dataset, seen, told),
+    return _Interval(
+        after=None if scored is None else _look_back(conn, dataset, scored, reported),
         until=min(goal, begin + width),
         goal=goal,
         width=width,
     )
 
 
-def _first_trained(conn: Connection, dataset: str) -> datetime | None:
-    """Return up to when the first model has seen data: what one said of its past is not judged."""
-    return min((each.trained_to for each in models.list_models(conn, dataset)), default=None)
-
-
 def _look_back(
-    conn: Connection, dataset: DatasetConfig, seen: datetime, told: set[int]
+    conn: Connection, dataset: DatasetConfig, scored: datetime, reported: set[int]
 ) -> datetime:
-    """Return from when on forecasts may have come in after what matured then was judged, or waited
-    for their last cell to be complete."""
-    lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, told).values()]
-    after = seen - dataset.late_data - max(lags, default=timedelta(0)) - MICROSECOND
-    scored = run_history.latest(conn, "score", dataset.name, state="succeeded")
-    if scored is None or scored.started_at is None:
+    """Return from when on forecasts may have been written after what matured then was scored, or
+    were not scored because their last cell was incomplete."""
+    lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, reported).values()]
+    after = scored - dataset.late_data - max(lags, default=timedelta(0)) - MICROSECOND
+    last = run_history.latest(conn, "score", dataset.name, state="succeeded")
+    if last is None or last.started_at is None:
         return after
-    since = scored.started_at - dataset.deadlines.write  # what was being committed then
+    since = last.started_at - dataset.deadlines.write  # what was being committed then
     oldest = run_history.oldest_tick(conn, "forecast", dataset.name, finished_since=since)
     if oldest is None:
         return after
@@ -185,21 +185,24 @@ def _look_back(
 
 
 def known_until(conn: Connection, dataset: DatasetConfig, tick: datetime) -> datetime:
-    """Return up to when everything that happened counts as known at `tick`."""
+    """Return up to when actual values count as known at `tick`."""
     until = tick - dataset.delay - dataset.late_data
     newest = datasets.ingest_state(conn, dataset.name).newest_observation
     return until if newest is None else min(until, newest)
 
 
-def judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
-    """Return ACCURACY of one model; a series' scale is the one the model was trained with, that of
-    a new one the one that it was forecast with."""
-    spec = case.yardstick.spec
+def score_case(case: Case, prediction_length: int) -> pl.DataFrame:
+    """Return ACCURACY of the forecasts of one model.
+
+    A series is scaled as in the training of the model; a series that is new since, by the context
+    that it was forecast from.
+    """
+    spec = case.scoring_scale.spec
     panel = build(
         case.observations,
         spec.grid(),
         season_length=spec.season_length,
-        scales=case.yardstick.series_scale,
+        scales=case.scoring_scale.series_scale,
     )
     return score_forecasts(
         case.forecasts,
@@ -211,44 +214,9 @@ def judge_case(case: Case, prediction_length: int) -> pl.DataFrame:
     )
 
 
-def report_on(
-    dataset: DatasetConfig,
-    tick: datetime,
-    until: datetime,
-    found: Mapping[int, pl.DataFrame],
-    stages: Mapping[str, float],
-) -> ScoreReport:
-    """Say how right the forecasts were that were not scored before, over all models."""
-    everything = pl.concat([empty(ACCURACY), *found.values()])
-    return ScoreReport(
-        dataset=dataset.name,
-        tick=tick,
-        matured_to=until,
-        points=int(everything["points"].sum()),
-        rows=everything.height,
-        leads=by_lead(everything, dataset.prediction_length),
-        stages=stages,
-    )
-
-
 def by_lead(frame: pl.DataFrame, prediction_length: int) -> tuple[LeadAccuracy, ...]:
     """Summarise ACCURACY for each lead that has points, nearest first."""
     summary = {row["lead"]: row for row in metrics.summarise(frame, ["lead"]).to_dicts()}
-    found: Sequence[str] = [lead.name for lead in metrics.leads(prediction_length)]
-    return tuple(_lead(summary[name]) for name in found if name in summary)
-
-
-def _lead(row: dict[str, float]) -> LeadAccuracy:
-    return LeadAccuracy(
-        lead=str(row["lead"]),
-        points=int(row["points"]),
-        mase=row["mase"],
-        seasonal_naive_mase=row["seasonal_naive_mase"],
-        skill=row["skill"],
-        wql=row["wql"],
-        bias=row["bias"],
-        coverage_50=row["coverage_50"],
-        coverage_80=row["coverage_80"],
-        coverage_95=row["coverage_95"],
-        width_80=row["width_80"],
-    )
+    names = [lead.name for lead in metrics.leads(prediction_length) if lead.name in summary]
+    measures = [field.name for field in fields(LeadAccuracy)]
+    return tuple(LeadAccuracy(**{key: summary[name][key] for key in measures}) for name in names)

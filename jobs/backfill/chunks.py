@@ -1,4 +1,4 @@
-"""A chunk: the forecasts of some ticks, made in few batches, and how right they turned out."""
+"""A chunk: the forecasts of some ticks, made in few batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.prediction import Prediction
 from forecaster.inference.predictor import Contexts
 from forecaster.network.spec import ModelSpec
-from jobs.backfill.known_values import Stretch
+from jobs.backfill.known_values import Segment
 
 CONTEXTS_AT_ONCE = 16_384
 ROWS = 100_000
@@ -24,8 +24,8 @@ ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The model that is asked, and whether it was chosen by somebody who knew the future."""
+class ServingModel:
+    """The model that forecasts, and whether it was chosen with knowledge of later data."""
 
     model_id: int
     model: TrainedModel
@@ -35,27 +35,27 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """What one model says at some ticks, nothing written yet.
+    """The forecasts of one model at some ticks, not written yet.
 
     `parts` are forecasts of some series each. Their keys have the `row` of the series in the past,
     its `number`, its `scale` in training, and the place of the tick in the chunk, `nth`.
     """
 
-    stretch: Stretch
+    segment: Segment
     span: slice
-    asked: Asked
+    serving: ServingModel
     parts: tuple[Prediction, ...]
     skipped: pl.DataFrame
     """`nth`, reason and how many series."""
 
     @property
     def ticks(self) -> Sequence[datetime]:
-        return self.stretch.ticks[self.span]
+        return self.segment.ticks[self.span]
 
     @property
     def ends(self) -> Sequence[int]:
         """The grid indices of the cutoffs, one for each tick."""
-        return self.stretch.ends[self.span]
+        return self.segment.ends[self.span]
 
     @property
     def cutoffs(self) -> list[datetime]:
@@ -63,21 +63,21 @@ class Chunk:
         return self._instants(pl.Series(self.ends))
 
     @property
-    def cutoffs_said(self) -> list[datetime]:
-        """The instants of the cutoffs of which there are forecasts."""
+    def forecast_cutoffs(self) -> list[datetime]:
+        """The instants of the cutoffs that have forecasts."""
         return self._instants(pl.concat(part.keys["end"] for part in self.parts).unique().sort())
 
     def _instants(self, ends: pl.Series) -> list[datetime]:
-        return self.asked.model.spec.grid().timestamps_of(ends).to_list()
+        return self.serving.model.spec.grid().timestamps_of(ends).to_list()
 
 
-def spans(stretch: Stretch, horizon: int, longest: timedelta) -> Iterator[slice]:
-    """Cut a stretch into what one transaction holds; ticks of one cutoff stay together.
+def spans(segment: Segment, horizon: int, longest: timedelta) -> Iterator[slice]:
+    """Cut a segment into what one transaction holds; ticks of one cutoff stay together.
 
-    It spans no more than `longest`, for it may need a table for each day.
+    Each spans at most `longest`, as it may need a partition for each day.
     """
-    size, first = max(1, ROWS // max(1, len(stretch.past.ids) * horizon)), 0
-    ticks, ends = stretch.ticks, stretch.ends
+    size, first = max(1, ROWS // max(1, len(segment.past.ids) * horizon)), 0
+    ticks, ends = segment.ticks, segment.ends
     for place in range(1, len(ends) + 1):
         is_full = place - first >= size or (
             place < len(ends) and ticks[place] - ticks[first] > longest
@@ -87,28 +87,28 @@ def spans(stretch: Stretch, horizon: int, longest: timedelta) -> Iterator[slice]
             first = place
 
 
-def make(dataset: DatasetConfig, stretch: Stretch, span: slice, asked: Asked) -> Chunk:
-    """Forecast every series at every tick of `span`, from what was known there and then.
+def make(dataset: DatasetConfig, segment: Segment, span: slice, serving: ServingModel) -> Chunk:
+    """Forecast every series at every tick of `span`, from what was known at that tick.
 
     Where several ticks have one cutoff, a later one forecasts what the earlier ones could not.
     """
     parts, skipped = [], []
-    lacking = _Lacking.of(stretch, span)
-    for pairs in lacking.blocks():
-        block = _Block.of(stretch, span, asked.model.spec, pairs)
-        said = predictor.predict_contexts(
-            asked.model,
+    pending = _Pending.of(segment, span)
+    for pairs in pending.blocks():
+        block = _Block.of(segment, span, serving.model.spec, pairs)
+        prediction = predictor.predict_contexts(
+            serving.model,
             block.contexts,
             bounds=(dataset.lower_bound, dataset.upper_bound),
             device=dataset.training.device,
         )
-        parts.append(_marked(block.named(said, asked.model.series_scale), asked))
-        skipped.append(block.reasons(said, asked.model))
-        lacking.take(parts[-1])
+        parts.append(_marked(block.named(prediction, serving.model.series_scale), serving))
+        skipped.append(block.reasons(prediction, serving.model))
+        pending.take(parts[-1])
     return Chunk(
-        stretch=stretch,
+        segment=segment,
         span=span,
-        asked=asked,
+        serving=serving,
         parts=tuple(parts),
         skipped=pl.concat(skipped).group_by("nth", "reason").agg(pl.col("series").sum()),
     )
@@ -116,45 +116,45 @@ def make(dataset: DatasetConfig, stretch: Stretch, span: slice, asked: Asked) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pairs:
-    """Some rows of a past, some ticks of a chunk, and which of both together are asked of."""
+    """Some rows of a past, some ticks of a chunk, and which pairs of both have no forecast yet."""
 
     row: Array
     nth: Array
-    is_asked: Array
+    is_pending: Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Lacking:
-    """What is still to be said.
+class _Pending:
+    """Which series still need a forecast.
 
-    cutoff   (K,) which of the C cutoffs each tick has, ascending
-    is_left  (N, C) of which series nothing was said at which cutoff
+    cutoff      (K,) which of the C cutoffs each tick has, ascending
+    is_missing  (N, C) which series have no forecast yet at which cutoff
     """
 
     cutoff: Array
-    is_left: Array
+    is_missing: Array
 
     @classmethod
-    def of(cls, stretch: Stretch, span: slice) -> "_Lacking":
-        ends, cutoff = np.unique(stretch.ends[span], return_inverse=True)
-        return cls(cutoff=cutoff, is_left=np.ones((len(stretch.past.ids), len(ends)), bool))
+    def of(cls, segment: Segment, span: slice) -> "_Pending":
+        ends, cutoff = np.unique(segment.ends[span], return_inverse=True)
+        return cls(cutoff=cutoff, is_missing=np.ones((len(segment.past.ids), len(ends)), bool))
 
     def blocks(self) -> Iterator[_Pairs]:
-        """Give the first ticks of all cutoffs, then the second ones, some series at a time."""
+        """Yield the first ticks of all cutoffs, then the second ones, some series at a time."""
         earlier = np.arange(len(self.cutoff)) - np.searchsorted(self.cutoff, self.cutoff)
         for number in range(int(earlier.max()) + 1):
             nth = np.flatnonzero(earlier == number)
-            is_left = self.is_left[:, self.cutoff[nth]]
-            rows = np.flatnonzero(is_left.any(1))
+            is_missing = self.is_missing[:, self.cutoff[nth]]
+            rows = np.flatnonzero(is_missing.any(1))
             at_once = max(1, CONTEXTS_AT_ONCE // len(nth))
             for first in range(0, len(rows), at_once):
                 some = rows[first : first + at_once]
-                yield _Pairs(row=some, nth=nth, is_asked=is_left[some])
+                yield _Pairs(row=some, nth=nth, is_pending=is_missing[some])
 
-    def take(self, said: Prediction) -> None:
-        """Note what was said."""
-        row, nth = (said.keys[name].to_numpy() for name in ("row", "nth"))
-        self.is_left[row, self.cutoff[nth]] = False
+    def take(self, prediction: Prediction) -> None:
+        """Mark what was forecast."""
+        row, nth = (prediction.keys[name].to_numpy() for name in ("row", "nth"))
+        self.is_missing[row, self.cutoff[nth]] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,55 +166,55 @@ class _Block:
     nth: Array
     empty: pl.DataFrame
     """The `row` and `nth` of contexts without a value."""
-    stretch: Stretch
+    segment: Segment
 
     @classmethod
-    def of(cls, stretch: Stretch, span: slice, spec: ModelSpec, asked: "_Pairs") -> "_Block":
-        """Take the contexts of the pairs that are asked of."""
-        ends = np.array(stretch.ends[span], np.int64)
+    def of(cls, segment: Segment, span: slice, spec: ModelSpec, pairs: "_Pairs") -> "_Block":
+        """Take the contexts of the pending pairs."""
+        ends = np.array(segment.ends[span], np.int64)
         windows = [
-            stretch.past.window(int(place), int(end), spec.context_length, asked.row)
-            for place, end in zip(stretch.places[span][asked.nth], ends[asked.nth], strict=True)
+            segment.past.window(int(place), int(end), spec.context_length, pairs.row)
+            for place, end in zip(segment.places[span][pairs.nth], ends[pairs.nth], strict=True)
         ]
-        values = np.stack(windows, axis=1)[asked.is_asked]
-        place, at = np.nonzero(asked.is_asked)
-        row, nth = asked.row[place], asked.nth[at]
+        values = np.stack(windows, axis=1)[pairs.is_pending]
+        place, at = np.nonzero(pairs.is_pending)
+        row, nth = pairs.row[place], pairs.nth[at]
         is_there = ~np.isnan(values).all(1)
-        ids = stretch.past.ids[row[is_there]]
+        ids = segment.past.ids[row[is_there]]
         return cls(
             contexts=Contexts(
-                series_ids=[stretch.names[number] for number in ids.tolist()],
+                series_ids=[segment.names[number] for number in ids.tolist()],
                 ends=torch.from_numpy(ends[nth[is_there]]),
                 values=torch.from_numpy(values[is_there]),
             ),
             row=row[is_there],
             nth=nth[is_there],
             empty=pl.DataFrame({"row": row[~is_there], "nth": nth[~is_there]}),
-            stretch=stretch,
+            segment=segment,
         )
 
-    def named(self, said: Prediction, scales: Mapping[str, float]) -> Prediction:
-        """Note of which row, series and tick each forecast is, and the scale of its series."""
-        context = said.keys["context"].to_numpy()
+    def named(self, prediction: Prediction, scales: Mapping[str, float]) -> Prediction:
+        """Add to each forecast its row, series and tick, and the scale of its series."""
+        context = prediction.keys["context"].to_numpy()
         row, nth = self.row[context], self.nth[context]
-        keys = said.keys.with_columns(
+        keys = prediction.keys.with_columns(
             row=pl.Series(row),
-            number=pl.Series(self.stretch.past.ids[row]),
+            number=pl.Series(self.segment.past.ids[row]),
             nth=pl.Series(nth),
             scale=pl.Series(
-                [scales.get(name) for name in said.keys["series_id"]], dtype=pl.Float64
+                [scales.get(name) for name in prediction.keys["series_id"]], dtype=pl.Float64
             ),
         )
-        return replace(said, keys=keys)
+        return replace(prediction, keys=keys)
 
-    def reasons(self, said: Prediction, model: TrainedModel) -> pl.DataFrame:
-        """Count the series that were left out; those without data where the model knows them."""
-        left = said.left_out.select(
-            nth=pl.Series(self.nth[said.left_out["context"].to_numpy()]), reason="reason"
+    def reasons(self, prediction: Prediction, model: TrainedModel) -> pl.DataFrame:
+        """Count skipped series; those without data only if the model was trained on them."""
+        left = prediction.left_out.select(
+            nth=pl.Series(self.nth[prediction.left_out["context"].to_numpy()]), reason="reason"
         )
         names = [
-            self.stretch.names[number]
-            for number in self.stretch.past.ids[self.empty["row"].to_numpy()].tolist()
+            self.segment.names[number]
+            for number in self.segment.past.ids[self.empty["row"].to_numpy()].tolist()
         ]
         is_known = pl.Series([name in model.series_scale for name in names], dtype=pl.Boolean)
         empty = self.empty.filter(is_known).select("nth", reason=pl.lit(SkipReason.NO_DATA.value))
@@ -225,7 +225,7 @@ class _Block:
         )
 
 
-def _marked(said: Prediction, asked: Asked) -> Prediction:
-    """Mark as hindsight what a model says of a past that it was trained on, or chosen for."""
-    trained = asked.model.spec.grid().index_at(asked.trained_to)
-    return said.with_hindsight(pl.lit(asked.hindsight) | (pl.col("end") < trained))
+def _marked(prediction: Prediction, serving: ServingModel) -> Prediction:
+    """Mark as hindsight the forecasts of a past that the model was trained on, or chosen for."""
+    trained = serving.model.spec.grid().index_at(serving.trained_to)
+    return prediction.with_hindsight(pl.lit(serving.hindsight) | (pl.col("end") < trained))

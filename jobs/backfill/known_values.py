@@ -1,4 +1,4 @@
-"""Recall: what was known in the past, read from the versions that were landed."""
+"""What was known at past ticks, read from the versions of observations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,20 +17,20 @@ from forecaster.store.forecasts.backfills import ForecastRun
 from forecaster.store.observations import observations, versions
 from forecaster.store.state import datasets
 from forecaster.times.durations import MICROSECOND
-from jobs.retrain import hear, known_at
+from jobs.retrain import known_at, read_versions
 
 MOST_CELLS = 40_000_000
 """Of a past in memory: twelve bytes each."""
 MOST_TICKS = 200_000
-"""Of one stretch: several times their cells where many of them have one cutoff."""
+"""Of one segment: several times their cells where many of them have one cutoff."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
+class Segment:
     """Ticks whose past is in memory at the same time.
 
-    `ends` are the grid indices of their cutoffs, `places` say where they stand among the ticks of
-    `knowledge`, `scoring` which of those are ticks of the job `score`. Series have `names` by their
+    `ends` are the grid indices of their cutoffs, `places` their indices among the ticks of
+    `knowledge`, `scoring` the indices of the ticks of the job `score`. Series have `names` by their
     integer keys, and `ids` by their names.
     """
 
@@ -46,16 +46,16 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownHistory:
-    """How a dataset is remembered, and until when there is anything to remember."""
+    """The stored versions of a dataset's observations, read as they were known at past ticks."""
 
     dataset: DatasetConfig
     ran: Mapping[datetime, ForecastRun]
     now: datetime
     known_after: timedelta
-    """How long after its timestamp a value counts as known that was landed long afterwards."""
+    """How long after its timestamp a value counts as known that was ingested long afterwards."""
     cells: int = MOST_CELLS
 
-    def stretches(
+    def segments(
         self, ticks: Sequence[datetime], spec: ModelSpec, series: int
     ) -> list[Sequence[datetime]]:
         """Cut ticks so that the past of each part fits into memory; equal cutoffs stay together."""
@@ -73,8 +73,8 @@ class KnownHistory:
                 first = place
         return parts
 
-    def recall(self, conn: Connection, ticks: Sequence[datetime], spec: ModelSpec) -> Stretch:
-        """Read what was known at each of `ticks`, and when what they say could be judged."""
+    def read(self, conn: Connection, ticks: Sequence[datetime], spec: ModelSpec) -> Segment:
+        """Read what was known at each of `ticks`, and when their forecasts could be scored."""
         grid, dataset = spec.grid(), self.dataset
         ends = grid.complete_at([tick - dataset.delay for tick in ticks])
         cells = range(ends[0] - _margin(spec) + 1, ends[-1] + spec.prediction_length + 2)
@@ -89,7 +89,7 @@ class KnownHistory:
         rows = versions.read(conn, dataset.name, since=since, until=until, steps=len(cells))
         later = versions.first_of_each_instant(conn, dataset.name, after=until, until=axis[-1])
         past.hear(later, known.first_known(later))
-        return Stretch(
+        return Segment(
             ticks=ticks,
             ends=ends,
             places=np.array([place[tick] for tick in ticks], np.int64),
@@ -117,18 +117,18 @@ class KnownHistory:
             parts.append(observations.named(newest.drop_nulls("value").drop("recorded_at"), keys))
         return pl.concat(parts).sort("series_id", "timestamp")
 
-    def heard(self, conn: Connection, tick: datetime) -> pl.DataFrame:
+    def recent_versions(self, conn: Connection, tick: datetime) -> pl.DataFrame:
         """Return the newest VERSIONS of some series that a training at `tick` would have read."""
         reached = pl.lit(self.knowledge([tick]).recorded[0]).cast(INSTANT)
-        return hear(conn, self.dataset, tick).filter(pl.col("recorded_at") <= reached)
+        return read_versions(conn, self.dataset, tick).filter(pl.col("recorded_at") <= reached)
 
     def knowledge(self, axis: Sequence[datetime]) -> PointInTime:
         """Return what was known at some ticks."""
-        marks = {tick: each.known_to for tick, each in self.ran.items() if tick >= axis[0]}
+        marks = {tick: run.known_to for tick, run in self.ran.items() if tick >= axis[0]}
         return point_in_time(axis, marks, delay=self.dataset.delay, late_data=self.known_after)
 
     def _score_ticks(self, ticks: Sequence[datetime], end: datetime) -> list[datetime]:
-        """Return the ticks at which what was said could be judged, so far as they are over."""
+        """Return the past ticks at which the forecasts could be scored."""
         schedule, wait = self.dataset.forecast_schedule, self.dataset.delay + self.dataset.late_data
         last = schedule.after(end + wait + _SLACK)
         return schedule.between(ticks[0] - MICROSECOND, min(last, schedule.floor(self.now)))

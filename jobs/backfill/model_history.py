@@ -1,4 +1,4 @@
-"""Which model was in service when, and which ticks the service has seen to itself."""
+"""Which model was in service when, and which ticks the service ran itself."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -17,41 +17,41 @@ from forecaster.store.state.models import ModelRecord
 from forecaster.times.durations import MICROSECOND
 
 _BEFORE = timedelta(days=30)
-"""How long before a range a tick may lie that tells which model was in service then."""
+"""How long before a range a tick may be that shows which model was in service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """The models of a dataset that have their weights, and who asked them at which ticks."""
+    """The models of a dataset that have their weights, and the ticks that the service ran."""
 
     records: Sequence[ModelRecord]
     ran: Mapping[datetime, ForecastRun]
-    _looked: Sequence[datetime] = field(default_factory=list)
+    _run_ticks: Sequence[datetime] = field(default_factory=list)
 
     def at(self, tick: datetime) -> int | None:
-        """Return the model that a run of this tick asked, or would have asked.
+        """Return the model that a run of this tick used, or would have used.
 
-        A model that was put back in service does not tell any more when it served before; the ticks
-        that the service ran then do.
+        The record of a model that was put back in service does not show when it served before; the
+        ticks that the service ran then do.
         """
-        asked = self.ran[tick].model_id if tick in self.ran else None
-        if self._is_usable(asked):
-            return asked
-        serving = [each for each in self.records if _serves(each, tick)]
+        used = self.ran[tick].model_id if tick in self.ran else None
+        if self._is_usable(used):
+            return used
+        serving = [model for model in self.records if _serves(model, tick)]
         newest = max(serving, key=_promoted_at, default=None)
-        return self._asked_before(tick) if newest is None else newest.model_id
+        return self._used_before(tick) if newest is None else newest.model_id
 
     def first(self) -> datetime | None:
-        """Return from when on there was a model."""
-        return min((each.promoted_at for each in self.records if each.promoted_at), default=None)
+        """Return when the first model was promoted."""
+        return min((model.promoted_at for model in self.records if model.promoted_at), default=None)
 
-    def _asked_before(self, tick: datetime) -> int | None:
-        place = bisect_right(self._looked, tick)
-        asked = self.ran[self._looked[place - 1]].model_id if place else None
-        return asked if self._is_usable(asked) else None
+    def _used_before(self, tick: datetime) -> int | None:
+        place = bisect_right(self._run_ticks, tick)
+        used = self.ran[self._run_ticks[place - 1]].model_id if place else None
+        return used if self._is_usable(used) else None
 
     def _is_usable(self, model_id: int | None) -> bool:
-        return any(each.model_id == model_id for each in self.records)
+        return any(model.model_id == model_id for model in self.records)
 
 
 def lineage(conn: Connection, dataset: str, *, since: datetime) -> Lineage:
@@ -59,9 +59,9 @@ def lineage(conn: Connection, dataset: str, *, since: datetime) -> Lineage:
     ran = backfills.succeeded_runs(conn, dataset, since=since - _BEFORE)
     usable = backfills.loadable_models(conn, dataset)
     return Lineage(
-        records=[each for each in models.list_models(conn, dataset) if each.model_id in usable],
+        records=[model for model in models.list_models(conn, dataset) if model.model_id in usable],
         ran=ran,
-        _looked=sorted(ran),
+        _run_ticks=sorted(ran),
     )
 
 
@@ -92,20 +92,22 @@ def present(
         run = ran.get(tick)
         if run is not None and run.model_id is not None and run.cutoff is not None:
             by_model[run.model_id][tick] = run.cutoff
-    found: set[datetime] = set()
+    ticks_present: set[datetime] = set()
     for model_id, cutoffs in by_model.items():
         if only not in (None, model_id):
             continue
         since, until = min(cutoffs.values()), max(cutoffs.values())
-        said = backfills.forecast_cutoffs(conn, dataset, model_id, since=since, until=until)
-        found |= {tick for tick, cutoff in cutoffs.items() if cutoff in said}
-    return found
+        cutoffs_present = backfills.forecast_cutoffs(
+            conn, dataset, model_id, since=since, until=until
+        )
+        ticks_present |= {tick for tick, cutoff in cutoffs.items() if cutoff in cutoffs_present}
+    return ticks_present
 
 
 def under_way(
     conn: Connection, dataset: DatasetConfig, ticks: Collection[datetime], now: datetime
 ) -> set[datetime]:
-    """Return what a service that is alive is at, or will run itself: it will know more then."""
+    """Return the ticks that a running service is running, or will run itself with newer data."""
     lease = leases.find(conn, leases.of_dataset(dataset.name))
     if lease is None or lease.holder == NOBODY or lease.left <= timedelta(0):
         return set()

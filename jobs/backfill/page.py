@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jobs.backfill.plan import Plan, TickRange
     from jobs.backfill.report import BackfillReport
 
-MOST_LEGS = 12
+MOST_RANGES = 12
 """Tick ranges of one model that are listed; of more, the first and the last few."""
 
 FAILED_BEFORE = "failed before (retry with --reprocess failed)"
@@ -50,8 +50,8 @@ def _lines(report: "BackfillReport") -> Iterator[str]:
     if report.skipped:
         yield "could not be forecast: " + _counts(report.skipped)
     if report.models:
-        asked = [f"model {model} at {_ticks(each)}" for model, each in report.models.items()]
-        yield ", ".join(_listed(asked))
+        used = [f"model {model} at {_ticks(ticks)}" for model, ticks in report.models.items()]
+        yield ", ".join(_listed(used))
     if report.trained:
         models = ", ".join(_listed([f"model {model}" for model in report.trained]))
         yield f"trained in {report.training_seconds:,.1f} s: {models}"
@@ -91,7 +91,7 @@ def _plan_lines(dataset: DatasetConfig, plan: "Plan", series: int) -> Iterator[s
     )
     rows = ticks * series * dataset.prediction_length
     yield f"at most {rows:,} forecast rows: {series:,} series, {dataset.prediction_length} steps"
-    yield from _listed([_leg(leg) for leg in plan.legs])
+    yield from _listed([_tick_range(tick_range) for tick_range in plan.ranges])
 
 
 def _others(ticks: Mapping[str, int]) -> Iterator[str]:
@@ -100,21 +100,22 @@ def _others(ticks: Mapping[str, int]) -> Iterator[str]:
 
 
 def _listed(lines: list[str]) -> Iterator[str]:
-    if len(lines) <= MOST_LEGS:
+    if len(lines) <= MOST_RANGES:
         yield from lines
         return
-    half = MOST_LEGS // 2
+    half = MOST_RANGES // 2
     yield from lines[:half]
     yield f"… and {len(lines) - 2 * half} others …"
     yield from lines[-half:]
 
 
-def _leg(leg: "TickRange") -> str:
-    if leg.train_at is not None:
-        model = f"a model to be trained on the data known at {when(leg.train_at)}"
+def _tick_range(tick_range: "TickRange") -> str:
+    if tick_range.train_at is not None:
+        model = f"a model to be trained on the data known at {when(tick_range.train_at)}"
     else:
-        model = f"model {leg.model_id}" + (" (hindsight)" if leg.hindsight else "")
-    return f"{when(leg.ticks[0])} … {when(leg.ticks[-1])}: {_ticks(len(leg.ticks))}, {model}"
+        model = f"model {tick_range.model_id}" + (" (hindsight)" if tick_range.hindsight else "")
+    first, last = when(tick_range.ticks[0]), when(tick_range.ticks[-1])
+    return f"{first} … {last}: {_ticks(len(tick_range.ticks))}, {model}"
 
 
 def plan_document(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str, Any]:
@@ -130,14 +131,14 @@ def plan_document(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str
         "prediction_length": dataset.prediction_length,
         "legs": [
             {
-                "first": leg.ticks[0],
-                "last": leg.ticks[-1],
-                "ticks": len(leg.ticks),
-                "model_id": leg.model_id,
-                "train_at": leg.train_at,
-                "hindsight": leg.hindsight,
+                "first": tick_range.ticks[0],
+                "last": tick_range.ticks[-1],
+                "ticks": len(tick_range.ticks),
+                "model_id": tick_range.model_id,
+                "train_at": tick_range.train_at,
+                "hindsight": tick_range.hindsight,
             }
-            for leg in plan.legs
+            for tick_range in plan.ranges
         ],
     }
 

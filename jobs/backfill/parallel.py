@@ -1,12 +1,14 @@
-"""Do several tasks at once, each of them in a thread."""
+"""Run several tasks at once, each of them in a thread."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 
-def side_by_side(tasks: Iterator[Callable[[], None]], most: int, stopping: threading.Event) -> None:
-    """Do tasks, `most` of them at once; the first that fails ends all, each after its chunk."""
+def run_in_threads(
+    tasks: Iterator[Callable[[], None]], most: int, stopping: threading.Event
+) -> None:
+    """Run tasks, `most` of them at once; the first that fails sets `stopping`, and is raised."""
     if most == 1:
         for task in tasks:
             task()
@@ -20,15 +22,12 @@ def side_by_side(tasks: Iterator[Callable[[], None]], most: int, stopping: threa
 
 
 def _submit(pool: ThreadPoolExecutor, tasks: Iterator[Callable[[], None]], most: int) -> None:
-    under_way: set[Future[None]] = set()
+    running: set[Future[None]] = set()
     for task in tasks:
-        under_way.add(pool.submit(task))
-        if len(under_way) == most:
-            ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            _raise_from(ended)
-    _raise_from(under_way)
-
-
-def _raise_from(ended: Iterable[Future[None]]) -> None:
-    for each in ended:
-        each.result()
+        running.add(pool.submit(task))
+        if len(running) == most:
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                future.result()
+    for future in running:
+        future.result()

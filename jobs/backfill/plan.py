@@ -1,4 +1,4 @@
-"""The plan of a backfill: which ticks, and which model forecasts each of them."""
+"""The plan of a backfill: which ticks, and the model of each of them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -60,18 +60,18 @@ class TickRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be done, and what is left as it is."""
+    """What is to be done, and which ticks are left as they are."""
 
     job: str
     """The job name of its run rows: an explicitly given model has rows of its own."""
     asked: int
     """Ticks in the range."""
-    legs: tuple[TickRange, ...]
+    ranges: tuple[TickRange, ...]
     in_service: int
     """Ticks that the service ran, and whose forecasts are there, or that it is about to run."""
     done_before: int
     failed_before: int
-    """Ticks that a backfill failed with before, and that are not to be tried again."""
+    """Ticks that failed in a backfill before, and that are not to be tried again."""
     again: bool
     """Whether ticks that were done before are done once more."""
     ran: Mapping[datetime, ForecastRun]
@@ -81,7 +81,7 @@ class Plan:
     @property
     def ticks(self) -> int:
         """How many ticks are to be done."""
-        return sum(len(leg.ticks) for leg in self.legs)
+        return sum(len(tick_range.ticks) for tick_range in self.ranges)
 
 
 def plan(
@@ -97,28 +97,28 @@ def plan(
     named = _named(conn, dataset, wanted)
     job = JOB if named is None else f"{JOB}-{named}"
     done, filled = (
-        backfills.finished_ticks(conn, dataset.name, each, since=ticks[0], until=ticks[-1])
-        for each in (job, JOB)
+        backfills.finished_ticks(conn, dataset.name, name, since=ticks[0], until=ticks[-1])
+        for name in (job, JOB)
     )
     lineage = lineages.lineage(conn, dataset.name, since=ticks[0])
-    seen_to = lineages.present(conn, dataset.name, ticks, lineage.ran, only=named)
-    seen_to |= lineages.under_way(conn, dataset, ticks, now)
-    kept = {tick for tick, each in done.items() if _is_kept(each.state, wanted.reprocess)}
+    in_service = lineages.present(conn, dataset.name, ticks, lineage.ran, only=named)
+    in_service |= lineages.under_way(conn, dataset, ticks, now)
+    kept = {tick for tick, row in done.items() if _is_kept(row.state, wanted.reprocess)}
     if named is not None:  # what it forecast while it was the champion is not hindsight
-        kept |= {tick for tick, each in filled.items() if each.model_id == named}
-    kept -= seen_to
-    legs = _without([*_legs(ticks, lineage, named, wanted.retrain_every)], kept | seen_to)
-    _require_models(legs, len(ticks), lineage)
+        kept |= {tick for tick, row in filled.items() if row.model_id == named}
+    kept -= in_service
+    ranges = _without([*_ranges(ticks, lineage, named, wanted.retrain_every)], kept | in_service)
+    _require_models(ranges, len(ticks), lineage)
     return Plan(
         job=job,
         asked=len(ticks),
-        legs=tuple(legs),
-        in_service=len(seen_to),
+        ranges=tuple(ranges),
+        in_service=len(in_service),
         done_before=len(kept) - _failures(done, kept),
         failed_before=_failures(done, kept),
         again=wanted.reprocess == "all",
         ran=lineage.ran,
-        replaced=frozenset(each.model_id for each in done.values() if each.model_id is not None),
+        replaced=frozenset(row.model_id for row in done.values() if row.model_id is not None),
     )
 
 
@@ -195,33 +195,34 @@ def _is_kept(state: str, reprocess: Reprocess) -> bool:
     return reprocess == "none" or (reprocess == "failed" and state != "failed")
 
 
-def _legs(
+def _ranges(
     ticks: Sequence[datetime], lineage: Lineage, named: int | None, retrain_every: Step | None
 ) -> Iterator[TickRange]:
-    """Cut ticks where the model changes; a leg without any model is one that cannot be done."""
+    """Cut ticks where the model changes; a range without any model cannot be done."""
     serving = {tick: lineage.at(tick) for tick in ticks}
     if named is not None:
         for is_other, part in groupby(ticks, lambda tick: serving[tick] != named):
             yield TickRange(ticks=tuple(part), model_id=named, hindsight=is_other)
         return
-    lacking = [tick for tick in ticks if serving[tick] is None]
+    unserved = [tick for tick in ticks if serving[tick] is None]
     for model_id, part in groupby(ticks, serving.__getitem__):
         if model_id is None and retrain_every is not None:
-            yield from _trained(tuple(part), lacking[0], retrain_every)
+            yield from _trained(tuple(part), unserved[0], retrain_every)
         else:
             yield TickRange(ticks=tuple(part), model_id=model_id)
 
 
-def _without(legs: Sequence[TickRange], ticks: Collection[datetime]) -> list[TickRange]:
-    """Leave out ticks, and legs that have no others."""
+def _without(ranges: Sequence[TickRange], ticks: Collection[datetime]) -> list[TickRange]:
+    """Leave out ticks, and ranges that have no others."""
     shorter = (
-        replace(leg, ticks=tuple(tick for tick in leg.ticks if tick not in ticks)) for leg in legs
+        replace(tick_range, ticks=tuple(tick for tick in tick_range.ticks if tick not in ticks))
+        for tick_range in ranges
     )
-    return [leg for leg in shorter if leg.ticks]
+    return [tick_range for tick_range in shorter if tick_range.ticks]
 
 
 def _trained(ticks: Sequence[datetime], origin: datetime, period: Step) -> Iterator[TickRange]:
-    """Give each period since `origin` a model of its own, trained at its start.
+    """Yield a range for each period since `origin`, with a model trained at its start.
 
     Months and years are those of the calendar, in UTC.
     """
@@ -236,16 +237,19 @@ def _period_of(origin: datetime, period: Step, tick: datetime) -> object:
     return (tick - origin) // period.approximate
 
 
-def _require_models(legs: Sequence[TickRange], asked: int, lineage: Lineage) -> None:
-    lacking = [
-        tick for leg in legs if leg.model_id is None and leg.train_at is None for tick in leg.ticks
+def _require_models(ranges: Sequence[TickRange], asked: int, lineage: Lineage) -> None:
+    unserved = [
+        tick
+        for tick_range in ranges
+        if tick_range.model_id is None and tick_range.train_at is None
+        for tick in tick_range.ticks
     ]
-    if not lacking:
+    if not unserved:
         return
-    first, span = lineage.first(), f"{_text(lacking[0])} … {_text(lacking[-1])}"
+    first, span = lineage.first(), f"{_text(unserved[0])} … {_text(unserved[-1])}"
     later = "" if first is None else f", or start at the first model: --from {_text(first)}"
     raise NoChampion(
-        f"no model with stored weights was in service at {len(lacking)} of {asked} ticks ({span})",
+        f"no model with stored weights was in service at {len(unserved)} of {asked} ticks ({span})",
         hint="pass --retrain-every 7d to train models on the data known at the time; or --model "
         f"champion to use today's champion, in hindsight{later}",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jobs.execution.secret_filter import discreet
+from jobs.execution.secret_filter import redacted
 from jobs.terminal.output import say
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Shown(Protocol):
     def training(self, at: "Trained") -> None:
         """Show the progress of training a model."""
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """Print a message on a line of its own."""
 
 
@@ -69,8 +69,8 @@ class _Bar:
             visible=at.step < at.steps,
         )
 
-    def tell(self, text: str) -> None:
-        self._bar.console.print(discreet(text), markup=False, highlight=False)
+    def notify(self, text: str) -> None:
+        self._bar.console.print(redacted(text), markup=False, highlight=False)
 
 
 class _Lines:
@@ -89,5 +89,5 @@ class _Lines:
         if at.step == at.steps:
             say(f"{self._title}: trained a model in {at.steps} steps, loss {at.loss:.4f}")
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         say(text)

@@ -1,4 +1,4 @@
-"""Train a model on the way, as a retraining at that tick would have done, and keep it."""
+"""Train and store a model as a retraining at a past tick would have done."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from jobs.execution.clock import Clock
 from jobs.retrain import Challenger, Fit
 
 JOB = "backfill-train"
-_LEARNT = (
+_RELEVANT = (
     "step", "prediction_length", "timezone", "timestamp_marks", "calendar", "delay", "history",
     "model", "training",
 )  # fmt: skip
@@ -33,24 +33,24 @@ _MACHINE = ("device", "memory_limit_gb")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTrainer:
-    """Trains the models of ticks at which none was in service; one that is there is used again."""
+    """Trains the models of ticks at which none was in service; existing ones are used again."""
 
     engine: Engine
     dataset: DatasetConfig
-    memory: KnownHistory
+    history: KnownHistory
     fit: Fit
     clock: Clock
     retry_policy: RetryPolicy
 
     def model_of(self, tick: datetime) -> tuple[int, bool]:
-        """Return the model of `tick` and whether it was trained only now.
+        """Return the model of `tick` and whether it was trained now.
 
-        InsufficientHistory, or whatever else ends a training; Stopped when the end was asked for.
+        Any error of a training, such as InsufficientHistory; Stopped when the backfill is stopped.
         """
-        known = self.retry_policy.until_done(partial(self._look, tick))
+        known = self.retry_policy.until_done(partial(self._find, tick))
         return (self._train(tick), True) if known is None else (known, False)
 
-    def _look(self, tick: datetime) -> int | None:
+    def _find(self, tick: datetime) -> int | None:
         with reading(self.engine) as conn:
             return self._trained_before(conn, tick)
 
@@ -59,24 +59,26 @@ class ModelTrainer:
         report = backfills.report_of(conn, self.dataset.name, JOB, tick) or {}
         usable = backfills.loadable_models(conn, self.dataset.name)
         model_id = report.get("model_id")
-        return model_id if model_id in usable and report.get("lesson") == self.lesson else None
+        return model_id if model_id in usable and report.get("lesson") == self.fingerprint else None
 
     @property
-    def lesson(self) -> str:
-        """What a training depends on, apart from what was known: a digest of the settings."""
+    def fingerprint(self) -> str:
+        """A digest of the settings that a training depends on."""
         settings = asdict(self.dataset)
-        learnt = {name: settings[name] for name in _LEARNT} | {"groups": self.dataset.groups}
-        learnt["training"] = {
-            name: value for name, value in learnt["training"].items() if name not in _MACHINE
+        relevant = {name: settings[name] for name in _RELEVANT} | {"groups": self.dataset.groups}
+        relevant["training"] = {
+            name: value for name, value in relevant["training"].items() if name not in _MACHINE
         }
-        text = json.dumps([learnt, self.memory.known_after], default=str, sort_keys=True)
+        text = json.dumps([relevant, self.history.known_after], default=str, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _train(self, tick: datetime) -> int:
         started = self.clock()
-        history, heard = self.retry_policy.until_done(partial(self._read, tick))
+        observed, recent_versions = self.retry_policy.until_done(partial(self._read, tick))
         known = retrain.known_at(self.dataset, tick)
-        panel, spec = preparation.prepare(history, self.dataset, known=known, versions=heard)
+        panel, spec = preparation.prepare(
+            observed, self.dataset, known=known, versions=recent_versions
+        )
         limit = Limit(dataset=self.dataset.name)
 
         def watch(progress: Progress | None) -> None:
@@ -86,14 +88,14 @@ class ModelTrainer:
         with limit.stage("fit", self.dataset.deadlines.train):
             fitted = self.fit(panel, spec, self.dataset.training, watch=watch)
         challenger = Challenger(panel=panel, fitted=fitted)
-        return self.retry_policy.until_done(partial(self._keep, tick, challenger, started))
+        return self.retry_policy.until_done(partial(self._store, tick, challenger, started))
 
     def _read(self, tick: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
         with reading(self.engine) as conn:
-            return self.memory.history(conn, tick), self.memory.heard(conn, tick)
+            return self.history.history(conn, tick), self.history.recent_versions(conn, tick)
 
-    def _keep(self, tick: datetime, challenger: Challenger, started: datetime) -> int:
-        """Keep what was trained, unless somebody else trained the same meanwhile."""
+    def _store(self, tick: datetime, challenger: Challenger, started: datetime) -> int:
+        """Store the model, unless another process trained the same meanwhile."""
         name, now = self.dataset.name, self.clock()
         with writing(self.engine) as conn:
             datasets.lock(conn, name)
@@ -101,7 +103,7 @@ class ModelTrainer:
             if known is not None:
                 return known
             reason = f"backfill of {tick:%Y-%m-%d}"
-            model_id = retrain.keep(conn, name, challenger, now=now, reason=reason)
+            model_id = retrain.store(conn, name, challenger, now=now, reason=reason)
             row = TickRow(
                 tick=tick,
                 state="succeeded",
@@ -109,7 +111,7 @@ class ModelTrainer:
                 finished_at=now,
                 report={
                     "model_id": model_id,
-                    "lesson": self.lesson,
+                    "lesson": self.fingerprint,
                     "scores": dict(challenger.fitted.scores),
                 },
             )

@@ -13,14 +13,14 @@ from tenacity import (
     stop_after_delay,
     stop_when_event_set,
 )
-from tenacity import wait_random_exponential as wait_longer_and_longer
+from tenacity import wait_random_exponential as wait_random_exponential
 
 from forecaster.errors import DatabaseUnavailable
 from jobs.execution.attempt import CONFLICTS, LONGEST_PAUSE
 
 SECONDS = 60.0
 """How long the database may be unavailable: longer than a restart takes."""
-_TOLD_AT = 3
+_NOTIFY_AT = 3
 """The attempt at which a message is printed; shorter outages are silent."""
 
 R = TypeVar("R")
@@ -35,7 +35,7 @@ class RetryPolicy:
     """Retries transactions, which must be idempotent."""
 
     stopping: threading.Event
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     seconds: float = SECONDS
 
     def until_done(self, attempt: Callable[[], R]) -> R:
@@ -46,7 +46,7 @@ class RetryPolicy:
         attempts = Retrying(
             retry=retry_if_exception_type(CONFLICTS),
             stop=stop_after_delay(self.seconds) | stop_when_event_set(self.stopping),
-            wait=wait_longer_and_longer(multiplier=0.1, max=LONGEST_PAUSE),
+            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE),
             sleep=sleep_using_event(self.stopping),
             before_sleep=self._note,
             reraise=True,
@@ -59,11 +59,11 @@ class RetryPolicy:
             raise
 
     def watch(self, _: object) -> None:
-        """End a training by Stopped; to be called again and again."""
+        """Raise Stopped, to end a training, once a stop was requested; called regularly."""
         if self.stopping.is_set():
             raise Stopped
 
     def _note(self, state: RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
-        if isinstance(error, DatabaseUnavailable) and state.attempt_number == _TOLD_AT:
-            self.tell(f"retrying for up to {self.seconds:g} s: {error.message}")
+        if isinstance(error, DatabaseUnavailable) and state.attempt_number == _NOTIFY_AT:
+            self.notify(f"retrying for up to {self.seconds:g} s: {error.message}")

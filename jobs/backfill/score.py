@@ -1,4 +1,4 @@
-"""How right backfilled forecasts were, by what was known when the job `score` would have looked."""
+"""The accuracy of backfilled forecasts, by what was known when the job `score` would have run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,48 +25,49 @@ from forecaster.schemas import (
     empty,
 )
 from forecaster.times.durations import MICROSECOND
-from jobs.backfill.known_values import Stretch
+from jobs.backfill.known_values import Segment
 
 _LATER = _NEVER = np.iinfo(np.int64).max
 _LONG_AGO = np.iinfo(np.int64).min
-_BESIDE = ("actual", "seasonal_naive", "scale")
+_ACTUAL_COLUMNS = ("actual", "seasonal_naive", "scale")
 
 
-def judge(dataset: DatasetConfig, stretch: Stretch, said: Prediction) -> pl.DataFrame:
-    """Return ACCURACY of the leads that can be judged by now; hindsight is not.
+def score(dataset: DatasetConfig, segment: Segment, prediction: Prediction) -> pl.DataFrame:
+    """Return ACCURACY of the leads that can be scored by now; hindsight is not scored.
 
-    `said` is a part of a chunk. A lead is judged by what was known at the first tick of `score`
-    at which its last step was over, `delay` and `late_data` too, and something newer was there.
-    Where nothing was known of its steps, it is looked at again for as long as `score` would.
+    `prediction` is a part of a chunk. A lead is scored by what was known at the first tick of
+    `score` at which its last step was over, `delay` and `late_data` too, and a newer value was
+    there. If nothing was known of its steps, it is tried again for as long as `score` would.
     """
-    judged = said.select(~said.keys["hindsight"])
-    leads = _leads(dataset, judged)
-    if judged.keys.is_empty() or not leads:
+    scorable = prediction.select(~prediction.keys["hindsight"])
+    leads = _leads(dataset, scorable)
+    if scorable.keys.is_empty() or not leads:
         return empty(ACCURACY)
-    eyes, hours = (
-        _KnownActuals.of(stretch, judged, leads),
-        _Hours.of(dataset, stretch, judged, leads),
+    actuals, lookups = (
+        _KnownActuals.of(segment, scorable, leads),
+        _Lookups.of(dataset, segment, scorable, leads),
     )
-    nth = hours.first()
-    beside = np.full((3, *eyes.shape), np.nan)
+    nth = lookups.first()
+    values = np.full((3, *actuals.shape), np.nan)
     rows = np.arange(len(nth))
     while len(rows):
-        eye = eyes.only(rows)
-        beside[:, rows] = eye.look(hours.when(nth[rows]))
-        lacking = hours.without_points(np.isfinite(beside[:2, rows]).all(0) & eye.is_open)
-        lacking &= hours.may_look_again(rows, nth[rows])
-        nth[rows] += lacking
-        rows = rows[lacking.any(1)]
-    steps = judged.forecasts.filter(pl.col("step") <= eyes.horizon)
+        visible = actuals.only(rows)
+        values[:, rows] = visible.as_known(lookups.when(nth[rows]))
+        unknown = lookups.without_points(np.isfinite(values[:2, rows]).all(0) & visible.is_open)
+        unknown &= lookups.may_run_again(rows, nth[rows])
+        nth[rows] += unknown
+        rows = rows[unknown.any(1)]
+    steps = scorable.forecasts.filter(pl.col("step") <= actuals.horizon)
     frame = steps.select("series_id", "cutoff", "step", *_quantiles()).with_columns(
-        pl.Series(name, values[eyes.is_open]) for name, values in zip(_BESIDE, beside, strict=True)
+        pl.Series(name, column[actuals.is_open])
+        for name, column in zip(_ACTUAL_COLUMNS, values, strict=True)
     )
     return metrics.score(frame, dataset.prediction_length)
 
 
-def _leads(dataset: DatasetConfig, said: Prediction) -> list[Lead]:
+def _leads(dataset: DatasetConfig, prediction: Prediction) -> list[Lead]:
     """Return the leads of the dataset that the model, maybe one of another horizon, reaches."""
-    horizon = said.spec.prediction_length
+    horizon = prediction.spec.prediction_length
     return [lead for lead in metrics.leads(dataset.prediction_length) if lead.step_to <= horizon]
 
 
@@ -78,13 +79,13 @@ def _quantiles() -> list[pl.Expr]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Hours:
-    """When the job `score` looked: S ticks, and B forecasts with their leads.
+class _Lookups:
+    """When the job `score` ran: S ticks, and B forecasts with their leads.
 
     ticks  (S,) places among all ticks
     until  (S,) up to when everything counted as known
-    after  (S,) what ended up to here was not looked at again
-    ends   (B, leads) when the last open steps of leads lie, _NEVER where all are closed
+    after  (S,) what ended up to here was not scored again
+    ends   (B, leads) when the last open steps of leads end, _NEVER where all are closed
     """
 
     ticks: Array
@@ -95,46 +96,46 @@ class _Hours:
 
     @classmethod
     def of(
-        cls, dataset: DatasetConfig, stretch: Stretch, said: Prediction, leads: Sequence[Lead]
-    ) -> "_Hours":
+        cls, dataset: DatasetConfig, segment: Segment, prediction: Prediction, leads: Sequence[Lead]
+    ) -> "_Lookups":
         wait, late = _microseconds(dataset.delay + dataset.late_data), dataset.late_data
-        instants = stretch.knowledge.ticks[stretch.scoring]
-        known = np.minimum(instants - wait, stretch.past.newest[stretch.scoring])
+        instants = segment.knowledge.ticks[segment.scoring]
+        known = np.minimum(instants - wait, segment.past.newest[segment.scoring])
         written = instants - _microseconds(dataset.deadlines.write)
         oldest = instants[np.searchsorted(instants, written)]
         fresh = oldest - _microseconds(dataset.delay + dataset.step.approximate)
-        late += stretch.past.grid.lag + MICROSECOND
+        late += segment.past.grid.lag + MICROSECOND
         looked_back = np.minimum(known.clip(_LONG_AGO // 2) - _microseconds(late), fresh)
-        end = said.keys["end"].to_numpy()
-        grid = said.spec.grid()
+        end = prediction.keys["end"].to_numpy()
+        grid = prediction.spec.grid()
         last = np.stack([_last_open(grid, end, lead) for lead in leads], 1)
         stamps = grid.timestamps_of(pl.Series(last.clip(end[:, None]).ravel(), dtype=pl.Int64))
         ends = stamps.to_physical().to_numpy().reshape(last.shape)
         return cls(
-            ticks=stretch.scoring,
-            until=_complete(stretch.past, known),
+            ticks=segment.scoring,
+            until=_complete(segment.past, known),
             after=np.insert(looked_back, 0, _LONG_AGO)[: len(known)],
             ends=np.where(last < end[:, None], _NEVER, ends),
             step_counts=np.array([lead.step_to - lead.step_from + 1 for lead in leads]),
         )
 
     def first(self) -> Array:
-        """Return the number of the first look at each lead, S where there was none yet."""
-        found: Array = np.searchsorted(self.until, self.ends)
-        return found
+        """Return the number of the first run that scores each lead, S where there was none yet."""
+        places: Array = np.searchsorted(self.until, self.ends)
+        return places
 
     def when(self, nth: Array) -> Array:
-        """Return the ticks of these looks for every step, (B, H); _LATER for none."""
+        """Return the ticks of these runs for every step, (B, H); _LATER for none."""
         ticks = np.append(self.ticks, _LATER)[nth]
         return np.repeat(ticks, self.step_counts, axis=1)
 
     def without_points(self, is_known: Array) -> Array:
-        """Tell of which leads no step is known, (B, leads); `is_known` is (B, H)."""
+        """Return of which leads no step is known, (B, leads); `is_known` is (B, H)."""
         first = np.cumsum(self.step_counts) - self.step_counts
         return ~np.logical_or.reduceat(is_known, first, axis=1)
 
-    def may_look_again(self, rows: Array, nth: Array) -> Array:
-        """Tell which leads the look after the `nth` still takes in."""
+    def may_run_again(self, rows: Array, nth: Array) -> Array:
+        """Return which leads the run after the `nth` still includes."""
         after = np.append(self.after, _NEVER)
         may: Array = self.ends[rows] > after[np.minimum(nth + 1, len(self.after))]
         return may
@@ -142,7 +143,7 @@ class _Hours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _KnownActuals:
-    """What those who judge see of B series from some cutoffs: H steps of each."""
+    """The actual values of B series after some cutoffs, H steps of each, as known at any tick."""
 
     past: Snapshots
     row: Array
@@ -153,14 +154,14 @@ class _KnownActuals:
     context: int
     leads: Sequence[Lead]
     is_open: Array
-    """(B, H) which steps are open: only these are judged."""
+    """(B, H) which steps are open: only these are scored."""
 
     @classmethod
-    def of(cls, stretch: Stretch, said: Prediction, leads: Sequence[Lead]) -> "_KnownActuals":
-        spec, keys = said.spec, said.keys
+    def of(cls, segment: Segment, prediction: Prediction, leads: Sequence[Lead]) -> "_KnownActuals":
+        spec, keys = prediction.spec, prediction.keys
         steps = np.arange(1, leads[-1].step_to + 1)
         return cls(
-            past=stretch.past,
+            past=segment.past,
             row=keys["row"].to_numpy(),
             end=keys["end"].to_numpy(),
             given=keys["scale"].to_numpy(),
@@ -172,7 +173,7 @@ class _KnownActuals:
 
     @property
     def horizon(self) -> int:
-        """How many steps are judged, H."""
+        """How many steps are scored, H."""
         return self.leads[-1].step_to
 
     @property
@@ -180,12 +181,12 @@ class _KnownActuals:
         return len(self.row), self.horizon
 
     def only(self, rows: Array) -> "_KnownActuals":
-        """Return the eyes for some of the series."""
+        """Return those of some of the series."""
         names = ("row", "end", "given", "is_open")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
-    def look(self, when: Array) -> Array:
-        """Return what happened, seasonal naive and scales as known at ticks `when`, (3, B, H)."""
+    def as_known(self, when: Array) -> Array:
+        """Return actual values, seasonal naive and scales as known at ticks `when`, (3, B, H)."""
         steps = np.arange(1, self.horizon + 1)
         actual = self._at(self.end[:, None] + steps, when)
         return np.stack((actual, self._seasonal_naive(when), self._scale(when)))
@@ -193,23 +194,23 @@ class _KnownActuals:
     def _seasonal_naive(self, when: Array) -> Array:
         """Return the latest value of the same phase in memory, else the last one."""
         latest = self.end[:, None] - self.season + 1 + np.arange(self.horizon) % self.season
-        found = self._at(latest, when)
-        lacking = np.flatnonzero(np.isnan(found) & (when < _LATER))
+        naive = self._at(latest, when)
+        missing = np.flatnonzero(np.isnan(naive) & (when < _LATER))
         memory = max(self.context, self.season)
         last = np.repeat(self.end, self.horizon)
         for indices in (
             *(latest.ravel() - back for back in range(self.season, memory, self.season)),
-            *(last - back for back in range(memory if len(lacking) else 0)),
+            *(last - back for back in range(memory if len(missing) else 0)),
         ):
-            lacking = lacking[np.isnan(found.ravel()[lacking])]
-            asked = lacking[indices[lacking] > last[lacking] - memory]
-            found.ravel()[asked] = self.past.values_at(
-                self.row[asked // self.horizon], indices[asked], when.ravel()[asked]
+            missing = missing[np.isnan(naive.ravel()[missing])]
+            wanted = missing[indices[missing] > last[missing] - memory]
+            naive.ravel()[wanted] = self.past.values_at(
+                self.row[wanted // self.horizon], indices[wanted], when.ravel()[wanted]
             )
-        return found
+        return naive
 
     def _scale(self, when: Array) -> Array:
-        """Return that of training; a series that is new since has that of its own context."""
+        """Return the scales of the training; new series are scaled by their contexts."""
         scale = np.repeat(self.given[:, None], self.horizon, axis=1)
         new = np.flatnonzero(np.isnan(self.given))
         if len(new) == 0:
@@ -225,8 +226,8 @@ class _KnownActuals:
 
     def _at(self, indices: Array, when: Array) -> Array:
         rows = np.broadcast_to(self.row[:, None], indices.shape)
-        found = self.past.values_at(rows, indices, when)
-        return np.where(when < _LATER, found, np.nan)
+        values = self.past.values_at(rows, indices, when)
+        return np.where(when < _LATER, values, np.nan)
 
 
 def _complete(past: Snapshots, known: Array) -> Array:
@@ -236,15 +237,15 @@ def _complete(past: Snapshots, known: Array) -> Array:
         return known
     first = grid.timestamps_of(pl.Series([past.start])).to_physical().item()
     cells = grid.complete_of(pl.Series(known.clip(first), dtype=pl.Int64).cast(INSTANT))
-    found: Array = grid.timestamps_of(cells).to_physical().to_numpy()
-    return found
+    timestamps: Array = grid.timestamps_of(cells).to_physical().to_numpy()
+    return timestamps
 
 
 def _last_open(grid: Grid, ends: Array, lead: Lead) -> Array:
     """Return the grid index of the last open step of a lead after each cutoff, least if none is."""
     steps = ends[:, None] + np.arange(lead.step_from, lead.step_to + 1)
-    found: Array = np.where(is_open(grid, steps), steps, _LONG_AGO).max(1)
-    return found
+    last: Array = np.where(is_open(grid, steps), steps, _LONG_AGO).max(1)
+    return last
 
 
 def _microseconds(length: timedelta) -> int:

@@ -1,4 +1,4 @@
-"""Score what matured while a backfill ran, which the job `score` may have passed by."""
+"""Score what matured while a backfill ran, which the job `score` may have skipped."""
 
 from datetime import datetime, timedelta
 
@@ -16,9 +16,9 @@ from jobs import score
 from jobs.stages import matured
 
 SETTLED = "backfill"
-"""The watermark: what backfills had written by then is settled."""
+"""The watermark: what backfills had written by then is scored."""
 _COMMITTING = timedelta(hours=1)
-"""How long after it said that it was done a tick may still be on its way into the tables."""
+"""How long after its finish time a tick may still be uncommitted."""
 _AT_ONCE = timedelta(days=1)
 
 
@@ -30,7 +30,7 @@ def settle_all(
     begun: datetime,
     now: datetime,
 ) -> int:
-    """Settle what was backfilled since `begun`, and before by whoever was killed ahead of it."""
+    """Score what was backfilled since `begun`, and by earlier backfills that were killed."""
     with reading(engine) as conn:
         settled = watermarks.get(conn, dataset.name, SETTLED)
         unsettled = None if settled is None else settled - _COMMITTING
@@ -51,40 +51,40 @@ def settle(
     since: datetime,
     now: datetime,
 ) -> int:
-    """Judge what matured after what was known at `since`; return how many rows of ACCURACY."""
-    floor, told = dataset.forecast_schedule.floor, set[int]()
+    """Score what matured after what was known at `since`; return how many rows of ACCURACY."""
+    floor, reported = dataset.forecast_schedule.floor, set[int]()
     with reading(engine) as conn:
-        after, end = (score.known_until(conn, dataset, floor(each)) for each in (since, now))
+        after, end = (score.known_until(conn, dataset, floor(instant)) for instant in (since, now))
         newest = versions.newest_known(conn, dataset.name, since)
-        lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, told).values()]
+        lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, reported).values()]
     after = after if newest is None else min(after, newest)
     after -= max(lags, default=timedelta(0)) + MICROSECOND  # what waited for its last cell
     width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
     while after < end:
         until = min(end, after + width)
         span = matured.Span(after=after, until=until, known=end)
-        rows += _settle_some(engine, dataset, retention, span, now=now, told=told)
+        rows += _score_span(engine, dataset, retention, span, now=now, reported=reported)
         after = until
     return rows
 
 
-def _settle_some(
+def _score_span(
     engine: Engine,
     dataset: DatasetConfig,
     retention: RetentionConfig,
     span: matured.Span,
     *,
     now: datetime,
-    told: set[int],
+    reported: set[int],
 ) -> int:
     with reading(engine) as conn:
         tick = dataset.forecast_schedule.floor(now)
-        found, _ = matured.read(conn, dataset, span, tick=tick, told=told)
-    judged = [(case.model_id, score.judge_case(case, dataset.prediction_length)) for case in found]
-    cutoffs = {cutoff for _, frame in judged for cutoff in frame["cutoff"].unique()}
+        cases, _ = matured.read(conn, dataset, span, tick=tick, reported=reported)
+    frames = [(case.model_id, score.score_case(case, dataset.prediction_length)) for case in cases]
+    cutoffs = {cutoff for _, frame in frames for cutoff in frame["cutoff"].unique()}
     partitions.ensure(engine, retention, ("accuracy",), cutoffs)
     with writing(engine) as conn:
         return sum(
             scores.write(conn, dataset.name, model_id, frame, scored_at=now).height
-            for model_id, frame in judged
+            for model_id, frame in frames
         )

@@ -18,8 +18,8 @@ Keep = Callable[[pl.DataFrame], None]
 def require_new(option: str, path: Path, suffixes: tuple[str, ...], hint: str) -> None:
     """Raise ConfigError unless `path` has one of `suffixes` and can be a file, and is none yet."""
     if path.suffix.lower() not in suffixes:
-        found = path.suffix or "no suffix"
-        problem = f"{option} must end in {', '.join(suffixes)}, found {found}"
+        suffix = path.suffix or "no suffix"
+        problem = f"{option} must end in {', '.join(suffixes)}, found {suffix}"
         raise ConfigError([problem], hint=hint)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise ConfigError([f"the folder of {option} must exist, found {path}"])
@@ -32,10 +32,11 @@ def require_new(option: str, path: Path, suffixes: tuple[str, ...], hint: str) -
 
 @contextmanager
 def written(path: Path) -> Iterator[Keep]:
-    """Write frames to `path`, a new file that is there once all of them are; DataError if it
-    cannot be written. Memory is that of one frame.
+    """Write frames to `path`, a new file that appears once all of them are written.
+
+    DataError if it cannot be written. Memory is that of one frame.
     """
-    with _told(path):
+    with _errors_converted(path):
         folder = tempfile.TemporaryDirectory(prefix=".forecasts-", dir=path.absolute().parent)
     with folder as kept:
         parts = _Parts(path, Path(kept))
@@ -44,7 +45,7 @@ def written(path: Path) -> Iterator[Keep]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _errors_converted(path: Path) -> Iterator[None]:
     """Turn errors of the file system into DataError."""
     try:
         yield
@@ -53,7 +54,7 @@ def _told(path: Path) -> Iterator[None]:
 
 
 class _Parts:
-    """What was written so far: lines are appended, Parquet is put together in the end."""
+    """What was written so far: lines are appended, Parquet files are merged at the end."""
 
     def __init__(self, path: Path, folder: Path) -> None:
         self._path, self._folder, self._count = path, folder, 0
@@ -62,24 +63,24 @@ class _Parts:
     def add(self, frame: pl.DataFrame) -> None:
         """Write some more rows."""
         self._count += 1
-        with _told(self._path):
+        with _errors_converted(self._path):
             if self._suffix == ".parquet":
                 frame.write_parquet(self._folder / f"part-{self._count:09}.parquet")
                 return
-            with self._whole.open("ab") as lines:
+            with self._complete.open("ab") as lines:
                 if self._suffix == ".csv":
                     frame.write_csv(lines, include_header=self._count == 1)
                 else:
                     frame.write_ndjson(lines)
 
     def finish(self) -> None:
-        """Make the file of what was written."""
-        with _told(self._path):
+        """Merge what was written into the file."""
+        with _errors_converted(self._path):
             if self._suffix == ".parquet":
-                pl.scan_parquet(self._folder / "part-*.parquet").sink_parquet(self._whole)
-            with self._whole.open("rb") as whole, self._path.open("xb") as new:
-                shutil.copyfileobj(whole, new)
+                pl.scan_parquet(self._folder / "part-*.parquet").sink_parquet(self._complete)
+            with self._complete.open("rb") as complete, self._path.open("xb") as new:
+                shutil.copyfileobj(complete, new)
 
     @property
-    def _whole(self) -> Path:
+    def _complete(self) -> Path:
         return self._folder / f"whole{self._suffix}"

@@ -88,7 +88,7 @@ class Mapped:
 
 
 def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
-    """Read a file; a column `split` parts its rows. DataError where nothing in it can be used."""
+    """Read a file, with its column `split` if it has one. DataError if no row can be used."""
     name = str(source) if isinstance(source, Path) else "standard input"
     malformed = MalformedRows()
     raw = _raw(source, mapped, malformed)
@@ -101,16 +101,16 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
         split, taken = None, _taken(raw, mapped, name)
     taken, rows = _joined(taken, malformed.rejected()), raw.height + malformed.rows
     _require_enough(name, rows, taken, mapped)
-    together, findings = taken.observations, list(_findings(name, rows, taken))
-    if together.is_empty():
-        reasons = "; ".join(each.message for each in findings) or "none"
+    usable, findings = taken.observations, list(_findings(name, rows, taken))
+    if usable.is_empty():
+        reasons = "; ".join(finding.message for finding in findings) or "none"
         raise DataError(
             f"{name} has no usable values: {reasons}",
             hint="set other columns with --timestamp-column or --value-column",
         )
     return Rows(
         name=name,
-        observations=together,
+        observations=usable,
         split=split,
         findings=findings,
         rejected=taken.rejected,
@@ -121,7 +121,7 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
 
 
 def _require_enough(name: str, rows: int, taken: NormalizedRows, mapped: Mapped) -> None:
-    """Raise DataError where too much of the file cannot be used."""
+    """Raise DataError if too many rows of the file cannot be used."""
     batch = ReadRows(
         name=name,
         rows=rows,
@@ -138,20 +138,20 @@ def _require_enough(name: str, rows: int, taken: NormalizedRows, mapped: Mapped)
 def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
     """Read the observations of a dataset, its latest `history`."""
     with reading(engine) as conn:
-        landed = datasets.ingest_state(conn, dataset.name)
-        newest = landed.newest_observation
-        found = (
+        state = datasets.ingest_state(conn, dataset.name)
+        newest = state.newest_observation
+        rows = (
             empty(OBSERVATIONS)
             if newest is None
             else observations.read(conn, dataset.name, since=newest - dataset.history)
         )
-    if found.is_empty():
+    if rows.is_empty():
         raise InsufficientHistory(
             f"dataset {dataset.name} has no observations",
             hint="run `forecaster ingest` or `forecaster forecast` first",
         )
-    known = None if landed.landed_at is None else landed.landed_at - dataset.delay
-    return Rows(name=dataset.name, observations=found, known=known)
+    known = None if state.landed_at is None else state.landed_at - dataset.delay
+    return Rows(name=dataset.name, observations=rows, known=known)
 
 
 def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -> DatasetConfig:
@@ -186,9 +186,9 @@ def _parts(
     parts = reader.read(
         file, ROWS_AT_ONCE, malformed=malformed, keys=columns.series, dialect=mapped.dialect
     )
-    for found in parts:
-        marks = found.select(SPLIT) if SPLIT in found.columns else pl.DataFrame()
-        plain = with_key(found.drop(marks.columns), columns, mapped.dialect, only)
+    for part in parts:
+        marks = part.select(SPLIT) if SPLIT in part.columns else pl.DataFrame()
+        plain = with_key(part.drop(marks.columns), columns, mapped.dialect, only)
         if set(wanted) <= set(plain.columns):
             plain = plain.select(list(dict.fromkeys(wanted)))
         yield plain.hstack(marks)
@@ -233,7 +233,7 @@ def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> NormalizedRows:
 
 
 def _joined(one: NormalizedRows, other: NormalizedRows) -> NormalizedRows:
-    """Return what became of the rows of two parts of a file."""
+    """Return the rows of two parts of a file, and the counts of both."""
     return NormalizedRows(
         observations=pl.concat([one.observations, other.observations]).sort(
             "series_id", "timestamp"

@@ -1,4 +1,4 @@
-"""What a backtest tested and found, in sentences."""
+"""The setting and the results of a backtest, in sentences."""
 
 from collections.abc import Iterator, Mapping
 
@@ -24,27 +24,27 @@ SPREAD = ("mase", "owa", "smape", "wql")
 def facts(outcome: Outcome) -> list[Fact]:
     """Return what was tested, and how: labels with a sentence each."""
     plan = outcome.plan
-    found = dict(setting(plan)) | {"season": season(plan, outcome.trainings[-1].spec)}
+    settings = dict(setting(plan)) | {"season": season(plan, outcome.trainings[-1].spec)}
     errors = dict(outcome.overall.select("predictor", "mase").iter_rows())
     return [
-        *found.items(),
+        *settings.items(),
         ("training", _training(outcome)),
         ("model", _model(outcome.trainings[-1])),
-        *(("note", said) for said in (*plan_notes(plan), *outcome.notes)),
+        *(("note", text) for text in (*plan_notes(plan), *outcome.notes)),
         ("scored", _scored(outcome)),
-        *(("note", said) for said in still(outcome.still)),
-        *(("left out", said) for said in left_out(outcome.left_out)),
-        *(("seeds", said) for said in _seeds(outcome)),
+        *(("note", text) for text in still(outcome.still)),
+        *(("left out", text) for text in left_out(outcome.left_out)),
+        *(("seeds", text) for text in _seeds(outcome)),
         ("result", verdict(errors)),
     ]
 
 
 def _training(outcome: Outcome) -> str:
-    every = outcome.trainings
-    device = ", ".join(dict.fromkeys(each.result.device for each in every))
-    steps, planned = (sum(each) for each in zip(*map(_steps, every), strict=True))
+    trainings = outcome.trainings
+    device = ", ".join(dict.fromkeys(training.result.device for training in trainings))
+    steps, planned = (sum(counts) for counts in zip(*map(_steps, trainings), strict=True))
     taken = f"{steps:,} steps" if steps == planned else f"{steps:,} of {planned:,} steps"
-    times = f"{len(every)} trainings, {taken}" if len(every) > 1 else taken
+    times = f"{len(trainings)} trainings, {taken}" if len(trainings) > 1 else taken
     seeds = outcome.plan.seeds
     named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
     return f"{times} in {outcome.seconds:.0f} s on {device}, {named}"
@@ -69,12 +69,14 @@ def _model(training: Trained) -> str:
 
 def _scored(outcome: Outcome) -> str:
     points = outcome.overall["points"][0]
-    silent = {name: count for name, count in outcome.found.missing.items() if count}
-    told = f"{points:,} points of {outcome.found.windows:,} forecasts, the same for every predictor"
-    if silent:
-        about = ", ".join(f"{count:,} by {name}" for name, count in silent.items())
-        told += f"; missing forecasts are left out: {about}"
-    return told
+    missing = {name: count for name, count in outcome.backtest.missing.items() if count}
+    text = (
+        f"{points:,} points of {outcome.backtest.windows:,} forecasts, the same for every predictor"
+    )
+    if missing:
+        counts = ", ".join(f"{count:,} by {name}" for name, count in missing.items())
+        text += f"; missing forecasts are left out: {counts}"
+    return text
 
 
 def _seeds(outcome: Outcome) -> Iterator[str]:
@@ -85,27 +87,27 @@ def _seeds(outcome: Outcome) -> Iterator[str]:
     names = [name for name in SPREAD if name in table.columns]
     means, spreads = (table.select(how).row(0, named=True) for how in
                       (pl.col(names).mean(), pl.col(names).std()))  # fmt: skip
-    told = ", ".join(
+    metrics = ", ".join(
         f"{name.upper() if name != 'smape' else 'sMAPE'} {number(name, means[name])} "
         f"± {number(name, spreads[name])}"
         for name in names
     )
-    yield f"{len(table)} trainings: {told} (mean and standard deviation)"
+    yield f"{len(table)} trainings: {metrics} (mean and standard deviation)"
 
 
 def verdict(errors: Mapping[str, float | None]) -> str:
     """Return a sentence that compares the model with the best baseline, by MASE."""
-    told = {name: error for name, error in errors.items() if error is not None}
-    if MODEL not in told:
+    known = {name: error for name, error in errors.items() if error is not None}
+    if MODEL not in known:
         return "no MASE: all series were constant before the windows"
-    ours = told.pop(MODEL)
-    theirs, rival = min((error, name) for name, error in told.items())
-    if number("mase", ours) == number("mase", theirs):
+    own = known.pop(MODEL)
+    best, rival = min((error, name) for name, error in known.items())
+    if number("mase", own) == number("mase", best):
         return f"same MASE as {rival}, the best baseline"
-    if ours < theirs:
-        return f"MASE {1 - ours / theirs:.0%} lower than {rival}, the best baseline"
-    if number("mase", theirs) == number("mase", 0.0):
+    if own < best:
+        return f"MASE {1 - own / best:.0%} lower than {rival}, the best baseline"
+    if number("mase", best) == number("mase", 0.0):
         return f"MASE higher than {rival}, whose MASE is 0"
-    if ours < 2 * theirs:
-        return f"MASE {ours / theirs - 1:.0%} higher than {rival}, the best baseline"
-    return f"MASE {ours / theirs:.1f} times that of {rival}, the best baseline"
+    if own < 2 * best:
+        return f"MASE {own / best - 1:.0%} higher than {rival}, the best baseline"
+    return f"MASE {own / best:.1f} times that of {rival}, the best baseline"

@@ -9,7 +9,7 @@ from rich.text import Text
 from jobs.backtest.notes import facts
 from jobs.backtest.run import Outcome
 from jobs.backtest.summary import Section, sections
-from jobs.execution.secret_filter import discreet
+from jobs.execution.secret_filter import redacted
 
 NAMED = 10
 """Series that Markdown names of those that were left out."""
@@ -18,9 +18,9 @@ NAMED = 10
 def page(outcome: Outcome) -> RenderableType:
     """Return the page of a terminal."""
     return Group(
-        Text(f"backtest of {discreet(outcome.plan.rows.name)}", "bold"),
+        Text(f"backtest of {redacted(outcome.plan.rows.name)}", "bold"),
         _facts(outcome),
-        *(part for each in sections(outcome) for part in _section(each)),
+        *(part for section in sections(outcome) for part in _section(section)),
     )
 
 
@@ -28,8 +28,8 @@ def _facts(outcome: Outcome) -> RenderableType:
     drawn = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     drawn.add_column(style="dim", no_wrap=True)
     drawn.add_column()
-    for word, said in facts(outcome):
-        drawn.add_row(word, Text(discreet(said)))
+    for label, text in facts(outcome):
+        drawn.add_row(label, Text(redacted(text)))
     return drawn
 
 
@@ -44,7 +44,7 @@ def _section(section: Section) -> Iterator[RenderableType]:
         )
     for place, row in enumerate(section.rows):
         style = "bold" if section.compares and place == 0 else ""
-        drawn.add_row(*(Text(discreet(cell), "green" if cell.endswith("*") else "")
+        drawn.add_row(*(Text(redacted(cell), "green" if cell.endswith("*") else "")
                         for cell in row), style=style)  # fmt: skip
     yield from (Text(), Text(section.title, "bold"), drawn)
     if section.legend:
@@ -55,11 +55,11 @@ def markdown(outcome: Outcome) -> str:
     """Return a page that can be attached to a ticket."""
     parts = [
         f"# Backtest of {outcome.plan.rows.name}",
-        "\n".join(f"- {word}: {said}" for word, said in facts(outcome)),
+        "\n".join(f"- {label}: {text}" for label, text in facts(outcome)),
     ]
-    for each in sections(outcome):
-        parts += [f"## {each.title[0].upper()}{each.title[1:]}", _grid(each)]
-        parts += [" ".join(each.legend).replace("*", "\\*", 1)] if each.legend else []
+    for section in sections(outcome):
+        parts += [f"## {section.title[0].upper()}{section.title[1:]}", _grid(section)]
+        parts += [" ".join(section.legend).replace("*", "\\*", 1)] if section.legend else []
     if outcome.left_out:
         named = [f"- {name}: {reason}" for name, reason in outcome.left_out.items()]
         more = [f"- … and {len(named) - NAMED} more"] if len(named) > NAMED else []

@@ -100,7 +100,7 @@ def plan_notes(plan: Plan) -> Iterator[str]:
     if plan.dataset.model.season_length is not None:
         return
     step = plan.dataset.step
-    missed = [each for each in candidates(step) if LEAST_CYCLES * each > prepared.length]
+    missed = [length for length in candidates(step) if LEAST_CYCLES * length > prepared.length]
     if missed:
         needed = LEAST_CYCLES * missed[0]
         yield (
@@ -138,23 +138,23 @@ def still(names: Sequence[str]) -> Iterator[str]:
 
 
 def named(names: Sequence[str]) -> str:
-    """Name some."""
+    """Return the first few names."""
     return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def season(plan: Plan, spec: ModelSpec) -> str:
     """Return the detected or configured season, and the context length."""
     given = plan.dataset.model.season_length is not None
-    found = "none detected" if not given else "none, as configured"
+    text = "none detected" if not given else "none, as configured"
     if spec.season_length > 1:
-        found = f"{spec.season_length} steps" + (", as configured" if given else "")
+        text = f"{spec.season_length} steps" + (", as configured" if given else "")
     if spec.long_season > spec.season_length:
-        found += f", and a longer one of {spec.long_season} steps"
-    return f"{found}; context length {spec.context_length} steps"
+        text += f", and a longer one of {spec.long_season} steps"
+    return f"{text}; context length {spec.context_length} steps"
 
 
 def when(instant: datetime) -> str:
-    """Return an instant for people."""
+    """Return an instant as text, to the minute."""
     return f"{instant:%Y-%m-%d %H:%M}Z"
 
 
@@ -180,18 +180,18 @@ def _windows(plan: Plan) -> str:
 
 def _which(plan: Plan) -> str:
     if plan.split is not None and plan.asked_for:
-        some = "window" if plan.turns == 1 else "windows"
+        count = "window" if plan.turns == 1 else "windows"
         most = f", up to {plan.turns}" if plan.turns > 1 else ""
-        return f"{plan.split}: the latest {some} in the test rows of every series{most}"
+        return f"{plan.split}: the latest {count} in the test rows of every series{most}"
     if plan.split is not None:
         count = "1 window" if plan.turns == 1 else f"up to {plan.turns} windows"
         return f"{plan.split}: {count} after the train rows of every series"
-    each = "the last window of every series" if plan.at_series_end else "the last window"
+    windows = "the last window of every series" if plan.at_series_end else "the last window"
     if plan.turns > 1:
-        some = f"up to {plan.turns}" if plan.at_series_end else f"the last {plan.turns}"
-        each = f"{some} windows of every series, every {plan.stride} steps"
+        count = f"up to {plan.turns}" if plan.at_series_end else f"the last {plan.turns}"
+        windows = f"{count} windows of every series, every {plan.stride} steps"
     if plan.at_series_end:
-        return f"{each}, up to its own end"
+        return f"{windows}, up to its own end"
     if plan.asked_for or plan.turns == USUAL_WINDOWS:
-        return each
-    return f"{each}; more would test on over {SHARE:.0%} of the history"
+        return windows
+    return f"{windows}; more would test on over {SHARE:.0%} of the history"

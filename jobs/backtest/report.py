@@ -16,7 +16,7 @@ from jobs.backtest.run import Outcome
 from jobs.execution.reports import Json, to_json
 
 SUFFIXES = (".md", ".json", ".csv")
-_KEPT = ("points", "smape", "mase", "owa", "wql", "mae", "bias", "skill",
+_METRICS = ("points", "smape", "mase", "owa", "wql", "mae", "bias", "skill",
          "coverage_50", "coverage_80", "coverage_95", "width_80")  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def require_writable(out: Path | None, forecasts: Path | None) -> None:
 
 
 def write(path: Path, outcome: Outcome) -> None:
-    """Write the report that the suffix of `path` asks for; DataError where a file is there."""
+    """Write the report in the format of the suffix of `path`; DataError if the file exists."""
     texts = {
         ".md": lambda: markdown(outcome),
         ".json": lambda: json.dumps(document(outcome), indent=2, ensure_ascii=False) + "\n",
@@ -50,13 +50,13 @@ def write(path: Path, outcome: Outcome) -> None:
 
 
 def document(outcome: Outcome) -> Json:
-    """Return all that was found as JSON, nothing rounded."""
+    """Return all results as JSON, nothing rounded."""
     plan, spec = outcome.plan, outcome.trainings[-1].spec
     return to_json(
         {
             **_subject(plan),
             "windows_per_series": plan.turns,
-            "windows": outcome.found.windows,
+            "windows": outcome.backtest.windows,
             "tested_from": plan.tested_from,
             "tested_to": plan.tested_to,
             "timezone": spec.timezone,
@@ -64,17 +64,17 @@ def document(outcome: Outcome) -> Json:
             "long_season": spec.long_season,
             "context_length": spec.context_length,
             "seed": plan.seeds[0],
-            "seeds": _kept(outcome.by_seed, "seed"),
+            "seeds": _metrics(outcome.by_seed, "seed"),
             "train_seconds": outcome.seconds,
-            "trainings": [_training(each) for each in outcome.trainings],
+            "trainings": [_training(training) for training in outcome.trainings],
             "notes": [*plan_notes(plan), *outcome.notes],
-            "overall": _kept(outcome.overall, "predictor", "series"),
-            "by_lead": _kept(outcome.by_lead, "predictor", "lead"),
-            "by_series": _kept(outcome.by_series, "predictor", "series_id"),
-            "by_series_and_lead": _kept(
+            "overall": _metrics(outcome.overall, "predictor", "series"),
+            "by_lead": _metrics(outcome.by_lead, "predictor", "lead"),
+            "by_series": _metrics(outcome.by_series, "predictor", "series_id"),
+            "by_series_and_lead": _metrics(
                 outcome.by_series_and_lead, "predictor", "series_id", "lead"
             ),
-            "unsaid_points": dict(outcome.found.missing),
+            "unsaid_points": dict(outcome.backtest.missing),
             "series_without_scale": list(outcome.still),
             "left_out": dict(outcome.left_out),
         }
@@ -82,7 +82,7 @@ def document(outcome: Outcome) -> Json:
 
 
 def _subject(plan: Plan) -> dict[str, object]:
-    """Return what was read, what became of it, and how it was to be tested."""
+    """Return what was read and rejected, and what was to be tested."""
     rows, dataset = plan.rows, plan.dataset
     return {
         "name": rows.name,
@@ -106,27 +106,27 @@ def _subject(plan: Plan) -> dict[str, object]:
     }
 
 
-def _training(each: Trained) -> dict[str, object]:
-    result, prepared = each.result, each.prepared
+def _training(training: Trained) -> dict[str, object]:
+    result, prepared = training.result, training.prepared
     return {
-        "turn": each.turn + 1,
-        "seed": each.seed,
+        "turn": training.turn + 1,
+        "seed": training.seed,
         "series": prepared.series,
         "observations": prepared.observations,
         "trained_from": prepared.trained_from,
         "trained_to": prepared.trained_to,
         "steps": result.steps,
-        "planned_steps": each.planned,
+        "planned_steps": training.planned,
         "seconds": result.seconds,
         "device": result.device,
-        "variant": {"statistics": each.spec.statistics, "calendar": each.spec.calendar},
+        "variant": {"statistics": training.spec.statistics, "calendar": training.spec.calendar},
         "validation": None if result.validation is None else asdict(result.validation),
         "fallback": result.model.fallback,
     }
 
 
-def _kept(table: pl.DataFrame, *keys: str) -> list[dict[str, object]]:
-    return table.select(*keys, *(name for name in _KEPT if name in table.columns)).to_dicts()
+def _metrics(table: pl.DataFrame, *keys: str) -> list[dict[str, object]]:
+    return table.select(*keys, *(name for name in _METRICS if name in table.columns)).to_dicts()
 
 
 def long_table(outcome: Outcome) -> pl.DataFrame:
@@ -136,5 +136,5 @@ def long_table(outcome: Outcome) -> pl.DataFrame:
     texts = [part.with_columns(pl.col("predictor", "^lead$").cast(pl.String)) for part in parts]
     table = pl.concat(texts, how="diagonal")
     return table.select(
-        "predictor", "series_id", "lead", *(name for name in _KEPT if name in table.columns)
+        "predictor", "series_id", "lead", *(name for name in _METRICS if name in table.columns)
     )

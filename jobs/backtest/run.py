@@ -42,7 +42,7 @@ class BacktestRequest:
     windows_at: Place | None = None
     baselines: Sequence[str] = ()
     naive2: bool = True
-    """Whether Naive2 stands beside the model where rows are split."""
+    """Whether Naive2 is among the baselines where rows are split."""
     refit: bool = False
     seed: int | None = None
     seeds: int = 1
@@ -50,7 +50,7 @@ class BacktestRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What was tested, and how right everybody was.
+    """What was tested, and the accuracy of each predictor.
 
     Tables have one row per predictor (and lead, or series), the model first, with the columns of
     `forecaster.evaluation.rolling_origin.Backtest.overall`; `owa` where Naive2 is among them. Of
@@ -58,7 +58,7 @@ class Outcome:
     """
 
     plan: Plan
-    found: Backtest
+    backtest: Backtest
     overall: pl.DataFrame
     by_lead: pl.DataFrame
     by_series: pl.DataFrame
@@ -66,7 +66,7 @@ class Outcome:
     by_seed: pl.DataFrame
     """Like `overall`, a row for each of several seeds."""
     still: Sequence[str]
-    """Series that never moved before the windows: without MASE, OWA and skill."""
+    """Series that were constant before the windows: without MASE, OWA and skill."""
     trainings: Sequence[Trained]
     left_out: Mapping[str, str]
     notes: Sequence[str]
@@ -74,7 +74,7 @@ class Outcome:
     @property
     def seconds(self) -> float:
         """How long all trainings took."""
-        return sum(each.result.seconds for each in self.trainings)
+        return sum(training.result.seconds for training in self.trainings)
 
 
 def run(
@@ -85,9 +85,9 @@ def run(
     on_plan: Callable[[Plan], None] = lambda _: None,
     watch: Listener | None = None,
 ) -> Outcome:
-    """Train on what lies before the windows, forecast them, and hold the forecasts against others.
+    """Train on the rows before the windows, forecast these, and compare with baselines.
 
-    `on_plan` is told what will be tested before anything is trained. InsufficientHistory where
+    `on_plan` is called with what will be tested before the training. InsufficientHistory where
     there is too little before the windows, DataError where there are none that can be tested.
     """
     names, rows = _names(rows, wanted), _over(rows, dataset)
@@ -102,15 +102,17 @@ def run(
     chosen = _origins(rows, dataset, rolling, wanted.windows_at)
     plans: list[Plan] = []
 
-    def prepared(found: Prepared) -> None:
-        plans.append(_plan(rows, dataset, wanted, chosen, found))
+    def prepared(stage: Prepared) -> None:
+        plans.append(_plan(rows, dataset, wanted, chosen, stage))
         _require_tests(plans[0])
         on_plan(plans[0])
 
     watch = replace(watch or Listener(), prepared=prepared)
-    course = TrainingPlan(refit=wanted.refit, seeds=wanted.seeds)
+    training_plan = TrainingPlan(refit=wanted.refit, seeds=wanted.seeds)
     with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
-        made = experiment.run(rows.observations, chosen, dataset, names, course=course, watch=watch)
+        made = experiment.run(
+            rows.observations, chosen, dataset, names, course=training_plan, watch=watch
+        )
     return _outcome(plans[0], made)
 
 
@@ -140,7 +142,7 @@ def _names(rows: Rows, wanted: BacktestRequest) -> list[str]:
 def _origins(
     rows: Rows, dataset: DatasetConfig, rolling: Rolling, at: Place | None
 ) -> BacktestWindows:
-    """Return the windows, on the grid that shows in what lies before them."""
+    """Return the windows, on the grid of the rows before them."""
     split, grid = rows.split, _grid(rows.observations, dataset)
     _require_room(rows, grid)
     if split is not None:
@@ -180,7 +182,7 @@ def _require_room(rows: Rows, grid: Grid) -> None:
 
 @contextmanager
 def _too_little(about: str = "") -> Iterator[None]:
-    """Say what can be done about too little history."""
+    """Add a hint to InsufficientHistory."""
     try:
         yield
     except InsufficientHistory as error:
@@ -219,8 +221,8 @@ def _plan(
 
 
 def _require_tests(plan: Plan) -> None:
-    """Raise DataError where it is certain that nothing can be tested, ConfigError for a season
-    that never comes round.
+    """Raise DataError if nothing can be tested, ConfigError for a season that is longer than the
+    history.
     """
     season, length = plan.dataset.model.season_length or 1, plan.prepared.length
     if season >= length:
@@ -241,39 +243,39 @@ def _require_tests(plan: Plan) -> None:
     )
 
 
-def _outcome(plan: Plan, made: Experiment) -> Outcome:
-    found = made.found
-    if found.sums.is_empty():
-        reasons = ", ".join(sorted(set(made.left_out.values())))
+def _outcome(plan: Plan, experiment_: Experiment) -> Outcome:
+    backtest = experiment_.found
+    if backtest.sums.is_empty():
+        reasons = ", ".join(sorted(set(experiment_.left_out.values())))
         raise DataError(
             f"no forecast can be compared with actual values: {reasons}",
             hint=TOO_LITTLE,
         )
     return Outcome(
         plan=plan,
-        found=found,
-        overall=tables.by(made),
-        by_lead=tables.by(made, "lead"),
-        by_series=tables.by(made, "series_id"),
-        by_series_and_lead=tables.by(made, "series_id", "lead"),
-        by_seed=tables.by_seed(made),
-        still=made.still,
-        trainings=made.trainings,
-        left_out=made.left_out,
-        notes=_notes(made),
+        backtest=backtest,
+        overall=tables.by(experiment_),
+        by_lead=tables.by(experiment_, "lead"),
+        by_series=tables.by(experiment_, "series_id"),
+        by_series_and_lead=tables.by(experiment_, "series_id", "lead"),
+        by_seed=tables.by_seed(experiment_),
+        still=experiment_.still,
+        trainings=experiment_.trainings,
+        left_out=experiment_.left_out,
+        notes=_notes(experiment_),
     )
 
 
 def _notes(made: Experiment) -> list[str]:
     several = len(made.trainings) > 1
-    said = [
-        f"training {place}: {said}" if several else said
-        for place, each in enumerate(made.trainings, 1)
-        for said in each.result.notes
+    notes = [
+        f"training {place}: {note}" if several else note
+        for place, training in enumerate(made.trainings, 1)
+        for note in training.result.notes
     ]
     heavy = [
-        f"{name} makes up more than {tables.OUTWEIGHING:.0%} of the weight of WQL, "
+        f"{name} makes up more than {tables.DOMINANT:.0%} of the weight of WQL, "
         "which says little about other series"
-        for name in tables.outweighing(made)
+        for name in tables.dominant_series(made)
     ]
-    return [*said, *heavy]
+    return [*notes, *heavy]

@@ -1,4 +1,4 @@
-"""Lengths of time of a backtest: the step that rows come at, and others counted in it."""
+"""Lengths of time of a backtest: the step between rows, and others counted in it."""
 
 from collections.abc import Sequence
 
@@ -24,16 +24,16 @@ Groups = Sequence[tuple[Spacing, Sequence[str]]]
 
 
 def step_of(observations: pl.DataFrame, given: str | None) -> tuple[Step, list[str]]:
-    """Return the step of OBSERVATIONS, and what is to be said of it.
+    """Return the step of OBSERVATIONS, and notes on it.
 
-    ConfigError where `given` is no step, or where nothing tells one; DataError where series have
+    ConfigError where `given` is no step, or where none can be detected; DataError where series have
     different ones and none is given, or where most steps would be empty.
     """
     wanted = None if given is None else _parsed(given)
-    found = find_spacings(observations)
+    spacings = find_spacings(observations)
     if wanted is None:
-        return _found(found, observations)
-    return wanted, _checked(wanted, found, observations)
+        return _detected(spacings, observations)
+    return wanted, _checked(wanted, spacings, observations)
 
 
 def steps_in(option: str, text: str, step: Step) -> int:
@@ -54,20 +54,20 @@ def _parsed(text: str) -> Step:
         raise ConfigError([f"--step {error.rule}, found {text}"]) from None
 
 
-def _found(found: Groups, observations: pl.DataFrame) -> tuple[Step, list[str]]:
-    if not found:
+def _detected(spacings: Groups, observations: pl.DataFrame) -> tuple[Step, list[str]]:
+    if not spacings:
         raise ConfigError(
             ["--step is required: too few rows to detect it"],
             hint="for example --step 1h",
         )
-    if len(found) > 1:
-        steps = [_advised(spacing, names, observations) for spacing, names in found]
+    if len(spacings) > 1:
+        steps = [_advised(spacing, names, observations) for spacing, names in spacings]
         longest = max(steps, key=lambda step: step.approximate)
         raise DataError(
-            f"all series must have the same step, found {_counted(found)}",
+            f"all series must have the same step, found {_counted(spacings)}",
             hint=f"split the file by step, or pass --step {longest} to average more frequent rows",
         )
-    spacing, names = found[0]
+    spacing, names = spacings[0]
     if spacing.regular < LEAST_REGULAR:
         raise ConfigError(
             [
@@ -85,17 +85,18 @@ def _advised(spacing: Spacing, names: Sequence[str], observations: pl.DataFrame)
     return advised_step(spacing, rows)
 
 
-def _checked(step: Step, found: Groups, observations: pl.DataFrame) -> list[str]:
-    """Return what becomes of rows that do not come at `step`."""
-    others = [group for group in found if not is_same_step(group[0].step, step)]
+def _checked(step: Step, spacings: Groups, observations: pl.DataFrame) -> list[str]:
+    """Return notes on rows that are not `step` apart."""
+    others = [group for group in spacings if not is_same_step(group[0].step, step)]
     coarser = [group for group in others if group[0].step.approximate > _SPARSE * step.approximate]
-    if found and len(coarser) == len(found):
+    if spacings and len(coarser) == len(spacings):
         advised = max(
-            (_advised(spacing, names, observations) for spacing, names in found),
-            key=lambda each: each.approximate,
+            (_advised(spacing, names, observations) for spacing, names in spacings),
+            key=lambda step_: step_.approximate,
         )
         raise DataError(
-            f"rows must be about {step} apart, found {_counted(found)}: most steps would be empty",
+            f"rows must be about {step} apart, found {_counted(spacings)}: "
+            "most steps would be empty",
             hint=f"pass --step {advised}",
         )
     finer = [group for group in others if group[0].step.approximate < step.approximate]
@@ -112,8 +113,8 @@ def _checked(step: Step, found: Groups, observations: pl.DataFrame) -> list[str]
     ]
 
 
-def _counted(found: Groups) -> str:
-    return "; ".join(f"every {spacing.step} in {_named(names)}" for spacing, names in found)
+def _counted(spacings: Groups) -> str:
+    return "; ".join(f"every {spacing.step} in {_named(names)}" for spacing, names in spacings)
 
 
 def _named(names: Sequence[str]) -> str:

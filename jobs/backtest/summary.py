@@ -1,4 +1,4 @@
-"""The figures of a backtest as people read them: sections with rows of texts."""
+"""The figures of a backtest as sections with rows of texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ COLUMNS: Mapping[str, str] = {
     "coverage_95": "cover 95 %",
     "skill": "skill",
 }
-"""What is shown of a predictor, and how it is called."""
+"""The metrics that are shown of a predictor, and their headings."""
 SERIES_COLUMNS: Mapping[str, str] = {
     "smape": "sMAPE",
     "mase": "MASE",
@@ -57,7 +57,7 @@ class Section:
 
 
 def sections(outcome: Outcome) -> list[Section]:
-    """Return what was found: in all, by lead, and of the series that tell most."""
+    """Return the results: overall, by lead, and of the series with extreme skill."""
     return [_overall(outcome.overall), _by_lead(outcome), _by_series(outcome.by_series)]
 
 
@@ -86,17 +86,21 @@ def _by_lead(outcome: Outcome) -> Section:
         title="MASE by lead (steps ahead)",
         headings=["", *leads],
         rows=list(
-            zip(predictors["predictor"], *(_starred(each, "mase") for each in tables), strict=True)
+            zip(
+                predictors["predictor"],
+                *(_starred(of_lead, "mase") for of_lead in tables),
+                strict=True,
+            )
         ),
     )
 
 
 def _by_series(table: pl.DataFrame) -> Section:
-    """Return the series with the worst and the best skill, and say how many lie between."""
-    ours = table.filter(pl.col("predictor") == MODEL)
-    theirs = table.filter(pl.col("predictor") == "seasonal_naive")
-    beside = theirs.select("series_id", seasonal_naive_mase="mase")
-    both = ours.drop("seasonal_naive_mase").join(beside, on="series_id")
+    """Return the series with the worst and the best skill, and how many are between them."""
+    own = table.filter(pl.col("predictor") == MODEL)
+    naive = table.filter(pl.col("predictor") == "seasonal_naive")
+    naive_errors = naive.select("series_id", seasonal_naive_mase="mase")
+    both = own.drop("seasonal_naive_mase").join(naive_errors, on="series_id")
     ordered = both.sort("skill", "series_id", nulls_last=True)
     if len(ordered) > 2 * SHOWN_SERIES:
         ordered = ordered.drop_nulls("skill")
@@ -123,12 +127,12 @@ def _starred(table: pl.DataFrame, name: str) -> list[str]:
     elif name == "skill":
         badness = -badness
     is_best = (badness - badness.min()).abs() <= _EQUAL * badness.min().abs()
-    found = table.select(pl.col(name), is_best=is_best.fill_null(value=False))
-    return [number(name, value) + ("*" if best else " ") for value, best in found.iter_rows()]
+    figures = table.select(pl.col(name), is_best=is_best.fill_null(value=False))
+    return [number(name, value) + ("*" if best else " ") for value, best in figures.iter_rows()]
 
 
 def number(name: str, value: object) -> str:
-    """Return a figure for people; nothing as a dash."""
+    """Return a figure as text; None as a dash."""
     if not isinstance(value, float):
         return "–" if value is None else str(value)
     if name in _WANTED:

@@ -1,4 +1,4 @@
-"""How right everybody was, as tables: numbers that are finite or null, and OWA."""
+"""The accuracy of each predictor as tables: numbers that are finite or null, and OWA."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from forecaster.experiments.experiment import Experiment
 from forecaster.training.validation import MODEL
 
 ROUNDING = 1e-6
-"""A smaller error of Naive2 is none, and nothing is relative to it."""
-OUTWEIGHING = 0.99
-"""Share of one series of the weight of WQL, from which on the others do not show in it."""
+"""A smaller error of Naive2 counts as zero, and no OWA is relative to it."""
+DOMINANT = 0.99
+"""Share of one series of the weight of WQL, from which on the others do not affect it."""
 _COVERAGE = ("coverage_50", "coverage_80", "coverage_95")
 _SCALED = ("mase", "seasonal_naive_mase", "skill", "bias", "width_80")
-"""What is in units of the past of a series, and so null for one that never moved in it."""
+"""What is scaled by the past of a series, and so null for one that was constant in it."""
 _SCALED_SMAPE = "scaled_smape"
 
 
@@ -23,25 +23,25 @@ def by(made: Experiment, *keys: str) -> pl.DataFrame:
 
     With `owa` where Naive2 is among them, and rows are not of one series.
     """
-    return _averaged(_of_each(made, *keys), made, *keys)
+    return _averaged(_of_all(made, *keys), made, *keys)
 
 
 def by_seed(made: Experiment) -> pl.DataFrame:
     """Return the rows of all series of each of several seeds; empty where there is one."""
     names = list(_seeds(made))
-    table = _of_each(made).with_columns(pl.col("predictor").cast(pl.String))
+    table = _of_all(made).with_columns(pl.col("predictor").cast(pl.String))
     ours = table.filter(pl.col("predictor").is_in(names if len(names) > 1 else []))
     seeds = pl.col("predictor").replace_strict(_seeds(made), return_dtype=pl.Int64)
     return ours.with_columns(seed=seeds).drop("predictor")
 
 
-def outweighing(made: Experiment) -> Iterator[str]:
-    """Yield the one of several series beside which no other shows in WQL, where there is one."""
+def dominant_series(made: Experiment) -> Iterator[str]:
+    """Yield the series that dominates WQL, if there is one among several."""
     sizes = (
         made.found.sums.filter(pl.col("predictor") == next(iter(_seeds(made))))
         .group_by("series_id")
         .agg(pl.col("absolute_actual").sum())
-        .filter(pl.col("absolute_actual") > OUTWEIGHING * pl.col("absolute_actual").sum())
+        .filter(pl.col("absolute_actual") > DOMINANT * pl.col("absolute_actual").sum())
     )
     if made.found.sums["series_id"].n_unique() > 1:
         yield from sizes["series_id"]
@@ -49,10 +49,10 @@ def outweighing(made: Experiment) -> Iterator[str]:
 
 def _seeds(made: Experiment) -> dict[str, int]:
     """Return the seed of each predictor that is a model, in order."""
-    return {each.name: each.seed for each in made.trainings}
+    return {training.name: training.seed for training in made.trainings}
 
 
-def _of_each(made: Experiment, *keys: str) -> pl.DataFrame:
+def _of_all(made: Experiment, *keys: str) -> pl.DataFrame:
     """Return the rows of all predictors, the models of several seeds apart."""
     table = _table(made.found.by(*keys), made.scaled.by(*keys), *keys)
     return table.drop(_SCALED_SMAPE) if "series_id" in keys else _with_owa(table, *keys)
@@ -76,13 +76,13 @@ def _averaged(table: pl.DataFrame, made: Experiment, *by: str) -> pl.DataFrame:
     )
 
 
-def _table(whole: pl.DataFrame, scaled: pl.DataFrame, *by: str) -> pl.DataFrame:
+def _table(absolute: pl.DataFrame, scaled: pl.DataFrame, *by: str) -> pl.DataFrame:
     """Return a summary that has of `scaled` what is scaled; no spread of point forecasts."""
     keys = ["predictor", *by]
     relative = scaled.select(*keys, *_SCALED, pl.col("smape").alias(_SCALED_SMAPE))
     is_spread = pl.col("width_80") != 0
-    told = whole.with_columns(pl.when(is_spread).then(pl.col(_COVERAGE))).drop(_SCALED)
-    table = told.join(relative, on=keys, how="left", maintain_order="left")
+    known = absolute.with_columns(pl.when(is_spread).then(pl.col(_COVERAGE))).drop(_SCALED)
+    table = known.join(relative, on=keys, how="left", maintain_order="left")
     numbers = pl.selectors.float()
     shown = table.with_columns(pl.when(is_spread).then("width_80"))
     return shown.with_columns(pl.when(numbers.is_finite()).then(numbers))
@@ -101,8 +101,8 @@ def _with_owa(table: pl.DataFrame, *by: str) -> pl.DataFrame:
         naive2_mase=pl.when(~nothing).then(ours[1]),
     )
     if by:
-        beside = table.join(theirs, on=by, maintain_order="left")
+        joined = table.join(theirs, on=by, maintain_order="left")
     else:
-        beside = table.join(theirs, how="cross", maintain_order="left")
+        joined = table.join(theirs, how="cross", maintain_order="left")
     owa = (ours[0] / pl.col("naive2_smape") + ours[1] / pl.col("naive2_mase")) / 2
-    return beside.with_columns(owa=owa).drop("naive2_smape", "naive2_mase", _SCALED_SMAPE)
+    return joined.with_columns(owa=owa).drop("naive2_smape", "naive2_mase", _SCALED_SMAPE)

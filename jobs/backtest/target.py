@@ -24,7 +24,7 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfFile:
-    """What options say of a file that is read without a dataset of the configuration."""
+    """The options for a file that is read without a configured dataset."""
 
     step: str | None
     file_format: Format | None
@@ -55,12 +55,12 @@ class OfFile:
             say(f"note:  {note}")
         return rows, step, steps_in("--horizon", horizon, step)
 
-    def refuse(self, found: str, others: Iterable[str] = ()) -> None:
+    def refuse(self, kind: str, others: Iterable[str] = ()) -> None:
         """Raise ConfigError if options for files are given for something else."""
         step = [] if self.step is None else ["--step"]
         file_format = [] if self.file_format is None else ["--format"]
         if given := [*step, *others, *self.options.given, *file_format]:
-            raise ConfigError([f"{name} is only for files, found {found}" for name in given])
+            raise ConfigError([f"{name} is only for files, found {kind}" for name in given])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Changes:
     upper_bound: float | None
 
     def on(self, dataset: DatasetConfig) -> DatasetConfig:
-        """Return the dataset with them; ConfigError where bounds leave nothing between them."""
+        """Return the dataset with them; ConfigError if the bounds are not in order."""
         if self.season is not None:
             dataset = replace(dataset, model=replace(dataset.model, season_length=self.season))
         for name in ("lower_bound", "upper_bound"):
@@ -93,7 +93,7 @@ class Changes:
 def subject(
     target: str, of_file: OfFile, changes: Changes, config: Path
 ) -> tuple[Rows, DatasetConfig]:
-    """Return the rows that are meant, and the settings of their dataset."""
+    """Return the rows of the target, and the settings of their dataset."""
     if target == STDIN or _is_file(target, of_file):
         if _is_dataset(target, config):
             say(f"{target} is read as a file; the dataset of the same name is ignored")
@@ -106,7 +106,7 @@ def subject(
         steps = steps_in("--horizon", changes.horizon, dataset.step)
         dataset = replace(dataset, prediction_length=steps)
     dataset = changes.on(dataset)
-    return _landed(dataset, settings), dataset
+    return _stored_rows(dataset, settings), dataset
 
 
 def _is_file(target: str, of_file: OfFile) -> bool:
@@ -115,7 +115,7 @@ def _is_file(target: str, of_file: OfFile) -> bool:
 
 
 def _is_dataset(target: str, config: Path) -> bool:
-    """Tell whether a configuration, where there is a sound one, has such a dataset."""
+    """Return whether there is a valid configuration with such a dataset."""
     try:
         return config.exists() and target in load(config).datasets
     except ConfigError:
@@ -134,25 +134,25 @@ def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
     """Return a dataset of the configuration; ConfigError where there is none, nor a file."""
     path = Path(target)
     if path.is_file():
-        found = f"a file of unknown format{'' if path.suffix else ' (no suffix)'}"
+        kind = f"a file of unknown format{'' if path.suffix else ' (no suffix)'}"
         hint = "pass --format csv|parquet|ndjson"
     else:
-        found = "a folder" if path.is_dir() else "no such file"
+        kind = "a folder" if path.is_dir() else "no such file"
         hint = "check the path"
     if not config.exists():
         problem = (
-            f"{target} must be a file or a dataset, found {found}, and no configuration {config}"
+            f"{target} must be a file or a dataset, found {kind}, and no configuration {config}"
         )
         raise ConfigError([problem], hint=f"{hint}, or set the configuration with --config")
     settings = load(config)
     if target not in settings.datasets:
         known = ", ".join(settings.datasets) or "none"
-        problem = f"{target} must be a file or a dataset, found {found}, and datasets {known}"
+        problem = f"{target} must be a file or a dataset, found {kind}, and datasets {known}"
         raise ConfigError([problem], hint=hint)
     return settings.datasets[target], settings
 
 
-def _landed(dataset: DatasetConfig, settings: Config) -> Rows:
+def _stored_rows(dataset: DatasetConfig, settings: Config) -> Rows:
     require_landed(settings.database_url, dataset.name)
     with opened(settings.database_url) as engine:
         return inputs.of_dataset(engine, dataset)

@@ -86,7 +86,7 @@ Jobs = Annotated[
     ),
 ]
 
-ENDING = "stopping once running work is written; send a second signal to stop immediately"
+STOPPING = "stopping once running work is written; send a second signal to stop immediately"
 
 
 def backfill(
@@ -139,12 +139,12 @@ def _dry_run(
     from jobs.backfill.plan import plan
 
     with reading(engine) as conn:
-        found = plan(conn, dataset, wanted, now=now())
+        plan_ = plan(conn, dataset, wanted, now=now())
         series = datasets.keys(conn, dataset.name).height
     if json:
-        as_json(to_json(plan_document(dataset, found, series)))
+        as_json(to_json(plan_document(dataset, plan_, series)))
     else:
-        data(plan_text(dataset, found, series))
+        data(plan_text(dataset, plan_, series))
     _warn(config, dataset, wanted)
 
 
@@ -158,7 +158,7 @@ def _carry_out(
     json: bool,
 ) -> None:
     title = f"backfilling {dataset.name}"
-    with progress.backfill(title) as shown, interruptible(partial(shown.tell, ENDING)) as asked:
+    with progress.backfill(title) as shown, interruptible(partial(shown.notify, STOPPING)) as asked:
         from jobs.backfill.run import Work, run
         from jobs.training_process.parent import fit_in_child
 
@@ -172,7 +172,7 @@ def _carry_out(
             clock=now,
             jobs=jobs,
             on_progress=shown.ticks,
-            tell=shown.tell,
+            notify=shown.notify,
             stopping=asked.stopping,
         )
         report = run(work, wanted)

@@ -120,7 +120,7 @@ def backtest(
     with ended_by_ctrl_c("nothing was written"):
         rows, dataset = subject(target, read, changes, config)
         outcome = _run(rows, dataset, _with_stride(wanted, stride, dataset), forecasts)
-        _tell(outcome, out, forecasts, json=json)
+        _report(outcome, out, forecasts, json=json)
 
 
 def _with_stride(
@@ -181,12 +181,12 @@ class _Bars:
             self._training = self._stack.enter_context(shown)
         self._training(at)
 
-    def windows(self, done: int, whole: int) -> None:
+    def windows(self, done: int, total: int) -> None:
         if self._windows is None:
             self._stack.close()
             self._training = None
             self._windows = self._stack.enter_context(progress.counting())
-        self._windows("windows forecast", done, whole)
+        self._windows("windows forecast", done, total)
 
 
 @contextmanager
@@ -194,11 +194,11 @@ def _warnings_reported() -> Iterator[None]:
     """Report the warnings of baselines afterwards."""
     with warnings.catch_warnings(record=True) as caught:
         yield
-    for text in dict.fromkeys(str(each.message) for each in caught):
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
         say(f"note:  {text}")
 
 
-def _tell(outcome: "Outcome", out: Path | None, forecasts: Path | None, *, json: bool) -> None:
+def _report(outcome: "Outcome", out: Path | None, forecasts: Path | None, *, json: bool) -> None:
     from jobs.backtest.page import page
     from jobs.backtest.report import document, write
 

@@ -63,24 +63,24 @@ def check(
     """
     draft = drafted(config)
     findings = list(_in_file(draft))
-    found = None
+    inspection = None
     if (connect or with_data) and not draft.problems:
-        found = _inspected(draft.config, with_data=with_data)
-        findings += found.findings
+        inspection = _inspected(draft.config, with_data=with_data)
+        findings += inspection.findings
     if json:
-        as_json(_document(draft, found, findings))
+        as_json(_document(draft, inspection, findings))
     elif not draft.problems:
-        _show(draft.config, found, with_data=with_data)
+        _show(draft.config, inspection, with_data=with_data)
     _print(findings, wrong=FILE if draft.problems else None)
     if draft.problems or any(finding.level == "failure" for finding in findings):
         raise typer.Exit(2 if draft.problems else 1)
     say("" if findings else "no problems found")
-    if found is None:
+    if inspection is None:
         say(NEXT)
 
 
 def _in_file(draft: ParsedConfig) -> Iterable[Finding]:
-    """Return what the file alone tells; plug-ins are tried even where other settings are wrong."""
+    """Return findings on the file; plug-ins are checked even if other settings are wrong."""
     for problem in draft.problems:
         yield failure(FILE, problem)
     for dataset, error in unusable_plugins(draft.config).items():
@@ -95,19 +95,19 @@ def _inspected(config: Config, *, with_data: bool) -> "Inspection":
     return inspect(config, now=now(), with_data=with_data)
 
 
-def _show(config: Config, found: "Inspection | None", *, with_data: bool) -> None:
+def _show(config: Config, inspection: "Inspection | None", *, with_data: bool) -> None:
     table([_understood(dataset, now()) for dataset in config.datasets.values()], columns=UNDERSTOOD)
-    if found is None:
+    if inspection is None:
         return
-    about = [found.database.get(key) for key in ("product", "revision", "role")]
+    about = [inspection.database.get(key) for key in ("product", "revision", "role")]
     labels = [f"{label}{value}" for label, value in zip(("", "revision ", "role "), about,
               strict=True) if value]  # fmt: skip
-    data(f"\n{found.database['address']}: {', '.join(labels) or 'not connected'}")
-    rows = [{"dataset": name, **_readable(facts)} for name, facts in found.datasets.items()]
+    data(f"\n{inspection.database['address']}: {', '.join(labels) or 'not connected'}")
+    rows = [{"dataset": name, **_readable(facts)} for name, facts in inspection.datasets.items()]
     if rows:
         data("")
         table(rows, columns=DIAGNOSED if with_data else CONNECTED)
-    suggested = snippet(found.suggestions)
+    suggested = snippet(inspection.suggestions)
     if suggested:
         data(f"\n# suggested settings\n{suggested}")
 
@@ -150,16 +150,16 @@ def _print(findings: list[Finding], *, wrong: str | None) -> None:
 
 
 def _document(
-    draft: ParsedConfig, found: "Inspection | None", findings: list[Finding]
+    draft: ParsedConfig, inspection: "Inspection | None", findings: list[Finding]
 ) -> dict[str, object]:
     datasets = () if draft.problems else draft.config.datasets.values()
-    facts = {} if found is None else found.datasets
+    facts = {} if inspection is None else inspection.datasets
     return {
-        "database": None if found is None else found.database,
+        "database": None if inspection is None else inspection.database,
         "datasets": [
             {**_understood(dataset, now()), "found": facts.get(dataset.name)}
             for dataset in datasets
         ],
         "findings": [asdict(finding) for finding in findings],
-        "suggestions": {} if found is None else found.suggestions,
+        "suggestions": {} if inspection is None else inspection.suggestions,
     }

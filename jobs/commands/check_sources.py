@@ -42,7 +42,7 @@ PEEK_ROWS = 100_000
 SAMPLE_ROWS = 2_000_000
 """What is read of the newest history at most, to diagnose it."""
 GROWTH = 8
-"""A stretch of history is read again that is so much longer, as long as there is room for it."""
+"""Factor by which the part of the history that is read grows, while it is small enough."""
 RECENT_RUNS = 20
 """Forecast runs whose late rows are counted."""
 DATABASE = "database"
@@ -53,7 +53,7 @@ TEXTS = ("text", "varchar", "bpchar")
 
 @dataclass(slots=True, kw_only=True)
 class Inspection:
-    """What was found: facts for a table, sentences, and settings that would fit better."""
+    """The result: facts for a table, findings, and settings that would fit better."""
 
     database: dict[str, Any] = field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -62,18 +62,22 @@ class Inspection:
 
 
 def inspect(config: Config, *, now: datetime, with_data: bool) -> Inspection:
-    """Look at everything that the configuration names; `with_data` reads histories."""
-    found = Inspection()
-    engine = _our_database(config, found)
+    """Inspect everything that the configuration names; `with_data` reads histories."""
+    inspection = Inspection()
+    engine = _our_database(config, inspection)
     try:
         for dataset in config.datasets.values():
-            with _failing(dataset.name, found):
-                _look_at(_Place(config, dataset, engine, now), found, with_data=with_data)
+            with _failing(dataset.name, inspection):
+                _inspect_dataset(
+                    _Place(config, dataset, engine, now), inspection, with_data=with_data
+                )
     finally:
         if engine is not None:
             engine.dispose()
-    found.findings = list(dict.fromkeys(found.findings))  # one cause may stop several questions
-    return found
+    inspection.findings = list(
+        dict.fromkeys(inspection.findings)
+    )  # one cause may affect several checks
+    return inspection
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,93 +96,96 @@ class _Place:
 
 
 @contextmanager
-def _failing(about: str, found: Inspection) -> Iterator[None]:
+def _failing(about: str, inspection: Inspection) -> Iterator[None]:
     try:
         yield
     except ForecasterError as error:
-        found.findings += failures_of(about, error)
+        inspection.findings += failures_of(about, error)
 
 
-def _our_database(config: Config, found: Inspection) -> Engine | None:
+def _our_database(config: Config, inspection: Inspection) -> Engine | None:
     """Return an engine where our tables can be read."""
     address = parse_url(config.database_url)
-    found.database = {"address": masked(address)}
-    with _failing(DATABASE, found):
+    inspection.database = {"address": masked(address)}
+    with _failing(DATABASE, inspection):
         if is_missing_file(address):
-            found.findings.append(
+            inspection.findings.append(
                 note(DATABASE, "the file does not exist yet: the first run creates it")
             )
             return None
         engine = open_engine(config.database_url)
-        with _failing(DATABASE, found):
-            if _is_usable(engine, found):
+        with _failing(DATABASE, inspection):
+            if _is_usable(engine, inspection):
                 return engine
         engine.dispose()
     return None
 
 
-def _is_usable(engine: Engine, found: Inspection) -> bool:
+def _is_usable(engine: Engine, inspection: Inspection) -> bool:
     revision = migrations.revision(engine)
-    ours = privileges.of_database(engine)
-    found.database |= {"product": ours.product, "role": ours.role, "revision": revision}
-    found.findings += _on_rights(ours)
+    rights = privileges.of_database(engine)
+    inspection.database |= {"product": rights.product, "role": rights.role, "revision": revision}
+    inspection.findings += _on_rights(rights)
     if revision is None:
-        found.findings.append(note(DATABASE, "there are no tables yet: the first run creates them"))
+        inspection.findings.append(
+            note(DATABASE, "there are no tables yet: the first run creates them")
+        )
         return False
     migrations.require_head(engine)
     return True
 
 
-def _on_rights(ours: privileges.Privileges) -> Iterator[Finding]:
-    if ours.is_read_only:
+def _on_rights(rights: privileges.Privileges) -> Iterator[Finding]:
+    if rights.is_read_only:
         yield failure(
             DATABASE,
             "the database is read-only",
             hint="connect to the primary, with default_transaction_read_only off",
         )
-    if not ours.may_create:
+    if not rights.may_create:
         yield failure(
             DATABASE,
-            f"role {ours.role} lacks CREATE ON SCHEMA, needed for tables and partitions",
-            hint=f"GRANT CREATE ON SCHEMA public TO {ours.role}",
+            f"role {rights.role} lacks CREATE ON SCHEMA, needed for tables and partitions",
+            hint=f"GRANT CREATE ON SCHEMA public TO {rights.role}",
         )
-    if ours.lacking:
+    if rights.lacking:
         yield failure(
             DATABASE,
-            f"role {ours.role} lacks {', '.join(ours.lacking)}",
-            hint=f"let {ours.role} own them, or GRANT ALL ON ALL TABLES IN SCHEMA public",
+            f"role {rights.role} lacks {', '.join(rights.lacking)}",
+            hint=f"let {rights.role} own them, or GRANT ALL ON ALL TABLES IN SCHEMA public",
         )
-    if ours.not_owned:
+    if rights.not_owned:
         yield failure(
             DATABASE,
-            f"role {ours.role} does not own {', '.join(ours.not_owned)}, needed to add partitions",
-            hint=f"ALTER TABLE {ours.not_owned[0]} OWNER TO {ours.role}",
+            f"role {rights.role} does not own {', '.join(rights.not_owned)}, "
+            "needed to add partitions",
+            hint=f"ALTER TABLE {rights.not_owned[0]} OWNER TO {rights.role}",
         )
 
 
-def _look_at(place: _Place, found: Inspection, *, with_data: bool) -> None:
+def _inspect_dataset(place: _Place, inspection: Inspection, *, with_data: bool) -> None:
     if place.dataset.query is not None:
-        _look_at_source(place, found)
+        _inspect_source(place, inspection)
     if with_data:
-        _diagnose(place, found)
+        _diagnose(place, inspection)
         return
     rows, taken = _peek(place)
-    found.datasets[place.dataset.name] = _facts(rows, taken)
-    found.findings += rejections(place.dataset.name, rows, taken)
+    inspection.datasets[place.dataset.name] = _facts(rows, taken)
+    inspection.findings += rejections(place.dataset.name, rows, taken)
 
 
-def _look_at_source(place: _Place, found: Inspection) -> None:
-    """See what the role of a source may do, and whether its `ingest_column` gives a bound."""
+def _inspect_source(place: _Place, inspection: Inspection) -> None:
+    """Check the privileges of a source's role, and whether its `ingest_column` gives a bound."""
     dataset, wanted = place.dataset, RowRange(since=place.now, until=place.now)
     shape = read.shape(dataset, place.url, wanted)
     if shape is not None:
-        found.findings += _on_types(dataset, shape.types)
+        inspection.findings += _on_types(dataset, shape.types)
     if shape is not None and shape.writable and dataset.source_url is not None:
         tables = ", ".join(shape.writable)
         message = f"the role of source_url can write to {tables}: SELECT is enough"
-        found.findings.append(note(dataset.name, message))
+        inspection.findings.append(note(dataset.name, message))
     if dataset.ingest_column is not None:
-        with _failing(dataset.name, found):
+        with _failing(dataset.name, inspection):
             read.look(dataset, place.url, wanted, patient=False)
 
 
@@ -214,11 +221,11 @@ def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, NormalizedR
         wanted = RowRange(since=since, until=place.now, limit=limit)
         raw = read.read_rows(dataset, place.url, wanted)
         return raw.height, normalized(raw, dataset)
-    landed = _landed(place, since)[:limit]
-    return landed.height, normalize.normalize(landed, normalize.Columns(), timezone=None)
+    ingested = _ingested(place, since)[:limit]
+    return ingested.height, normalize.normalize(ingested, normalize.Columns(), timezone=None)
 
 
-def _landed(place: _Place, since: datetime) -> pl.DataFrame:
+def _ingested(place: _Place, since: datetime) -> pl.DataFrame:
     if place.engine is None:
         return schemas.empty(schemas.OBSERVATIONS)
     with reading(place.engine) as conn:
@@ -236,8 +243,8 @@ def _facts(rows: int, taken: NormalizedRows) -> dict[str, Any]:
     }
 
 
-def _diagnose(place: _Place, found: Inspection) -> None:
-    """Read as much of the newest history as is good for a diagnosis, and say how fresh it is."""
+def _diagnose(place: _Place, inspection: Inspection) -> None:
+    """Read as much of the newest history as a diagnosis needs, and report how recent it is."""
     dataset = place.dataset
     length = PEEK_STEPS * dataset.step.approximate
     while True:
@@ -248,15 +255,17 @@ def _diagnose(place: _Place, found: Inspection) -> None:
         length *= GROWTH
     is_full = rows >= SAMPLE_ROWS  # and has not all rows of any time
     since = place.now if is_full else place.now - length
-    sample = Sample(rows=rows, taken=taken, since=since, now=place.now, versions=_heard(place))
+    sample = Sample(
+        rows=rows, taken=taken, since=since, now=place.now, versions=_recent_versions(place)
+    )
     diagnosis = diagnose(sample, dataset)
-    found.datasets[dataset.name] = diagnosis.facts | {"late": _late(place)}
-    found.findings += diagnosis.findings
-    found.findings += _on_marks(dataset, sample, diagnosis.facts.get("timestamp_marks"))
-    found.suggestions[dataset.name] = diagnosis.suggestions
+    inspection.datasets[dataset.name] = diagnosis.facts | {"late": _late(place)}
+    inspection.findings += diagnosis.findings
+    inspection.findings += _on_marks(dataset, sample, diagnosis.facts.get("timestamp_marks"))
+    inspection.suggestions[dataset.name] = diagnosis.suggestions
 
 
-def _heard(place: _Place) -> pl.DataFrame | None:
+def _recent_versions(place: _Place) -> pl.DataFrame | None:
     """Return how some of our newest rows were corrected; None where we have none."""
     if place.engine is None:
         return None
@@ -267,7 +276,7 @@ def _heard(place: _Place) -> pl.DataFrame | None:
 
 
 def _on_marks(dataset: DatasetConfig, sample: Sample, marks: object) -> Iterator[Finding]:
-    """Say what timestamps are taken to mark where the rows are sums, and how to say otherwise."""
+    """Report what timestamps of sums are taken to mark, and how to change that."""
     grow = sample.versions is not None and are_sums(sample.versions, dataset.step)
     if not (grow or dataset.groups):
         return

@@ -67,9 +67,9 @@ def explain(
         if audit:
             _audit(engine, dataset, config if database is None else None)
         if series is None:
-            _tell_model(engine, dataset, json=json)
+            _show_model(engine, dataset, json=json)
         else:
-            _tell_series(engine, dataset, series, until, json=json)
+            _show_series(engine, dataset, series, until, json=json)
 
 
 def _require(engine: "Engine", dataset: str) -> None:
@@ -101,7 +101,7 @@ def _audit(engine: "Engine", dataset: str, config: Path | None) -> None:
         audit.run(engine, dataset, training=training, plugins=plugins, fit=fit)
 
 
-def _tell_series(
+def _show_series(
     engine: "Engine", dataset: str, series: str, until: datetime | None, *, json: bool
 ) -> None:
     from forecaster.store.connection.engine import reading
@@ -109,14 +109,14 @@ def _tell_series(
     from jobs.explain.page import Page
 
     with reading(engine) as conn:
-        found = read.explain(conn, dataset, series, until=until)
+        explanation = read.explain(conn, dataset, series, until=until)
     if json:
-        as_json(_document(found))
+        as_json(_document(explanation))
     else:
-        show(Page(found).render(), width=WIDTH)
+        show(Page(explanation).render(), width=WIDTH)
 
 
-def _tell_model(engine: "Engine", dataset: str, *, json: bool) -> None:
+def _show_model(engine: "Engine", dataset: str, *, json: bool) -> None:
     from forecaster.store.connection.engine import reading
     from forecaster.store.state import models
     from jobs.explain.page import model_page
@@ -130,20 +130,22 @@ def _tell_model(engine: "Engine", dataset: str, *, json: bool) -> None:
         show(model_page(model), width=WIDTH)
 
 
-def _document(found: "Explanation") -> Any:
+def _document(explanation: "Explanation") -> Any:
     """Return an explanation as JSON: all of it, nothing rounded."""
-    known = {name: getattr(found, name) for name in ("dataset", "series_id", "cutoff", "issued_at")}
+    known = {
+        name: getattr(explanation, name) for name in ("dataset", "series_id", "cutoff", "issued_at")
+    }
     return to_json(
         {
             **known,
-            "status": found.status,
-            "hindsight": found.hindsight,
-            "model_id": found.model_id,
-            "step": str(found.step),
-            "timezone": found.timezone,
-            "stretches": found.stretches,
-            "forecast": found.forecast.to_dicts(),
-            "trust": _figures(found.trust),
+            "status": explanation.status,
+            "hindsight": explanation.hindsight,
+            "model_id": explanation.model_id,
+            "step": str(explanation.step),
+            "timezone": explanation.timezone,
+            "stretches": explanation.step_ranges,
+            "forecast": explanation.forecast.to_dicts(),
+            "trust": _figures(explanation.trust),
         }
     )
 

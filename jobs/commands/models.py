@@ -53,15 +53,15 @@ def list_(
 
     settings = load(config)
     with opened(settings.database_url) as engine, reading(engine) as conn:
-        found = [
+        records = [
             model
-            for each in chosen(settings, dataset)
-            for model in models.list_models(conn, each.name)
+            for configured in chosen(settings, dataset)
+            for model in models.list_models(conn, configured.name)
         ]
     if json:
-        as_json([_document(model) for model in found])
-    elif found:
-        table([_row(model) for model in found], columns=COLUMNS)
+        as_json([_document(model) for model in records])
+    elif records:
+        table([_row(model) for model in records], columns=COLUMNS)
     else:
         say("no model yet; run `forecaster retrain`")
 

@@ -40,10 +40,10 @@ def plan(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> Non
         for dataset in settings.datasets.values()
     ]
     if json:
-        as_json({"datasets": [_document(each) for each in plans], "dropped": dropped})
+        as_json({"datasets": [_document(plan_) for plan_ in plans], "dropped": dropped})
         return
-    for each in plans:
-        data("\n  ".join([each.dataset, *_lines(each)]))
+    for plan_ in plans:
+        data("\n  ".join([plan_.dataset, *_lines(plan_)]))
     for name, forecasts in dropped.items():
         data(f"{name}\n  dropped from service: rows kept, {_count(forecasts)} forecasts")
     if not plans and not dropped:
@@ -82,19 +82,19 @@ def _stored(conn: "Connection", name: str) -> Stored:
     return Stored(model_id=serving[0].model_id, spec=serving[0].config, settings=settings)
 
 
-def _lines(found: Plan) -> Iterator[str]:
-    match found.action:
+def _lines(plan_: Plan) -> Iterator[str]:
+    match plan_.action:
         case "new":
-            assert found.first_training is not None
-            yield f"new: first training at once, for tick {when(found.first_training)}"
+            assert plan_.first_training is not None
+            yield f"new: first training at once, for tick {when(plan_.first_training)}"
         case "reuse":
-            yield f"reuse model {found.model_id}"
+            yield f"reuse model {plan_.model_id}"
         case "retrain":
-            yield f"retrain: {_why(found)}"
-            yield f"  at {when(found.next_retrain)}, or by `forecaster retrain {found.dataset}`"
-            serves = "cannot serve" if found.missing_plugins else "serves"
-            yield f"  model {found.model_id} {serves} until then"
-    effects = found.effects
+            yield f"retrain: {_why(plan_)}"
+            yield f"  at {when(plan_.next_retrain)}, or by `forecaster retrain {plan_.dataset}`"
+            serves = "cannot serve" if plan_.missing_plugins else "serves"
+            yield f"  model {plan_.model_id} {serves} until then"
+    effects = plan_.effects
     for changes, what in (
         (effects.read, "changes how new rows are read, stored rows stay"),
         (effects.learnt, "takes effect at the next retrain"),
@@ -102,13 +102,13 @@ def _lines(found: Plan) -> Iterator[str]:
     ):
         if changes:
             yield f"{what}: {_listed(changes)}"
-    retrain = "" if found.action == "new" else f", next retrain {when(found.next_retrain)}"
-    yield f"next forecast {when(found.next_forecast)}{retrain}"
+    retrain = "" if plan_.action == "new" else f", next retrain {when(plan_.next_retrain)}"
+    yield f"next forecast {when(plan_.next_forecast)}{retrain}"
 
 
-def _why(found: Plan) -> str:
-    missing = [f"plug-in {name} is not configured" for name in found.missing_plugins]
-    return ", ".join([*map(str, found.reasons), *missing])
+def _why(plan_: Plan) -> str:
+    missing = [f"plug-in {name} is not configured" for name in plan_.missing_plugins]
+    return ", ".join([*map(str, plan_.reasons), *missing])
 
 
 def _listed(changes: Sequence[Change]) -> str:
@@ -119,27 +119,28 @@ def _count(forecasts: int) -> str:
     return f"more than {MOST_COUNTED:,}" if forecasts > MOST_COUNTED else f"{forecasts:,}"
 
 
-def _document(found: Plan) -> dict[str, Any]:
+def _document(plan_: Plan) -> dict[str, Any]:
     return {
-        "dataset": found.dataset,
-        "action": found.action,
-        "model": found.model_id,
-        "reasons": _changes(found.reasons),
-        "missing_plugins": list(found.missing_plugins),
+        "dataset": plan_.dataset,
+        "action": plan_.action,
+        "model": plan_.model_id,
+        "reasons": _changes(plan_.reasons),
+        "missing_plugins": list(plan_.missing_plugins),
         "changed": {
-            "read": _changes(found.effects.read),
-            "learnt": _changes(found.effects.learnt),
-            "at_once": _changes(found.effects.at_once),
+            "read": _changes(plan_.effects.read),
+            "learnt": _changes(plan_.effects.learnt),
+            "at_once": _changes(plan_.effects.at_once),
         },
-        "first_training": _iso(found.first_training),
-        "next_forecast": _iso(found.next_forecast),
-        "next_retrain": _iso(found.next_retrain),
+        "first_training": _iso(plan_.first_training),
+        "next_forecast": _iso(plan_.next_forecast),
+        "next_retrain": _iso(plan_.next_retrain),
     }
 
 
 def _changes(changes: Sequence[Change]) -> list[Mapping[str, object]]:
     return [
-        {"setting": each.setting, "before": each.before, "after": each.after} for each in changes
+        {"setting": change.setting, "before": change.before, "after": change.after}
+        for change in changes
     ]
 
 

@@ -15,7 +15,7 @@ from forecaster.errors import ForecasterError, TickAlreadyDone, TickTakenOver
 from jobs.terminal import cpu_settings, progress
 from jobs.terminal.error_boundary import complain
 from jobs.terminal.file_options import FileOptions, FormatOption, takes_file_options
-from jobs.terminal.job_reports import told
+from jobs.terminal.job_reports import text_of
 from jobs.terminal.open_database import Schema, opened
 from jobs.terminal.options import (
     DEFAULT_CONFIG,
@@ -56,12 +56,13 @@ def _command(name: str, purpose: str) -> Callable[..., None]:
         outcomes = []
         cpu_settings.flush_denormals()
         with opened(settings.database_url, Schema.MADE) as engine:
-            for each in datasets:
-                with _job(settings, each, name) as job:
-                    tick = _tick(job, each, moment)
-                    outcome = run_job(job, engine, each, tick=tick, clock=now, observe=_ignore)
-                outcomes.append(outcome)
-        _tell(outcomes, json=json)
+            for configured in datasets:
+                with _job(settings, configured, name) as job:
+                    tick = _tick(job, configured, moment)
+                    outcomes.append(
+                        run_job(job, engine, configured, tick=tick, clock=now, observe=_ignore)
+                    )
+        _report(outcomes, json=json)
 
     command.__name__, command.__doc__ = name, purpose
     return command
@@ -99,7 +100,7 @@ def ingest(
         report = job.run(
             engine, mapped, source, file_format=file_format, dialect=of_file.dialect(), now=now()
         )
-    as_json(document(report)) if json else data(told(report))
+    as_json(document(report)) if json else data(text_of(report))
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def _ignore(_: "Outcome") -> None:
     """No telemetry is kept of a job that a person runs."""
 
 
-def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:
+def _report(outcomes: Sequence["Outcome"], *, json: bool) -> None:
     """Print reports on stdout, everything else on stderr; exit 1 if any run failed."""
     from jobs.execution.reports import document
 
@@ -144,6 +145,6 @@ def _tell(outcomes: Sequence["Outcome"], *, json: bool) -> None:
         as_json([document(report) for report in reports])
     else:
         for report in reports:
-            data(told(report))
+            data(text_of(report))
     if any(outcome.result == "failed" for outcome in outcomes):
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 from forecaster.errors import ConfigError, DatabaseUnavailable
-from jobs.execution.secret_filter import Formatter, hush_threads
+from jobs.execution.secret_filter import Formatter, redact_threads
 from jobs.terminal import cpu_settings
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, load
 from jobs.terminal.output import say
@@ -62,7 +62,7 @@ def log_to_stderr() -> None:
     handler.setFormatter(formatter)
     logging.getLogger().handlers = [handler]
     logging.getLogger("forecaster").setLevel(logging.INFO)
-    hush_threads()
+    redact_threads()
 
 
 def stop_on_signals(stopping: Event, *, within: float = GRACE) -> None:

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from jobs.telemetry.health import Health
 
 JOBS = ("retrain", "forecast", "score", "reconcile", "prune")
-LIVES = ("dataset", "state", "model", "trained_to", "newest_observation", "last_forecast", "reason")
+STATES = (
+    "dataset",
+    "state",
+    "model",
+    "trained_to",
+    "newest_observation",
+    "last_forecast",
+    "reason",
+)
 SIZES = ("table", "rows", "size", "partitions", "from", "to")
 RUNS = ("dataset", "job", "tick", "state", "finished_at", "attempt", "error")
 
@@ -58,34 +66,34 @@ def status(
     with opened(settings.database_url) as engine:
         revision = migrations.revision(engine)
         with reading(engine) as conn:
-            found = examine(conn, settings.datasets, now())
-            runs = {health.facts.dataset: _runs(conn, health.facts.dataset) for health in found}
+            healths = examine(conn, settings.datasets, now())
+            runs = {health.facts.dataset: _runs(conn, health.facts.dataset) for health in healths}
             size = sizes.measure(conn)
     address = masked(engine.url)
     if json:
-        datasets = [{**each.document(), "runs": runs[each.facts.dataset]} for each in found]
+        datasets = [{**health.document(), "runs": runs[health.facts.dataset]} for health in healths]
         document = {"database": address, "revision": revision, "datasets": datasets, "size": size}
         as_json(to_json(document))
         return
     data(f"{address}, revision {revision}\n")
-    table([_life(health) for health in found], columns=LIVES)
+    table([_state(health) for health in healths], columns=STATES)
     data("")
     table([run for of_dataset in runs.values() for run in of_dataset], columns=RUNS)
     data("")
-    table([_of_table(each) for each in size.tables], columns=SIZES)
+    table([_of_table(health) for health in size.tables], columns=SIZES)
     free = f", {_bytes(size.free_bytes)} free" if size.free_bytes else ""
     data(f"\ntotal {_bytes(size.bytes)}{free}")
 
 
 def _server(path: Path) -> ServerConfig:
-    """Return where `serve` listens; settings that are wrong by now change nothing of what runs."""
+    """Return where `serve` listens; the defaults if the configuration is invalid."""
     try:
         return drafted(path).config.server
     except ConfigError:
         return ServerConfig()
 
 
-def _life(health: "Health") -> dict[str, Any]:
+def _state(health: "Health") -> dict[str, Any]:
     serving, last = health.facts.serving, health.facts.last_forecast
     return {
         "dataset": health.facts.dataset,
@@ -109,15 +117,15 @@ def _runs(conn: "Connection", name: str) -> list[dict[str, Any]]:
     ]
 
 
-def _of_table(found: "TableSize") -> dict[str, Any]:
-    """Return a row for people: `~` before what is estimated."""
+def _of_table(size: "TableSize") -> dict[str, Any]:
+    """Return a row as text, with `~` before estimates."""
     return {
-        "table": found.table,
-        "rows": f"{'~' if found.is_estimate else ''}{found.rows:,}",
-        "size": _bytes(found.bytes),
-        "partitions": found.partitions or None,
-        "from": None if found.first is None else found.first.date(),
-        "to": None if found.last is None else found.last.date(),
+        "table": size.table,
+        "rows": f"{'~' if size.is_estimate else ''}{size.rows:,}",
+        "size": _bytes(size.bytes),
+        "partitions": size.partitions or None,
+        "from": None if size.first is None else size.first.date(),
+        "to": None if size.last is None else size.last.date(),
     }
 
 

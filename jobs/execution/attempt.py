@@ -1,4 +1,4 @@
-"""One attempt at one tick: what a job knows of it, how long its stages may take, how it ends."""
+"""One attempt at one tick: its claim, the deadlines of its stages, and the commit that ends it."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity import wait_random_exponential as wait_longer_and_longer
+from tenacity import wait_random_exponential as wait_random_exponential
 
 from forecaster.errors import (
     AlreadyWritten,
@@ -27,12 +27,12 @@ from jobs.execution.clock import Clock
 from jobs.execution.reports import JobReport, document
 
 CONFLICTS = (DatabaseUnavailable, AlreadyWritten)
-"""What may be gone at the next attempt, which reads again what others have written."""
+"""Errors after which a transaction is tried again, and reads again what others have written."""
 ATTEMPTS = 5
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts at one transaction."""
 LOOK_WITHIN = timedelta(seconds=5)
-"""How long it may take to see what became of a commit once the stage is over."""
+"""How long it may take to check whether a commit succeeded once the stage is over."""
 
 log = logging.getLogger("forecaster")
 R = TypeVar("R", bound=JobReport)
@@ -46,15 +46,15 @@ class Attempt:
     claim: RunClaim
     clock: Clock
     limit: Limit = field(default_factory=Limit)
-    """When what runs now must be over; that of the engine which the job works with."""
+    """The deadline of the current stage; the engine of the job has the same."""
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each stage took, in the order in which they ended."""
     retries: list[str] = field(default_factory=list)
-    """What kept a transaction from being written at once."""
+    """Errors after which a transaction was tried again."""
 
     @contextmanager
     def stage(self, name: str, within: timedelta) -> Iterator[None]:
-        """Time a stage, and have it cut when it takes longer than `within`.
+        """Time a stage, and cancel it when it takes longer than `within`.
 
         A stage that is entered twice adds up.
         """
@@ -66,40 +66,42 @@ class Attempt:
             self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - started
 
     def commit(self, engine: Engine, write: Callable[[Connection], R]) -> R:
-        """Write what the run made and that it is done, in one transaction; return the report.
+        """Write the results of the run and finish its row, in one transaction; return the report.
 
-        `write` makes the report. What another session or a broken connection kept from being
-        written is tried again, so `write` has to look itself for what is there; where only the
-        answer was lost, the run row tells what became of it. TickTakenOver, and nothing is
-        written, when a later attempt owns the tick.
+        `write` makes the report. It is called again after a conflict or a lost connection, so it
+        has to look itself for what is there; where only the answer was lost, the run row shows
+        whether it was written. TickTakenOver, and nothing is written, when a later attempt owns
+        the tick.
         """
         attempts = Retrying(
             retry=retry_if_exception_type(CONFLICTS),
             stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_longer_and_longer(multiplier=0.1, max=LONGEST_PAUSE),
+            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE),
             before_sleep=self._note_retry,
             reraise=True,
         )
-        made: list[R] = []
+        reports: list[R] = []
 
         def attempt() -> None:
-            if not (made and self._is_written(engine)):
-                self._write_once(engine, write, made)
+            if not (reports and self._is_written(engine)):
+                self._write_once(engine, write, reports)
 
         try:
             attempts(attempt)
         except (*CONFLICTS, StageTimedOut, TickTakenOver):
             # A commit that was given up as lost may have come through all the same.
-            if not (made and self._is_written_after_all(engine)):
+            if not (reports and self._is_written_after_all(engine)):
                 raise
-        return made[-1]
+        return reports[-1]
 
-    def _write_once(self, engine: Engine, write: Callable[[Connection], R], made: list[R]) -> None:
+    def _write_once(
+        self, engine: Engine, write: Callable[[Connection], R], reports: list[R]
+    ) -> None:
         with writing(engine) as conn:
             runs.require(conn, self.claim)
             report = write(conn)
             runs.finish(conn, self.claim, now=self.clock(), report=document(report))
-            made.append(report)
+            reports.append(report)
 
     def _is_written(self, engine: Engine) -> bool:
         with reading(engine) as conn:

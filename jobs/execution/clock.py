@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from forecaster.config.settings import DatasetConfig
 
 Clock = Callable[[], datetime]
-"""Returns the present instant, with a zone."""
+"""Returns the current time, with a zone."""
 
 JUMP = timedelta(minutes=1)
 """A wall clock that jumps forward by more is ignored at first."""
@@ -21,23 +21,23 @@ log = logging.getLogger("forecaster")
 
 
 def delay(lane: str, dataset: DatasetConfig) -> timedelta:
-    """Return how long after its tick a dataset is served by a worker group: a share of the jitter.
+    """Return how long after its tick a worker group serves a dataset: a share of `jitter`.
 
-    It is always the same one, so that the load of many datasets is spread and their pace is not.
+    It is always the same, so that the load of many datasets is spread evenly.
     """
     share = zlib.crc32(f"{lane}:{dataset.name}".encode()) / 2**32
     return share * dataset.jitter
 
 
 def uptime() -> float:
-    """Return seconds that nobody can set; those that the machine slept are among them."""
+    """Return seconds of a clock that cannot be set and that counts while the machine sleeps."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 def wall() -> datetime:
-    """Return what the clock of the machine says."""
+    """Return the time of the system clock."""
     return datetime.now(UTC)
 
 
@@ -53,11 +53,11 @@ class SteadyClock:
         self._wall, self._uptime = wall, uptime
         self._lock = threading.Lock()
         self._begun = self._furthest = wall() - timedelta(seconds=uptime())
-        """What the wall clock said, or is taken to have said, at uptime 0; and the latest of it."""
+        """The wall-clock time at uptime 0 that is followed; and the latest such time."""
         self._doubted: float | None = None
 
     def __call__(self) -> datetime:
-        """Return the present instant."""
+        """Return the current time."""
         with self._lock:
             up = self._uptime()
             begun = self._wall() - timedelta(seconds=up)

@@ -21,7 +21,7 @@ _under_way: dict[Limit, str] = {}
 
 @contextmanager
 def watching(name: str, limit: Limit) -> Iterator[None]:
-    """Have the stages of `limit` noticed while the block runs."""
+    """Watch the stages of `limit` while the block runs."""
     with _lock:
         _under_way[limit] = name
     try:
@@ -34,9 +34,9 @@ def watching(name: str, limit: Limit) -> Iterator[None]:
 def overdue(*, by: float = NOTICED) -> list[str]:
     """Return what is over its deadline by more than `by` seconds, in words."""
     with _lock:
-        found = [(name, limit.overdue()) for limit, name in _under_way.items()]
+        delays = [(name, limit.overdue()) for limit, name in _under_way.items()]
     return [
         f"{name} is hung: {seconds:.0f} s past its deadline"
-        for name, seconds in found
+        for name, seconds in delays
         if seconds > by
     ]

@@ -1,4 +1,4 @@
-"""What a job says about its run: plain numbers for the run row, the log line and telemetry."""
+"""What a job reports of its run: plain numbers for the run row, the log line and telemetry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -10,7 +10,7 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullReport:
-    """What one pull read from the source and landed."""
+    """What one pull read from the source and ingested."""
 
     since: datetime
     until: datetime
@@ -47,7 +47,7 @@ class ForecastReport:
     trained_to: datetime
     """Up to when the model has seen data."""
     known_to: datetime | None
-    """Everything landed up to then was known, and nothing since; None before the first landing."""
+    """Everything ingested up to then was known, nothing since; None before the first ingestion."""
     series: int
     rows: int
     attention_rows: int
@@ -89,7 +89,7 @@ class RetrainReport:
     windows_per_second: float
     device: str
     notes: tuple[str, ...]
-    """What did not go as planned in training, or that a naive forecast serves."""
+    """Deviations from the plan of the training, or that a naive forecast serves."""
     pull: PullReport | None
     stages: Mapping[str, float]
     opening_hours: str = ""
@@ -116,7 +116,7 @@ class LeadAccuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreReport:
-    """Forecasts that matured since the last run, joined with what happened."""
+    """Forecasts that matured since the last run, compared with actual values."""
 
     job: ClassVar[str] = "score"
     dataset: str
@@ -127,12 +127,12 @@ class ScoreReport:
     leads: tuple[LeadAccuracy, ...]
     stages: Mapping[str, float]
     notes: tuple[str, ...] = ()
-    """What was scored otherwise than usual, and why."""
+    """What was scored differently, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport:
-    """What is too old, and room made for what comes."""
+    """What was deleted, and which partitions were created ahead."""
 
     job: ClassVar[str] = "prune"
     dataset: str
@@ -140,7 +140,7 @@ class PruneReport:
     deleted: Mapping[str, int]
     """Rows by table. Of tables in partitions: those of all datasets, large ones by statistics."""
     partitions: Mapping[str, int] = field(default_factory=dict)
-    """How many were made ahead, dropped, and kept because somebody used them all the time."""
+    """How many were created ahead, dropped, and not dropped because they were in use."""
     pages_given_back: int = 0
     """By which a SQLite file shrank."""
     stages: Mapping[str, float] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class PruneReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestReport:
-    """What one file brought."""
+    """What was ingested from one file."""
 
     job: ClassVar[str] = "ingest"
     dataset: str
@@ -166,7 +166,7 @@ class IngestReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileReport:
-    """One reading of all of the history; no pull when it was all read since the tick."""
+    """One reading of all of the history; no pull if it was all read since the tick."""
 
     job: ClassVar[str] = "reconcile"
     dataset: str
@@ -198,8 +198,8 @@ def to_json(value: object) -> Json:
             raise TypeError(f"a report holds numbers, text and timestamps, not {type(value)}")
 
 
-def document(report: Report) -> dict[str, Json]:
+def document(report: object) -> dict[str, Json]:
     """Return a report as the JSON object that is kept in the run row."""
-    found = to_json(report)
-    assert isinstance(found, dict)
-    return found
+    json = to_json(report)
+    assert isinstance(json, dict)
+    return json

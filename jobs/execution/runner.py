@@ -1,4 +1,4 @@
-"""The one boundary around a job: claim the tick, run it, and say once how it went.
+"""The one boundary around a job: claim the tick, run it, and report the outcome once.
 
 The outcome becomes a run row, a log line and, through `observe`, telemetry. Nothing but an
 interrupt gets out: a job that fails or crashes leaves the scheduler alive.
@@ -32,10 +32,10 @@ from jobs.execution.attempt import Attempt
 from jobs.execution.clock import Clock
 from jobs.execution.job import Job
 from jobs.execution.reports import JobReport, Json, document
-from jobs.execution.secret_filter import discreet
+from jobs.execution.secret_filter import redacted
 
-NOTES_WITHIN = timedelta(seconds=10)
-"""How long it may take to claim a tick, and to note how it failed."""
+RECORD_WITHIN = timedelta(seconds=10)
+"""How long it may take to claim a tick, and to record its failure."""
 
 log = logging.getLogger("forecaster")
 
@@ -61,7 +61,7 @@ class Outcome:
 
 
 Observe = Callable[[Outcome], None]
-"""Told of every outcome: telemetry, or a table on a terminal."""
+"""Called with every outcome: telemetry, or a table on a terminal."""
 
 
 def run_job(
@@ -104,7 +104,7 @@ def run_job(
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of a run so far; `recorded` says how it ended."""
+    """The state of a run; `recorded` records how it ended."""
 
     engine: Engine
     limit: Limit
@@ -136,7 +136,7 @@ class _Run:
             return
         hint = error.hint if isinstance(error, ForecasterError) else None
         try:
-            with self.limit.stage("record", NOTES_WITHIN), writing(self.engine) as conn:
+            with self.limit.stage("record", RECORD_WITHIN), writing(self.engine) as conn:
                 runs.fail(conn, self.claim, now=self.clock(), error=_describe(error), hint=hint)
         except Exception as failure:
             log.warning("could not record the failed run: %s", failure)
@@ -148,7 +148,7 @@ def _claim(
     fence = fence_of(engine)
     token = None if fence is None else fence.token
     try:
-        with limit.stage("claim", NOTES_WITHIN), writing(engine) as conn:
+        with limit.stage("claim", RECORD_WITHIN), writing(engine) as conn:
             return runs.claim(conn, job.name, dataset.name, tick, clock(), token)
     except StageTimedOut as error:  # there is no row: this is no tick that failed
         raise DatabaseUnavailable(error.message, hint=error.hint) from error
@@ -158,7 +158,7 @@ def _describe(error: BaseException | None) -> str:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return "interrupted"
     text = str(error) if isinstance(error, ForecasterError) else f"{type(error).__name__}: {error}"
-    return discreet(text)
+    return redacted(text)
 
 
 def _log(outcome: Outcome) -> None:

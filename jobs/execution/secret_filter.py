@@ -1,8 +1,8 @@
 """Redacts secrets from everything that the program writes.
 
-`keep` registers the secrets of a configuration for as long as the process lives: an old one may
+`keep` registers the secrets of a configuration for as long as the process runs: an old one may
 still be part of an exception. Log lines, tracebacks, run rows, HTTP responses and the output of
-commands go through `discreet`.
+commands go through `redacted`.
 """
 
 import logging
@@ -25,7 +25,7 @@ def keep(config: Config) -> None:
         _secrets = _secrets.with_more(secrets_of(config))
 
 
-def discreet(text: str) -> str:
+def redacted(text: str) -> str:
     """Return `text` with registered secrets and passwords in URLs redacted."""
     return _secrets.hide(text)
 
@@ -35,20 +35,20 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the lines of its traceback."""
-        return discreet(super().format(record))
+        return redacted(super().format(record))
 
 
-def hush_tracebacks() -> None:
-    """Redact the traceback that ends the program too."""
+def redact_tracebacks() -> None:
+    """Redact the traceback of an exception that ends the program."""
     sys.excepthook = _show
 
 
-def hush_threads() -> None:
-    """Likewise for the tracebacks that end threads."""
+def redact_threads() -> None:
+    """Redact the tracebacks of exceptions that end threads."""
     threading.excepthook = lambda ended: _show(ended.exc_type, ended.exc_value, ended.exc_traceback)
 
 
 def _show(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> None:
-    sys.stderr.write(discreet("".join(traceback.format_exception(kind, error, trace))))
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))

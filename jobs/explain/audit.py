@@ -1,7 +1,7 @@
 """Audit a model in service: checks that are too slow for every retrain.
 
-Attention is measured again on what is known today, a network of the same settings has to find a
-planted copy, and the same training with another seed has to attend to the same patches.
+The trust figures are measured again on the current data, a network of the same settings has to find
+a planted copy, and the same training with another seed has to attend to the same patches.
 """
 
 from collections.abc import Collection
@@ -41,7 +41,7 @@ def run(
     fit: Fit,
     planted_steps: int = STEPS,
 ) -> Trust:
-    """Measure the model in service, and keep the figures with it. Takes as long as a retrain.
+    """Measure the model in service, and store the figures with it. Takes as long as a retrain.
 
     NoChampion, or InsufficientHistory where its data are gone.
     """
@@ -49,17 +49,17 @@ def run(
         audited = read(conn, dataset, plugins)
     model, panel = audited.model, audited.panel
     planted = planted_mass(model.spec, seed=training.seed, steps=planted_steps)
-    found = replace(measure.trust(model, panel), planted_mass=planted)
-    if found.seeds is None:  # an ensemble has compared its members
+    trust = replace(measure.trust(model, panel), planted_mass=planted)
+    if trust.seeds is None:  # an ensemble has compared its members
         twin = fit(panel, model.spec, replace(training, seed=training.seed + 1))
-        found = replace(found, seeds=compare(model, twin.checkpoint, panel, plugins))
+        trust = replace(trust, seeds=compare(model, twin.checkpoint, panel, plugins))
     with writing(engine) as conn:
-        models.add_scores(conn, dataset, audited.model_id, found.to_scores())
-    return found
+        models.add_scores(conn, dataset, audited.model_id, trust.to_scores())
+    return trust
 
 
 def read(conn: Connection, dataset: str, plugins: Collection[str]) -> Audited:
-    """Read the model in service, and what is known by now of the time it was trained on."""
+    """Read the model in service, and the current values of the period it was trained on."""
     stored = models.champion(conn, dataset)
     model = checkpoint.loads(stored.weights, stored.sha256, plugins)
     known = observations.read(conn, dataset, since=stored.trained_from, until=stored.trained_to)
@@ -75,11 +75,13 @@ def read(conn: Connection, dataset: str, plugins: Collection[str]) -> Audited:
 def compare(
     model: TrainedModel, twin: bytes, panel: Panel, plugins: Collection[str]
 ) -> Agreement | None:
-    """Return how alike two seeds attend; None where they see contexts of another shape."""
+    """Return how similarly two seeds attend; None if their contexts differ in shape."""
     other = checkpoint.loads(twin, enabled=plugins)
     if other.spec.past_patches != model.spec.past_patches:
         return None
     windows = measure.newest_windows(panel, model.spec)
     with torch.inference_mode():
-        outputs = [measure.forecast_function(each.network)(windows) for each in (model, other)]
+        outputs = [
+            measure.forecast_function(trained.network)(windows) for trained in (model, other)
+        ]
     return measure.agreement(*outputs)

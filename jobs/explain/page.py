@@ -1,4 +1,4 @@
-"""An explanation as text: the forecast, what it attended to, how far to trust that."""
+"""An explanation as text: the forecast, what it attended to, how far to trust it."""
 
 import math
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from rich.text import Text
 from forecaster.explain.report import Trust
 from forecaster.store.state.models import ModelRecord
 from forecaster.times.durations import Step
-from jobs.explain.read import Explanation, Source, Stretch
+from jobs.explain.read import Explanation, Source, StepRange
 from jobs.terminal.attention_report import figures
 from jobs.terminal.job_reports import when
 from jobs.terminal.sparklines import blocks
 
 BAR_WIDTH = 24
 """Columns of a weight of 100 %."""
-FEW_STRETCHES = 3
+FEW_RANGES = 3
 MOST_SOURCES, FEWER_SOURCES = 6, 3
-"""Sources shown of each stretch, where stretches are few and where they are many."""
+"""Sources shown of each step range, for few ranges and for many."""
 LEAST_WEIGHT = 0.005
 NOTES = {
     "cold_start": "the model was not trained on this series",
@@ -45,8 +45,8 @@ def words(steps: int, step: Step) -> str:
         return _counted(count, "microsecond")
     parts = []
     for unit, length in _UNITS:
-        found, seconds = divmod(seconds, length)
-        parts += [_counted(found, unit)] if found else []
+        quotient, seconds = divmod(seconds, length)
+        parts += [_counted(quotient, unit)] if quotient else []
     return " ".join(parts)
 
 
@@ -57,74 +57,76 @@ def _counted(count: int, unit: str) -> str:
 class Page:
     """Explains one forecast."""
 
-    def __init__(self, found: Explanation) -> None:
-        self._found = found
-        forecast = found.forecast
+    def __init__(self, explanation: Explanation) -> None:
+        self._explanation = explanation
+        forecast = explanation.forecast
         width = (forecast["q90"] - forecast["q10"]).median()
         size = width if isinstance(width, float) and width > 0 else 1.0
-        self._last = next((value for value in reversed(found.recent) if value == value), math.nan)
+        self._last = next(
+            (value for value in reversed(explanation.recent) if value == value), math.nan
+        )
         self._digits = min(9, max(0, 2 - math.floor(math.log10(size))))
 
     def render(self) -> RenderableType:
         """Return the whole page."""
-        many = len(self._found.stretches) > FEW_STRETCHES
+        many = len(self._explanation.step_ranges) > FEW_RANGES
         most = FEWER_SOURCES if many else MOST_SOURCES
         parts: list[RenderableType] = [self._heading(), Text(), self._sketch()]
-        for stretch in self._found.stretches:
-            parts += [Text(), *self._stretch(stretch, most)]
+        for step_range in self._explanation.step_ranges:
+            parts += [Text(), *self._step_range(step_range, most)]
         return Group(*parts, Text(), self._trust())
 
     def _heading(self) -> Text:
-        found = self._found
+        explanation = self._explanation
         heading = Text.assemble(
-            (f"{found.dataset} / {found.series_id}", "bold"),
-            f"  forecast at {self._local(found.cutoff)} by model {found.model_id}",
-            (f"\nissued {when(found.issued_at)}, times in {found.timezone}", "dim"),
+            (f"{explanation.dataset} / {explanation.series_id}", "bold"),
+            f"  forecast at {self._local(explanation.cutoff)} by model {explanation.model_id}",
+            (f"\nissued {when(explanation.issued_at)}, times in {explanation.timezone}", "dim"),
         )
-        for word in (found.status, *["hindsight"] * found.hindsight):
+        for word in (explanation.status, *["hindsight"] * explanation.hindsight):
             if word in NOTES:
                 heading.append(f"\n{word}: {NOTES[word]}", "yellow")
         return heading
 
     def _sketch(self) -> Text:
-        found, forecast = self._found, self._found.forecast
+        shown, forecast = self._explanation, self._explanation.forecast
         median, low, high = (forecast[name].to_list() for name in ("q50", "q10", "q90"))
-        known = [value for value in (*found.recent, *low, *high) if value == value]
-        past, ahead = (blocks(part, min(known), max(known)) for part in (found.recent, median))
+        known = [value for value in (*shown.recent, *low, *high) if value == value]
+        past, ahead = (blocks(part, min(known), max(known)) for part in (shown.recent, median))
         return Text.assemble(
             (past.lstrip(), "cyan"), ("│", "dim"), (ahead, "green"),
-            f"\n{words(len(median), found.step)} ahead, {self._local(forecast['timestamp'][-1])}: ",
+            f"\n{words(len(median), shown.step)} ahead, {self._local(forecast['timestamp'][-1])}: ",
             (self._number(median[-1]), "bold"),
             f", between {self._number(low[-1])} and {self._number(high[-1])} at 80 %",
         )  # fmt: skip
 
-    def _stretch(self, stretch: Stretch, most: int) -> Iterator[RenderableType]:
-        steps = f"step {stretch.step_from}" + (
-            "" if stretch.step_from == stretch.step_to else f"-{stretch.step_to}"
+    def _step_range(self, step_range: StepRange, most: int) -> Iterator[RenderableType]:
+        steps = f"step {step_range.step_from}" + (
+            "" if step_range.step_from == step_range.step_to else f"-{step_range.step_to}"
         )
         yield Text.assemble(
-            (steps, "bold"), f"  {self._span(stretch.starts, stretch.ends)}  median ",
-            (self._number(stretch.median), "bold"),
-            f", 80 % in {self._number(stretch.low)} … {self._number(stretch.high)}",
+            (steps, "bold"), f"  {self._span(step_range.starts, step_range.ends)}  median ",
+            (self._number(step_range.median), "bold"),
+            f", 80 % in {self._number(step_range.low)} … {self._number(step_range.high)}",
             ("  on average", "dim"),
         )  # fmt: skip
-        if stretch.sources:
-            yield Padding(self._sources(stretch, most), (0, 0, 0, 2))
+        if step_range.sources:
+            yield Padding(self._sources(step_range, most), (0, 0, 0, 2))
         else:
-            yield Text(f"  {self._without_attention(stretch)}")
-        yield self._sum(stretch)
+            yield Text(f"  {self._without_attention(step_range)}")
+        yield self._sum(step_range)
 
-    def _without_attention(self, stretch: Stretch) -> str:
-        if self._found.status == "fallback_naive":
-            return f"repeats {_repeated(stretch)}; no attention is involved"
+    def _without_attention(self, step_range: StepRange) -> str:
+        if self._explanation.status == "fallback_naive":
+            return f"repeats {_repeated(step_range)}; no attention is involved"
         return "the attention of this forecast is not stored, or was pruned"
 
-    def _sources(self, stretch: Stretch, most: int) -> Table:
+    def _sources(self, step_range: StepRange, most: int) -> Table:
         bars = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
         for justify in ("right", "left", "left", "left", "left", "right"):
             bars.add_column(justify=justify, no_wrap=True)
-        shown = [source for source in stretch.sources[:most] if source.weight >= LEAST_WEIGHT]
-        rest = stretch.sources[len(shown) :]
+        shown = [source for source in step_range.sources[:most] if source.weight >= LEAST_WEIGHT]
+        rest = step_range.sources[len(shown) :]
         for source in shown:
             bars.add_row(*self._weight(source.weight), *self._place(source), *self._adds(source))
         if rest:
@@ -141,35 +143,37 @@ class Page:
             return "last value", self._number(self._last)
         if source.steps_before is None or source.context_from is None or source.context_to is None:
             return "level", "mean of the latest season"
-        before = f"{words(source.steps_before, self._found.step)} before"
+        before = f"{words(source.steps_before, self._explanation.step)} before"
         return before, self._span(source.context_from, source.context_to)
 
     def _adds(self, *sources: Source) -> tuple[str, str]:
         known = [source.adds for source in sources if source.adds is not None]
         return ("adds", self._signed(sum(known))) if len(known) == len(sources) else ("gone", "?")
 
-    def _sum(self, stretch: Stretch) -> Text:
+    def _sum(self, step_range: StepRange) -> Text:
         """Return the line in which all parts add up to the median."""
-        lift = stretch.lift or 0.0
+        lift = step_range.lift or 0.0
         parts = [
-            (stretch.copied - lift, "past"),
+            (step_range.copied - lift, "past"),
             (lift, "level change since"),
-            (stretch.last_value, "last value"),
-            (stretch.residual, "residual"),
-            (stretch.adjustment, "limits"),
+            (step_range.last_value, "last value"),
+            (step_range.residual, "residual"),
+            (step_range.adjustment, "limits"),
         ]
         terms = "".join(f" {self._signed(value)} {name}" for value, name in parts if value)
         return Text.assemble(
-            f"  {self._number(stretch.level)} level{terms} = ",
-            (self._number(stretch.median), "bold"),
+            f"  {self._number(step_range.level)} level{terms} = ",
+            (self._number(step_range.median), "bold"),
         )
 
     def _trust(self) -> RenderableType:
-        trust = self._found.trust
-        if trust is None or not self._found.stretches[0].sources:
+        trust = self._explanation.trust
+        if trust is None or not self._explanation.step_ranges[0].sources:
             return Text("trust in the weights: not measured for this forecast", "dim")
-        heading = f"trust in the weights: model {self._found.model_id} on {trust.windows} windows"
-        patch = words(self._found.patch_length, self._found.step)
+        heading = (
+            f"trust in the weights: model {self._explanation.model_id} on {trust.windows} windows"
+        )
+        patch = words(self._explanation.patch_length, self._explanation.step)
         return Group(Text(heading, "bold"), Padding(table(figures(trust, patch)), (0, 0, 0, 2)))
 
     def _number(self, value: float) -> str:
@@ -179,8 +183,8 @@ class Page:
         return _signed(value, self._digits)
 
     def _local(self, instant: datetime) -> str:
-        shown = instant.astimezone(ZoneInfo(self._found.timezone))
-        calendar = self._found.step.is_calendar
+        shown = instant.astimezone(ZoneInfo(self._explanation.timezone))
+        calendar = self._explanation.step.is_calendar
         return f"{shown:%Y-%m-%d}" if calendar else f"{shown:%a %Y-%m-%d %H:%M}"
 
     def _span(self, first: datetime, last: datetime) -> str:
@@ -195,11 +199,11 @@ def _signed(value: float, digits: int) -> str:
     return text if text.strip("+−0.,") else "0"
 
 
-def _repeated(stretch: Stretch) -> str:
+def _repeated(step_range: StepRange) -> str:
     """Return what a naive forecast repeats, by its parts."""
-    if stretch.last_value:
+    if step_range.last_value:
         return "the last value"
-    return "the latest season" + (" with drift" if stretch.residual else "")
+    return "the latest season" + (" with drift" if step_range.residual else "")
 
 
 def model_page(model: ModelRecord) -> RenderableType:

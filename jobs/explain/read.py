@@ -1,9 +1,9 @@
 """Decompose one stored forecast: read it, and match it with the values it attended to.
 
 Nothing is recomputed. `median = level + past + lift + last value + residual + adjustment`
-holds for every step and so for the means of a stretch, where past is the sum of weight · (value -
-level) over the attended past, and lift what the heads add that copy values relative to the level
-of their own time.
+holds for every step and so for the means of a range of steps, where past is the sum of weight ·
+(value - level) over the attended past, and lift what the heads add that copy values relative to the
+level of their own time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,22 +32,22 @@ RECENT = 52
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One place that a stretch of the future was made from; `adds` is None where it is unknown."""
+    """One source of a range of future steps; `adds` is None where it is unknown."""
 
     source: str
     """past, last or level, as in the view `forecast_attention`."""
     context_from: datetime | None
     context_to: datetime | None
     steps_before: int | None
-    """From the stretch back to it."""
+    """From the first of the steps back to it."""
     weight: float
     adds: float | None
-    """To the mean of the median over the stretch, relative to the level."""
+    """To the mean of the median over the steps, relative to the level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stretch:
-    """A stretch of future steps with one set of weights; numbers are means over its steps."""
+class StepRange:
+    """Future steps with one set of attention weights; numbers are means over these steps."""
 
     step_from: int
     step_to: int
@@ -85,7 +85,7 @@ class Explanation:
     """Values up to the cutoff, NaN where unknown."""
     forecast: pl.DataFrame
     """PARTS: every step."""
-    stretches: tuple[Stretch, ...]
+    step_ranges: tuple[StepRange, ...]
     trust: Trust | None
 
 
@@ -96,28 +96,28 @@ def explain(
 
     DataError where there is no such series or no such forecast.
     """
-    vintage = history.newest(conn, dataset, series_id, until=until)
-    if vintage is None:
+    stored = history.newest(conn, dataset, series_id, until=until)
+    if stored is None:
         raise _nothing(conn, dataset, series_id, until)
-    model = model_of(conn, dataset, vintage.model_id)
+    model = model_of(conn, dataset, stored.model_id)
     grid = stored_grid(model.config)
-    forecast = history.read_parts(conn, dataset, vintage)
-    past = _Past.read(conn, dataset, vintage, grid)
-    attention = history.read_attention(conn, dataset, vintage.cutoff, of=vintage)
+    forecast = history.read_parts(conn, dataset, stored)
+    past = _Past.read(conn, dataset, stored, grid)
+    attention = history.read_attention(conn, dataset, stored.cutoff, of=stored)
     return Explanation(
         dataset=dataset,
         series_id=series_id,
-        cutoff=vintage.cutoff,
-        issued_at=vintage.issued_at,
+        cutoff=stored.cutoff,
+        issued_at=stored.issued_at,
         status=forecast["status"][0],
-        hindsight=vintage.hindsight,
-        model_id=vintage.model_id,
+        hindsight=stored.hindsight,
+        model_id=stored.model_id,
         step=grid.step,
         timezone=grid.timezone,
         patch_length=model.config["patch_length"],
         recent=past.recent(),
         forecast=forecast,
-        stretches=tuple(_stretches(forecast, attention, past)),
+        step_ranges=tuple(_step_ranges(forecast, attention, past)),
         trust=Trust.from_scores(model.scores),
     )
 
@@ -159,26 +159,26 @@ class _Past:
     patches: pl.DataFrame
 
     @classmethod
-    def read(cls, conn: Connection, dataset: str, vintage: StoredForecast, grid: Grid) -> "_Past":
-        patches = history.read_patches(conn, dataset, vintage.cutoff, of=vintage)
-        end = grid.index_at(vintage.cutoff)
+    def read(cls, conn: Connection, dataset: str, stored: StoredForecast, grid: Grid) -> "_Past":
+        patches = history.read_patches(conn, dataset, stored.cutoff, of=stored)
+        end = grid.index_at(stored.cutoff)
         first = patches["context_from"].min() if patches.height else None
         earliest = end - RECENT + 1
         if isinstance(first, datetime):
             earliest = min(earliest, grid.index_at(first))
-        found = observations.read(
+        rows = observations.read(
             conn,
             dataset,
             since=grid.first_of(earliest),
             until=grid.last_of(end),
-            as_of=vintage.issued_at,
-            series=vintage.series_id,
+            as_of=stored.issued_at,
+            series=stored.series_id,
         )
-        cells = found.with_columns(index=grid.index_of(found["timestamp"]))
+        cells = rows.with_columns(index=grid.index_of(rows["timestamp"]))
         means = cells.filter(pl.col("index") <= end).group_by("index").agg(pl.col("value").mean())
         return cls(
             grid=grid,
-            cutoff=vintage.cutoff,
+            cutoff=stored.cutoff,
             values=dict(means.iter_rows()),
             patches=patches,
         )
@@ -192,9 +192,11 @@ class _Past:
         return tuple(self.values.get(index + step, float("nan")) for step in range(count))
 
 
-def _stretches(forecast: pl.DataFrame, attention: pl.DataFrame, past: _Past) -> Iterator[Stretch]:
+def _step_ranges(
+    forecast: pl.DataFrame, attention: pl.DataFrame, past: _Past
+) -> Iterator[StepRange]:
     if attention.is_empty():
-        yield _stretch(forecast, (), None)
+        yield _step_range(forecast, (), None)
     for row in attention.iter_rows(named=True):
         steps = forecast.filter(pl.col("step").is_between(row["step_from"], row["step_to"]))
         sources = tuple(_sources(steps, row["step_from"], row["weights"], past))
@@ -202,14 +204,14 @@ def _stretches(forecast: pl.DataFrame, attention: pl.DataFrame, past: _Past) -> 
         known = [adds for adds in copied if adds is not None]
         raw = sum(known) if len(known) == len(copied) else None
         shown = sorted((s for s in sources if s.weight > 0), key=lambda source: -source.weight)
-        yield _stretch(steps, tuple(shown), raw)
+        yield _step_range(steps, tuple(shown), raw)
 
 
-def _stretch(steps: pl.DataFrame, sources: tuple[Source, ...], raw: float | None) -> Stretch:
+def _step_range(steps: pl.DataFrame, sources: tuple[Source, ...], raw: float | None) -> StepRange:
     means: dict[str, Any] = steps.select(pl.exclude("step", "timestamp", "status").mean()).row(
         0, named=True
     )
-    return Stretch(
+    return StepRange(
         step_from=steps["step"][0],
         step_to=steps["step"][-1],
         starts=steps["timestamp"][0],
@@ -230,7 +232,7 @@ def _stretch(steps: pl.DataFrame, sources: tuple[Source, ...], raw: float | None
 def _sources(
     steps: pl.DataFrame, step_from: int, weights: list[float], past: _Past
 ) -> Iterator[Source]:
-    """Match the weights of a stretch with the patches, oldest first, then last value and level.
+    """Match the weights of a range with the patches, oldest first, then last value and level.
 
     Steps that are closed are missing, and what was copied to them does not count.
     """

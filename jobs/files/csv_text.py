@@ -47,7 +47,7 @@ def scanned(
     with _in_utf8(path, dialect, name) as plain:
         layout = _layout(plain, dialect, name)
         with well_formed(plain, layout, malformed) as rows:
-            found = pl.scan_csv(
+            cells = pl.scan_csv(
                 rows,
                 infer_schema=False,
                 separator=layout.separator,
@@ -55,7 +55,7 @@ def scanned(
                 has_header=layout.has_header,
                 new_columns=list(dialect.columns) or None,
             )
-            yield _stripped(found)
+            yield _stripped(cells)
 
 
 def _layout(plain: Path, dialect: Dialect, name: str) -> CsvLayout:
@@ -84,8 +84,8 @@ def _in_utf8(path: Path, dialect: Dialect, name: str) -> Iterator[Path]:
         raise DataError(
             f"{name} must be plain text, found {packed}", hint="decompress or export it first"
         )
-    found = next((known for bom, known in _BOMS.items() if head.startswith(bom)), None)
-    encoding = found or dialect.encoding
+    by_mark = next((known for bom, known in _BOMS.items() if head.startswith(bom)), None)
+    encoding = by_mark or dialect.encoding
     if encoding is None and b"\0" in head:
         raise DataError(
             f"{name} must be UTF-8 text, found null bytes (UTF-16?)",
@@ -176,18 +176,18 @@ def _separator(lines: Sequence[str], name: str) -> str:
     """Return the separator that occurs as often in the header as in the other lines."""
     if not lines:
         return ","
-    found = _counts(lines[0])
+    counts = _counts(lines[0])
     even = [
         sign
-        for sign, count in found.items()
+        for sign, count in counts.items()
         if all(_counts(line).get(sign, 0) == count for line in lines[1:_SAMPLE_LINES] if line)
     ]
-    if len(found) <= 1:
-        return next(iter(found), ",")
+    if len(counts) <= 1:
+        return next(iter(counts), ",")
     if len(even) == 1:
         return even[0]
-    named = " or ".join(SEPARATORS[sign] for sign in even or found)
-    options = " or ".join(f"--separator '{sign}'" for sign in even or found)
+    named = " or ".join(SEPARATORS[sign] for sign in even or counts)
+    options = " or ".join(f"--separator '{sign}'" for sign in even or counts)
     raise DataError(
         f"ambiguous column separator of {name}, found {named}: {lines[0][:80]!r}",
         hint=f"pass {options}",
@@ -206,10 +206,10 @@ def _require_header(line: str, separator: str, name: str) -> None:
         )
 
 
-def _stripped(found: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the columns under their names without blanks and quotes around them."""
-    names = found.collect_schema().names()
+def _stripped(cells: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the columns, without blanks and quotes around their names."""
+    names = cells.collect_schema().names()
     bare = [name.strip().strip('"').strip() for name in names]
     if len(set(bare)) < len(bare):
-        return found
-    return found.rename(dict(zip(names, bare, strict=True)))
+        return cells
+    return cells.rename(dict(zip(names, bare, strict=True)))

@@ -20,11 +20,11 @@ def with_exact_keys(
     named = [name for name in keys if name in part.columns]
     lines = list(lines)
     rounded = [name for name in named if _is_rounded(part[name], lines)]
-    found = {name: key_text(part[name]) for name in named if name not in rounded}
+    texts = {name: key_text(part[name]) for name in named if name not in rounded}
     if rounded:
         objects = [json.loads(line, parse_float=Decimal) for line in lines if line.strip()]
-        found |= {name: texts_of(name, (each.get(name) for each in objects)) for name in rounded}
-    return part.with_columns(**found)
+        texts |= {name: texts_of(name, (row.get(name) for row in objects)) for name in rounded}
+    return part.with_columns(**texts)
 
 
 def _is_rounded(column: pl.Series, lines: Sequence[bytes]) -> bool:

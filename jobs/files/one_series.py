@@ -31,11 +31,11 @@ def with_key(rows: pl.DataFrame, columns: Columns, dialect: Dialect, name: str) 
 
 
 def _as_one_series(rows: pl.DataFrame, columns: Columns, name: str) -> pl.DataFrame:
-    found = [column for column in columns.series if column in rows.columns]
-    if found or len(columns.series) > 1:
+    series_columns = [column for column in columns.series if column in rows.columns]
+    if series_columns or len(columns.series) > 1:
         raise DataError(
             f"--series {name} requires rows without series columns, "
-            f"found columns {', '.join(map(repr, found or columns.series))}",
+            f"found columns {', '.join(map(repr, series_columns or columns.series))}",
             hint="omit --series",
         )
     others = [column for column in rows.columns if column != columns.timestamp]

@@ -36,13 +36,13 @@ USUAL = Dialect()
 def format_of(source: Path | BinaryIO) -> Format:
     """Return the format by the file's suffix; DataError if that is unknown."""
     suffix = source.suffix.lower() if isinstance(source, Path) else ""
-    found = _SUFFIXES.get(suffix)
-    if found is None:
+    file_format = _SUFFIXES.get(suffix)
+    if file_format is None:
         raise DataError(
             f"unknown file format of {name_of(source)}: {suffix or 'no suffix'}",
             hint=f"pass --format {'|'.join(FORMATS)}",
         )
-    return found
+    return file_format
 
 
 def is_known(path: Path) -> bool:
@@ -52,24 +52,27 @@ def is_known(path: Path) -> bool:
 
 def chosen_format(source: Path | BinaryIO, given: Format | None, dialect: Dialect) -> Format:
     """Return the format of a file; ConfigError if `dialect` has CSV options for another format."""
-    found = given or format_of(source)
+    file_format = given or format_of(source)
     csv_only = {
         "--separator": dialect.separator,
         "--encoding": dialect.encoding,
         "--columns": dialect.columns,
     }
     options = [option for option, value in csv_only.items() if value]
-    if found == "csv" or not options:
-        return found
+    if file_format == "csv" or not options:
+        return file_format
     raise ConfigError(
-        [f"{option} is only for csv, found {found} in {name_of(source)}" for option in options],
+        [
+            f"{option} is only for csv, found {file_format} in {name_of(source)}"
+            for option in options
+        ],
         hint=f"omit {', '.join(options)}, or pass --format csv if the file is CSV",
     )
 
 
 @contextmanager
 def on_disk(source: Path | BinaryIO, file_format: Format) -> Iterator[Path]:
-    """Give a file that can be read more than once; DataError for one that cannot be read."""
+    """Yield a file that can be read more than once; DataError for one that cannot be read."""
     with ExitStack() as opened:
         with _errors_reported(name_of(source), file_format):
             path = opened.enter_context(_on_disk(source))
@@ -108,12 +111,12 @@ def read(
             return
         with (
             _on_disk(source.content) as path,
-            _scanned(source, path, dialect, malformed) as found,
+            _scanned(source, path, dialect, malformed) as frame,
         ):
-            empty = found.collect_schema().to_frame()
+            empty = frame.collect_schema().to_frame()
             if empty.width == 0:
                 raise pl.exceptions.NoDataError
-            parts = found.collect_batches(chunk_size=rows_at_once, maintain_order=True)
+            parts = frame.collect_batches(chunk_size=rows_at_once, maintain_order=True)
             for part in chain([empty], parts):
                 known = (key_text(part[key]) for key in keys if key in part.columns)
                 yield part.with_columns(known)
@@ -126,8 +129,8 @@ def _scanned(
     if source.file_format == "parquet":
         yield pl.scan_parquet(path)
         return
-    with scanned(path, dialect, source.name, malformed) as found:
-        yield found
+    with scanned(path, dialect, source.name, malformed) as cells:
+        yield cells
 
 
 @contextmanager

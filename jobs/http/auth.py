@@ -14,10 +14,10 @@ from forecaster.errors import ConfigError
 log = logging.getLogger("forecaster")
 
 
-def may_enter(config: ServerConfig, authorization: str | None) -> bool:
-    """Tell whether the header `authorization` has the user and the password of the settings.
+def is_authorized(config: ServerConfig, authorization: str | None) -> bool:
+    """Return whether the header `authorization` has the user and the password of the settings.
 
-    Takes as long whatever is wrong with it. True where no password is set.
+    The time that it takes does not depend on what is wrong. True where no password is set.
     """
     if config.username is None or config.password is None:
         return True
@@ -37,16 +37,16 @@ class Certificate:
     def __init__(self, certificate: str, key: str) -> None:
         """ConfigError unless both can be read and belong together."""
         self._certificate, self._key = certificate, key
-        self._seen = self._contents()
+        self._loaded = self._contents()
         self.context = self._context()
 
     def refresh(self) -> None:
         """Reload the files if they have changed; while they are invalid, keep the previous pair."""
         try:
             contents = self._contents()
-            if contents == self._seen:
+            if contents == self._loaded:
                 return
-            self._seen = contents
+            self._loaded = contents
             self._context()
             self.context.load_cert_chain(self._certificate, self._key, password=_no_password)
         except (ConfigError, OSError) as error:
@@ -70,12 +70,12 @@ class Certificate:
 
 
 def _no_password() -> str:
-    """Keep OpenSSL from asking whoever sits at the terminal."""
+    """Prevent OpenSSL from asking for a password on the terminal."""
     return ""
 
 
-def _unusable(found: str) -> ConfigError:
+def _unusable(reason: str) -> ConfigError:
     return ConfigError(
-        [f"cannot load server.tls_certificate and server.tls_key: {found}"],
+        [f"cannot load server.tls_certificate and server.tls_key: {reason}"],
         hint="set both under [server]: a matching pair of PEM files, the key unencrypted",
     )

@@ -22,7 +22,7 @@ MOST = 256
 """Open connections; a process may have 1 024 files, and needs some for its databases."""
 QUEUE = 1024
 """Connections that wait to be accepted; beyond it clients try again after a second or more."""
-PATIENCE = 10.0
+IDLE_SECONDS = 10.0
 """Seconds for a handshake and a request, for an answer, and for taking it."""
 
 
@@ -43,22 +43,22 @@ class _Client:
 
 
 class ConnectionLimiter:
-    """Knows every connection from when it is accepted; used by one thread."""
+    """Tracks every connection from when it is accepted; used by one thread."""
 
     def __init__(self) -> None:
         self._clients: dict[object, _Client] = {}
 
-    def let_in(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+    def register(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         """Register a new connection; at the limit another one is closed."""
-        self.look_round()
+        self.close_idle()
         if len(self._clients) >= MOST:
             longest = min(self._clients, key=self._rank)
             self._clients.pop(longest).shut_down()
         self._clients[address[:2]] = _Client(connection, time.monotonic())
 
-    def look_round(self) -> None:
+    def close_idle(self) -> None:
         """Close connections that were idle for too long."""
-        latest = time.monotonic() - PATIENCE
+        latest = time.monotonic() - IDLE_SECONDS
         for address, client in list(self._clients.items()):
             if client.since < latest:
                 client.shut_down()
@@ -106,7 +106,7 @@ class Listener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection, as any socket does."""
         connection, address = super().accept()
-        self.limiter.let_in(connection, address)
+        self.limiter.register(connection, address)
         return connection, address
 
 

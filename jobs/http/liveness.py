@@ -23,10 +23,10 @@ def require_alive(server: ServerConfig) -> None:
             return
     except urllib.error.HTTPError as error:
         with error:
-            found = _reasons(error) or f"status {error.code}"
+            reason = _reasons(error) or f"status {error.code}"
     except (OSError, ValueError) as error:
-        found = str(getattr(error, "reason", None) or error) or type(error).__name__
-    raise RunError(f"{url} did not return 200: {found}", hint=_HINT)
+        reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+    raise RunError(f"{url} did not return 200: {reason}", hint=_HINT)
 
 
 def _here(server: ServerConfig) -> str:

@@ -25,65 +25,65 @@ from jobs.telemetry.health import Health, examine
 
 T = TypeVar("T")
 
-SILENCE = 30.0
-"""Seconds without a beat of the scheduler, or of what renews leases, that mean it is dead."""
-REMEMBERED = 5.0
-"""Seconds for which an answer about the database is good."""
-PATIENCE = timedelta(seconds=1)
+DEAD_AFTER = 30.0
+"""Seconds without a heartbeat of the scheduler, or of the lease thread, that mean it is dead."""
+CACHED_SECONDS = 5.0
+"""Seconds for which a result is cached."""
+WITHIN = timedelta(seconds=1)
 """How long the database may take."""
-NO_ANSWER = f"no response from the database within {PATIENCE.total_seconds():g} s"
+NO_ANSWER = f"no response from the database within {WITHIN.total_seconds():g} s"
 
 
 def live(silent_for: Mapping[str, Callable[[], float]]) -> list[str]:
-    """Only the program itself counts: a database that is down must not restart it.
+    """Return why the service is not alive; a database that is down is no reason to restart it.
 
-    `silent_for` tells of each thing that must never stop how long ago it was last heard of.
+    `silent_for` returns the seconds since the last heartbeat, by the name of each thread.
     """
     silences = {name: seconds() for name, seconds in silent_for.items()}
     return [
         f"{name}: no heartbeat for {seconds:.0f} s"
         for name, seconds in silences.items()
-        if seconds > SILENCE
+        if seconds > DEAD_AFTER
     ] + hang_detection.overdue()
 
 
 class CachedAnswer(Generic[T]):
-    """An answer that is asked for every few seconds at most, and by one thread at a time.
+    """The result of a query that runs every few seconds at most, and in one thread at a time.
 
-    Nobody waits longer than PATIENCE for it, whatever holds it up.
+    No caller waits longer than WITHIN for it.
     """
 
-    def __init__(self, ask: Callable[[], T], *, silence: T) -> None:
-        """`silence` is the answer while there is none in time."""
-        self._ask, self._silence, self._answer = ask, silence, silence
+    def __init__(self, query: Callable[[], T], *, fallback: T) -> None:
+        """`fallback` is returned while there is no result in time."""
+        self._query, self._silence, self._answer = query, fallback, fallback
         self._lock = threading.Lock()
         self._is_answered = threading.Event()
         self._is_answered.set()
         self._asked_at = self._answered_at = float("-inf")
 
     def __call__(self) -> T:
-        """Return the newest answer; an old one is asked for again."""
+        """Return the newest result; an old one is queried again."""
         with self._lock:
-            is_old = time.monotonic() - self._answered_at > REMEMBERED
+            is_old = time.monotonic() - self._answered_at > CACHED_SECONDS
             if self._is_answered.is_set() and is_old:
                 self._is_answered.clear()
                 self._asked_at = time.monotonic()
-                threading.Thread(target=self._find_out, name="probe", daemon=True).start()
-        left = self._asked_at + PATIENCE.total_seconds() - time.monotonic()
+                threading.Thread(target=self._refresh, name="probe", daemon=True).start()
+        left = self._asked_at + WITHIN.total_seconds() - time.monotonic()
         return self._answer if self._is_answered.wait(max(0.0, left)) else self._silence
 
-    def _find_out(self) -> None:
+    def _refresh(self) -> None:
         try:
-            self._answer = self._ask()
+            self._answer = self._query()
         finally:
             self._answered_at = time.monotonic()
             self._is_answered.set()
 
 
 def reasons_not_to_be_ready(engine: Engine, datasets: Mapping[str, DatasetConfig]) -> list[str]:
-    """Ready means: the database answers, its schema is the newest, every dataset has a model."""
+    """Return why the service is not ready: database, schema, or a dataset without a model."""
     try:
-        with bounded(engine, "answer", PATIENCE) as brief:
+        with bounded(engine, "answer", WITHIN) as brief:
             migrations.require_head(brief)
             with autocommit(brief) as conn:
                 marks = activity.read(conn).marks
@@ -100,14 +100,14 @@ def healths(
 ) -> list[Health] | None:
     """Return the health of all datasets; None while the database does not answer."""
     try:
-        with bounded(engine, "answer", PATIENCE) as brief, reading(brief) as conn:
+        with bounded(engine, "answer", WITHIN) as brief, reading(brief) as conn:
             return examine(conn, datasets, clock())
     except ForecasterError:
         return None
 
 
 class Probes:
-    """What the pages tell of the datasets in service, and telemetry with them."""
+    """What the endpoints and telemetry report of the datasets in service."""
 
     def __init__(
         self, engine: Engine, datasets: Mapping[str, DatasetConfig], *, clock: Clock
@@ -115,15 +115,15 @@ class Probes:
         self._datasets = datasets
         self.ready = CachedAnswer(
             lambda: reasons_not_to_be_ready(engine, self._datasets),
-            silence=[NO_ANSWER],
+            fallback=[NO_ANSWER],
         )
-        self.healths = CachedAnswer(lambda: healths(engine, self._datasets, clock), silence=None)
+        self.healths = CachedAnswer(lambda: healths(engine, self._datasets, clock), fallback=None)
 
     def serve(self, datasets: Mapping[str, DatasetConfig]) -> None:
-        """Tell of other datasets from now on."""
+        """Report other datasets from now on."""
         self._datasets = datasets
 
     def documents(self) -> list[Json] | None:
         """Return the health of every dataset as JSON; None while the database does not answer."""
-        found = self.healths()
-        return None if found is None else [each.document() for each in found]
+        healths = self.healths()
+        return None if healths is None else [health.document() for health in healths]

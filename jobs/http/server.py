@@ -1,7 +1,7 @@
 """The HTTP server: /metrics, /datasets, /livez and /readyz, in a thread of its own.
 
-It answers whoever asks at once, whatever else is connected: `jobs.http.connection_limit` limits
-connections, no page waits long for the database, and /livez never asks it.
+Requests are answered whatever else is connected: `jobs.http.connection_limit` limits connections,
+no page waits long for the database, and /livez never queries it.
 """
 
 import logging
@@ -21,8 +21,8 @@ from starlette.routing import Route
 from forecaster.config.settings import ServerConfig
 from forecaster.errors import ConfigError
 from jobs.execution.reports import Json
-from jobs.execution.secret_filter import discreet
-from jobs.http.auth import Certificate, may_enter
+from jobs.execution.secret_filter import redacted
+from jobs.http.auth import Certificate, is_authorized
 from jobs.http.connection_limit import (
     Application,
     ConnectionLimiter,
@@ -55,14 +55,14 @@ class Pages:
 
     telemetry: Telemetry
     live: Probe
-    """Asked in the thread of the server: it must not wait at all."""
+    """Called in the thread of the server: it must not wait."""
     ready: Probe
     datasets: Callable[[], Sequence[Json] | None] = tuple
     """None while the database does not respond."""
 
 
 class _Exposition:
-    """The metrics, laid out once for all who ask at the same time."""
+    """The exposed metrics, rendered once for requests at about the same time."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -95,11 +95,11 @@ def application(pages: Pages) -> Starlette:
         return _answer(pages.ready(), "not ready")
 
     def datasets(_: Request) -> Response:
-        found = pages.datasets()
-        if found is None:
+        documents = pages.datasets()
+        if documents is None:
             silence = ["no response from the database"]
             return _answer(pages.ready() or silence, "unknown")
-        return RedactedResponse([*found])
+        return RedactedResponse([*documents])
 
     async def index(_: Request) -> Response:
         return PlainTextResponse("forecaster: /metrics /datasets /livez /readyz\n")
@@ -117,7 +117,7 @@ class RedactedResponse(JSONResponse):
 
     def render(self, content: object) -> bytes:
         """Return JSON in UTF-8."""
-        return discreet(super().render(content).decode()).encode()
+        return redacted(super().render(content).decode()).encode()
 
 
 def _answer(reasons: list[str], trouble: str) -> Response:
@@ -131,7 +131,7 @@ def guarded(app: Application, config: ServerConfig) -> Application:
 
     async def checked(scope: Message, receive: Receive, send: Send) -> None:
         authorization = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        if scope["path"] in OPEN or may_enter(config, authorization):
+        if scope["path"] in OPEN or is_authorized(config, authorization):
             await app(scope, receive, send)
             return
         challenge = {"WWW-Authenticate": 'Basic realm="forecaster", charset="UTF-8"'}
@@ -183,7 +183,7 @@ def _settings(
     pages: Pages, config: ServerConfig, limiter: ConnectionLimiter, certificate: Certificate | None
 ) -> uvicorn.Config:
     async def every_second() -> None:
-        limiter.look_round()
+        limiter.close_idle()
         if certificate is not None:
             certificate.refresh()
 

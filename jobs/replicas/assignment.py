@@ -1,4 +1,4 @@
-"""How replicas share datasets: each one computes the same owner of each, and no one decides.
+"""How replicas share datasets: every replica computes the same owner of each dataset.
 
 Rendezvous hashing: every dataset goes to the member whose hash with it is the greatest, so a member
 that comes or goes moves only the datasets that are its own.
@@ -12,125 +12,133 @@ from forecaster.store.state.leases import NOBODY, Lease
 from jobs.replicas import identity
 
 LONGEST_TTL = 600.0
-"""Seconds. Whoever holds a lease for longer has one from before the clock was set back."""
+"""Seconds. A lease that ends later than this is from before the clock was set back."""
 SETTLED_AFTER = 3
-"""Times the life of a lease after which all that was to be shared with a new member is."""
+"""Times the life of a lease after which the handover to a new member is complete."""
 DECLINED_FOR = 40
-"""Times the life of a lease until a replica that did not take a dataset is given it again."""
+"""Times the life of a lease until an owner that did not acquire a dataset may have it again."""
 
 
 class MembershipView:
-    """What one replica sees of all of them, and since when; times are seconds by its own clock."""
+    """The replicas and leases as one replica sees them; times are seconds by its own clock."""
 
     def __init__(self, me: str, ttl: float) -> None:
         self._me, self._ttl = me, ttl
-        self._found: Mapping[str, Lease] = {}
+        self._leases: Mapping[str, Lease] = {}
         self._gone: Collection[str] = ()
-        self._at = 0.0
-        self._same_since: dict[Lease, float] = {}
+        self._now = 0.0
+        self._unchanged_since: dict[Lease, float] = {}
         self._free_since: dict[str, float] = {}
-        self._there_since: dict[str, float] = {}
+        self._member_since: dict[str, float] = {}
         self._declined: dict[tuple[str, str], float] = {}
-        self._asked: tuple[str, ...] = ()
+        self._wanted: tuple[str, ...] = ()
 
-    def see(
-        self, found: Mapping[str, Lease], gone: Collection[str], at: float, datasets: Iterable[str]
+    def update(
+        self,
+        leases_: Mapping[str, Lease],
+        gone: Collection[str],
+        at: float,
+        datasets: Iterable[str],
     ) -> None:
-        """Remember all leases as they are now; `gone`: holders that have evidently ended."""
-        self._found, self._gone, self._at = found, gone, at
-        self._asked = tuple(datasets)
-        self._same_since = {lease: self._same_since.get(lease, at) for lease in found.values()}
-        self._there_since = {member: self._there_since.get(member, at) for member in self.members()}
+        """Set all leases as they are now; `gone` are holders whose process or session has ended."""
+        self._leases, self._gone, self._now = leases_, gone, at
+        self._wanted = tuple(datasets)
+        self._unchanged_since = {
+            lease: self._unchanged_since.get(lease, at) for lease in leases_.values()
+        }
+        self._member_since = {
+            member: self._member_since.get(member, at) for member in self.members()
+        }
         self._declined = {
             pair: since
             for pair, since in self._declined.items()
-            if pair[1] in self._there_since and at - since < DECLINED_FOR * self._ttl
+            if pair[1] in self._member_since and at - since < DECLINED_FOR * self._ttl
         }
         self._free_since = {
             dataset: self._free_since.get(dataset, at)
-            for dataset in self._asked
+            for dataset in self._wanted
             if self._is_free(self._lease_of(dataset))
         }
 
-    def is_worth_a_look(self, at: float, held: Collection[str], wanted: Collection[str]) -> bool:
-        """Tell whether a lease may have changed hands since the last look, or is about to.
+    def needs_survey(self, at: float, held: Collection[str], wanted: Collection[str]) -> bool:
+        """Return whether a lease may have changed hands since the last survey, or is about to.
 
-        That is while one is free or wanted anew, while one is to be given or got, when one is late,
-        and once the process of a holder has ended on this machine.
+        That is while one is free or newly wanted, while one is to be handed over, when a renewal is
+        late, and once the process of a holder has ended on this machine.
         """
-        lacking = {dataset for dataset in wanted if dataset not in held}
-        is_asked = not lacking <= {*self._asked} or not {*held} <= {*wanted}
+        missing = {dataset for dataset in wanted if dataset not in held}
+        has_changed = not missing <= {*self._wanted} or not {*held} <= {*wanted}
         return (
-            is_asked
+            has_changed
             or bool(self._free_since)
-            or self._is_moving(at, held, lacking)
+            or self._is_rebalancing(at, held, missing)
             or any(map(identity.is_gone, self._others()))
             or any(left <= self._ttl / 3 for left in self._others(at).values())
         )
 
-    def _is_moving(self, at: float, held: Iterable[str], lacking: Iterable[str]) -> bool:
-        """Tell whether a dataset will soon be given or got, as a member came a while ago."""
+    def _is_rebalancing(self, at: float, held: Iterable[str], missing: Iterable[str]) -> bool:
+        """Return whether a dataset will soon be handed over, as a member joined a while ago."""
         members = self.members()
-        heirs = {dataset: owner(dataset, members) for dataset in held}
+        owners = {dataset: owner(dataset, members) for dataset in held}
         is_to_give = any(
             preferred_owner != self._me and (dataset, preferred_owner) not in self._declined
-            for dataset, preferred_owner in heirs.items()
+            for dataset, preferred_owner in owners.items()
         )
-        is_new = at - max(self._there_since.values(), default=at) < SETTLED_AFTER * self._ttl
+        is_new = at - max(self._member_since.values(), default=at) < SETTLED_AFTER * self._ttl
         return is_to_give or (
-            is_new and any(owner(dataset, members) == self._me for dataset in lacking)
+            is_new and any(owner(dataset, members) == self._me for dataset in missing)
         )
 
     def _others(self, at: float = 0.0) -> dict[str, float]:
         """Return the seconds left of the leases of others by holder, without those at their end."""
         left: dict[str, float] = {}
-        for lease in self._found.values():
+        for lease in self._leases.values():
             seconds = lease.left.total_seconds()
             if seconds > 0 and lease.holder not in (NOBODY, self._me):
-                now = seconds - max(0.0, at - self._at)
+                now = seconds - max(0.0, at - self._now)
                 left[lease.holder] = min(now, left.get(lease.holder, now))
         return left
 
     def members(self) -> set[str]:
-        """Return the replicas that are there, this one among them."""
-        others = (lease for lease in self._found.values() if lease.is_member)
+        """Return the replicas that are alive, including this one."""
+        others = (lease for lease in self._leases.values() if lease.is_member)
         return {self._me} | {lease.holder for lease in others if not self._is_free(lease)}
 
-    def taking(self) -> Iterator[tuple[str, Lease | None]]:
-        """Give the datasets to take, each with its lease as it is.
+    def to_acquire(self) -> Iterator[tuple[str, Lease | None]]:
+        """Yield the datasets to acquire, each with its current lease.
 
-        What another replica should have is left to it for a third of a lease's time. One that does
-        not take it then, since its settings do not name it perhaps, is not given it for a while.
+        Datasets of another owner are left to it for a third of a lease's time. An owner that does
+        not acquire one then, perhaps since its settings lack it, is passed over for a while.
         """
         members = self.members()
         for dataset, since in self._free_since.items():
             preferred_owner = owner(dataset, members)
-            if preferred_owner != self._me and self._at - since < self._ttl / 3:
+            if preferred_owner != self._me and self._now - since < self._ttl / 3:
                 continue
             if preferred_owner != self._me:
-                self._declined[dataset, preferred_owner] = self._at
+                self._declined[dataset, preferred_owner] = self._now
             yield dataset, self._lease_of(dataset)
 
-    def giving(self, held: Iterable[str]) -> set[str]:
-        """Return the datasets that another one should have, which has been there for a while."""
+    def to_release(self, held: Iterable[str]) -> set[str]:
+        """Return the datasets whose owner is another replica that has been alive for a while."""
         members = self.members()
-        heirs = {dataset: owner(dataset, members) for dataset in held}
+        owners = {dataset: owner(dataset, members) for dataset in held}
         return {
             dataset
-            for dataset, preferred_owner in heirs.items()
+            for dataset, preferred_owner in owners.items()
             if preferred_owner != self._me
-            and self._at - self._there_since[preferred_owner] >= self._ttl / 3
+            and self._now - self._member_since[preferred_owner] >= self._ttl / 3
             and (dataset, preferred_owner) not in self._declined
         }
 
     def _lease_of(self, dataset: str) -> Lease | None:
-        return self._found.get(leases.of_dataset(dataset))
+        return self._leases.get(leases.of_dataset(dataset))
 
     def _is_free(self, lease: Lease | None) -> bool:
-        """Tell whether a lease can be taken: nobody's, ours, or of a holder that is no more."""
+        """Return whether a lease can be acquired: nobody's, ours, or of a holder that has ended."""
         if lease is None or lease.holder in (NOBODY, self._me) or lease.holder in self._gone:
             return True
-        left, same = lease.left.total_seconds(), self._at - self._same_since[lease]
+        left, same = lease.left.total_seconds(), self._now - self._unchanged_since[lease]
         return left <= 0 or (left > LONGEST_TTL and same >= self._ttl)
 
 

@@ -9,12 +9,12 @@ _UNKNOWN = "0"
 
 
 def new_holder() -> str:
-    """Return a name for this process: its machine's boot, pid namespace, pid, start and chance."""
+    """Return a name for this process: boot, pid namespace, pid, start time and a random part."""
     return "-".join([*_place(), str(os.getpid()), _started("self"), secrets.token_hex(4)])
 
 
 def is_gone(holder: str) -> bool:
-    """Tell whether the process of `holder` has evidently ended; one elsewhere may well live."""
+    """Return whether the process of `holder` has ended; False for one on another machine."""
     *place, pid, started, _ = holder.split("-") if holder.count("-") == 4 else [""] * 5
     if place != _place() or _UNKNOWN in (*place, started):
         return False
@@ -22,7 +22,7 @@ def is_gone(holder: str) -> bool:
 
 
 def _place() -> list[str]:
-    """Return what tells pids apart that are equal: the boot of the machine, and the namespace."""
+    """Return what makes a pid unique: the boot of the machine, and the namespace."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().replace("-", "")[:12]
         return [boot, str((_PROC / "self/ns/pid").stat().st_ino)]

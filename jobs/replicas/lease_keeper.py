@@ -1,10 +1,10 @@
 """One of several replicas: holds the leases of some datasets, in a thread of its own.
 
-A lease is renewed every third of its time, and all are looked at then; more often only where one
-may soon change hands, or a process is gone from this machine (`jobs.replicas.assignment`). Who
-could not renew a lease for all of its time believes to have lost it, by its own clock; who lost it
-for certain learns so from the database, where every write under a lease is refused once the token
-has changed (`forecaster.store.connection.limits`).
+A lease is renewed every third of its time, and all leases are surveyed then; more often only where
+one may soon change hands, or a process has ended on this machine (`jobs.replicas.assignment`). A
+lease that could not be renewed for all of its time counts as lost, by the clock of this process;
+whatever clocks say, the database refuses every write under a lease whose token has changed
+(`forecaster.store.connection.limits`).
 """
 
 import logging
@@ -34,11 +34,11 @@ from jobs.replicas import identity
 from jobs.replicas.assignment import MembershipView
 
 LOOK_SECONDS = 1.0
-"""How often to think of whether somebody has to look for datasets that nobody works on."""
+"""How often to check whether a survey of the leases is needed."""
 LONGEST_POLL = 10.0
-"""Seconds that a look, and all that follows from it, may take where leases live long."""
+"""Seconds that a survey, and all that follows from it, may take where leases live long."""
 POLL_ENDS_WITHIN = 0.5
-"""Seconds that a poll under way may still take when all leases are given back."""
+"""Seconds that a running poll may still take when all leases are released."""
 _RELEASE_WITHIN = timedelta(seconds=1)
 _DEAD_FOR = timedelta(hours=1)
 
@@ -96,7 +96,7 @@ class Replica:
         self._thread.start()
 
     def stop(self) -> None:
-        """Renew no more, and give everything back: to be called when no work is under way."""
+        """Stop renewing, and release all leases; call it when no job is running."""
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
@@ -104,7 +104,7 @@ class Replica:
         self.release()
 
     def release(self) -> None:
-        """Give all leases back at once, so that other replicas need not wait for their end."""
+        """Release all leases at once, so that other replicas need not wait for their end."""
         with self._lock:
             fences = list(self._held.values())
             self._held.clear()
@@ -117,27 +117,27 @@ class Replica:
         self._notify_changes()
 
     def serve(self, datasets: Sequence[str]) -> None:
-        """Share other datasets from now on; those that are left out are given back once unused."""
+        """Share other datasets from now on; leases on the others are released once unused."""
         with self._lock:
             self._datasets = tuple(datasets)
         self._wake.set()
 
     def lease_of(self, dataset: str) -> Fence | None:
-        """Return under which lease a dataset is ours; None while it is not."""
+        """Return the lease on a dataset; None while this replica holds none."""
         with self._lock:
             return self._valid(dataset)
 
     def silent_for(self) -> float:
         """Return the seconds since the lease thread last polled; 0 unless it is running.
 
-        It is of no use any more when that is much more than LONGEST_POLL.
+        Much more than LONGEST_POLL means that the thread is dead.
         """
         polled_at = None if self._stopping.is_set() else self._polled_at
         return 0.0 if polled_at is None else self._hooks.uptime() - polled_at
 
     @contextmanager
     def using(self, dataset: str) -> Iterator[Fence | None]:
-        """Do not hand a dataset that is ours over to its preferred owner before the block ends."""
+        """Do not release the lease on a dataset before the block ends."""
         with self._lock:
             fence = self._valid(dataset)
             self._in_use[dataset] += fence is not None
@@ -178,25 +178,25 @@ class Replica:
         with self._lock:
             held, wanted = set(self._held), self._datasets
         is_due = self._hooks.uptime() - self._renewed_at >= self._third
-        if not is_due and not self._membership.is_worth_a_look(self._hooks.uptime(), held, wanted):
+        if not is_due and not self._membership.needs_survey(self._hooks.uptime(), held, wanted):
             return
         with autocommit(self._engine) as conn:
             if is_due:
                 self._renew(conn)
             with self._lock:
                 held, wanted = set(self._held), self._datasets
-            self._look(conn, [name for name in wanted if name not in held])
+            self._survey(conn, [name for name in wanted if name not in held])
         moves: dict[str, Callable[[], None]] = {
-            dataset: partial(self._give, dataset)
-            for dataset in self._membership.giving(held) | (held - {*wanted})
+            dataset: partial(self._hand_back, dataset)
+            for dataset in self._membership.to_release(held) | (held - {*wanted})
         }
-        for dataset, lease in self._membership.taking():
-            moves[dataset] = partial(self._take, dataset, lease)
-        for dataset in sorted(moves, key=lambda each: _move_failed(each) in self._logged):
+        for dataset, lease in self._membership.to_acquire():
+            moves[dataset] = partial(self._acquire, dataset, lease)
+        for dataset in sorted(moves, key=lambda name: _move_failed(name) in self._logged):
             self._move(dataset, moves[dataset])
 
     def _move(self, dataset: str, move: Callable[[], None]) -> None:
-        """Take or give a lease; one that is stuck comes last the next time, and stops no other."""
+        """Acquire or release a lease; one that fails comes last the next time."""
         self._limit.check()
         with self._limit.within(self._longest / 2):
             self._attempt(_move_failed(dataset), move)
@@ -216,22 +216,22 @@ class Replica:
                 if renewed.get(fence.name) == fence.token
             }
 
-    def _look(self, conn: Connection, wanted: Sequence[str]) -> None:
+    def _survey(self, conn: Connection, wanted: Sequence[str]) -> None:
         before = self._hooks.clock()
         survey = leases.read_all(conn)
         between = before + (self._hooks.clock() - before) / 2
         gone = leases.without_session(conn, self._overdue(survey))
         _notify(self._hooks.skewed, (survey.now - between).total_seconds())
         gone |= {lease.holder for lease in survey.found.values() if identity.is_gone(lease.holder)}
-        self._membership.see(survey.found, gone, self._hooks.uptime(), wanted)
+        self._membership.update(survey.found, gone, self._hooks.uptime(), wanted)
 
     def _overdue(self, survey: LeaseSnapshot) -> set[str]:
-        """Return who should have renewed a lease a while ago."""
+        """Return the holders whose renewal is overdue."""
         late = (lease for lease in survey.found.values() if lease.left <= self._ttl / 3)
         return {lease.holder for lease in late} - {NOBODY, self._holder}
 
-    def _take(self, dataset: str, lease: Lease | None) -> None:
-        """Take a lease; its former holder, if there was one, cannot keep its locks."""
+    def _acquire(self, dataset: str, lease: Lease | None) -> None:
+        """Acquire a lease; the sessions of its former holder are terminated."""
         if self._stopping.is_set():
             return
         with writing(self._engine) as conn:
@@ -245,8 +245,8 @@ class Replica:
             with self._lock:
                 self._held[dataset] = fence
 
-    def _give(self, dataset: str) -> None:
-        """Give a lease back unless work is under way; what could not be given back is ours."""
+    def _hand_back(self, dataset: str) -> None:
+        """Release a lease unless it is in use; one that could not be released is kept."""
         with self._lock:
             if self._in_use[dataset]:
                 return
@@ -260,7 +260,7 @@ class Replica:
             raise
 
     def _notify_changes(self) -> None:
-        """Log and pass on which leases changed since the last time, those in doubt included."""
+        """Log and report which leases changed since the last time, expired ones included."""
         with self._lock:
             now = {name: fence for name in self._held if (fence := self._valid(name))}
         before, self._notified = self._notified, now

@@ -1,7 +1,7 @@
-"""Follows what the tables say of all datasets: one statement every ten seconds.
+"""Polls the activity of all datasets: one statement every ten seconds.
 
-From it follows which worker groups have to look, whether the service is ready, and whether the
-state of each dataset is worth a query. Nothing else is asked of a database while nothing is due.
+Its result shows which worker groups have something to do, whether the service is ready, and whether
+the state of each dataset must be queried. While nothing is due there are no other queries.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ from jobs.telemetry.health import Health
 from jobs.telemetry.metrics import Telemetry
 
 EVERY = 10.0
-"""Seconds between two looks: so soon it is seen what others did."""
+"""Seconds between two polls: so soon it is seen what other processes did."""
 FACTS_EVERY = 60.0
-"""Seconds after which it is asked how each dataset is although no run and no model changed."""
+"""Seconds after which the state of each dataset is queried although nothing changed."""
 WITHIN = timedelta(seconds=5)
-"""How long a look may take."""
+"""How long a poll may take."""
 
 
 class ActivityPoll:
-    """What is known of all datasets in service; one thread looks."""
+    """The activity of all datasets in service; used by one thread."""
 
     def __init__(
         self, engine: Engine, telemetry: Telemetry, counters: ActivityCounters, clock: Clock
@@ -44,45 +44,46 @@ class ActivityPoll:
             counters,
             clock,
         )
-        self._looked = self._asked = float("-inf")
+        self._polled = self._queried = float("-inf")
         self._marks: Mapping[str, Mark] = {}
         self._facts: list[Facts] = []
 
-    def look(self, datasets: Mapping[str, DatasetConfig]) -> set[str]:
-        """Ask what happened, unless that was done a moment ago; return the datasets that somebody
-        has to look at."""
-        if self._counters.now() - self._looked < EVERY:
+    def poll(self, datasets: Mapping[str, DatasetConfig]) -> set[str]:
+        """Query the activity, unless done a moment ago; return the datasets that changed."""
+        if self._counters.now() - self._polled < EVERY:
             return set()
-        self._looked = self._counters.now()
+        self._polled = self._counters.now()
         try:
             with bounded(self._engine, "look", WITHIN) as brief:
                 with autocommit(brief) as conn:
-                    found = activity.read(conn)
-                changed = self._counters.hear(found.marks)
-                self._show(brief, found, datasets)
+                    current = activity.read(conn)
+                changed = self._counters.hear(current.marks)
+                self._show(brief, current, datasets)
         except ForecasterError:
             self._telemetry.ready.set(0)
             return set()
         return changed
 
-    def _show(self, engine: Engine, found: Activity, datasets: Mapping[str, DatasetConfig]) -> None:
-        is_ready = found.revision == migrations.head() and all(
-            found.marks.get(name, Mark()).champion is not None for name in datasets
+    def _show(
+        self, engine: Engine, current: Activity, datasets: Mapping[str, DatasetConfig]
+    ) -> None:
+        is_ready = current.revision == migrations.head() and all(
+            current.marks.get(name, Mark()).champion is not None for name in datasets
         )
         self._telemetry.ready.set(is_ready)
-        is_old = self._counters.now() - self._asked > FACTS_EVERY
-        if is_old or found.marks != self._marks or not {*datasets} <= self._known():
+        is_old = self._counters.now() - self._queried > FACTS_EVERY
+        if is_old or current.marks != self._marks or not {*datasets} <= self._known():
             with reading(engine) as conn:
                 self._facts = health.facts(conn, datasets)
-            self._marks, self._asked = found.marks, self._counters.now()
+            self._marks, self._queried = current.marks, self._counters.now()
         now = self._clock()
         record.health(
             self._telemetry,
             [
-                Health(facts=each, lifecycle=lifecycle(each, datasets.get(each.dataset), now))
-                for each in self._facts
+                Health(facts=facts, lifecycle=lifecycle(facts, datasets.get(facts.dataset), now))
+                for facts in self._facts
             ],
         )
 
     def _known(self) -> set[str]:
-        return {each.dataset for each in self._facts}
+        return {facts.dataset for facts in self._facts}

@@ -24,23 +24,23 @@ NEED_RESTART = ("database_url", "server", "lease_ttl")
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """Nothing to do: the same settings as in force, or what was judged before."""
+    """Nothing to do: the same settings as in force, or a file that was validated before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What the file says now cannot be used; `reason` is a line for each problem."""
+    """The file is invalid; `reason` is a line for each problem."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Other settings, sound as far as can be told without a database."""
+    """Other settings, valid as far as can be checked without a database."""
 
     config: Config
     notes: tuple[str, ...]
-    """What of the new file is not in `config`, and why."""
+    """Changes that are not in `config`, and why."""
 
 
 Reload = Unchanged | Refused | Staged
@@ -51,7 +51,7 @@ def stage(in_force: Config, wanted: Config) -> Unchanged | Staged:
     """Return what can be put in force of `wanted` without a restart."""
     if wanted == in_force:
         return Unchanged()
-    opened_once = [each.name for each in fields(Config) if each.name in NEED_RESTART]
+    opened_once = [field.name for field in fields(Config) if field.name in NEED_RESTART]
     kept = {name: getattr(in_force, name) for name in opened_once}
     waiting = [name for name, value in kept.items() if getattr(wanted, name) != value]
     return Staged(
@@ -61,9 +61,9 @@ def stage(in_force: Config, wanted: Config) -> Unchanged | Staged:
 
 
 class Reloader:
-    """Looks at the configuration and the files of secrets that it names.
+    """Polls the configuration and the files of secrets that it names.
 
-    `accept` says that what was staged is in force; without it the settings before stay the measure.
+    `accept` records that what was staged is in force; changes are relative to the last accepted.
     """
 
     def __init__(
@@ -71,21 +71,21 @@ class Reloader:
     ) -> None:
         self._path, self._in_force, self._environ = path, in_force, environ
         self._secrets: tuple[str, ...] = ()
-        self._seen = self._judged = ""
+        self._seen = self._validated = ""
 
-    def look(self) -> Reload:
-        """Return what became of the settings since the last look; what is wrong is no exception."""
-        found = _digest({name: _content(name) for name in (str(self._path), *self._secrets)})
-        is_settled, self._seen = found == self._seen, found
-        if not is_settled or found == self._judged:
+    def poll(self) -> Reload:
+        """Return how the settings changed since the last poll; an error in them is not raised."""
+        digest = _digest({name: _content(name) for name in (str(self._path), *self._secrets)})
+        is_settled, self._seen = digest == self._seen, digest
+        if not is_settled or digest == self._validated:
             return Unchanged()
-        return self._judge()
+        return self._validate()
 
     def accept(self, staged: Staged) -> None:
-        """Take what was staged for what is in force."""
+        """Record that what was staged is in force."""
         self._in_force = staged.config
 
-    def _judge(self) -> Reload:
+    def _validate(self) -> Reload:
         name = str(self._path)
         read = {name: _content(name)}
 
@@ -103,7 +103,7 @@ class Reloader:
             return Refused(error.message)
         finally:
             self._secrets = tuple(secret for secret in read if secret != name)
-            self._seen = self._judged = _digest(read)
+            self._seen = self._validated = _digest(read)
 
     def _parsed(self, content: _Content, read_secret: Callable[[str], str]) -> Config:
         try:

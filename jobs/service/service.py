@@ -25,13 +25,13 @@ from jobs.service.worker_groups import Context, WorkerGroups
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 
-LOOK_EVERY = 1.0
+WATCH_EVERY = 1.0
 POLL_EVERY = 5.0
 """Seconds between two looks at the configuration."""
 FINISH_SECONDS = 5.5
-"""How long a stop waits for the ticks under way; what is not done by then runs at next start."""
+"""How long a stop waits for running ticks; what is not done by then runs at the next start."""
 RELEASE_SECONDS = 1.5
-"""How long it then waits for the leases to be given back; they end by themselves."""
+"""How long it then waits until the leases are released; they expire by themselves."""
 HUNG = 75
 """The exit status after a hang: the supervisor is expected to restart the service."""
 
@@ -102,14 +102,14 @@ class Service:
         self._server = server.start(pages, self._config.server)
 
     def start(self) -> None:
-        """Take leases and ring the alarms of what is ours, and from then on in time."""
+        """Start the timers, and the threads that acquire leases and poll."""
         self._workers.start()
         self._replica.start()
         self._polling.start()
 
     def wait(self) -> None:
         """Watch the scheduler until `stopping` is set; exit when a stage hangs."""
-        while not self.stopping.wait(LOOK_EVERY):
+        while not self.stopping.wait(WATCH_EVERY):
             self._workers.watch()
             self._telemetry.heartbeat.set(time.time() - self._workers.silent_for())
             if hung := hang_detection.overdue(by=hang_detection.HOPELESS):
@@ -120,7 +120,7 @@ class Service:
                 os._exit(HUNG)
 
     def stop(self) -> bool:
-        """Stop, kill a training, wait for ticks under way; False when one had to be cancelled."""
+        """Stop, kill a training, wait for running ticks; False when one had to be cancelled."""
         self.stopping.set()
         with self._swapping:
             self._workers.stop()
@@ -134,7 +134,7 @@ class Service:
         return done
 
     def _release(self) -> None:
-        """Release the leases, and let the poll finish, in RELEASE_SECONDS."""
+        """Release the leases, and let the poll finish, within RELEASE_SECONDS."""
         until = time.monotonic() + RELEASE_SECONDS
         releasing = threading.Thread(target=self._replica.stop, name="release", daemon=True)
         releasing.start()
@@ -143,13 +143,13 @@ class Service:
                 thread.join(max(0.0, until - time.monotonic()))
 
     def reload(self) -> None:
-        """Put in force what the configuration says by now, if it has changed and can be used.
+        """Apply the configuration if it has changed and is valid.
 
-        Any thread may ask; two at the same time take turns, so that a change is applied once.
+        May be called from any thread; calls take turns, so that a change is applied once.
         """
         assert self._reloader is not None
         with self._reloading:
-            match self._reloader.look():
+            match self._reloader.poll():
                 case Refused(reason):
                     self._telemetry.config_reloads.labels("refused").inc()
                     log.error("configuration reload rejected, keeping the previous one: %s", reason)
@@ -183,7 +183,7 @@ class Service:
             log.warning(note)
 
     def _poll(self) -> None:
-        """Follow the configuration and what others do, and keep gauges true."""
+        """Poll the configuration and the activity of other processes, and update gauges."""
         while True:
             try:
                 self._poll_once()
@@ -195,7 +195,7 @@ class Service:
     def _poll_once(self) -> None:
         if self._reloader is not None:
             self.reload()
-        for dataset in self._activity_poll.look(self._config.datasets):
+        for dataset in self._activity_poll.poll(self._config.datasets):
             if dataset in self._config.datasets:
                 self._workers.ring(dataset)
 
@@ -206,5 +206,5 @@ class Service:
 
 
 def _changed(before: Config, after: Config) -> set[str]:
-    """Return the datasets whose settings are others: what failed may work now."""
-    return {name for name, each in after.datasets.items() if before.datasets.get(name) != each}
+    """Return the datasets whose settings changed: what failed may work now."""
+    return {name for name, config in after.datasets.items() if before.datasets.get(name) != config}

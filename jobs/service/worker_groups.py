@@ -1,14 +1,14 @@
-"""The worker groups of one configuration: what is done when its alarms ring, by how many threads.
+"""The worker groups of one configuration: what its timers run, in how many threads.
 
 Five groups, so that nothing long delays a forecast: `forecast` runs forecast and score of a dataset
 one after the other; `retrain` trains in a child process, `first` those that have no model yet, as
 all of their forecasts wait; `reconcile` reads histories again; `prune` may wait for partitions in
 use. Nothing is done for a dataset that another replica works on.
 Forecasts of a dataset wait for its first model: no run is recorded until there is one, and its
-arrival rings their alarm.
+arrival fires their timer.
 
 A database that does not answer does not end the service: it stays alive, is not ready, and tries
-again at every alarm. One whose schema is not the newest is refused.
+again at every timer. One whose schema is not the newest is refused.
 """
 
 import logging
@@ -48,9 +48,9 @@ from jobs.telemetry.metrics import Telemetry
 from jobs.training_process.parent import fit_in_child
 
 FEWEST, MOST = 4, 10
-"""Datasets that forecast at once: one that waits for its source leaves the others their threads."""
-AGAIN_AFTER = 2.0
-"""Seconds until a database is asked again that did not answer."""
+"""Datasets forecast at once: one that waits for its source does not block the others."""
+RETRY_AFTER = 2.0
+"""Seconds until a database that did not answer is tried again."""
 LANES = ("first", "retrain", "forecast", "reconcile", "prune")
 
 Action = Callable[[DatasetConfig, Engine], None]
@@ -60,7 +60,7 @@ log = logging.getLogger("forecaster")
 
 
 class RunningJobs:
-    """What is under way in this process, whatever groups it began in."""
+    """The jobs that run in this process, in whatever worker groups."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -68,7 +68,7 @@ class RunningJobs:
 
     @contextmanager
     def doing(self, name: str) -> Iterator[bool]:
-        """Count the block as under way; False when it is already, and must not be done twice."""
+        """Count the block as running; False when it already is, and must not run twice."""
         with self._changed:
             is_first = name not in self._names
             self._names.add(name)
@@ -81,7 +81,7 @@ class RunningJobs:
                     self._changed.notify_all()
 
     def wait_until_idle(self, seconds: float) -> bool:
-        """Wait for what is under way; False when that takes longer."""
+        """Wait for the running jobs; False when that takes longer."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._names, seconds)
 
@@ -95,14 +95,14 @@ class Context:
     clock: Clock
     stopping: threading.Event
     using: Callable[[str], AbstractContextManager[Fence | None]]
-    """Keeps the lease of a dataset for as long as it is worked on; None: another replica does."""
+    """Keeps the lease of a dataset while it is in use; None if another replica holds it."""
     busy: RunningJobs = field(default_factory=RunningJobs)
     job_states: JobStates = field(default_factory=JobStates)
     counters: ActivityCounters = field(default_factory=ActivityCounters)
 
 
 class WorkerGroups:
-    """All that is done by itself for the datasets of one configuration: `start`, then `stop`."""
+    """Runs all jobs of one configuration on schedule: `start`, then `stop`."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self._config, self._context = config, context
@@ -126,13 +126,13 @@ class WorkerGroups:
             list(self._alarms()), threads=threads(config), clock=context.clock
         )
         self._idleness = IdleTracker(context.counters, context.job_states)
-        self._noted: set[str] = set()
-        self._noting = threading.Lock()
+        self._recorded: set[str] = set()
+        self._recording = threading.Lock()
         self._is_retired = False
         self._logged: dict[str, str] = {}
 
     def start(self) -> None:
-        """Ring every alarm, and from then on in time."""
+        """Fire every timer at once, then on schedule."""
         self._scheduler.start()
 
     def watch(self) -> None:
@@ -144,12 +144,12 @@ class WorkerGroups:
         return self._scheduler.silent_for()
 
     def ring(self, dataset: str) -> None:
-        """Look at once what a dataset has to do, as when it has just become ours."""
+        """Fire the timers of a dataset now, as after its lease was acquired."""
         for lane in LANES:
             self._scheduler.ring(f"{lane}:{dataset}")
 
     def stop(self) -> None:
-        """Begin nothing more; what is under way goes on."""
+        """Start nothing more; running jobs continue."""
         self._is_retired = True
         self._scheduler.stop()
 
@@ -167,7 +167,7 @@ class WorkerGroups:
                     lane=lane,
                     schedule=schedule,
                     delay=delay(lane, dataset),
-                    action=partial(self._at_work, lane, schedule, action, dataset),
+                    action=partial(self._run_timer, lane, schedule, action, dataset),
                 )
 
     def _forecast(self, dataset: DatasetConfig, engine: Engine) -> None:
@@ -177,32 +177,32 @@ class WorkerGroups:
             self._backlog.catch_up(self._jobs[name], dataset, engine)
 
     def _train(self, dataset: DatasetConfig, engine: Engine, *, first: bool) -> None:
-        is_lacking = not _has_champion(engine, dataset)
-        if is_lacking != first:
+        has_none = not _has_champion(engine, dataset)
+        if has_none != first:
             return
         with self._context.busy.doing(f"train:{dataset.name}") as is_free:
             if not is_free:  # its model came or went while the other group trains
                 return
             outcomes = self._backlog.catch_up(
-                self._jobs["retrain"], dataset, engine, even_if_done=is_lacking
+                self._jobs["retrain"], dataset, engine, even_if_done=has_none
             )
         if any(outcome.result == "succeeded" for outcome in outcomes):
             self._idleness.forget(dataset.name, ["forecast"])
             self._scheduler.ring(f"forecast:{dataset.name}")
 
     def _reconcile(self, dataset: DatasetConfig, engine: Engine) -> None:
-        with _looking(engine) as conn:
-            is_pulled = pull_progress.last_whole(conn, dataset.name) is not None
+        with _brief_reading(engine) as conn:
+            is_pulled = pull_progress.last_full_read(conn, dataset.name) is not None
         if is_pulled:  # the first training reads all of the history anyway
             self._backlog.catch_up(self._jobs["reconcile"], dataset, engine)
 
     def _prune(self, dataset: DatasetConfig, engine: Engine) -> None:
         self._backlog.catch_up(self._jobs["prune"], dataset, engine)
 
-    def _at_work(
+    def _run_timer(
         self, lane: str, schedule: Schedule, action: Action, dataset: DatasetConfig
     ) -> None:
-        """Do what an alarm rings for if the dataset is ours; log once what prevents it."""
+        """Run the action of a timer if this replica holds the lease; log once what prevents it."""
         context, name = self._context, f"{lane}:{dataset.name}"
         with context.busy.doing(name) as is_first, context.using(dataset.name) as fence:
             if is_first and fence is None:
@@ -217,7 +217,7 @@ class WorkerGroups:
                 self._idleness.end(look)
 
     def _do(self, name: str, action: Action, dataset: DatasetConfig, fence: Fence) -> bool:
-        """Do it; False where something was in the way."""
+        """Run the action; False after an error."""
         engine = guarded(self._context.engine, fence=fence)
         try:
             self._prepare(dataset, engine)
@@ -225,26 +225,26 @@ class WorkerGroups:
         except ForecasterError as error:
             self._log_once(dataset.name, error)
             if isinstance(error, DatabaseUnavailable | StageTimedOut):
-                self._scheduler.ring(name, after=AGAIN_AFTER)
+                self._scheduler.ring(name, after=RETRY_AFTER)
             return False
         self._logged.pop(dataset.name, None)
         return True
 
     def _last_ticks(self, lane: str, schedule: Schedule, dataset: DatasetConfig) -> list[datetime]:
-        """Return the last ticks that a group goes by: a first training waits for no schedule."""
+        """Return the last ticks that matter to a group: a first training waits for no schedule."""
         now = self._context.clock() - delay(lane, dataset)
         schedules = [schedule, dataset.forecast_schedule] if lane == "first" else [schedule]
-        return [each.floor(now) for each in schedules]
+        return [tick_schedule.floor(now) for tick_schedule in schedules]
 
     def _is_over(self) -> bool:
         return self._is_retired or self._context.stopping.is_set()
 
     def _prepare(self, dataset: DatasetConfig, engine: Engine) -> None:
-        """Check the schema, which may be upgraded under us; for each dataset once restore telemetry
-        and note the settings."""
+        """Check the schema, which may be upgraded meanwhile; once for each dataset, restore
+        telemetry and record the settings."""
         with bounded(engine, "look", LOOK_WITHIN) as brief:
             migrations.require_head(brief)
-            if not self._takes_note(dataset.name):
+            if not self._is_first_to_record(dataset.name):
                 return
             try:
                 with reading(brief) as conn:
@@ -252,15 +252,15 @@ class WorkerGroups:
                 with writing(brief) as conn:
                     datasets.store_settings(conn, dataset.name, self._documents[dataset.name])
             except BaseException:
-                self._noted.discard(dataset.name)
+                self._recorded.discard(dataset.name)
                 raise
 
-    def _takes_note(self, name: str) -> bool:
-        """Tell whether it is for the caller to note settings, which may be late: only once, so that
-        nobody does it again when others are in force by then."""
-        with self._noting:
-            is_first = name not in self._noted
-            self._noted.add(name)
+    def _is_first_to_record(self, name: str) -> bool:
+        """Return whether the caller is to record the settings: once, so that it is not repeated
+        when others are in force."""
+        with self._recording:
+            is_first = name not in self._recorded
+            self._recorded.add(name)
             return is_first
 
     def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
@@ -270,10 +270,10 @@ class WorkerGroups:
     def _fit(
         self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
     ) -> Fitted:
-        def watch_both(made: Progress | None) -> None:
+        def watch_both(progress: Progress | None) -> None:
             if self._context.stopping.is_set():
                 raise RunError("training cancelled by shutdown", hint="retried at the next start")
-            watch(made)
+            watch(progress)
 
         return fit_in_child(panel, spec, config, watch=watch_both)
 
@@ -290,11 +290,11 @@ def threads(config: Config) -> dict[str, int]:
 
 
 def _has_champion(engine: Engine, dataset: DatasetConfig) -> bool:
-    with _looking(engine) as conn:
+    with _brief_reading(engine) as conn:
         return models.has_champion(conn, dataset.name)
 
 
 @contextmanager
-def _looking(engine: Engine) -> Iterator[Connection]:
+def _brief_reading(engine: Engine) -> Iterator[Connection]:
     with bounded(engine, "look", LOOK_WITHIN) as brief, reading(brief) as conn:
         yield conn

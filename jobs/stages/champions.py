@@ -1,8 +1,8 @@
 """The models in service, read once and kept in memory until another one is promoted.
 
-A model that cannot be loaded never serves, and the last one that served before it stands in:
-a damaged one is marked, so that nobody tries it again; one that needs another version, or a plug-in
-that is not configured, is left as it is, and refused until that changes.
+If a model cannot be loaded, the last one that served before it is the fallback. A damaged model is
+marked and never loaded again; one that needs another version, or a plug-in that is not configured,
+is refused until that changes.
 """
 
 import logging
@@ -26,7 +26,7 @@ from forecaster.store.state.models import ModelRecord
 log = logging.getLogger("forecaster")
 
 OnDamage = Callable[[str], None]
-"""Told the dataset of each model that is found damaged."""
+"""Called with the dataset of each model that is found damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Champion:
     trained_to: datetime
     model: TrainedModel
     is_fallback: bool = False
-    """Whether it serves only because a later one cannot."""
+    """Whether it serves only because a later one cannot be loaded."""
 
     def cutoff(self, known: datetime) -> datetime:
         """Return the timestamp of the last cell that is complete when all rows up to `known` are
@@ -46,10 +46,10 @@ class Champion:
         return grid.timestamp_at(grid.complete_at([known])[0])
 
     def marked(self, prediction: Prediction, cutoff: datetime) -> Prediction:
-        """Return the prediction with the status and hindsight that follow from who made it.
+        """Return the prediction with the status and hindsight that follow from its model.
 
-        A model that has seen what came after the cutoff, as when an old tick runs late or again,
-        forecasts in hindsight: such forecasts are kept apart and never scored.
+        A model that was trained on data after the cutoff, as when an old tick runs late or again,
+        forecasts in hindsight: such forecasts are marked and never scored.
         """
         if self.is_fallback:
             prediction = prediction.with_status("fallback_champion", instead_of="ok")
@@ -62,15 +62,15 @@ class _Search:
 
     damaged: list[int] = field(default_factory=list)
     refused: list[ModelError] = field(default_factory=list)
-    found: Champion | None = None
+    champion: Champion | None = None
 
     def fail(self, dataset: str) -> ModelError:
         """Return why no model can serve."""
         if self.refused:
             return self.refused[0]
-        found = ", ".join(f"model {model_id} is damaged" for model_id in self.damaged)
+        damaged = ", ".join(f"model {model_id} is damaged" for model_id in self.damaged)
         return NoChampion(
-            f"dataset {dataset} has no champion" + (found and f": {found}"),
+            f"dataset {dataset} has no champion" + (damaged and f": {damaged}"),
             hint="run `forecaster retrain`",
         )
 
@@ -83,7 +83,7 @@ class Champions:
         self._loaded: dict[str, tuple[object, Champion]] = {}
 
     def serving(self, engine: Engine, dataset: DatasetConfig, *, now: datetime) -> Champion:
-        """Return the model in service, or the one that stands in for it.
+        """Return the model in service, or its fallback.
 
         NoChampion when there is none; IncompatibleCheckpoint or UnusablePlugin when the only ones
         left need another version or plug-ins that `dataset` does not name: no other is imported.
@@ -97,17 +97,17 @@ class Champions:
             return loaded[1]
         search = _search(engine, dataset, candidates)
         self._mark(engine, dataset.name, search, now)
-        if search.found is None:
+        if search.champion is None:
             raise search.fail(dataset.name)
         first = candidates[0].model_id
-        in_service = search.found.model_id if first in search.damaged else first
-        self._loaded[dataset.name] = ((in_service, plugins), search.found)
-        return search.found
+        in_service = search.champion.model_id if first in search.damaged else first
+        self._loaded[dataset.name] = ((in_service, plugins), search.champion)
+        return search.champion
 
     def _mark(self, engine: Engine, dataset: str, search: _Search, now: datetime) -> None:
         if not search.damaged:
             return
-        successor = None if search.found is None else search.found.model_id
+        successor = None if search.champion is None else search.champion.model_id
         with writing(engine) as conn:
             marked = models.mark_damaged(
                 conn, dataset, search.damaged, successor=successor, now=now
@@ -120,7 +120,9 @@ def _search(engine: Engine, dataset: DatasetConfig, candidates: Sequence[ModelRe
     search = _Search()
     for record in candidates:
         try:
-            search.found = _load(engine, dataset, record, is_fallback=record is not candidates[0])
+            search.champion = _load(
+                engine, dataset, record, is_fallback=record is not candidates[0]
+            )
         except DamagedCheckpoint as error:
             _log(dataset, record, "is damaged", error)
             search.damaged.append(record.model_id)

@@ -1,4 +1,4 @@
-"""What is to be judged: forecasts that matured, what happened then, and what was known before."""
+"""What is to be scored: forecasts that matured, their actual values, and the values before."""
 
 import json
 import logging
@@ -24,8 +24,8 @@ from forecaster.store.forecasts.matured import LeadWindow
 from forecaster.store.observations import observations
 from forecaster.store.state import datasets, models
 
-JUDGED = "score"
-"""The watermark up to which all that was forecast has been judged."""
+SCORED = "score"
+"""The watermark up to which everything that was forecast has been scored."""
 CALENDAR_SLACK = timedelta(days=5)
 """How far any number of calendar steps may be from their mean length."""
 FEW = 1000
@@ -39,7 +39,7 @@ class Case:
     """What one model forecast, and what was observed before and after it."""
 
     model_id: int
-    yardstick: ScoringScale
+    scoring_scale: ScoringScale
     forecasts: pl.DataFrame
     observations: pl.DataFrame
     memory: int
@@ -52,7 +52,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """What matured in (after, until] is judged, where its last cell is complete by `known`."""
+    """What matured in (after, until] is scored, where its last cell is complete by `known`."""
 
     after: datetime | None
     until: datetime
@@ -60,16 +60,16 @@ class Span:
 
 
 def read(
-    conn: Connection, dataset: DatasetConfig, span: Span, *, tick: datetime, told: set[int]
+    conn: Connection, dataset: DatasetConfig, span: Span, *, tick: datetime, reported: set[int]
 ) -> tuple[list[Case], dict[int, str]]:
     """Read what matured in `span` and was not scored yet, a case or two for each model.
 
-    With what was observed up to `tick` less the delay, however late it is by now. Where the
+    Actual values are those up to `tick` less `delay`, however late they came. Where the
     checkpoint of a model is gone or cannot be read, each series is scored by what it was forecast
     from, like a new one. Where not even the spec can be read, nothing is scored; such models come
-    second, with their problems. `told` is that of `grids_of`.
+    second, with their problems. `reported` is that of `grids_of`.
     """
-    grids = grids_of(conn, dataset.name, told)
+    grids = grids_of(conn, dataset.name, reported)
     over = _over(grids, span.known)
     forecasts = pl.concat(
         matured.read(conn, dataset.name, _window(lead, [*grids.values()], span)).filter(over)
@@ -93,25 +93,25 @@ def _unscored(dataset: str, model_id: int, error: ModelError) -> str:
     return problem
 
 
-def grids_of(conn: Connection, dataset: str, told: set[int] | None = None) -> dict[int, Grid]:
+def grids_of(conn: Connection, dataset: str, reported: set[int] | None = None) -> dict[int, Grid]:
     """Return the grids of all models of a dataset whose specs can be read, by their numbers.
 
-    Of the others the log says so, once for those who keep the numbers it was said of in `told`.
+    The others are logged, except those whose numbers are in `reported`, and added to it.
     """
-    grids, told = {}, set() if told is None else told
-    for each in models.list_models(conn, dataset):
+    grids, reported = {}, set() if reported is None else reported
+    for model in models.list_models(conn, dataset):
         try:
-            grids[each.model_id] = stored_grid(each.config)
+            grids[model.model_id] = stored_grid(model.config)
         except (KeyError, TypeError, ValueError, ForecasterError) as error:
-            if each.model_id not in told:
+            if model.model_id not in reported:
                 warning = "dataset %s: cannot read the grid of model %d: %r"
-                log.warning(warning, dataset, each.model_id, error)
-            told.add(each.model_id)
+                log.warning(warning, dataset, model.model_id, error)
+            reported.add(model.model_id)
     return grids
 
 
 def _over(grids: Mapping[int, Grid], known: datetime) -> pl.Expr:
-    """Tell of rows of MATURED whether the last cell of their lead is complete."""
+    """Return of rows of MATURED whether the last cell of their lead is complete."""
     last = {
         model_id: grid.timestamp_at(grid.complete_at([known])[0])
         for model_id, grid in grids.items()
@@ -147,35 +147,37 @@ def _window(lead: Lead, grids: Sequence[Grid], span: Span) -> LeadWindow:
 
 
 def _of_model(
-    conn: Connection, dataset: str, forecasts: pl.DataFrame, seen: datetime
+    conn: Connection, dataset: str, forecasts: pl.DataFrame, until_known: datetime
 ) -> Iterator[Case]:
-    """Yield the series without gaps, for which a season of the past will do, the others, and those
-    that are new since the model was trained."""
+    """Yield the series without gaps, for which a season of the past is enough, then the others,
+    then those that are new since the model was trained."""
     model_id = int(forecasts["model_id"][0])
-    yardstick, problem = _yardstick(conn, dataset, model_id)
-    spec, grid = yardstick.spec, yardstick.spec.grid()
+    scoring_scale, problem = _scoring_scale(conn, dataset, model_id)
+    spec, grid = scoring_scale.spec, scoring_scale.spec.grid()
     first, last = (_index(grid, end(forecasts["cutoff"])) for end in (pl.Series.min, pl.Series.max))
-    until = min(seen, grid.last_of(_index(grid, forecasts["timestamp"].max())))
+    until = min(until_known, grid.last_of(_index(grid, forecasts["timestamp"].max())))
     season, memory = spec.season_length, max(spec.context_length, spec.season_length)
 
     recent = observations.read(conn, dataset, since=grid.timestamp_at(first - season), until=until)
-    whole = set(_whole(recent, grid, range(first - season + 1, last + 1)))
-    is_whole = pl.col("series_id").is_in(whole & yardstick.series_scale.keys())
-    ours, others = forecasts.filter(is_whole), forecasts.filter(~is_whole)
-    case = partial(Case, model_id=model_id, yardstick=yardstick, problem=problem)
-    if not ours.is_empty():
-        yield case(forecasts=ours, observations=recent.filter(is_whole), memory=season)
-    if not others.is_empty():
-        since, names = grid.timestamp_at(first - memory), others["series_id"].unique()
+    without_gaps = set(_without_gaps(recent, grid, range(first - season + 1, last + 1)))
+    is_without_gaps = pl.col("series_id").is_in(without_gaps & scoring_scale.series_scale.keys())
+    dense, sparse = forecasts.filter(is_without_gaps), forecasts.filter(~is_without_gaps)
+    case = partial(Case, model_id=model_id, scoring_scale=scoring_scale, problem=problem)
+    if not dense.is_empty():
+        yield case(forecasts=dense, observations=recent.filter(is_without_gaps), memory=season)
+    if not sparse.is_empty():
+        since, names = grid.timestamp_at(first - memory), sparse["series_id"].unique()
         older = _read_some(conn, dataset, names, since, until)
         case = partial(case, observations=older, memory=memory)
-        is_known = pl.col("series_id").is_in(yardstick.series_scale.keys())
-        for is_new, part in ((False, others.filter(is_known)), (True, others.filter(~is_known))):
+        is_known = pl.col("series_id").is_in(scoring_scale.series_scale.keys())
+        for is_new, part in ((False, sparse.filter(is_known)), (True, sparse.filter(~is_known))):
             if not part.is_empty():
                 yield case(forecasts=part, is_new=is_new)
 
 
-def _yardstick(conn: Connection, dataset: str, model_id: int) -> tuple[ScoringScale, str | None]:
+def _scoring_scale(
+    conn: Connection, dataset: str, model_id: int
+) -> tuple[ScoringScale, str | None]:
     """Return what a model is scored by, and why that is its spec alone, if it is."""
     try:
         stored = models.get(conn, dataset, model_id)
@@ -194,11 +196,11 @@ def _index(grid: Grid, instant: object) -> int:
     return grid.index_at(instant)
 
 
-def _whole(rows: pl.DataFrame, grid: Grid, steps: range) -> pl.Series:
+def _without_gaps(rows: pl.DataFrame, grid: Grid, steps: range) -> pl.Series:
     """Return the series that were observed at each of `steps`."""
     cells = rows.select("series_id", step=grid.index_of(rows["timestamp"]))
-    seen = cells.filter(pl.col("step").is_between(steps.start, steps.stop - 1))
-    counts = seen.group_by("series_id").agg(pl.col("step").n_unique())
+    inside = cells.filter(pl.col("step").is_between(steps.start, steps.stop - 1))
+    counts = inside.group_by("series_id").agg(pl.col("step").n_unique())
     return counts.filter(pl.col("step") == len(steps))["series_id"]
 
 

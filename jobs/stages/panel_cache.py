@@ -1,7 +1,8 @@
-"""CachedPanel panels: what each dataset's next forecast looks at, kept in memory between ticks.
+"""Cached panels: the context of each dataset's next forecast, kept in memory between ticks.
 
-A tick costs what its new rows cost: rows that were landed are handed over as they are landed. When
-somebody else landed in between, or after a start, a panel is read anew from our own observations.
+A tick costs what its new rows cost: ingested rows are handed over after their transaction. When
+another process ingested in between, or after a start, the panel is read again from our own
+observations.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,22 +28,22 @@ _SERIES_AT_ONCE = 10_000
 
 @dataclass(slots=True, kw_only=True)
 class CachedPanel:
-    """One panel, and what was landed since it was last looked at."""
+    """One panel, and the rows that were ingested since it was last updated."""
 
     panel: RollingPanel
     mark: datetime | None
-    """It knows of all landings up to this one."""
+    """The last ingestion that is part of it, or `waiting`."""
     newest_read: datetime | None
     """The newest observation when it was read: what came since is `waiting`."""
     waiting: list[pl.DataFrame] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
-        """Whether `waiting` holds everything that was landed after the panel's end."""
+        """Whether `waiting` holds everything that was ingested after the panel's end."""
         return self.newest_read is None or self.newest_read <= self.panel.until
 
     def take(self, landing: IngestResult) -> bool:
-        """Queue what was landed; False if something before it was missed, or it is too much."""
+        """Queue ingested rows; False if earlier ones were missed, or there are too many."""
         if landing.recorded_at == landing.before:
             return True
         if landing.before != self.mark:
@@ -60,17 +61,17 @@ class CachedPanel:
 
 
 class PanelCache:
-    """One resident panel for each dataset that was forecast."""
+    """One panel for each dataset that was forecast."""
 
     def __init__(self) -> None:
-        self._residents: dict[str, CachedPanel] = {}
+        self._panels: dict[str, CachedPanel] = {}
         self._names: dict[str, dict[int, str]] = {}
 
     def take(self, dataset: str, landing: IngestResult) -> None:
-        """Hand over what was landed, after its transaction."""
-        resident = self._residents.get(dataset)
-        if resident is not None and not resident.take(landing):
-            del self._residents[dataset]
+        """Hand over ingested rows, after their transaction."""
+        cached = self._panels.get(dataset)
+        if cached is not None and not cached.take(landing):
+            del self._panels[dataset]
 
     def at(self, conn: Connection, dataset: str, spec: ModelSpec, until: datetime) -> RollingPanel:
         """Return the panel of everything that was observed up to `until`.
@@ -78,18 +79,18 @@ class PanelCache:
         One that has gone further is kept for later ticks, and another one is read.
         """
         reached = datasets.ingest_state(conn, dataset)
-        resident = self._residents.pop(dataset, None)
-        if resident is not None and not _is_of(resident, spec, reached):
-            resident = None
-        if resident is not None and until < resident.panel.until:
-            self._residents[dataset] = resident
+        cached = self._panels.pop(dataset, None)
+        if cached is not None and not _is_of(cached, spec, reached):
+            cached = None
+        if cached is not None and until < cached.panel.until:
+            self._panels[dataset] = cached
             return _read(conn, dataset, spec, until, reached).panel
-        if resident is None:
-            resident = _read(conn, dataset, spec, until, reached)
+        if cached is None:
+            cached = _read(conn, dataset, spec, until, reached)
         else:
-            _update(conn, dataset, resident, until)
-        self._residents[dataset] = resident
-        return resident.panel
+            _update(conn, dataset, cached, until)
+        self._panels[dataset] = cached
+        return cached.panel
 
     def names(self, conn: Connection, dataset: str, panel: RollingPanel) -> dict[int, str]:
         """Return the text keys of all series by their integer keys, which never change."""
@@ -100,11 +101,11 @@ class PanelCache:
         return known
 
 
-def _is_of(resident: CachedPanel, spec: ModelSpec, reached: IngestState) -> bool:
-    """Tell whether a panel is what this model looks at, and nobody else has landed since."""
-    panel = resident.panel
+def _is_of(cached: CachedPanel, spec: ModelSpec, reached: IngestState) -> bool:
+    """Return whether a panel suits this model, and nobody else has ingested since."""
+    panel = cached.panel
     is_alike = panel.grid == spec.grid() and panel.length == spec.context_length
-    return is_alike and resident.mark == reached.landed_at
+    return is_alike and cached.mark == reached.landed_at
 
 
 def _read(
@@ -116,15 +117,15 @@ def _read(
     panel = RollingPanel(grid, length, until, ids)
     since = grid.first_of(panel.start)
     for rows in observations.read_cells(conn, dataset, since=since, until=until, steps=length):
-        found = rows["series_id"].unique().sort().to_numpy()
-        panel.replace(StaleCells(ids=found, first=panel.start, last=panel.end), rows)
+        series = rows["series_id"].unique().sort().to_numpy()
+        panel.replace(StaleCells(ids=series, first=panel.start, last=panel.end), rows)
     return CachedPanel(panel=panel, mark=reached.landed_at, newest_read=reached.newest_observation)
 
 
-def _update(conn: Connection, dataset: str, resident: CachedPanel, until: datetime) -> None:
-    """Move the end to `until`, and take in what was landed up to there."""
-    panel, passed = resident.panel, resident.panel.until
-    due, was_complete = resident.due(until), resident.is_complete
+def _update(conn: Connection, dataset: str, cached: CachedPanel, until: datetime) -> None:
+    """Move the end to `until`, and add the rows that were ingested up to there."""
+    panel, passed = cached.panel, cached.panel.until
+    due, was_complete = cached.due(until), cached.is_complete
     panel.move(until)
     if was_complete:
         return _apply(conn, panel, due)
@@ -146,5 +147,5 @@ def _read_again(conn: Connection, panel: RollingPanel, contested: StaleCells, pa
     cells = replace(contested, ids=contested.ids[part])
     since, last = panel.grid.first_of(cells.first), panel.grid.last_of(cells.last)
     until = min(panel.until, last)
-    found = observations.read_some_cells(conn, cells.ids.tolist(), since=since, until=until)
-    panel.replace(cells, found)
+    current = observations.read_some_cells(conn, cells.ids.tolist(), since=since, until=until)
+    panel.replace(cells, current)

@@ -1,4 +1,4 @@
-"""Pull: read from the source what is new, and land it in our own observations."""
+"""Pull: read from the source what is new, and ingest it into our own observations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ from jobs.stages.pull_progress import advance, reached
 from jobs.stages.slices import slices
 
 ROWS_AT_ONCE = 200_000
-"""Landed in one transaction: it takes about a second, and others wait five for a lock."""
+"""Ingested in one transaction: it takes about a second, and others wait five for a lock."""
 _MICROSECOND = timedelta(microseconds=1)
 
 OnLanding = Callable[[str, IngestResult], None]
@@ -42,31 +42,31 @@ def run(
     dataset: DatasetConfig,
     *,
     now: datetime,
-    whole: bool = False,
+    all_history: bool = False,
     needed_from: datetime | None = None,
     on_landing: OnLanding = lambda _dataset, _landing: None,
 ) -> PullReport | None:
-    """Land the source rows up to `now`; None for a dataset without a query.
+    """Ingest the source rows up to `now`; None for a dataset without a query.
 
     Reads again from `delay` and `late_data` before the newest instant seen, so that late rows and
-    corrections are found: landing twice changes nothing. With an `ingest_column`, also all that was
-    written since, however old it says to be. A `whole` pull reads all of `history` again, for what
-    came later still; so does one for which rows are `needed_from` before all that was ever read.
-    Long stretches are read in slices, and landed in transactions that others do
-    not wait long for. `on_landing` is told of each landing after its commit. The caller moves the
-    watermarks with `pull_progress.advance`, in the transaction that makes use of these rows.
+    corrections are found: ingesting twice changes nothing. With an `ingest_column`, also all rows
+    written since, however old their timestamps are. With `all_history`, all of `history` is read
+    again, for what came later still; likewise if rows are `needed_from` before all that was read.
+    Long ranges are read in slices, and ingested in short transactions. `on_landing` is called with
+    each landing after its commit. The caller advances the watermarks with `pull_progress.advance`,
+    in the transaction that uses these rows.
 
-    DataError where more than `max_rejected` of the rows cannot be used: before the part of the
-    history that brings it about is landed, or, where only what is new was read, after landing the
-    others. StageTimedOut when the limit of `engine` is over, reads included; each slice of all of
-    the history has its whole length.
+    DataError where more than `max_rejected` of the rows cannot be used: before that slice of the
+    history is ingested or, where only new rows were read, after ingesting the others. StageTimedOut
+    when the limit of `engine` is over, reads included; for each slice of all of the history the
+    limit starts again.
     """
     if dataset.query is None:
         return None
     url = dataset.source_url or engine.url.render_as_string(hide_password=False)
     limit = limit_of(engine) or Limit()
     origin = _Origin(dataset=dataset, url=url, limit=limit)
-    scope = _scope(engine, origin, now, whole=whole, needed_from=needed_from)
+    scope = _scope(engine, origin, now, all_history=all_history, needed_from=needed_from)
     tally = PullCounts(seen=scope.seen)
     read = partial(origin.read, scope)
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
@@ -91,9 +91,9 @@ def run(
 def _require_newest(
     engine: Engine, dataset: DatasetConfig, tally: PullCounts, report: PullReport
 ) -> None:
-    """Raise DataError where too much is lost of what is new, once what is not is on record.
+    """Raise DataError if too many of the new rows were rejected; the watermarks advance before.
 
-    So the next pull is judged by what is new then.
+    So the next pull is checked by its own new rows only.
     """
     try:
         remedies.require_newest(tally.batch(dataset), dataset.max_rejected)
@@ -120,7 +120,7 @@ def _scope(
     origin: "_Origin",
     now: datetime,
     *,
-    whole: bool,
+    all_history: bool,
     needed_from: datetime | None,
 ) -> _Scope:
     dataset = origin.dataset
@@ -131,7 +131,7 @@ def _scope(
     is_older = first < (before.since or start) - step
     start = min(start, first)
     overlap = start if seen is None else _overlap(dataset, seen, start)
-    reason = _reason(is_first=seen is None, whole=whole, is_older=is_older)
+    reason = _reason(is_first=seen is None, all_history=all_history, is_older=is_older)
     if dataset.ingest_column is None:
         return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
     reach = origin.reach(before.ingested, RowRange(since=start, until=now))
@@ -146,13 +146,13 @@ def _scope(
     )
 
 
-def _reason(*, is_first: bool, whole: bool, is_older: bool) -> str | None:
+def _reason(*, is_first: bool, all_history: bool, is_older: bool) -> str | None:
     """Say why all of the history is read; None where it is not."""
     if is_first:
         return "first pull"
     if is_older:
         return "older history is needed than was read so far"
-    return "reconciliation" if whole else None
+    return "reconciliation" if all_history else None
 
 
 def _overlap(dataset: DatasetConfig, seen: datetime, start: datetime) -> datetime:

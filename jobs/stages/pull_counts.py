@@ -43,7 +43,7 @@ class PullCounts:
         self.newest = newest(self.newest, newest_of(frame))
 
     def batch(self, dataset: DatasetConfig) -> ReadRows:
-        """Return what can be said of the rows so far."""
+        """Return the counts of the rows so far."""
         return ReadRows(
             name=f"a pull of {dataset.name}",
             rows=self.rows,
@@ -62,8 +62,8 @@ class PullCounts:
 
 def newest_of(frame: pl.DataFrame) -> datetime | None:
     """Return the last instant of OBSERVATIONS; None when there is none."""
-    found = frame["timestamp"].max()
-    return found if isinstance(found, datetime) else None
+    last = frame["timestamp"].max()
+    return last if isinstance(last, datetime) else None
 
 
 def newest(seen: datetime | None, found: datetime | None) -> datetime | None:

@@ -11,13 +11,13 @@ from jobs.execution.reports import PullReport
 
 WATERMARK = "pull"
 INGESTED = "ingested"
-WHOLE = "whole"
+FULL_READ = "whole"
 READ_FROM = "read from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullProgress:
-    """What earlier pulls have read; None where there was none, or none that could tell."""
+    """What earlier pulls have read; None where there was none, or it is unknown."""
 
     newest: datetime | None
     """The newest instant that was seen."""
@@ -36,19 +36,19 @@ def reached(conn: Connection, dataset: str) -> PullProgress:
     )
 
 
-def last_whole(conn: Connection, dataset: str) -> datetime | None:
+def last_full_read(conn: Connection, dataset: str) -> datetime | None:
     """Return when all of the history was last read; None before it was."""
-    return watermarks.get(conn, dataset, WHOLE)
+    return watermarks.get(conn, dataset, FULL_READ)
 
 
 def advance(conn: Connection, dataset: str, report: PullReport | None) -> None:
-    """Move the watermarks to what `report` has seen; what a later pull has moved stays."""
+    """Advance the watermarks to what `report` has read; those of a later pull stay."""
     if report is None:
         return
     if report.watermark is not None:
         watermarks.advance(conn, dataset, WATERMARK, report.watermark, now=report.until)
     if report.whole not in (None, NO_START):
-        watermarks.advance(conn, dataset, WHOLE, report.until, now=report.until)
+        watermarks.advance(conn, dataset, FULL_READ, report.until, now=report.until)
         first = min(report.since, _read_from(conn, dataset) or report.since)
         document = {"since": first.isoformat()}
         watermarks.keep(conn, dataset, READ_FROM, document, now=report.until)
@@ -57,5 +57,5 @@ def advance(conn: Connection, dataset: str, report: PullReport | None) -> None:
 
 
 def _read_from(conn: Connection, dataset: str) -> datetime | None:
-    found = watermarks.state(conn, dataset, READ_FROM)
-    return None if found is None else datetime.fromisoformat(found["since"])
+    document = watermarks.state(conn, dataset, READ_FROM)
+    return None if document is None else datetime.fromisoformat(document["since"])

@@ -1,4 +1,4 @@
-"""A long stretch of time in slices, each with about as many rows as memory has room for."""
+"""A long time range in slices, each with about as many rows as memory has room for."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta

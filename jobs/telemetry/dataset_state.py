@@ -1,4 +1,4 @@
-"""In which state of its life a dataset is, and why: one of six words, from facts. Pure."""
+"""The state of a dataset and its reason, from facts. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _WAITING = (InsufficientHistory.NO_DATA, InsufficientHistory.TOO_LITTLE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifecycle:
-    """A state with its reason in words; `since` is when that happened which the reason tells."""
+    """A state with its reason as text; `since` is when the event of the reason happened."""
 
     state: State
     reason: str
@@ -97,10 +97,10 @@ def _in_service(facts: Facts, serving: Serving, dataset: DatasetConfig, now: dat
         return Lifecycle(
             state="failed", reason=_nothing_forecast(facts, since), since=_ended(facts) or since
         )
-    troubles = [*_troubles(facts, serving, dataset, now, behind)]
-    if troubles:
-        reason = "; ".join(reason for reason, _ in troubles)
-        return Lifecycle(state="degraded", reason=reason, since=troubles[0][1])
+    problems = [*_problems(facts, serving, dataset, now, behind)]
+    if problems:
+        reason = "; ".join(reason for reason, _ in problems)
+        return Lifecycle(state="degraded", reason=reason, since=problems[0][1])
     if last is None:
         reason = f"model {serving.model_id} is in service; its first forecast is due"
         return Lifecycle(state="running", reason=reason, since=serving.promoted_at)
@@ -118,12 +118,12 @@ def _ended(facts: Facts) -> datetime | None:
     return next((run.finished_at for run in facts.forecasts if run.error), None)
 
 
-Trouble = tuple[str, datetime | None]
+Problem = tuple[str, datetime | None]
 
 
-def _troubles(
+def _problems(
     facts: Facts, serving: Serving, dataset: DatasetConfig, now: datetime, behind: int
-) -> Iterator[Trouble]:
+) -> Iterator[Problem]:
     """Yield what is wrong and since when, the worst first."""
     yield from _of_forecasts(facts, behind)
     yield from _of_models(facts, serving)
@@ -132,7 +132,7 @@ def _troubles(
         yield f"no new data from the source since {_at(newest)}", newest
 
 
-def _of_forecasts(facts: Facts, behind: int) -> Iterator[Trouble]:
+def _of_forecasts(facts: Facts, behind: int) -> Iterator[Problem]:
     ended = next((run for run in facts.forecasts if run.state != "running"), None)
     if ended is not None and ended.state == "failed":
         yield f"the forecast of {_at(ended.tick)} failed: {ended.error}", ended.finished_at
@@ -144,7 +144,7 @@ def _of_forecasts(facts: Facts, behind: int) -> Iterator[Trouble]:
         yield f"forecasts are late: {behind} are due", tick
 
 
-def _of_models(facts: Facts, serving: Serving) -> Iterator[Trouble]:
+def _of_models(facts: Facts, serving: Serving) -> Iterator[Problem]:
     if serving.is_fallback:
         reason = f"fallback to model {serving.model_id}: a newer one is damaged"
         yield reason, serving.promoted_at
@@ -155,8 +155,8 @@ def _of_models(facts: Facts, serving: Serving) -> Iterator[Trouble]:
         yield f"retraining keeps failing: {failed[0].error}", failed[-1].finished_at
 
 
-def _of_refusal(last: Run | None, serving: Serving) -> Iterator[Trouble]:
-    """Tell of a champion that could not be loaded at the last tick, though nothing is damaged."""
+def _of_refusal(last: Run | None, serving: Serving) -> Iterator[Problem]:
+    """Yield the problem of an undamaged champion that could not be loaded at the last tick."""
     report = {} if last is None or last.report is None else last.report
     if last is None or last.finished_at is None or last.finished_at < serving.promoted_at:
         return

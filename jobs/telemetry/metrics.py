@@ -43,7 +43,7 @@ class Telemetry(Registry):
         self._declare_pull()
         self._declare_forecasts()
         self._declare_models()
-        self._declare_lives()
+        self._declare_states()
         self._declare_accuracy()
         self._declare_process()
         self.datasets: tuple[str, ...] = ()
@@ -174,7 +174,7 @@ class Telemetry(Registry):
             "dataset",
         )
 
-    def _declare_lives(self) -> None:
+    def _declare_states(self) -> None:
         self.state = self.gauge(
             "dataset_state", "1 for the current state of the dataset, else 0.", "dataset", "state"
         )

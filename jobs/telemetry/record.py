@@ -1,4 +1,4 @@
-"""Reports into telemetry: one run, one report, one restart at a time."""
+"""Records runs, reports and restarts in the metrics."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -26,21 +26,21 @@ from jobs.telemetry.dataset_state import STATES
 from jobs.telemetry.health import Health
 from jobs.telemetry.metrics import TASKS, Telemetry
 
-REMEMBERED = 100
+RESTORED = 100
 """Newest runs of `score` whose accuracy is shown after a restart: few have points of all leads."""
 _NAN = float("nan")
 
 
-def outcome(telemetry: Telemetry, found: Outcome) -> None:
-    """Count one run, and take in its report if it succeeded."""
-    run = (found.job, found.dataset)
-    telemetry.runs.labels(*run, found.result).inc()
-    telemetry.retries.labels(*run).inc(found.retries)
-    telemetry.run_duration.labels(*run).observe(found.seconds)
-    lateness = (found.started_at - found.tick).total_seconds()
+def outcome(telemetry: Telemetry, run_outcome: Outcome) -> None:
+    """Count one run, and record its report if it succeeded."""
+    run = (run_outcome.job, run_outcome.dataset)
+    telemetry.runs.labels(*run, run_outcome.result).inc()
+    telemetry.retries.labels(*run).inc(run_outcome.retries)
+    telemetry.run_duration.labels(*run).observe(run_outcome.seconds)
+    lateness = (run_outcome.started_at - run_outcome.tick).total_seconds()
     telemetry.run_lateness.labels(*run).observe(max(0.0, lateness))
-    if found.report is not None:
-        report(telemetry, found.report, at=found.ended_at)
+    if run_outcome.report is not None:
+        report(telemetry, run_outcome.report, at=run_outcome.ended_at)
 
 
 def missed(telemetry: Telemetry, job: str, dataset: str, reason: str, count: int) -> None:
@@ -48,76 +48,76 @@ def missed(telemetry: Telemetry, job: str, dataset: str, reason: str, count: int
     telemetry.ticks_missed.labels(job, dataset, reason).inc(count)
 
 
-def report(telemetry: Telemetry, found: JobReport, *, at: datetime) -> None:
-    """Take in the report of a run that succeeded, committed at the instant `at`."""
-    telemetry.last_success.labels(found.job, found.dataset).set(at.timestamp())
-    for stage, seconds in found.stages.items():
-        telemetry.stage_duration.labels(found.job, stage, found.dataset).observe(seconds)
-    match found:
+def report(telemetry: Telemetry, job_report: JobReport, *, at: datetime) -> None:
+    """Record the report of a run that succeeded, committed at the instant `at`."""
+    telemetry.last_success.labels(job_report.job, job_report.dataset).set(at.timestamp())
+    for stage, seconds in job_report.stages.items():
+        telemetry.stage_duration.labels(job_report.job, stage, job_report.dataset).observe(seconds)
+    match job_report:
         case ForecastReport():
-            _forecast(telemetry, found, at)
+            _forecast(telemetry, job_report, at)
         case RetrainReport():
-            _retrain(telemetry, found)
+            _retrain(telemetry, job_report)
         case ScoreReport():
-            _score(telemetry, found)
+            _score(telemetry, job_report)
         case ReconcileReport():
-            if found.pull is not None:
-                _pull(telemetry, found.dataset, found.pull)
+            if job_report.pull is not None:
+                _pull(telemetry, job_report.dataset, job_report.pull)
         case PruneReport():
             pass
         case _:
-            assert_never(found)
+            assert_never(job_report)
 
 
-def _forecast(telemetry: Telemetry, found: ForecastReport, at: datetime) -> None:
-    dataset = found.dataset
-    if found.pull is not None:
-        _pull(telemetry, dataset, found.pull)
-    champion_is(telemetry, dataset, trained_to=found.trained_to)
-    if found.newest_observation is not None:
-        newest = found.newest_observation
+def _forecast(telemetry: Telemetry, report: ForecastReport, at: datetime) -> None:
+    dataset = report.dataset
+    if report.pull is not None:
+        _pull(telemetry, dataset, report.pull)
+    champion_is(telemetry, dataset, trained_to=report.trained_to)
+    if report.newest_observation is not None:
+        newest = report.newest_observation
         telemetry.newest_observation.labels(dataset).set(newest.timestamp())
-        lag = (found.cutoff - newest).total_seconds()
+        lag = (report.cutoff - newest).total_seconds()
         telemetry.pull_lag.labels(dataset).set(max(0.0, lag))
-    latency = (at - found.tick).total_seconds()
+    latency = (at - report.tick).total_seconds()
     telemetry.forecast_latency.labels(dataset).observe(max(0.0, latency))
-    written = found.rows + found.attention_rows
-    telemetry.rows_written.labels(found.job, dataset).inc(written)
-    telemetry.series_forecast.labels(dataset).inc(found.series)
-    for reason, count in found.skipped.items():
+    written = report.rows + report.attention_rows
+    telemetry.rows_written.labels(report.job, dataset).inc(written)
+    telemetry.series_forecast.labels(dataset).inc(report.series)
+    for reason, count in report.skipped.items():
         telemetry.series_skipped.labels(dataset, reason).inc(count)
-    for status, count in found.statuses.items():
+    for status, count in report.statuses.items():
         if status != "ok":
             telemetry.series_fallback.labels(dataset, status).inc(count)
-    if found.hindsight:
-        telemetry.series_fallback.labels(dataset, "hindsight").inc(found.hindsight)
-    for rule, count in found.panel.items():
+    if report.hindsight:
+        telemetry.series_fallback.labels(dataset, "hindsight").inc(report.hindsight)
+    for rule, count in report.panel.items():
         telemetry.panel_cells.labels(dataset, rule).inc(count)
 
 
-def _pull(telemetry: Telemetry, dataset: str, found: PullReport) -> None:
-    landed = {"new": found.new, "corrected": found.corrected, "unchanged": found.unchanged}
-    for outcome, count in landed.items():
-        telemetry.pulled_rows.labels(dataset, outcome).inc(count)
-    for reason, count in found.rejected.items():
+def _pull(telemetry: Telemetry, dataset: str, report: PullReport) -> None:
+    ingested = {"new": report.new, "corrected": report.corrected, "unchanged": report.unchanged}
+    for result, count in ingested.items():
+        telemetry.pulled_rows.labels(dataset, result).inc(count)
+    for reason, count in report.rejected.items():
         telemetry.rejected_rows.labels(dataset, reason).inc(count)
-    telemetry.duplicate_rows.labels(dataset, "equal").inc(found.duplicates)
-    telemetry.duplicate_rows.labels(dataset, "conflicting").inc(found.conflicting)
-    telemetry.late_rows.labels(dataset).inc(found.late)
+    telemetry.duplicate_rows.labels(dataset, "equal").inc(report.duplicates)
+    telemetry.duplicate_rows.labels(dataset, "conflicting").inc(report.conflicting)
+    telemetry.late_rows.labels(dataset).inc(report.late)
 
 
-def _retrain(telemetry: Telemetry, found: RetrainReport) -> None:
-    dataset = found.dataset
-    if found.pull is not None:
-        _pull(telemetry, dataset, found.pull)
-    telemetry.decisions.labels(dataset, found.decision).inc()
-    telemetry.train_duration.labels(dataset).observe(found.train_seconds)
-    telemetry.train_windows.labels(dataset).set(found.windows_per_second)
-    telemetry.train_loss.labels(dataset).set(found.train_loss)
-    telemetry.rows_written.labels(found.job, dataset).inc()
-    if found.decision == "promoted":
-        champion_is(telemetry, dataset, trained_to=found.trained_to)
-        attention(telemetry, dataset, found.scores)
+def _retrain(telemetry: Telemetry, report: RetrainReport) -> None:
+    dataset = report.dataset
+    if report.pull is not None:
+        _pull(telemetry, dataset, report.pull)
+    telemetry.decisions.labels(dataset, report.decision).inc()
+    telemetry.train_duration.labels(dataset).observe(report.train_seconds)
+    telemetry.train_windows.labels(dataset).set(report.windows_per_second)
+    telemetry.train_loss.labels(dataset).set(report.train_loss)
+    telemetry.rows_written.labels(report.job, dataset).inc()
+    if report.decision == "promoted":
+        champion_is(telemetry, dataset, trained_to=report.trained_to)
+        attention(telemetry, dataset, report.scores)
 
 
 def attention(telemetry: Telemetry, dataset: str, scores: Mapping[str, float | None]) -> None:
@@ -130,14 +130,14 @@ def attention(telemetry: Telemetry, dataset: str, scores: Mapping[str, float | N
 
 
 def champion_is(telemetry: Telemetry, dataset: str, *, trained_to: datetime) -> None:
-    """Show until when the data of the model in service reaches."""
+    """Show up to when the model in service was trained."""
     telemetry.champion_trained.labels(dataset).set(trained_to.timestamp())
 
 
-def _score(telemetry: Telemetry, found: ScoreReport) -> None:
-    telemetry.points_scored.labels(found.dataset).inc(found.points)
-    telemetry.rows_written.labels(found.job, found.dataset).inc(found.rows)
-    accuracy(telemetry, found.dataset, found.leads)
+def _score(telemetry: Telemetry, report: ScoreReport) -> None:
+    telemetry.points_scored.labels(report.dataset).inc(report.points)
+    telemetry.rows_written.labels(report.job, report.dataset).inc(report.rows)
+    accuracy(telemetry, report.dataset, report.leads)
 
 
 def damage(telemetry: Telemetry, dataset: str) -> None:
@@ -146,7 +146,7 @@ def damage(telemetry: Telemetry, dataset: str) -> None:
 
 
 def lease(telemetry: Telemetry, dataset: str, token: int | None) -> None:
-    """Show whether a dataset is ours, and under which token; None: it is not any more."""
+    """Show the token of the lease on a dataset; None if this replica does not hold it."""
     if dataset not in telemetry.datasets:
         return
     telemetry.lease_held.labels(dataset).set(token is not None)
@@ -154,16 +154,16 @@ def lease(telemetry: Telemetry, dataset: str, token: int | None) -> None:
         telemetry.lease_token.labels(dataset).set(token)
 
 
-def health(telemetry: Telemetry, found: Iterable[Health]) -> None:
+def health(telemetry: Telemetry, healths: Iterable[Health]) -> None:
     """Show in which state each configured dataset is."""
-    for each in found:
-        dataset, life = each.facts.dataset, each.lifecycle
+    for health_ in healths:
+        dataset, state_ = health_.facts.dataset, health_.lifecycle
         if dataset not in telemetry.datasets:
             continue
         for state in STATES:
-            telemetry.state.labels(dataset, state).set(state == life.state)
-        done = 0.0 if each.facts.serving is None else 1.0
-        telemetry.initialized.labels(dataset).set(life.progress or done)
+            telemetry.state.labels(dataset, state).set(state == state_.state)
+        done = 0.0 if health_.facts.serving is None else 1.0
+        telemetry.initialized.labels(dataset).set(state_.progress or done)
 
 
 def accuracy(telemetry: Telemetry, dataset: str, leads: Iterable[LeadAccuracy]) -> None:
@@ -194,7 +194,7 @@ def _coverage(telemetry: Telemetry, dataset: str, lead: LeadAccuracy) -> None:
 
 
 def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
-    """Show what was true when the program last stopped, so that a restart is no alert."""
+    """Restore gauges from the database, so that a restart causes no alert."""
     for task in TASKS:
         run = run_history.latest(conn, task, dataset, state="succeeded")
         if run is None or run.finished_at is None:
@@ -203,7 +203,7 @@ def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
         if newest := (run.report or {}).get("newest_observation"):
             instant = datetime.fromisoformat(newest)
             telemetry.newest_observation.labels(dataset).set(instant.timestamp())
-    for run in reversed(run_history.list_runs(conn, dataset, job="score", limit=REMEMBERED)):
+    for run in reversed(run_history.list_runs(conn, dataset, job="score", limit=RESTORED)):
         leads = (run.report or {}).get("leads", ())
         accuracy(telemetry, dataset, [_lead(lead) for lead in leads])
     with suppress(NoChampion):
@@ -212,11 +212,11 @@ def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:
         attention(telemetry, dataset, champion.scores)
 
 
-def _lead(kept: Mapping[str, Any]) -> LeadAccuracy:
-    """Return the accuracy of one lead as a run row keeps it, maybe one of another version.
+def _lead(stored: Mapping[str, Any]) -> LeadAccuracy:
+    """Return the accuracy of one lead as a run row stores it, maybe one of another version.
 
-    Null stands for NaN, and so does what it does not say.
+    Null is NaN, and so is a missing field.
     """
     names = [part.name for part in fields(LeadAccuracy)]
-    values = {name: kept[name] for name in names if kept.get(name) is not None}
+    values = {name: stored[name] for name in names if stored.get(name) is not None}
     return LeadAccuracy(**{**dict.fromkeys(names, _NAN), **values})

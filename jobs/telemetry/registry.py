@@ -49,7 +49,7 @@ class _Shown:
 
     def collect(self) -> Iterator[Metric]:
         for metric in self.registry.collect():
-            metric.samples = [each for each in metric.samples if self._is_shown(each.labels)]
+            metric.samples = [sample for sample in metric.samples if self._is_shown(sample.labels)]
             yield metric
 
     def _is_shown(self, labels: Mapping[str, str]) -> bool:
@@ -77,14 +77,14 @@ class Registry:
         return encode(_Shown(self.registry, dict(self._shown))), content_type
 
     def counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        """Declare what only grows."""
+        """Declare a counter."""
         declared = Declared(name, "counter", labels, documentation)
         return self._keep(
             declared, Counter(declared.name, documentation, labels, registry=self.registry)
         )
 
     def gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        """Declare what goes up and down."""
+        """Declare a gauge."""
         declared = Declared(name, "gauge", labels, documentation)
         return self._keep(
             declared, Gauge(declared.name, documentation, labels, registry=self.registry)
@@ -93,7 +93,7 @@ class Registry:
     def histogram(
         self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS
     ) -> Histogram:
-        """Declare what is counted by its size."""
+        """Declare a histogram."""
         declared = Declared(name, "histogram", labels, documentation)
         histogram = Histogram(
             declared.name, documentation, labels, registry=self.registry, buckets=buckets
@@ -105,7 +105,7 @@ class Registry:
         self._shown[label] = frozenset(values)
 
     def forget(self, label: str, value: str) -> None:
-        """Begin anew with what has `value` as its `label`."""
+        """Remove the samples whose `label` is `value`."""
         for declared, metric in zip(self.declared, self._metrics, strict=True):
             if label in declared.labels:
                 metric.remove_by_labels({label: value})

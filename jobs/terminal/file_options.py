@@ -102,17 +102,17 @@ class FileOptions:
             "decimal": validators.one_of(DECIMALS),
             "max_rejected": validators.share,
         }
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         problems: list[str] = []
         for name, read in readers.items():
             value = getattr(self, name)
             try:
-                found |= {} if value is None else {name: read(value)}
+                settings |= {} if value is None else {name: read(value)}
             except validators.InvalidSetting as error:
                 problems.append(f"--{name.replace('_', '-')} {error.rule}, found {value}")
         if problems:
             raise ConfigError(problems)
-        return found
+        return settings
 
     def dialect(self) -> Dialect:
         """Return the CSV dialect of a file; ConfigError lists all mistakes."""
@@ -150,9 +150,9 @@ def takes_file_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**given, of_file=of_file)
 
     parameters = [
-        each.replace(kind=Parameter.KEYWORD_ONLY)
-        for name, one in own.parameters.items()
-        for each in (options.values() if name == "of_file" else [one])
+        parameter.replace(kind=Parameter.KEYWORD_ONLY)
+        for name, declared in own.parameters.items()
+        for parameter in (options.values() if name == "of_file" else [declared])
     ]
     unfolded.__signature__ = own.replace(  # type: ignore[attr-defined] # what typer reads
         parameters=parameters

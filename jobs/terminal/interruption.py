@@ -1,4 +1,4 @@
-"""The first SIGTERM or Ctrl-C asks a long command for a clean end, the second ends it at once."""
+"""The first SIGTERM or Ctrl-C stops a long command cleanly, the second ends it at once."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 class StopRequest:
-    """Whether somebody asked for the end, and how."""
+    """Whether a stop was requested, and by which signal."""
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
@@ -23,7 +23,7 @@ class StopRequest:
 
     @property
     def status(self) -> int:
-        """The exit status that says so."""
+        """The exit status of a command that was stopped."""
         return 128 + self._number
 
     def note(self, number: int) -> None:
@@ -37,16 +37,16 @@ class StopRequest:
 @contextmanager
 def interruptible(on_first: Callable[[], None]) -> Iterator[StopRequest]:
     """Take signals while the block runs; `on_first` is called at the first one, in a thread."""
-    found = StopRequest()
+    request = StopRequest()
 
     def stop(number: int, _: FrameType | None) -> None:
-        found.note(number)
+        request.note(number)
         # What was interrupted may hold the lock of a stream.
         threading.Thread(target=on_first).start()
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield found
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -22,7 +22,7 @@ EXAMPLES = 5
 """Skipped series that are named."""
 
 
-def told(report: Report) -> str:
+def text_of(report: Report) -> str:
     """Return a report as text; the first line is the summary."""
     return "\n  ".join(_lines(report))
 
@@ -146,8 +146,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _seconds(stages: Mapping[str, float]) -> str:
-    each = ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
-    return f"{sum(stages.values()):.2f} s ({each})"
+    by_stage = ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
+    return f"{sum(stages.values()):.2f} s ({by_stage})"
 
 
 def when(instant: datetime) -> str:

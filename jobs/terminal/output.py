@@ -1,4 +1,4 @@
-"""What commands print: data on stdout, talk on stderr."""
+"""What commands print: data on stdout, messages on stderr."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from jobs.execution.secret_filter import discreet
+from jobs.execution.secret_filter import redacted
 from jobs.terminal.streams import encodes
 
 PLAIN_WIDTH = 200
@@ -18,7 +18,7 @@ _TINY = 1e-12
 
 
 def say(text: str) -> None:
-    """Talk to the user."""
+    """Print a message."""
     _print(text, sys.stderr)
 
 
@@ -39,7 +39,7 @@ def as_json(value: Any) -> None:
 
 
 def _print(text: str, stream: TextIO) -> None:
-    stream.write(f"{discreet(text)}\n")
+    stream.write(f"{redacted(text)}\n")
     stream.flush()
 
 
@@ -67,11 +67,11 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return _figure(value)
-    return discreet(str(value))
+    return redacted(str(value))
 
 
 def _figure(value: float) -> str:
-    """Return three digits that matter, without an exponent unless they begin very far behind."""
+    """Return three significant digits, without an exponent unless the value is tiny."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     short = f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""How a training shows itself: a bar on a terminal, plain lines elsewhere. On stderr."""
+"""Progress of a training: a bar on a terminal, plain lines elsewhere. On stderr."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def _lines(title: str) -> Callable[["Trained"], None]:
 
     def show(at: "Trained") -> None:
         nonlocal shown
-        shown = min(shown, LINES * at.step // at.steps)  # the next training begins anew
+        shown = min(shown, LINES * at.step // at.steps)  # the next training starts at 0
         if LINES * at.step // at.steps > shown:
             shown = LINES * at.step // at.steps
             say(f"{title}: step {at.step}/{at.steps}, loss {at.loss:.4f}")

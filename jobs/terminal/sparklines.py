@@ -1,4 +1,4 @@
-"""How a replay looks: a live table on a terminal, plain lines elsewhere. Knows no database."""
+"""Progress of a replay: a live table on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class TickView:
 
 
 class Screen(Protocol):
-    """Where a replay shows itself."""
+    """Where a replay shows its progress."""
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
@@ -71,7 +71,7 @@ class Screen(Protocol):
         """Show one more tick."""
 
     def close(self) -> None:
-        """Leave the last state standing."""
+        """Stop updating, and keep the last state."""
 
 
 class PlainScreen:
@@ -159,7 +159,7 @@ class LiveScreen:
 
 
 def ticks_table(views: Sequence[TickView], *, wide: bool) -> Table:
-    """Return the ticks above each other, the best forecast bold; stages only where it is `wide`."""
+    """Return a row for each tick, the best forecast bold; stages only where it is `wide`."""
     newest = views[-1]
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     scores = [f"mase {name}" if name == "model" else name for name in newest.mase] or ["mase"]

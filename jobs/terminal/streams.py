@@ -1,7 +1,7 @@
-"""Where stdout or stderr cannot encode a character, ASCII stands in its place: never a traceback.
+"""Where stdout or stderr cannot encode a character, ASCII is written instead: never a traceback.
 
 An encoding other than UTF-8 is that of `PYTHONIOENCODING`, or of the locale. Characters that
-tables and charts are drawn with have a likeness, everything else becomes an escape.
+tables and charts are drawn with have a replacement, everything else becomes an escape.
 """
 
 import codecs
@@ -21,7 +21,7 @@ _LIKE = str.maketrans(
 
 
 def degrade() -> None:
-    """Let both streams write what they cannot encode in another way."""
+    """Make both streams replace what they cannot encode."""
     codecs.register_error(_HANDLER, _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -29,7 +29,7 @@ def degrade() -> None:
 
 
 def encodes(stream: TextIO, text: str) -> bool:
-    """Tell whether a stream can write `text` as it is."""
+    """Return whether a stream can encode `text`."""
     try:
         text.encode(stream.encoding or "ascii")
     except UnicodeError:

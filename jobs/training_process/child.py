@@ -32,25 +32,25 @@ from jobs.training_process.protocol import (
 
 BEAT_SECONDS = 2.0
 
-_REFUSED = "can't allocate memory"
-"""How torch says so."""
+_NO_MEMORY = "can't allocate memory"
+"""The message of torch when an allocation fails."""
 
 
 def main() -> int:
     """Read a task, train, answer; 1 after a failure that was reported."""
     answers = _keep_stdout_for_the_answer()
-    threading.Thread(target=_beat, daemon=True).start()
+    threading.Thread(target=_send_heartbeats, daemon=True).start()
     panel, spec, config = unpack_task(read_message(sys.stdin.buffer))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _give_way(config.memory_limit_gb)
+    _yield_resources(config.memory_limit_gb)
     try:
         fitted = fit_here(panel, spec, config, watch=_report)
     except ForecasterError as error:
         raised = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        _say("raised", raised)
+        _send("raised", raised)
         return 1
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and _REFUSED not in str(error):
+        if isinstance(error, RuntimeError) and _NO_MEMORY not in str(error):
             raise
         return OUT_OF_MEMORY
     head = {name: value for name, value in asdict(fitted).items() if name != "checkpoint"}
@@ -66,9 +66,9 @@ def _keep_stdout_for_the_answer() -> BinaryIO:
     return answers
 
 
-def _beat() -> None:
+def _send_heartbeats() -> None:
     while True:
-        _say("alive", {})
+        _send("alive", {})
         time.sleep(BEAT_SECONDS)
 
 
@@ -77,13 +77,13 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def _report(made: Progress | None) -> None:
-    if made is not None:
-        _say("progress", asdict(made))
+def _report(progress: Progress | None) -> None:
+    if progress is not None:
+        _send("progress", asdict(progress))
 
 
-def _give_way(memory_limit_gb: float | None) -> None:
-    """Let the parent go first: to the processor, and to what memory is left."""
+def _yield_resources(memory_limit_gb: float | None) -> None:
+    """Lower the priority of this process for the processor and for memory."""
     os.nice(10)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     torch.set_flush_denormal(True)
@@ -94,7 +94,7 @@ def _give_way(memory_limit_gb: float | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def _say(kind: str, content: Head) -> None:
+def _send(kind: str, content: Head) -> None:
     sys.stderr.write(json.dumps({kind: content}) + "\n")
     sys.stderr.flush()
 

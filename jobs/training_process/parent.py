@@ -30,11 +30,11 @@ SILENCE = 60.0
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_", "CUDA_", "NVIDIA_", "TORCH", "PYTORCH_")
-_TAIL = 20
+_STDERR_LINES = 20
 """Lines of stderr that are kept to explain a crash."""
 _POLL_SECONDS = 0.1
-_LAST_BREATH = 10.0
-"""Seconds after which what was killed is left to itself."""
+_KILL_SECONDS = 10.0
+"""Seconds to wait for a killed process."""
 _LESS_HISTORY = "give the machine more memory, or set a shorter `history`"
 _MORE_MEMORY = "raise memory_limit_gb under [datasets.NAME.training], or set a shorter `history`"
 
@@ -68,13 +68,13 @@ def fit_in_child(
         env=child_environment(os.environ),
         start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
     )
-    talk = _Pipes(child, pack_task(panel, spec, config), on_progress)
+    pipes = _Pipes(child, pack_task(panel, spec, config), on_progress)
     try:
-        _wait(child, talk, watch, silence)
+        _wait(child, pipes, watch, silence)
     finally:
         _end(child)
-        talk.end()
-    return talk.result()
+        pipes.end()
+    return pipes.result()
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -87,10 +87,10 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def _wait(child: subprocess.Popen[bytes], talk: "_Pipes", watch: Watch, silence: float) -> None:
+def _wait(child: subprocess.Popen[bytes], pipes: "_Pipes", watch: Watch, silence: float) -> None:
     while child.poll() is None:
-        watch(talk.progress)
-        if monotonic() - talk.heard > silence:
+        watch(pipes.progress)
+        if monotonic() - pipes.last_heartbeat > silence:
             raise StageTimedOut(
                 f"training process killed: no heartbeat for {silence:g} s",
                 hint="check whether the machine is swapping or the GPU hangs",
@@ -103,7 +103,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):  # macOS: only zombies are left
         os.killpg(child.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):  # a driver may keep it for longer
-        child.wait(_LAST_BREATH)
+        child.wait(_KILL_SECONDS)
 
 
 class _Pipes:
@@ -112,15 +112,15 @@ class _Pipes:
     def __init__(
         self, child: subprocess.Popen[bytes], task: bytes, on_progress: OnProgress | None
     ) -> None:
-        self.heard = monotonic()
-        """When the child last said something."""
+        self.last_heartbeat = monotonic()
+        """When the child last wrote a line."""
         self.progress: Progress | None = None
         self._child = child
         self._task = task
         self._on_progress = on_progress
         self._answer = b""
         self._raised: Head | None = None
-        self._tail: deque[str] = deque(maxlen=_TAIL)
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._threads = [
             threading.Thread(target=serve, daemon=True)
             for serve in (self._feed, self._collect, self._listen)
@@ -130,10 +130,10 @@ class _Pipes:
 
     def end(self) -> None:
         """Close the pipes of a child that has ended, where nobody else holds them."""
-        pipes = (self._child.stdin, self._child.stdout, self._child.stderr)
-        for thread, pipe in zip(self._threads, pipes, strict=True):
+        streams = (self._child.stdin, self._child.stdout, self._child.stderr)
+        for thread, pipe in zip(self._threads, streams, strict=True):
             assert pipe is not None
-            thread.join(_LAST_BREATH)
+            thread.join(_KILL_SECONDS)
             if not thread.is_alive():  # else somebody holds the other end, and closing would wait
                 pipe.close()
 
@@ -142,7 +142,7 @@ class _Pipes:
         if self._raised is not None:
             raise rebuild(self._raised)
         if self._child.returncode != 0:
-            raise ending(self._child.returncode, "\n".join(self._tail) or "nothing")
+            raise exit_error(self._child.returncode, "\n".join(self._stderr) or "nothing")
         if self._threads[1].is_alive():
             raise RunError("training process left a child process that holds its pipes open")
         head, body = unpack(self._answer)
@@ -166,7 +166,7 @@ class _Pipes:
         for raw in self._child.stderr:
             text = raw.decode(errors="replace").rstrip()
             message = _parsed(text)
-            self.heard = monotonic()
+            self.last_heartbeat = monotonic()
             if "progress" in message:
                 self.progress = Progress(**message["progress"])
                 if self._on_progress is not None:
@@ -174,7 +174,7 @@ class _Pipes:
             elif "raised" in message:
                 self._raised = message["raised"]
             elif not message:
-                self._tail.append(text)
+                self._stderr.append(text)
 
 
 def _parsed(text: str) -> Head:
@@ -187,7 +187,7 @@ def _parsed(text: str) -> Head:
     return message if isinstance(message, dict) else {}
 
 
-def ending(status: int, stderr: str) -> RunError:
+def exit_error(status: int, stderr: str) -> RunError:
     """Return what an exit status other than 0 means; `stderr` is the end of its output."""
     number = -status if status < 0 else status - 128
     if status == OUT_OF_MEMORY:

@@ -44,10 +44,10 @@ def read_message(stream: BinaryIO) -> bytes:
 
 
 def _read_exactly(stream: BinaryIO, size: int) -> bytes:
-    found = stream.read(size)
-    if len(found) < size:
-        raise EOFError(f"unexpected end of input: expected {size} bytes, got {len(found)}")
-    return found
+    read = stream.read(size)
+    if len(read) < size:
+        raise EOFError(f"unexpected end of input: expected {size} bytes, got {len(read)}")
+    return read
 
 
 def pack_task(panel: Panel, spec: ModelSpec, config: TrainingConfig) -> bytes:

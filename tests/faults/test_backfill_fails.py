@@ -100,13 +100,13 @@ def test_a_database_that_is_away_for_a_moment_costs_some_more_tries(past: Past) 
     fill(past)
     undisturbed = past.contents()
     past.forget()
-    heard = list[str]()
+    notified = list[str]()
 
     with refusing(past.engine, "accuracy", DEADLOCK, times=4):
-        report = fill(past, tell=heard.append)
+        report = fill(past, notify=notified.append)
 
     assert (report.ticks, report.failures) == (TICKS, ())
-    assert [line.partition(":")[0] for line in heard] == ["retrying for up to 60 s"]
+    assert [line.partition(":")[0] for line in notified] == ["retrying for up to 60 s"]
     require_same(past.contents(), undisturbed)
 
 
@@ -119,7 +119,7 @@ def test_whoever_asks_for_the_end_while_the_database_is_away_is_told_what_was_do
     stopping = threading.Event()
 
     with refusing(past.engine, "accuracy", DEADLOCK, times=4):
-        report = fill(past, stopping=stopping, tell=lambda _: stopping.set())
+        report = fill(past, stopping=stopping, notify=lambda _: stopping.set())
 
     assert (report.left, report.failures) == (TICKS, ())
     assert fill(past).ticks == TICKS
@@ -131,14 +131,14 @@ def test_a_database_that_stays_away_ends_it_and_so_does_whoever_asks(is_asked_to
     stopping, tries = threading.Event(), itertools.count()
     if is_asked_to_end:
         stopping.set()
-    patience = RetryPolicy(stopping=stopping, tell=lambda _: None, seconds=0.3)
+    retry_policy = RetryPolicy(stopping=stopping, notify=lambda _: None, seconds=0.3)
 
     def attempt() -> None:
         next(tries)
         raise DatabaseUnavailable("no answer")
 
     with pytest.raises(Stopped if is_asked_to_end else DatabaseUnavailable):
-        patience.until_done(attempt)
+        retry_policy.until_done(attempt)
 
     assert (next(tries) == 1) is is_asked_to_end
 

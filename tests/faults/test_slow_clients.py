@@ -31,7 +31,7 @@ Client = Callable[[Server], socket.socket]
 @pytest.fixture(autouse=True)
 def nobody_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is kept out by others stays kept out."""
-    monkeypatch.setattr(connection_limit, "PATIENCE", 10 * PATIENCE)
+    monkeypatch.setattr(connection_limit, "IDLE_SECONDS", 10 * PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_more_clients_than_it_holds_that_misbehave_are_shown_out(
 
 @pytest.mark.fault(34)
 def test_a_byte_at_a_time_is_too_slow(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_limit, "PATIENCE", 1.0)
+    monkeypatch.setattr(connection_limit, "IDLE_SECONDS", 1.0)
     slow = connected(server)
     dripping = threading.Thread(target=drip, args=(slow,))
 
@@ -170,7 +170,7 @@ def drip(client: socket.socket) -> None:
 def test_whoever_waits_for_too_long_is_shown_out(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_limit, "PATIENCE", 0.3)
+    monkeypatch.setattr(connection_limit, "IDLE_SECONDS", 0.3)
 
     with client(server) as waiting:
         assert is_left(waiting)

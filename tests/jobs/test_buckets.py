@@ -67,7 +67,7 @@ def counted(bucket: datetime, step: str) -> int:
 
 
 def pulled(engine: Engine, dataset: DatasetConfig, now: datetime, *, whole: bool) -> PullReport:
-    report = pull.run(engine, dataset, now=now, whole=whole)
+    report = pull.run(engine, dataset, now=now, all_history=whole)
     assert report is not None
     with writing(engine) as conn:
         pull_progress.advance(conn, dataset.name, report)

@@ -63,10 +63,10 @@ def test_rows_without_a_position_are_read_by_time_alone(sqlite_url: str, migrate
     insert(None, 1, 2, 3, 999)
     assert source.pull().whole == "first pull"
     with reading(engine) as conn:
-        done = pull_progress.last_whole(conn, source.dataset.name)
+        done = pull_progress.last_full_read(conn, source.dataset.name)
     assert source.pull().whole == "no row to start from"
     with reading(engine) as conn:
-        assert pull_progress.last_whole(conn, source.dataset.name) == done
+        assert pull_progress.last_full_read(conn, source.dataset.name) == done
 
     insert(7, 4)
     source.pull()

@@ -89,11 +89,16 @@ def test_an_explanation_leaves_closed_steps_out(office: World) -> None:
     with reading(office.engine) as conn:
         found = read.explain(conn, "bikes", "a")
 
-    assert found.stretches[0].step_from == 9
-    for stretch in found.stretches:
-        parts = (stretch.copied, stretch.last_value, stretch.residual, stretch.adjustment)
-        assert_close(stretch.level + sum(parts), stretch.median)
-        adds = [source.adds for source in stretch.sources if source.source == "past"]
-        if stretch.lift is not None:  # else some patches hold nothing that was observed
+    assert found.step_ranges[0].step_from == 9
+    for step_range in found.step_ranges:
+        parts = (
+            step_range.copied,
+            step_range.last_value,
+            step_range.residual,
+            step_range.adjustment,
+        )
+        assert_close(step_range.level + sum(parts), step_range.median)
+        adds = [source.adds for source in step_range.sources if source.source == "past"]
+        if step_range.lift is not None:  # else some patches hold nothing that was observed
             known = sum(each for each in adds if each is not None)
-            assert_close(known + stretch.lift, stretch.copied, stretch.median)
+            assert_close(known + step_range.lift, step_range.copied, step_range.median)

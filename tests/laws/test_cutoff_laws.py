@@ -229,5 +229,5 @@ def test_counts_behind_a_view_are_told_by_how_they_were_corrected(
 
     assert found == (["instant", "start"] if are_counts else ["instant", "instant"])
     with reading(engine) as conn:
-        heard = retrain.hear(conn, dataset, hour(429))
-    assert are_sums(heard, dataset.step) is are_counts
+        recent_versions = retrain.read_versions(conn, dataset, hour(429))
+    assert are_sums(recent_versions, dataset.step) is are_counts

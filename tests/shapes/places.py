@@ -148,7 +148,7 @@ class Place:
 
     def pull(self, *, whole: bool = False) -> PullReport:
         """Land what the source holds, and move the watermark."""
-        report = pull.run(self.engine, self.world.dataset, now=self.now, whole=whole)
+        report = pull.run(self.engine, self.world.dataset, now=self.now, all_history=whole)
         assert report is not None
         with writing(self.engine) as conn:
             pull_progress.advance(conn, self.name, report)

@@ -12,8 +12,8 @@ from forecaster.store.maintenance import partitions
 from forecaster.store.state import models
 from forecaster.times.durations import Step
 from jobs.backfill import known_values
-from jobs.backfill.chunks import Asked, make, spans
-from jobs.backfill.known_values import KnownHistory, Stretch
+from jobs.backfill.chunks import ServingModel, make, spans
+from jobs.backfill.known_values import KnownHistory, Segment
 from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
@@ -53,30 +53,30 @@ def test_years_without_an_observation_need_no_partitions(trained: World) -> None
     assert oldest_partition(trained.engine) >= START
 
 
-def remembered(world: World) -> tuple[KnownHistory, Asked]:
-    memory = KnownHistory(dataset=world.dataset, ran={}, now=hour(LAST) + HOUR, known_after=HOUR)
+def known_history(world: World) -> tuple[KnownHistory, ServingModel]:
+    history = KnownHistory(dataset=world.dataset, ran={}, now=hour(LAST) + HOUR, known_after=HOUR)
     with reading(world.engine) as conn:
         stored = models.champion(conn, "bikes")
-    asked = Asked(
+    serving = ServingModel(
         model_id=stored.model_id,
         model=checkpoint.loads(stored.weights, stored.sha256, ()),
         trained_to=stored.trained_to,
         hindsight=False,
     )
-    return memory, asked
+    return history, serving
 
 
-def recalled(world: World, ticks: list[datetime]) -> tuple[Stretch, Asked]:
-    memory, asked = remembered(world)
+def segment_of(world: World, ticks: list[datetime]) -> tuple[Segment, ServingModel]:
+    history, serving = known_history(world)
     with reading(world.engine) as conn:
-        return memory.recall(conn, ticks, asked.model.spec), asked
+        return history.read(conn, ticks, serving.model.spec), serving
 
 
 def test_a_cutoff_of_many_ticks_is_forecast_once(trained: World) -> None:
     """All the others would be thrown away."""
-    stretch, asked = recalled(trained, [hour(LAST) + minute * MINUTE for minute in range(60)])
+    segment, serving = segment_of(trained, [hour(LAST) + minute * MINUTE for minute in range(60)])
 
-    chunk = make(trained.dataset, stretch, slice(0, 60), asked)
+    chunk = make(trained.dataset, segment, slice(0, 60), serving)
 
     said = [key for part in chunk.parts for key in part.keys.select("series_id", "nth").rows()]
     assert said == [("a", 0), ("b/c", 0)]
@@ -84,9 +84,9 @@ def test_a_cutoff_of_many_ticks_is_forecast_once(trained: World) -> None:
 
 def test_a_chunk_spans_a_limited_time(trained: World) -> None:
     ticks = [hour(LAST) - back * DAY for back in range(10)][::-1]
-    stretch, _ = recalled(trained, ticks)
+    segment, _ = segment_of(trained, ticks)
 
-    found = [*spans(stretch, 12, 3 * DAY)]
+    found = [*spans(segment, 12, 3 * DAY)]
 
     assert found == [slice(0, 4), slice(4, 8), slice(8, 10)]
 
@@ -96,8 +96,8 @@ def test_a_stretch_has_a_limited_number_of_ticks(
 ) -> None:
     monkeypatch.setattr(known_values, "MOST_TICKS", 3)
     ticks = [hour(LAST) + minute * 20 * MINUTE for minute in range(8)]
-    memory, asked = remembered(trained)
+    history, serving = known_history(trained)
 
-    found = memory.stretches(ticks, asked.model.spec, series=2)
+    found = history.segments(ticks, serving.model.spec, series=2)
 
     assert found == [ticks[:3], ticks[3:6], ticks[6:]]

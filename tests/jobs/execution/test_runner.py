@@ -72,7 +72,7 @@ def test_one_fact_three_views(engine: Engine, caplog: pytest.LogCaptureFixture) 
 
     assert told == [outcome]
     assert (outcome.result, outcome.error) == ("succeeded", None)
-    assert recorded(engine).report == document(outcome.report)  # type: ignore[arg-type]
+    assert recorded(engine).report == document(outcome.report)
     assert "prune done dataset=bikes tick=2026-01-01T05:00:00+00:00" in caplog.text
     assert "deleted.forecasts=3" in caplog.text
 
@@ -185,7 +185,7 @@ def test_a_claim_that_takes_too_long_is_an_outage_and_leaves_no_row(
     sqlite_url: str, migrate: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     migrate(sqlite_url)
-    monkeypatch.setattr("jobs.execution.runner.NOTES_WITHIN", timedelta(seconds=0.2))
+    monkeypatch.setattr("jobs.execution.runner.RECORD_WITHIN", timedelta(seconds=0.2))
     engine, other = open_engine(sqlite_url), open_engine(sqlite_url)
     with writing(other):
         outcome = outcome_of(succeed, engine)

@@ -16,7 +16,7 @@ from forecaster.store.state import models
 from forecaster.times.durations import Step
 from jobs.explain import audit, read
 from jobs.explain.page import Page, words
-from jobs.explain.read import Explanation, Stretch
+from jobs.explain.read import Explanation, StepRange
 from jobs.retrain import fit_here
 from tests.jobs.small import HORIZON, HOUR, LAST, SCALE, World, hour, land, rows
 from tests.tolerance import RELATIVE, within
@@ -34,9 +34,9 @@ def explained(world: World, series_id: str = "a", at: int | None = None) -> Expl
         return read.explain(conn, "bikes", series_id, until=until)
 
 
-def total(stretch: Stretch) -> float:
-    parts = (stretch.copied, stretch.last_value, stretch.residual, stretch.adjustment)
-    return stretch.level + sum(parts)
+def total(step_range: StepRange) -> float:
+    parts = (step_range.copied, step_range.last_value, step_range.residual, step_range.adjustment)
+    return step_range.level + sum(parts)
 
 
 @pytest.mark.numeric
@@ -45,16 +45,16 @@ def test_the_parts_of_every_stretch_add_up_to_its_median(forecast: World) -> Non
 
     assert (found.status, found.cutoff, found.model_id) == ("ok", hour(LAST), 1)
     assert found.forecast.height == HORIZON
-    covered = [(stretch.step_from, stretch.step_to) for stretch in found.stretches]
+    covered = [(step_range.step_from, step_range.step_to) for step_range in found.step_ranges]
     assert (covered[0][0], covered[-1][1]) == (1, HORIZON)
-    for stretch in found.stretches:
-        assert total(stretch) == pytest.approx(stretch.median, abs=within(SCALE))
-        assert stretch.low <= stretch.median <= stretch.high
+    for step_range in found.step_ranges:
+        assert total(step_range) == pytest.approx(step_range.median, abs=within(SCALE))
+        assert step_range.low <= step_range.median <= step_range.high
 
 
 def test_the_weights_of_a_stretch_are_shares_the_heaviest_first(forecast: World) -> None:
-    for stretch in explained(forecast).stretches:
-        weights = [source.weight for source in stretch.sources]
+    for step_range in explained(forecast).step_ranges:
+        weights = [source.weight for source in step_range.sources]
         assert sum(weights) == pytest.approx(1, rel=RELATIVE)
         assert weights == sorted(weights, reverse=True)
 
@@ -65,20 +65,20 @@ def test_what_the_past_adds_is_its_weight_times_the_values_that_lie_there(
 ) -> None:
     values = dict(rows("a", 0, LAST).select("timestamp", "value").iter_rows())
 
-    for stretch in explained(forecast).stretches:
-        assert stretch.lift is not None
-        past = [source for source in stretch.sources if source.source == "past"]
+    for step_range in explained(forecast).step_ranges:
+        assert step_range.lift is not None
+        past = [source for source in step_range.sources if source.source == "past"]
         for source in past:
             assert source.context_from is not None
             assert source.steps_before is not None
-            assert source.context_from == stretch.starts - source.steps_before * HOUR
-            steps = range(stretch.step_to - stretch.step_from + 1)
-            above = [values[source.context_from + step * HOUR] - stretch.level for step in steps]
+            assert source.context_from == step_range.starts - source.steps_before * HOUR
+            steps = range(step_range.step_to - step_range.step_from + 1)
+            above = [values[source.context_from + step * HOUR] - step_range.level for step in steps]
             assert source.adds == pytest.approx(
                 source.weight * sum(above) / len(above), abs=within(SCALE)
             )
         adds = sum(source.adds or 0.0 for source in past)
-        assert adds + stretch.lift == pytest.approx(stretch.copied, abs=within(SCALE))
+        assert adds + step_range.lift == pytest.approx(step_range.copied, abs=within(SCALE))
 
 
 @pytest.mark.numeric
@@ -88,8 +88,8 @@ def test_without_level_adjusted_heads_nothing_is_lifted(world: World) -> None:
     world.tick("retrain", hour(LAST))
     world.tick("forecast", hour(LAST))
 
-    for stretch in explained(world).stretches:
-        assert stretch.lift == pytest.approx(0, abs=within(SCALE))
+    for step_range in explained(world).step_ranges:
+        assert step_range.lift == pytest.approx(0, abs=within(SCALE))
 
 
 def test_values_are_those_known_when_the_forecast_was_made(forecast: World) -> None:
@@ -97,7 +97,7 @@ def test_values_are_those_known_when_the_forecast_was_made(forecast: World) -> N
     corrected = rows("a", LAST - 5, LAST).with_columns(value=rows("b/c", 0, 5)["value"] + 1000)
     land(forecast.engine, corrected, rows("a", LAST + 1, LAST + 1))
 
-    assert explained(forecast).stretches == before.stretches
+    assert explained(forecast).step_ranges == before.step_ranges
 
 
 def test_an_earlier_forecast_can_be_asked_for(forecast: World) -> None:
@@ -115,9 +115,9 @@ def test_values_that_retention_deleted_leave_what_they_add_unknown(forecast: Wor
     found = explained(forecast)
 
     assert all(value != value for value in found.recent)
-    for stretch in found.stretches:
-        assert stretch.lift is None
-        assert total(stretch) == pytest.approx(stretch.median, abs=within(SCALE))
+    for step_range in found.step_ranges:
+        assert step_range.lift is None
+        assert total(step_range) == pytest.approx(step_range.median, abs=within(SCALE))
 
 
 def test_a_forecast_without_attention_has_one_stretch_and_no_sources(forecast: World) -> None:
@@ -127,8 +127,8 @@ def test_a_forecast_without_attention_has_one_stretch_and_no_sources(forecast: W
 
     found = explained(forecast)
 
-    (stretch,) = found.stretches
-    assert (stretch.step_from, stretch.step_to, stretch.sources) == (1, HORIZON, ())
+    (step_range,) = found.step_ranges
+    assert (step_range.step_from, step_range.step_to, step_range.sources) == (1, HORIZON, ())
     assert found.status == "fallback_naive"
 
 
@@ -198,11 +198,11 @@ def test_the_page_says_where_it_looked_and_how_far_to_trust_that(forecast: World
 
     assert "bikes / a  forecast at Sat 2026-01-17 16:00 by model 1" in told
     assert "12 hours ahead, Sun 2026-01-18 04:00: " in told
-    assert told.count("step ") == len(found.stretches)
-    for stretch in found.stretches:
-        heaviest = stretch.sources[0]
+    assert told.count("step ") == len(found.step_ranges)
+    for step_range in found.step_ranges:
+        heaviest = step_range.sources[0]
         assert f"{100 * heaviest.weight:.0f} %  " in told
-        assert f"{stretch.median:.2f}" in told
+        assert f"{step_range.median:.2f}" in told
     assert "the parts add up to the forecast" in told
     assert "removing the most attended patch changes the forecast" in told
 
@@ -232,10 +232,10 @@ def test_the_page_says_where_values_are_gone(forecast: World) -> None:
 def test_many_stretches_show_fewer_sources_each(forecast: World) -> None:
     found = explained(forecast)
 
-    many = replace(found, stretches=found.stretches[:1] * 4)
+    many = replace(found, step_ranges=found.step_ranges[:1] * 4)
 
     assert page(many).count(" before  ") < 4 * page(
-        replace(many, stretches=many.stretches[:1])
+        replace(many, step_ranges=many.step_ranges[:1])
     ).count(" before  ")
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from forecaster.config.settings import ServerConfig
 from forecaster.errors import ConfigError
-from jobs.http.auth import may_enter
+from jobs.http.auth import is_authorized
 from jobs.http.liveness import require_alive
 from jobs.http.server import Pages, Server, start
 from jobs.telemetry.metrics import Telemetry
@@ -114,7 +114,7 @@ def test_a_stranger_is_told_how_to_come_in(started: Start) -> None:
     ],
 )
 def test_nothing_but_the_password_lets_anybody_in(header: str | None) -> None:
-    assert not may_enter(LOCKED, header)
+    assert not is_authorized(LOCKED, header)
 
 
 def test_the_password_is_in_no_representation() -> None:

@@ -63,7 +63,7 @@ def test_a_dataset_with_a_model_is_ready(trained: World) -> None:
 
 def test_an_answer_is_remembered_for_some_seconds() -> None:
     asked: list[int] = []
-    remembered = CachedAnswer(lambda: asked.append(1), silence=None)
+    remembered = CachedAnswer(lambda: asked.append(1), fallback=None)
 
     for _ in range(3):
         remembered()
@@ -72,7 +72,7 @@ def test_an_answer_is_remembered_for_some_seconds() -> None:
 
 
 def test_nobody_waits_for_an_answer_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "PATIENCE", timedelta(seconds=0.2))
+    monkeypatch.setattr(probes, "WITHIN", timedelta(seconds=0.2))
     go_on, asked = threading.Event(), []
 
     def ask() -> str:
@@ -80,7 +80,7 @@ def test_nobody_waits_for_an_answer_that_does_not_come(monkeypatch: pytest.Monke
         go_on.wait(PATIENCE)
         return "answer"
 
-    remembered = CachedAnswer(ask, silence="silence")
+    remembered = CachedAnswer(ask, fallback="silence")
     with not_hanging():  # if all of them waited, it would be for 100 s
         found = [remembered() for _ in range(500)]
     go_on.set()
@@ -108,7 +108,7 @@ def test_behind_a_black_hole_the_answer_comes_within_a_second(
     behind: tuple[Engine, Proxy], is_connected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, proxy = behind
-    monkeypatch.setattr(probes, "REMEMBERED", -1.0)
+    monkeypatch.setattr(probes, "CACHED_SECONDS", -1.0)
     asked = probes_of(engine)
     before = asked.ready() if is_connected else []
     proxy.mode = "blackhole"

@@ -35,8 +35,8 @@ def see(
     datasets: Iterable[str] = ("d",),
 ) -> list[str]:
     """Let `sight` see the leases; return the datasets that it would take."""
-    sight.see({each.name: each for each in found}, {*gone}, at, datasets)
-    return [name for name, _ in sight.taking()]
+    sight.update({each.name: each for each in found}, {*gone}, at, datasets)
+    return [name for name, _ in sight.to_acquire()]
 
 
 def theirs(dataset: str = "d", *, left: float = 10.0) -> Lease:
@@ -116,7 +116,7 @@ def test_a_member_is_given_its_own_once_it_has_been_there_for_a_while() -> None:
     given_away = []
     for at in (0, 4, 5):
         see(sight, member("them"), at=at, datasets=[])
-        given_away.append(sight.giving([ours, not_ours]))
+        given_away.append(sight.to_release([ours, not_ours]))
 
     assert given_away == [set(), set(), {not_ours}]
 
@@ -126,7 +126,7 @@ def test_a_member_that_does_not_take_its_own_is_not_given_it_again() -> None:
     for at in (0, 6):
         see(sight, member("them"), at=at, datasets=[not_ours])
 
-    assert sight.giving([not_ours]) == set()
+    assert sight.to_release([not_ours]) == set()
 
 
 def test_a_member_that_was_slow_once_is_given_its_own_later() -> None:
@@ -136,7 +136,7 @@ def test_a_member_that_was_slow_once_is_given_its_own_later() -> None:
     given_away = []
     for at in (6 + DECLINED_FOR * TTL - 1, 6 + DECLINED_FOR * TTL):
         see(sight, member("them"), at=at, datasets=[])
-        given_away.append(sight.giving([not_ours]))
+        given_away.append(sight.to_release([not_ours]))
 
     assert given_away == [set(), {not_ours}]
 
@@ -156,11 +156,11 @@ def test_a_member_that_expired_gets_nothing() -> None:
     taken = see(sight, member("them", left=-1), datasets=[not_ours])
 
     assert taken == [not_ours]
-    assert sight.giving([not_ours]) == set()
+    assert sight.to_release([not_ours]) == set()
 
 
 def is_worth_a_look(sight: MembershipView, at: float, held: set[str], wanted: set[str]) -> bool:
-    return sight.is_worth_a_look(at, held, wanted)
+    return sight.needs_survey(at, held, wanted)
 
 
 def test_who_holds_what_is_its_own_need_not_look_again() -> None:

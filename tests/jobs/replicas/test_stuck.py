@@ -102,7 +102,7 @@ def test_a_holder_that_renewed_late_keeps_its_sessions(engine: Engine, database_
     replica = Replica(engine, ["bikes"], holder="other", ttl=TTL)
 
     with writing(own) as conn:
-        replica._take("bikes", seen)
+        replica._acquire("bikes", seen)
         alive = conn.scalar(text("SELECT 1"))
     own.dispose()
 

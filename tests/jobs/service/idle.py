@@ -89,7 +89,7 @@ class Idle:
             self.seconds += 1
             self.replica._poll()
             if self.seconds % POLL_EVERY == 0:
-                changed = self.outlook.look(self.config.datasets)
+                changed = self.outlook.poll(self.config.datasets)
                 self.news += [changed] * bool(changed)
                 self.ring({name for name in self.alarms if name.partition(":")[2] in changed})
             if self.seconds % ALARM_EVERY == 0:

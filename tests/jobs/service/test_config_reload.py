@@ -33,7 +33,7 @@ def reloader(path: Path, **environ: str) -> Reloader:
 
 
 def looks(watcher: Reloader, times: int = 2) -> list[Reload]:
-    return [watcher.look() for _ in range(times)]
+    return [watcher.poll() for _ in range(times)]
 
 
 def test_other_settings_are_staged_once_they_stand_still(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_file_that_is_being_written_is_not_judged(tmp_path: Path) -> None:
     seen = []
     for length in range(0, len(text), 9):
         write(tmp_path, text[:length])
-        seen.append(watcher.look())
+        seen.append(watcher.poll())
 
     assert seen == [Unchanged()] * len(seen)
 

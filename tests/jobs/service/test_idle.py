@@ -93,7 +93,7 @@ def test_a_tick_that_comes_due_is_looked_at_at_once(engine: Engine, database_url
     with idling(engine, database_url, 1) as (idle, counted):
         idle.seconds = timedelta(hours=30).total_seconds()
         idle.replica._poll()
-        idle.outlook.look(idle.config.datasets)
+        idle.outlook.poll(idle.config.datasets)
 
         assert asks(idle, counted, "prune")
 
@@ -118,7 +118,7 @@ def test_without_news_or_after_long_every_lane_looks_by_itself(
         idle.seconds += seconds
         idle.replica._renewed_at = idle.seconds
         if seconds > LONGEST:
-            idle.outlook.look(idle.config.datasets)
+            idle.outlook.poll(idle.config.datasets)
 
         assert fence is not None
         assert asks(idle, counted, "prune")
@@ -205,7 +205,7 @@ def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
         idle.seconds = timedelta(hours=1).total_seconds()
         idle.replica._renewed_at = idle.seconds
         idle.replica._poll()
-        idle.outlook.look(idle.config.datasets)
+        idle.outlook.poll(idle.config.datasets)
         pause(idle, "forecast").lengthen(is_outage=True)  # the look before this one failed
         for _ in range(2):
             idle.ring([f"forecast:{NAME}"])

@@ -124,15 +124,15 @@ def test_two_reloads_at_the_same_time_apply_a_change_once(
     changing: Changing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judging = threading.Barrier(2)
-    judge = Reloader._judge
+    validate = Reloader._validate
 
-    def judge_together(reloader: Reloader) -> Reload:
-        judged = judge(reloader)
+    def validate_together(reloader: Reloader) -> Reload:
+        judged = validate(reloader)
         with contextlib.suppress(threading.BrokenBarrierError):
             judging.wait(0.2)
         return judged
 
-    monkeypatch.setattr(Reloader, "_judge", judge_together)
+    monkeypatch.setattr(Reloader, "_validate", validate_together)
     changing.write(every="2h")
     changing.service.reload()
     reloading = [threading.Thread(target=changing.service.reload) for _ in range(2)]

@@ -117,7 +117,7 @@ def test_a_whole_pull_finds_what_was_older_than_the_overlap(source: Engine) -> N
     arrive(source, rows("new", 150, 200))
     pulls(source, 201)
 
-    report = pull.run(source, PULLED, now=hour(202), whole=True)
+    report = pull.run(source, PULLED, now=hour(202), all_history=True)
 
     assert report is not None
     assert report.since == hour(202) - PULLED.history
@@ -165,7 +165,7 @@ def test_many_rows_are_landed_in_several_transactions(
     arrive(source, pl.concat([rows("a", 181, 200), rows("b", 178, 200), rows("c", 160, 200)]))
     monkeypatch.setattr(pull, "ROWS_AT_ONCE", 10)
 
-    report = pull.run(source, PULLED, now=hour(200), whole=True, on_landing=take)
+    report = pull.run(source, PULLED, now=hour(200), all_history=True, on_landing=take)
 
     assert report is not None
     assert (report.new, report.corrected, report.unchanged) == (81, 0, 62)

@@ -26,7 +26,7 @@ from forecaster.training.estimator import Progress
 from jobs.retrain import fit_here
 from jobs.training_process.parent import (
     child_environment,
-    ending,
+    exit_error,
     fit_in_child,
     rebuild,
 )
@@ -212,7 +212,7 @@ def test_a_child_stays_below_its_memory_limit() -> None:
     ],
 )
 def test_every_ending_has_a_meaning(status: int, says: str) -> None:
-    assert says in ending(status, "the end").message
+    assert says in exit_error(status, "the end").message
 
 
 @pytest.mark.fault(28)
