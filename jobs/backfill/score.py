@@ -17,13 +17,7 @@ from forecaster.data.snapshots import Snapshots
 from forecaster.evaluation import metrics
 from forecaster.evaluation.metrics import Lead
 from forecaster.inference.prediction import Prediction
-from forecaster.schemas import (
-    ACCURACY,
-    DEVIATION_COLUMNS,
-    INSTANT,
-    QUANTILE_COLUMNS,
-    empty,
-)
+from forecaster.schemas import ACCURACY, DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS, empty
 from forecaster.times.durations import MICROSECOND
 from jobs.backfill.known_values import Segment
 

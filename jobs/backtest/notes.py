@@ -6,14 +6,7 @@ import polars as pl
 
 from forecaster.experiments.stage import Trained
 from forecaster.training.validation import MODEL
-from jobs.backtest.plan import (
-    Fact,
-    left_out,
-    plan_notes,
-    season,
-    setting,
-    still,
-)
+from jobs.backtest.plan import Fact, left_out, plan_notes, season, setting, still
 from jobs.backtest.run import Outcome
 from jobs.backtest.summary import number
 

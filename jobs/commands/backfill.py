@@ -7,12 +7,7 @@ import typer
 
 from forecaster.config.settings import Config, DatasetConfig
 from jobs.backfill import progress
-from jobs.backfill.page import (
-    plan_document,
-    plan_text,
-    pruned,
-    report_text,
-)
+from jobs.backfill.page import plan_document, plan_text, pruned, report_text
 from jobs.execution.reports import to_json
 from jobs.terminal import cpu_settings
 from jobs.terminal.interruption import interruptible

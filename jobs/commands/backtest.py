@@ -11,12 +11,7 @@ import typer
 
 from forecaster.config.settings import DatasetConfig
 from jobs.terminal import cpu_settings, progress
-from jobs.terminal.file_options import (
-    FileOptions,
-    FormatOption,
-    StepOption,
-    takes_file_options,
-)
+from jobs.terminal.file_options import FileOptions, FormatOption, StepOption, takes_file_options
 from jobs.terminal.interruption import ended_by_ctrl_c
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from jobs.terminal.output import PLAIN_WIDTH, as_json, say, show

@@ -7,31 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forecaster.checks.findings import (
-    Finding,
-    failure,
-    failures_of,
-    snippet,
-)
+from forecaster.checks.findings import Finding, failure, failures_of, snippet
 from forecaster.checks.odd_settings import oddities
 from forecaster.config.file import HINT, ParsedConfig
 from forecaster.config.settings import Config, DatasetConfig
 from forecaster.times.durations import format_duration
 from jobs.service.plugins import unusable_plugins
 from jobs.terminal.job_reports import when
-from jobs.terminal.options import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    JsonOption,
-    drafted,
-    now,
-)
-from jobs.terminal.output import (
-    as_json,
-    data,
-    say,
-    table,
-)
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, drafted, now
+from jobs.terminal.output import as_json, data, say, table
 
 if TYPE_CHECKING:
     from jobs.commands.check_sources import Inspection

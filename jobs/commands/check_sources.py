@@ -14,12 +14,7 @@ from sqlalchemy import Engine
 
 from forecaster import schemas
 from forecaster.checks.dataset import Sample, diagnose
-from forecaster.checks.findings import (
-    Finding,
-    failure,
-    failures_of,
-    note,
-)
+from forecaster.checks.findings import Finding, failure, failures_of, note
 from forecaster.checks.rejected_rows import rejections
 from forecaster.config.settings import Config, DatasetConfig
 from forecaster.data.running_totals import LOOK_BACK, are_sums
@@ -63,21 +58,17 @@ class Inspection:
 
 def inspect(config: Config, *, now: datetime, with_data: bool) -> Inspection:
     """Inspect everything that the configuration names; `with_data` reads histories."""
-    inspection = Inspection()
-    engine = _our_database(config, inspection)
+    result = Inspection()
+    engine = _our_database(config, result)
     try:
         for dataset in config.datasets.values():
-            with _failing(dataset.name, inspection):
-                _inspect_dataset(
-                    _Place(config, dataset, engine, now), inspection, with_data=with_data
-                )
+            with _failing(dataset.name, result):
+                _inspect_dataset(_Place(config, dataset, engine, now), result, with_data=with_data)
     finally:
         if engine is not None:
             engine.dispose()
-    inspection.findings = list(
-        dict.fromkeys(inspection.findings)
-    )  # one cause may affect several checks
-    return inspection
+    result.findings = list(dict.fromkeys(result.findings))  # one cause may affect several checks
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +87,38 @@ class _Place:
 
 
 @contextmanager
-def _failing(about: str, inspection: Inspection) -> Iterator[None]:
+def _failing(about: str, result: Inspection) -> Iterator[None]:
     try:
         yield
     except ForecasterError as error:
-        inspection.findings += failures_of(about, error)
+        result.findings += failures_of(about, error)
 
 
-def _our_database(config: Config, inspection: Inspection) -> Engine | None:
+def _our_database(config: Config, result: Inspection) -> Engine | None:
     """Return an engine where our tables can be read."""
     address = parse_url(config.database_url)
-    inspection.database = {"address": masked(address)}
-    with _failing(DATABASE, inspection):
+    result.database = {"address": masked(address)}
+    with _failing(DATABASE, result):
         if is_missing_file(address):
-            inspection.findings.append(
+            result.findings.append(
                 note(DATABASE, "the file does not exist yet: the first run creates it")
             )
             return None
         engine = open_engine(config.database_url)
-        with _failing(DATABASE, inspection):
-            if _is_usable(engine, inspection):
+        with _failing(DATABASE, result):
+            if _is_usable(engine, result):
                 return engine
         engine.dispose()
     return None
 
 
-def _is_usable(engine: Engine, inspection: Inspection) -> bool:
+def _is_usable(engine: Engine, result: Inspection) -> bool:
     revision = migrations.revision(engine)
     rights = privileges.of_database(engine)
-    inspection.database |= {"product": rights.product, "role": rights.role, "revision": revision}
-    inspection.findings += _on_rights(rights)
+    result.database |= {"product": rights.product, "role": rights.role, "revision": revision}
+    result.findings += _on_rights(rights)
     if revision is None:
-        inspection.findings.append(
+        result.findings.append(
             note(DATABASE, "there are no tables yet: the first run creates them")
         )
         return False
@@ -163,29 +154,29 @@ def _on_rights(rights: privileges.Privileges) -> Iterator[Finding]:
         )
 
 
-def _inspect_dataset(place: _Place, inspection: Inspection, *, with_data: bool) -> None:
+def _inspect_dataset(place: _Place, result: Inspection, *, with_data: bool) -> None:
     if place.dataset.query is not None:
-        _inspect_source(place, inspection)
+        _inspect_source(place, result)
     if with_data:
-        _diagnose(place, inspection)
+        _diagnose(place, result)
         return
     rows, taken = _peek(place)
-    inspection.datasets[place.dataset.name] = _facts(rows, taken)
-    inspection.findings += rejections(place.dataset.name, rows, taken)
+    result.datasets[place.dataset.name] = _facts(rows, taken)
+    result.findings += rejections(place.dataset.name, rows, taken)
 
 
-def _inspect_source(place: _Place, inspection: Inspection) -> None:
+def _inspect_source(place: _Place, result: Inspection) -> None:
     """Check the privileges of a source's role, and whether its `ingest_column` gives a bound."""
     dataset, wanted = place.dataset, RowRange(since=place.now, until=place.now)
     shape = read.shape(dataset, place.url, wanted)
     if shape is not None:
-        inspection.findings += _on_types(dataset, shape.types)
+        result.findings += _on_types(dataset, shape.types)
     if shape is not None and shape.writable and dataset.source_url is not None:
         tables = ", ".join(shape.writable)
         message = f"the role of source_url can write to {tables}: SELECT is enough"
-        inspection.findings.append(note(dataset.name, message))
+        result.findings.append(note(dataset.name, message))
     if dataset.ingest_column is not None:
-        with _failing(dataset.name, inspection):
+        with _failing(dataset.name, result):
             read.look(dataset, place.url, wanted, patient=False)
 
 
@@ -221,15 +212,11 @@ def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, NormalizedR
         wanted = RowRange(since=since, until=place.now, limit=limit)
         raw = read.read_rows(dataset, place.url, wanted)
         return raw.height, normalized(raw, dataset)
-    ingested = _ingested(place, since)[:limit]
+    ingested = schemas.empty(schemas.OBSERVATIONS)
+    if place.engine is not None:
+        with reading(place.engine) as conn:
+            ingested = observations.read(conn, dataset.name, since=since, until=place.now)[:limit]
     return ingested.height, normalize.normalize(ingested, normalize.Columns(), timezone=None)
-
-
-def _ingested(place: _Place, since: datetime) -> pl.DataFrame:
-    if place.engine is None:
-        return schemas.empty(schemas.OBSERVATIONS)
-    with reading(place.engine) as conn:
-        return observations.read(conn, place.dataset.name, since=since, until=place.now)
 
 
 def _facts(rows: int, taken: NormalizedRows) -> dict[str, Any]:
@@ -243,7 +230,7 @@ def _facts(rows: int, taken: NormalizedRows) -> dict[str, Any]:
     }
 
 
-def _diagnose(place: _Place, inspection: Inspection) -> None:
+def _diagnose(place: _Place, result: Inspection) -> None:
     """Read as much of the newest history as a diagnosis needs, and report how recent it is."""
     dataset = place.dataset
     length = PEEK_STEPS * dataset.step.approximate
@@ -259,10 +246,10 @@ def _diagnose(place: _Place, inspection: Inspection) -> None:
         rows=rows, taken=taken, since=since, now=place.now, versions=_recent_versions(place)
     )
     diagnosis = diagnose(sample, dataset)
-    inspection.datasets[dataset.name] = diagnosis.facts | {"late": _late(place)}
-    inspection.findings += diagnosis.findings
-    inspection.findings += _on_marks(dataset, sample, diagnosis.facts.get("timestamp_marks"))
-    inspection.suggestions[dataset.name] = diagnosis.suggestions
+    result.datasets[dataset.name] = diagnosis.facts | {"late": _late(place)}
+    result.findings += diagnosis.findings
+    result.findings += _on_marks(dataset, sample, diagnosis.facts.get("timestamp_marks"))
+    result.suggestions[dataset.name] = diagnosis.suggestions
 
 
 def _recent_versions(place: _Place) -> pl.DataFrame | None:
@@ -298,11 +285,7 @@ def _late(place: _Place) -> int | None:
     if place.engine is None:
         return None
     with reading(place.engine) as conn:
-        reports = [
-            run.report
-            for run in run_history.list_runs(
-                conn, place.dataset.name, job="forecast", limit=RECENT_RUNS
-            )
-            if run.report is not None
-        ]
-    return sum((report.get("pull") or {}).get("late", 0) for report in reports) if reports else None
+        name = place.dataset.name
+        runs = run_history.list_runs(conn, name, job="forecast", limit=RECENT_RUNS)
+    pulls = [run.report.get("pull") or {} for run in runs if run.report is not None]
+    return sum(pull.get("late", 0) for pull in pulls) if pulls else None

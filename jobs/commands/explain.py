@@ -15,13 +15,7 @@ from forecaster.explain.report import Trust
 from jobs.execution.reports import to_json
 from jobs.terminal import cpu_settings, progress
 from jobs.terminal.open_database import database_url, opened
-from jobs.terminal.options import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    JsonOption,
-    instant,
-    load,
-)
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, instant, load
 from jobs.terminal.output import as_json, show
 from jobs.terminal.streams import typed
 

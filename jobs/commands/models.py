@@ -19,12 +19,7 @@ from jobs.terminal.options import (
     now,
     the_one,
 )
-from jobs.terminal.output import (
-    as_json,
-    data,
-    say,
-    table,
-)
+from jobs.terminal.output import as_json, data, say, table
 
 if TYPE_CHECKING:
     from forecaster.store.state.models import ModelRecord

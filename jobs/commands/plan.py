@@ -4,23 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from forecaster.config.diff import (
-    Change,
-    Plan,
-    Stored,
-    documents,
-    plan_of,
-)
+from forecaster.config.diff import Change, Plan, Stored, documents, plan_of
 from forecaster.config.settings import Config
 from jobs.terminal.job_reports import when
 from jobs.terminal.open_database import Schema, opened
-from jobs.terminal.options import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    JsonOption,
-    load,
-    now,
-)
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
 from jobs.terminal.output import as_json, data, say
 
 if TYPE_CHECKING:

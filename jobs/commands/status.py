@@ -10,14 +10,7 @@ from forecaster.errors import ConfigError
 from jobs.execution.reports import to_json
 from jobs.http.liveness import require_alive
 from jobs.terminal.open_database import opened
-from jobs.terminal.options import (
-    DEFAULT_CONFIG,
-    ConfigOption,
-    JsonOption,
-    drafted,
-    load,
-    now,
-)
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, drafted, load, now
 from jobs.terminal.output import as_json, data, table
 
 if TYPE_CHECKING:

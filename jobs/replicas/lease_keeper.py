@@ -21,12 +21,7 @@ from sqlalchemy import Connection, Engine
 
 from forecaster.errors import ForecasterError
 from forecaster.store.connection.engine import autocommit, writing
-from forecaster.store.connection.limits import (
-    Fence,
-    Limit,
-    bounded,
-    guarded,
-)
+from forecaster.store.connection.limits import Fence, Limit, bounded, guarded
 from forecaster.store.state import leases
 from forecaster.store.state.leases import NOBODY, Lease, LeaseSnapshot
 from jobs.execution.clock import Clock, uptime, wall

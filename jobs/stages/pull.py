@@ -14,12 +14,7 @@ from forecaster.errors import DataError
 from forecaster.ingestion import normalize, remedies
 from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.source import read
-from forecaster.source.cursor import (
-    Cursor,
-    Position,
-    ReadPlan,
-    plan_read,
-)
+from forecaster.source.cursor import Cursor, Position, ReadPlan, plan_read
 from forecaster.source.query import RowRange
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Limit, limit_of

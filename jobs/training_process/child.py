@@ -22,13 +22,7 @@ import torch
 from forecaster.errors import ForecasterError
 from forecaster.training.estimator import Progress
 from jobs.retrain import fit_here
-from jobs.training_process.protocol import (
-    OUT_OF_MEMORY,
-    Head,
-    pack,
-    read_message,
-    unpack_task,
-)
+from jobs.training_process.protocol import OUT_OF_MEMORY, Head, pack, read_message, unpack_task
 
 BEAT_SECONDS = 2.0
 

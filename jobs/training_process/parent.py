@@ -18,12 +18,7 @@ from forecaster.errors import ForecasterError, RunError, StageTimedOut
 from forecaster.network.spec import ModelSpec
 from forecaster.training.estimator import Progress
 from jobs.retrain import Fitted, OnProgress, Watch, unwatched
-from jobs.training_process.protocol import (
-    OUT_OF_MEMORY,
-    Head,
-    pack_task,
-    unpack,
-)
+from jobs.training_process.protocol import OUT_OF_MEMORY, Head, pack_task, unpack
 
 SILENCE = 60.0
 """Seconds without a heartbeat after which a training counts as hung."""
