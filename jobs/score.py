@@ -208,7 +208,7 @@ def score_case(case: Case, prediction_length: int) -> pl.DataFrame:
         case.forecasts,
         panel,
         season_length=spec.season_length,
-        memory=case.memory,
+        lookback=case.memory,
         prediction_length=prediction_length,
         own=spec.context_length if case.is_new else None,
     )

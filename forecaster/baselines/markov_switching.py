@@ -78,7 +78,7 @@ def markov_switching(context: Tensor, prediction_length: int, season_length: int
     changes = context[:, season_length:] - context[:, :-season_length] if seasonal else context
     quantiles = seasonal_naive_quantiles(context, prediction_length, season_length)
     outcomes = [_fit(row, regression) for row in changes.double().cpu().numpy()]
-    _tell([outcome for outcome in outcomes if isinstance(outcome, Unfitted)], len(outcomes))
+    _warn([outcome for outcome in outcomes if isinstance(outcome, Unfitted)], len(outcomes))
     fitted = [outcome for outcome in outcomes if isinstance(outcome, Regimes)]
     if not fitted:
         return quantiles
@@ -103,7 +103,7 @@ def _regression() -> Any:
     return MarkovRegression
 
 
-def _tell(unfitted: list[Unfitted], series: int) -> None:
+def _warn(unfitted: list[Unfitted], series: int) -> None:
     if unfitted:
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(unfitted).items())
         message = (
@@ -138,8 +138,8 @@ def _fit(values: NDArray[np.float64], regression: Any) -> Regimes | Unfitted:
     )
 
 
-def _regimes(result: Any, **standing: float) -> Regimes | Unfitted:
-    """Read a result of statsmodels; `standing` are the fields that it does not know."""
+def _regimes(result: Any, **observed_part: float) -> Regimes | Unfitted:
+    """Read a result of statsmodels; `observed_part` are the fields that it does not know."""
     named = dict(zip(result.model.param_names, result.params, strict=True))
     stay, back = named["p[0->0]"], named["p[1->0]"]
     parts = {
@@ -148,7 +148,7 @@ def _regimes(result: Any, **standing: float) -> Regimes | Unfitted:
         "constants": [named["const[0]"], named["const[1]"]],
         "variances": [named["sigma2[0]"], named["sigma2[1]"]],
         "slope": [np.clip(named["x1"] if "x1" in named else named["x1[1]"], -1, 1)],
-        **{name: [value] for name, value in standing.items()},
+        **{name: [value] for name, value in observed_part.items()},
     }
     if not (
         result.mle_retvals["converged"] and all(np.isfinite(part).all() for part in parts.values())

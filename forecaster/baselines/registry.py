@@ -54,11 +54,11 @@ class Baseline(Protocol):
         """Forecast from `context`."""
 
 
-def _sound(forecast: Baseline) -> Baseline:
+def _robust(forecast: Baseline) -> Baseline:
     """Hand `forecast` only rows with a value, in float64, none above 2, and make it ascend."""
 
     @wraps(forecast)
-    def sound(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
+    def robust(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
         values = context.double().where(context.isfinite(), torch.nan)
         result = values.new_full((len(context), prediction_length, len(QUANTILE_LEVELS)), torch.nan)
         rows = (~values.isnan()).any(1)
@@ -69,7 +69,7 @@ def _sound(forecast: Baseline) -> Baseline:
         limit = torch.finfo(context.dtype).max
         return result.clamp(-limit, limit).to(context.dtype)
 
-    return sound
+    return robust
 
 
 def _unit(values: Tensor) -> Tensor:
@@ -79,12 +79,12 @@ def _unit(values: Tensor) -> Tensor:
 
 
 BASELINES: Mapping[str, Baseline] = {
-    "naive": _sound(naive_quantiles),
-    "seasonal_naive": _sound(seasonal_naive_quantiles),
-    "drift": _sound(drift_quantiles),
-    "seasonal_naive_drift": _sound(seasonal_naive_drift_quantiles),
-    "markov_chain": _sound(markov_chain),
-    "markov_switching": _sound(markov_switching),
+    "naive": _robust(naive_quantiles),
+    "seasonal_naive": _robust(seasonal_naive_quantiles),
+    "drift": _robust(drift_quantiles),
+    "seasonal_naive_drift": _robust(seasonal_naive_drift_quantiles),
+    "markov_chain": _robust(markov_chain),
+    "markov_switching": _robust(markov_switching),
 }
 """Each with the context, the prediction length and the season; `markov_switching` fits series by
 series and needs statsmodels."""

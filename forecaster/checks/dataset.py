@@ -12,9 +12,9 @@ import polars as pl
 
 from forecaster.checks import freshness
 from forecaster.checks.findings import Finding, failure, failures_of, note
-from forecaster.checks.opening_times import on_hours
+from forecaster.checks.opening_times import check_hours
 from forecaster.checks.rejected_rows import losses
-from forecaster.checks.tick_times import on_ticks
+from forecaster.checks.tick_times import check_ticks
 from forecaster.config.settings import DatasetConfig
 from forecaster.data.frequency import advised_step, find_spacing, is_same_step
 from forecaster.data.panel import Panel
@@ -85,8 +85,8 @@ def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
         diagnosis.findings += failures_of(dataset.name, error)
         return diagnosis
     _check_panel(panel, spec, dataset, diagnosis)
-    diagnosis.findings += on_hours(panel, dataset)
-    diagnosis.findings += on_ticks(panel.grid, dataset, delay, sample.now)
+    diagnosis.findings += check_hours(panel, dataset)
+    diagnosis.findings += check_ticks(panel.grid, dataset, delay, sample.now)
     _check_length(_steps(sample, panel, dataset), spec, dataset, diagnosis)
     _check_seasons(sample, panel, dataset, diagnosis)
     return diagnosis

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from forecaster.checks.findings import Finding, note
-from forecaster.checks.lateness import ON_TIME, by_arrival, by_lack
+from forecaster.checks.lateness import ON_TIME, by_arrival, by_missing_rows
 from forecaster.config.settings import DatasetConfig
 from forecaster.data.grid import Grid
 from forecaster.schemas import INSTANT
@@ -29,7 +29,7 @@ class Freshness:
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """One row a series: series_id, newest, and `patience`, how long it may be silent."""
+    """One row a series: series_id, newest, and `max_silence`, how long it may be silent."""
 
     frame: pl.DataFrame
 
@@ -41,12 +41,12 @@ class _Ends:
 
     @property
     def live(self) -> pl.DataFrame:
-        return self.frame.filter(self.latest - pl.col("newest") <= pl.col("patience"))
+        return self.frame.filter(self.latest - pl.col("newest") <= pl.col("max_silence"))
 
     @property
-    def patience(self) -> timedelta:
+    def max_silence(self) -> timedelta:
         """How long the live series may be without rows."""
-        longest = self.live["patience"].max()
+        longest = self.live["max_silence"].max()
         assert isinstance(longest, timedelta)
         return longest
 
@@ -71,7 +71,7 @@ def check(
         return Freshness(findings=tuple(findings))
     ends = _ends(past, grid)
     findings += _on_silent(ends, dataset)
-    if now - ends.latest > ends.patience + dataset.delay:
+    if now - ends.latest > ends.max_silence + dataset.delay:
         message = (
             f"the newest row is {rough(now - ends.latest)} old: series without rows for so long "
             "are not forecast"
@@ -82,7 +82,7 @@ def check(
     how = "at least" if late is None else "up to"
     if late is None:
         slow = past.filter(pl.col("series_id") == ends.slow())
-        late = by_lack(slow["timestamp"], grid, now) or timedelta(0)
+        late = by_missing_rows(slow["timestamp"], grid, now) or timedelta(0)
     if late <= dataset.delay:
         return Freshness(findings=tuple(findings))
     delay = rounded_up(late)
@@ -108,8 +108,8 @@ def _ends(past: pl.DataFrame, grid: Grid) -> _Ends:
     gap = pl.col("timestamp").diff().quantile(_USUAL_GAP, "higher")
     ends = past.group_by("series_id").agg(newest=pl.col("timestamp").max(), gap=gap)
     steps = pl.lit(_LIVE_STEPS * grid.step.approximate)
-    patience = pl.max_horizontal(_GAPS * pl.col("gap").fill_null(timedelta()), steps)
-    return _Ends(ends.select("series_id", "newest", patience=patience))
+    max_silence = pl.max_horizontal(_GAPS * pl.col("gap").fill_null(timedelta()), steps)
+    return _Ends(ends.select("series_id", "newest", max_silence=max_silence))
 
 
 def _on_future(count: int, observations: pl.DataFrame, dataset: DatasetConfig) -> Iterator[Finding]:

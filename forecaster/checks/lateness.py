@@ -19,7 +19,7 @@ ON_TIME = 0.9
 """Share of the rows, and of the live series, that should have arrived once `delay` is over."""
 _FEWEST_ARRIVALS = 10
 _WEEK = timedelta(days=7)
-_LOOKED_BACK = 4
+_WEEKS_COMPARED = 4
 """Weeks, or steps that are as long or longer."""
 _FEWEST = 2
 """Of these that must exist."""
@@ -48,7 +48,7 @@ def by_arrival(arrivals: pl.DataFrame, grid: Grid) -> timedelta | None:
     return None if late is None else timedelta(microseconds=late)
 
 
-def by_lack(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta | None:
+def by_missing_rows(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta | None:
     """Return how long the oldest row of a series that is missing at `now` has been due.
 
     `stamps` are its timestamps up to `now`. None where none is missing, or where that is usual.
@@ -88,7 +88,7 @@ def _over(grid: Grid, cells: pl.Series) -> pl.Series:
 def _expected(has_row: Flags, period: int) -> Flags:
     """Return which cells had a row at the same place of the periods before."""
     seen, possible = np.zeros(len(has_row)), np.zeros(len(has_row))
-    for back in range(1, _LOOKED_BACK + 1):
+    for back in range(1, _WEEKS_COMPARED + 1):
         if (shift := back * period) < len(has_row):
             seen[shift:] += has_row[:-shift]
             possible[shift:] += 1

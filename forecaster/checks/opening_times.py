@@ -8,7 +8,7 @@ from forecaster.data.opening_detection import observed_while_closed
 from forecaster.data.panel import Panel
 
 
-def on_hours(panel: Panel, dataset: DatasetConfig) -> Iterator[Finding]:
+def check_hours(panel: Panel, dataset: DatasetConfig) -> Iterator[Finding]:
     """Note when a dataset is open where that was detected, and which values lie outside."""
     hours, table = panel.grid.hours, f"[datasets.{dataset.name}.calendar]"
     if hours is None:

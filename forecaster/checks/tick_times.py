@@ -17,7 +17,7 @@ from forecaster.times.calendar_periods import Periods
 from forecaster.times.durations import rough
 from forecaster.times.schedules import Cron, Schedule
 
-_LOOKED_AT = 13
+_STEPS_COMPARED = 13
 """Steps, the latest, whose beginnings are compared with ticks."""
 _SHORT = 0.02
 """Share of a step that a tick may be late without being reported."""
@@ -28,7 +28,9 @@ _DAYS = ("thu", "fri", "sat", "sun", "mon", "tue", "wed")
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
-def on_ticks(grid: Grid, dataset: DatasetConfig, delay: timedelta, now: datetime) -> list[Finding]:
+def check_ticks(
+    grid: Grid, dataset: DatasetConfig, delay: timedelta, now: datetime
+) -> list[Finding]:
     """Name the settings with which forecasts are due as the steps of `grid` begin, `delay` later.
 
     Nothing is reported for schedules that are set to something else than the step, nor where no
@@ -83,7 +85,7 @@ def _expression(grid: Grid, delay: timedelta) -> str | None:
 def _begins(grid: Grid, now: datetime) -> list[datetime]:
     """Return when the latest steps of the rows began, the `spread` of rows after it included."""
     newest = grid.index_at(now)
-    stamps = grid.timestamps_of(pl.int_range(newest - _LOOKED_AT, newest, eager=True))
+    stamps = grid.timestamps_of(pl.int_range(newest - _STEPS_COMPARED, newest, eager=True))
     spread = timedelta(microseconds=grid.spread)
     return [stamp + spread for stamp in stamps.to_list()]
 

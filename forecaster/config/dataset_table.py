@@ -62,7 +62,7 @@ def read(name: str, table: Table, retention: timedelta | None) -> DatasetConfig:
         training=_training(table.table("training")),
     )
     _check_together(table, dataset, retention)
-    table.close()
+    table.report_unknown()
     return dataset
 
 
@@ -72,7 +72,7 @@ def _delay(table: Table) -> timedelta:
 
 def _step(table: Table) -> Step | None:
     if "step" not in table:
-        table.refuse("step", 'must be set, such as "1h"')
+        table.add_problem("step", 'must be set, such as "1h"')
     return table.take("step", validators.step, None)
 
 
@@ -106,7 +106,7 @@ def _prediction_length(table: Table, step: Step | None) -> int:
     keys = [key for key in ("horizon", "prediction_length") if key in table]
     if len(keys) != 1:
         given = " and ".join(keys) or "neither"
-        table.refuse("horizon", f"either this or prediction_length must be set, found {given}")
+        table.add_problem("horizon", f"either this or prediction_length must be set, found {given}")
 
     def steps_in(value: object) -> int:
         try:
@@ -126,21 +126,23 @@ def _check_together(table: Table, dataset: DatasetConfig, retention: timedelta |
     """Report settings that are valid by themselves but contradict one another."""
     lower, upper = dataset.lower_bound, dataset.upper_bound
     if lower is not None and upper is not None and lower >= upper:
-        table.refuse("lower_bound", f"must be below upper_bound {upper!r}, found {lower!r}")
+        table.add_problem("lower_bound", f"must be below upper_bound {upper!r}, found {lower!r}")
     for key in ("source_url", "ingest_column"):
         if getattr(dataset, key) is not None and "query" not in table:
-            table.refuse("query", f"must be set together with {key}")
+            table.add_problem("query", f"must be set together with {key}")
     if retention is not None and dataset.query is not None and dataset.history > retention:
         most, history = format_duration(retention), format_duration(dataset.history)
-        table.refuse("history", f"must be at most retention.observations {most}, found {history}")
+        table.add_problem(
+            "history", f"must be at most retention.observations {most}, found {history}"
+        )
     columns = [*dataset.series_columns, dataset.timestamp_column, dataset.value_column]
     if len(set(columns)) < len(columns):
-        table.refuse("series_columns", "must differ from the other columns, found a duplicate")
+        table.add_problem("series_columns", "must differ from the other columns, found a duplicate")
 
 
 def _calendar(table: Table) -> CalendarConfig:
     calendar = CalendarConfig(open=table.take("open", validators.opening_hours, AUTO))
-    table.close()
+    table.report_unknown()
     return calendar
 
 
@@ -170,8 +172,10 @@ def _model(table: Table) -> ModelConfig:
     )
     patch, context = model.patch_length, model.context_length
     if patch is not None and context is not None and patch > context:
-        table.refuse("patch_length", f"must be at most context_length {context}, found {patch}")
-    table.close()
+        table.add_problem(
+            "patch_length", f"must be at most context_length {context}, found {patch}"
+        )
+    table.report_unknown()
     return model
 
 
@@ -188,7 +192,7 @@ def _training(table: Table) -> TrainingConfig:
         naive_guard=table.take("naive_guard", validators.flag, default.naive_guard),
         memory_limit_gb=table.take("memory_limit_gb", validators.number_between(0.5, 1e6), None),
     )
-    table.close()
+    table.report_unknown()
     return training
 
 

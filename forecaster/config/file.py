@@ -46,14 +46,14 @@ def draft(
     context = ParseContext(environ, read_file)
     top = Table(_load(text), "", context)
     if "database_url" not in top and "database_url_file" not in top:
-        top.refuse("database_url", 'must be set, such as "sqlite:///forecaster.db"')
+        top.add_problem("database_url", 'must be set, such as "sqlite:///forecaster.db"')
     url = top.take_secret("database_url", database_url)
     prune_every = top.take("prune_every", validators.period, Step(1, "day"))
     lease_ttl = top.take("lease_ttl", validators.lease_time, timedelta(seconds=15))
     server = _server(top.table("server"))
     retention = _retention(top.table("retention"))
     datasets = _datasets(top.table("datasets"), retention.observations)
-    top.close()
+    top.report_unknown()
     config = Config(
         database_url=url or "",
         datasets=datasets,
@@ -88,7 +88,7 @@ def _server(table: Table) -> ServerConfig:
     )
     for key, other in (("username", "password"), ("tls_certificate", "tls_key")):
         _require_both(table, key, other)
-    table.close()
+    table.report_unknown()
     return server
 
 
@@ -97,7 +97,7 @@ def _require_both(table: Table, key: str, other: str) -> None:
     given = {name for name in (key, other) if name in table or f"{name}_file" in table}
     for name, partner in ((key, other), (other, key)):
         if partner in given and name not in given:
-            table.refuse(name, f"must be set together with {partner}")
+            table.add_problem(name, f"must be set together with {partner}")
 
 
 def _retention(table: Table) -> RetentionConfig:
@@ -112,7 +112,7 @@ def _retention(table: Table) -> RetentionConfig:
             "models", validators.count_between(0, validators.LARGEST), default.models
         ),
     )
-    table.close()
+    table.report_unknown()
     return retention
 
 
@@ -123,5 +123,5 @@ def _datasets(table: Table, retention: timedelta | None) -> dict[str, DatasetCon
             datasets[name] = dataset_table.read(name, table.table(name), retention)
         else:
             rule = "dataset names must be up to 100 letters, digits and _ . -"
-            table.refuse("", f"{rule}, found {shown(name)}")
+            table.add_problem("", f"{rule}, found {shown(name)}")
     return datasets

@@ -79,7 +79,7 @@ def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta
     """
     period, cron = f"{job}_every", f"{job}_cron"
     if period in table and cron in table:
-        table.refuse(cron, f"cannot be combined with {period}")
+        table.add_problem(cron, f"cannot be combined with {period}")
 
     def expression(value: object) -> Cron:
         try:
@@ -122,7 +122,7 @@ def _deadlines(table: Table, forecast: Schedule, retrain: Schedule) -> DeadlineC
         write=_deadline(table, "write", half, forecast.shortest),
         train=_deadline(table, "train", training, retrain.shortest),
     )
-    table.close()
+    table.report_unknown()
     return deadlines
 
 

@@ -37,7 +37,7 @@ class Table:
         self._known: list[str] = []
         self._values: dict[str, object] = values if isinstance(values, dict) else {}
         if not isinstance(values, dict):
-            self.refuse("", f"must be a table, found {shown(values)}")
+            self.add_problem("", f"must be a table, found {shown(values)}")
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
@@ -47,7 +47,7 @@ class Table:
         """The keys of the table in the file."""
         return tuple(self._values)
 
-    def refuse(self, key: str, problem: str) -> None:
+    def add_problem(self, key: str, problem: str) -> None:
         """Report a problem with a setting, or with the table when `key` is empty."""
         dotted = ".".join(part for part in (self.path, key) if part)
         self._context.problems.append(f"{dotted}: {problem}")
@@ -70,7 +70,7 @@ class Table:
             return read(value)
         except InvalidSetting as error:
             found = error.found if value == raw else None
-            self.refuse(key, f"{error.rule}, found {found or shown(raw)}{error.suggestion}")
+            self.add_problem(key, f"{error.rule}, found {found or shown(raw)}{error.suggestion}")
             return default
 
     def take_secret(self, key: str, read: Callable[[object], T]) -> T | None:
@@ -80,17 +80,17 @@ class Table:
             self._known.append(file_key)
             return self.take(key, read, None)
         if key in self._values:
-            self.refuse(key, f"cannot be combined with {file_key}")
+            self.add_problem(key, f"cannot be combined with {file_key}")
         self._known.append(key)
         return self.take(file_key, lambda path: read(self._content(text(path))), None)
 
-    def close(self) -> None:
+    def report_unknown(self) -> None:
         """Report the unknown settings of the table."""
         for key in self._values:
             if key not in self._known:
                 near = nearest(key, self._known)
                 meant = f"; did you mean {near!r}?" if near else ""
-                self.refuse(_plain_key(key), f"unknown setting{meant}")
+                self.add_problem(_plain_key(key), f"unknown setting{meant}")
 
     def _content(self, path: str) -> str:
         try:

@@ -40,7 +40,7 @@ def _are_open(grid: Grid, cells: Array) -> Array:
     first = begins // MINUTE
     count = np.minimum(-(-(begins % MINUTE + length) // MINUTE), WEEK)
     minutes = np.zeros(2 * WEEK + 1, np.int64)
-    for opens, closes in grid.hours.stretches:
+    for opens, closes in grid.hours.intervals:
         for week in (0, WEEK):
             minutes[week + opens + 1 : week + closes + 1] = 1
     so_far, place = minutes.cumsum(), first % WEEK

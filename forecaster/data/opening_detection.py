@@ -29,7 +29,7 @@ _LEAST_OBSERVED = 0.5
 """Share of the weeks in which what is open has a row, on average."""
 _CHANCE = 0.05
 """How many times of the week may seem closed by chance."""
-_MOST_STRETCHES = 4
+_MOST_INTERVALS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class _Weeks:
 
     seen: Array
     """By date (D, slots): whether any series has a row."""
-    there: Array
+    exists: Array
     """(D, slots) whether the panel has such a cell."""
     weekday: Array
     """(D,) 0 is Monday."""
@@ -101,12 +101,12 @@ def _weeks(panel: Panel, width: int) -> _Weeks:
     observed = panel.deviations.isfinite().any(0).cpu().numpy()
     seen[place[0][observed], place[1][observed]] = True
     weekday = (np.arange(shape[0]) + first) % 7
-    return _Weeks(seen=seen, there=exists, weekday=weekday, width=width, phase=phase)
+    return _Weeks(seen=seen, exists=exists, weekday=weekday, width=width, phase=phase)
 
 
 def _closed(weeks: _Weeks) -> Array | None:
     """Return the slots of the week (7, slots) that are closed; None where rows are too few."""
-    seen, existing = weeks.counts(weeks.seen), weeks.counts(weeks.there)
+    seen, existing = weeks.counts(weeks.seen), weeks.counts(weeks.exists)
     number = existing.min()
     if number >= _FEWEST_WEEKS:
         latest = weeks.counts(weeks.seen, _FEWEST_WEEKS)
@@ -130,7 +130,7 @@ def _is_plain(closed: Array) -> bool:
     opened = ~closed.ravel()
     begins = opened & ~np.roll(opened, 1)
     is_single = begins & ~np.roll(opened, -1)
-    return not is_single.any() and bool(begins.reshape(7, -1).sum(1).max() <= _MOST_STRETCHES)
+    return not is_single.any() and bool(begins.reshape(7, -1).sum(1).max() <= _MOST_INTERVALS)
 
 
 def open_share(panel: Panel) -> float:

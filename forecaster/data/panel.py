@@ -73,7 +73,7 @@ class Panel:
     def __len__(self) -> int:
         return len(self.series_ids)
 
-    def counting(self, more: PanelCounts) -> "Panel":
+    def with_counts(self, more: PanelCounts) -> "Panel":
         """Return the same panel with more to its counts."""
         return replace(self, counts=self.counts + more)
 
@@ -126,7 +126,7 @@ def build(
         start,
         season_length=season_length,
         scales=scales or {},
-    ).counting(
+    ).with_counts(
         PanelCounts(
             merged=merged, off_grid=_off_grid(seen, grid), non_finite=len(seen) - len(finite)
         )
@@ -144,7 +144,7 @@ def from_values(
 ) -> Panel:
     """Return the panel of cells (N, T) float64, NaN where unobserved, else finite."""
     offset = _median(values)
-    scale = _scale(values, offset, season_length, _given(series_ids, scales))
+    scale = _scale(values, offset, season_length, _given_scales(series_ids, scales))
     deviations, overflowed = _deviations(values, offset, scale)
     return Panel(
         grid=grid,
@@ -229,7 +229,7 @@ def _deviations(values: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, 
     return deviations.masked_fill_(overflowed, torch.nan), int(overflowed.sum())
 
 
-def _given(series_ids: tuple[str, ...], scales: Mapping[str, float]) -> Tensor:
+def _given_scales(series_ids: tuple[str, ...], scales: Mapping[str, float]) -> Tensor:
     """Return the scale given for each series, NaN where there is none."""
     given = [scales.get(series_id, torch.nan) for series_id in series_ids]
     return torch.tensor(given, dtype=torch.float64)

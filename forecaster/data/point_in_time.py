@@ -28,12 +28,12 @@ _NEVER = np.iinfo(np.int64).max
 class Known:
     """Of each version: the place of the first tick that knew it, and whether that is assumed.
 
-    Places count from 0; the number of ticks stands for a version that none of them knew. `landed`
+    Places count from 0; the number of ticks stands for a version that none of them knew. `ingested`
     is the first tick by which it was there, though its time may not have come.
     """
 
     place: Array
-    landed: Array
+    ingested: Array
     is_assumed: Array
 
 
@@ -72,17 +72,17 @@ class PointInTime:
         stamps, recorded = (
             versions[name].to_physical().to_numpy() for name in ("timestamp", "recorded_at")
         )
-        heard = np.searchsorted(self.recorded, recorded)
+        recorded_from = np.searchsorted(self.recorded, recorded)
         counted = np.maximum(
             np.searchsorted(self.settled, stamps), np.searchsorted(self.assumed, recorded)
         )
         counted[~_is_first(versions)] = len(self)
         may_be_seen = np.searchsorted(self.until, stamps)
-        landed = np.minimum(heard, counted)
+        ingested = np.minimum(recorded_from, counted)
         return Known(
-            place=np.maximum(landed, may_be_seen).astype(np.int32),
-            landed=landed,
-            is_assumed=np.maximum(counted, may_be_seen) < np.maximum(heard, may_be_seen),
+            place=np.maximum(ingested, may_be_seen).astype(np.int32),
+            ingested=ingested,
+            is_assumed=np.maximum(counted, may_be_seen) < np.maximum(recorded_from, may_be_seen),
         )
 
 

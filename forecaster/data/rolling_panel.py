@@ -40,14 +40,14 @@ class _Rows:
     ids: Array
     index: Array
     value: Array
-    is_astray: Array
+    is_off_grid: Array
 
     def __getitem__(self, chosen: Array) -> "_Rows":
         return _Rows(
             ids=self.ids[chosen],
             index=self.index[chosen],
             value=self.value[chosen],
-            is_astray=self.is_astray[chosen],
+            is_off_grid=self.is_off_grid[chosen],
         )
 
 
@@ -66,7 +66,7 @@ class RollingPanel:
         self.ids = ids.astype(np.int32)
         shape = (len(ids), length)
         self._values = np.full(shape, np.nan)
-        self._taken, self._astray = (np.zeros(shape, np.uint16) for _ in range(2))
+        self._counts, self._off_grid = (np.zeros(shape, np.uint16) for _ in range(2))
 
     @property
     def start(self) -> int:
@@ -78,7 +78,7 @@ class RollingPanel:
         end = self.grid.index_at(until)
         fresh = np.arange(max(self.end, end - self.length) + 1, end + 1) % self.length
         self._values[:, fresh] = np.nan
-        self._taken[:, fresh] = self._astray[:, fresh] = 0
+        self._counts[:, fresh] = self._off_grid[:, fresh] = 0
         self.until, self.end = until, end
 
     def apply(self, rows: pl.DataFrame) -> list[StaleCells]:
@@ -91,29 +91,29 @@ class RollingPanel:
         self._admit(located.ids)
         cell = np.searchsorted(self.ids, located.ids) * self.length + located.index % self.length
         _, place, count = np.unique(cell, return_inverse=True, return_counts=True)
-        is_alone = (count[place] == 1) & (self._taken.flat[cell] == 0) & ~np.isnan(located.value)
+        is_alone = (count[place] == 1) & (self._counts.flat[cell] == 0) & ~np.isnan(located.value)
         self._values.flat[cell[is_alone]] = located.value[is_alone] + 0.0
-        self._taken.flat[cell[is_alone]] = 1
-        self._astray.flat[cell[is_alone]] = located.is_astray[is_alone]
+        self._counts.flat[cell[is_alone]] = 1
+        self._off_grid.flat[cell[is_alone]] = located.is_off_grid[is_alone]
         left = located[~is_alone]
         return [
             StaleCells(ids=np.unique(left.ids[left.index == index]), first=index, last=index)
             for index in np.unique(left.index).tolist()
         ]
 
-    def replace(self, contested: StaleCells, rows: pl.DataFrame) -> None:
+    def replace(self, stale: StaleCells, rows: pl.DataFrame) -> None:
         """Let those cells hold `rows` and nothing else."""
-        ids = contested.ids
+        ids = stale.ids
         self._admit(ids)
         located = self._locate(rows)
-        shape = (len(ids), contested.last - contested.first + 1)
-        cell = np.searchsorted(ids, located.ids) * shape[1] + located.index - contested.first
-        columns = np.arange(contested.first, contested.last + 1) % self.length
+        shape = (len(ids), stale.last - stale.first + 1)
+        cell = np.searchsorted(ids, located.ids) * shape[1] + located.index - stale.first
+        columns = np.arange(stale.first, stale.last + 1) % self.length
         place = np.ix_(np.searchsorted(self.ids, ids), columns)
         means, _ = mean_by_cell(Cells(cell=cell, value=located.value, shape=shape))
         self._values[place] = means
-        self._taken[place] = _count(cell, shape)
-        self._astray[place] = _count(cell[located.is_astray], shape)
+        self._counts[place] = _count(cell, shape)
+        self._off_grid[place] = _count(cell[located.is_off_grid], shape)
 
     def panels(
         self, names: Mapping[int, str], *, season_length: int, scales: Mapping[str, float]
@@ -126,8 +126,8 @@ class RollingPanel:
         order = np.argsort(keys, kind="stable")
         for first in range(0, max(1, len(order)), _SERIES_AT_ONCE):
             rows = order[first : first + _SERIES_AT_ONCE]
-            rows = rows[self._taken[rows].any(1)]
-            taken = self._taken[rows]
+            rows = rows[self._counts[rows].any(1)]
+            taken = self._counts[rows]
             shared = taken[taken > 1]
             yield from_values(
                 torch.from_numpy(self._unrolled(rows)),
@@ -136,10 +136,10 @@ class RollingPanel:
                 self.start,
                 season_length=season_length,
                 scales=scales,
-            ).counting(
+            ).with_counts(
                 PanelCounts(
                     merged=int(shared.sum()) - len(shared),
-                    off_grid=int(self._astray[rows].sum()),
+                    off_grid=int(self._off_grid[rows].sum()),
                 )
             )
 
@@ -158,21 +158,21 @@ class RollingPanel:
             ids=rows["series_id"].to_numpy(),
             index=index.to_numpy(),
             value=rows["value"].fill_null(np.nan).to_numpy(),
-            is_astray=(self.grid.timestamps_of(index) != stamps).to_numpy(),
+            is_off_grid=(self.grid.timestamps_of(index) != stamps).to_numpy(),
         )
 
     def _admit(self, ids: Array) -> None:
         """Add rows for series that are new."""
-        strangers = np.setdiff1d(ids, self.ids)
-        if not len(strangers):
+        new_ids = np.setdiff1d(ids, self.ids)
+        if not len(new_ids):
             return
-        everyone = np.union1d(self.ids, strangers)
-        grown = RollingPanel(self.grid, self.length, self.until, everyone)
-        rows = np.searchsorted(everyone, self.ids)
-        for name in ("_values", "_taken", "_astray"):
-            getattr(grown, name)[rows] = getattr(self, name)
-            setattr(self, name, getattr(grown, name))
-        self.ids = grown.ids
+        all_ids = np.union1d(self.ids, new_ids)
+        extended = RollingPanel(self.grid, self.length, self.until, all_ids)
+        rows = np.searchsorted(all_ids, self.ids)
+        for name in ("_values", "_counts", "_off_grid"):
+            getattr(extended, name)[rows] = getattr(self, name)
+            setattr(self, name, getattr(extended, name))
+        self.ids = extended.ids
 
 
 def _count(cell: Array, shape: tuple[int, int]) -> Array:

@@ -115,8 +115,8 @@ def _within(residual: Tensor, season: int, pairs: Tensor) -> Tensor:
     least = torch.full_like(at_half, torch.inf)
     for part in (season // 4, season // 8):
         correlation, shorter_pairs = _autocorrelation(residual, max(1, part))
-        is_told = correlation.isfinite() & (shorter_pairs >= _FEWEST_SHORTER_PAIRS * pairs)
-        least = torch.where(is_told, least.minimum(correlation), least)
+        is_known = correlation.isfinite() & (shorter_pairs >= _FEWEST_SHORTER_PAIRS * pairs)
+        least = torch.where(is_known, least.minimum(correlation), least)
     least = torch.where(least.isfinite(), least, -torch.inf)
     return torch.where(at_half_pairs >= (1 - _MOST_PAIRS_MISSING) * pairs, at_half, least)
 

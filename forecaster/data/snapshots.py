@@ -49,7 +49,7 @@ class Snapshots:
         shape = (len(ids), len(cells))
         self._value = np.full(shape, np.nan)
         self._known = np.full(shape, ticks, np.int32)
-        self._passing = SupersededValues.none()
+        self._superseded = SupersededValues.none()
         self.newest = np.full(ticks, np.iinfo(np.int64).min)
         self.assumed = self.rows = 0
 
@@ -62,7 +62,7 @@ class Snapshots:
         part = slice(first, first + length)
         of = slice(None) if rows is None else rows
         values = np.where(self._known[of, part] <= tick, self._value[of, part], np.nan)
-        held, begins = self._passing, np.arange(len(self.ids))[of] * self.length + first
+        held, begins = self._superseded, np.arange(len(self.ids))[of] * self.length + first
         row, place = _within(held.cell, begins, length)
         is_held = (held.since[place] <= tick) & (tick < held.before[place])
         row, place = row[is_held], place[is_held]
@@ -81,7 +81,7 @@ class Snapshots:
         return values
 
     def _held(self, cell: Array, ticks: Array) -> Array:
-        held, most = self._passing, len(self.newest) + 1
+        held, most = self._superseded, len(self.newest) + 1
         values = np.full(len(cell), np.nan)
         if len(held.cell) == 0:
             return values
@@ -90,31 +90,31 @@ class Snapshots:
         values[is_held] = held.value[place[is_held]]
         return values
 
-    def take(self, versions: pl.DataFrame, known: Known) -> None:
+    def add(self, versions: pl.DataFrame, known: Known) -> None:
         """Take in all VERSIONS of some series, with the ticks from which on they were known."""
         index = self.grid.index_of(versions["timestamp"]).to_numpy() - self.start
         kept = (index >= 0) & (index < self.length) & (known.place < len(self.newest))
         stamps = versions["timestamp"].to_physical().to_numpy()[kept]
         place = known.place[kept]
-        self.hear(versions, known)
+        self.record_ingested(versions, known)
         self.assumed += int(known.is_assumed[kept].sum())
         self.rows += len(stamps)
         row = np.searchsorted(self.ids, versions["series_id"].to_numpy()[kept])
         value = versions["value"].fill_null(np.nan).to_numpy()[kept]
-        self._lay(row * self.length + index[kept], stamps, place, value)
+        self._store(row * self.length + index[kept], stamps, place, value)
 
-    def hear(self, versions: pl.DataFrame, known: Known) -> None:
+    def record_ingested(self, versions: pl.DataFrame, known: Known) -> None:
         """Note by which tick VERSIONS, of whatever cells, were ingested."""
-        is_there = known.landed < len(self.newest)
+        is_there = known.ingested < len(self.newest)
         stamps = versions["timestamp"].to_physical().to_numpy()
-        np.maximum.at(self.newest, known.landed[is_there], stamps[is_there])
+        np.maximum.at(self.newest, known.ingested[is_there], stamps[is_there])
 
     def close(self) -> "Snapshots":
         """Return the past when all series are in."""
         self.newest = np.maximum.accumulate(self.newest)
         return self
 
-    def _lay(self, cell: Array, stamps: Array, place: Array, value: Array) -> None:
+    def _store(self, cell: Array, stamps: Array, place: Array, value: Array) -> None:
         is_first, is_last = np.ones((2, len(cell)), bool)
         is_first[1:] = is_last[:-1] = cell[1:] != cell[:-1]
         is_shared = ~(is_first & is_last)
@@ -127,13 +127,13 @@ class Snapshots:
         final = states.cell[is_last]
         self._value.flat[final] = states.value[is_last]
         self._known.flat[final] = states.since[is_last]
-        self._passing = _joined(self._passing, states, ~is_last)
+        self._superseded = _joined(self._superseded, states, ~is_last)
 
 
-def fill(blocks: Iterable[pl.DataFrame], past: Snapshots, knowledge: PointInTime) -> Snapshots:
+def fill(blocks: Iterable[pl.DataFrame], past: Snapshots, known_at: PointInTime) -> Snapshots:
     """Fill a past with blocks of VERSIONS, each of other series and with all of their versions."""
     for versions in blocks:
-        past.take(versions, knowledge.first_known(versions))
+        past.add(versions, known_at.first_known(versions))
     return past.close()
 
 

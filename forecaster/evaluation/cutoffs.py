@@ -63,7 +63,7 @@ class BacktestWindows:
         reached = self.windows.filter(pl.col("turn") <= turn).select("series_id", "end")
         return pl.concat([self.limits, reached]).group_by("series_id").agg(pl.col("end").max())
 
-    def parted(
+    def split_known(
         self, observations: pl.DataFrame, turn: int | None
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return what is known at a turn of OBSERVATIONS, and what is not."""

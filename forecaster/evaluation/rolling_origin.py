@@ -109,12 +109,12 @@ def backtest(
     """
     pairs = _pairs(panel, cutoffs)
     tally = _Sums(panel, tuple(predictors), prediction_length)
-    memory = max(context_length, season_length)
+    lookback = max(context_length, season_length)
     with torch.inference_mode():
-        for chunk in pairs.split(_chunk(memory, prediction_length)):
-            windows = gather(panel, chunk[:, 0], chunk[:, 1], memory, prediction_length)
+        for chunk in pairs.split(_chunk(lookback, prediction_length)):
+            windows = gather(panel, chunk[:, 0], chunk[:, 1], lookback, prediction_length)
             reference = seasonal_naive(windows.context, prediction_length, season_length)
-            context = windows.context[:, memory - context_length :]
+            context = windows.context[:, lookback - context_length :]
             seen = replace(windows, context=context, target=None)
             tally.add(windows, reference, [predict(seen) for predict in predictors.values()])
     return Backtest(sums=tally.frame(), missing=tally.missing(), windows=tally.windows)
@@ -129,9 +129,9 @@ def joined(parts: Sequence[Backtest]) -> Backtest:
     )
 
 
-def _chunk(memory: int, prediction_length: int) -> int:
+def _chunk(lookback: int, prediction_length: int) -> int:
     """Return how many windows are looked at together."""
-    room = min(_MOST_POINTS // prediction_length, _MOST_VALUES // (memory + prediction_length))
+    room = min(_MOST_POINTS // prediction_length, _MOST_VALUES // (lookback + prediction_length))
     return max(1, min(_MOST_WINDOWS, room))
 
 

@@ -27,23 +27,23 @@ def score_forecasts(
     panel: Panel,
     *,
     season_length: int,
-    memory: int,
+    lookback: int,
     prediction_length: int,
     own: int | None = None,
 ) -> pl.DataFrame:
     """Return ACCURACY of the forecasts of one model, at any number of cutoffs.
 
     `forecasts` has series_id, cutoff, step (1 …) and the quantile columns q025 … q975, in any order
-    and with any of the steps. Series that are not in the panel are left out. Seasonal naive looks
-    at the `memory` steps that end at a cutoff, the scale of a series is that of the panel, or else
-    of its `own` steps that end at the cutoff, at most `memory`, whatever else the panel holds; and
-    the leads are those of `prediction_length`.
+    and with any of the steps. Series that are not in the panel are left out. Seasonal naive sees
+    the `lookback` steps that end at a cutoff. The scale of a series is that of the panel, or else
+    that of its `own` steps up to the cutoff, at most `lookback`, whatever else the panel holds. The
+    leads are those of `prediction_length`.
     """
     steps = forecasts["step"].cast(pl.Int64).to_numpy()
     horizon = int(steps.max(initial=0))
     beside = np.full((len(_BESIDE), len(steps)), np.nan)
-    for chunk in _chunks(forecasts, panel, max(1, _MOST_POINTS // (memory + horizon))):
-        windows = gather(panel, chunk.series, chunk.ends, memory, horizon)
+    for chunk in _chunks(forecasts, panel, max(1, _MOST_POINTS // (lookback + horizon))):
+        windows = gather(panel, chunk.series, chunk.ends, lookback, horizon)
         assert windows.target is not None
         naive = seasonal_naive(windows.context, horizon, season_length)
         place = (chunk.window, torch.from_numpy(steps[chunk.rows]) - 1)

@@ -18,7 +18,7 @@ class Experiment:
 
     prepared: Prepared
     """What there was before the first training."""
-    found: Backtest
+    backtest: Backtest
     scaled: Backtest
     """The same without series that had never moved: no error can be told in units of their past."""
     still: Sequence[str]
@@ -39,36 +39,36 @@ class TrainingPlan:
 
 def run(
     observations: pl.DataFrame,
-    origins: BacktestWindows,
+    cutoffs: BacktestWindows,
     dataset: DatasetConfig,
     names: Sequence[str],
     *,
-    course: TrainingPlan | None = None,
-    watch: Listener | None = None,
+    plan: TrainingPlan | None = None,
+    listener: Listener | None = None,
 ) -> Experiment:
-    """Forecast OBSERVATIONS at `origins` with a model and the rivals `names`.
+    """Forecast OBSERVATIONS at `cutoffs` with a model and the rivals `names`.
 
     The model is trained once, on what lies before the first window of every series, or before each
     turn anew. InsufficientHistory where that is too little, TrainingDiverged; whatever
     `watch.prepared` raises ends it before anything is trained.
     """
-    course, watch = course or TrainingPlan(), watch or Listener()
-    turns = range(origins.turns) if course.refit else [None]
+    plan, listener = plan or TrainingPlan(), listener or Listener()
+    turns = range(cutoffs.turns) if plan.refit else [None]
     parts: list[StageResult] = []
     for turn in turns:
-        stage = Stage(observations, origins, dataset, turn, watch)
+        stage = Stage(observations, cutoffs, dataset, turn, listener)
         if not parts:
             prepared = stage.prepared()
-            watch.prepared(prepared)
-        parts.append(stage.run(names, seeds(dataset, course.seeds)))
-    found = joined([part.found for part in parts])
-    scored = set(found.sums["series_id"].unique())
-    reasons = dict(origins.left_out)
+            listener.prepared(prepared)
+        parts.append(stage.run(names, seeds(dataset, plan.seeds)))
+    backtest = joined([part.backtest_result for part in parts])
+    scored = set(backtest.sums["series_id"].unique())
+    reasons = dict(cutoffs.left_out)
     for part in parts:
-        reasons |= part.silent
+        reasons |= part.unscored
     return Experiment(
         prepared=prepared,
-        found=found,
+        backtest=backtest,
         scaled=joined([part.scaled for part in parts]),
         still=tuple(sorted(scored.intersection(name for part in parts for name in part.still))),
         trainings=[training for part in parts for training in part.trained],

@@ -60,13 +60,13 @@ def rival(
     It looks back from their cutoffs as far as it needs, however long their contexts are.
     `on_windows` is called for windows that are done: one by one where each takes a while.
     """
-    memory = memory_of(name, panel, spec)
+    lookback = lookback_of(name, panel, spec)
     is_slow = name in METHODS
     forecast = _forecast(name, spec, on_windows if is_slow else lambda _: None)
 
     def of_some(rows: Tensor, cutoffs: Tensor) -> Tensor:
         offset, scale = (part[rows, None] for part in (panel.offset, panel.scale))
-        context = gather(panel, rows, cutoffs, memory).context
+        context = gather(panel, rows, cutoffs, lookback).context
         quantiles = (forecast(offset + scale * context.double()) - offset[..., None]) / scale[
             ..., None
         ]
@@ -74,7 +74,7 @@ def rival(
         return quantiles.float()
 
     def predict(windows: Windows) -> Tensor:
-        chunk = max(1, _MOST_VALUES // max(1, memory))
+        chunk = max(1, _MOST_VALUES // max(1, lookback))
         pairs = zip(
             windows.rows.cpu().split(chunk), windows.cutoffs.cpu().split(chunk), strict=True
         )
@@ -83,7 +83,7 @@ def rival(
     return predict
 
 
-def memory_of(name: str, panel: Panel, spec: ModelSpec) -> int:
+def lookback_of(name: str, panel: Panel, spec: ModelSpec) -> int:
     """Return how many steps a rival looks back over: never fewer than the model, for fairness."""
     if name == NAIVE2:
         return panel.length

@@ -82,18 +82,18 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """The result of a stage: `silent` are series that were not scored, and why."""
+    """The result of a stage: `unscored` are series that were not scored, and why."""
 
-    found: Backtest
+    backtest_result: Backtest
     trained: Sequence[Trained]
     still: Sequence[str]
-    silent: Mapping[str, str]
+    unscored: Mapping[str, str]
 
     @property
     def scaled(self) -> Backtest:
         """The same without series that had never moved."""
         moved = ~pl.col("series_id").is_in(self.still)
-        return replace(self.found, sums=self.found.sums.filter(moved))
+        return replace(self.backtest_result, sums=self.backtest_result.sums.filter(moved))
 
 
 class Stage:
@@ -102,14 +102,14 @@ class Stage:
     def __init__(
         self,
         observations: pl.DataFrame,
-        origins: BacktestWindows,
+        cutoffs: BacktestWindows,
         dataset: DatasetConfig,
         turn: int | None,
-        watch: Listener,
+        listener: Listener,
     ) -> None:
-        self._origins, self._dataset, self._turn, self._watch = origins, dataset, turn, watch
-        self._done, self._whole, self._predictors = 0, 0, 1
-        known, later = origins.parted(observations, turn)
+        self._cutoffs, self._dataset, self._turn, self._listener = cutoffs, dataset, turn, listener
+        self._done, self._total, self._predictors = 0, 0, 1
+        known, later = cutoffs.split_known(observations, turn)
         self._panel, self._spec = preparation.prepare(known, dataset)
         self._continued = continued(self._panel, later, self._limits())
 
@@ -134,36 +134,38 @@ class Stage:
         panel, (pairs, unknown) = self._continued, self._pairs(self._turn)
         trained = [self._trained(name, seed) for name, seed in seeds.items()]
         spec = trained[0].spec
-        self._whole, self._predictors = len(pairs), len(seeds) + len(names)
-        self._watch.windows(0, self._whole)
-        models = {model.name: self._ours(model.result) for model in trained}
-        predictors = {**models, **{name: self._rival(name, spec) for name in names}}
+        self._total, self._predictors = len(pairs), len(seeds) + len(names)
+        self._listener.windows(0, self._total)
+        models = {model.name: self._model_predictor(model.result) for model in trained}
+        predictors = {**models, **{name: self._rival_predictor(name, spec) for name in names}}
         result = backtest(
-            {name: self._kept(name, predict) for name, predict in predictors.items()},
+            {name: self._bounded(name, predict) for name, predict in predictors.items()},
             panel,
             pairs,
             context_length=max(
-                spec.context_length, rivals.memory_of(rivals.SEASONAL_NAIVE, panel, spec)
+                spec.context_length, rivals.lookback_of(rivals.SEASONAL_NAIVE, panel, spec)
             ),
             prediction_length=spec.prediction_length,
             season_length=spec.season_length,
         )
         scored = set(result.sums["series_id"].unique())
         tested = {panel.series_ids[row] for row in pairs[:, 0].unique().tolist()}
-        silent = dict.fromkeys(tested - scored, SkipReason.NON_FINITE.value)
-        silent |= untested(panel, pairs, spec) | dict.fromkeys(unknown, NOT_KNOWN)
-        return StageResult(found=result, trained=trained, still=self._still(), silent=silent)
+        unscored = dict.fromkeys(tested - scored, SkipReason.NON_FINITE.value)
+        unscored |= untested(panel, pairs, spec) | dict.fromkeys(unknown, NOT_KNOWN)
+        return StageResult(
+            backtest_result=result, trained=trained, still=self._still(), unscored=unscored
+        )
 
     def _trained(self, name: str, seed: int) -> Trained:
         planned = 0
 
-        def tell(at: Progress) -> None:
+        def report(at: Progress) -> None:
             nonlocal planned
             planned = at.steps
-            self._watch.training(at)
+            self._listener.training(at)
 
         config = replace(self._dataset.training, seed=seed)
-        result = estimator.fit(self._panel, self._spec, config, tell)
+        result = estimator.fit(self._panel, self._spec, config, report)
         return Trained(
             name=name,
             turn=self._turn or 0,
@@ -173,25 +175,27 @@ class Stage:
             result=result,
         )
 
-    def _ours(self, result: TrainingResult) -> Predictor:
+    def _model_predictor(self, result: TrainingResult) -> Predictor:
         runner = Runner(result.model.network, choose_device(self._dataset.training.device))
         predict = predictor(runner, result.model.fallback)
-        return rivals.counted(rivals.within(predict, result.model.spec.context_length), self._tell)
+        return rivals.counted(
+            rivals.within(predict, result.model.spec.context_length), self._report_windows
+        )
 
-    def _rival(self, name: str, spec: ModelSpec) -> Predictor:
-        return rivals.rival(name, self._continued, spec, self._tell)
+    def _rival_predictor(self, name: str, spec: ModelSpec) -> Predictor:
+        return rivals.rival(name, self._continued, spec, self._report_windows)
 
-    def _kept(self, name: str, predict: Predictor) -> Predictor:
+    def _bounded(self, name: str, predict: Predictor) -> Predictor:
         """Keep a predictor between the bounds of the dataset, and hand on its forecasts."""
         lower, upper = self._dataset.lower_bound, self._dataset.upper_bound
         bounded = rivals.bounded(predict, self._continued, lower, upper)
-        if self._watch.forecasts is None:
+        if self._listener.forecasts is None:
             return bounded
-        return recorded(name, bounded, self._continued, self._watch.forecasts)
+        return recorded(name, bounded, self._continued, self._listener.forecasts)
 
-    def _tell(self, windows: int) -> None:
+    def _report_windows(self, windows: int) -> None:
         self._done += windows
-        self._watch.windows(self._done // self._predictors, self._whole)
+        self._listener.windows(self._done // self._predictors, self._total)
 
     def _still(self) -> list[str]:
         pairs = zip(self._panel.series_ids, constant_series(self._panel).tolist(), strict=True)
@@ -199,7 +203,7 @@ class Stage:
 
     def _limits(self) -> Tensor:
         """Return the last cell (N,) that was known of each series of the panel."""
-        limits = self._on_panel(self._origins.limits_at(self._turn))
+        limits = self._on_panel(self._cutoffs.limits_at(self._turn))
         places = pl.DataFrame({"series_id": self._panel.series_ids})
         ends = places.join(limits, on="series_id", how="left", maintain_order="left")["end"]
         known = torch.from_numpy(ends.to_numpy(writable=True))
@@ -208,7 +212,7 @@ class Stage:
 
     def _pairs(self, turn: int | None) -> tuple[Tensor, list[str]]:
         """Return rows and cutoffs (W, 2), and the series with windows that the panel lacks."""
-        windows = self._on_panel(self._origins.windows)
+        windows = self._on_panel(self._cutoffs.windows)
         if turn is not None:
             windows = windows.filter(pl.col("turn") == turn)
         rows = pl.DataFrame({"series_id": self._panel.series_ids}).with_row_index("row")
@@ -223,7 +227,7 @@ class Stage:
         Their anchors differ where stamps moved after the cutoff: no row up to it comes later.
         """
         grid = self._panel.grid
-        if grid == self._origins.grid:
+        if grid == self._cutoffs.grid:
             return cells
-        ends = self._origins.grid.lasts_of(cells["end"])
+        ends = self._cutoffs.grid.lasts_of(cells["end"])
         return cells.with_columns(grid.index_of(ends).alias("end"))

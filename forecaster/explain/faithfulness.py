@@ -30,13 +30,13 @@ DRAWS = 4
 class Deleter:
     """Forecasts windows with and without some of their past patches."""
 
-    def __init__(self, look: ForecastFunction, windows: Windows, patch_length: int) -> None:
+    def __init__(self, forecast: ForecastFunction, windows: Windows, patch_length: int) -> None:
         """Forecast the whole windows, and without each patch alone: Lp + 1 passes.
 
         `patch_length` divides the context of `windows`.
         """
-        self._look, self._windows, self._patch = look, windows, patch_length
-        self._median = _median(look(windows))
+        self._forecast, self._windows, self._patch = forecast, windows, patch_length
+        self._median = _median(forecast(windows))
         patches = windows.context.shape[1] // patch_length
         patches_alone = torch.eye(patches, dtype=torch.bool)
         count = len(self._median)
@@ -49,7 +49,10 @@ class Deleter:
         """Return (2, B), the change and the increase of the error without `removed` (B, Lp)."""
         gone = removed.repeat_interleave(self._patch, 1)
         context = self._windows.context.masked_fill(gone, torch.nan)
-        median, target = _median(self._look(replace(self._windows, context=context))), self._target
+        median, target = (
+            _median(self._forecast(replace(self._windows, context=context))),
+            self._target,
+        )
         change = (median - self._median).abs().mean(1)
         more = (target - median).abs() - (target - self._median).abs()
         return torch.stack((change, more.nanmean(1)))

@@ -67,11 +67,11 @@ def _among(members: Sequence[AttentionLSTM], windows: Windows) -> Agreement | No
 
 
 def measure(
-    look: ForecastFunction, windows: Windows, spec: ModelSpec, generator: torch.Generator
+    forecast: ForecastFunction, windows: Windows, spec: ModelSpec, generator: torch.Generator
 ) -> Trust:
-    """Measure what forecasts `windows` as `look` does."""
-    output = look(windows)
-    deleter = Deleter(look, windows, spec.patch_length)
+    """Measure what forecasts `windows` as `forecast` does."""
+    output = forecast(windows)
+    deleter = Deleter(forecast, windows, spec.patch_length)
     observed = windows.context.isfinite().unflatten(1, (-1, spec.patch_length)).any(2)  # (B, Lp)
     newest = _newest(observed)
     weights = patch_weights(output, newest, spec)

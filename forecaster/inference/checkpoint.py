@@ -61,7 +61,7 @@ def dumps(model: TrainedModel) -> bytes:
     weights = model.network.state_dict()
     tensors = {_NETWORK + name: weight.cpu().contiguous() for name, weight in weights.items()}
     tensors[_SCALES] = torch.tensor(list(model.series_scale.values()), dtype=torch.float64)
-    about = {
+    metadata = {
         "format_version": FORMAT_VERSION,
         "spec": model.spec.to_json(),
         "series_ids": list(model.series_scale),
@@ -69,7 +69,7 @@ def dumps(model: TrainedModel) -> bytes:
         "fallback": model.fallback,
     }
     # one key, because safetensors writes several in any order: equal models have equal bytes
-    return save(tensors, metadata={_METADATA: json.dumps(about)})
+    return save(tensors, metadata={_METADATA: json.dumps(metadata)})
 
 
 def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ()) -> TrainedModel:
@@ -80,14 +80,14 @@ def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ())
     `enabled`, the plug-ins of local config. Those are imported, nothing else is, and nothing in
     `data` is ever executed.
     """
-    tensors, about = _contents(data, sha256)
-    measures = _scoring_scale(tensors, about)
-    _require_enabled(measures.spec, enabled)
+    tensors, metadata = _contents(data, sha256)
+    scale = _scoring_scale(tensors, metadata)
+    _require_enabled(scale.spec, enabled)
     return TrainedModel(
-        spec=measures.spec,
-        network=_network(measures.spec, _members(about), tensors),
-        series_scale=measures.series_scale,
-        fallback=_fallback(about),
+        spec=scale.spec,
+        network=_network(scale.spec, _members(metadata), tensors),
+        series_scale=scale.series_scale,
+        fallback=_fallback(metadata),
     )
 
 
@@ -102,14 +102,14 @@ def scoring_scale(data: bytes, sha256: str | None = None) -> ScoringScale:
 def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise _damaged("checkpoint checksum mismatch: its sha256 is not the recorded one")
-    about = _metadata(data)
-    return _tensors(data), about
+    metadata = _metadata(data)
+    return _tensors(data), metadata
 
 
-def _scoring_scale(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> ScoringScale:
+def _scoring_scale(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> ScoringScale:
     return ScoringScale(
-        spec=ModelSpec.from_json(about["spec"]),
-        series_scale=_series_scale(about["series_ids"], tensors.get(_SCALES)),
+        spec=ModelSpec.from_json(metadata["spec"]),
+        series_scale=_series_scale(metadata["series_ids"], tensors.get(_SCALES)),
     )
 
 
@@ -149,26 +149,29 @@ def _metadata(data: bytes) -> dict[str, Any]:
     """Return the metadata of a checkpoint."""
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        about = json.loads(header["__metadata__"][_METADATA])
-        version, types = about["format_version"], (type(about["spec"]), type(about["series_ids"]))
+        metadata = json.loads(header["__metadata__"][_METADATA])
+        version, types = (
+            metadata["format_version"],
+            (type(metadata["spec"]), type(metadata["series_ids"])),
+        )
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise _damaged(
             "not a checkpoint of Forecaster: its metadata is missing or invalid"
         ) from error
     if version != FORMAT_VERSION or types != (str, list):
         raise _incompatible(f"checkpoint format must be {FORMAT_VERSION}, found {version!r}")
-    return cast(dict[str, Any], about)
+    return cast(dict[str, Any], metadata)
 
 
-def _members(about: Mapping[str, Any]) -> int:
-    members = about.get("members")
+def _members(metadata: Mapping[str, Any]) -> int:
+    members = metadata.get("members")
     if type(members) is not int or not 1 <= members <= MOST_MEMBERS:
         raise _incompatible(f"members must be 1 to {MOST_MEMBERS}, found {members!r}")
     return members
 
 
-def _fallback(about: Mapping[str, Any]) -> str | None:
-    fallback = about.get("fallback")
+def _fallback(metadata: Mapping[str, Any]) -> str | None:
+    fallback = metadata.get("fallback")
     if fallback is not None and fallback not in list(FALLBACKS):
         raise _incompatible(f"fallback must be one of {list(FALLBACKS)}, found {fallback!r}")
     return fallback

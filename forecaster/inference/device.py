@@ -79,9 +79,9 @@ class Runner:
             except torch.OutOfMemoryError:
                 if self.batch_size <= SMALLEST_BATCH and self._device == CPU:
                     raise
-            self._want_less()
+            self._reduce_batch()
 
-    def _want_less(self) -> None:
+    def _reduce_batch(self) -> None:
         if self.batch_size > SMALLEST_BATCH:
             self.batch_size //= 2
         else:

@@ -74,9 +74,9 @@ def predict(
         end=ends[-1],
         scales=model.series_scale,
     )
-    everyone = observations["series_id"].unique()
+    expected = observations["series_id"].unique()
     return predict_panels(
-        model, [panel], ends, bounds=(lower_bound, upper_bound), device=device, everyone=everyone
+        model, [panel], ends, bounds=(lower_bound, upper_bound), device=device, expected=expected
     )
 
 
@@ -87,12 +87,12 @@ def predict_panels(
     *,
     bounds: Bounds,
     device: str = "auto",
-    everyone: Iterable[str] = (),
+    expected: Iterable[str] = (),
 ) -> Prediction:
     """Forecast every series of `panels` at the grid indices `ends`; see `predict`.
 
     A panel is a block of series, in ascending order, and has the columns of all contexts. Series
-    of `everyone` and of the model that are in no panel have no data.
+    of `expected` and of the model that are in no panel have no data.
     """
     run = Runner(model.network, choose_device(device))
     parts = []
@@ -104,7 +104,7 @@ def predict_panels(
         parts.append(_Part(keys=keys, numbers=numbers, left_out=left_out, counts=panel.counts))
     seen = {name for part in parts for frame in (part.keys, part.left_out)
             for name in frame["series_id"].unique()}  # fmt: skip
-    unseen = sorted({*everyone, *model.series_scale} - seen)
+    unseen = sorted({*expected, *model.series_scale} - seen)
     without_data = pl.DataFrame({"series_id": pl.Series(unseen, dtype=pl.String)}).join(
         pl.DataFrame({"end": pl.Series(list(ends), dtype=pl.Int64)}), how="cross"
     )

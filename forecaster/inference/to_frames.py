@@ -65,10 +65,10 @@ def in_units(output: NetworkOutput, offset: Tensor, scale: Tensor, bounds: Bound
     `bounds` clip every quantile; the change to the median becomes the `adjustment`.
     """
     level = offset + scale * output.level.cpu().double()
-    stretch = scale[:, None, None]
-    free = (output.deviations.cpu() * stretch).float()
+    unit = scale[:, None, None]
+    free = (output.deviations.cpu() * unit).float()
     deviations = clip(free, level, bounds)
-    parts = torch.stack((output.copied, output.last_value, output.residual), 2).cpu() * stretch
+    parts = torch.stack((output.copied, output.last_value, output.residual), 2).cpu() * unit
     adjustment = deviations[..., MEDIAN] - free[..., MEDIAN]
     return Numbers(
         level=level,

@@ -47,7 +47,7 @@ def require_file(batch: ReadRows, most: float) -> None:
     if batch.kept:
         return
     if batch.lost.rows:
-        raise _refusal(batch, most)
+        raise _error(batch, most)
     reason = f"no finite value in {batch.rows} rows" if batch.rows else "no rows"
     raise DataError(f"{batch.name} has no usable values: {reason}", hint=_OTHER_COLUMN)
 
@@ -65,7 +65,7 @@ def no_values(name: str, rows: int, rejected: int) -> DataError:
 def require_whole(batch: ReadRows, most: float) -> None:
     """Raise DataError where more than the share `most` of a pull of all history is rejected."""
     if batch.lost.is_pattern and _counted(batch) > most * batch.rows:
-        raise _refusal(batch, most)
+        raise _error(batch, most)
 
 
 def require_newest(batch: ReadRows, most: float) -> None:
@@ -77,7 +77,7 @@ def require_newest(batch: ReadRows, most: float) -> None:
     lost = batch.lost.somewhere()
     newest = replace(batch, lost=lost, rows=batch.rows - batch.lost.rows + lost.rows)
     if lost.instants >= _FEWEST_INSTANTS and _counted(newest) > most * newest.rows:
-        raise _refusal(newest, most)
+        raise _error(newest, most)
 
 
 def _counted(batch: ReadRows) -> int:
@@ -85,7 +85,7 @@ def _counted(batch: ReadRows) -> int:
     return batch.lost.rows - (batch.lost.in_one_series if has_others else 0)
 
 
-def _refusal(batch: ReadRows, most: float) -> DataError:
+def _error(batch: ReadRows, most: float) -> DataError:
     limit = f"more than max_rejected ({most:.0%})" if batch.kept else "none are left"
     return DataError(
         f"{batch.name}: {batch.lost.rows} of {batch.rows} rows were rejected, {limit}: "

@@ -72,40 +72,38 @@ class ModelSpec:
         """Raise IncompatibleCheckpoint on values that cannot make a network."""
         self._require_types()
         if self.statistics not in STATISTICS:
-            raise _refusal("statistics", f"one of {sorted(STATISTICS)}", self.statistics)
+            raise _error("statistics", f"one of {sorted(STATISTICS)}", self.statistics)
         if self.timestamp_marks not in TIMESTAMP_MARKS:
             expected = f"one of {sorted(TIMESTAMP_MARKS)}"
-            raise _refusal("timestamp_marks", expected, self.timestamp_marks)
+            raise _error("timestamp_marks", expected, self.timestamp_marks)
         if not 0 <= self.dropout < 1:
-            raise _refusal("dropout", "in [0, 1)", self.dropout)
+            raise _error("dropout", "in [0, 1)", self.dropout)
         if not 0 < self.temperature < math.inf:
-            raise _refusal("temperature", "a finite number above 0", self.temperature)
+            raise _error("temperature", "a finite number above 0", self.temperature)
         if self.context_length % self.patch_length:
             multiple = f"a multiple of patch_length {self.patch_length}"
-            raise _refusal("context_length", multiple, self.context_length)
+            raise _error("context_length", multiple, self.context_length)
         self._require_hours()
         past, future = self.past_patches, self.future_patches
         if pairs(past, future) > MOST_PAIRS:
             found = f"{past} past and {future} future patches"
-            raise _refusal("pairs of patches", f"at most {MOST_PAIRS}", found)
+            raise _error("pairs of patches", f"at most {MOST_PAIRS}", found)
 
     def _require_types(self) -> None:
         """Require values of the declared types, and whole numbers within bounds."""
         for field in fields(self):
             value = getattr(self, field.name)
             if not _is_a(field.type, value):
-                raise _refusal(field.name, f"of type {field.type}", value)
+                raise _error(field.name, f"of type {field.type}", value)
             least, most = _LIMITS.get(field.name, _SIZES)
             if field.type is int and not least <= value <= most:
-                raise _refusal(field.name, f"between {least} and {most}", value)
+                raise _error(field.name, f"between {least} and {most}", value)
 
     def _require_hours(self) -> None:
         try:
             _hours(self.opening_hours)
         except ValueError as error:
-            raise _refusal(
-                "opening_hours", "rules of days and times", self.opening_hours
-            ) from error
+            raise _error("opening_hours", "rules of days and times", self.opening_hours) from error
 
     @property
     def past_patches(self) -> int:
@@ -151,11 +149,11 @@ class ModelSpec:
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise _refusal("the model spec", "JSON", text[:80]) from error
+            raise _error("the model spec", "JSON", text[:80]) from error
         known = {field.name for field in fields(cls)}
         required = {field.name for field in fields(cls) if field.default is MISSING}
         if not isinstance(values, dict) or not required <= set(values) <= known:
-            raise _refusal("the model spec", f"an object with the keys {sorted(known)}", values)
+            raise _error("the model spec", f"an object with the keys {sorted(known)}", values)
         for name, value in values.items():
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
@@ -188,5 +186,5 @@ def _is_a(kind: object, value: object) -> bool:
     return isinstance(value, tuple) and all(type(part) is str for part in value)
 
 
-def _refusal(name: str, expected: str, found: object) -> IncompatibleCheckpoint:
+def _error(name: str, expected: str, found: object) -> IncompatibleCheckpoint:
     return IncompatibleCheckpoint(f"{name} must be {expected}, found {found!r}", hint=RETRAIN)

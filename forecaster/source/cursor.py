@@ -76,28 +76,32 @@ class ReadPlan:
 
     after: Position | None
     """The least value to read; None: all of the history, whatever its values."""
-    whole: str | None
+    full_read_reason: str | None
     """Why all of the history is read."""
-    progress: Cursor | None
+    cursor: Cursor | None
     """None leaves what was kept before."""
 
 
-def plan_read(progress: Cursor | None, state: SourceState) -> ReadPlan:
+def plan_read(cursor: Cursor | None, state: SourceState) -> ReadPlan:
     """Return the least that has to be read to miss no row, after `state` and what was kept."""
     if state.position is None:
-        return ReadPlan(after=None, whole=NO_START, progress=None)
-    reason = _why_whole(progress, state, state.position)
-    if progress is None or reason is not None:
-        return ReadPlan(after=None, whole=reason, progress=_next(state, state.position, None))
-    is_settled = not may_be_open(progress.running, state.open_before)
-    if progress.safe is None and is_settled:
+        return ReadPlan(after=None, full_read_reason=NO_START, cursor=None)
+    reason = _reason_for_full_read(cursor, state, state.position)
+    if cursor is None or reason is not None:
+        return ReadPlan(
+            after=None, full_read_reason=reason, cursor=_next(state, state.position, None)
+        )
+    is_settled = not may_be_open(cursor.running, state.open_before)
+    if cursor.safe is None and is_settled:
         reason = "transactions were open when it was first read"
         return ReadPlan(
-            after=None, whole=reason, progress=_next(state, state.position, progress.position)
+            after=None,
+            full_read_reason=reason,
+            cursor=_next(state, state.position, cursor.position),
         )
-    after = progress.position if progress.safe is None else progress.safe
-    safe = progress.position if is_settled else progress.safe
-    return ReadPlan(after=after, whole=None, progress=_next(state, state.position, safe))
+    after = cursor.position if cursor.safe is None else cursor.safe
+    safe = cursor.position if is_settled else cursor.safe
+    return ReadPlan(after=after, full_read_reason=None, cursor=_next(state, state.position, safe))
 
 
 def may_be_open(names: Set[str], now: Set[str]) -> bool:
@@ -117,16 +121,18 @@ def _next(state: SourceState, position: Position, safe: Position | None) -> Curs
     )
 
 
-def _why_whole(progress: Cursor | None, state: SourceState, position: Position) -> str | None:
-    if progress is None:
+def _reason_for_full_read(
+    cursor: Cursor | None, state: SourceState, position: Position
+) -> str | None:
+    if cursor is None:
         return "first pull"
-    if progress.column != state.column:
+    if cursor.column != state.column:
         return "another ingest column"
-    if progress.cluster != state.cluster:
+    if cursor.cluster != state.cluster:
         return "another cluster or timeline"
-    if state.newest_transaction < progress.newest_transaction:
+    if state.newest_transaction < cursor.newest_transaction:
         return "transactions went back"
-    if _is_behind(position, progress.position):
+    if _is_behind(position, cursor.position):
         return "positions went back"
     return None
 

@@ -41,7 +41,7 @@ _NEWEST = sa.text("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
 _IS_STANDBY = sa.text("SELECT pg_is_in_recovery()")
 
 
-def look(
+def read_state(
     conn: Connection, column: ColumnElement[Any], dataset: str, *, patient: bool
 ) -> SourceState:
     """Read the mark of `column`; a `patient` read waits a second for open transactions to end.
@@ -59,9 +59,9 @@ def look(
                 open_after=frozenset(),
             )
         case "postgresql":
-            return _look_at_postgres(conn, column, dataset, patient=patient)
+            return _read_postgres(conn, column, dataset, patient=patient)
         case other:
-            raise _refusal(dataset, f"requires a PostgreSQL or SQLite source, found {other}")
+            raise _error(dataset, f"requires a PostgreSQL or SQLite source, found {other}")
 
 
 def from_on(conn: Connection, column: ColumnElement[Any], after: Position) -> ColumnElement[bool]:
@@ -85,11 +85,11 @@ class _Xid8(sa.types.UserDefinedType[int]):
         return "xid8"
 
 
-def _look_at_postgres(
+def _read_postgres(
     conn: Connection, column: ColumnElement[Any], dataset: str, *, patient: bool
 ) -> SourceState:
     if conn.scalar(_IS_STANDBY):
-        raise _refusal(dataset, "requires a primary server, found a standby")
+        raise _error(dataset, "requires a primary server, found a standby")
     shown = _as_number(column, _kind(conn, column), dataset)
     before = _open_now(conn)
     position = _greatest(conn, column, shown)
@@ -122,7 +122,7 @@ def _as_number(column: ColumnElement[Any], kind: str | None, dataset: str) -> Co
         return sa.cast(sa.extract("epoch", seen) * 1_000_000, sa.BigInteger)
     if kind == "xid8":
         return sa.cast(sa.cast(column, sa.Text), sa.BigInteger)
-    raise _refusal(dataset, f"must be of type bigint, timestamptz or xid8, found {kind}")
+    raise _error(dataset, f"must be of type bigint, timestamptz or xid8, found {kind}")
 
 
 def _greatest(
@@ -141,7 +141,7 @@ def _kind(conn: Connection, column: ColumnElement[Any]) -> str | None:
     return predicates.declared_types(conn, sa.select(column))[0]
 
 
-def _refusal(dataset: str, rule: str) -> DataError:
+def _error(dataset: str, rule: str) -> DataError:
     return DataError(
         f"ingest_column of dataset {dataset} {rule}",
         hint=f"remove ingest_column from [datasets.{dataset}]: late rows are then found by "

@@ -33,7 +33,7 @@ _GONE = ("08", "53", "57", "58", session.ENDED_AS_IDLE)
 """Classes of SQLSTATE not caused by the query: connection, resources, operator, system."""
 
 
-def fetch(conn: Connection, query: Select[Any], asked: SourceQuery) -> pl.DataFrame:
+def fetch(conn: Connection, query: Select[Any], request: SourceQuery) -> pl.DataFrame:
     """Return the rows of `query`, which `conn` has planned, over a connection of ADBC's own.
 
     This ends the session of `conn`.
@@ -43,7 +43,7 @@ def fetch(conn: Connection, query: Select[Any], asked: SourceQuery) -> pl.DataFr
     """
     kinds = predicates.declared_types(conn, query)
     rows = query.subquery("found")
-    columns, keys = list(zip(rows.c, kinds, strict=True)), len(asked.series_columns)
+    columns, keys = list(zip(rows.c, kinds, strict=True)), len(request.series_columns)
     readable = [
         *(_key(column, kind) for column, kind in columns[:keys]),
         *(_readable(column, kind) for column, kind in columns[keys:]),
@@ -58,7 +58,7 @@ def fetch(conn: Connection, query: Select[Any], asked: SourceQuery) -> pl.DataFr
             cursor.execute(statement)
             return pl.DataFrame(cursor.fetch_arrow())
         except (adbc_driver_manager.Error, pl.exceptions.ComputeError) as error:
-            raise _explained(error, arrow, asked) from None
+            raise _explained(error, arrow, request) from None
 
 
 def _key(column: ColumnElement[Any], kind: str | None) -> ColumnElement[Any]:
@@ -136,17 +136,17 @@ def _conninfo(conn: Connection) -> str:
 def _explained(
     error: adbc_driver_manager.Error | pl.exceptions.ComputeError,
     arrow: adbc_driver_postgresql.dbapi.Connection,
-    asked: SourceQuery,
+    request: SourceQuery,
 ) -> ForecasterError:
-    url = parse_url(asked.url)
+    url = parse_url(request.url)
     state = getattr(error, "sqlstate", None)
     if state == "57014":
-        return session.out_of_time(asked)
+        return session.out_of_time(request)
     gone = not _answers(arrow) if state is None else state.startswith(_GONE)
     reason = describe(error, url)
     if gone:
-        return session.unavailable(asked, url, reason)
-    return session.bad_query(asked, reason)
+        return session.unavailable(request, url, reason)
+    return session.bad_query(request, reason)
 
 
 def _answers(arrow: adbc_driver_postgresql.dbapi.Connection) -> bool:

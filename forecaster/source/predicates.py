@@ -161,7 +161,7 @@ def _require_instants(conn: Connection, timestamp: ColumnElement[Any]) -> None:
         return
     ends = conn.execute(sa.select(sa.func.min(timestamp), sa.func.max(timestamp))).one()
     if not timestamp_numbers.may_be_instants(_numbers(ends)):
-        raise timestamp_numbers.doubt(sample, timestamp.key)
+        raise timestamp_numbers.ambiguity_error(sample, timestamp.key)
 
 
 def _numbers(values: Iterable[Any]) -> list[Any]:

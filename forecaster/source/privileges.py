@@ -41,7 +41,7 @@ class Shape:
         return cls(writable=tuple(fields["writable"]), types=fields["types"])
 
 
-def look(conn: Connection, asked: SourceQuery) -> Shape:
+def read_shape(conn: Connection, request: SourceQuery) -> Shape:
     """Return the shape of a PostgreSQL source; DataError when the query lacks a column."""
     writable = tuple(conn.scalars(_MAY_WRITE).fetchmany(_SHOWN))
-    return Shape(writable=writable, types=query.types(conn, asked))
+    return Shape(writable=writable, types=query.types(conn, request))

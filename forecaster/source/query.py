@@ -115,85 +115,87 @@ class SourceQuery:
         return cls(**{**fields, "wanted": RowRange(**wanted)})
 
 
-def select_rows(conn: Connection, asked: SourceQuery) -> Select[Any]:
+def select_rows(conn: Connection, request: SourceQuery) -> Select[Any]:
     """Return the SELECT of the wanted rows.
 
     DataError when the query lacks a column, or compares text with `:since` that does not sort
     chronologically.
     """
-    source, wanted = _source(conn, asked), asked.wanted
+    source, wanted = _source(conn, request), request.wanted
     if wanted.odd:
-        _require_order(conn, asked)
-    timestamp = source.c[asked.timestamp_column]
+        _require_order(conn, request)
+    timestamp = source.c[request.timestamp_column]
 
     def within(since: datetime, *, odd: bool) -> list[ColumnElement[bool]]:
-        if not asked.has_order:
+        if not request.has_order:
             return []
         return predicates.within(
-            conn, timestamp, since, wanted.until, timezone=asked.timezone, odd=odd
+            conn, timestamp, since, wanted.until, timezone=request.timezone, odd=odd
         )
 
     conditions = within(wanted.since, odd=wanted.odd)
-    if asked.ingest_column is not None and wanted.after is not None:
-        is_new = high_water_mark.from_on(conn, source.c[asked.ingest_column], wanted.after)
+    if request.ingest_column is not None and wanted.after is not None:
+        is_new = high_water_mark.from_on(conn, source.c[request.ingest_column], wanted.after)
         again = [] if wanted.overlap is None else within(wanted.overlap, odd=False)
         conditions.append(sa.or_(is_new, *again))
     return (
-        sa.select(*(source.c[name] for name in asked.columns))
+        sa.select(*(source.c[name] for name in request.columns))
         .where(*conditions)
         .limit(wanted.limit)
     )
 
 
-def look(conn: Connection, asked: SourceQuery) -> SourceState:
+def read_state(conn: Connection, request: SourceQuery) -> SourceState:
     """Return the high-water mark of `ingest_column`; DataError when there is no such column."""
-    assert asked.ingest_column is not None
-    column = _source(conn, asked).c[asked.ingest_column]
-    return high_water_mark.look(conn, column, asked.dataset, patient=asked.look == "patient")
-
-
-def types(conn: Connection, asked: SourceQuery) -> dict[str, str | None]:
-    """Return PostgreSQL's names of the types of the columns; None for a user-defined type."""
-    source = _source(conn, asked)
-    columns = [source.c[name] for name in asked.columns]
-    return dict(
-        zip(asked.columns, predicates.declared_types(conn, sa.select(*columns)), strict=True)
+    assert request.ingest_column is not None
+    column = _source(conn, request).c[request.ingest_column]
+    return high_water_mark.read_state(
+        conn, column, request.dataset, patient=request.look == "patient"
     )
 
 
-def _require_order(conn: Connection, asked: SourceQuery) -> None:
+def types(conn: Connection, request: SourceQuery) -> dict[str, str | None]:
+    """Return PostgreSQL's names of the types of the columns; None for a user-defined type."""
+    source = _source(conn, request)
+    columns = [source.c[name] for name in request.columns]
+    return dict(
+        zip(request.columns, predicates.declared_types(conn, sa.select(*columns)), strict=True)
+    )
+
+
+def _require_order(conn: Connection, request: SourceQuery) -> None:
     """Raise DataError where the query of a SQLite source loses rows by comparing text itself.
 
     Queries that group are left out: they return no rows of the source. In PostgreSQL `:since` and
     `:until` are instants, which text cannot be compared with.
     """
-    _, used = placeholders.statement(asked.query)
-    if conn.dialect.name != "sqlite" or not used or asked.groups:
+    _, used = placeholders.statement(request.query)
+    if conn.dialect.name != "sqlite" or not used or request.groups:
         return
-    name, wanted = asked.timestamp_column, asked.wanted
+    name, wanted = request.timestamp_column, request.wanted
 
     def compared(since: datetime, until: datetime) -> ColumnElement[Any]:
         own = predicates.for_parameters("sqlite", since, until)
-        return _source(conn, asked, own).c[name]
+        return _source(conn, request, own).c[name]
 
-    everything = _source(conn, asked, predicates.without_end()).c[name]
+    everything = _source(conn, request, predicates.without_end()).c[name]
     between = (wanted.since, wanted.until)
-    text_order.require_order(conn, everything, compared, between, asked.timezone)
+    text_order.require_order(conn, everything, compared, between, request.timezone)
 
 
 def _source(
-    conn: Connection, asked: SourceQuery, own: Mapping[str, BindParameter[Any]] | None = None
+    conn: Connection, request: SourceQuery, own: Mapping[str, BindParameter[Any]] | None = None
 ) -> Subquery:
     """Return the query, with `own` values of its parameters."""
-    statement, used = placeholders.statement(asked.query)
+    statement, used = placeholders.statement(request.query)
     if own is None:
-        margin = timedelta(seconds=asked.margin)
-        since, until = asked.wanted.since - margin, asked.wanted.until + margin
+        margin = timedelta(seconds=request.margin)
+        since, until = request.wanted.since - margin, request.wanted.until + margin
         own = predicates.for_parameters(conn.dialect.name, since, until)
     statement = statement.bindparams(*(own[name] for name in sorted(used)))
-    _require_columns(asked, _columns_of(conn, statement))
-    ingest = () if asked.ingest_column is None else (asked.ingest_column,)
-    names = dict.fromkeys((*asked.columns, *ingest))
+    _require_columns(request, _columns_of(conn, statement))
+    ingest = () if request.ingest_column is None else (request.ingest_column,)
+    names = dict.fromkeys((*request.columns, *ingest))
     return statement.columns(*map(_exact, names)).subquery("source")
 
 
@@ -206,12 +208,12 @@ def _columns_of(conn: Connection, statement: sa.TextClause) -> list[str]:
     return list(conn.execute(everything.limit(0)).keys())
 
 
-def _require_columns(asked: SourceQuery, returned: Sequence[str]) -> None:
+def _require_columns(request: SourceQuery, returned: Sequence[str]) -> None:
     settings = {
-        "timestamp_column": (asked.timestamp_column,),
-        "value_column": (asked.value_column,),
-        "series_columns": asked.series_columns,
-        "ingest_column": () if asked.ingest_column is None else (asked.ingest_column,),
+        "timestamp_column": (request.timestamp_column,),
+        "value_column": (request.value_column,),
+        "series_columns": request.series_columns,
+        "ingest_column": () if request.ingest_column is None else (request.ingest_column,),
     }
     missing = [(name, setting) for setting, names in settings.items() for name in names
                if name not in returned]  # fmt: skip
@@ -219,7 +221,7 @@ def _require_columns(asked: SourceQuery, returned: Sequence[str]) -> None:
         return
     listed = ", ".join(f"'{name}'" for name, _ in missing)
     raise DataError(
-        f"query of dataset {asked.dataset} does not return {listed}; "
+        f"query of dataset {request.dataset} does not return {listed}; "
         f"it returns {', '.join(returned)}",
         hint="; ".join(_suggestion(name, setting, returned) for name, setting in missing),
     )

@@ -32,14 +32,14 @@ def read_rows(
     when there is no answer within `read_timeout` and `within` seconds, UnsupportedDatabase for an
     address without a driver.
     """
-    asked = SourceQuery.of(dataset, url, wanted, within=within)
+    request = SourceQuery.of(dataset, url, wanted, within=within)
     address = parse_url(url)
     if address.get_backend_name() == "sqlite":
-        return _read_file(asked, address)
-    return worker_pool.read(asked)
+        return _read_file(request, address)
+    return worker_pool.read(request)
 
 
-def look(
+def read_state(
     dataset: DatasetConfig, url: str, wanted: RowRange, *, patient: bool, within: float = math.inf
 ) -> SourceState:
     """Return the high-water mark of the dataset's `ingest_column`, before `wanted` rows are read.
@@ -47,32 +47,32 @@ def look(
     A `patient` read waits a moment for open transactions to end. Raises what `read_rows` raises,
     and DataError for a source without such a mark.
     """
-    question = SourceQuery.of(dataset, url, wanted, within=within)
-    asked = replace(question, look="patient" if patient else "quick")
+    query_all = SourceQuery.of(dataset, url, wanted, within=within)
+    request = replace(query_all, look="patient" if patient else "quick")
     if parse_url(url).get_backend_name() == "sqlite":
-        with session.session(asked) as conn:
-            return query.look(conn, asked)
-    return SourceState.from_json(worker_pool.read(asked).item())
+        with session.session(request) as conn:
+            return query.read_state(conn, request)
+    return SourceState.from_json(worker_pool.read(request).item())
 
 
-def shape(dataset: DatasetConfig, url: str, wanted: RowRange) -> Shape | None:
+def read_shape(dataset: DatasetConfig, url: str, wanted: RowRange) -> Shape | None:
     """Return privileges and column types of a PostgreSQL source; None for other databases.
 
     Raises what `read_rows` raises.
     """
     if parse_url(url).get_backend_name() != "postgresql":
         return None
-    asked = replace(SourceQuery.of(dataset, url, wanted), look="shape")
-    return Shape.from_json(worker_pool.read(asked).item())
+    request = replace(SourceQuery.of(dataset, url, wanted), look="shape")
+    return Shape.from_json(worker_pool.read(request).item())
 
 
-def _read_file(asked: SourceQuery, address: URL) -> pl.DataFrame:
-    with session.session(asked) as conn:
-        cursor = conn.execute(select_rows(conn, asked)).cursor
+def _read_file(request: SourceQuery, address: URL) -> pl.DataFrame:
+    with session.session(request) as conn:
+        cursor = conn.execute(select_rows(conn, request)).cursor
         assert isinstance(cursor, sqlite3.Cursor)
         try:
             parts = iter(partial(cursor.fetchmany, _ROWS_AT_ONCE), [])
-            return rows.gather(asked.columns, parts, keys=len(asked.series_columns))
+            return rows.gather(request.columns, parts, keys=len(request.series_columns))
         except sqlite3.Error as error:
             gone = isinstance(error, sqlite3.OperationalError)
-            raise session.explain(error, asked, address, gone=gone) from error
+            raise session.explain(error, request, address, gone=gone) from error

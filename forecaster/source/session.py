@@ -35,16 +35,16 @@ _READ_ONLY = {
 
 
 @contextmanager
-def session(asked: SourceQuery) -> Iterator[Connection]:
+def session(request: SourceQuery) -> Iterator[Connection]:
     """Connect to the source.
 
     DataError when the query cannot run, SourceUnavailable when there is no answer,
     UnsupportedDatabase for an address without a driver.
     """
-    address = parse_url(asked.url)
-    engine = _open(address, asked)
+    address = parse_url(request.url)
+    engine = _open(address, request)
 
-    event.listen(engine, "handle_error", partial(_translated, asked=asked, url=address))
+    event.listen(engine, "handle_error", partial(_translated, request=request, url=address))
     try:
         with engine.connect() as conn:
             yield conn
@@ -52,49 +52,49 @@ def session(asked: SourceQuery) -> Iterator[Connection]:
         engine.dispose()
 
 
-def out_of_time(asked: SourceQuery) -> SourceUnavailable:
+def out_of_time(request: SourceQuery) -> SourceUnavailable:
     """Return the failure of a read that took longer than `read_timeout`."""
-    address = masked(parse_url(asked.url))
+    address = masked(parse_url(request.url))
     return SourceUnavailable(
-        f"source {address} of dataset {asked.dataset} timed out after {asked.seconds:g} s",
+        f"source {address} of dataset {request.dataset} timed out after {request.seconds:g} s",
         hint="look for a slow query or a lock in the source, or raise read_timeout in "
-        f"[datasets.{asked.dataset}]",
+        f"[datasets.{request.dataset}]",
     )
 
 
-def explain(error: BaseException, asked: SourceQuery, url: URL, *, gone: bool) -> ForecasterError:
+def explain(error: BaseException, request: SourceQuery, url: URL, *, gone: bool) -> ForecasterError:
     """Return a driver's `error` as ours; `gone` when the query may not be the cause."""
     if _is_out_of_time(error):
-        return out_of_time(asked)
+        return out_of_time(request)
     if gone and not is_bad_sqlite_statement(error):
-        return unavailable(asked, url, describe(error, url))
-    return bad_query(asked, describe(error, url))
+        return unavailable(request, url, describe(error, url))
+    return bad_query(request, describe(error, url))
 
 
-def unavailable(asked: SourceQuery, url: URL, reason: str) -> SourceUnavailable:
+def unavailable(request: SourceQuery, url: URL, reason: str) -> SourceUnavailable:
     """Return the failure of a source that cannot be reached, or lost the connection."""
     return SourceUnavailable(
-        f"source {masked(url)} of dataset {asked.dataset} is unavailable: {reason}",
+        f"source {masked(url)} of dataset {request.dataset} is unavailable: {reason}",
         hint="check that the database is running and that the URL is correct",
     )
 
 
-def bad_query(asked: SourceQuery, reason: str) -> DataError:
+def bad_query(request: SourceQuery, reason: str) -> DataError:
     """Return the failure of a query that its database rejects."""
     return DataError(
-        f"query of dataset {asked.dataset} failed: {reason}",
-        hint=f"fix query in [datasets.{asked.dataset}]",
+        f"query of dataset {request.dataset} failed: {reason}",
+        hint=f"fix query in [datasets.{request.dataset}]",
     )
 
 
-def _open(url: URL, asked: SourceQuery) -> Engine:
+def _open(url: URL, request: SourceQuery) -> Engine:
     arguments: dict[str, Any] = {}
     match url.get_backend_name():
         case "sqlite":
             url = _existing_file(url)
         case "postgresql":
             url = _server_to_read(url)
-            arguments = postgres_arguments(url, _postgres_options(asked))
+            arguments = postgres_arguments(url, _postgres_options(request))
         case "duckdb":
             arguments = {"read_only": True}
     try:
@@ -106,16 +106,16 @@ def _open(url: URL, asked: SourceQuery) -> Engine:
             f"no driver is installed for {url.drivername}",
             hint="install the SQLAlchemy driver for this database",
         ) from error
-    _make_read_only(engine, asked.seconds)
+    _make_read_only(engine, request.seconds)
     return engine
 
 
-def _postgres_options(asked: SourceQuery) -> dict[str, str]:
+def _postgres_options(request: SourceQuery) -> dict[str, str]:
     return {
         # Naive columns compare with :since on the clock they were written on.
-        "TimeZone": asked.timezone or "UTC",
+        "TimeZone": request.timezone or "UTC",
         "default_transaction_read_only": "on",
-        "statement_timeout": f"{max(1, round(asked.seconds * 1000))}ms",
+        "statement_timeout": f"{max(1, round(request.seconds * 1000))}ms",
         "lock_timeout": _LOCK_TIMEOUT,
         "cursor_tuple_fraction": "1",  # all rows are fetched, so plan for all
     }
@@ -156,12 +156,12 @@ def _make_read_only(engine: Engine, seconds: float) -> None:
         event.listen(engine, "connect", prepare)
 
 
-def _translated(context: ExceptionContext, asked: SourceQuery, url: URL) -> ForecasterError:
+def _translated(context: ExceptionContext, request: SourceQuery, url: URL) -> ForecasterError:
     kinds = sa.exc.OperationalError | sa.exc.InterfaceError
     error = context.original_exception
     gone = isinstance(context.sqlalchemy_exception, kinds)
     gone = gone or isinstance(error, pg.IdleInTransactionSessionTimeout)
-    return explain(error, asked, url, gone=gone)
+    return explain(error, request, url, gone=gone)
 
 
 def _is_out_of_time(error: BaseException) -> bool:

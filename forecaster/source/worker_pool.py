@@ -56,7 +56,7 @@ class _Worker:
         """The exit status, less than zero for the signal that ended it; None while it runs."""
         return self._child.poll()
 
-    def ask(self, asked: SourceQuery) -> pl.DataFrame | None:
+    def read(self, request: SourceQuery) -> pl.DataFrame | None:
         """Return the answer; None from a worker that had exited before.
 
         Raises what the worker raised, and SourceUnavailable when it was killed at the deadline.
@@ -67,11 +67,11 @@ class _Worker:
             is_late.set()
             self._kill()
 
-        watchdog = threading.Timer(asked.seconds, cut)
+        watchdog = threading.Timer(request.seconds, cut)
         watchdog.daemon = True
         watchdog.start()
         try:
-            answer = self._exchange(asked)
+            answer = self._exchange(request)
         finally:
             watchdog.cancel()
         if answer is None:
@@ -79,12 +79,12 @@ class _Worker:
                 self._child.wait(_EXIT_SECONDS)  # so that its exit status is its own
             self.end()
         if is_late.is_set():
-            raise out_of_time(asked)
+            raise out_of_time(request)
         return answer
 
-    def _exchange(self, asked: SourceQuery) -> pl.DataFrame | None:
+    def _exchange(self, request: SourceQuery) -> pl.DataFrame | None:
         try:
-            self._requests.write(asked.to_json().encode() + b"\n")
+            self._requests.write(request.to_json().encode() + b"\n")
             self._requests.flush()
         except BrokenPipeError:
             return None
@@ -125,37 +125,38 @@ _idle: list[_Worker] = []
 _lock = threading.Lock()
 
 
-def read(asked: SourceQuery) -> pl.DataFrame:
+def read(request: SourceQuery) -> pl.DataFrame:
     """Return the rows that a worker reads.
 
     Raises what the worker raised; SourceUnavailable past the deadline, by when the worker
     has been killed, and for one that dies or does not start.
     """
     worker = _take_idle()
-    answer = _answer(worker, asked) if worker is not None else None
+    answer = _answer(worker, request) if worker is not None else None
     if answer is None:
         worker = _Worker()
-        answer = _answer(worker, asked)
+        answer = _answer(worker, request)
         if answer is None:
-            raise _failure(asked, worker.status)
+            raise _failure(request, worker.status)
     return answer
 
 
-def _failure(asked: SourceQuery, status: int | None) -> SourceUnavailable:
+def _failure(request: SourceQuery, status: int | None) -> SourceUnavailable:
     if status in _KILLED:
         return SourceUnavailable(
-            f"source reader for dataset {asked.dataset} was killed (out of memory?)",
-            hint=f"give the machine more memory, or shorten history in [datasets.{asked.dataset}]",
+            f"source reader for dataset {request.dataset} was killed (out of memory?)",
+            hint="give the machine more memory, or shorten history in "
+            f"[datasets.{request.dataset}]",
         )
     return SourceUnavailable(
-        f"source reader for dataset {asked.dataset} exited with status {status}",
+        f"source reader for dataset {request.dataset} exited with status {status}",
         hint=f"run `python -P -m {_MODULE} < /dev/null` to check that it starts",
     )
 
 
-def _answer(worker: _Worker, asked: SourceQuery) -> pl.DataFrame | None:
+def _answer(worker: _Worker, request: SourceQuery) -> pl.DataFrame | None:
     try:
-        answer = worker.ask(asked)
+        answer = worker.read(request)
     except ForecasterError:
         _release(worker)
         raise

@@ -30,25 +30,25 @@ _ROWS_IN_PART = 250_000
 """Rows that are sent at once: the parent takes one part in while the next is made."""
 
 
-def read(asked: SourceQuery) -> pl.DataFrame:
+def read(request: SourceQuery) -> pl.DataFrame:
     """Return the rows: PostgreSQL through ADBC, other databases through SQLAlchemy.
 
     A high-water mark or shape is one cell of JSON.
     """
-    with session.session(asked) as conn:
-        if asked.look == "shape":
-            return pl.DataFrame({"shape": [privileges.look(conn, asked).to_json()]})
-        if asked.look is not None:
+    with session.session(request) as conn:
+        if request.look == "shape":
+            return pl.DataFrame({"shape": [privileges.read_shape(conn, request).to_json()]})
+        if request.look is not None:
             conn.execution_options(
                 isolation_level="AUTOCOMMIT"
             )  # a new snapshot for each statement
-            return pl.DataFrame({"sight": [query.look(conn, asked).to_json()]})
-        statement = select_rows(conn, asked)
+            return pl.DataFrame({"state": [query.read_state(conn, request).to_json()]})
+        statement = select_rows(conn, request)
         if (conn.dialect.name, conn.dialect.driver) == ("postgresql", "psycopg"):
-            return postgres.fetch(conn, statement, asked)
+            return postgres.fetch(conn, statement, request)
         result = conn.execution_options(stream_results=True).execute(statement)
         parts = result.partitions(_ROWS_AT_ONCE)
-        return rows.gather(asked.columns, parts, keys=len(asked.series_columns))
+        return rows.gather(request.columns, parts, keys=len(request.series_columns))
 
 
 def main() -> int:
@@ -70,13 +70,13 @@ def _listen(requests: "queue.SimpleQueue[bytes]") -> None:
     os._exit(0)  # the parent is gone
 
 
-def _answer(asked: SourceQuery, answers: BinaryIO) -> None:
+def _answer(request: SourceQuery, answers: BinaryIO) -> None:
     # In case this process outlives its parent while a driver holds the interpreter.
-    signal.setitimer(signal.ITIMER_REAL, 2 * asked.seconds)
+    signal.setitimer(signal.ITIMER_REAL, 2 * request.seconds)
     try:
-        frame = read(asked)
+        frame = read(request)
     except BaseException as error:  # a panic of Rust is no Exception
-        _write_header({"raised": _described(error, asked)}, answers)
+        _write_header({"raised": _described(error, request)}, answers)
     else:
         for part in [frame.clear(), *frame.iter_slices(_ROWS_IN_PART)]:
             _send(part, answers)
@@ -97,12 +97,12 @@ def _write_header(head: dict[str, Any], answers: BinaryIO) -> None:
     answers.flush()
 
 
-def _described(error: BaseException, asked: SourceQuery) -> dict[str, str | None]:
+def _described(error: BaseException, request: SourceQuery) -> dict[str, str | None]:
     if not isinstance(error, ForecasterError):
-        reason = describe(error, parse_url(asked.url))
+        reason = describe(error, parse_url(request.url))
         error = DataError(
-            f"cannot read the rows of dataset {asked.dataset}: {type(error).__name__}: {reason}",
-            hint=f"cast the columns of query in [datasets.{asked.dataset}] to standard SQL types",
+            f"cannot read the rows of dataset {request.dataset}: {type(error).__name__}: {reason}",
+            hint=f"cast the columns of query in [datasets.{request.dataset}] to standard SQL types",
         )
     return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
 

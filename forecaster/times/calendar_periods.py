@@ -18,7 +18,7 @@ from forecaster.times.wall_time import first_instant
 _MONDAY, _FIRST = date(1970, 1, 5).toordinal(), date(1970, 1, 1).toordinal()
 _EARLIEST, _LATEST = date(2, 1, 1), date(9998, 12, 31)
 _LEAP_CYCLE = 400 * 12
-_STARTS_AT_HAND = 16_384
+_CACHED_STARTS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Periods:
         return number
 
 
-@lru_cache(_STARTS_AT_HAND)
+@lru_cache(_CACHED_STARTS)
 def _start(step: Step, timezone: str, number: int) -> datetime:
     """Return the instant at which a period begins."""
     day = _first_day(step, number)

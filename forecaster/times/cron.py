@@ -88,13 +88,13 @@ def _texts(expression: str) -> list[str]:
     text = expression.strip().lower()
     if text.startswith("@"):
         if text not in MACROS:
-            meant = _meant(get_close_matches(text, MACROS, n=1))
+            meant = _suggestion_text(get_close_matches(text, MACROS, n=1))
             raise ValueError(f"must be one of {', '.join(MACROS)}, found {expression!r}{meant}")
         text = MACROS[text]
     texts = text.split()
     if len(texts) != len(FIELDS):
         fields = ", ".join(field.name for field in FIELDS)
-        meant = _meant([" ".join(texts[1:])]) if len(texts) == len(FIELDS) + 1 else ""
+        meant = _suggestion_text([" ".join(texts[1:])]) if len(texts) == len(FIELDS) + 1 else ""
         rule = f'must have five fields ({fields}), such as "0 6 * * mon-fri"'
         raise ValueError(f"{rule}, found {len(texts)}{meant}")
     return texts
@@ -122,22 +122,22 @@ def _part(text: str, field: _Field) -> range:
     match = _PART.fullmatch(text)
     if match is None:
         form = "a number, a range such as 1-5, or a step such as */2"
-        raise _refusal(field, form, text, "*" if text == "?" else None)
+        raise _error(field, form, text, "*" if text == "?" else None)
     first, last, step = match["first"], match["last"], match["step"]
     if first == "*":
         if last is not None:
-            raise _refusal(field, "a range of two numbers", text, "*")
+            raise _error(field, "a range of two numbers", text, "*")
         return range(field.low, field.high + 1, _step(step, text, field))
     low = _number(first, field)
     if last is None and step is not None:
-        raise _refusal(field, "a range before its step", text, f"{first}-{field.high}/{step}")
+        raise _error(field, "a range before its step", text, f"{first}-{field.high}/{step}")
     if last is None:
         return range(low, low + 1)
     is_week_end = low > 0 and field is WEEKDAY and last == "sun"
     high = WEEKDAY.high if is_week_end else _number(last, field)
     if high < low:
         wrapped = f"{first}-{field.high},{field.low}-{last}"
-        raise _refusal(field, "a range that ends after it begins", text, wrapped)
+        raise _error(field, "a range that ends after it begins", text, wrapped)
     return range(low, high + 1, _step(step, text, field))
 
 
@@ -145,7 +145,7 @@ def _step(step: str | None, text: str, field: _Field) -> int:
     if step is None:
         return 1
     if not step.isdigit() or len(step) > 3 or not 1 <= int(step) <= field.high:
-        raise _refusal(field, f"a step from 1 to {field.high}", text)
+        raise _error(field, f"a step from 1 to {field.high}", text)
     return int(step)
 
 
@@ -156,7 +156,7 @@ def _number(text: str, field: _Field) -> int:
         return int(text)
     names = f", or {field.names[0]} to {field.names[-1]}" if field.names else ""
     rule = f"a number from {field.low} to {field.high}{names}"
-    raise _refusal(field, rule, text, _guess(text, field))
+    raise _error(field, rule, text, _guess(text, field))
 
 
 def _guess(text: str, field: _Field) -> str | None:
@@ -167,10 +167,10 @@ def _guess(text: str, field: _Field) -> str | None:
     return next(iter(get_close_matches(text[:3], field.names, n=1)), None)
 
 
-def _refusal(field: _Field, rule: str, text: str, suggestion: str | None = None) -> ValueError:
-    meant = _meant([] if suggestion is None else [suggestion])
+def _error(field: _Field, rule: str, text: str, suggestion: str | None = None) -> ValueError:
+    meant = _suggestion_text([] if suggestion is None else [suggestion])
     return ValueError(f"{field.name} must be {rule}, found {text!r}{meant}")
 
 
-def _meant(suggestions: list[str]) -> str:
+def _suggestion_text(suggestions: list[str]) -> str:
     return f"; did you mean {suggestions[0]!r}?" if suggestions else ""

@@ -47,27 +47,27 @@ def parse_duration(text: str) -> timedelta:
     Raises ValueError with what was expected and what was found.
     """
     if _MONTHS.fullmatch(text) and not text.endswith("y"):
-        raise ValueError(_refusal("a length of time in weeks, days or less, such as 30d", text))
+        raise ValueError(_expected("a length of time in weeks, days or less, such as 30d", text))
     return _parse(text, "a duration such as 15m, 1h30m, 7d or PT15M")
 
 
 def _parse(text: str, form: str) -> timedelta:
     """Read a duration without months; `form` describes what is expected, for the error."""
     if re.fullmatch(r"[+-]?[0-9.]+", text):
-        raise ValueError(_refusal("a number with its unit, such as 15m, 1h30m or 7d", text))
+        raise ValueError(_expected("a number with its unit, such as 15m, 1h30m or 7d", text))
     if text.startswith("-"):
-        raise ValueError(_refusal("a duration that is not negative, such as 15m", text))
+        raise ValueError(_expected("a duration that is not negative, such as 15m", text))
     match = _PROMETHEUS.fullmatch(text) or _ISO.fullmatch(text)
     groups = match.groupdict() if match else {}
     amounts = {unit: digits for unit, digits in groups.items() if digits is not None}
     if not amounts or max(map(len, amounts.values())) > _MAX_DIGITS:
-        raise ValueError(_refusal(form, text))
+        raise ValueError(_expected(form, text))
     total = int(amounts.pop("fraction", "").ljust(6, "0"))
     total += sum(int(digits) * _MICROSECONDS[unit] for unit, digits in amounts.items())
     try:
         return timedelta(microseconds=total)
     except OverflowError:
-        raise ValueError(_refusal("a duration of at most 999999999d", text)) from None
+        raise ValueError(_expected("a duration of at most 999999999d", text)) from None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -149,17 +149,17 @@ class Step:
         whole_days = other.unit == "day" and self.unit == "microsecond"
         length = other.count if same_unit else other.approximate // MICROSECOND
         if not (same_unit or whole_days) or length % self.count:
-            raise ValueError(_refusal(f"a whole number of steps of {self}", str(duration)))
+            raise ValueError(_expected(f"a whole number of steps of {self}", str(duration)))
         return length // self.count
 
 
 def _positive(count: int, unit: Literal["microsecond", "day", "month"], text: str) -> Step:
     if count < 1:
-        raise ValueError(_refusal("longer than zero", text))
+        raise ValueError(_expected("longer than zero", text))
     if unit == "month" and count > _MAX_MONTHS:
-        raise ValueError(_refusal("at most 1000y", text))
+        raise ValueError(_expected("at most 1000y", text))
     return Step(count, unit)
 
 
-def _refusal(rule: str, text: str) -> str:
+def _expected(rule: str, text: str) -> str:
     return f"must be {rule}, found {text!r}"

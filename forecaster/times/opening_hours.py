@@ -26,22 +26,22 @@ Interval = tuple[int, int]
 class OpeningHours:
     """Stretches of the week, in minutes since Monday 00:00: sorted, apart, between 0 and WEEK."""
 
-    stretches: tuple[Interval, ...]
+    intervals: tuple[Interval, ...]
 
     @classmethod
     def parse(cls, text: str) -> "OpeningHours":
         """Read rules separated by commas; ValueError has what was expected and what was found."""
         if len(text) > _LONGEST or not text.strip():
-            raise ValueError(_refusal(f"days and times, {_SUCH_AS}", text))
+            raise ValueError(_expected(f"days and times, {_SUCH_AS}", text))
         rules = [_Rule.read(part) for part in text.replace("–", "-").split(",")]
-        _require_one_reading(rules, text)
-        return cls.of(stretch for rule in rules for stretch in rule.stretches())
+        _require_unambiguous(rules, text)
+        return cls.of(interval for rule in rules for interval in rule.intervals())
 
     @classmethod
-    def of(cls, stretches: Iterable[Interval]) -> "OpeningHours":
+    def of(cls, intervals: Iterable[Interval]) -> "OpeningHours":
         """Join stretches that begin in the week and end at most a week later."""
         parts: list[Interval] = []
-        for first, end in stretches:
+        for first, end in intervals:
             parts += [(first, min(end, WEEK)), (0, max(0, end - WEEK))]
         joined: list[Interval] = []
         for first, end in sorted(part for part in parts if part[0] < part[1]):
@@ -54,11 +54,11 @@ class OpeningHours:
     @property
     def is_always(self) -> bool:
         """Whether nothing is ever closed."""
-        return self.stretches == ((0, WEEK),)
+        return self.intervals == ((0, WEEK),)
 
     def __str__(self) -> str:
         """Write the rules so that `parse` reads them back, days with the same times together."""
-        if not self.stretches:
+        if not self.intervals:
             return ""
         times = [" ".join(_times(self._beginning_on(day))) for day in range(7)]
         rules = []
@@ -74,7 +74,7 @@ class OpeningHours:
         A stretch over midnight belongs to the day before where it ends before the next midnight.
         """
         begin = day * DAY
-        for first, end in _around(self.stretches):
+        for first, end in _around(self.intervals):
             for part in _cut(first, end):
                 if begin <= part[0] < begin + DAY:
                     yield part[0] - begin, part[1] - begin
@@ -92,21 +92,21 @@ class _Rule:
     def read(cls, text: str) -> "_Rule":
         words = text.split()
         if not words:
-            raise ValueError(_refusal(f"rules separated by commas, {_SUCH_AS}", text))
+            raise ValueError(_expected(f"rules separated by commas, {_SUCH_AS}", text))
         has_time = [any(sign.isdigit() for sign in word) for word in words]
         count = has_time.index(True) if any(has_time) else len(words)
         if not all(has_time[count:]):
-            raise ValueError(_refusal("rules with a comma before the next days", text))
+            raise ValueError(_expected("rules with a comma before the next days", text))
         days = [day for word in words[:count] for day in _days_of(word)]
         return cls(text.strip(), tuple(days), tuple(map(_range_of, words[count:])))
 
-    def stretches(self) -> Iterator[Interval]:
+    def intervals(self) -> Iterator[Interval]:
         for day in self.days or range(7):
             for first, end in self.times or ((0, DAY),):
                 yield day * DAY + first, day * DAY + end
 
 
-def _require_one_reading(rules: list[_Rule], text: str) -> None:
+def _require_unambiguous(rules: list[_Rule], text: str) -> None:
     """Reject what is ambiguous: whether days, or times, are shared across a comma."""
     for before, rule in pairwise(rules):
         if not before.times and rule.times:
@@ -126,7 +126,7 @@ def _days_of(word: str) -> list[int]:
     """Read `mon` or `mon-fri`, which may go round the end of the week."""
     ends = word.split("-")
     if len(ends) > 2:
-        raise ValueError(_refusal("one day or two with a hyphen, such as mon-fri", word))
+        raise ValueError(_expected("one day or two with a hyphen, such as mon-fri", word))
     first, last = _day(ends[0]), _day(ends[-1])
     return [(first + day) % 7 for day in range((last - first) % 7 + 1)]
 
@@ -136,17 +136,17 @@ def _day(name: str) -> int:
     for number, full in enumerate(_FULL):
         if len(folded) >= 2 and full.startswith(folded):
             return number
-    raise ValueError(_refusal(f"a day of the week, one of {', '.join(DAYS)}", name))
+    raise ValueError(_expected(f"a day of the week, one of {', '.join(DAYS)}", name))
 
 
 def _range_of(word: str) -> Interval:
     """Read `08:00-20:00`; minutes since midnight, the end on the next day where it is earlier."""
     ends = word.split("-")
     if len(ends) != 2:
-        raise ValueError(_refusal("two times of a 24-hour clock, such as 08:00-20:00", word))
+        raise ValueError(_expected("two times of a 24-hour clock, such as 08:00-20:00", word))
     first, end = (_minutes(end, word) for end in ends)
     if first == DAY:
-        raise ValueError(_refusal("a start before 24:00, or 00:00 of the next day", word))
+        raise ValueError(_expected("a start before 24:00, or 00:00 of the next day", word))
     if first == end:
         raise ValueError(
             f"must be unambiguous, found {word!r}: write 00:00-24:00 for a whole day, and leave "
@@ -159,15 +159,15 @@ def _minutes(time: str, word: str) -> int:
     match = _TIME.fullmatch(time)
     minutes = 60 * int(match[1]) + int(match[2]) if match else DAY + 1
     if minutes > DAY or (match and int(match[2]) > 59):
-        raise ValueError(_refusal("two times of a 24-hour clock, such as 08:00-20:00", word))
+        raise ValueError(_expected("two times of a 24-hour clock, such as 08:00-20:00", word))
     return minutes
 
 
-def _around(stretches: tuple[Interval, ...]) -> list[Interval]:
+def _around(intervals: tuple[Interval, ...]) -> list[Interval]:
     """Join the last stretch to the first where the week is open over its end."""
-    if len(stretches) > 1 and stretches[0][0] == 0 and stretches[-1][1] == WEEK:
-        return [*stretches[1:-1], (stretches[-1][0], WEEK + stretches[0][1])]
-    return [*stretches]
+    if len(intervals) > 1 and intervals[0][0] == 0 and intervals[-1][1] == WEEK:
+        return [*intervals[1:-1], (intervals[-1][0], WEEK + intervals[0][1])]
+    return [*intervals]
 
 
 def _cut(first: int, end: int) -> Iterator[Interval]:
@@ -193,6 +193,6 @@ def _days(days: list[int]) -> str:
     return DAYS[days[0]] if len(days) == 1 else f"{DAYS[days[0]]}-{DAYS[days[-1]]}"
 
 
-def _refusal(rule: str, text: str) -> str:
+def _expected(rule: str, text: str) -> str:
     shown = text if len(text) <= 60 else text[:60] + "…"
     return f"must be {rule}, found {shown!r}"

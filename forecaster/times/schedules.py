@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
 _SIXTY_YEARS = range(date(2000, 1, 1).toordinal(), date(2060, 1, 1).toordinal())
-_DAYS_AT_HAND = 4096
+_CACHED_DAYS = 4096
 _FIRST_DAY, _LAST_DAY = date(2, 1, 1).toordinal(), date(9998, 12, 31).toordinal()
 
 
@@ -139,14 +139,14 @@ def _ticks(cron: Cron, day: date) -> tuple[datetime, ...]:
     return _ticks_near(cron, day)
 
 
-@lru_cache(_DAYS_AT_HAND)
+@lru_cache(_CACHED_DAYS)
 def _ticks_near(cron: Cron, day: date) -> tuple[datetime, ...]:
     begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
     near = {tick for n in (-1, 0, 1) for tick in _ticks_on(cron, day + n * _DAY)}
     return tuple(sorted(tick for tick in near if begin <= tick < begin + _DAY))
 
 
-@lru_cache(_DAYS_AT_HAND)
+@lru_cache(_CACHED_DAYS)
 def _ticks_on(cron: Cron, day: date) -> frozenset[datetime]:
     """Return the ticks whose time on the wall is on `day`."""
     if not cron.crontab.falls_on(day):

@@ -68,7 +68,7 @@ def expression(text: str) -> str:
     pieces = list(_pieces(text))
     directives = [directive for directive, _ in pieces if directive]
     pattern = "".join(piece for _, piece in pieces)
-    _require_sense(directives, re.findall(r"\(\?P<(\w+)>", pattern))
+    _require_one_time(directives, re.findall(r"\(\?P<(\w+)>", pattern))
     return f"^{pattern}$"
 
 
@@ -101,7 +101,7 @@ def _is_digits(token: re.Match[str]) -> bool:
     return token["directive"] in _DIGITS or (token["literal"] or "").isdigit()
 
 
-def _require_sense(directives: list[str], parts: list[str]) -> None:
+def _require_one_time(directives: list[str], parts: list[str]) -> None:
     """Raise ValueError unless the parts make one time."""
     twice = sorted({part for part in parts if parts.count(part) > 1})
     if twice:

@@ -21,7 +21,7 @@ DIGITS = (8, 10, 12, 14)
 
 _EPOCH_UNITS = ((1e11, 1_000_000), (1e14, 1_000), (1e17, 1))
 """Below the magnitude, one counts this many microseconds; above the last, 1000 make one."""
-_TELLING = 1e8
+_LARGE = 1e8
 """Seconds since 1970 of this magnitude are in 1973 or later, or in 1966 or earlier."""
 _FIRST_YEAR, _LAST_YEAR = 1900, 2199
 _FIRST_HOURS = 1970
@@ -34,7 +34,7 @@ _MEANT = (1990, 2050)
 """Years of dates that are suggested as the meaning of a number."""
 
 
-class Numbered(NamedTuple):
+class ParsedNumbers(NamedTuple):
     """Microseconds (Int64) in UTC, or on the wall clock of a zone yet to be applied.
 
     `is_ambiguous` marks numbers that look like dates among seconds since 1970.
@@ -49,31 +49,31 @@ class _Kinds(NamedTuple):
     """Distinct numbers of a column by what they may be; placeholders are not `small`."""
 
     known: pl.Series
-    telling: pl.Series
+    large: pl.Series
     small: pl.Series
     digits: int | None
     """Of dates, where most of the numbers are dates with so many digits."""
 
     @property
     def is_certain(self) -> bool:
-        is_known = self.digits is not None or len(self.telling) >= max(1, len(self.small))
+        is_known = self.digits is not None or len(self.large) >= max(1, len(self.small))
         return is_known or self.known.is_empty()
 
 
-def read(raw: pl.Series) -> Numbered:
+def read(raw: pl.Series) -> ParsedNumbers:
     """Read a numeric column; DataError where it is not certain what most of its numbers mean."""
     numbers = raw.cast(pl.Int64 if raw.dtype.is_integer() else pl.Float64, strict=False)
     kinds = _kinds(numbers)
     absent = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(numbers))
     no = pl.Series([False]).new_from_index(0, len(numbers))
     if not kinds.is_certain:
-        raise doubt(raw)
+        raise ambiguity_error(raw)
     if kinds.digits is not None:
-        return Numbered(absent, _dates(numbers, kinds.digits), no)
+        return ParsedNumbers(absent, _dates(numbers, kinds.digits), no)
     look_like_dates = 2 * _is_date(kinds.small, DIGITS[0]).sum() > len(kinds.small)
     is_ambiguous = numbers.is_in(kinds.small.implode()).fill_null(False) if look_like_dates else no
-    utc = _since_1970(numbers, kinds.telling)
-    return Numbered(utc.set(is_ambiguous, None), absent, is_ambiguous)
+    utc = _since_1970(numbers, kinds.large)
+    return ParsedNumbers(utc.set(is_ambiguous, None), absent, is_ambiguous)
 
 
 def is_certain(numbers: Iterable[Any]) -> bool:
@@ -86,7 +86,7 @@ def may_be_instants(numbers: Iterable[Any]) -> bool:
     return any(is_certain([number]) for number in numbers)
 
 
-def doubt(numbers: pl.Series | Iterable[Any], name: str | None = None) -> DataError:
+def ambiguity_error(numbers: pl.Series | Iterable[Any], name: str | None = None) -> DataError:
     """Return the error for ambiguous numbers, with some of their meanings."""
     column = numbers if isinstance(numbers, pl.Series) else _sample(numbers)
     known = column.cast(pl.Float64, strict=False)
@@ -114,8 +114,8 @@ def _kinds(numbers: pl.Series) -> _Kinds:
     size, meaningful = known.cast(pl.Float64).abs(), known.filter((known != 0) & (known != -1))
     return _Kinds(
         known=known,
-        telling=known.filter(size >= _TELLING),
-        small=meaningful.filter(meaningful.cast(pl.Float64).abs() < _TELLING),
+        large=known.filter(size >= _LARGE),
+        small=meaningful.filter(meaningful.cast(pl.Float64).abs() < _LARGE),
         digits=next((digits for digits in DIGITS if _are_dates(meaningful, digits)), None),
     )
 
@@ -150,16 +150,16 @@ def _dates(numbers: pl.Series, digits: int) -> pl.Series:
     return wall.set(~is_near.fill_null(True), _FAR)
 
 
-def _since_1970(numbers: pl.Series, telling: pl.Series) -> pl.Series:
+def _since_1970(numbers: pl.Series, large: pl.Series) -> pl.Series:
     """Convert numbers to microseconds, each in the unit that its magnitude tells.
 
     Where small ones are in no range of their own unit, they are in that of the largest, as
     milliseconds of the years from 1966 to 1973 are.
     """
-    known = _by_magnitude(telling, 0)
+    known = _by_magnitude(large, 0)
     is_inside = known.abs() < _FAR // 2
-    unit = max(_unit(telling.filter(is_inside)), default=0)
-    below = telling.filter(_unit(telling) < unit)
+    unit = max(_unit(large.filter(is_inside)), default=0)
+    below = large.filter(_unit(large) < unit)
     outside = (_by_magnitude(below, 0).abs() >= _FAR // 2).sum()
     return _by_magnitude(numbers, unit if 2 * outside > len(below) else 0)
 

@@ -113,32 +113,32 @@ def _fit(
     device: torch.device,
 ) -> TrainingResult:
     started, spec = time.perf_counter(), candidates[0]
-    resident = replace(panel, deviations=panel.deviations.to(device))
+    on_device = replace(panel, deviations=panel.deviations.to(device))
     holdout = hold_out(panel, spec)
     again = holdout.share_of(panel) > SPARED
-    known, validation = holdout.rest_of(resident), Validation(resident, holdout)
+    known, validation = holdout.rest_of(on_device), Validation(on_device, holdout)
     work = _Work(plan(config, panel, spec), config, on_progress)
-    trials = work.worth_trying(candidates) if holdout.windows else ()
-    work.expect(trials=len(trials), trainings=2 if again else 1)
+    compared = work.worth_comparing(candidates) if holdout.windows else ()
+    work.expect(compared=len(compared), trainings=2 if again else 1)
 
-    if trials:
-        errors = [work.trial(known, variant, validation.error) for variant in trials]
-        spec = trials[clearly_least(errors)]
+    if compared:
+        errors = [work.error_of_variant(known, variant, validation.error) for variant in compared]
+        spec = compared[clearly_least(errors)]
     members = work.train(known, spec, validation.error if holdout.windows else None)
-    verdict = validation.examine(_network(members), guarded=config.naive_guard)
+    result = validation.evaluate(_network(members), guarded=config.naive_guard)
     if again:
-        members = work.train_again(resident, spec, members)
+        members = work.train_again(on_device, spec, members)
 
     seconds = time.perf_counter() - started
     return TrainingResult(
-        model=_model(panel, spec, members, verdict),
+        model=_model(panel, spec, members, result),
         train_loss=mean(member.loss for member in members),
-        validation=verdict.scores,
+        validation=result.scores,
         steps=work.steps,
         seconds=seconds,
         windows_per_second=work.windows / seconds,
         device=str(device),
-        notes=(*notes_on_hours(panel), *work.notes, *verdict.notes),
+        notes=(*notes_on_hours(panel), *work.notes, *result.notes),
     )
 
 
@@ -158,67 +158,74 @@ class _Work:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._schedule, self._on_progress, self._planned = schedule, on_progress, 0
-        self._trial = replace(schedule, steps=max(1, round(COMPARISON * schedule.steps)))
+        self._short_schedule = replace(schedule, steps=max(1, round(COMPARISON * schedule.steps)))
         self._seeds = range(config.seed, config.seed + config.ensemble)
         self.steps, self.windows = 0, 0
         self.notes: tuple[str, ...] = ()
 
-    def expect(self, *, trials: int, trainings: int) -> None:
+    def expect(self, *, compared: int, trainings: int) -> None:
         """Announce the planned steps."""
-        self._planned = trials * self._trial.steps
+        self._planned = compared * self._short_schedule.steps
         self._planned += trainings * len(self._seeds) * self._schedule.steps
 
-    def worth_trying(self, candidates: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
+    def worth_comparing(self, candidates: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
         """Return the candidates where there are several, and steps enough to tell them apart."""
-        worth = len(candidates) > 1 and self._trial.steps >= FEWEST_COMPARISON_STEPS
+        worth = len(candidates) > 1 and self._short_schedule.steps >= FEWEST_COMPARISON_STEPS
         return candidates if worth else ()
 
-    def trial(self, panel: Panel, spec: ModelSpec, judge: Validate) -> float:
+    def error_of_variant(self, panel: Panel, spec: ModelSpec, validate: Validate) -> float:
         """Return the error of a variant after a short training; infinite if it diverges."""
         try:
-            learnt = train(panel, spec, self._trial, self._seeds[0], None, self._tell)
+            trained = train(panel, spec, self._short_schedule, self._seeds[0], None, self._report)
         except TrainingDiverged:
             return math.inf
-        self._count(learnt)
-        return judge(learnt.network)
+        self._count(trained)
+        return validate(trained.network)
 
-    def train(self, panel: Panel, spec: ModelSpec, judge: Validate | None) -> list[TrainedNetwork]:
+    def train(
+        self, panel: Panel, spec: ModelSpec, validate: Validate | None
+    ) -> list[TrainedNetwork]:
         """Train one network per seed, with validation."""
-        return [self._train(panel, spec, self._schedule, seed, judge) for seed in self._seeds]
+        return [self._train(panel, spec, self._schedule, seed, validate) for seed in self._seeds]
 
     def train_again(
-        self, panel: Panel, spec: ModelSpec, judged: list[TrainedNetwork]
+        self, panel: Panel, spec: ModelSpec, validated: list[TrainedNetwork]
     ) -> list[TrainedNetwork]:
         """Train all of them on more data, for as many steps as the validated ones took."""
-        schedules = [replace(self._schedule, steps=each.steps) for each in judged]
+        schedules = [replace(self._schedule, steps=each.steps) for each in validated]
         plans = zip(schedules, self._seeds, strict=True)
         return [self._train(panel, spec, schedule, seed, None) for schedule, seed in plans]
 
     def _train(
-        self, panel: Panel, spec: ModelSpec, schedule: Schedule, seed: int, judge: Validate | None
+        self,
+        panel: Panel,
+        spec: ModelSpec,
+        schedule: Schedule,
+        seed: int,
+        validate: Validate | None,
     ) -> TrainedNetwork:
-        learnt = train(panel, spec, schedule, seed, judge, self._tell)
-        self._count(learnt)
-        self.notes = tuple(dict.fromkeys((*self.notes, *learnt.notes)))
-        return learnt
+        trained = train(panel, spec, schedule, seed, validate, self._report)
+        self._count(trained)
+        self.notes = tuple(dict.fromkeys((*self.notes, *trained.notes)))
+        return trained
 
-    def _count(self, learnt: TrainedNetwork) -> None:
-        self.steps += learnt.taken
-        self.windows += learnt.windows
+    def _count(self, trained: TrainedNetwork) -> None:
+        self.steps += trained.taken
+        self.windows += trained.windows
 
-    def _tell(self, step: int, loss: float) -> None:
+    def _report(self, step: int, loss: float) -> None:
         if self._on_progress is not None:
             self._on_progress(Progress(step=self.steps + step, steps=self._planned, loss=loss))
 
 
 def _model(
-    panel: Panel, spec: ModelSpec, members: Sequence[TrainedNetwork], verdict: ValidationResult
+    panel: Panel, spec: ModelSpec, members: Sequence[TrainedNetwork], result: ValidationResult
 ) -> TrainedModel:
     return TrainedModel(
         spec=spec,
         network=_network(members).cpu().eval(),
         series_scale=dict(zip(panel.series_ids, panel.scale.tolist(), strict=True)),
-        fallback=verdict.fallback,
+        fallback=result.fallback,
     )
 
 

@@ -77,8 +77,8 @@ def train(
     spec: ModelSpec,
     schedule: Schedule,
     seed: int,
-    judge: Validate | None,
-    tell: Report,
+    validate: Validate | None,
+    report: Report,
 ) -> TrainedNetwork:
     """Train a network on every window of `panel`, on its device.
 
@@ -87,12 +87,12 @@ def train(
     random state is left as found.
     """
     try:
-        return _attempt(panel, spec, schedule, seed, judge, tell)
+        return _attempt(panel, spec, schedule, seed, validate, report)
     except TrainingDiverged:
         slower = replace(schedule, learning_rate=SLOWER * schedule.learning_rate)
-    learnt = _attempt(panel, spec, slower, seed, judge, tell)
+    trained = _attempt(panel, spec, slower, seed, validate, report)
     note = f"diverged at learning rate {schedule.learning_rate:g}; retried with a tenth of it"
-    return replace(learnt, notes=(note, *learnt.notes))
+    return replace(trained, notes=(note, *trained.notes))
 
 
 def _attempt(
@@ -100,8 +100,8 @@ def _attempt(
     spec: ModelSpec,
     schedule: Schedule,
     seed: int,
-    judge: Validate | None,
-    tell: Report,
+    validate: Validate | None,
+    report: Report,
 ) -> TrainedNetwork:
     device = panel.deviations.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -110,38 +110,38 @@ def _attempt(
         plugins.try_on(spec, parts)
         network = AttentionLSTM(spec, parts).to(device)
         sampler = Sampler(panel, spec, torch.Generator(device).manual_seed(seed))
-        return learn(network, sampler.draw, schedule, judge, tell)
+        return learn(network, sampler.draw, schedule, validate, report)
 
 
 def learn(
     network: AttentionLSTM,
     draw: Callable[[int], Batch],
     schedule: Schedule,
-    judge: Validate | None,
-    tell: Report,
+    validate: Validate | None,
+    report: Report,
 ) -> TrainedNetwork:
     """Take the steps of `schedule` on batches that `draw` gives, fewer if the error rises."""
-    descent, course = Trainer(network, draw, schedule), EarlyStopping(network)
-    judgements = min(VALIDATIONS, schedule.steps // REPORT_EVERY)
-    judged_at = {round(schedule.steps * k / judgements) for k in range(1, judgements + 1)}
-    loss, step, is_over = math.nan, 0, False
-    while not is_over:
+    trainer, early_stopping = Trainer(network, draw, schedule), EarlyStopping(network)
+    validations = min(VALIDATIONS, schedule.steps // REPORT_EVERY)
+    validated_at = {round(schedule.steps * k / validations) for k in range(1, validations + 1)}
+    loss, step, should_stop = math.nan, 0, False
+    while not should_stop:
         step += 1
-        descent.step()
-        if judge is not None and step in judged_at:
-            is_over = course.is_over(step, judge(network))
-        is_over = is_over or step == schedule.steps
-        if is_over or step % REPORT_EVERY == 0:
-            loss = descent.loss_since(step)
-            tell(step, loss)
-    kept = course.settle(step)
+        trainer.step()
+        if validate is not None and step in validated_at:
+            should_stop = early_stopping.should_stop(step, validate(network))
+        should_stop = should_stop or step == schedule.steps
+        if should_stop or step % REPORT_EVERY == 0:
+            loss = trainer.loss_since(step)
+            report(step, loss)
+    kept = early_stopping.restore_best(step)
     return TrainedNetwork(
         network=network,
         loss=loss,
         steps=kept,
         taken=step,
-        windows=descent.windows,
-        notes=(*descent.notes(), *_stopped(kept, schedule.steps)),
+        windows=trainer.windows,
+        notes=(*trainer.notes(), *_stopped(kept, schedule.steps)),
     )
 
 
@@ -226,7 +226,7 @@ class EarlyStopping:
         self._least, self._latest, self._risen = math.inf, math.nan, 0
         self._best_step, self._best = 0, network.state_dict()
 
-    def is_over(self, step: int, error: float) -> bool:
+    def should_stop(self, step: int, error: float) -> bool:
         """Record an error; return whether to stop."""
         self._latest = error
         if error < self._least:
@@ -239,7 +239,7 @@ class EarlyStopping:
     def _has_risen(self) -> bool:
         return self._latest > (1 + CLEARLY) * self._least
 
-    def settle(self, step: int) -> int:
+    def restore_best(self, step: int) -> int:
         """Put the best weights back if the latest are clearly worse; return the step they are of.
 
         A network that could not be evaluated stays as it is after `step`.

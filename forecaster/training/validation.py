@@ -56,20 +56,20 @@ class Validation:
     def __init__(self, panel: Panel, holdout: HoldOut) -> None:
         self._panel = panel
         pairs = holdout.pairs(panel).to(panel.deviations.device)
-        self._pairs = _some(pairs, MOST_WINDOWS)
+        self._pairs = _sample(pairs, MOST_WINDOWS)
 
     def error(self, network: Network) -> float:
         """Return the mean absolute scaled error of the median; infinite where there is none."""
         if len(self._pairs) == 0:
             return math.inf
         device = self._panel.deviations.device
-        few = _some(self._pairs, MOST_ON_THE_WAY)
+        few = _sample(self._pairs, MOST_ON_THE_WAY)
         predictors = {MODEL: predictor(Runner(network, device))}
         accuracy = self._backtest(predictors, network.spec, few).of(MODEL)
         network.to(device)  # a runner short of memory leaves it on the CPU, and it is to learn on
         return math.inf if accuracy is None else accuracy["mase"]
 
-    def examine(self, network: Network, *, guarded: bool) -> ValidationResult:
+    def evaluate(self, network: Network, *, guarded: bool) -> ValidationResult:
         """Score `network`; where `guarded`, a naive forecast that beats it clearly takes over."""
         if len(self._pairs) == 0:
             return ValidationResult()
@@ -116,7 +116,7 @@ def _naive(name: str, spec: ModelSpec) -> Predictor:
     return points(lambda context: FALLBACKS[name](context, spec))
 
 
-def _some(pairs: Tensor, most: int) -> Tensor:
+def _sample(pairs: Tensor, most: int) -> Tensor:
     """Return at most so many of the pairs, always the same ones and from all over."""
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
     return pairs[order[:most].sort().values.to(pairs.device)]

@@ -88,7 +88,7 @@ class KnownHistory:
         past = Snapshots(grid, np.sort(keys["id"].to_numpy()), cells, len(axis))
         rows = versions.read(conn, dataset.name, since=since, until=until, steps=len(cells))
         later = versions.first_of_each_instant(conn, dataset.name, after=until, until=axis[-1])
-        past.hear(later, known.first_known(later))
+        past.record_ingested(later, known.first_known(later))
         return Segment(
             ticks=ticks,
             ends=ends,

@@ -111,7 +111,7 @@ def run(
     training_plan = TrainingPlan(refit=wanted.refit, seeds=wanted.seeds)
     with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
         made = experiment.run(
-            rows.observations, chosen, dataset, names, course=training_plan, watch=watch
+            rows.observations, chosen, dataset, names, plan=training_plan, listener=watch
         )
     return _outcome(plans[0], made)
 
@@ -155,7 +155,7 @@ def _origins(
     place = cutoffs.at_series_ends if at == "series-end" else cutoffs.at_the_end
     with _too_little():
         chosen = place(rows.observations, grid, rolling)
-        known, _ = chosen.parted(rows.observations, None)
+        known, _ = chosen.split_known(rows.observations, None)
         return place(rows.observations, _grid(known, dataset), rolling)
 
 
@@ -244,7 +244,7 @@ def _require_tests(plan: Plan) -> None:
 
 
 def _outcome(plan: Plan, experiment_: Experiment) -> Outcome:
-    backtest = experiment_.found
+    backtest = experiment_.backtest
     if backtest.sums.is_empty():
         reasons = ", ".join(sorted(set(experiment_.left_out.values())))
         raise DataError(

@@ -38,12 +38,12 @@ def by_seed(made: Experiment) -> pl.DataFrame:
 def dominant_series(made: Experiment) -> Iterator[str]:
     """Yield the series that dominates WQL, if there is one among several."""
     sizes = (
-        made.found.sums.filter(pl.col("predictor") == next(iter(_seeds(made))))
+        made.backtest.sums.filter(pl.col("predictor") == next(iter(_seeds(made))))
         .group_by("series_id")
         .agg(pl.col("absolute_actual").sum())
         .filter(pl.col("absolute_actual") > DOMINANT * pl.col("absolute_actual").sum())
     )
-    if made.found.sums["series_id"].n_unique() > 1:
+    if made.backtest.sums["series_id"].n_unique() > 1:
         yield from sizes["series_id"]
 
 
@@ -54,7 +54,7 @@ def _seeds(made: Experiment) -> dict[str, int]:
 
 def _of_all(made: Experiment, *keys: str) -> pl.DataFrame:
     """Return the rows of all predictors, the models of several seeds apart."""
-    table = _table(made.found.by(*keys), made.scaled.by(*keys), *keys)
+    table = _table(made.backtest.by(*keys), made.scaled.by(*keys), *keys)
     return table.drop(_SCALED_SMAPE) if "series_id" in keys else _with_owa(table, *keys)
 
 

@@ -168,7 +168,7 @@ def _inspect_dataset(place: _Place, result: Inspection, *, with_data: bool) -> N
 def _inspect_source(place: _Place, result: Inspection) -> None:
     """Check the privileges of a source's role, and whether its `ingest_column` gives a bound."""
     dataset, wanted = place.dataset, RowRange(since=place.now, until=place.now)
-    shape = read.shape(dataset, place.url, wanted)
+    shape = read.read_shape(dataset, place.url, wanted)
     if shape is not None:
         result.findings += _on_types(dataset, shape.types)
     if shape is not None and shape.writable and dataset.source_url is not None:
@@ -177,7 +177,7 @@ def _inspect_source(place: _Place, result: Inspection) -> None:
         result.findings.append(note(dataset.name, message))
     if dataset.ingest_column is not None:
         with _failing(dataset.name, result):
-            read.look(dataset, place.url, wanted, patient=False)
+            read.read_state(dataset, place.url, wanted, patient=False)
 
 
 def _on_types(dataset: DatasetConfig, types: Mapping[str, str | None]) -> Iterator[Finding]:

@@ -106,7 +106,7 @@ class Replica:
         try:
             with bounded(self._engine, "release", _RELEASE_WITHIN) as brief, writing(brief) as conn:
                 leases.release(conn, fences)
-                leases.leave(conn, self._holder)
+                leases.delete_member(conn, self._holder)
         except ForecasterError as error:
             log.warning("could not release the leases, they will expire: %s", error.message)
         self._notify_changes()
@@ -202,7 +202,7 @@ class Replica:
         member = leases.of_member(self._holder)
         if member not in renewed:
             leases.acquire(conn, member, self._holder, self._ttl)
-            leases.forget_members(conn, _DEAD_FOR)
+            leases.delete_gone_members(conn, _DEAD_FOR)
         with self._lock:
             self._renewed_at = began
             self._held = {
@@ -215,7 +215,7 @@ class Replica:
         before = self._hooks.clock()
         survey = leases.read_all(conn)
         between = before + (self._hooks.clock() - before) / 2
-        gone = leases.without_session(conn, self._overdue(survey))
+        gone = leases.disconnected_holders(conn, self._overdue(survey))
         _notify(self._hooks.skewed, (survey.now - between).total_seconds())
         gone |= {lease.holder for lease in survey.found.values() if identity.is_gone(lease.holder)}
         self._membership.update(survey.found, gone, self._hooks.uptime(), wanted)

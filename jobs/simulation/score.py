@@ -61,7 +61,7 @@ class Scorer:
             said,
             self._panel,
             season_length=spec.season_length,
-            memory=max(spec.context_length, spec.season_length),
+            lookback=max(spec.context_length, spec.season_length),
             prediction_length=spec.prediction_length,
         )
 

@@ -90,7 +90,7 @@ class Champions:
         Models that are found damaged are marked in a transaction of their own.
         """
         with reading(engine) as conn:
-            candidates = models.succession(conn, dataset.name)
+            candidates = models.champion_and_fallbacks(conn, dataset.name)
         plugins = dataset.model.plugins
         loaded = self._loaded.get(dataset.name)
         if candidates and loaded and loaded[0] == (candidates[0].model_id, plugins):

@@ -130,14 +130,14 @@ def _scope(
     if dataset.ingest_column is None:
         return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
     reach = origin.reach(before.ingested, RowRange(since=start, until=now))
-    reason = reason or reach.whole
+    reason = reason or reach.full_read_reason
     return _Scope(
         since=start,
         seen=seen,
         whole=reason,
         after=None if reason else reach.after,
         overlap=overlap,
-        progress=reach.progress,
+        progress=reach.cursor,
     )
 
 
@@ -165,7 +165,9 @@ class _Origin:
 
     def reach(self, kept: Cursor | None, wanted: RowRange) -> ReadPlan:
         with self._in_time() as seconds:
-            sight = read.look(self.dataset, self.url, wanted, patient=kept is None, within=seconds)
+            sight = read.read_state(
+                self.dataset, self.url, wanted, patient=kept is None, within=seconds
+            )
         return plan_read(kept, sight)
 
     def read(

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from forecaster.checks.tick_times import on_ticks
+from forecaster.checks.tick_times import check_ticks
 from forecaster.data.timestamp_marks import grid_of
 from forecaster.schemas import OBSERVATIONS
 from forecaster.times.durations import Step
@@ -33,7 +33,7 @@ def hint_of(step: str, stamps: list[datetime], settings: str = "", delay: str = 
     dataset = parsed(f'{text}prediction_length = 2\ndelay = "{delay}"\n').datasets["x"]
     rows = pl.DataFrame([("a", each, 1.0) for each in stamps], schema=OBSERVATIONS, orient="row")
     grid = grid_of(rows, Step.parse(step), dataset.timezone or "UTC")
-    found = on_ticks(grid, dataset, dataset.delay, NOW)
+    found = check_ticks(grid, dataset, dataset.delay, NOW)
     return found[0].hint if found else None
 
 

@@ -80,7 +80,7 @@ def test_before_a_turn_everything_up_to_its_cutoff_is_known_and_nothing_later() 
     rows = hours(100)
     found = at_the_end(rows, GRID, rolling(10, windows=2))
 
-    parts = [found.parted(rows, turn) for turn in (None, 0, 1)]
+    parts = [found.split_known(rows, turn) for turn in (None, 0, 1)]
 
     assert [last(known) for known, _ in parts] == [MONDAY + each * HOUR for each in (79, 79, 89)]
     assert all(len(known) + len(later) == 100 for known, later in parts)
@@ -93,7 +93,7 @@ def test_a_split_gives_each_series_cutoffs_from_its_own_last_train_row_on() -> N
     found = of_split(train, test, GRID, rolling(10))
 
     assert (ends(found, "a"), ends(found, "b")) == ([49, 59], [29, 39, 49])
-    known, _ = found.parted(pl.concat([train, test]), None)
+    known, _ = found.split_known(pl.concat([train, test]), None)
     assert known.sort("series_id", "timestamp").equals(train)
 
 
@@ -103,8 +103,8 @@ def test_the_newest_windows_of_a_split_are_taken_and_the_training_stays() -> Non
     found = of_split(train, test, GRID, rolling(10, windows=2))
 
     assert ends(found) == [69, 79]
-    assert last(found.parted(pl.concat([train, test]), None)[0]) == MONDAY + 49 * HOUR
-    assert last(found.parted(pl.concat([train, test]), 0)[0]) == MONDAY + 69 * HOUR
+    assert last(found.split_known(pl.concat([train, test]), None)[0]) == MONDAY + 49 * HOUR
+    assert last(found.split_known(pl.concat([train, test]), 0)[0]) == MONDAY + 69 * HOUR
 
 
 def test_a_series_with_fewer_windows_stays_known_to_its_last_one() -> None:
@@ -112,7 +112,7 @@ def test_a_series_with_fewer_windows_stays_known_to_its_last_one() -> None:
     test = pl.concat([hours(30, after=50), hours(10, after=50, name="b")])
     found = of_split(train, test, GRID, rolling(10))
 
-    known, _ = found.parted(pl.concat([train, test]), 2)
+    known, _ = found.split_known(pl.concat([train, test]), 2)
 
     assert last(known.filter(pl.col("series_id") == "b")) == MONDAY + 49 * HOUR
 
@@ -149,7 +149,7 @@ def test_windows_at_the_ends_of_series_are_their_own() -> None:
     assert {name: ends(found, name) for name in "abc"} == {
         "a": [79, 89], "b": [29, 39], "c": [79, 89],
     }  # fmt: skip
-    known, later = found.parted(rows, None)
+    known, later = found.split_known(rows, None)
     assert last(known.filter(pl.col("series_id") == "b")) == MONDAY + 29 * HOUR
     assert len(later) == 3 * 20
 
@@ -161,7 +161,7 @@ def test_a_short_series_has_fewer_windows_at_its_end_and_one_without_room_has_no
 
     assert (ends(found, "a"), ends(found, "b")) == ([69, 79, 89], [4, 14])
     assert found.left_out == {"c": NO_ROOM}
-    known, _ = found.parted(rows, None)
+    known, _ = found.split_known(rows, None)
     assert len(known.filter(pl.col("series_id") == "c")) == 10
 
 

@@ -102,7 +102,7 @@ def test_cutoffs_judged_at_once_are_judged_as_each_by_itself(
     rows = pl.concat(said)
 
     found = score_forecasts(
-        rows, seen, season_length=SEASON, memory=memory, prediction_length=HORIZON
+        rows, seen, season_length=SEASON, lookback=memory, prediction_length=HORIZON
     )
 
     expected = plainly(rows, seen, memory)
@@ -133,7 +133,7 @@ def test_nothing_that_can_be_judged_gives_no_rows(series_id: str) -> None:
 
     for rows in (said, said.clear()):
         found = score_forecasts(
-            rows, panel([1.0, 2.0]), season_length=SEASON, memory=4, prediction_length=HORIZON
+            rows, panel([1.0, 2.0]), season_length=SEASON, lookback=4, prediction_length=HORIZON
         )
         assert found.equals(empty(ACCURACY))
 
@@ -147,7 +147,7 @@ def test_the_scale_of_a_new_series_is_that_of_its_context_whatever_else_is_there
     said = pl.concat(spoken("0", cutoff, range(1, HORIZON + 1)) for cutoff in cutoffs)
 
     found = score_forecasts(
-        said, panel(seen), season_length=SEASON, memory=12, prediction_length=HORIZON, own=10
+        said, panel(seen), season_length=SEASON, lookback=12, prediction_length=HORIZON, own=10
     )
 
     contexts = torch.tensor([seen[3:13], seen[11:21]], dtype=torch.float64)

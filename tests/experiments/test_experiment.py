@@ -42,8 +42,8 @@ from tests.tolerance import assert_close, within
 def test_everybody_forecasts_the_same_points() -> None:
     found = run(ROWS)
 
-    assert found.found.overall()["predictor"].to_list() == ["model", "naive", "seasonal_naive"]
-    assert found.found.overall()["points"].to_list() == [2 * 3 * HORIZON] * 3
+    assert found.backtest.overall()["predictor"].to_list() == ["model", "naive", "seasonal_naive"]
+    assert found.backtest.overall()["points"].to_list() == [2 * 3 * HORIZON] * 3
     assert found.left_out == {}
 
 
@@ -58,8 +58,8 @@ def test_refitting_trains_before_each_window_on_what_was_known_by_then() -> None
 
     ends = [each.prepared.trained_to for each in made.trainings]
     assert ends == [MONDAY + (HOURS - 1 - back * HORIZON) * HOUR for back in (3, 2, 1)]
-    assert made.found.windows == 2 * 3
-    assert made.found.overall()["points"].to_list() == [2 * 3 * HORIZON] * 3
+    assert made.backtest.windows == 2 * 3
+    assert made.backtest.overall()["points"].to_list() == [2 * 3 * HORIZON] * 3
 
 
 @settings(max_examples=6)
@@ -81,7 +81,7 @@ def errors_before_the_last(rows: pl.DataFrame, refit: bool) -> list[dict[str, ob
     first = chosen(rows)
     kept = replace(first, windows=first.windows.filter(pl.col("turn") < 2))
     names = [*rivals.USUAL, "drift", "markov_chain", "naive2"]
-    found = experiment.run(rows, kept, DATASET, names, course=TrainingPlan(refit=refit)).found
+    found = experiment.run(rows, kept, DATASET, names, plan=TrainingPlan(refit=refit)).backtest
     return found.sums.to_dicts()
 
 
@@ -112,11 +112,11 @@ def test_no_row_that_was_trained_on_is_judged_though_stamps_move_within_their_ho
 ) -> None:
     moved = pl.when(pl.col("timestamp") < MONDAY + changed * HOUR).then(before).otherwise(after)
     rows = ROWS.with_columns(pl.col("timestamp") + moved, value=pl.col("value") + 1000)
-    _, later = chosen(rows, windows=14).parted(rows, None)
+    _, later = chosen(rows, windows=14).split_known(rows, None)
     is_later = pl.col("timestamp") >= later["timestamp"].min()
     rows = rows.with_columns(value=pl.when(is_later).then(1.0).otherwise("value"))
 
-    found = run(rows, ["naive"], windows=14).found
+    found = run(rows, ["naive"], windows=14).backtest
 
     size = found.sums["absolute_actual"] / found.sums["points"]
     assert size.to_list() == pytest.approx([1.0] * len(size), rel=0.01)
@@ -133,7 +133,7 @@ def test_no_row_that_was_trained_on_is_judged_though_days_begin_earlier_in_summe
     rolling = Rolling(prediction_length=7, stride=7, windows=10)
     whole = cutoffs.at_the_end(rows, detect_grid(rows, dataset.step, "UTC"), rolling)
 
-    found = experiment.run(rows, whole, dataset, rivals.USUAL).found
+    found = experiment.run(rows, whole, dataset, rivals.USUAL).backtest
 
     size = found.sums["absolute_actual"] / found.sums["points"]
     assert size.to_list() == pytest.approx([1.0] * len(size), rel=0.01)
@@ -166,7 +166,7 @@ def test_series_that_cannot_be_judged_are_named_with_the_reason_and_stop_nobody(
         "ended": ENDED,
         "only before": ENDED,
     }
-    assert found.found.overall()["series"].to_list() == [2, 2, 2]
+    assert found.backtest.overall()["series"].to_list() == [2, 2, 2]
 
 
 def test_a_series_that_ended_long_before_is_told_from_one_that_was_never_seen() -> None:
@@ -176,7 +176,7 @@ def test_a_series_that_ended_long_before_is_told_from_one_that_was_never_seen() 
     found = run(rows)
 
     assert found.left_out == {"ended": ENDED, "never": "no_data"}
-    assert found.found.windows == 2 * 3
+    assert found.backtest.windows == 2 * 3
 
 
 def test_series_that_never_moved_are_judged_but_have_no_scaled_error() -> None:
@@ -189,7 +189,7 @@ def test_series_that_never_moved_are_judged_but_have_no_scaled_error() -> None:
     found = run(rows)
 
     assert found.still == ("still", "turned")
-    assert found.found.overall()["series"].to_list() == [4, 4, 4]
+    assert found.backtest.overall()["series"].to_list() == [4, 4, 4]
     assert found.scaled.overall()["series"].to_list() == [2, 2, 2]
 
 
@@ -212,7 +212,7 @@ def test_windows_and_trainings_are_told_of_on_the_way() -> None:
 def test_bounds_of_the_dataset_hold_for_the_model_and_its_rivals() -> None:
     found = run(ROWS, dataset=replace(DATASET, lower_bound=55.0, upper_bound=55.0))
 
-    assert found.found.overall()["width_80"].to_list() == pytest.approx([0] * 3, abs=within(55))
+    assert found.backtest.overall()["width_80"].to_list() == pytest.approx([0] * 3, abs=within(55))
 
 
 @pytest.mark.parametrize("name", ["naive", "seasonal_naive", "drift", "seasonal_naive_drift"])

@@ -66,14 +66,14 @@ def test_what_is_raised_at_what_is_prepared_ends_a_trial_before_it_trains() -> N
 
 
 def test_several_seeds_are_several_models_beside_rivals_that_forecast_once() -> None:
-    found = experiment.run(ROWS, chosen(ROWS), DATASET, rivals.USUAL, course=TrainingPlan(seeds=2))
+    found = experiment.run(ROWS, chosen(ROWS), DATASET, rivals.USUAL, plan=TrainingPlan(seeds=2))
 
-    names = found.found.overall()["predictor"].to_list()
+    names = found.backtest.overall()["predictor"].to_list()
     assert names == ["model 0", "model 1", "naive", "seasonal_naive"]
     assert [(each.name, each.seed) for each in found.trainings] == [("model 0", 0), ("model 1", 1)]
-    ours = found.found.sums.filter(pl.col("predictor") == "model 1")
+    ours = found.backtest.sums.filter(pl.col("predictor") == "model 1")
     alone = run(ROWS, dataset=replace(DATASET, training=replace(DATASET.training, seed=1)))
-    theirs = alone.found.sums.filter(pl.col("predictor") == "model")
+    theirs = alone.backtest.sums.filter(pl.col("predictor") == "model")
     assert ours.drop("predictor").equals(theirs.drop("predictor"))
 
 
@@ -108,7 +108,7 @@ def test_nothing_after_the_cutoff_of_a_series_reaches_a_model_though_others_go_o
 def recorded(rows: pl.DataFrame, kept: BacktestWindows) -> pl.DataFrame:
     """Every forecast of a trial."""
     frames: list[pl.DataFrame] = []
-    experiment.run(rows, kept, DATASET, rivals.USUAL, watch=Listener(forecasts=frames.append))
+    experiment.run(rows, kept, DATASET, rivals.USUAL, listener=Listener(forecasts=frames.append))
     return pl.concat(frames)
 
 
@@ -141,7 +141,7 @@ def test_rivals_look_back_as_far_as_they_need(name: str, season: int, memory: in
     rows = observed({"a": [1.0, 2.0] * 15_000})
     spec = replace(run(ROWS).trainings[0].spec, season_length=season)
 
-    assert rivals.memory_of(name, build(rows, GRID), spec) == memory
+    assert rivals.lookback_of(name, build(rows, GRID), spec) == memory
 
 
 def test_a_rival_looks_back_however_short_the_contexts_of_its_windows_are() -> None:

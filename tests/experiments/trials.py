@@ -47,7 +47,7 @@ def run(
 ) -> Experiment:
     origins = chosen(rows, windows)
     return experiment.run(
-        rows, origins, dataset, names, course=TrainingPlan(refit=refit), watch=watch
+        rows, origins, dataset, names, plan=TrainingPlan(refit=refit), listener=watch
     )
 
 

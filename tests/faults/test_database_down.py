@@ -118,7 +118,8 @@ def test_a_crash_amid_the_last_transaction_costs_a_second_try(
 
 @pytest.mark.fault(2)
 @pytest.mark.parametrize(
-    ("module", "name"), [(runs, "claim"), (observations, "read_cells"), (models, "succession")]
+    ("module", "name"),
+    [(runs, "claim"), (observations, "read_cells"), (models, "champion_and_fallbacks")],
 )
 def test_a_crash_before_it_fails_the_attempt_and_the_next_one_succeeds(
     crashing: World,

@@ -102,7 +102,7 @@ def test_a_former_holder_is_never_gone_by_its_sessions_yet_they_are_ended(
         with writing(theirs) as conn:
             conn.execute(text("SELECT 1"))
             with writing(pooled) as ours:
-                found.append(leases.without_session(ours, ["them", "nobody"]))
+                found.append(leases.disconnected_holders(ours, ["them", "nobody"]))
                 found.append(leases.end_sessions(ours, "them"))
 
     with pytest.raises(DatabaseUnavailable):

@@ -147,8 +147,8 @@ def seasonal() -> Validation:
 
 def test_a_naive_forecast_takes_over_where_it_is_clearly_better(seasonal: Validation) -> None:
     """An untrained network is no match for a season it has never seen."""
-    guarded = seasonal.examine(NETWORK, guarded=True)
-    unguarded = seasonal.examine(NETWORK, guarded=False)
+    guarded = seasonal.evaluate(NETWORK, guarded=True)
+    unguarded = seasonal.evaluate(NETWORK, guarded=False)
 
     assert guarded.fallback in ("seasonal_naive", "long_seasonal_naive")
     assert unguarded.fallback is None
@@ -164,7 +164,7 @@ def test_without_a_value_to_judge_there_is_no_verdict(held_out: int) -> None:
     panel = build(observed({"a": [None] * 99 + [1.0]}), SPEC.grid())
     validation = Validation(panel, kept_back(panel, held_out))
 
-    verdict = validation.examine(NETWORK, guarded=True)
+    verdict = validation.evaluate(NETWORK, guarded=True)
 
     assert (verdict.scores, verdict.fallback) == (None, None)
     assert validation.error(NETWORK) == math.inf

@@ -79,8 +79,8 @@ def pull(source: Source, between: list[list[Event]], *, is_kept: bool) -> None:
     plan = plan_read(source.kept, state)
     least = 0 if plan.after is None else int(plan.after)
     source.landed |= {row for row in source.committed if row >= least}
-    if is_kept and plan.progress is not None:
-        source.kept = Cursor.of(plan.progress.document())
+    if is_kept and plan.cursor is not None:
+        source.kept = Cursor.of(plan.cursor.document())
 
 
 @pytest.mark.fault(15)
@@ -102,22 +102,22 @@ def test_whatever_was_committed_is_landed_in_the_end(
 
 def test_a_quiet_source_is_read_from_its_last_row_on() -> None:
     first = plan_read(None, SIGHT)
-    second = plan_read(first.progress, replace(SIGHT, position=20))
+    second = plan_read(first.cursor, replace(SIGHT, position=20))
 
-    assert (first.after, first.whole) == (None, "first pull")
-    assert (second.after, second.whole) == (10, None)
+    assert (first.after, first.full_read_reason) == (None, "first pull")
+    assert (second.after, second.full_read_reason) == (10, None)
 
 
 def test_a_row_is_read_again_until_everybody_who_was_there_has_gone() -> None:
-    kept = plan_read(None, SIGHT).progress
+    kept = plan_read(None, SIGHT).cursor
     for position in (20, 30):
         state = replace(SIGHT, position=position, open_before=frozenset({"3/1"}))
         plan = plan_read(kept, replace(state, open_after=frozenset({"3/1"})))
         assert plan.after == 10
-        kept = plan.progress
+        kept = plan.cursor
 
     settled = plan_read(kept, replace(SIGHT, position=40))
-    after = plan_read(settled.progress, replace(SIGHT, position=50))
+    after = plan_read(settled.cursor, replace(SIGHT, position=50))
 
     assert (settled.after, after.after) == (10, 40)
 
@@ -136,16 +136,16 @@ def test_a_row_is_read_again_until_everybody_who_was_there_has_gone() -> None:
 def test_a_source_that_is_not_what_it_was_is_read_anew(
     change: dict[str, object], reason: str
 ) -> None:
-    kept = plan_read(None, SIGHT).progress
+    kept = plan_read(None, SIGHT).cursor
 
     plan = plan_read(kept, replace(SIGHT, **change))  # type: ignore[arg-type]
 
-    assert (plan.after, plan.whole) == (None, reason)
-    assert plan.progress is not None
+    assert (plan.after, plan.full_read_reason) == (None, reason)
+    assert plan.cursor is not None
 
 
 def test_a_source_without_rows_leaves_what_was_kept() -> None:
-    assert plan_read(None, replace(SIGHT, position=None)).progress is None
+    assert plan_read(None, replace(SIGHT, position=None)).cursor is None
 
 
 def test_a_sight_survives_its_way_from_the_worker() -> None:

@@ -69,9 +69,9 @@ def pull(url: str, kept: Cursor | None, interruption: Interruption) -> tuple[set
     asked = replace(SourceQuery.of(BY_ID, url, wanted), look="quick")
     with session.session(asked) as conn:
         listen(conn, interruption)
-        plan = plan_read(kept, query.look(conn, asked))
+        plan = plan_read(kept, query.read_state(conn, asked))
     rows = read_rows(BY_ID, url, replace(wanted, after=plan.after))
-    return set(rows["value"].cast(int)), plan.progress
+    return set(rows["value"].cast(int)), plan.cursor
 
 
 def listen(conn: Connection, interruption: Interruption) -> None:

@@ -156,7 +156,7 @@ def test_replicas_are_members_until_they_leave(engine: Engine) -> None:
     with writing(engine) as conn:
         leases.acquire(conn, leases.of_member("us"), "us", TTL)
         leases.acquire(conn, leases.of_member("them"), "them", TTL)
-        leases.leave(conn, "them")
+        leases.delete_member(conn, "them")
 
         members = leases.read_all(conn).found.values()
 
@@ -171,7 +171,7 @@ def test_members_that_died_are_forgotten_in_the_end(engine: Engine) -> None:
         leases.acquire(conn, leases.of_member("dead"), "dead", -timedelta(hours=2))
         leases.acquire(conn, NAME, "dead", -timedelta(hours=2))
 
-        leases.forget_members(conn, timedelta(hours=1))
+        leases.delete_gone_members(conn, timedelta(hours=1))
 
         assert leases.read_all(conn).found.keys() == {NAME, leases.of_member("us")}
 
@@ -182,7 +182,7 @@ def test_sessions_of_a_former_holder_are_found_and_ended(postgres_url: str) -> N
     theirs = psycopg.connect(postgres_url, application_name=name, autocommit=True)
 
     with writing(engine) as conn:
-        without = leases.without_session(conn, ["us", "them"])
+        without = leases.disconnected_holders(conn, ["us", "them"])
         ended = leases.end_sessions(conn, "them")
 
     with pytest.raises(psycopg.OperationalError, match="terminating connection"):
@@ -195,7 +195,7 @@ def test_on_sqlite_nobody_can_tell_who_is_connected(sqlite_url: str) -> None:
     engine = open_engine(sqlite_url)
 
     with writing(engine) as conn:
-        assert leases.without_session(conn, ["us", "them"]) == set()
+        assert leases.disconnected_holders(conn, ["us", "them"]) == set()
         assert leases.end_sessions(conn, "them") == 0
     engine.dispose()
 

@@ -8,7 +8,7 @@ import pytest
 
 from forecaster.errors import DataError
 from forecaster.source.query import RowRange
-from forecaster.source.read import look, read_rows
+from forecaster.source.read import read_rows, read_state
 from tests.config.configs import problems_of
 from tests.postgres import Cluster
 from tests.source.sources import (
@@ -74,7 +74,7 @@ def test_columns_of_such_names_are_read_and_missing_ones_are_named(
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_an_ingest_column_of_such_a_name_is_only_missing(table: str, payload: str) -> None:
     with pytest.raises(DataError, match="does not return"):
-        look(dataset(ingest_column=payload), table, WANTED, patient=False)
+        read_state(dataset(ingest_column=payload), table, WANTED, patient=False)
 
     assert height(table) == len(hours())
 

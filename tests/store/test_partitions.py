@@ -38,7 +38,7 @@ def ensure(engine: Engine, *cutoffs: datetime, retention: RetentionConfig = DAIL
 
 
 def drop(engine: Engine, before: datetime, *, patience: float = 30.0) -> Dropped:
-    return partitions.drop_before(engine, {"forecasts": before}, patience=patience)["forecasts"]
+    return partitions.drop_before(engine, {"forecasts": before}, timeout=patience)["forecasts"]
 
 
 def ranges(engine: Engine) -> list[tuple[datetime | None, datetime | None]]:
@@ -131,7 +131,7 @@ def test_partitions_never_overlap_and_cover_their_cutoff(
         cutoff = START + day // 100 * DAY
         if not any(part.covers(cutoff) for part in found):
             width = partitions.width(keep.forecasts)
-            found.append(partitions.fitting("forecasts", found, cutoff, width))
+            found.append(partitions.partition_for("forecasts", found, cutoff, width))
             assert found[-1].covers(cutoff)
 
     spans = sorted((part.lower, part.upper) for part in found if part.lower and part.upper)
@@ -207,7 +207,7 @@ def test_the_first_partition_in_use_ends_the_work_on_its_table(empty: Engine) ->
     with empty.begin() as reader:
         reader.execute(text("SELECT count(*) FROM forecasts"))
         attempts = statements(empty, "DROP TABLE")
-        found = partitions.drop_before(empty, limits, patience=0)
+        found = partitions.drop_before(empty, limits, timeout=0)
 
     assert found["forecasts"] == Dropped(rows=0, partitions=0, busy=1)
     assert (found["attention"].partitions, found["accuracy"].partitions) == (3, 1)

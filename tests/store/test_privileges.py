@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from forecaster.errors import DatabaseUnavailable
 from forecaster.source.query import RowRange
-from forecaster.source.read import shape
+from forecaster.source.read import read_shape
 from forecaster.store.connection.engine import open_engine
 from forecaster.store.maintenance import privileges
 from tests.source.sources import (
@@ -82,8 +82,8 @@ def test_a_sqlite_file_that_is_locked_is_told(sqlite_url: str, tmp_path: Path) -
 def test_a_source_role_that_may_write_is_told_by_its_tables(
     visitor: str, postgres_url: str
 ) -> None:
-    owner = shape(dataset(QUERY), postgres_url, WANTED)
-    reader = shape(dataset(QUERY), visitor, WANTED)
+    owner = read_shape(dataset(QUERY), postgres_url, WANTED)
+    reader = read_shape(dataset(QUERY), visitor, WANTED)
 
     assert owner is not None
     assert len(owner.writable) == 3
@@ -98,4 +98,4 @@ def test_a_source_role_that_may_write_is_told_by_its_tables(
 
 
 def test_a_file_has_no_roles(sqlite_source: str) -> None:
-    assert shape(dataset(QUERY), sqlite_source, WANTED) is None
+    assert read_shape(dataset(QUERY), sqlite_source, WANTED) is None

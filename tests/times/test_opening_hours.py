@@ -81,7 +81,7 @@ def test_hours_are_read_as_they_are_written(given_stretches: list[tuple[int, int
 
 @given(stretches)
 def test_stretches_are_sorted_and_apart(given_stretches: list[tuple[int, int]]) -> None:
-    found = OpeningHours.of(given_stretches).stretches
+    found = OpeningHours.of(given_stretches).intervals
     minutes = {
         minute % WEEK
         for first, end in given_stretches
@@ -92,7 +92,7 @@ def test_stretches_are_sorted_and_apart(given_stretches: list[tuple[int, int]]) 
 
 
 def test_a_day_is_closed_where_no_rule_names_it() -> None:
-    assert OpeningHours.parse("mon-fri").stretches == ((0, 5 * DAY),)
+    assert OpeningHours.parse("mon-fri").intervals == ((0, 5 * DAY),)
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,11 @@ def test_only_an_error_that_stays_clearly_higher_counts(
     course = EarlyStopping(network)
     for step, error in enumerate(errors, start=1):
         nn.init.constant_(network.weight, step)
-        if course.is_over(step, error):
+        if course.should_stop(step, error):
             break
 
     assert step == ends_after
-    assert course.settle(step) == kept
+    assert course.restore_best(step) == kept
     assert network.weight.item() == kept
 
 

@@ -62,7 +62,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
     TickTakenOver when the engine is guarded by a lease that another holder took over.
     """
     with _connected(engine) as conn, _transaction(conn):
-        limits.allow_statements(conn)
+        limits.set_statement_timeout(conn)
         limits.hold_lease(conn)
         yield conn
 
@@ -76,7 +76,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
         else:
             conn.execution_options(sqlite_begin="BEGIN")
         with _transaction(conn):
-            limits.allow_statements(conn)
+            limits.set_statement_timeout(conn)
             yield conn
 
 
@@ -134,7 +134,7 @@ def _acquire(engine: Engine, limit: Limit) -> Connection:
 def _cutting(conn: Connection, limit: Limit) -> AbstractContextManager[None]:
     driver = conn.connection.driver_connection
     if isinstance(driver, sqlite3.Connection):
-        sqlite.wait_for_locks(driver, conn.info, limit.remaining())
+        sqlite.set_busy_timeout(driver, conn.info, limit.remaining())
     if limits.limit_of(conn.engine) is None:
         return nullcontext()
     if isinstance(driver, psycopg.Connection):

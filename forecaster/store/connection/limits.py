@@ -155,7 +155,7 @@ def hold_lease(conn: Connection) -> None:
         )
 
 
-def allow_statements(conn: Connection) -> None:
+def set_statement_timeout(conn: Connection) -> None:
     """Set statement_timeout of this transaction to what remains of the limit."""
     limit = limit_of(conn.engine)
     remaining = math.inf if limit is None else limit.remaining()

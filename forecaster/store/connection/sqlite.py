@@ -85,7 +85,7 @@ def _begin(conn: Connection) -> None:
         conn.exec_driver_sql(begin)
 
 
-def wait_for_locks(
+def set_busy_timeout(
     driver: sqlite3.Connection, info: MutableMapping[Any, Any], seconds: float
 ) -> None:
     """Have a connection wait for locks for `seconds`, but no longer than is usual.

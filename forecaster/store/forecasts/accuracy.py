@@ -21,7 +21,7 @@ SCORED = pl.Schema({**ACCURACY, "model_id": pl.Int32(), "scored_at": INSTANT})
 """ACCURACY, and which model it is of, and when it was scored."""
 
 _KEYS = {"series_id": pl.Int32(), "cutoff": INSTANT, "lead": pl.String()}
-_STRETCHES_AT_ONCE = 100_000
+_RANGES_AT_ONCE = 100_000
 
 
 def write(
@@ -72,10 +72,10 @@ def _scored(conn: Connection, model_id: int, rows: pl.DataFrame) -> pl.DataFrame
 
     One descent of the key for each of these stretches, most of which are a single cutoff.
     """
-    stretches = rows.group_by("series_id", "lead").agg(
+    ranges = rows.group_by("series_id", "lead").agg(
         pl.col("cutoff").min().alias("since"), pl.col("cutoff").max().alias("until")
     )
-    parts = stretches.sort("series_id", "lead").iter_slices(_STRETCHES_AT_ONCE)
+    parts = ranges.sort("series_id", "lead").iter_slices(_RANGES_AT_ONCE)
     frames = [read_frame(conn, _probe(conn, model_id, part), _KEYS) for part in parts]
     return pl.concat([pl.DataFrame(schema=_KEYS), *frames])
 

@@ -79,15 +79,15 @@ def newest(
     )
 
 
-def read_parts(conn: Connection, dataset: str, vintage: StoredForecast) -> pl.DataFrame:
+def read_parts(conn: Connection, dataset: str, forecast: StoredForecast) -> pl.DataFrame:
     """Return PARTS of one forecast."""
     query = select(
         *(forecasts.c[name] for name in ("step", "timestamp", "status", "level", *PART_COLUMNS)),
         *_quantiles(),
     ).where(
-        forecasts.c.series_id.in_(datasets.series_of(dataset, vintage.series_id)),
-        forecasts.c.cutoff == vintage.cutoff,
-        forecasts.c.model_id == vintage.model_id,
+        forecasts.c.series_id.in_(datasets.series_of(dataset, forecast.series_id)),
+        forecasts.c.cutoff == forecast.cutoff,
+        forecasts.c.model_id == forecast.model_id,
     )
     return read_frame(conn, query, PARTS).sort("step")
 

@@ -47,15 +47,15 @@ def shrink(engine: Engine) -> int:
     """
     if engine.dialect.name != "sqlite":
         return 0
-    given_back, wanted = 0, _PAGES_AT_ONCE
+    freed, wanted = 0, _PAGES_AT_ONCE
     while wanted == _PAGES_AT_ONCE:
         with writing(engine) as conn:
             before = _pragma(conn, "page_count")
             wanted = min(_spare_pages(conn), _PAGES_AT_ONCE)
             for _ in range(wanted):
                 conn.exec_driver_sql("PRAGMA incremental_vacuum(1)")  # the driver steps only once
-            given_back += before - _pragma(conn, "page_count")
-    return given_back
+            freed += before - _pragma(conn, "page_count")
+    return freed
 
 
 def _delete_in_batches(engine: Engine, dataset: str, table: str, before: datetime) -> Iterator[int]:

@@ -27,7 +27,7 @@ _AT_ONCE = 20
 """Partitions that one transaction makes: each of them takes locks."""
 _PARTITION_LOCK = 0x666F7265636174  # any number, the same for every process that changes partitions
 
-_PATIENCE_SECONDS = 30.0
+_RETRY_SECONDS = 30.0
 _LOCK_TIMEOUT = "1s"
 """How long new readers and writers may have to queue behind one attempt to drop a partition."""
 _PAUSE_SECONDS = 5.0
@@ -112,17 +112,17 @@ def make_ahead(engine: Engine, retention: RetentionConfig, now: datetime) -> int
 
 
 def drop_before(
-    engine: Engine, limits: Mapping[str, datetime], *, patience: float = _PATIENCE_SECONDS
+    engine: Engine, limits: Mapping[str, datetime], *, timeout: float = _RETRY_SECONDS
 ) -> dict[str, Dropped]:
     """Drop the partitions of each table that end at its limit or earlier; return what was dropped.
 
-    Each goes in a transaction of its own. Those in use are waited for, in all for `patience`
+    Each goes in a transaction of its own. Those in use are waited for, in all for `timeout`
     seconds; one that stays in use ends the work on its table until the next time. The rows are of
     all datasets.
     """
     if engine.dialect.name != "postgresql":
         return dict.fromkeys(limits, Dropped(rows=0, partitions=0, busy=0))
-    until = time.monotonic() + patience
+    until = time.monotonic() + timeout
     return {table: _drop_expired(engine, table, before, until) for table, before in limits.items()}
 
 
@@ -185,12 +185,12 @@ def _create(conn: Connection, table: str, width: timedelta, cutoffs: Iterable[da
         if len(partitions) - before == _AT_ONCE:
             break
         if _uncovered(partitions, [cutoff]):
-            partitions.append(fitting(table, partitions, cutoff, width))
+            partitions.append(partition_for(table, partitions, cutoff, width))
             _attach(conn, table, partitions[-1])
     return len(partitions) - before
 
 
-def fitting(
+def partition_for(
     table: str, partitions: Sequence[Partition], cutoff: datetime, width: timedelta
 ) -> Partition:
     """Return the partition around `cutoff`, clipped to the gap between those that are there."""
@@ -221,21 +221,21 @@ def _attach(conn: Connection, table: str, partition: Partition) -> None:
 def _drop_expired(engine: Engine, table: str, before: datetime, until: float) -> Dropped:
     with reading(engine) as conn:
         expired = [part for part in read(conn, table) if part.upper and part.upper <= before]
-    rows = gone = 0
+    rows = dropped = 0
     for partition in expired:
         try:
-            rows += _drop_patiently(engine, partition.name, until)
+            rows += _drop_with_retries(engine, partition.name, until)
         except StoreError as error:
             if is_busy(error.__cause__):
-                return Dropped(rows=rows, partitions=gone, busy=1)
+                return Dropped(rows=rows, partitions=dropped, busy=1)
             if not isinstance(error.__cause__, UndefinedTable):
                 raise  # otherwise another process has dropped it
         else:
-            gone += 1
-    return Dropped(rows=rows, partitions=gone, busy=0)
+            dropped += 1
+    return Dropped(rows=rows, partitions=dropped, busy=0)
 
 
-def _drop_patiently(engine: Engine, name: str, until: float) -> int:
+def _drop_with_retries(engine: Engine, name: str, until: float) -> int:
     """Drop one partition as soon as its table is not in use; return how many rows it had."""
     while True:
         try:

@@ -71,13 +71,13 @@ def ingest(
     conform(frame, OBSERVATIONS)
     if frame.is_empty():
         return IngestResult()
-    reached = datasets.lock(conn, dataset)
+    state = datasets.lock(conn, dataset)
     newest_id = datasets.newest_id(conn, dataset)
     incoming = datasets.with_ids(conn, dataset, frame).sort(_KEY)
     _require_unique(incoming)
     is_unseen = pl.col("series_id") > newest_id
-    if reached.newest_observation is not None:
-        is_unseen |= pl.col("timestamp") > reached.newest_observation
+    if state.newest_observation is not None:
+        is_unseen |= pl.col("timestamp") > state.newest_observation
     unseen = incoming.filter(is_unseen)
     compared = lookup.with_stored(conn, incoming.filter(~is_unseen))
     is_known = pl.col("stored").is_not_null()
@@ -95,22 +95,22 @@ def ingest(
         changes=changes,
         added=new,
         tied=compared.filter(is_tied).select(TIED.names()),
-        before=reached.landed_at,
-        recorded_at=_append(conn, dataset, changes, reached, recorded_at),
+        before=state.landed_at,
+        recorded_at=_append(conn, dataset, changes, state, recorded_at),
     )
 
 
 def _append(
-    conn: Connection, dataset: str, changes: pl.DataFrame, reached: IngestState, now: datetime
+    conn: Connection, dataset: str, changes: pl.DataFrame, state: IngestState, now: datetime
 ) -> datetime | None:
     """Write versions, all recorded at one instant after those of every earlier ingestion."""
     if changes.is_empty():
-        return reached.landed_at
-    at = now if reached.landed_at is None else max(now, reached.landed_at + _MICROSECOND)
+        return state.landed_at
+    at = now if state.landed_at is None else max(now, state.landed_at + _MICROSECOND)
     insert_frame(conn, observations, changes.with_columns(recorded_at=pl.lit(at, dtype=INSTANT)))
     last = changes["timestamp"].max()
     assert isinstance(last, datetime)
-    newest = max(last, reached.newest_observation or last)
+    newest = max(last, state.newest_observation or last)
     datasets.set_ingest_state(conn, dataset, IngestState(landed_at=at, newest_observation=newest))
     return at
 
@@ -122,8 +122,8 @@ def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
     """
     if rows.is_empty():
         return
-    reached = datasets.lock(conn, dataset)
-    assert reached.landed_at is not None
+    state = datasets.lock(conn, dataset)
+    assert state.landed_at is not None
     version = [observations.c[name] == sa.bindparam(f"b_{name}") for name in (*_KEY, "recorded_at")]
     parameters = [{f"b_{name}": value for name, value in row.items()} for row in rows.to_dicts()]
     conn.execute(
@@ -141,7 +141,7 @@ def settle(conn: Connection, dataset: str, rows: pl.DataFrame) -> None:
         .scalar_subquery()
     )
     conn.execute(delete(observations).where(*version, observations.c.value == before), parameters)
-    later = replace(reached, landed_at=reached.landed_at + _MICROSECOND)
+    later = replace(state, landed_at=state.landed_at + _MICROSECOND)
     datasets.set_ingest_state(conn, dataset, later)
 
 

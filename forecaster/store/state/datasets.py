@@ -104,12 +104,12 @@ def ingest_state(conn: Connection, dataset: str) -> IngestState:
     )
 
 
-def set_ingest_state(conn: Connection, dataset: str, reached: IngestState) -> None:
+def set_ingest_state(conn: Connection, dataset: str, state: IngestState) -> None:
     """Note how far the observations have come; the dataset must be locked."""
     conn.execute(
         update(datasets)
         .where(datasets.c.name == dataset)
-        .values(landed_at=reached.landed_at, newest_observation=reached.newest_observation)
+        .values(landed_at=state.landed_at, newest_observation=state.newest_observation)
     )
 
 

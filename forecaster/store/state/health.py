@@ -57,7 +57,7 @@ def facts(conn: Connection, names: Iterable[str]) -> list[Facts]:
     serving = {row.dataset: row for row in conn.execute(_serving())}
     recent = _recent(conn, {row.id: name for name, row in known.items()})
     members = [lease for lease in leases.read_all(conn).found.values() if lease.is_member]
-    there = [lease for lease in members if lease.left > timedelta(0)]
+    active = [lease for lease in members if lease.left > timedelta(0)]
     return [
         Facts(
             dataset=name,
@@ -67,7 +67,7 @@ def facts(conn: Connection, names: Iterable[str]) -> list[Facts]:
             forecasts=tuple(recent[name, "forecast", None]),
             retrains=tuple(recent[name, "retrain", None]),
             last_forecast=next(iter(recent[name, "forecast", "succeeded"]), None),
-            replicas=len(there),
+            replicas=len(active),
             last_replica=max((lease.expires_at for lease in members), default=None),
         )
         for name in wanted

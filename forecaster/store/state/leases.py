@@ -157,12 +157,12 @@ def release(conn: Connection, fences: Iterable[Fence]) -> None:
         )
 
 
-def leave(conn: Connection, holder: str) -> None:
+def delete_member(conn: Connection, holder: str) -> None:
     """Note that a replica is no longer there."""
     conn.execute(delete(leases).where(leases.c.name == of_member(holder)))
 
 
-def forget_members(conn: Connection, gone_for: timedelta) -> None:
+def delete_gone_members(conn: Connection, gone_for: timedelta) -> None:
     """Delete the leases of replicas that ended without a shutdown."""
     since = _expiry(conn, -gone_for)
     conn.execute(
@@ -170,7 +170,7 @@ def forget_members(conn: Connection, gone_for: timedelta) -> None:
     )
 
 
-def without_session(conn: Connection, holders: Iterable[str]) -> set[str]:
+def disconnected_holders(conn: Connection, holders: Iterable[str]) -> set[str]:
     """Return the holders that are not connected; none where that is unknown.
 
     That is on SQLite, and behind a connection pooler such as PgBouncer: there a session of the

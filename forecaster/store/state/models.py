@@ -14,7 +14,7 @@ from forecaster.store.tables import models
 
 _LIST_HINT = "run `forecaster models list`"
 _IS_CHAMPION = and_(models.c.promoted_at.is_not(None), models.c.retired_at.is_(None))
-_IS_WHOLE = and_(models.c.weights.is_not(None), models.c.damaged_at.is_(None))
+_IS_LOADABLE = and_(models.c.weights.is_not(None), models.c.damaged_at.is_(None))
 _RECORD = [
     models.c.id.label("model_id"),
     tables.datasets.c.name.label("dataset"),
@@ -134,7 +134,7 @@ def rollback(conn: Connection, dataset: str, *, now: datetime, reason: str) -> i
             models.c.dataset_id.in_(datasets.id_of(dataset)),
             models.c.id < current,
             models.c.promoted_at.is_not(None),
-            _IS_WHOLE,
+            _IS_LOADABLE,
         )
     )
     if earlier is None:
@@ -146,14 +146,14 @@ def rollback(conn: Connection, dataset: str, *, now: datetime, reason: str) -> i
     return int(earlier)
 
 
-def succession(conn: Connection, dataset: str) -> list[ModelRecord]:
+def champion_and_fallbacks(conn: Connection, dataset: str) -> list[ModelRecord]:
     """Return the champion, then the models that can stand in for it, the newest first.
 
     These served before it was made, and have weights that are not known to be damaged.
     """
     owned = models.c.dataset_id.in_(datasets.id_of(dataset))
     current = select(models.c.id).where(owned, _IS_CHAMPION).scalar_subquery()
-    served = and_(models.c.id < current, models.c.promoted_at.is_not(None), _IS_WHOLE)
+    served = and_(models.c.id < current, models.c.promoted_at.is_not(None), _IS_LOADABLE)
     rows = conn.execute(
         select(*_RECORD)
         .join(tables.datasets)
@@ -264,7 +264,7 @@ def prune(conn: Connection, dataset: str, keep: int, *, retired_before: datetime
         models.c.weights.is_not(None),
     )
     is_old = func.coalesce(models.c.retired_at, models.c.created_at) < retired_before
-    good = and_(others, _IS_WHOLE, models.c.promoted_at.is_not(None))
+    good = and_(others, _IS_LOADABLE, models.c.promoted_at.is_not(None))
     newest = select(models.c.id).where(good).order_by(models.c.id.desc()).limit(keep)
     return conn.execute(
         update(models).where(others, is_old, models.c.id.not_in(newest)).values(weights=None)

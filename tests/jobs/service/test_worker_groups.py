@@ -63,7 +63,7 @@ def test_settings_are_noted_once_however_many_lanes_begin_together(
 ) -> None:
     noted, both = [], threading.Barrier(2)
     monkeypatch.setattr(
-        "jobs.service.worker_groups.datasets.note_settings",
+        "jobs.service.worker_groups.datasets.store_settings",
         lambda conn, name, document: noted.append(name),
     )
     lanes = WorkerGroups(CONFIG, without_leases(engine))
