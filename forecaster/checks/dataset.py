@@ -43,6 +43,8 @@ class Sample:
     now: datetime
     versions: pl.DataFrame | None = None
     """VERSIONS of some of its rows, if available."""
+    arrivals: pl.DataFrame | None = None
+    """When rows arrived, by `ingest_column`: series_id, timestamp, arrived; None if not known."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -170,7 +172,9 @@ def _check_age(
         marks=dataset.timestamp_marks,
         are_sums=dataset.groups,
     )
-    fresh = freshness.check(observations, grid, dataset, sample.now, sample.versions)
+    fresh = freshness.check(
+        observations, grid, dataset, sample.now, sample.versions, sample.arrivals
+    )
     diagnosis.findings += fresh.findings
     if fresh.delay is not None:
         diagnosis.suggestions["delay"] = format_duration(fresh.delay)

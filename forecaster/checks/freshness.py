@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from forecaster.checks.findings import Finding, note
-from forecaster.checks.lateness import ON_TIME, by_arrival, by_missing_rows
+from forecaster.checks.lateness import ON_TIME, by_arrival, by_loads, by_missing_rows
 from forecaster.config.settings import DatasetConfig
 from forecaster.data.grid import Grid
 from forecaster.schemas import INSTANT
@@ -63,26 +63,35 @@ def check(
     dataset: DatasetConfig,
     now: datetime,
     versions: pl.DataFrame | None,
+    arrivals: pl.DataFrame | None = None,
 ) -> Freshness:
-    """Check the newest rows of OBSERVATIONS, sorted; the step of `grid` is that of the rows."""
+    """Check the newest rows of OBSERVATIONS, sorted; the step of `grid` is that of the rows.
+
+    `arrivals` has the columns series_id, timestamp and arrived, if the source has them.
+    """
     past = observations.filter(pl.col("timestamp") <= now)
     findings = [*_on_future(observations.height - past.height, observations, dataset)]
     if past.is_empty():
         return Freshness(findings=tuple(findings))
     ends = _ends(past, grid)
     findings += _on_silent(ends, dataset)
-    if now - ends.latest > ends.max_silence + dataset.delay:
+    late = None if arrivals is None else by_loads(arrivals, grid)
+    if now - ends.latest > ends.max_silence + max(dataset.delay, late or timedelta()):
         message = (
             f"the newest row is {rough(now - ends.latest)} old: series without rows for so long "
             "are not forecast"
         )
         findings.append(note(dataset.name, message, hint="check that rows still arrive"))
         return Freshness(findings=tuple(findings))
-    late = None if versions is None else _seen(versions, grid, dataset)
+    if arrivals is not None and late is None:
+        findings.append(_on_bulk(arrivals, dataset))
+        return Freshness(findings=tuple(findings))
+    if late is None and versions is not None:
+        late = _seen(versions, grid, dataset)
     how = "at least" if late is None else "up to"
     if late is None:
         slow = past.filter(pl.col("series_id") == ends.slow())
-        late = by_missing_rows(slow["timestamp"], grid, now) or timedelta(0)
+        late = by_missing_rows(slow["timestamp"], grid, now) or timedelta()
     if late <= dataset.delay:
         return Freshness(findings=tuple(findings))
     delay = rounded_up(late)
@@ -128,6 +137,18 @@ def _on_silent(ends: _Ends, dataset: DatasetConfig) -> Iterator[Finding]:
     if silent:
         message = f"{silent} of {ends.frame.height} series have had no rows for {_LIVE_STEPS} steps"
         yield note(dataset.name, message)
+
+
+def _on_bulk(arrivals: pl.DataFrame, dataset: DatasetConfig) -> Finding:
+    last = arrivals["arrived"].max()
+    assert isinstance(last, datetime)
+    return note(
+        dataset.name,
+        f"by {dataset.ingest_column}, rows arrived together or only a few times, last on "
+        f"{last:%Y-%m-%d %H:%M}Z: this does not show how late rows arrive, and no delay is "
+        "suggested",
+        hint="check again once rows have arrived for ten steps or more",
+    )
 
 
 def _too_short(late: timedelta, how: str, delay: timedelta, dataset: DatasetConfig) -> Finding:

@@ -1,6 +1,7 @@
 """How late rows arrive: by their arrival times, or else by which expected rows are missing.
 
-A row is due when its step is over. Known arrival times show how late rows are. A single read of a
+A row is due when its step is over. Known arrival times show how late rows are, unless many arrived
+together, as when a table is filled with its history. A single read of a
 source only shows how long ago the oldest missing row was due; and a row only counts as missing if
 it is expected: at the same place of the weeks before, there was one. So closed hours, weekends and
 months do not count, and neither does a holiday.
@@ -18,6 +19,8 @@ from forecaster.schemas import INSTANT
 ON_TIME = 0.9
 """Share of the rows, and of the live series, that should have arrived once `delay` is over."""
 _FEWEST_ARRIVALS = 10
+_MANY_TOGETHER = 10
+"""A load of so many times more cells than usual is no example of how late rows arrive."""
 _WEEK = timedelta(days=7)
 _WEEKS_COMPARED = 4
 """Weeks, or steps that are as long or longer."""
@@ -46,6 +49,38 @@ def by_arrival(arrivals: pl.DataFrame, grid: Grid) -> timedelta | None:
     due = _due(grid, grid.index_of(alone["timestamp"]))
     late = (alone["arrived"] - due).dt.total_microseconds().quantile(ON_TIME, "lower")
     return None if late is None else timedelta(microseconds=late)
+
+
+def by_loads(arrivals: pl.DataFrame, grid: Grid) -> timedelta | None:
+    """Return how late nine of ten loads of a series complete the oldest of their cells.
+
+    `arrivals` has the columns series_id, timestamp and arrived. A load is what arrives of a series
+    within half a step of one another: one row, or those of a day. Loads that are much larger than
+    the series' latest ones are left out, and so are series with few of the others; None if no
+    series is left.
+    """
+    key, half = "series_id", grid.step.approximate / 2
+    first = arrivals.group_by(key, "timestamp").agg(pl.col("arrived").min())
+    cells = (
+        first.with_columns(cell=grid.index_of(first["timestamp"]))
+        .group_by(key, "cell")
+        .agg(pl.col("arrived").max())
+    )
+    late = (pl.col("arrived") - _due(grid, cells["cell"])).alias("late")
+    is_next = (pl.col("arrived").diff().over(key) > half).fill_null(value=False)
+    loads = (
+        cells.with_columns(late)
+        .sort(key, "arrived")
+        .with_columns(load=is_next.cum_sum().over(key))
+        .group_by(key, "load")
+        .agg(size=pl.len(), late=pl.col("late").max())
+        .sort(key, "load")
+    )
+    usual = pl.col("size").tail(_FEWEST_ARRIVALS).median().over(key)
+    alike = loads.filter(pl.col("size") <= _MANY_TOGETHER * usual)
+    enough = alike.filter(pl.len().over(key) >= _FEWEST_ARRIVALS)
+    found = enough["late"].dt.total_microseconds().quantile(ON_TIME, "lower")
+    return None if found is None else timedelta(microseconds=found)
 
 
 def by_missing_rows(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta | None:

@@ -22,6 +22,7 @@ from forecaster.errors import ForecasterError
 from forecaster.ingestion import normalize
 from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.source import read
+from forecaster.source.arrivals import read_arrivals
 from forecaster.source.predicates import DATED
 from forecaster.source.query import RowRange
 from forecaster.store.connection.engine import open_engine, reading
@@ -240,15 +241,19 @@ def _diagnose(place: _Place, result: Inspection) -> None:
         if length == dataset.history or rows * GROWTH > SAMPLE_ROWS:
             break
         length *= GROWTH
-    is_full = rows >= SAMPLE_ROWS  # and has not all rows of any time
-    since = place.now if is_full else place.now - length
+    wanted = RowRange(since=place.now - length, until=place.now, odd=False, limit=SAMPLE_ROWS)
     sample = Sample(
-        rows=rows, taken=taken, since=since, now=place.now, versions=_recent_versions(place)
+        rows=rows,
+        taken=taken,
+        since=place.now if rows >= SAMPLE_ROWS else wanted.since,
+        now=place.now,
+        versions=_recent_versions(place),
+        arrivals=read_arrivals(dataset, place.url, wanted),
     )
     diagnosis = diagnose(sample, dataset)
     result.datasets[dataset.name] = diagnosis.facts | {"late": _late(place)}
-    result.findings += diagnosis.findings
-    result.findings += _on_marks(dataset, sample, diagnosis.facts.get("timestamp_marks"))
+    marks = diagnosis.facts.get("timestamp_marks")
+    result.findings += [*diagnosis.findings, *_on_marks(dataset, sample, marks)]
     result.suggestions[dataset.name] = diagnosis.suggestions
 
 
@@ -256,10 +261,9 @@ def _recent_versions(place: _Place) -> pl.DataFrame | None:
     """Return how some of our newest rows were corrected; None where we have none."""
     if place.engine is None:
         return None
-    dataset, until = place.dataset, place.now
-    since = until - LOOK_BACK * dataset.step.approximate
+    since = place.now - LOOK_BACK * place.dataset.step.approximate
     with reading(place.engine) as conn:
-        return versions.of_some_series(conn, dataset.name, since=since, until=until)
+        return versions.of_some_series(conn, place.dataset.name, since=since, until=place.now)
 
 
 def _on_marks(dataset: DatasetConfig, sample: Sample, marks: object) -> Iterator[Finding]:

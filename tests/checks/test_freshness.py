@@ -38,10 +38,14 @@ def rows_of(name: str, stamps: list[datetime]) -> pl.DataFrame:
 
 
 def judged(
-    step: str, rows: pl.DataFrame, at: datetime, versions: pl.DataFrame | None = None
+    step: str,
+    rows: pl.DataFrame,
+    at: datetime,
+    versions: pl.DataFrame | None = None,
+    arrivals: pl.DataFrame | None = None,
 ) -> Freshness:
     grid = grid_of(rows, Step.parse(step), "UTC")
-    return check(rows, grid, dataset_of(step), at, versions)
+    return check(rows, grid, dataset_of(step), at, versions, arrivals)
 
 
 def dataset_of(step: str) -> DatasetConfig:
@@ -135,3 +139,85 @@ def test_a_history_that_was_read_at_once_tells_nothing_by_arrival() -> None:
     versions = rows_of("a", stamps).with_columns(recorded_at=pl.lit(at, dtype=INSTANT))
 
     assert judged("1h", rows_of("a", stamps), at, versions) == Freshness(findings=())
+
+
+SUNDAY = datetime(2026, 11, 29, 18, tzinfo=UTC)
+
+
+def by_arrivals(
+    step: str, stamps: list[datetime], arrived: list[datetime], *more: pl.DataFrame
+) -> Freshness:
+    known = rows_of("a", stamps).with_columns(arrived=pl.Series(arrived, dtype=INSTANT))
+    known = pl.concat([known, *more]).filter(pl.col("arrived") <= SUNDAY)
+    rows = known.drop("arrived").sort("series_id", "timestamp")
+    return judged(step, rows, SUNDAY, arrivals=known.drop("value"))
+
+
+def past(stamps: list[datetime]) -> list[datetime]:
+    return [each for each in stamps if each <= SUNDAY]
+
+
+@pytest.mark.parametrize(("step", "stamps"), [("1d", WEEKDAYS), ("1h", OPEN), ("1h", HOURS)])
+@pytest.mark.parametrize("late", [timedelta(), 3 * HOUR])
+def test_arrivals_in_the_source_tell_how_late_rows_are(
+    step: str, stamps: list[datetime], late: timedelta
+) -> None:
+    known = past(stamps)
+
+    found = by_arrivals(step, known, [each + late for each in known])
+
+    assert found.delay == (late or None)
+
+
+def test_rows_that_come_a_day_at_a_time_are_as_late_as_the_first_of_them() -> None:
+    known = past(HOURS)
+    arrived = [each.replace(hour=0) + DAY + HOUR for each in known]
+
+    found = by_arrivals("1h", known, arrived)
+
+    assert "rows arrive up to 1d1h after" in found.findings[0].message
+    assert found.delay == DAY + 6 * HOUR  # rounded up
+
+
+def test_a_history_that_was_filled_in_at_once_is_left_out_where_rows_arrived_since() -> None:
+    known = past(HOURS)
+    live, filled = known[-30:], known[-30]
+    arrived = [each + 20 * timedelta(minutes=1) for each in live]
+
+    found = by_arrivals("1h", known, [filled] * (len(known) - 30) + arrived)
+
+    assert found.delay == timedelta(minutes=20)
+
+
+def test_a_history_that_was_filled_in_by_parts_is_left_out_as_well() -> None:
+    known = past(HOURS)
+    filled = [known[-65] + (place // 200) * HOUR for place in range(len(known) - 40)]
+    arrived = [each + HOUR / 3 for each in known[-40:]]
+
+    assert by_arrivals("1h", known, filled + arrived).delay == timedelta(minutes=20)
+
+
+@pytest.mark.parametrize("since", [0, 5])
+def test_rows_that_all_arrived_together_tell_nothing_and_it_is_said(since: int) -> None:
+    known = past(HOURS)
+    filled = [known[-1] - since * HOUR] * (len(known) - since)
+    arrived = known[len(known) - since :]
+
+    found = by_arrivals("1h", known, filled + arrived)
+
+    assert found.delay is None
+    assert "this does not show how late rows arrive" in found.findings[0].message
+
+
+def test_a_few_rows_that_came_late_or_were_corrected_do_not_count() -> None:
+    known = past(HOURS)
+    late = [each + (9 * DAY if place % 15 == 3 else HOUR / 4) for place, each in enumerate(known)]
+
+    assert by_arrivals("1h", known, late).delay == timedelta(minutes=15)
+
+
+def test_a_slow_series_of_two_counts() -> None:
+    known = past(HOURS)
+    slow = rows_of("b", known).with_columns(arrived=pl.col("timestamp") + 2 * HOUR)
+
+    assert by_arrivals("1h", known, known, slow).delay == 2 * HOUR

@@ -4,6 +4,7 @@ import sqlite3
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from jobs.commands import check_sources
@@ -58,3 +59,25 @@ def test_data_of_which_a_pull_would_lose_too_much_fails(
     assert (f"{lost} unreadable_value, all of the form 'a'" in told) == bool(status)
     assert ("such as 'ERR'" in told) == bool(status)
     assert ("rows were rejected" in refused.talk) == bool(status)
+
+
+def test_a_delay_is_suggested_by_the_arrivals_that_a_source_knows(
+    folder: Path, postgres_url: str
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as conn:
+        conn.execute(
+            "CREATE TABLE trips AS SELECT 'a' AS series_id, at AS timestamp, 1 AS value, "
+            "at + interval '30 hours' AS seen FROM generate_series("
+            "date_trunc('day', now()) - interval '200 days', now(), '1 day') AS at "
+            "WHERE extract(isodow FROM at) < 6 AND at + interval '30 hours' < now()"
+        )
+    configure(folder)
+    config = folder / "forecaster.toml"
+    config.write_text(
+        config.read_text().replace('step = "1h"\nhorizon = "6h"', 'step = "1d"\nhorizon = "3d"')
+        + f'query = "SELECT * FROM trips"\nsource_url = "{postgres_url}"\ningest_column = "seen"\n'
+    )
+
+    answer = type_("check", "--data")
+
+    assert 'delay = "1d6h"' in answer.data, answer.talk
