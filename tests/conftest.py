@@ -151,9 +151,13 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres: Cluster) -> Iterator[str]:
-    """An empty PostgreSQL database."""
-    url = postgres.create_database(f"test_{uuid.uuid4().hex}")
+def postgres_url(request: pytest.FixtureRequest, postgres: Cluster) -> Iterator[str]:
+    """An empty PostgreSQL database, or for tests that use `engine` one with the schema at head."""
+    if "engine" in request.fixturenames:
+        request.getfixturevalue("postgres_template")
+        url = postgres.create_database(f"test_{uuid.uuid4().hex}", template=TEMPLATE)
+    else:
+        url = postgres.create_database(f"test_{uuid.uuid4().hex}")
     yield url
     postgres.drop_database(url)
 
@@ -170,7 +174,8 @@ def engine(database_url: str, migrate: Callable[[str], None]) -> Iterator[Engine
     """An engine on `database_url` with the schema at head."""
     from forecaster.store.connection.engine import open_engine
 
-    migrate(database_url)
+    if database_url.startswith("sqlite"):
+        migrate(database_url)
     engine = open_engine(database_url)
     yield engine
     engine.dispose()

@@ -99,7 +99,7 @@ def test_a_broken_connection_is_a_source_that_does_not_answer(source: str, proxy
     proxy.mode = "reset"
 
     with pytest.raises(DatabaseUnavailable, match="is unavailable: "):
-        read(through(proxy, source), HASTY)
+        read(through(proxy, source))
 
 
 @pytest.mark.fault(2)
