@@ -12,7 +12,7 @@ from jobs.terminal.file_options import (
     takes_file_options,
 )
 from jobs.terminal.interruption import ended_by_ctrl_c
-from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
+from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, duration
 
 Target = Annotated[
     str,
@@ -78,14 +78,14 @@ def simulate(
     """
     from jobs.backtest.target import OfFile
     from jobs.simulation import options, page
+    from jobs.simulation.inputs import Extent
     from jobs.simulation.scratch import Scratch
 
-    extent = options.extent(ticks, replay)
-    shares = (late, corrections, gaps, duplicates)
-    lengths = {"--outage": outage, "--down": down}
-    wishes = options.RequestedFaults.read(shares, lengths, dst=dst, seed=seed)
+    extent = Extent(replay=duration("--replay", replay), ticks=ticks)
+    shares = {"late": late, "corrections": corrections, "gaps": gaps, "duplicates": duplicates}
+    plan = options.plan(shares, {"--outage": outage, "--down": down}, dst=dst, seed=seed)
     read = OfFile(step=step, file_format=file_format, options=of_file)
     scratch = Scratch(keep=keep, database=database, config=config)
     with ended_by_ctrl_c(scratch.left):
-        report = options.run(target, read, horizon, extent, wishes, scratch)
+        report = options.run(target, read, horizon, extent, plan, scratch)
     page.finish(report, json=json)

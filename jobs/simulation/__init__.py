@@ -1,1 +1,1 @@
-"""Simulation: a dataset's past replayed through the jobs of the service, with faults on purpose."""
+"""Replay of a dataset's past through the jobs of the service, with injected faults."""

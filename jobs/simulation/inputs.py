@@ -1,4 +1,4 @@
-"""What is replayed: a dataset of ours, or a file, with its past and the ticks in it."""
+"""What is replayed: a dataset or a file, with its past and the ticks in it."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,20 +19,24 @@ from jobs.scheduling import misfire_policy
 from jobs.terminal.file_options import FileOptions
 
 USUAL_TICKS = 200
-"""Replayed when nobody says how many, unless they were more than a quarter of the past."""
+"""Replayed by default, unless they were more than a quarter of the past."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much of the end is replayed: a length of time, a number of ticks, or what is usual."""
+    """How much of the end is replayed: a length of time, a number of ticks, or the usual one."""
 
     replay: timedelta | None = None
     ticks: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.ticks is not None and self.replay is not None:
+            raise ConfigError(["--ticks and --replay are mutually exclusive"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationInput:
-    """A dataset, what is known of it, and the ticks to live through."""
+    """A dataset, what is known of it, and the ticks to replay."""
 
     dataset: DatasetConfig
     truth: pl.DataFrame
@@ -48,14 +52,13 @@ def of_dataset(engine: Engine, dataset: DatasetConfig, extent: Extent) -> Simula
     """
     with reading(engine) as conn:
         span = observations.span(conn, dataset.name)
-    if span is None:
-        raise DataError(
-            f"dataset {dataset.name} has no observations",
-            hint="run `forecaster retrain` or `forecaster ingest` first, or pass a file",
-        )
-    ticks = _ticks(dataset, span, extent)
-    since = ticks[0] - dataset.history
-    with reading(engine) as conn:
+        if span is None:
+            raise DataError(
+                f"dataset {dataset.name} has no observations",
+                hint="run `forecaster retrain` or `forecaster ingest` first, or pass a file",
+            )
+        ticks = _ticks(dataset, span, extent)
+        since = ticks[0] - dataset.history
         truth = observations.read(conn, dataset.name, since=since, until=ticks[-1])
     return SimulationInput(dataset=dataset, truth=truth, ticks=ticks)
 
@@ -78,22 +81,13 @@ def of_rows(
 def _ticks(
     dataset: DatasetConfig, span: tuple[datetime, datetime], extent: Extent
 ) -> list[datetime]:
-    schedule, (first, last) = dataset.forecast_schedule, span
+    (first, last), schedule = span, dataset.forecast_schedule
     most = (last - first) // schedule.shortest
     if extent.ticks is not None and extent.ticks >= most:
         raise ConfigError(
             [f"--ticks must leave some history to train on, found {extent.ticks} of {most} ticks"],
             hint=f"pass fewer --ticks, such as {min(USUAL_TICKS, max(3, most // 4))}",
         )
-    return ticks_within(span, schedule=schedule, replay=_length(dataset, span, extent))
-
-
-def _length(dataset: DatasetConfig, span: tuple[datetime, datetime], extent: Extent) -> timedelta:
-    """Return how far before the newest tick the replay begins, that tick itself left out."""
-    if extent.replay is not None:
-        return extent.replay
-    (first, last), schedule = span, dataset.forecast_schedule
-    usual = min(USUAL_TICKS, max(2, (last - first) // schedule.shortest // 4))
-    newest = schedule.floor(last)
-    number = extent.ticks or usual
-    return newest - misfire_policy.oldest(schedule, newest, number + 1, since=first)
+    newest, count = schedule.floor(last), extent.ticks or min(USUAL_TICKS, max(2, most // 4))
+    oldest = misfire_policy.oldest(schedule, newest, count + 1, since=first)
+    return ticks_within(span, schedule=schedule, replay=extent.replay or newest - oldest)

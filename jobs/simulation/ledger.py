@@ -1,14 +1,15 @@
-"""What became of the ticks of a replay, as the tables tell: runs and forecast rows, recounted."""
+"""The ticks of a replay by outcome: rows of `runs`, compared with the rows of `forecasts`."""
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 from sqlalchemy import Engine
 
+from forecaster.schemas import INSTANT
 from forecaster.store.connection.engine import reading
 from forecaster.store.forecasts import export
 from forecaster.store.state import run_history
@@ -16,14 +17,14 @@ from forecaster.store.state.run_history import Run
 
 _ALL = 2**31 - 1
 PULLING = ("forecast", "reconcile")
-"""Jobs whose reports say what was pulled, once the first model is there."""
-BESIDE = ("score", "reconcile")
-"""Jobs that do the work of all ticks before: what counts is how their last run ended."""
+"""Jobs whose reports count pulled rows, once there is a model."""
+CUMULATIVE = ("score", "reconcile")
+"""Jobs that cover all ticks before: only the outcome of their last run counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """Ticks of `forecast` by what became of them."""
+    """Ticks of `forecast` by outcome."""
 
     expected: int
     succeeded: int
@@ -32,11 +33,11 @@ class Ledger:
     silent: int
     """Of them: without any forecast of their cutoff, by this tick or another, though not closed."""
     missed: int
-    """Not run, and a row says so."""
+    """Not run, with a row that records it."""
     unexcused: int
     """Of them: while the service ran and its source answered."""
     failed: int
-    """Tried, and not made up for by the end."""
+    """Tried, and not succeeded by the end."""
     doubled: int
     """Written by two runs, or with more rows than its run reported."""
     skipped: int
@@ -52,122 +53,112 @@ class Ledger:
     left_out: Mapping[str, int]
     """Forecasts of one series that no tick made, by the reason that runs reported."""
     errors: Mapping[str, str]
-    """What jobs failed with in the end, by name."""
+    """Errors of the jobs that failed in the end, by name."""
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong with a run, whatever was brought about in it."""
+        """What is wrong with a run, whatever faults were injected."""
         counts = {
             "done twice": self.doubled,
             "silently skipped": self.skipped,
             "failed after all retries": self.failed,
             "missed without an outage": self.unexcused,
         }
-        found = [f"{number} ticks {what}" for what, number in counts.items() if number]
-        return found + [f"{job} failed: {error}" for job, error in self.errors.items()]
+        ticks = [f"{number} ticks {what}" for what, number in counts.items() if number]
+        return ticks + [f"{job} failed: {error}" for job, error in self.errors.items()]
 
 
 def read(
-    engine: Engine, dataset: str, ticks: Sequence[datetime], away: Collection[datetime] = ()
+    engine: Engine, dataset: str, ticks: Sequence[datetime], excused: Collection[datetime] = ()
 ) -> Ledger:
-    """Recount the `ticks` of a dataset; runs of other ticks may only have written nothing.
+    """Count the `ticks` of a dataset by outcome; runs of other ticks must not write anything.
 
-    Those that came due while the source or the service was `away` may be missed.
+    Ticks that are `excused`, those that came due in an outage, may be missed.
     """
     with reading(engine) as conn:
-        found = run_history.list_runs(conn, dataset, job="forecast", limit=_ALL)
-        counted = export.by_cutoff(conn, dataset)
-        ends = [run_history.list_runs(conn, dataset, job=job, limit=1) for job in BESIDE]
-    done = [run for run in found if run.state == "succeeded"]
-    odds, there = _odds(done, counted), set(counted["cutoff"])
-    twice = [tick for tick, count in Counter(run.tick for run in done).items() if count > 1]
-    late = [run for run in done if _lateness(run) > timedelta(0)]
-    unnoted = set(ticks) - {run.tick for run in found}
+        runs = run_history.list_runs(conn, dataset, job="forecast", limit=_ALL)
+        stored = export.by_cutoff(conn, dataset)
+        others = [
+            run
+            for job in CUMULATIVE
+            for run in run_history.list_runs(conn, dataset, job=job, limit=1)
+        ]
+    done = [run for run in runs if run.state == "succeeded"]
+    missed = [run.tick for run in runs if run.state == "missed"]
+    failed = [run for run in runs if run.state in ("failed", "running")]
+    delays = [delay for run in done if (delay := _delay(run))]
+    without_row = set(ticks) - {run.tick for run in runs}
+    compared = _compare(done, stored)
     return Ledger(
         expected=len(ticks),
         succeeded=len({run.tick for run in done}.intersection(ticks)),
-        caught_up=len(late),
-        silent=sum(_cutoff(run) not in there and not _is_closed(run) for run in done),
-        missed=sum(run.state == "missed" for run in found),
-        unexcused=sum(run.state == "missed" and run.tick not in away for run in found),
-        failed=len(_failed(found)),
-        doubled=len(odds.doubled) + len(twice),
-        skipped=max(len(unnoted), len(odds.unclaimed)) + len(odds.lacking),
-        latest_seconds=max(map(_lateness, late), default=timedelta(0)).total_seconds(),
-        retried=sum(run.attempt > 1 for run in found),
+        caught_up=len(delays),
+        silent=sum(
+            not _is_closed(run) and _cutoff(run) not in set(stored["cutoff"]) for run in done
+        ),
+        missed=len(missed),
+        unexcused=sum(tick not in excused for tick in missed),
+        failed=len(failed),
+        doubled=compared["doubled"],
+        skipped=max(len(without_row), compared["unreported"]) + compared["incomplete"],
+        latest_seconds=max(delays, default=timedelta(0)).total_seconds(),
+        retried=sum(run.attempt > 1 for run in runs),
         unattended=sum(
-            run.attempt == 0 or (run.attempt == 1 and _lateness(run) > timedelta(0))
-            for run in found
+            run.attempt == 0 or (run.attempt == 1 and bool(_delay(run))) for run in runs
         ),
         forecasts=sum(_report(run)["series"] for run in done),
         left_out=_left_out(done),
-        errors=_errors([*_failed(found), *_failed(run for end in ends for run in end)]),
+        errors={
+            run.job: run.error or "it did not finish"
+            for run in (*failed, *others)
+            if run.state in ("failed", "running")
+        },
     )
 
 
 def pulled(engine: Engine, dataset: str) -> Counter[str]:
-    """Add up what the pulls of a dataset reported: late, corrected, rejected, duplicates …
+    """Return the sums of what the pulls of a dataset reported: late, corrected, rejected …
 
-    A row that is read by several pulls is rejected, or counted as a duplicate, by each of them.
+    A row that several pulls read is rejected, or counted as a duplicate, by each of them.
     """
     total = Counter[str]()
     with reading(engine) as conn:
-        reports = [
-            report
+        runs = [
+            run
             for job in PULLING
             for run in run_history.list_runs(conn, dataset, job=job, limit=_ALL)
-            if (report := (run.report or {}).get("pull")) is not None
         ]
-    for report in reports:
-        names = ("late", "corrected", "duplicates", "conflicting")
-        total.update({name: report[name] for name in names})
-        total["rejected"] += sum(report["rejected"].values())
+    for pull in ((run.report or {}).get("pull") for run in runs):
+        if pull is not None:
+            names = ("late", "corrected", "duplicates", "conflicting")
+            total.update({name: pull[name] for name in names})
+            total["rejected"] += sum(pull["rejected"].values())
     return total
 
 
-class _Mismatches(NamedTuple):
-    """Cutoffs whose rows are not what runs reported."""
-
-    doubled: set[datetime]
-    lacking: set[datetime]
-    """Of which rows are not there."""
-    unclaimed: set[datetime]
-    """Of which rows are there that no run reported."""
-
-
-def _odds(done: Sequence[Run], counted: pl.DataFrame) -> _Mismatches:
-    """Hold runs against rows.
+def _compare(done: Sequence[Run], stored: pl.DataFrame) -> dict[str, int]:
+    """Count the cutoffs whose stored rows are not what runs reported.
 
     Two ticks may share a cutoff; then the second writes what the first left out, if anything.
     """
-    rows = {cutoff: number for cutoff, number, _ in counted.iter_rows()}
-    odds = _Mismatches(
-        {cutoff for cutoff, _, repeated in counted.iter_rows() if repeated}, set(), set()
+    reported = pl.DataFrame(
+        [(_cutoff(run), _report(run)["rows"]) for run in done if _report(run)["rows"]],
+        schema={"cutoff": INSTANT, "reported": pl.Int64()},
+        orient="row",
     )
-    reported = defaultdict[datetime, list[int]](list)
-    for run in done:
-        said = _report(run)
-        reported[_cutoff(run)] += [said["rows"]] * bool(said["rows"])
-    for cutoff in rows.keys() | reported.keys():
-        each, there = reported[cutoff], rows.get(cutoff, 0)
-        if there and not each:
-            odds.unclaimed.add(cutoff)
-        elif there > sum(each) or (there < sum(each) and len(each) > 1):
-            odds.doubled.add(cutoff)
-        elif there < sum(each):
-            odds.lacking.add(cutoff)
-    return odds
+    per_cutoff = reported.group_by("cutoff").agg(pl.len().alias("runs"), pl.col("reported").sum())
+    both = stored.join(per_cutoff, on="cutoff", how="full", coalesce=True).fill_null(0)
+    rows, runs, total = pl.col("rows"), pl.col("runs"), pl.col("reported")
+    is_doubled = (runs > 0) & (rows > total) | (runs > 1) & (rows < total)
+    counts = both.select(
+        doubled=(is_doubled | (pl.col("repeated") > 0)).sum(),
+        incomplete=((runs == 1) & (rows < total)).sum(),
+        unreported=((runs == 0) & (rows > 0)).sum(),
+    )
+    return counts.row(0, named=True)
 
 
-def _failed(found: Iterable[Run]) -> list[Run]:
-    return [run for run in found if run.state in ("failed", "running")]
-
-
-def _errors(failed: Iterable[Run]) -> dict[str, str]:
-    return {run.job: run.error or "it did not finish" for run in failed}
-
-
-def _left_out(done: Iterable[Run]) -> dict[str, int]:
+def _left_out(done: Sequence[Run]) -> dict[str, int]:
     total = Counter[str]()
     for run in done:
         total.update(_report(run)["skipped"])
@@ -188,5 +179,5 @@ def _report(run: Run) -> Mapping[str, Any]:
     return run.report
 
 
-def _lateness(run: Run) -> timedelta:
+def _delay(run: Run) -> timedelta:
     return timedelta(0) if run.finished_at is None else run.finished_at - run.tick

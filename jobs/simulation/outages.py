@@ -33,26 +33,24 @@ def place(
 
     ConfigError when they do not fit between `after` and `before`.
     """
-    if not lengths:
-        return []
     free = before - after - sum((length for _, length in lengths), timedelta(0))
-    if free <= timedelta(0):
+    if lengths and free <= timedelta(0):
         total = format_duration(before - after - free)
         room = format_duration(max(before - after, timedelta(0)))
         raise ConfigError(
             [f"outages must be shorter than the replay of {room}, found {total}"],
             hint="pass a shorter --outage or --down, or more --ticks",
         )
-    order = [lengths[place] for place in rng.permutation(len(lengths))]
+    order = [lengths[index] for index in rng.permutation(len(lengths))]
     starts = sorted(rng.random(len(lengths)).tolist())
-    found, passed = [], timedelta(0)
+    placed, passed = [], timedelta(0)
     for (what, length), share in zip(order, starts, strict=True):
         since = after + passed + max(MICROSECOND, share * free)
-        found.append(Outage(what=what, since=since, until=since + length))
+        placed.append(Outage(what=what, since=since, until=since + length))
         passed += length
-    return found
+    return placed
 
 
-def of(what: What, outages: Sequence[Outage], instant: datetime) -> bool:
-    """Tell whether the source, or the service, is away at `instant`."""
-    return any(each.what == what and each.covers(instant) for each in outages)
+def is_down(what: What, outages: Sequence[Outage], instant: datetime) -> bool:
+    """Tell whether the source, or the service, is unavailable at `instant`."""
+    return any(outage.what == what and outage.covers(instant) for outage in outages)

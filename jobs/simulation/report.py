@@ -1,4 +1,4 @@
-"""What a simulation says in the end."""
+"""The report of a simulation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from datetime import datetime
 from jobs.simulation.ledger import Ledger
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FaultLine:
-    """One kind of fault: how many were brought about, and how many the service noticed."""
+    """One kind of fault: how many were injected, and how many the service noticed."""
 
     fault: str
     injected: int
@@ -19,7 +19,7 @@ class FaultLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccuracyLine:
-    """Accuracy on the same points; NaN where its denominator is 0, None where there is no such."""
+    """Accuracy on the same points; NaN where its denominator is 0, None where it has no points."""
 
     forecasts: str
     mase: float | None
@@ -43,16 +43,16 @@ class SimulationReport:
     ticks: Mapping[str, Ledger]
     """`clean` and `disturbed`."""
     differing: int
-    """Observations that are not as the source has them in the end, gaps included."""
+    """Observations that differ from the final state of the source, gaps included."""
     cutoffs: int
-    """Those that both runs have, and that something happened after."""
+    """Those that both runs have, with actual values after them."""
     judged: int
-    """Cutoffs of the clean run that something happened after."""
+    """Cutoffs of the clean run with actual values after them."""
     unscaled: int
-    """Series that no MASE is of: they never moved in what the model was trained on."""
+    """Series without MASE: constant in the training data."""
     accuracy: tuple[AccuracyLine, ...]
     seconds: Mapping[str, float]
-    """How long either run took."""
+    """Duration of either run."""
 
     @property
     def problems(self) -> list[str]:

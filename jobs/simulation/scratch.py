@@ -14,13 +14,13 @@ from forecaster.store.forecasts import export
 from forecaster.store.maintenance import migrations
 from jobs.terminal.options import load
 
-_COMPANIONS = ("-wal", "-shm", "-journal")
-"""What SQLite puts beside a file."""
+_ENDINGS = ("", "-wal", "-shm", "-journal")
+"""Of an SQLite database and of the files that SQLite puts beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scratch:
-    """Where both runs are to live."""
+    """Where the database of both runs is."""
 
     keep: Path | None
     database: str | None
@@ -28,31 +28,32 @@ class Scratch:
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Engine, Path]]:
-        """Give a store with our tables and nothing in them, and a folder for files.
+        """Yield a database with our tables and nothing in them, and a folder for files.
 
-        StoreError for one that is not empty. What was to be kept is not kept if anything is raised.
+        StoreError for one that is not empty. On any error the file of --keep is removed.
         """
         with tempfile.TemporaryDirectory(prefix="forecaster-simulate-") as name:
-            file = Path(name) / "scratch.db"
-            engine = open_engine(self.database or f"sqlite:///{self.keep or file}")
+            file = self.keep or Path(name) / "scratch.db"
+            engine = open_engine(self.database or f"sqlite:///{file}")
             try:
                 export.require_empty(engine)
                 migrations.upgrade(engine)
                 yield engine, Path(name)
             except BaseException:
                 engine.dispose()
-                self._forget()
+                for ending in _ENDINGS if self.keep is not None else ():
+                    Path(f"{self.keep}{ending}").unlink(missing_ok=True)
                 raise
             finally:
                 engine.dispose()
 
     @property
     def left(self) -> str:
-        """What is there when a simulation is stopped."""
+        """What an interrupted simulation leaves behind, as a message."""
         return "the given database is left as it is" if self.database else "nothing was written"
 
     def check(self) -> None:
-        """Raise ConfigError for a file that is there, and for the configured database."""
+        """Raise ConfigError for a file that exists, and for the configured database."""
         if self.keep is not None and self.database is not None:
             raise ConfigError(["--keep and --database are mutually exclusive"])
         if self.keep is not None and self.keep.exists():
@@ -61,8 +62,3 @@ class Scratch:
             return
         if load(self.config).database_url == self.database:
             raise ConfigError(["--database must not be the configured database"])
-
-    def _forget(self) -> None:
-        if self.keep is not None:
-            for ending in ("", *_COMPANIONS):
-                Path(f"{self.keep}{ending}").unlink(missing_ok=True)

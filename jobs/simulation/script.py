@@ -1,8 +1,9 @@
-"""What is going to happen in both runs: written before they begin, from the seed alone. Pure."""
+"""What is going to happen in both runs: computed before they begin, from the seed alone. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -16,87 +17,90 @@ from jobs.simulation.outages import Outage, What
 
 FEWEST_TICKS = 3
 USUAL_OUTAGE = 6
-"""Ticks that an outage lasts when nobody says how long, unless that is more than an eighth."""
+"""Ticks of an outage without a given length, unless that is more than an eighth of the replay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to go wrong; equal plans disturb equal material equally."""
+    """Faults to inject; equal plans disturb equal inputs equally."""
 
     shares: Shares = field(default_factory=Shares)
-    away: Sequence[tuple[What, timedelta]] = ()
-    """Outages of the source and of the service, by length."""
+    outages: Sequence[tuple[What, timedelta | None]] = ()
+    """Of the source and of the service, by length; None is the usual length."""
     zone: str | None = None
-    """The disturbed source has the wall clock of this zone, without offsets."""
+    """Timestamps of the disturbed source are local time of this zone, without offsets."""
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What sources show when, and who is away when."""
+    """What the sources of both runs show, and the outages of the disturbed run."""
 
-    ticks: Sequence[datetime]
+    input: SimulationInput
+    plan: Plan
     since: datetime
     """Rows after this instant may have faults."""
     known: pl.DataFrame
     """OBSERVATIONS that a clean source has shown by the last tick."""
     clean: Injection
     disturbed: Injection
-    troubles: Sequence[Outage]
-    zone: str | None
+    outages: Sequence[Outage]
 
     @property
-    def away(self) -> list[datetime]:
-        """The ticks that come due while the source or the service is away."""
-        return [tick for tick in self.ticks if any(each.covers(tick) for each in self.troubles)]
+    def ticks(self) -> Sequence[datetime]:
+        """The ticks that are replayed."""
+        return self.input.ticks
+
+    @property
+    def excused(self) -> list[datetime]:
+        """The ticks that come due in an outage of the source or the service."""
+        return [tick for tick in self.ticks if any(o.covers(tick) for o in self.outages)]
 
     def rows(self, injection: Injection) -> pl.DataFrame:
         """Return DELIVERIES of a run with their `text`."""
-        zone = self.zone if injection is self.disturbed else None
+        zone = self.plan.zone if injection is self.disturbed else None
         return faults.with_text(injection.deliveries, since=self.since, zone=zone)
 
 
-def write(material: SimulationInput, plan: Plan) -> Script:
-    """Return what happens to `material`; ConfigError for outages that are longer than it."""
-    ticks, dataset = material.ticks, material.dataset
+def write(replayed: SimulationInput, plan: Plan) -> Script:
+    """Return what happens in a replay; ConfigError for outages that are longer than it."""
+    ticks, dataset = replayed.ticks, replayed.dataset
     if len(ticks) < FEWEST_TICKS:
         raise DataError(
             f"the replay must have at least {FEWEST_TICKS} ticks, found {len(ticks)}",
             hint="pass more --ticks, or a longer --replay",
         )
     of_rows, of_outages = np.random.default_rng(plan.seed).spawn(2)
+    usual = usual_outage(replayed)
+    lengths = [(what, usual if length is None else length) for what, length in plan.outages]
     since = ticks[0] - dataset.delay
-    known = material.truth.filter(pl.col("timestamp") <= ticks[-1] - dataset.delay)
-
-    def shown(shares: Shares) -> Injection:
-        return faults.inject(
-            known,
-            shares,
-            between=(since, ticks[-1]),
-            delay=dataset.delay,
-            lags=lags(dataset),
-            rng=of_rows,
-        )
-
+    known = replayed.truth.filter(pl.col("timestamp") <= ticks[-1] - dataset.delay)
+    inject = partial(
+        faults.inject,
+        known,
+        between=(since, ticks[-1]),
+        delay=dataset.delay,
+        lags=lags(dataset),
+        rng=of_rows,
+    )
     return Script(
-        ticks=ticks,
+        input=replayed,
+        plan=plan,
         since=since,
         known=known,
-        clean=shown(Shares()),
-        disturbed=shown(plan.shares),
-        troubles=outages.place(plan.away, after=ticks[0], before=ticks[-2], rng=of_outages),
-        zone=plan.zone,
+        clean=inject(Shares()),
+        disturbed=inject(plan.shares),
+        outages=outages.place(lengths, after=ticks[0], before=ticks[-2], rng=of_outages),
     )
 
 
 def lags(dataset: DatasetConfig) -> Lags:
     """Return by how much rows are late: so much that a tick lacks them, and within `late_data`."""
     unit = max(dataset.step.approximate, dataset.forecast_schedule.shortest)
-    shortest = 2 * unit
-    return Lags(shortest=shortest, longest=max(shortest, dataset.late_data - unit))
+    return Lags(shortest=2 * unit, longest=max(2 * unit, dataset.late_data - unit))
 
 
-def usual_outage(material: SimulationInput) -> timedelta:
-    """Return how long an outage lasts when nobody says."""
-    ticks = min(USUAL_OUTAGE, max(1, len(material.ticks) // 8))
-    return ticks * material.dataset.forecast_schedule.shortest
+def usual_outage(replayed: SimulationInput) -> timedelta:
+    """Return the length of an outage for which none is given."""
+    ticks = min(USUAL_OUTAGE, max(1, len(replayed.ticks) // 8))
+    return ticks * replayed.dataset.forecast_schedule.shortest

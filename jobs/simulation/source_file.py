@@ -1,13 +1,14 @@
-"""A source to rehearse with: a SQLite file whose rows come and change, and that may be away."""
+"""The source of a simulated run: an SQLite file whose rows appear as time passes."""
 
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 
 QUERY = "SELECT series_id, timestamp, value FROM deliveries"
-"""What a dataset asks it."""
+"""The `query` of a dataset that reads it."""
 
 _TABLE = """
 CREATE TABLE deliveries (row INTEGER PRIMARY KEY, series_id TEXT, timestamp TEXT, value REAL);
@@ -20,30 +21,28 @@ ON CONFLICT (row) DO UPDATE SET value = excluded.value
 
 
 class SourceFile:
-    """The file at `path`, which is made; others read it while nothing is written."""
+    """A file at `path`; nobody reads it while it is written."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._aside = path, path.with_suffix(".away")
+    def __init__(self, path: Path, deliveries: pl.DataFrame) -> None:
+        """Create the file; `deliveries` are DELIVERIES with `text`, sorted by `shown_at`."""
+        self._path, self._hidden, self._pending = path, path.with_suffix(".away"), deliveries
+        self.url = f"sqlite:///{path}"
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript(_TABLE)
 
-    @property
-    def url(self) -> str:
-        """The address of the file."""
-        return f"sqlite:///{self._path}"
+    def advance(self, until: datetime) -> None:
+        """Write what is shown up to `until`, and make the file available."""
+        if self._hidden.exists():
+            self._hidden.rename(self._path)
+        count = self._pending["shown_at"].search_sorted(until, side="right")
+        rows = self._pending[:count].select("row", "series_id", "text", "value").iter_rows()
+        self._pending = self._pending[count:]
+        if count:
+            with closing(sqlite3.connect(self._path)) as connection, connection:
+                connection.execute("PRAGMA synchronous = OFF")  # the file is temporary
+                connection.executemany(_WRITE, rows)
 
-    def write(self, rows: pl.DataFrame) -> None:
-        """Add rows (row, series_id, text, value), or change the value of those that are there."""
-        if rows.is_empty():
-            return
-        found = rows.select("row", "series_id", "text", "value").iter_rows()
-        with closing(sqlite3.connect(self._path)) as connection, connection:
-            connection.execute("PRAGMA synchronous = OFF")  # it is thrown away after all
-            connection.executemany(_WRITE, found)
-
-    def set_away(self, is_away: bool) -> None:
-        """Let nobody find the file, or let everybody find it again."""
-        if is_away and self._path.exists():
-            self._path.rename(self._aside)
-        elif not is_away and self._aside.exists():
-            self._aside.rename(self._path)
+    def hide(self) -> None:
+        """Make the file unavailable."""
+        if self._path.exists():
+            self._path.rename(self._hidden)

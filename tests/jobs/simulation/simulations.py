@@ -9,18 +9,18 @@ import polars as pl
 from forecaster.store.connection.engine import open_engine
 from forecaster.store.maintenance import migrations
 from jobs.retrain import fit_here
-from jobs.simulation.comparison import Simulation, live, prepare
+from jobs.simulation.comparison import Simulation, prepare, replay
 from jobs.simulation.faults import Shares
 from jobs.simulation.inputs import SimulationInput
 from jobs.simulation.report import SimulationReport
-from jobs.simulation.script import Plan
+from jobs.simulation.script import Plan, write
 from tests.jobs.small import DATASET, HOUR, LAST, hour, rows
 
 TICKS = 20
 BIKES = replace(DATASET, late_data=8 * HOUR)
 FAULTS = Plan(
     shares=Shares(late=0.1, corrections=0.1, gaps=0.1, duplicates=0.1),
-    away=[("source", 3 * HOUR), ("service", 4 * HOUR)],
+    outages=[("source", 3 * HOUR), ("service", 4 * HOUR)],
     seed=0,
 )
 
@@ -48,7 +48,7 @@ def with_flat(of: SimulationInput) -> SimulationInput:
 def simulate(folder: Path, plan: Plan, of: SimulationInput) -> Simulation:
     engine = open_engine(f"sqlite:///{folder / 'scratch.db'}")
     migrations.upgrade(engine)
-    return live(prepare(of, plan, engine, folder, fit=fit_here))
+    return replay(prepare(write(of, plan), engine, folder, fit=fit_here))
 
 
 def faults(found: SimulationReport) -> dict[str, tuple[int, int]]:

@@ -176,7 +176,7 @@ def lose(done: Simulation, tick: datetime, state: str) -> SimulationReport:
 
 
 def test_a_tick_that_is_missed_in_an_outage_is_told_and_no_fault(planted: Simulation) -> None:
-    found = lose(planted, planted.script.away[0], "missed")
+    found = lose(planted, planted.script.excused[0], "missed")
 
     ledger = found.ticks["disturbed"]
     assert (ledger.missed, ledger.succeeded, ledger.skipped) == (1, TICKS - 1, 0)

@@ -14,10 +14,10 @@ from forecaster.times.durations import Step
 from jobs.backtest.inputs import Rows
 from jobs.retrain import fit_here
 from jobs.simulation import page
-from jobs.simulation.comparison import live, prepare, report
+from jobs.simulation.comparison import prepare, replay, report
 from jobs.simulation.faults import Shares
 from jobs.simulation.inputs import Extent, of_dataset, of_rows
-from jobs.simulation.script import Plan, usual_outage
+from jobs.simulation.script import Plan, usual_outage, write
 from jobs.terminal.file_options import FileOptions
 from tests.jobs.simulation.simulations import (
     BIKES,
@@ -99,9 +99,9 @@ def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) ->
     "database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
 def test_a_simulation_runs_on_postgresql_too(engine: Engine, tmp_path: Path) -> None:
-    plan = Plan(shares=FAULTS.shares, away=[("source", HOUR), ("service", HOUR)])
+    plan = Plan(shares=FAULTS.shares, outages=[("source", HOUR), ("service", HOUR)])
 
-    found = report(live(prepare(material(6), plan, engine, tmp_path, fit=fit_here)))
+    found = report(replay(prepare(write(material(6), plan), engine, tmp_path, fit=fit_here)))
 
     assert found.problems == []
     assert found.differing == 0
@@ -147,16 +147,16 @@ def test_an_outage_lasts_six_ticks_or_an_eighth_of_few() -> None:
     assert usual_outage(material(24)) == 3 * HOUR
 
 
-def test_outages_longer_than_the_replay_are_an_error(tmp_path: Path, engine: Engine) -> None:
-    plan = Plan(away=[("source", 20 * HOUR), ("service", 20 * HOUR)])
+def test_outages_longer_than_the_replay_are_an_error() -> None:
+    plan = Plan(outages=[("source", 20 * HOUR), ("service", 20 * HOUR)])
 
     with pytest.raises(ConfigError, match="shorter than the replay"):
-        prepare(material(), plan, engine, tmp_path, fit=fit_here)
+        write(material(), plan)
 
 
-def test_two_ticks_are_too_few(tmp_path: Path, engine: Engine) -> None:
+def test_two_ticks_are_too_few() -> None:
     with pytest.raises(DataError, match="at least 3 ticks, found 2"):
-        prepare(material(2), Plan(), engine, tmp_path, fit=fit_here)
+        write(material(2), Plan())
 
 
 def test_a_store_with_tables_is_refused(engine: Engine) -> None:
