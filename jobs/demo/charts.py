@@ -1,5 +1,6 @@
-"""The newest forecast of one series as something to look at: values, interval, attention."""
+"""The newest forecast of one series for a chart: values, interval, attention."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -16,18 +17,18 @@ from jobs.terminal.sparklines import Attended, Picture
 RECENT = 52
 """Values before the cutoff."""
 NAMED = 5
-"""Places named among those that a forecast looked at."""
+"""Sources of a forecast that are listed."""
 
 
 def of_first_series(
     conn: Connection, dataset: DatasetConfig, panel: Panel, cutoff: datetime
 ) -> Picture | None:
     """Return the forecast of the first series at `cutoff`; None when none has one."""
-    said = history.read_intervals(conn, dataset.name, since=cutoff, until=cutoff)
-    if said.is_empty():
+    forecasts = history.read_intervals(conn, dataset.name, since=cutoff, until=cutoff)
+    if forecasts.is_empty():
         return None
-    series_id = said["series_id"][0]
-    shown = said.filter(pl.col("series_id") == series_id)
+    series_id = forecasts["series_id"][0]
+    shown = forecasts.filter(pl.col("series_id") == series_id)
     picture = Picture(
         series_id=series_id,
         recent=_recent(panel, series_id, cutoff),
@@ -36,19 +37,18 @@ def of_first_series(
         high=shown["q90"].to_list(),
     )
     weights = history.read_attention(conn, dataset.name, cutoff)
-    if weights.is_empty():  # a naive forecast serves
+    if weights.is_empty():  # a naive fallback has none
         return picture
     first = weights.filter(pl.col("series_id") == series_id).row(0, named=True)
     starts = panel.grid.timestamp_at(panel.grid.index_at(cutoff) + first["step_from"])
+    patches = history.read_patches(conn, dataset.name, cutoff).iter_rows(named=True)
+    labels = [_label(patch, starts, dataset) for patch in patches]
+    pairs = zip([*labels, "last value", "level"], first["weights"], strict=True)
+    sources = [Attended(label=label, weight=weight) for label, weight in pairs]
     return replace(
         picture,
         attended_for=f"{first['step_from']}-{first['step_to']}",
-        attended=_attended(
-            history.read_patches(conn, dataset.name, cutoff),
-            first["weights"],
-            starts=starts,
-            dataset=dataset,
-        ),
+        attended=sorted(sources, key=lambda attended: -attended.weight)[:NAMED],
     )
 
 
@@ -59,30 +59,16 @@ def _recent(panel: Panel, series_id: str, cutoff: datetime) -> list[float]:
     return (panel.offset[row] + panel.scale[row] * deviations).tolist()
 
 
-def _attended(
-    patches: pl.DataFrame, weights: list[float], *, starts: datetime, dataset: DatasetConfig
-) -> list[Attended]:
-    """Return the heaviest sources; `starts` is the first forecast instant they stand for."""
-    labels = [
-        _label(patch["context_from"], patch["context_to"], starts, dataset)
-        for patch in patches.iter_rows(named=True)
-    ]
-    everything = [
-        Attended(label=label, weight=weight)
-        for label, weight in zip([*labels, "last value", "level"], weights, strict=True)
-    ]
-    return sorted(everything, key=lambda attended: -attended.weight)[:NAMED]
-
-
-def _label(first: datetime, last: datetime, starts: datetime, dataset: DatasetConfig) -> str:
+def _label(patch: Mapping[str, datetime], starts: datetime, dataset: DatasetConfig) -> str:
+    """Return the range of a patch, and how long before the first forecast step it begins."""
+    first, last = patch["context_from"], patch["context_to"]
     length = starts - first
     if dataset.step.is_calendar:  # across a clock change, days are not whole
         length = timedelta(days=round(length / timedelta(days=1)))
-    earlier = f"{format_duration(length)} earlier"
-    return f"{local(first, dataset)} … {local(last, dataset)}  {earlier}"
+    return f"{local(first, dataset)} … {local(last, dataset)}  {format_duration(length)} earlier"
 
 
 def local(instant: datetime, dataset: DatasetConfig) -> str:
-    """Return an instant on the clock of the dataset; the date alone where steps are days."""
+    """Return an instant in local time of the dataset; the date alone where steps are days."""
     shown = instant.astimezone(ZoneInfo(dataset.timezone or "UTC"))
     return f"{shown:%Y-%m-%d}" if dataset.step.is_calendar else f"{shown:%a %Y-%m-%d %H:%M}"

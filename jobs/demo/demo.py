@@ -61,7 +61,6 @@ retrain_every = "{never}"
 {zone}
 """
 
-
 _QUERIES = (
     "SELECT timestamp, q10, q50, q90 FROM latest_forecasts ORDER BY timestamp DESC LIMIT 3",
     "SELECT source, context_from, weight FROM forecast_attention ORDER BY cutoff DESC LIMIT 9",
@@ -71,7 +70,7 @@ _QUERIES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoData:
-    """What a demo is about: rows, how to read them, and how far back to replay."""
+    """The data of a demo: rows, how to read them, and how far back to replay."""
 
     title: str
     name: str
@@ -136,36 +135,32 @@ def of_file(path: Path, options: FileOptions, *, step: str | None, horizon: str 
 class Demo:
     """One demo on one database: ingest, replay, and then serve."""
 
-    def __init__(self, material: DemoData, config: Config, engine: Engine, screen: Screen) -> None:
-        """Prepare to show `material` under the `settings` of it; the server starts right away."""
-        self._material, self._config = material, config
-        self._engine, self._screen = engine, screen
-        self._dataset = self._config.datasets[material.name]
-        archive = replace(self._dataset, name=archive_of(material.name), query=None)
-        self._archive = material.options.on(archive)
-        self._telemetry = Telemetry([material.name])
+    def __init__(self, shown: DemoData, config: Config, engine: Engine, screen: Screen) -> None:
+        """Prepare to replay `shown` with the `settings` of it; the HTTP server starts at once."""
+        self._data, self._config, self._engine, self._screen = shown, config, engine, screen
+        self._dataset = config.datasets[shown.name]
+        self._telemetry = Telemetry([shown.name])
         self._clock = SimulatedClock(datetime.now(UTC))
-        self.service = self._listening()
+        try:
+            self.service = self._listen(config)
+        except ConfigError:  # the port is taken: any free one
+            server = ServerConfig(host=config.server.host, port=0)
+            self.service = self._listen(replace(config, server=server))
 
     def replay(self) -> None:
-        """Bring the rows in and replay the last ticks; what was done before is not repeated."""
+        """Ingest the rows and replay the last ticks; what was done before is not repeated."""
         self._screen.say(f"metrics at {self.service.url}/metrics")
-        report = ingest.run(
-            self._engine,
-            self._archive,
-            self._material.source,
-            file_format=self._material.file_format,
-            dialect=replace(self._material.options.dialect(), usual_series=self._material.name),
-            now=datetime.now(UTC),
+        archive = self._ingest()
+        length = self._data.replay or (
+            REPLAYED_HORIZONS * self._dataset.prediction_length * self._dataset.step.approximate
         )
-        self._screen.say(_ingested(report))
-        champions = Champions()
+        schedule, champions = self._dataset.forecast_schedule, Champions()
         fit = partial(fit_in_child, on_progress=self._show_training)
         replay = Replay(
             engine=self._engine,
             dataset=self._dataset,
-            archive=self._archive.name,
-            ticks=self._ticks(),
+            archive=archive,
+            ticks=last_ticks(self._engine, archive, schedule=schedule, replay=length),
             jobs=catalog.jobs(self._config, champions=champions, panels=PanelCache(), fit=fit),
             champions=champions,
             clock=self._clock,
@@ -177,45 +172,43 @@ class Demo:
         for line in summary(replay, str(self._engine.url.database)):
             self._screen.say(line)
 
-    def _ticks(self) -> list[datetime]:
-        dataset = self._dataset
-        length = self._material.replay or (
-            REPLAYED_HORIZONS * dataset.prediction_length * dataset.step.approximate
+    def _ingest(self) -> str:
+        """Ingest the rows into the archive dataset, and return its name."""
+        options, archive = self._data.options, archive_of(self._data.name)
+        report = ingest.run(
+            self._engine,
+            options.on(replace(self._dataset, name=archive, query=None)),
+            self._data.source,
+            file_format=self._data.file_format,
+            dialect=replace(options.dialect(), usual_series=self._data.name),
+            now=datetime.now(UTC),
         )
-        schedule = dataset.forecast_schedule
-        return last_ticks(self._engine, self._archive.name, schedule=schedule, replay=length)
+        self._screen.say(_ingested(report))
+        return archive
 
     def _show_training(self, at: Progress) -> None:
         self._screen.progress("training", at.step, at.steps, f"loss {at.loss:.4f}")
 
-    def _listening(self) -> Service:
-        """Return the service at its usual address, or at any free port when that is taken."""
-        try:
-            return self._service(self._config)
-        except ConfigError:
-            elsewhere = ServerConfig(host=self._config.server.host, port=0)
-            return self._service(replace(self._config, server=elsewhere))
-
-    def _service(self, config: Config) -> Service:
+    def _listen(self, config: Config) -> Service:
         service = Service(config, self._telemetry, clock=self._clock, stopping=threading.Event())
         service.listen()
         return service
 
 
-def settings(material: DemoData, database_url: str) -> Config:
+def settings(shown: DemoData, database_url: str) -> Config:
     """Return the configuration of a demo: all defaults, with unlimited retention."""
-    zone, marks = material.options.timezone, material.options.timestamp_marks
+    zone, marks = shown.options.timezone, shown.options.timestamp_marks
     text = _SETTINGS.format(
-        name=material.name,
-        archive=archive_of(material.name),
-        step=json.dumps(material.step),
-        horizon=json.dumps(material.horizon),
+        name=shown.name,
+        archive=archive_of(shown.name),
+        step=json.dumps(shown.step),
+        horizon=json.dumps(shown.horizon),
         never=_NEVER,
         zone="" if zone is None else f"timezone = {json.dumps(zone)}",
     )
-    found = file.parse(text, {}, read_file=str)
-    dataset = replace(found.datasets[material.name], timestamp_marks=marks)
-    return replace(found, database_url=database_url, datasets={material.name: dataset})
+    config = file.parse(text, {}, read_file=str)
+    dataset = replace(config.datasets[shown.name], timestamp_marks=marks)
+    return replace(config, database_url=database_url, datasets={shown.name: dataset})
 
 
 def archive_of(name: str) -> str:
@@ -237,18 +230,15 @@ def summary(replay: Replay, database: str) -> Iterator[str]:
     first, last = (local(tick, replay.dataset) for tick in (replay.ticks[0], replay.ticks[-1]))
     before = f", {replay.already_done} done before" if replay.already_done else ""
     yield f"{len(replay.ticks)} ticks from {first} to {last}{before}"
-    if replay.standing is not None:
-        scores = replay.standing.mase()
-        yield "mase  " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
-        covered = replay.standing.coverage_80()
-        if covered is not None:
-            yield f"the 80 % interval covered {covered:.1%} of actual values"
+    scores, covered = replay.scores.mase(), replay.scores.coverage_80()
+    yield "mase  " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items())
+    if covered is not None:
+        yield f"the 80 % interval covered {covered:.1%} of actual values"
     if replay.tick_seconds:
         usual, longest = median(replay.tick_seconds), max(replay.tick_seconds)
         yield f"time per tick: median {milliseconds(usual)}, max {milliseconds(longest)}"
     yield f"results are in {database}; for example:"
     for query in _QUERIES:
         yield f'  sqlite3 {database} "{query}"'
-    if replay.standing is not None:
-        series = shlex.quote(replay.standing.series_ids[0])
-        yield f"  forecaster explain {replay.dataset.name} {series} --database {database}"
+    series = shlex.quote(replay.panel.series_ids[0])
+    yield f"  forecaster explain {replay.dataset.name} {series} --database {database}"

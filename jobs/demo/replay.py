@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from time import monotonic
 
-import polars as pl
 from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
@@ -17,12 +16,12 @@ from forecaster.store.observations import observations
 from forecaster.times.durations import MICROSECOND, format_duration
 from forecaster.times.schedules import Schedule
 from jobs.demo import charts
-from jobs.demo.scoreboard import Scoreboard, yardsticks
+from jobs.demo.scoreboard import Scoreboard
 from jobs.execution.job import Job
 from jobs.execution.reports import ForecastReport, RetrainReport
 from jobs.execution.runner import Observe, Outcome, run_job
-from jobs.stages.champions import Champion, Champions
-from jobs.terminal.sparklines import Picture, Screen, TickView
+from jobs.stages.champions import Champions
+from jobs.terminal.sparklines import Screen, TickView
 
 
 class SimulatedClock:
@@ -33,7 +32,7 @@ class SimulatedClock:
         self.set(at)
 
     def set(self, at: datetime) -> None:
-        """Go on from `at`."""
+        """Continue from `at`."""
         self._at, self._since = at, self._passing()
 
     def __call__(self) -> datetime:
@@ -71,59 +70,9 @@ def ticks_within(
     return ticks
 
 
-class ReplayAccuracy:
-    """How good the forecasts of a replay are up to a cutoff, and what the newest looks like."""
-
-    def __init__(
-        self, engine: Engine, dataset: DatasetConfig, truth: pl.DataFrame, champion: Champion,
-        ticks: Sequence[datetime],
-    ) -> None:  # fmt: skip
-        """Score the cutoffs of `ticks` against `truth`, OBSERVATIONS up to their end."""
-        spec = champion.model.spec
-        cutoffs = [champion.cutoff(tick - dataset.delay) for tick in ticks]
-        before = truth.filter(pl.col("timestamp") <= cutoffs[0])
-        known = build(before, spec.grid(), season_length=spec.season_length)
-        scales = dict(zip(known.series_ids, known.scale.tolist(), strict=True))
-        self._panel: Panel = build(truth, spec.grid(), scales=scales)
-        self._board = Scoreboard(yardsticks(self._panel, spec, cutoffs))
-        self._engine, self._dataset = engine, dataset
-        self._read_from = cutoffs[0]
-        self._open = pl.DataFrame(schema=history.INTERVALS)
-
-    def follow(self, cutoff: datetime) -> None:
-        """Count the forecasts that matured up to `cutoff`; read those that are new."""
-        with reading(self._engine) as conn:
-            said = history.read_intervals(
-                conn, self._dataset.name, since=self._read_from, until=cutoff
-            )
-        self._read_from = cutoff + timedelta(microseconds=1)
-        pending = pl.concat([self._open, said])
-        is_known = pl.col("timestamp") <= cutoff
-        self._board.add(pending.filter(is_known))
-        self._open = pending.filter(~is_known)
-
-    @property
-    def series_ids(self) -> tuple[str, ...]:
-        """The series, sorted."""
-        return self._panel.series_ids
-
-    def mase(self) -> dict[str, float]:
-        """Return the MASE of the model and of the naive forecasts so far."""
-        return self._board.mase()
-
-    def coverage_80(self) -> float | None:
-        """Return the coverage of the 80 % interval so far."""
-        return self._board.coverage_80()
-
-    def picture(self, cutoff: datetime) -> Picture | None:
-        """Return the newest forecast as something to look at."""
-        with reading(self._engine) as conn:
-            return charts.of_first_series(conn, self._dataset, self._panel, cutoff)
-
-
 @dataclass(slots=True, kw_only=True)
 class Replay:
-    """One replay of `ticks`; what an earlier one did is counted, not repeated."""
+    """One replay of `ticks`; those of an earlier one are counted, not repeated."""
 
     engine: Engine
     dataset: DatasetConfig
@@ -135,37 +84,33 @@ class Replay:
     screen: Screen
     observe: Observe
     already_done: int = 0
-    trained: list[RetrainReport] = field(default_factory=list)
     tick_seconds: list[float] = field(default_factory=list)
-    standing: ReplayAccuracy | None = None
+    panel: Panel = field(init=False)
+    """All values up to the last tick, scaled by what was known at the first cutoff."""
+    scores: Scoreboard = field(init=False)
+    _read_until: datetime = field(init=False)
 
     def run(self) -> None:
         """Run every tick: retrain at the first one and half-way, then forecast and score."""
         for number, tick in enumerate(self.ticks, start=1):
             self.clock.set(tick)
             if number in (1, len(self.ticks) // 2 + 1):
-                self._retrain(tick)
+                trained = self._run("retrain", tick).report
+                if isinstance(trained, RetrainReport):
+                    self.screen.say(_trained(trained))
+            if number == 1:
+                self._prepare_scores()
             forecast, score = self._run("forecast", tick), self._run("score", tick)
             if isinstance(forecast.report, ForecastReport):
                 self._show(number, forecast.report, score)
             else:
                 self._skip(tick, forecast)
-        self._stand().follow(self.clock())
-
-    def _retrain(self, tick: datetime) -> None:
-        outcome = self._run("retrain", tick)
-        if isinstance(outcome.report, RetrainReport):
-            self.trained.append(outcome.report)
-            self.screen.say(_trained(outcome.report))
+        self._score(self.clock())
 
     def _run(self, name: str, tick: datetime) -> Outcome:
+        job, clock = self.jobs[name], self.clock
         outcome = run_job(
-            self.jobs[name],
-            self.engine,
-            self.dataset,
-            tick=tick,
-            clock=self.clock,
-            observe=self.observe,
+            job, self.engine, self.dataset, tick=tick, clock=clock, observe=self.observe
         )
         if outcome.result in ("failed", "crashed"):
             assert outcome.error is not None
@@ -173,7 +118,7 @@ class Replay:
         return outcome
 
     def _skip(self, tick: datetime, outcome: Outcome) -> None:
-        """Count a tick that was done before; name the first and the last one."""
+        """Count a tick that was done before; report the first and the last one."""
         self.already_done += 1
         if self.already_done == 1 or tick == self.ticks[-1]:
             self.screen.say(str(outcome.error))
@@ -181,29 +126,42 @@ class Replay:
     def _show(self, number: int, report: ForecastReport, score: Outcome) -> None:
         if self.already_done and not self.tick_seconds:
             self.screen.say(f"continuing at tick {number} of {len(self.ticks)}")
-        standing = self._stand()
-        standing.follow(report.cutoff)
+        self._score(report.cutoff)
         stages = {**report.stages, "score": score.seconds}
         self.tick_seconds.append(sum(stages.values()))
+        with reading(self.engine) as conn:
+            picture = charts.of_first_series(conn, self.dataset, self.panel, report.cutoff)
         self.screen.tick(
             TickView(
                 number=number,
                 total=len(self.ticks),
                 cutoff=charts.local(report.cutoff, self.dataset),
-                mase=standing.mase(),
-                coverage_80=standing.coverage_80(),
+                mase=self.scores.mase(),
+                coverage_80=self.scores.coverage_80(),
                 stages=stages,
-                picture=standing.picture(report.cutoff),
+                picture=picture,
             )
         )
 
-    def _stand(self) -> ReplayAccuracy:
-        if self.standing is None:
-            champion = self.champions.serving(self.engine, self.dataset, now=self.ticks[-1])
-            with reading(self.engine) as conn:
-                truth = observations.read(conn, self.archive, until=self.ticks[-1])
-            self.standing = ReplayAccuracy(self.engine, self.dataset, truth, champion, self.ticks)
-        return self.standing
+    def _prepare_scores(self) -> None:
+        champion = self.champions.serving(self.engine, self.dataset, now=self.ticks[-1])
+        spec = champion.model.spec
+        cutoffs = [champion.cutoff(tick - self.dataset.delay) for tick in self.ticks]
+        with reading(self.engine) as conn:
+            truth = observations.read(conn, self.archive, until=self.ticks[-1])
+        known = truth.filter(truth["timestamp"] <= cutoffs[0])
+        past = build(known, spec.grid(), season_length=spec.season_length)
+        scales = dict(zip(past.series_ids, past.scale.tolist(), strict=True))
+        self.panel = build(truth, spec.grid(), scales=scales)
+        self.scores = Scoreboard(self.panel, spec, cutoffs)
+        self._read_until = cutoffs[0] - MICROSECOND
+
+    def _score(self, cutoff: datetime) -> None:
+        """Read the forecasts up to `cutoff` that are new, and score what matured until then."""
+        since, self._read_until = self._read_until + MICROSECOND, cutoff
+        with reading(self.engine) as conn:
+            forecasts = history.read_intervals(conn, self.dataset.name, since=since, until=cutoff)
+        self.scores.add(forecasts, cutoff)
 
 
 def _trained(report: RetrainReport) -> str:

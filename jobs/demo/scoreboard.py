@@ -1,6 +1,6 @@
-"""The score of a replay so far: the model and the naive forecasts, on the same points."""
+"""The accuracy of a replay so far: the model and naive forecasts, on the same points."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -12,108 +12,97 @@ from forecaster.data.panel import Panel
 from forecaster.data.windows import gather
 from forecaster.network.spec import ModelSpec
 from forecaster.schemas import INSTANT
+from forecaster.store.forecasts import history
 from forecaster.times.durations import format_duration
 
 MODEL = "model"
 LONG_MEMORY = 20
-"""Long seasons of history that the naive forecasts of a replay may look at."""
+"""Long seasons of history that the naive forecasts of a replay are given."""
 CHUNK = 1024
 """Windows in memory at once."""
-_KEYS = ("series_id", "cutoff", "step")
-_ACTUAL = "actual"
-_SCALE = "scale"
+_KEYS = ["series_id", "cutoff", "step"]
 
 
 class Scoreboard:
     """Errors summed over all matured forecasts, scaled by each series' seasonal error."""
 
-    def __init__(self, yardsticks: pl.DataFrame) -> None:
-        """Start from the naive forecasts of every cutoff, as `yardsticks` returns them."""
-        self._yardsticks = yardsticks
-        self.names = [name for name in yardsticks.columns if name not in (*_KEYS, _ACTUAL, _SCALE)]
-        self._sums: pl.DataFrame | None = None
+    def __init__(self, panel: Panel, spec: ModelSpec, cutoffs: Sequence[datetime]) -> None:
+        """Compute the naive forecasts at all `cutoffs`; `panel` has all values up to the end."""
+        self._naive = _naive_forecasts(panel, spec, cutoffs)
+        self._names = [MODEL, *(name for name, _, _ in _methods(spec))]
+        self._pending = pl.DataFrame(schema=history.INTERVALS)
+        self._sums = self._sum(self._pending)
 
-    def add(self, matured: pl.DataFrame) -> None:
-        """Add forecasts that matured: series_id, cutoff, step, q10, q50 and q90."""
-        joined = matured.join(self._yardsticks, on=list(_KEYS), how="inner").filter(
-            pl.all_horizontal(pl.col(_ACTUAL, *self.names).is_finite())
-        )
-        errors = {MODEL: pl.col("q50"), **{name: pl.col(name) for name in self.names}}
-        sums = joined.group_by("series_id").agg(
-            pl.len().alias("points"),
-            pl.col(_ACTUAL).is_between(pl.col("q10"), pl.col("q90")).sum().alias("covered"),
-            *(
-                ((forecast - pl.col(_ACTUAL)).abs() / pl.col(_SCALE)).sum().alias(f"|{name}|")
-                for name, forecast in errors.items()
-            ),
-        )
-        known = sums if self._sums is None else pl.concat([self._sums, sums])
-        self._sums = known.group_by("series_id").agg(pl.all().sum())
+    def add(self, forecasts: pl.DataFrame, cutoff: datetime) -> None:
+        """Add INTERVALS, and count what matured up to `cutoff`."""
+        forecasts = pl.concat([self._pending, forecasts])
+        has_matured = pl.col("timestamp") <= cutoff
+        self._pending = forecasts.filter(~has_matured)
+        sums = pl.concat([self._sums, self._sum(forecasts.filter(has_matured))])
+        self._sums = sums.group_by("series_id").agg(pl.all().sum())
 
     def mase(self) -> dict[str, float]:
         """Return the mean over series of each forecast's MASE; empty before anything matured."""
-        if self._sums is None or self._sums.is_empty():
+        if self._sums.is_empty():
             return {}
-        names = [MODEL, *self.names]
-        means = self._sums.select((pl.col(f"|{name}|") / pl.col("points")).mean() for name in names)
-        return dict(zip(names, means.row(0), strict=True))
+        means = self._sums.select((pl.col(self._names) / pl.col("points")).mean())
+        return means.row(0, named=True)
 
     def coverage_80(self) -> float | None:
         """Return the share of actuals inside the 80 % interval; None before anything matured."""
-        if self._sums is None or self._sums.is_empty():
-            return None
         covered, points = self._sums.select(pl.col("covered", "points").sum()).row(0)
-        return float(covered / points)
+        return covered / points if points else None
+
+    def _sum(self, matured: pl.DataFrame) -> pl.DataFrame:
+        """Return per series the number of points, those in the interval, and scaled errors."""
+        actual = pl.col("actual")
+        joined = matured.join(self._naive, on=_KEYS).rename({"q50": MODEL})
+        known = joined.filter(pl.all_horizontal(pl.col("actual", *self._names[1:]).is_finite()))
+        return known.group_by("series_id").agg(
+            pl.len().alias("points"),
+            actual.is_between("q10", "q90").sum().alias("covered"),
+            ((pl.col(self._names) - actual).abs() / pl.col("scale")).sum(),
+        )
 
 
-def yardsticks(panel: Panel, spec: ModelSpec, cutoffs: Sequence[datetime]) -> pl.DataFrame:
+def _naive_forecasts(panel: Panel, spec: ModelSpec, cutoffs: Sequence[datetime]) -> pl.DataFrame:
     """Return the naive forecasts of every series, cutoff and step, with `actual` and `scale`.
 
-    They see more than the model: up to LONG_MEMORY long seasons, which steadies the drift. With a
-    long season there is a seasonal naive of each.
+    They see more than the model: up to LONG_MEMORY long seasons, which steadies the drift.
     """
     indices = torch.tensor([panel.grid.index_at(cutoff) for cutoff in cutoffs])
     pairs = torch.cartesian_prod(torch.arange(len(panel)), indices).view(-1, 2)
-    chunks = [_naive_forecasts(panel, spec, chunk) for chunk in pairs.split(CHUNK)]
-    keys = pl.DataFrame({"series_id": panel.series_ids, _SCALE: panel.scale.numpy()}).join(
-        pl.DataFrame({"cutoff": pl.Series(cutoffs, dtype=INSTANT)}), how="cross"
-    )
-    steps = pl.DataFrame(
-        {"step": pl.arange(1, spec.prediction_length + 1, dtype=pl.Int32, eager=True)}
-    )
-    return keys.join(steps, how="cross").with_columns(
+    chunks = [dict(_forecast(panel, spec, chunk)) for chunk in pairs.split(CHUNK)]
+    series = pl.DataFrame({"series_id": panel.series_ids, "scale": panel.scale.numpy()})
+    steps = pl.arange(1, spec.prediction_length + 1, dtype=pl.Int32, eager=True)
+    keys = series.join(pl.DataFrame({"cutoff": pl.Series(cutoffs, dtype=INSTANT)}), how="cross")
+    return keys.join(pl.DataFrame({"step": steps}), how="cross").with_columns(
         pl.Series(name, torch.cat([chunk[name] for chunk in chunks]).flatten().numpy())
         for name in chunks[0]
     )
 
 
-def _naive_forecasts(panel: Panel, spec: ModelSpec, pairs: Tensor) -> dict[str, Tensor]:
-    """Return what happened after each (row, cutoff) of `pairs`, and each naive forecast: (B, H)."""
+def _forecast(panel: Panel, spec: ModelSpec, pairs: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield the values after each (row, cutoff) of `pairs`, and each naive forecast: (B, H)."""
     rows, cutoffs, horizon = pairs[:, 0], pairs[:, 1], spec.prediction_length
+    offset, scale = panel.offset[rows, None], panel.scale[rows, None]
     memory = min(panel.length, max(spec.context_length, LONG_MEMORY * spec.long_season))
     windows = gather(panel, rows, cutoffs, memory, horizon)
     assert windows.target is not None
-    deviations = {_ACTUAL: windows.target} | {
-        name: forecast(windows.context, horizon, season)
-        for name, forecast, season in _forecasts(spec)
-    }
-    return {
-        name: panel.offset[rows, None] + panel.scale[rows, None] * found.double()
-        for name, found in deviations.items()
-    }
+    yield "actual", offset + scale * windows.target.double()
+    for name, forecast, season in _methods(spec):
+        yield name, offset + scale * forecast(windows.context, horizon, season).double()
 
 
-def _forecasts(spec: ModelSpec) -> list[tuple[str, registry.PointForecast, int]]:
-    season = _length(spec, spec.season_length)
-    found: list[tuple[str, registry.PointForecast, int]] = [("naive", registry.naive, 1)]
-    if spec.season_length > 1:
-        found.append((f"seasonal {season}", registry.seasonal_naive, spec.season_length))
-    if spec.long_season > spec.season_length:
-        name = f"seasonal {_length(spec, spec.long_season)}"
-        found.append((name, registry.seasonal_naive, spec.long_season))
-    drift = f"{season} + drift" if spec.season_length > 1 else "drift"
-    found.append((drift, registry.seasonal_naive_drift, spec.season_length))
-    return found
+def _methods(spec: ModelSpec) -> Iterator[tuple[str, registry.PointForecast, int]]:
+    """Yield the naive forecasts and their seasons; with a long season, a seasonal naive of each."""
+    yield "naive", registry.naive, 1
+    season = spec.season_length
+    for shorter, length in ((1, season), (season, spec.long_season)):
+        if length > shorter:
+            yield f"seasonal {_length(spec, length)}", registry.seasonal_naive, length
+    name = f"{_length(spec, season)} + drift" if season > 1 else "drift"
+    yield name, registry.seasonal_naive_drift, season
 
 
 def _length(spec: ModelSpec, steps: int) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 RECENT = 8
-"""Ticks shown above each other."""
+"""Ticks in the table."""
 BAR_WIDTH = 24
 WIDE = 116
 """Columns of a terminal that has room for every stage."""
@@ -23,7 +22,7 @@ _PLAIN_EVERY = 13
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attended:
-    """A share of the forecast: what was looked at, and its weight."""
+    """A source of the forecast and its attention weight."""
 
     label: str
     weight: float
@@ -58,44 +57,30 @@ class TickView:
     picture: Picture | None
 
 
-class Screen(Protocol):
-    """Where a replay shows its progress."""
-
-    def say(self, text: str) -> None:
-        """Show a line that stays."""
-
-    def progress(self, title: str, done: int, total: int, detail: str) -> None:
-        """Show how far long work is."""
-
-    def tick(self, view: TickView) -> None:
-        """Show one more tick."""
-
-    def close(self) -> None:
-        """Stop updating, and keep the last state."""
-
-
 class PlainScreen:
-    """One line now and then, for logs and pipes."""
+    """Prints a line now and then, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._shown = ""
+        self._console, self._shown = console, ""
 
     def say(self, text: str) -> None:
+        """Print a line."""
         self._console.print(text, markup=False, soft_wrap=True)
 
     def progress(self, title: str, done: int, total: int, detail: str) -> None:
+        """Print a line at every quarter of a long task."""
         quarter = f"{title}{4 * done // total}"
         if quarter != self._shown:
             self._shown = quarter
             self.say(f"{title} {done}/{total}  {detail}")
 
     def tick(self, view: TickView) -> None:
+        """Print a line at every 13th tick, and at the last."""
         if view.number % _PLAIN_EVERY == 0 or view.number == view.total:
             self.say(line(view))
 
     def close(self) -> None:
-        pass
+        """Do nothing: lines stay."""
 
 
 def line(view: TickView) -> str:
@@ -113,7 +98,7 @@ def line(view: TickView) -> str:
 
 
 class LiveScreen:
-    """A table that keeps the last ticks, the newest forecast and what it looked at."""
+    """A table of the last ticks, the newest forecast and its attention."""
 
     def __init__(self, console: Console, title: str) -> None:
         self._title = title
@@ -129,33 +114,36 @@ class LiveScreen:
         self._live.start()
 
     def say(self, text: str) -> None:
+        """Print a line above the table."""
         self._live.console.print(text, markup=False, soft_wrap=True)
 
     def progress(self, title: str, done: int, total: int, detail: str) -> None:
+        """Show the progress of a long task."""
         self._bar.update(
             self._task, description=title, completed=done, total=total, detail=detail, visible=True
         )
 
     def tick(self, view: TickView) -> None:
+        """Show one more tick."""
         self._views = [*self._views, view][-RECENT:]
         self.progress("replay", view.number, view.total, "ticks")
 
     def close(self) -> None:
+        """Stop, with the last state left on the terminal."""
         self._bar.update(self._task, visible=False)
         self._live.refresh()
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        parts: list[RenderableType] = []
-        if self._views:
-            newest = self._views[-1]
-            wide = self._live.console.width >= WIDE
-            table = ticks_table(self._views, wide=wide)
-            parts += [Text(self._title, style="bold"), table]
-            if newest.picture is not None:
-                parts += [Text(), picture(newest.picture)]
-            parts.append(Text())
-        return Group(*parts, self._bar)
+        if not self._views:
+            return self._bar
+        shown = self._views[-1].picture
+        table = ticks_table(self._views, wide=self._live.console.width >= WIDE)
+        drawn = [] if shown is None else [Text(), picture(shown)]
+        return Group(Text(self._title, style="bold"), table, *drawn, Text(), self._bar)
+
+
+Screen = PlainScreen | LiveScreen
 
 
 def ticks_table(views: Sequence[TickView], *, wide: bool) -> Table:
@@ -167,25 +155,22 @@ def ticks_table(views: Sequence[TickView], *, wide: bool) -> Table:
     for heading in ("tick", "cutoff", *scores, "cover 80", *times):
         drawn.add_column(heading, justify="left" if heading == "cutoff" else "right", no_wrap=True)
     for view in views:
-        drawn.add_row(*_cells(view, newest, wide=wide))
+        stages = [view.stages.get(stage, 0.0) for stage in newest.stages]
+        drawn.add_row(
+            f"{view.number}",
+            view.cutoff,
+            *(_scores(view) or [Text("–")] * len(scores)),
+            "–" if view.coverage_80 is None else f"{view.coverage_80:.0%}",
+            *map(milliseconds, stages if wide else [sum(stages)]),
+        )
     return drawn
 
 
-def _cells(view: TickView, newest: TickView, *, wide: bool) -> list[Text]:
-    best = min(view.mase, key=lambda name: view.mase[name]) if view.mase else None
-    scores = [
-        Text(f"{value:.3f}", style="bold green" if name == best else "")
-        for name, value in view.mase.items()
-    ] or [Text("–")] * max(1, len(newest.mase))
-    covered = "–" if view.coverage_80 is None else f"{view.coverage_80:.0%}"
-    stages = [view.stages.get(stage, 0.0) for stage in newest.stages]
-    times = stages if wide else [sum(stages)]
+def _scores(view: TickView) -> list[Text]:
+    best = min(view.mase.values(), default=None)
     return [
-        Text(f"{view.number}"),
-        Text(view.cutoff),
-        *scores,
-        Text(covered),
-        *(Text(milliseconds(seconds)) for seconds in times),
+        Text(f"{score:.3f}", style="bold green" if score == best else "")
+        for score in view.mase.values()
     ]
 
 
@@ -203,8 +188,8 @@ def picture(shown: Picture) -> RenderableType:
     for attended in shown.attended:
         bar = "█" * max(1, round(BAR_WIDTH * attended.weight))
         bars.add_row(attended.label, Text(bar, style="cyan"), f"{attended.weight:.0%}")
-    looked_at = f"attention of steps {shown.attended_for}"
-    heading = Text(looked_at if shown.attended else "naive fallback: no attention", style="dim")
+    title = f"attention of steps {shown.attended_for}"
+    heading = Text(title if shown.attended else "naive fallback: no attention", style="dim")
     return Group(sketch, heading, Padding(bars, (0, 0, 0, 2)))
 
 
@@ -218,7 +203,7 @@ def blocks(values: Sequence[float], lowest: float, highest: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a short time for a person."""
+    """Return a short duration as text."""
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
