@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -32,9 +33,9 @@ class Ledger:
     """Of them: after their time."""
     silent: int
     """Of them: without any forecast of their cutoff, by this tick or another, though not closed."""
-    missed: int
+    missed: int = 0
     """Not run, with a row that records it."""
-    unexcused: int
+    unexcused: int = 0
     """Of them: while the service ran and its source answered."""
     failed: int
     """Tried, and not succeeded by the end."""
@@ -52,7 +53,7 @@ class Ledger:
     """Of one series at one tick each."""
     left_out: Mapping[str, int]
     """Forecasts of one series that no tick made, by the reason that runs reported."""
-    errors: Mapping[str, str]
+    errors: Mapping[str, str] = field(default_factory=dict)
     """Errors of the jobs that failed in the end, by name."""
 
     @property
@@ -78,27 +79,26 @@ def read(
     with reading(engine) as conn:
         runs = run_history.list_runs(conn, dataset, job="forecast", limit=_ALL)
         stored = export.by_cutoff(conn, dataset)
-        others = [
-            run
-            for job in CUMULATIVE
-            for run in run_history.list_runs(conn, dataset, job=job, limit=1)
-        ]
-    done = [run for run in runs if run.state == "succeeded"]
+        last = [run_history.list_runs(conn, dataset, job=job, limit=1) for job in CUMULATIVE]
+    ends = [run for run in (*runs, *chain(*last)) if run.state in ("failed", "running")]
+    errors = {run.job: run.error or "it did not finish" for run in ends}
     missed = [run.tick for run in runs if run.state == "missed"]
-    failed = [run for run in runs if run.state in ("failed", "running")]
+    unexcused = sum(tick not in excused for tick in missed)
+    counted = _count(runs, stored, ticks)
+    return replace(counted, missed=len(missed), unexcused=unexcused, errors=errors)
+
+
+def _count(runs: Sequence[Run], stored: pl.DataFrame, ticks: Sequence[datetime]) -> Ledger:
+    done = [run for run in runs if run.state == "succeeded"]
     delays = [delay for run in done if (delay := _delay(run))]
     without_row = set(ticks) - {run.tick for run in runs}
-    compared = _compare(done, stored)
+    compared, cutoffs = _compare(done, stored), set(stored["cutoff"])
     return Ledger(
         expected=len(ticks),
         succeeded=len({run.tick for run in done}.intersection(ticks)),
         caught_up=len(delays),
-        silent=sum(
-            not _is_closed(run) and _cutoff(run) not in set(stored["cutoff"]) for run in done
-        ),
-        missed=len(missed),
-        unexcused=sum(tick not in excused for tick in missed),
-        failed=len(failed),
+        silent=sum(not _is_closed(run) and _cutoff(run) not in cutoffs for run in done),
+        failed=sum(run.state in ("failed", "running") for run in runs),
         doubled=compared["doubled"],
         skipped=max(len(without_row), compared["unreported"]) + compared["incomplete"],
         latest_seconds=max(delays, default=timedelta(0)).total_seconds(),
@@ -108,11 +108,6 @@ def read(
         ),
         forecasts=sum(_report(run)["series"] for run in done),
         left_out=_left_out(done),
-        errors={
-            run.job: run.error or "it did not finish"
-            for run in (*failed, *others)
-            if run.state in ("failed", "running")
-        },
     )
 
 
