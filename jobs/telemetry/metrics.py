@@ -50,38 +50,33 @@ class Telemetry(Registry):
         self.serve(datasets)
 
     def _declare_runs(self) -> None:
-        self.runs = self.counter("runs_total", "Runs by outcome.", "task", "dataset", "outcome")
+        self.runs = self.counter("runs_total", "Runs by outcome.", "task dataset outcome")
         self.run_duration = self.histogram(
-            "run_duration_seconds", "Duration of a run.", "task", "dataset"
+            "run_duration_seconds", "Duration of a run.", "task dataset"
         )
         self.run_lateness = self.histogram(
             "run_lateness_seconds",
             "Delay from the scheduled tick to the start of its run.",
-            "task",
-            "dataset",
+            "task dataset",
             buckets=LATENESS,
         )
         self.stage_duration = self.histogram(
-            "stage_duration_seconds", "Duration of one stage of a run.", "task", "stage", "dataset"
+            "stage_duration_seconds", "Duration of one stage of a run.", "task stage dataset"
         )
         self.last_success = self.gauge(
             "last_success_timestamp_seconds",
             "Unix time of the last successful run; kept across restarts.",
-            "task",
-            "dataset",
+            "task dataset",
         )
         self.ticks_missed = self.counter(
             "ticks_missed_total",
             "Scheduled ticks that were skipped, by reason.",
-            "task",
-            "dataset",
-            "reason",
+            "task dataset reason",
         )
         self.retries = self.counter(
             "database_retries_total",
             "Transactions retried after a conflict or a lost connection.",
-            "task",
-            "dataset",
+            "task dataset",
         )
         self.lease_held = self.gauge(
             "lease_held", "1 if this replica holds the lease on the dataset.", "dataset"
@@ -92,22 +87,19 @@ class Telemetry(Registry):
 
     def _declare_pull(self) -> None:
         self.pulled_rows = self.counter(
-            "pulled_rows_total", "Source rows ingested, by outcome.", "dataset", "outcome"
+            "pulled_rows_total", "Source rows ingested, by outcome.", "dataset outcome"
         )
         self.rejected_rows = self.counter(
-            "rejected_rows_total",
-            "Source rows rejected as invalid, by reason.",
-            "dataset",
-            "reason",
+            "rejected_rows_total", "Source rows rejected as invalid, by reason.", "dataset reason"
         )
         self.duplicate_rows = self.counter(
-            "duplicate_rows_total", "Duplicate source rows within one pull.", "dataset", "reason"
+            "duplicate_rows_total", "Duplicate source rows within one pull.", "dataset reason"
         )
         self.late_rows = self.counter(
             "late_rows_total", "New rows older than the newest row of earlier pulls.", "dataset"
         )
         self.panel_cells = self.counter(
-            "panel_cells_total", "Grid cells that needed cleaning, by reason.", "dataset", "reason"
+            "panel_cells_total", "Grid cells that needed cleaning, by reason.", "dataset reason"
         )
         self.newest_observation = self.gauge(
             "newest_observation_timestamp_seconds",
@@ -127,17 +119,14 @@ class Telemetry(Registry):
             "dataset",
         )
         self.rows_written = self.counter(
-            "rows_written_total", "Rows committed to the database.", "task", "dataset"
+            "rows_written_total", "Rows committed to the database.", "task dataset"
         )
         self.series_forecast = self.counter("series_forecast_total", "Series forecast.", "dataset")
         self.series_skipped = self.counter(
-            "series_skipped_total", "Series skipped by a forecast, by reason.", "dataset", "reason"
+            "series_skipped_total", "Series skipped by a forecast, by reason.", "dataset reason"
         )
         self.series_fallback = self.counter(
-            "series_fallback_total",
-            "Series forecast by a fallback, by reason.",
-            "dataset",
-            "reason",
+            "series_fallback_total", "Series forecast by a fallback, by reason.", "dataset reason"
         )
 
     def _declare_models(self) -> None:
@@ -149,8 +138,7 @@ class Telemetry(Registry):
         self.decisions = self.counter(
             "retrain_decisions_total",
             "Challengers promoted or kept back, by outcome.",
-            "dataset",
-            "outcome",
+            "dataset outcome",
         )
         self.train_duration = self.histogram(
             "train_duration_seconds", "Duration of the training process.", "dataset"
@@ -176,7 +164,7 @@ class Telemetry(Registry):
 
     def _declare_states(self) -> None:
         self.state = self.gauge(
-            "dataset_state", "1 for the current state of the dataset, else 0.", "dataset", "state"
+            "dataset_state", "1 for the current state of the dataset, else 0.", "dataset state"
         )
         self.initialized = self.gauge(
             "dataset_initialized_ratio", "Progress of the first training, 0 to 1.", "dataset"
@@ -186,24 +174,25 @@ class Telemetry(Registry):
         )
 
     def _declare_accuracy(self) -> None:
-        by_lead = ("dataset", "lead")
         self.mase = self.gauge(
-            "accuracy_mase", "Mean absolute error in units of the seasonal-naive error.", *by_lead
+            "accuracy_mase",
+            "Mean absolute error in units of the seasonal-naive error.",
+            "dataset lead",
         )
-        self.wql = self.gauge("accuracy_wql", "Weighted quantile loss.", *by_lead)
+        self.wql = self.gauge("accuracy_wql", "Weighted quantile loss.", "dataset lead")
         self.bias = self.gauge(
-            "accuracy_bias", "Mean of median minus actual, in units of the scale.", *by_lead
+            "accuracy_bias", "Mean of median minus actual, in units of the scale.", "dataset lead"
         )
         self.skill = self.gauge(
             "accuracy_skill_ratio",
             "1 minus error over seasonal-naive error on the same points; below 0 is worse.",
-            *by_lead,
+            "dataset lead",
         )
         self.coverage = self.gauge(
-            "accuracy_coverage_ratio", "Share of actuals inside the interval.", *by_lead, "level"
+            "accuracy_coverage_ratio", "Share of actuals inside the interval.", "dataset lead level"
         )
         self.width = self.gauge(
-            "accuracy_width_ratio", "Width of the 80 % interval over the scale.", *by_lead
+            "accuracy_width_ratio", "Width of the 80 % interval over the scale.", "dataset lead"
         )
         self.points_scored = self.counter(
             "points_scored_total", "Forecast points scored against actuals.", "dataset"
@@ -226,7 +215,7 @@ class Telemetry(Registry):
             "device_memory_bytes", "Accelerator memory allocated by this process."
         )
         self.device_memory.set_function(_device_memory)
-        self.build = self.gauge("build_info", "Build information; always 1.", "version", "torch")
+        self.build = self.gauge("build_info", "Build information; always 1.", "version torch")
         self.build.labels(_version("forecaster"), _version("torch")).set(1)
 
         for outcome in RELOADS:
@@ -242,13 +231,11 @@ class Telemetry(Registry):
             self._start_at_zero(dataset)
 
     def _start_at_zero(self, dataset: str) -> None:
-        self.lease_held.labels(dataset)
-        self.forecast_latency.labels(dataset)
-        self.train_duration.labels(dataset)
-        self.series_forecast.labels(dataset)
-        self.points_scored.labels(dataset)
-        self.late_rows.labels(dataset)
-        self.models_damaged.labels(dataset)
+        for metric in (
+            self.lease_held, self.forecast_latency, self.train_duration, self.series_forecast,
+            self.points_scored, self.late_rows, self.models_damaged,
+        ):  # fmt: skip
+            metric.labels(dataset)
         _touch(self.duplicate_rows, dataset, DUPLICATES)
         _touch(self.panel_cells, dataset, PANEL_RULES)
         _touch(self.pulled_rows, dataset, PULL_OUTCOMES)

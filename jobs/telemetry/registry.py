@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -76,29 +76,19 @@ class Registry:
         encode, content_type = choose_encoder(accept)
         return encode(_Shown(self.registry, dict(self._shown))), content_type
 
-    def counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        """Declare a counter."""
-        declared = Declared(name, "counter", labels, documentation)
-        return self._keep(
-            declared, Counter(declared.name, documentation, labels, registry=self.registry)
-        )
+    def counter(self, name: str, documentation: str, labels: str = "") -> Counter:
+        """Declare a counter; `labels` are separated by blanks."""
+        return self._declare(Counter, name, documentation, labels)
 
-    def gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
-        """Declare a gauge."""
-        declared = Declared(name, "gauge", labels, documentation)
-        return self._keep(
-            declared, Gauge(declared.name, documentation, labels, registry=self.registry)
-        )
+    def gauge(self, name: str, documentation: str, labels: str = "") -> Gauge:
+        """Declare a gauge; `labels` are separated by blanks."""
+        return self._declare(Gauge, name, documentation, labels)
 
     def histogram(
-        self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS
+        self, name: str, documentation: str, labels: str = "", buckets: Sequence[float] = SECONDS
     ) -> Histogram:
-        """Declare a histogram."""
-        declared = Declared(name, "histogram", labels, documentation)
-        histogram = Histogram(
-            declared.name, documentation, labels, registry=self.registry, buckets=buckets
-        )
-        return self._keep(declared, histogram)
+        """Declare a histogram; `labels` are separated by blanks."""
+        return self._declare(Histogram, name, documentation, labels, buckets=buckets)
 
     def show_only(self, label: str, values: Collection[str]) -> None:
         """Expose of samples with this label those with one of `values`, whoever sets others."""
@@ -110,7 +100,13 @@ class Registry:
             if label in declared.labels:
                 metric.remove_by_labels({label: value})
 
-    def _keep(self, declared: Declared, metric: M) -> M:
+    def _declare(
+        self, kind: type[M], name: str, documentation: str, labels: str, **options: Any
+    ) -> M:
+        declared = Declared(name, kind.__name__.lower(), tuple(labels.split()), documentation)
+        metric = kind(
+            declared.name, documentation, declared.labels, registry=self.registry, **options
+        )
         self.declared.append(declared)
         self._metrics.append(metric)
         return metric
