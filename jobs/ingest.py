@@ -11,7 +11,6 @@ import polars as pl
 from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
-from forecaster.errors import DataError
 from forecaster.ingestion import normalize, remedies
 from forecaster.ingestion.losses import Losses
 from forecaster.ingestion.malformed import MalformedRows
@@ -25,7 +24,7 @@ from forecaster.store.observations.observations import IngestResult
 from forecaster.store.state import datasets
 from jobs.execution.reports import IngestReport
 from jobs.files import reader
-from jobs.files.hints import as_options
+from jobs.files.hints import hints_as_options
 from jobs.files.layout import Dialect
 from jobs.files.one_series import with_key
 from jobs.files.reader import Format, Source
@@ -89,10 +88,11 @@ class _File:
                 rows + height, kept + taken.observations.height, lost + taken.lost
             )  # fmt: skip
             parts = None if parts is None or rows > ROWS_AT_ONCE else [*parts, (height, taken)]
-        self._require(ReadRows(
-            name=self.source.name, rows=rows, kept=kept, lost=lost,
-            declared=self.dataset.timestamp_format,
-        ))  # fmt: skip
+        with hints_as_options():
+            declared = self.dataset.timestamp_format
+            name = self.source.name
+            batch = ReadRows(name=name, rows=rows, kept=kept, lost=lost, declared=declared)
+            remedies.require_file(batch, self.dataset.max_rejected)
         yield from self._parts() if parts is None else parts
 
     def _parts(self) -> Iterator[tuple[int, NormalizedRows]]:
@@ -106,18 +106,10 @@ class _File:
         )
         for part in parts:
             raw = with_key(part, columns, self.dialect, self.dataset.name)
-            try:
+            with hints_as_options(self.source.name):
                 taken = normalized(raw, self.dataset)
-            except DataError as error:
-                raise as_options(error, self.source.name) from error
             yield raw.height, taken
         yield malformed.rows, malformed.rejected()
-
-    def _require(self, batch: ReadRows) -> None:
-        try:
-            remedies.require_file(batch, self.dataset.max_rejected)
-        except DataError as error:
-            raise as_options(error) from error
 
 
 @dataclass(slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from forecaster.config.settings import DatasetConfig, RetentionConfig
 from forecaster.store.connection.engine import reading
 from forecaster.store.forecasts import attention, forecasts
 from forecaster.store.maintenance import expiry, partitions
-from forecaster.store.maintenance.partitions import PARTITIONED, Dropped
+from forecaster.store.maintenance.partitions import PARTITIONED
 from forecaster.store.state import models, runs, watermarks
 from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PruneReport
@@ -65,7 +65,11 @@ def run(
             dataset=dataset.name,
             tick=tick,
             deleted=deleted + Counter(records),
-            partitions=_counts(made, dropped.values()),
+            partitions={
+                "made": made,
+                "dropped": sum(drop.partitions for drop in dropped.values()),
+                "busy": sum(drop.busy for drop in dropped.values()),
+            },
             pages_given_back=pages,
             stages=attempt.seconds,
         )
@@ -120,14 +124,6 @@ def _shared(limits: Collection[Mapping[str, datetime]]) -> dict[str, datetime]:
         table: min(limit[table] for limit in limits)
         for table in PARTITIONED
         if all(table in limit for limit in limits)
-    }
-
-
-def _counts(made: int, dropped: Collection[Dropped]) -> dict[str, int]:
-    return {
-        "made": made,
-        "dropped": sum(drop.partitions for drop in dropped),
-        "busy": sum(drop.busy for drop in dropped),
     }
 
 

@@ -16,7 +16,7 @@ from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.prediction import Prediction
 from forecaster.inference.predictor import Contexts
 from forecaster.network.spec import ModelSpec
-from jobs.backfill.known_values import Segment
+from jobs.backfill.known_values import Segment, cut
 
 CONTEXTS_AT_ONCE = 16_384
 ROWS = 100_000
@@ -76,15 +76,12 @@ def spans(segment: Segment, horizon: int, longest: timedelta) -> Iterator[slice]
 
     Each spans at most `longest`, as it may need a partition for each day.
     """
-    size, first = max(1, ROWS // max(1, len(segment.past.ids) * horizon)), 0
-    ticks, ends = segment.ticks, segment.ends
-    for place in range(1, len(ends) + 1):
-        is_full = place - first >= size or (
-            place < len(ends) and ticks[place] - ticks[first] > longest
-        )
-        if place == len(ends) or (is_full and ends[place] != ends[place - 1]):
-            yield slice(first, place)
-            first = place
+    size, ticks = max(1, ROWS // max(1, len(segment.past.ids) * horizon)), segment.ticks
+
+    def is_full(first: int, place: int) -> bool:
+        return place - first >= size or ticks[place] - ticks[first] > longest
+
+    return cut(segment.ends, is_full)
 
 
 def make(dataset: DatasetConfig, segment: Segment, span: slice, serving: ServingModel) -> Chunk:

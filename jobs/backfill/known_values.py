@@ -1,6 +1,6 @@
 """What was known at past ticks, read from the versions of observations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -59,19 +59,13 @@ class KnownHistory:
         self, ticks: Sequence[datetime], spec: ModelSpec, series: int
     ) -> list[Sequence[datetime]]:
         """Cut ticks so that the past of each part fits into memory; equal cutoffs stay together."""
-        grid = spec.grid()
-        ends = grid.complete_at([tick - self.dataset.delay for tick in ticks])
+        ends = spec.grid().complete_at([tick - self.dataset.delay for tick in ticks])
         room = self.cells // max(1, series) - _margin(spec) - spec.prediction_length
-        parts: list[Sequence[datetime]] = []
-        first = 0
-        for place in range(1, len(ticks) + 1):
-            is_full = place - first >= MOST_TICKS or (
-                place < len(ticks) and ends[place] - ends[first] > room
-            )
-            if place == len(ticks) or (is_full and ends[place] != ends[place - 1]):
-                parts.append(ticks[first:place])
-                first = place
-        return parts
+
+        def is_full(first: int, place: int) -> bool:
+            return place - first >= MOST_TICKS or ends[place] - ends[first] > room
+
+        return [ticks[part] for part in cut(ends, is_full)]
 
     def read(self, conn: Connection, ticks: Sequence[datetime], spec: ModelSpec) -> Segment:
         """Read what was known at each of `ticks`, and when their forecasts could be scored."""
@@ -141,3 +135,12 @@ _SLACK = timedelta(days=1)
 def _margin(spec: ModelSpec) -> int:
     """Return how many cells before a cutoff matter: for a forecast, and for seasonal naive."""
     return max(spec.context_length, spec.season_length)
+
+
+def cut(ends: Sequence[int], is_full: Callable[[int, int], bool]) -> Iterator[slice]:
+    """Cut a sequence before each place where `is_full(first, place)`; equal ends stay together."""
+    first = 0
+    for place in range(1, len(ends) + 1):
+        if place == len(ends) or (ends[place] != ends[place - 1] and is_full(first, place)):
+            yield slice(first, place)
+            first = place

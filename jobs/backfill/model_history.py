@@ -37,9 +37,14 @@ class Lineage:
         used = self.ran[tick].model_id if tick in self.ran else None
         if self._is_usable(used):
             return used
-        serving = [model for model in self.records if _serves(model, tick)]
-        newest = max(serving, key=_promoted_at, default=None)
-        return self._used_before(tick) if newest is None else newest.model_id
+        serving = [
+            (model.promoted_at, model.model_id)
+            for model in self.records
+            if model.promoted_at is not None
+            and model.promoted_at <= tick
+            and (model.retired_at is None or tick < model.retired_at)
+        ]
+        return max(serving)[1] if serving else self._used_before(tick)
 
     def first(self) -> datetime | None:
         """Return when the first model was promoted."""
@@ -63,16 +68,6 @@ def lineage(conn: Connection, dataset: str, *, since: datetime) -> Lineage:
         ran=ran,
         _run_ticks=sorted(ran),
     )
-
-
-def _serves(model: ModelRecord, tick: datetime) -> bool:
-    begun = model.promoted_at is not None and model.promoted_at <= tick
-    return begun and (model.retired_at is None or tick < model.retired_at)
-
-
-def _promoted_at(model: ModelRecord) -> datetime:
-    assert model.promoted_at is not None
-    return model.promoted_at
 
 
 def present(

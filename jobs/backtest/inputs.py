@@ -25,7 +25,7 @@ from forecaster.store.state import datasets
 from forecaster.times.durations import Step
 from forecaster.times.schedules import Every
 from jobs.files import reader
-from jobs.files.hints import as_options
+from jobs.files.hints import hints_as_options
 from jobs.files.layout import Dialect
 from jobs.files.one_series import with_key
 from jobs.files.reader import Format, Source
@@ -100,7 +100,10 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
     else:
         split, taken = None, _taken(raw, mapped, name)
     taken, rows = _joined(taken, malformed.rejected()), raw.height + malformed.rows
-    _require_enough(name, rows, taken, mapped)
+    kept, declared = taken.observations.height, mapped.timestamp_format
+    with hints_as_options():
+        batch = ReadRows(name=name, rows=rows, kept=kept, lost=taken.lost, declared=declared)
+        remedies.require_file(batch, mapped.max_rejected)
     usable, findings = taken.observations, list(_findings(name, rows, taken))
     if usable.is_empty():
         reasons = "; ".join(finding.message for finding in findings) or "none"
@@ -118,21 +121,6 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
         duplicates=taken.duplicates,
         conflicting=taken.conflicting,
     )
-
-
-def _require_enough(name: str, rows: int, taken: NormalizedRows, mapped: Mapped) -> None:
-    """Raise DataError if too many rows of the file cannot be used."""
-    batch = ReadRows(
-        name=name,
-        rows=rows,
-        kept=taken.observations.height,
-        lost=taken.lost,
-        declared=mapped.timestamp_format,
-    )
-    try:
-        remedies.require_file(batch, mapped.max_rejected)
-    except DataError as error:
-        raise as_options(error) from error
 
 
 def of_dataset(engine: Engine, dataset: DatasetConfig) -> Rows:
@@ -219,7 +207,7 @@ def _marks(column: pl.Series, name: str) -> pl.Series:
 
 
 def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> NormalizedRows:
-    try:
+    with hints_as_options(name):
         taken = normalize.normalize(
             raw,
             mapped.columns,
@@ -227,8 +215,6 @@ def _taken(raw: pl.DataFrame, mapped: Mapped, name: str) -> NormalizedRows:
             timestamp_format=mapped.timestamp_format,
             decimal=mapped.decimal,
         )
-    except DataError as error:
-        raise as_options(error, name) from error
     return replace(taken, observations=taken.observations.drop_nulls("value"))
 
 

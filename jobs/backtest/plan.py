@@ -12,10 +12,9 @@ from forecaster.experiments.stage import Prepared
 from forecaster.experiments.testable import ENDED
 from forecaster.network.spec import ModelSpec
 from jobs.backtest.inputs import Rows
+from jobs.backtest.step import first_names
 
 OFFICIAL = "official split"
-NAMED = 3
-"""Series named for each reason to leave them out."""
 REASONS: Mapping[str, str] = {
     "no_train_rows": "without train rows",
     "no_test_rows": "without test rows",
@@ -72,11 +71,24 @@ def plan_facts(plan: Plan) -> list[Fact]:
 
 def setting(plan: Plan) -> list[Fact]:
     """Return which rows, windows and season there are."""
+    dataset, prepared = plan.dataset, plan.prepared
     return [
-        ("data", _data(plan)),
-        ("windows", _windows(plan)),
-        ("season", season(plan, plan.prepared.spec)),
-        ("trained on", _trained_on(plan)),
+        (
+            "data",
+            f"{plan.series:,} series, {len(plan.rows.observations):,} rows, {when(plan.first)} … "
+            f"{when(plan.last)}, step {dataset.step}",
+        ),
+        (
+            "windows",
+            f"{_which(plan)}, each {dataset.prediction_length} steps ahead, "
+            f"from {when(plan.tested_from)} to {when(plan.tested_to)}",
+        ),
+        ("season", season(plan, prepared.spec)),
+        (
+            "trained on",
+            f"{prepared.series:,} series, {prepared.observations:,} observations until "
+            f"{when(prepared.trained_to)}",
+        ),
     ]
 
 
@@ -124,7 +136,7 @@ def left_out(reasons: Mapping[str, str]) -> Iterator[str]:
     """Count and name series by the reason to leave them out."""
     for reason, count in Counter(reasons.values()).most_common():
         names = [name for name, why in reasons.items() if why == reason]
-        yield f"{count:,} series {REASONS[reason]}: {named(names)}"
+        yield f"{count:,} series {REASONS[reason]}: {first_names(names)}"
 
 
 def still(names: Sequence[str]) -> Iterator[str]:
@@ -133,13 +145,8 @@ def still(names: Sequence[str]) -> Iterator[str]:
         have = "has" if count == 1 else "have"
         yield (
             f"{count:,} series constant before the windows {have} no MASE and no skill: "
-            f"{named(names)}"
+            f"{first_names(names)}"
         )
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first few names."""
-    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def season(plan: Plan, spec: ModelSpec) -> str:
@@ -156,26 +163,6 @@ def season(plan: Plan, spec: ModelSpec) -> str:
 def when(instant: datetime) -> str:
     """Return an instant as text, to the minute."""
     return f"{instant:%Y-%m-%d %H:%M}Z"
-
-
-def _data(plan: Plan) -> str:
-    return (
-        f"{plan.series:,} series, {len(plan.rows.observations):,} rows, {when(plan.first)} … "
-        f"{when(plan.last)}, step {plan.dataset.step}"
-    )
-
-
-def _trained_on(plan: Plan) -> str:
-    prepared = plan.prepared
-    return (
-        f"{prepared.series:,} series, {prepared.observations:,} observations until "
-        f"{when(prepared.trained_to)}"
-    )
-
-
-def _windows(plan: Plan) -> str:
-    ahead = f"each {plan.dataset.prediction_length} steps ahead"
-    return f"{_which(plan)}, {ahead}, from {when(plan.tested_from)} to {when(plan.tested_to)}"
 
 
 def _which(plan: Plan) -> str:

@@ -16,7 +16,7 @@ from forecaster.errors import ConfigError, DataError
 from forecaster.times.durations import Step
 
 SHOWN = 3
-"""Series that are named of each step."""
+"""Series that are named in a message."""
 _SPARSE = 1.5
 """Rows that come so many steps apart leave most steps empty."""
 
@@ -114,9 +114,12 @@ def _checked(step: Step, spacings: Groups, observations: pl.DataFrame) -> list[s
 
 
 def _counted(spacings: Groups) -> str:
-    return "; ".join(f"every {spacing.step} in {_named(names)}" for spacing, names in spacings)
+    return "; ".join(
+        f"every {spacing.step} in {len(names)} series ({first_names(names)})"
+        for spacing, names in spacings
+    )
 
 
-def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-    return f"{len(names)} series ({shown})"
+def first_names(names: Sequence[str]) -> str:
+    """Return the first few names."""
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -106,7 +106,9 @@ def subject(
         steps = steps_in("--horizon", changes.horizon, dataset.step)
         dataset = replace(dataset, prediction_length=steps)
     dataset = changes.on(dataset)
-    return _stored_rows(dataset, settings), dataset
+    require_landed(settings.database_url, dataset.name)
+    with opened(settings.database_url) as engine:
+        return inputs.of_dataset(engine, dataset), dataset
 
 
 def _is_file(target: str, of_file: OfFile) -> bool:
@@ -150,9 +152,3 @@ def _dataset(target: str, config: Path) -> tuple[DatasetConfig, Config]:
         problem = f"{target} must be a file or a dataset, found {kind}, and datasets {known}"
         raise ConfigError([problem], hint=hint)
     return settings.datasets[target], settings
-
-
-def _stored_rows(dataset: DatasetConfig, settings: Config) -> Rows:
-    require_landed(settings.database_url, dataset.name)
-    with opened(settings.database_url) as engine:
-        return inputs.of_dataset(engine, dataset)

@@ -49,7 +49,9 @@ def check(
     findings = list(_in_file(draft))
     inspection = None
     if (connect or with_data) and not draft.problems:
-        inspection = _inspected(draft.config, with_data=with_data)
+        from jobs.commands.check_sources import inspect
+
+        inspection = inspect(draft.config, now=now(), with_data=with_data)
         findings += inspection.findings
     if json:
         as_json(_document(draft, inspection, findings))
@@ -71,12 +73,6 @@ def _in_file(draft: ParsedConfig) -> Iterable[Finding]:
         yield from failures_of(dataset, error)
     if not draft.problems:
         yield from oddities(draft.config)
-
-
-def _inspected(config: Config, *, with_data: bool) -> "Inspection":
-    from jobs.commands.check_sources import inspect
-
-    return inspect(config, now=now(), with_data=with_data)
 
 
 def _show(config: Config, inspection: "Inspection | None", *, with_data: bool) -> None:

@@ -1,11 +1,11 @@
 """`forecaster plan`: what this configuration would retrain, reuse and drop, and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from forecaster.config.diff import Change, Plan, Stored, documents, plan_of
+from forecaster.config.diff import Plan, Stored, documents, plan_of
 from forecaster.config.settings import Config
+from jobs.execution.reports import to_json
 from jobs.terminal.job_reports import when
 from jobs.terminal.open_database import Schema, opened
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
@@ -33,7 +33,9 @@ def plan(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> Non
     for plan_ in plans:
         data("\n  ".join([plan_.dataset, *_lines(plan_)]))
     for name, forecasts in dropped.items():
-        data(f"{name}\n  dropped from service: rows kept, {_count(forecasts)} forecasts")
+        most = f"more than {MOST_COUNTED:,}"
+        count = most if forecasts > MOST_COUNTED else f"{forecasts:,}"
+        data(f"{name}\n  dropped from service: rows kept, {count} forecasts")
     if not plans and not dropped:
         say("no dataset is configured or stored")
 
@@ -78,7 +80,8 @@ def _lines(plan_: Plan) -> Iterator[str]:
         case "reuse":
             yield f"reuse model {plan_.model_id}"
         case "retrain":
-            yield f"retrain: {_why(plan_)}"
+            missing = [f"plug-in {name} is not configured" for name in plan_.missing_plugins]
+            yield f"retrain: {', '.join([*map(str, plan_.reasons), *missing])}"
             yield f"  at {when(plan_.next_retrain)}, or by `forecaster retrain {plan_.dataset}`"
             serves = "cannot serve" if plan_.missing_plugins else "serves"
             yield f"  model {plan_.model_id} {serves} until then"
@@ -89,48 +92,27 @@ def _lines(plan_: Plan) -> Iterator[str]:
         (effects.at_once, "takes effect at once"),
     ):
         if changes:
-            yield f"{what}: {_listed(changes)}"
+            yield f"{what}: {', '.join(map(str, changes))}"
     retrain = "" if plan_.action == "new" else f", next retrain {when(plan_.next_retrain)}"
     yield f"next forecast {when(plan_.next_forecast)}{retrain}"
 
 
-def _why(plan_: Plan) -> str:
-    missing = [f"plug-in {name} is not configured" for name in plan_.missing_plugins]
-    return ", ".join([*map(str, plan_.reasons), *missing])
-
-
-def _listed(changes: Sequence[Change]) -> str:
-    return ", ".join(map(str, changes))
-
-
-def _count(forecasts: int) -> str:
-    return f"more than {MOST_COUNTED:,}" if forecasts > MOST_COUNTED else f"{forecasts:,}"
-
-
-def _document(plan_: Plan) -> dict[str, Any]:
-    return {
-        "dataset": plan_.dataset,
-        "action": plan_.action,
-        "model": plan_.model_id,
-        "reasons": _changes(plan_.reasons),
-        "missing_plugins": list(plan_.missing_plugins),
-        "changed": {
-            "read": _changes(plan_.effects.read),
-            "learnt": _changes(plan_.effects.learnt),
-            "at_once": _changes(plan_.effects.at_once),
-        },
-        "first_training": _iso(plan_.first_training),
-        "next_forecast": _iso(plan_.next_forecast),
-        "next_retrain": _iso(plan_.next_retrain),
-    }
-
-
-def _changes(changes: Sequence[Change]) -> list[Mapping[str, object]]:
-    return [
-        {"setting": change.setting, "before": change.before, "after": change.after}
-        for change in changes
-    ]
-
-
-def _iso(instant: datetime | None) -> str | None:
-    return None if instant is None else instant.isoformat()
+def _document(plan_: Plan) -> Any:
+    effects = plan_.effects
+    return to_json(
+        {
+            "dataset": plan_.dataset,
+            "action": plan_.action,
+            "model": plan_.model_id,
+            "reasons": plan_.reasons,
+            "missing_plugins": plan_.missing_plugins,
+            "changed": {
+                "read": effects.read,
+                "learnt": effects.learnt,
+                "at_once": effects.at_once,
+            },
+            "first_training": plan_.first_training,
+            "next_forecast": plan_.next_forecast,
+            "next_retrain": plan_.next_retrain,
+        }
+    )

@@ -36,9 +36,9 @@ class Source:
 
     source: str
     """past, last or level, as in the view `forecast_attention`."""
-    context_from: datetime | None
-    context_to: datetime | None
-    steps_before: int | None
+    context_from: datetime | None = None
+    context_to: datetime | None = None
+    steps_before: int | None = None
     """From the first of the steps back to it."""
     weight: float
     adds: float | None
@@ -255,16 +255,5 @@ def _sources(
         )
     last = steps["last_value"].mean()
     assert isinstance(last, float)
-    yield _sentinel("last", weights[-2], last)
-    yield _sentinel("level", weights[-1], 0.0)
-
-
-def _sentinel(name: str, weight: float, adds: float) -> Source:
-    return Source(
-        source=name,
-        context_from=None,
-        context_to=None,
-        steps_before=None,
-        weight=weight,
-        adds=adds,
-    )
+    yield Source(source="last", weight=weights[-2], adds=last)
+    yield Source(source="level", weight=weights[-1], adds=0.0)

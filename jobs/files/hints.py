@@ -1,5 +1,8 @@
 """Hints about settings, as the options of a command that reads a file."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from forecaster.errors import DataError
 
 _OPTIONS = {
@@ -18,10 +21,14 @@ _OPTIONS = {
 }
 
 
-def as_options(error: DataError, name: str | None = None) -> DataError:
-    """Return the error with a hint that names options; `name` is put before its message."""
-    hint = error.hint or ""
-    for setting, option in _OPTIONS.items():
-        hint = hint.replace(setting, option)
-    message = f"{name}: {error.message}" if name else error.message
-    return DataError(message, hint=hint or None)
+@contextmanager
+def hints_as_options(name: str | None = None) -> Iterator[None]:
+    """Raise a DataError with a hint that names options, and `name` before its message."""
+    try:
+        yield
+    except DataError as error:
+        hint = error.hint or ""
+        for setting, option in _OPTIONS.items():
+            hint = hint.replace(setting, option)
+        message = f"{name}: {error.message}" if name else error.message
+        raise DataError(message, hint=hint or None) from error

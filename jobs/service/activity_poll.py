@@ -20,8 +20,7 @@ from forecaster.store.state.health import Facts
 from jobs.execution.clock import Clock
 from jobs.scheduling.idle import ActivityCounters
 from jobs.telemetry import record
-from jobs.telemetry.dataset_state import lifecycle
-from jobs.telemetry.health import Health
+from jobs.telemetry.health import healths
 from jobs.telemetry.metrics import Telemetry
 
 EVERY = 10.0
@@ -38,12 +37,8 @@ class ActivityPoll:
     def __init__(
         self, engine: Engine, telemetry: Telemetry, counters: ActivityCounters, clock: Clock
     ) -> None:
-        self._engine, self._telemetry, self._counters, self._clock = (
-            engine,
-            telemetry,
-            counters,
-            clock,
-        )
+        self._engine, self._telemetry = engine, telemetry
+        self._counters, self._clock = counters, clock
         self._polled = self._queried = float("-inf")
         self._marks: Mapping[str, Mark] = {}
         self._facts: list[Facts] = []
@@ -71,19 +66,10 @@ class ActivityPoll:
             current.marks.get(name, Mark()).champion is not None for name in datasets
         )
         self._telemetry.ready.set(is_ready)
+        known = {facts.dataset for facts in self._facts}
         is_old = self._counters.now() - self._queried > FACTS_EVERY
-        if is_old or current.marks != self._marks or not {*datasets} <= self._known():
+        if is_old or current.marks != self._marks or not {*datasets} <= known:
             with reading(engine) as conn:
                 self._facts = health.facts(conn, datasets)
             self._marks, self._queried = current.marks, self._counters.now()
-        now = self._clock()
-        record.health(
-            self._telemetry,
-            [
-                Health(facts=facts, lifecycle=lifecycle(facts, datasets.get(facts.dataset), now))
-                for facts in self._facts
-            ],
-        )
-
-    def _known(self) -> set[str]:
-        return {facts.dataset for facts in self._facts}
+        record.health(self._telemetry, healths(self._facts, datasets, self._clock()))

@@ -38,11 +38,15 @@ def slices(
     some steps, however many rows it has.
     """
     cuts = Grid(Step(1, "day") if step.is_calendar else step, 0, timezone or "UTC")
-    shortest = max(min(_LONGEST_SHORTEST, _SHORTEST_STEPS * step.approximate), _longest(cuts.step))
+    # Clocks change on some days: a step of the calendar may be longer, but less than two of them.
+    longest_step = (1.5 if step.is_calendar else 1) * cuts.step.approximate
+    shortest = max(min(_LONGEST_SHORTEST, _SHORTEST_STEPS * step.approximate), longest_step)
     width = until - since
     while since <= until:
         width = max(width, shortest)
-        end = until if width >= until - since else _last_before(since + width, cuts)
+        end = until
+        if width < until - since:  # the last microsecond before the step in which it lies
+            end = cuts.timestamp_at(cuts.index_at(since + width)) - _MICROSECOND
         is_short = width <= shortest
         rows = read(since, end, None if is_short else MOST_ROWS)
         if rows.height >= MOST_ROWS and not is_short:
@@ -51,13 +55,3 @@ def slices(
         yield Slice(since, end, rows)
         width = (end - since) * min(4.0, WANTED_ROWS / max(1, rows.height))
         since = end + _MICROSECOND
-
-
-def _longest(step: Step) -> timedelta:
-    """Return how long a step may take, less than two of them: clocks change on some days."""
-    return 1.5 * step.approximate if step.is_calendar else step.approximate
-
-
-def _last_before(instant: datetime, cuts: Grid) -> datetime:
-    """Return the last microsecond before the step in which an instant lies."""
-    return cuts.timestamp_at(cuts.index_at(instant)) - _MICROSECOND

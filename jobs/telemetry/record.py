@@ -169,28 +169,18 @@ def health(telemetry: Telemetry, healths: Iterable[Health]) -> None:
 def accuracy(telemetry: Telemetry, dataset: str, leads: Iterable[LeadAccuracy]) -> None:
     """Show the accuracy of each lead that has points; a NaN leaves the gauge as it was."""
     for lead in leads:
-        measures = {
-            telemetry.mase: lead.mase,
-            telemetry.wql: lead.wql,
-            telemetry.bias: lead.bias,
-            telemetry.skill: lead.skill,
-            telemetry.width: lead.width_80,
-        }
-        for gauge, value in measures.items():
+        for gauge, level, value in (
+            (telemetry.mase, (), lead.mase),
+            (telemetry.wql, (), lead.wql),
+            (telemetry.bias, (), lead.bias),
+            (telemetry.skill, (), lead.skill),
+            (telemetry.width, (), lead.width_80),
+            (telemetry.coverage, ("0.5",), lead.coverage_50),
+            (telemetry.coverage, ("0.8",), lead.coverage_80),
+            (telemetry.coverage, ("0.95",), lead.coverage_95),
+        ):
             if value == value:
-                gauge.labels(dataset, lead.lead).set(value)
-        _coverage(telemetry, dataset, lead)
-
-
-def _coverage(telemetry: Telemetry, dataset: str, lead: LeadAccuracy) -> None:
-    levels: Mapping[str, float] = {
-        "0.5": lead.coverage_50,
-        "0.8": lead.coverage_80,
-        "0.95": lead.coverage_95,
-    }
-    for level, share in levels.items():
-        if share == share:
-            telemetry.coverage.labels(dataset, lead.lead, level).set(share)
+                gauge.labels(dataset, lead.lead, *level).set(value)
 
 
 def restore(telemetry: Telemetry, conn: Connection, dataset: str) -> None:

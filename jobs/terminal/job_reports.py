@@ -55,9 +55,7 @@ def _forecast(report: ForecastReport) -> Iterator[str]:
         f"for the tick {when(report.tick)}"
     )
     yield f"cutoff {when(report.cutoff)}, model {report.model_id}, {_seconds(report.stages)}"
-    if report.pull is not None:
-        yield _pull(report.pull)
-        yield from _rejected(report.pull)
+    yield from _pull(report.pull)
     if report.skipped:
         yield f"skipped: {_counts(report.skipped)}"
         for series, reason in list(report.skipped_series.items())[:EXAMPLES]:
@@ -84,9 +82,7 @@ def _retrain(report: RetrainReport) -> Iterator[str]:
     if trust is not None:
         yield f"attention: {headline(trust)}"
     yield from report.notes
-    if report.pull is not None:
-        yield _pull(report.pull)
-        yield from _rejected(report.pull)
+    yield from _pull(report.pull)
 
 
 def _score(report: ScoreReport) -> Iterator[str]:
@@ -106,8 +102,7 @@ def _reconcile(report: ReconcileReport) -> Iterator[str]:
         yield f"{report.dataset}: nothing to reconcile"
         return
     yield f"{report.dataset}: reconciled from {when(report.pull.since)}, {_seconds(report.stages)}"
-    yield _pull(report.pull)
-    yield from _rejected(report.pull)
+    yield from _pull(report.pull)
 
 
 def _ingest(report: IngestReport) -> Iterator[str]:
@@ -125,11 +120,14 @@ def _ingest(report: IngestReport) -> Iterator[str]:
     yield from _rejected(report)
 
 
-def _pull(report: PullReport) -> str:
-    return (
+def _pull(report: PullReport | None) -> Iterator[str]:
+    if report is None:
+        return
+    yield (
         f"pulled {report.rows} rows: {report.new} new, {report.corrected} corrected, "
         f"{report.unchanged} unchanged"
     )
+    yield from _rejected(report)
 
 
 def _rejected(report: PullReport | IngestReport) -> Iterator[str]:

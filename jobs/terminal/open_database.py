@@ -36,10 +36,16 @@ def database_url(config: Path) -> str:
 def opened(url: str, schema: Schema = Schema.NEWEST) -> Iterator["Engine"]:
     """An engine on `url`; SchemaOutOfDate unless its schema is as asked."""
     from forecaster.store.connection.engine import open_engine
+    from forecaster.store.connection.urls import masked
+    from forecaster.store.maintenance import migrations
 
     engine = open_engine(url)
     try:
-        _see_to(engine, schema)
+        if schema is Schema.MADE and migrations.revision(engine) is None:
+            migrations.upgrade(engine)
+            say(f"created the tables in {masked(engine.url)}")
+        if schema is not Schema.ANY:
+            migrations.require_head(engine)
         yield engine
     finally:
         engine.dispose()
@@ -55,14 +61,3 @@ def require_landed(url: str, dataset: str) -> None:
             f"dataset {dataset} has no observations: database {masked(address)} does not exist",
             hint="run `forecaster ingest` or `forecaster forecast` first",
         )
-
-
-def _see_to(engine: "Engine", wanted: Schema) -> None:
-    from forecaster.store.connection.urls import masked
-    from forecaster.store.maintenance import migrations
-
-    if wanted is Schema.MADE and migrations.revision(engine) is None:
-        migrations.upgrade(engine)
-        say(f"created the tables in {masked(engine.url)}")
-    if wanted is not Schema.ANY:
-        migrations.require_head(engine)
