@@ -43,9 +43,9 @@ class OfFile:
             columns=self.options.key(),
             timezone=zone(self.options.timezone),
             file_format=self.file_format,
-            dialect=self.options.dialect(),
+            dialect=self.options.dialect,
             may_split=may_split,
-            **self.options.spelling(),
+            **self.options.spelling,
         )
         rows = inputs.of_file(source, mapped)
         for finding in rows.findings:

@@ -98,7 +98,7 @@ def ingest(
     source = sys.stdin.buffer if file == "-" else Path(file)
     with opened(settings.database_url, Schema.MADE) as engine:
         report = job.run(
-            engine, mapped, source, file_format=file_format, dialect=of_file.dialect(), now=now()
+            engine, mapped, source, file_format=file_format, dialect=of_file.dialect, now=now()
         )
     as_json(document(report)) if json else data(text_of(report))
 

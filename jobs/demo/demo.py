@@ -180,7 +180,7 @@ class Demo:
             options.on(replace(self._dataset, name=archive, query=None)),
             self._data.source,
             file_format=self._data.file_format,
-            dialect=replace(options.dialect(), usual_series=self._data.name),
+            dialect=replace(options.dialect, usual_series=self._data.name),
             now=datetime.now(UTC),
         )
         self._screen.say(_ingested(report))

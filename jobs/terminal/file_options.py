@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import wraps
+from functools import cached_property, wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ def _option(metavar: str | None, text: str) -> Any:
     return typer.Option(metavar=metavar, help=text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: what is parsed is kept
 class FileOptions:
     """Options for reading a file; None where not given. ConfigError for invalid values."""
 
@@ -62,9 +62,7 @@ class FileOptions:
 
     def __post_init__(self) -> None:
         """Check all values before anything is read."""
-        zone(self.timezone)
-        self.spelling()
-        self.dialect()
+        _ = zone(self.timezone), self.spelling, self.dialect
 
     @property
     def given(self) -> list[str]:
@@ -93,10 +91,11 @@ class FileOptions:
             "timestamp_marks": self.timestamp_marks,
         }
         changed = {name: value for name, value in options.items() if value}
-        return replace(dataset, **changed, **self.spelling())
+        return replace(dataset, **changed, **self.spelling)
 
+    @cached_property
     def spelling(self) -> dict[str, Any]:
-        """Return the options for text in a file, by setting; ConfigError lists all mistakes."""
+        """The options for text in a file, by setting; ConfigError lists all mistakes."""
         readers: dict[str, Callable[[object], Any]] = {
             "timestamp_format": validators.timestamp_format,
             "decimal": validators.one_of(DECIMALS),
@@ -114,8 +113,9 @@ class FileOptions:
             raise ConfigError(problems)
         return settings
 
+    @cached_property
     def dialect(self) -> Dialect:
-        """Return the CSV dialect of a file; ConfigError lists all mistakes."""
+        """The CSV dialect of a file; ConfigError lists all mistakes."""
         sign = {"tab": "\t", "\\t": "\t"}.get(self.separator or "", self.separator)
         names = tuple(name.strip() for name in self.columns.split(",")) if self.columns else ()
         problems = [

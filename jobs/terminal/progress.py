@@ -18,26 +18,27 @@ LINES, PARTS = 4, 10
 
 
 @contextmanager
-def training(title: str) -> Iterator[Callable[["Trained"], None]]:
-    """Show how far a training is; the value is called with each report of the child."""
-    if sys.stderr.isatty():
-        with _bar(title) as show:
-            yield show
-    else:
-        yield _lines(title)
+def bar(*texts: str, width: int = 40) -> Iterator[Progress]:
+    """Show bars with their titles, `texts` and the remaining time."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=width),
+        *map(TextColumn, texts),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        yield shown
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Callable[["Trained"], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=40),
-        TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]:.4f}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=None, loss=float("nan"))
-        yield lambda at: bar.update(task, completed=at.step, total=at.steps, loss=at.loss)
+def training(title: str) -> Iterator[Callable[["Trained"], None]]:
+    """Show how far a training is; the value is called with each report of the child."""
+    if not sys.stderr.isatty():
+        yield _lines(title)
+        return
+    with bar("step {task.completed}/{task.total}  loss {task.fields[loss]:.4f}") as shown:
+        task = shown.add_task(title, total=None, loss=float("nan"))
+        yield lambda at: shown.update(task, completed=at.step, total=at.steps, loss=at.loss)
 
 
 def _lines(title: str) -> Callable[["Trained"], None]:
@@ -60,19 +61,13 @@ def counting() -> Iterator[Callable[[str, int, int], None]]:
     if not sys.stderr.isatty():
         yield _Counted()
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=40),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with bar("{task.completed}/{task.total}") as shown:
         tasks: dict[str, TaskID] = {}
 
         def show(title: str, done: int, total: int) -> None:
             if title not in tasks:
-                tasks[title] = bar.add_task(title, total=total)
-            bar.update(tasks[title], completed=done)
+                tasks[title] = shown.add_task(title, total=total)
+            shown.update(tasks[title], completed=done)
 
         yield show
 
