@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import tokenize
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,24 @@ NAMES = (
     r"\bheir\b",
 )
 
+WORDS = (
+    "judge judged judges judging told tell tells said stretch stretches yardstick "
+    "discreet hush heard heed heeds mend mends anew lesson errand"
+)
+"""Refused in identifiers: what they named is a score, a forecast, a report, or a range."""
+THINGS = "found each"
+"""Refused as identifiers: a thing is named after what it is."""
+
+STILL_THERE: Mapping[str, str] = {
+    "forecaster": f"{WORDS} {THINGS}",
+    "jobs/simulation": f"{WORDS} {THINGS}",
+    "jobs/demo": f"{WORDS} {THINGS}",
+    "jobs/scheduling": f"{WORDS} {THINGS}",
+    "jobs/backtest": "found",
+    "jobs/replicas": "found",
+}
+"""Words that are still to be replaced, by package: to be shortened, never to grow."""
+
 
 def tracked() -> list[Path]:
     """Every text of the project but the history of its changes and stored results."""
@@ -54,6 +74,26 @@ def matches(pattern: str, paths: list[Path]) -> list[str]:
     ]
 
 
+def identifiers(path: Path) -> Iterator[str]:
+    with tokenize.open(path) as source:
+        for token in tokenize.generate_tokens(source.readline):
+            if token.type == tokenize.NAME:
+                yield token.string
+
+
+def words_of(name: str) -> set[str]:
+    """Return the words of an identifier, and those that it is as a whole."""
+    words = set(re.findall(r"[a-z]+", re.sub("([A-Z])", r" \1", name).lower()))
+    return words - set(THINGS.split()) | {name.strip("_")}
+
+
+def refused(path: Path) -> set[str]:
+    """Return the words that identifiers of a module must not contain."""
+    place = path.relative_to(ROOT).as_posix()
+    still = [words for package, words in STILL_THERE.items() if place.startswith(f"{package}/")]
+    return set(f"{WORDS} {THINGS}".split()) - set(" ".join(still).split())
+
+
 @pytest.mark.parametrize("pattern", PHRASES)
 def test_private_phrases_have_not_come_back(pattern: str) -> None:
     assert matches(pattern, tracked()) == []
@@ -64,6 +104,19 @@ def test_private_names_have_not_come_back(pattern: str) -> None:
     packages = [path for path in tracked() if path.relative_to(ROOT).parts[0] in PACKAGES]
 
     assert matches(pattern, packages) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_identifiers_are_made_of_standard_words(package: str) -> None:
+    used = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in tracked()
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == package
+        for name in identifiers(path)
+        if refused(path) & words_of(name)
+    }
+
+    assert used == set()
 
 
 def test_the_texts_of_the_project_are_looked_at() -> None:

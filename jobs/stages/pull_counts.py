@@ -66,6 +66,6 @@ def newest_of(frame: pl.DataFrame) -> datetime | None:
     return last if isinstance(last, datetime) else None
 
 
-def newest(seen: datetime | None, found: datetime | None) -> datetime | None:
-    """Return the later one of two instants; None where there is none."""
-    return max((instant for instant in (seen, found) if instant is not None), default=None)
+def newest(*instants: datetime | None) -> datetime | None:
+    """Return the latest of some instants; None where there is none."""
+    return max((instant for instant in instants if instant is not None), default=None)
