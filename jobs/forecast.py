@@ -57,7 +57,7 @@ def run(
     deadlines = dataset.deadlines
 
     with attempt.stage("pull", deadlines.pull):
-        pulled = pull.run(engine, dataset, now=attempt.clock(), on_landing=panels.take)
+        pulled = pull.run(engine, dataset, now=attempt.clock(), on_ingest=panels.take)
 
     with attempt.stage("read", deadlines.pull):
         champion = champions.serving(engine, dataset, now=attempt.clock())

@@ -1,6 +1,5 @@
 """Ingest the rows of a file, the same way as those of a source query."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,15 +11,12 @@ from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.ingestion import normalize, remedies
-from forecaster.ingestion.losses import Losses
 from forecaster.ingestion.malformed import MalformedRows
 from forecaster.ingestion.normalize import NormalizedRows
-from forecaster.ingestion.remedies import ReadRows
 from forecaster.schemas import empty
 from forecaster.store.connection.engine import writing
 from forecaster.store.observations import observations
 from forecaster.store.observations.lookup import CELLS
-from forecaster.store.observations.observations import IngestResult
 from forecaster.store.state import datasets
 from jobs.execution.reports import IngestReport
 from jobs.files import reader
@@ -29,6 +25,7 @@ from jobs.files.layout import Dialect
 from jobs.files.one_series import with_key
 from jobs.files.reader import Format, Source
 from jobs.stages.pull import ROWS_AT_ONCE, columns_of, normalized
+from jobs.stages.row_counts import RowCounts
 
 _KEY = ["series_id", "timestamp"]
 
@@ -63,7 +60,7 @@ def run(
             dialect=dialect,
         )
         for rows, taken in file.accepted():
-            batch.land(rows, taken)
+            batch.ingest(rows, taken)
     batch.require_any(reader.name_of(source))
     return batch.report()
 
@@ -81,17 +78,14 @@ class _File:
 
         A file of more than one part is read twice for that.
         """
-        rows, kept, lost = 0, 0, Losses()
+        counts = RowCounts()
         parts: list[tuple[int, NormalizedRows]] | None = []
-        for height, taken in self._parts():
-            rows, kept, lost = (
-                rows + height, kept + taken.observations.height, lost + taken.lost
-            )  # fmt: skip
-            parts = None if parts is None or rows > ROWS_AT_ONCE else [*parts, (height, taken)]
+        for rows, taken in self._parts():
+            counts.add(rows, taken, taken.observations)
+            is_long = parts is None or counts.rows > ROWS_AT_ONCE
+            parts = None if is_long else [*(parts or ()), (rows, taken)]
         with hints_as_options():
-            declared = self.dataset.timestamp_format
-            name = self.source.name
-            batch = ReadRows(name=name, rows=rows, kept=kept, lost=lost, declared=declared)
+            batch = counts.batch(self.source.name, self.dataset.timestamp_format)
             remedies.require_file(batch, self.dataset.max_rejected)
         yield from self._parts() if parts is None else parts
 
@@ -119,30 +113,30 @@ class _Batch:
     engine: Engine
     dataset: str
     now: datetime
-    counts: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
+    counts: RowCounts = field(default_factory=RowCounts)
     without: int = 0
     """Observations without a value where none was known."""
-    others: int = 0
-    ends: list[datetime] = field(default_factory=list)
     instants: list[datetime] = field(default_factory=list)
     """When its versions were recorded: a value that differs from one of these is no correction."""
     contested: pl.DataFrame = field(default_factory=lambda: empty(CELLS))
     """All distinct rows of the keys that have several."""
 
-    def land(self, rows: int, taken: NormalizedRows) -> None:
+    def ingest(self, rows: int, taken: NormalizedRows) -> None:
         """Ingest some more rows, in a transaction of their own."""
         with writing(self.engine) as conn:
-            landing = observations.ingest(
+            result = observations.ingest(
                 conn, self.dataset, taken.observations, recorded_at=self.now, batch=self.instants
             )
             among = datasets.with_ids(conn, self.dataset, taken.contested)
-            settled = self._settle(landing.tied, among)
+            settled = self._settle(result.tied, among)
             observations.settle(conn, self.dataset, settled)
-        if landing.recorded_at is not None and landing.recorded_at != landing.before:
-            self.instants.append(landing.recorded_at)
-        self._count(rows, taken, landing)
+        if result.recorded_at is not None and result.recorded_at != result.before:
+            self.instants.append(result.recorded_at)
+        self.without += result.without
+        self.counts.add(rows, taken, taken.observations)
+        self.counts.add_result(result)
+        self.counts.ingested["unchanged"] -= result.tied.height
+        self.counts.conflicting += result.tied.height
 
     def _settle(self, tied: pl.DataFrame, among: pl.DataFrame) -> pl.DataFrame:
         """Return the means of rows that contradict earlier ones; keep all distinct values.
@@ -157,40 +151,24 @@ class _Batch:
         means = normalize.settle(self.contested.join(tied, on=_KEY, how="semi"))
         return means.join(tied.select(*_KEY, "recorded_at"), on=_KEY)
 
-    def _count(self, rows: int, taken: NormalizedRows, landing: IngestResult) -> None:
-        tied = landing.tied.height
-        self.without += landing.without
-        self.others += taken.observations.height - landing.without
-        self.counts += Counter(
-            rows=rows,
-            new=landing.new,
-            corrected=landing.corrected,
-            unchanged=landing.unchanged - tied,
-            duplicates=taken.duplicates,
-            conflicting=taken.conflicting + tied,
-        )
-        self.rejected += Counter(taken.rejected)
-        self.examples = {**taken.examples, **self.examples}
-        stamps = taken.observations["timestamp"]
-        self.ends += [end for end in (stamps.min(), stamps.max()) if isinstance(end, datetime)]
-
     def require_any(self, name: str) -> None:
         """Raise DataError for a file without information: no values, and none was known."""
-        if self.without and not self.others:
-            raise remedies.no_values(name, self.counts["rows"], self.rejected.total())
+        if self.without and self.without == self.counts.kept:
+            raise remedies.no_values(name, self.counts.rows, self.counts.rejected.total())
 
     def report(self) -> IngestReport:
         """Report what was ingested from the file."""
+        counts = self.counts
         return IngestReport(
             dataset=self.dataset,
-            rows=self.counts["rows"],
-            new=self.counts["new"],
-            corrected=self.counts["corrected"],
-            unchanged=self.counts["unchanged"],
-            rejected=dict(sorted(self.rejected.items())),
-            examples=dict(sorted(self.examples.items())),
-            duplicates=self.counts["duplicates"],
-            conflicting=self.counts["conflicting"],
-            first=min(self.ends, default=None),
-            last=max(self.ends, default=None),
+            rows=counts.rows,
+            new=counts.ingested["new"],
+            corrected=counts.ingested["corrected"],
+            unchanged=counts.ingested["unchanged"],
+            rejected=dict(sorted((+counts.rejected).items())),
+            examples=dict(sorted(counts.examples.items())),
+            duplicates=counts.duplicates,
+            conflicting=counts.conflicting,
+            first=counts.oldest,
+            last=counts.newest,
         )

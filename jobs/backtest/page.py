@@ -34,8 +34,8 @@ def _facts(outcome: Outcome) -> RenderableType:
 
 
 def _section(section: Section) -> Iterator[RenderableType]:
-    """Yield a table between its title and its legend; the model and a best figure stand out."""
-    apart = 1 if section.compares else 2  # a star, or the room for one, stands between figures
+    """Yield a table between its title and its legend; highlights the model and best figures."""
+    apart = 1 if section.compares else 2  # a star, or a blank, is between figures
     drawn = Table(box=None, pad_edge=False, padding=(0, apart, 0, 0), header_style="dim")
     for place, heading in enumerate(section.headings):
         is_name = place == 0

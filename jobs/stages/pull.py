@@ -21,15 +21,15 @@ from forecaster.store.connection.limits import Limit, limit_of
 from forecaster.store.observations import observations
 from forecaster.store.observations.observations import IngestResult
 from jobs.execution.reports import PullReport
-from jobs.stages.pull_counts import PullCounts, newest
 from jobs.stages.pull_progress import advance, reached
+from jobs.stages.row_counts import RowCounts, newest
 from jobs.stages.slices import slices
 
 ROWS_AT_ONCE = 200_000
 """Ingested in one transaction: it takes about a second, and others wait five for a lock."""
 _MICROSECOND = timedelta(microseconds=1)
 
-OnLanding = Callable[[str, IngestResult], None]
+OnIngest = Callable[[str, IngestResult], None]
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
     now: datetime,
     all_history: bool = False,
     needed_from: datetime | None = None,
-    on_landing: OnLanding = lambda _dataset, _landing: None,
+    on_ingest: OnIngest = lambda _dataset, _result: None,
 ) -> PullReport | None:
     """Ingest the source rows up to `now`; None for a dataset without a query.
 
@@ -47,8 +47,8 @@ def run(
     corrections are found: ingesting twice changes nothing. With an `ingest_column`, also all rows
     written since, however old their timestamps are. With `all_history`, all of `history` is read
     again, for what came later still; likewise if rows are `needed_from` before all that was read.
-    Long ranges are read in slices, and ingested in short transactions. `on_landing` is called with
-    each landing after its commit. The caller advances the watermarks with `pull_progress.advance`,
+    Long ranges are read in slices, and ingested in short transactions. `on_ingest` is called with
+    each part after its commit. The caller advances the watermarks with `pull_progress.advance`,
     in the transaction that uses these rows.
 
     DataError where more than `max_rejected` of the rows cannot be used: before that slice of the
@@ -62,36 +62,42 @@ def run(
     limit = limit_of(engine) or Limit()
     origin = _Origin(dataset=dataset, url=url, limit=limit)
     scope = _scope(engine, origin, now, all_history=all_history, needed_from=needed_from)
-    tally = PullCounts(seen=scope.seen)
+    counts = RowCounts(seen=scope.seen)
     read = partial(origin.read, scope)
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
         taken = normalized(rows, dataset)
         frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
-        tally.add(rows, taken, frame)
+        counts.add(rows.height, taken, frame)
         if scope.whole is not None:
-            remedies.require_whole(tally.batch(dataset), dataset.max_rejected)
+            remedies.require_whole(
+                counts.batch(f"a pull of {dataset.name}", dataset.timestamp_format),
+                dataset.max_rejected,
+            )
         for part in _parts(frame):
             with writing(engine) as conn:
-                landing = observations.ingest(conn, dataset.name, part, recorded_at=now)
-            tally.land(landing)
-            on_landing(dataset.name, landing)
+                result = observations.ingest(conn, dataset.name, part, recorded_at=now)
+            counts.add_result(result)
+            on_ingest(dataset.name, result)
         if scope.whole is not None:
             limit.renew()
-    report = _report(tally, scope, now)
+    report = _report(counts, scope, now)
     if scope.whole is None:
-        _require_newest(engine, dataset, tally, report)
+        _require_newest(engine, dataset, counts, report)
     return report
 
 
 def _require_newest(
-    engine: Engine, dataset: DatasetConfig, tally: PullCounts, report: PullReport
+    engine: Engine, dataset: DatasetConfig, counts: RowCounts, report: PullReport
 ) -> None:
     """Raise DataError if too many of the new rows were rejected; the watermarks advance before.
 
     So the next pull is checked by its own new rows only.
     """
     try:
-        remedies.require_newest(tally.batch(dataset), dataset.max_rejected)
+        remedies.require_newest(
+            counts.batch(f"a pull of {dataset.name}", dataset.timestamp_format),
+            dataset.max_rejected,
+        )
     except DataError:
         with writing(engine) as conn:
             advance(conn, dataset.name, report)
@@ -192,21 +198,21 @@ class _Origin:
             yield self.limit.remaining()
 
 
-def _report(tally: PullCounts, scope: _Scope, now: datetime) -> PullReport:
+def _report(counts: RowCounts, scope: _Scope, now: datetime) -> PullReport:
     return PullReport(
         since=scope.since,
         until=now,
-        rows=tally.rows,
-        new=tally.landed["new"],
-        corrected=tally.landed["corrected"],
-        unchanged=tally.landed["unchanged"],
-        late=tally.late,
-        outside=tally.outside,
-        rejected=dict(tally.rejected),
-        examples=tally.examples,
-        duplicates=tally.duplicates,
-        conflicting=tally.conflicting,
-        watermark=newest(tally.seen, tally.newest),
+        rows=counts.rows,
+        new=counts.ingested["new"],
+        corrected=counts.ingested["corrected"],
+        unchanged=counts.ingested["unchanged"],
+        late=counts.late,
+        outside=counts.outside,
+        rejected=dict(counts.rejected),
+        examples=counts.examples,
+        duplicates=counts.duplicates,
+        conflicting=counts.conflicting,
+        watermark=newest(counts.seen, counts.newest),
         whole=scope.whole,
         progress=None if scope.progress is None else scope.progress.document(),
     )

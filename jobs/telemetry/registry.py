@@ -91,7 +91,7 @@ class Registry:
         return self._declare(Histogram, name, documentation, labels, buckets=buckets)
 
     def show_only(self, label: str, values: Collection[str]) -> None:
-        """Expose of samples with this label those with one of `values`, whoever sets others."""
+        """Expose of samples with this label only those with one of `values`."""
         self._shown[label] = frozenset(values)
 
     def forget(self, label: str, value: str) -> None:

@@ -30,7 +30,7 @@ def data(text: str) -> None:
 def as_json(value: Any) -> None:
     """Print `value` as JSON; instants become ISO 8601 text.
 
-    Where stdout cannot encode what is in it, JSON's own escapes stand for that.
+    What stdout cannot encode becomes escapes of JSON.
     """
     text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
     if not encodes(sys.stdout, text):

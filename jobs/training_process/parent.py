@@ -45,10 +45,10 @@ def fit_in_child(
 ) -> Fitted:
     """Train in a child process and return its checkpoint.
 
-    `watch` is called ten times a second, `on_progress` as the child tells of steps. Raises what
-    `watch` raised, or the child; StageTimedOut when it shows no heartbeat for `silence` seconds;
-    RunError when it was killed, ran out of memory or crashed. When this returns, the child is gone,
-    and so is what it has started.
+    `watch` is called ten times a second, `on_progress` with the steps that the child reports.
+    Raises what `watch` or the child raised; StageTimedOut when the child shows no heartbeat for
+    `silence` seconds; RunError when it was killed, ran out of memory or crashed. When this
+    returns, the child has ended, and so have its own children.
     """
     child = subprocess.Popen(
         [

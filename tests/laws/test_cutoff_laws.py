@@ -195,7 +195,7 @@ def _let_happen(engine: Engine, stamps: Sequence[datetime], *, created: bool = T
 
 
 def _pull(engine: Engine, dataset: DatasetConfig, now: datetime, panels: PanelCache) -> None:
-    report = pull.run(engine, dataset, now=now, on_landing=panels.take)
+    report = pull.run(engine, dataset, now=now, on_ingest=panels.take)
     with writing(engine) as conn:
         pull_progress.advance(conn, dataset.name, report)
 

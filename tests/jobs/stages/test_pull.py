@@ -165,7 +165,7 @@ def test_many_rows_are_landed_in_several_transactions(
     arrive(source, pl.concat([rows("a", 181, 200), rows("b", 178, 200), rows("c", 160, 200)]))
     monkeypatch.setattr(pull, "ROWS_AT_ONCE", 10)
 
-    report = pull.run(source, PULLED, now=hour(200), all_history=True, on_landing=take)
+    report = pull.run(source, PULLED, now=hour(200), all_history=True, on_ingest=take)
 
     assert report is not None
     assert (report.new, report.corrected, report.unchanged) == (81, 0, 62)
@@ -267,7 +267,7 @@ def test_each_slice_of_a_long_history_has_the_whole_time(
         time.sleep(0.3)
 
     with limit.stage("pull", timedelta(seconds=5)):
-        pull.run(guarded(source, limit=limit), PULLED, now=hour(200), on_landing=take_long)
+        pull.run(guarded(source, limit=limit), PULLED, now=hour(200), on_ingest=take_long)
 
     assert len(left) > 2
     assert left[-1] > left[0] - 0.3

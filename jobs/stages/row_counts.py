@@ -1,4 +1,4 @@
-"""What became of the rows of a pull, slice by slice."""
+"""Counts of the rows of a pull or a file, part by part."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,7 +6,6 @@ from datetime import datetime
 
 import polars as pl
 
-from forecaster.config.settings import DatasetConfig
 from forecaster.ingestion.losses import Losses
 from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.ingestion.remedies import ReadRows
@@ -14,10 +13,11 @@ from forecaster.store.observations.observations import IngestResult
 
 
 @dataclass(slots=True, kw_only=True)
-class PullCounts:
-    """What became of the rows of all slices."""
+class RowCounts:
+    """Counts of the rows of all parts so far."""
 
-    seen: datetime | None
+    seen: datetime | None = None
+    """The newest instant of earlier pulls; None counts no row as late."""
     rows: int = 0
     outside: int = 0
     duplicates: int = 0
@@ -25,14 +25,16 @@ class PullCounts:
     late: int = 0
     kept: int = 0
     lost: Losses = field(default_factory=Losses)
-    landed: Counter[str] = field(default_factory=Counter)
+    ingested: Counter[str] = field(default_factory=Counter)
+    """New, corrected and unchanged rows."""
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    oldest: datetime | None = None
     newest: datetime | None = None
 
-    def add(self, rows: pl.DataFrame, taken: NormalizedRows, frame: pl.DataFrame) -> None:
-        """Count rows that were read, of which `frame` lies within what was asked for."""
-        self.rows += rows.height
+    def add(self, rows: int, taken: NormalizedRows, frame: pl.DataFrame) -> None:
+        """Count rows that were read, of which `frame` lies within the range of the read."""
+        self.rows += rows
         self.outside += taken.observations.height - frame.height
         self.duplicates += taken.duplicates
         self.conflicting += taken.conflicting
@@ -40,30 +42,22 @@ class PullCounts:
         self.lost += taken.lost
         self.rejected.update(taken.rejected)
         self.examples = {**taken.examples, **self.examples}
-        self.newest = newest(self.newest, newest_of(frame))
+        first, last = frame["timestamp"].min(), frame["timestamp"].max()
+        if isinstance(first, datetime) and isinstance(last, datetime):
+            self.oldest, self.newest = min(self.oldest or first, first), newest(self.newest, last)
 
-    def batch(self, dataset: DatasetConfig) -> ReadRows:
-        """Return the counts of the rows so far."""
+    def batch(self, name: str, declared: str | None) -> ReadRows:
+        """Return the counts of the rows so far; `declared` is the format of timestamps."""
         return ReadRows(
-            name=f"a pull of {dataset.name}",
-            rows=self.rows,
-            kept=self.kept,
-            lost=self.lost,
-            declared=dataset.timestamp_format,
+            name=name, rows=self.rows, kept=self.kept, lost=self.lost, declared=declared
         )
 
-    def land(self, landing: IngestResult) -> None:
-        """Count what a landing changed."""
+    def add_result(self, result: IngestResult) -> None:
+        """Count what was ingested."""
         if self.seen is not None:  # rows of a first pull are history, not late
-            self.late += landing.added.filter(pl.col("timestamp") <= self.seen).height
+            self.late += result.added.filter(pl.col("timestamp") <= self.seen).height
         for name in ("new", "corrected", "unchanged"):
-            self.landed[name] += getattr(landing, name)
-
-
-def newest_of(frame: pl.DataFrame) -> datetime | None:
-    """Return the last instant of OBSERVATIONS; None when there is none."""
-    last = frame["timestamp"].max()
-    return last if isinstance(last, datetime) else None
+            self.ingested[name] += getattr(result, name)
 
 
 def newest(*instants: datetime | None) -> datetime | None:
