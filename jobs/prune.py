@@ -60,11 +60,10 @@ def run(
         pages = expiry.shrink(engine)
 
     def write(conn: Connection) -> PruneReport:
-        records = _delete_records(conn, dataset.name, own, retention.models)
         return PruneReport(
             dataset=dataset.name,
             tick=tick,
-            deleted=deleted + Counter(records),
+            deleted=deleted + _delete_records(conn, dataset.name, own, retention.models),
             partitions={
                 "made": made,
                 "dropped": sum(drop.partitions for drop in dropped.values()),
@@ -127,11 +126,9 @@ def _shared(limits: Collection[Mapping[str, datetime]]) -> dict[str, datetime]:
     }
 
 
-def _delete_records(
-    conn: Connection, dataset: str, ages: _Ages, models_kept: int
-) -> dict[str, int]:
+def _delete_records(conn: Connection, dataset: str, ages: _Ages, models_kept: int) -> Counter[str]:
     """Delete rows of small tables: patches, runs, and weights of models; return how many."""
-    deleted = {}
+    deleted: Counter[str] = Counter()
     if "attention" in ages.limits:
         before = ages.limits["attention"]
         deleted["patches"] = attention.delete_patches_before(conn, dataset, before)
