@@ -9,12 +9,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from benchmarks import data
+from benchmarks import data, exact
 from benchmarks.scores import Array, all_levels, gift_windows, nine
 from forecaster.config.settings import DatasetConfig, TrainingConfig
 from forecaster.data.panel import Panel
 from forecaster.data.windows import Windows, gather
-from forecaster.evaluation import metrics
 from forecaster.evaluation.rolling_origin import Backtest, Predictor, backtest
 from forecaster.inference import predictor
 from forecaster.inference.checkpoint import TrainedModel
@@ -221,10 +220,10 @@ class Trial:
         season, start = self.task.season, self.panel.start
         if not self.task.moving:
             before = self.history[:, : self.train_end - start + 1]
-            every: Array = metrics.seasonal_error(before, season)[self.rows.numpy()]
+            every: Array = exact.seasonal_error(before, season)[self.rows.numpy()]
             return every
         errors = [
-            metrics.seasonal_error(self.history[:, : end - start + 1], season) for end in self.ends
+            exact.seasonal_error(self.history[:, : end - start + 1], season) for end in self.ends
         ]
         return np.stack(errors, axis=1).ravel()
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from forecaster.evaluation import metrics
+from benchmarks import exact
 from forecaster.schemas import QUANTILE_LEVELS
 
 Array: TypeAlias = NDArray[np.float64]
@@ -45,7 +45,7 @@ def all_levels(quantiles: Array) -> Array:
 
 def wql(actual: Array, quantiles: Array) -> float:
     """Return the WQL over nine levels of quantiles (B, H, 9); NaN of actual (B, H) is left out."""
-    return metrics.wql(actual, quantiles, NINE)
+    return exact.wql(actual, quantiles, NINE)
 
 
 def published(found: Mapping[str, float], wql: float) -> dict[str, float]:
@@ -59,7 +59,7 @@ def published(found: Mapping[str, float], wql: float) -> dict[str, float]:
 
 def with_owa(scores: Mapping[str, float], naive2: Mapping[str, float]) -> dict[str, float]:
     """Return `scores` with their OWA against those of Naive2."""
-    owa = metrics.owa(
+    owa = exact.owa(
         scores["smape"],
         scores["mase"],
         naive2_smape=naive2["smape"],

@@ -56,16 +56,6 @@ class PointInTime:
     def __len__(self) -> int:
         return len(self.ticks)
 
-    def part(self, places: slice | Array) -> "PointInTime":
-        """Return what was known at some of the ticks."""
-        return PointInTime(
-            ticks=self.ticks[places],
-            until=self.until[places],
-            settled=self.settled[places],
-            recorded=self.recorded[places],
-            assumed=self.assumed[places],
-        )
-
     def first_known(self, versions: pl.DataFrame) -> Known:
         """Return from which tick on each of VERSIONS was known: all versions of its timestamps."""
         conform(versions, VERSIONS)

@@ -132,15 +132,6 @@ def test_no_versions_are_known_to_nobody() -> None:
     assert first_known(version(1, 1), ticks=[]) == [None]
 
 
-def test_a_part_of_the_ticks_knows_what_they_know() -> None:
-    rows = frame(*(version(hour, hour + 0.5) for hour in range(20)))
-    whole = point_in_time([*map(at, range(20))], {at(8): at(6)}, delay=NONE, late_data=9 * HOUR)
-    places = whole.first_known(rows).place
-    part = whole.part(slice(5, 12))
-    assert len(part) == 7
-    assert part.first_known(rows).place.tolist() == (places - 5).clip(0, 7).tolist()
-
-
 instants = st.integers(0, 40).map(lambda quarter: quarter / 4)
 histories = st.lists(
     st.builds(

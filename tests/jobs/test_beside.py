@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from forecaster.data.rolling_panel import RollingPanel
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.forecasts import accuracy, attention, forecasts
+from forecaster.store.forecasts import accuracy
 from forecaster.store.maintenance import partitions
 from forecaster.store.state import datasets
 from forecaster.store.tables import models
@@ -19,6 +19,7 @@ from jobs.stages.panel_cache import PanelCache
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
 from tests.store.samples import forecast, patches, scored, weights
 from tests.store.waiting import wait_for_a_waiter
+from tests.store.written import write_attention, write_forecasts
 
 pytestmark = pytest.mark.fault(33)
 
@@ -53,8 +54,8 @@ def say(conn: Connection, *series: str) -> None:
     at, model_id = hour(LAST), conn.scalars(select(models.c.id)).one()
     for name in series:
         frame = forecast(name, cutoff=at, steps=HORIZON)
-        forecasts.write(conn, "bikes", model_id, frame, issued_at=at, origin="backfill")
-        attention.write(conn, "bikes", model_id, weights(name, cutoff=at), patches(cutoff=at))
+        write_forecasts(conn, "bikes", model_id, frame, issued_at=at, origin="backfill")
+        write_attention(conn, "bikes", model_id, weights(name, cutoff=at), patches(cutoff=at))
 
 
 def make_room(world: World) -> None:

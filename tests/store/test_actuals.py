@@ -13,11 +13,11 @@ from sqlalchemy import Engine, text
 from forecaster.config.settings import RetentionConfig
 from forecaster.schemas import FORECASTS, OBSERVATIONS
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.forecasts import forecasts
 from forecaster.store.maintenance import partitions
 from forecaster.store.observations import observations
 from forecaster.store.state import models
 from tests.store.samples import HOUR, START, forecast, new_model
+from tests.store.written import write_forecasts
 
 MINUTE = timedelta(minutes=1)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,7 +41,7 @@ def compared(
         model = new_model()
         model_id = models.add(conn, "bikes", replace(model, config={**model.config, **config}))
         observations.ingest(conn, "bikes", seen, recorded_at=START)
-        forecasts.write(conn, "bikes", model_id, frame, issued_at=START, origin="live")
+        write_forecasts(conn, "bikes", model_id, frame, issued_at=START, origin="live")
     with reading(engine) as conn:
         query = "SELECT step, actual FROM forecast_vs_actual ORDER BY step"
         return [tuple(row) for row in conn.execute(text(query))]

@@ -5,16 +5,17 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.forecasts import backfills, forecasts
+from forecaster.store.forecasts import backfills
 from tests.jobs.small import query
 from tests.store.samples import HOUR, START, add_model, forecast
+from tests.store.written import write_forecasts
 
 SAID = "SELECT hindsight, count(*) FROM forecasts WHERE step = 1 GROUP BY 1 ORDER BY 1"
 
 
 def say(conn: Connection, model_id: int, cutoff: datetime, *, hindsight: bool = False) -> None:
     rows = forecast(cutoff=cutoff, hindsight=hindsight)
-    forecasts.write(conn, "bikes", model_id, rows, issued_at=cutoff, origin="backfill")
+    write_forecasts(conn, "bikes", model_id, rows, issued_at=cutoff, origin="backfill")
 
 
 def fill(engine: Engine) -> int:

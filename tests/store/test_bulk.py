@@ -14,9 +14,9 @@ from forecaster.schemas import INSTANT
 from forecaster.store import tables
 from forecaster.store.connection.bulk import insert_frame, read_frame
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.forecasts import forecasts
 from forecaster.store.state.datasets import series_ids
 from tests.store.samples import START, add_model, forecast
+from tests.store.written import write_forecasts
 
 OBSERVED = {
     "series_id": pl.Int32(),
@@ -133,7 +133,7 @@ def test_a_hundred_thousand_forecasts_are_written_at_once(engine: Engine) -> Non
     frame = frame.select("series_id", pl.exclude("series_id"))
 
     with writing(engine) as conn:
-        rows = forecasts.write(
+        rows = write_forecasts(
             conn, "bikes", add_model(conn), frame, issued_at=START, origin="live"
         )
 
@@ -169,7 +169,7 @@ def test_rows_of_many_widths_go_out_together(engine: Engine) -> None:
         )
     )
     with writing(engine) as conn:
-        forecasts.write(conn, "bikes", add_model(conn), frame, issued_at=START, origin="live")
+        write_forecasts(conn, "bikes", add_model(conn), frame, issued_at=START, origin="live")
         rows = conn.execute(select(tables.forecasts.c.step, tables.forecasts.c.status)).all()
 
     assert sorted(rows) == sorted(

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 
 from forecaster.store import tables
 from forecaster.store.connection.engine import open_engine, reading, writing
-from forecaster.store.forecasts import accuracy, attention, forecasts
+from forecaster.store.forecasts import accuracy, attention
 from forecaster.store.maintenance import expiry
 from forecaster.store.observations import observations
 from tests.store.samples import (
@@ -18,6 +18,7 @@ from tests.store.samples import (
     scored,
     weights,
 )
+from tests.store.written import write_attention, write_forecasts
 
 LATER = START + HOUR
 
@@ -35,8 +36,8 @@ def say(conn: Connection) -> None:
     model_id = add_model(conn)
     for cutoff in (START, LATER):
         rows = forecast(cutoff=cutoff)
-        forecasts.write(conn, "bikes", model_id, rows, issued_at=cutoff, origin="live")
-        attention.write(conn, "bikes", model_id, weights(cutoff=cutoff), patches(cutoff=cutoff))
+        write_forecasts(conn, "bikes", model_id, rows, issued_at=cutoff, origin="live")
+        write_attention(conn, "bikes", model_id, weights(cutoff=cutoff), patches(cutoff=cutoff))
         accuracy.write(conn, "bikes", model_id, scored(cutoff=cutoff), scored_at=LATER)
 
 

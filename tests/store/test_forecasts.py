@@ -26,10 +26,11 @@ from tests.store.samples import (
     weights,
 )
 from tests.store.waiting import wait_for_a_waiter
+from tests.store.written import read_accuracy, write_attention, write_forecasts
 
 
 def write(conn: Connection, model_id: int, frame: pl.DataFrame) -> int:
-    return forecasts.write(conn, "bikes", model_id, frame, issued_at=START, origin="live")
+    return write_forecasts(conn, "bikes", model_id, frame, issued_at=START, origin="live")
 
 
 def due(engine: Engine, *, after: int | None = None, until: int = 99) -> pl.DataFrame:
@@ -106,7 +107,7 @@ def test_the_series_forecast_at_a_cutoff_are_known(engine: Engine, model_id: int
 def test_intervals_and_attention_are_read_back_as_written(engine: Engine, model_id: int) -> None:
     with writing(engine) as conn:
         rows = pl.concat([weights("b"), weights("a")])
-        attention.write(conn, "bikes", model_id, rows, patches())
+        write_attention(conn, "bikes", model_id, rows, patches())
 
     with reading(engine) as conn:
         intervals = history.read_intervals(conn, "bikes", since=START, until=START)
@@ -143,9 +144,9 @@ def test_accuracy_is_read_back_as_written(engine: Engine, model_id: int) -> None
         accuracy.write(conn, "bikes", model_id, frame, scored_at=START + 9 * HOUR)
 
     with reading(engine) as conn:
-        found = accuracy.read(conn, "bikes")
-        later = accuracy.read(conn, "bikes", since=START + HOUR, model_id=model_id)
-        other_model = accuracy.read(conn, "bikes", model_id=model_id + 1)
+        found = read_accuracy(conn, "bikes")
+        later = read_accuracy(conn, "bikes", since=START + HOUR, model_id=model_id)
+        other_model = read_accuracy(conn, "bikes", model_id=model_id + 1)
 
     assert_frame_equal(
         found.drop("model_id", "scored_at"), frame.sort("series_id", "cutoff"), check_exact=True
@@ -192,7 +193,7 @@ def test_a_lead_that_has_accuracy_is_not_scored_over(engine: Engine, model_id: i
     assert again.is_empty()
     assert empty.is_empty()
     with reading(engine) as conn:
-        kept = accuracy.read(conn, "bikes", model_id=model_id)
+        kept = read_accuracy(conn, "bikes", model_id=model_id)
     assert kept.height == every.height
     assert kept.filter(pl.col("scored_at") == START).height == 2
 

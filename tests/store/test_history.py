@@ -7,10 +7,11 @@ from sqlalchemy import Connection, Engine
 
 from forecaster.errors import ModelError
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.forecasts import attention, forecasts, history
+from forecaster.store.forecasts import history
 from forecaster.store.observations import observations
 from forecaster.store.state import datasets, models
 from tests.store.samples import HOUR, START, add_model, forecast, observed, patches, weights
+from tests.store.written import write_attention, write_forecasts
 
 LATER = START + HOUR
 
@@ -25,8 +26,8 @@ def say(
     issued: timedelta = HOUR,
 ) -> None:
     frame = forecast(series_id, cutoff=cutoff, hindsight=hindsight)
-    forecasts.write(conn, "bikes", model_id, frame, issued_at=cutoff + issued, origin="live")
-    attention.write(conn, "bikes", model_id, weights(series_id, cutoff=cutoff), patches().clear())
+    write_forecasts(conn, "bikes", model_id, frame, issued_at=cutoff + issued, origin="live")
+    write_attention(conn, "bikes", model_id, weights(series_id, cutoff=cutoff), patches().clear())
 
 
 def test_the_newest_forecast_has_the_greatest_cutoff_of_its_series(engine: Engine) -> None:
@@ -73,7 +74,7 @@ def test_parts_and_attention_are_those_of_one_model_and_series(engine: Engine) -
         for model_id in owners:
             say(conn, model_id)
             say(conn, model_id, "b")
-            attention.write(conn, "bikes", model_id, weights().clear(), patches())
+            write_attention(conn, "bikes", model_id, weights().clear(), patches())
 
     with reading(engine) as conn:
         vintage = history.newest(conn, "bikes", "a")

@@ -4,10 +4,10 @@ from sqlalchemy import Engine, update
 from forecaster.errors import ModelError, NoChampion, StoreError
 from forecaster.store import tables
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.forecasts import forecasts
 from forecaster.store.state import models
 from forecaster.store.state.models import StoredModel
 from tests.store.samples import HOUR, START, add_model, forecast, new_model
+from tests.store.written import write_forecasts
 
 
 def add(engine: Engine, count: int = 1, *, promoted: bool = True) -> list[int]:
@@ -125,7 +125,7 @@ def test_pruning_drops_old_weights_and_keeps_the_champion(engine: Engine) -> Non
     with writing(engine) as conn:
         models.promote(conn, "bikes", first, now=START + 9 * HOUR, reason="it was better")
         rows = forecast()
-        forecasts.write(conn, "bikes", second, rows, issued_at=START, origin="live")
+        write_forecasts(conn, "bikes", second, rows, issued_at=START, origin="live")
 
         early = models.prune(conn, "bikes", keep=2, retired_before=START + 2 * HOUR)
         pruned = models.prune(conn, "bikes", keep=2, retired_before=START + 3 * HOUR)

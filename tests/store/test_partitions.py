@@ -13,11 +13,11 @@ from sqlalchemy import Engine, event, text
 from forecaster.config.settings import RetentionConfig
 from forecaster.errors import StoreError
 from forecaster.store.connection.engine import open_engine, reading, writing
-from forecaster.store.forecasts import forecasts
 from forecaster.store.maintenance import migrations, partitions
 from forecaster.store.maintenance.partitions import Dropped, Partition
 from tests.store.samples import START, add_model, forecast
 from tests.store.waiting import wait_for_a_waiter
+from tests.store.written import write_forecasts
 
 DAY = timedelta(days=1)
 DAILY, WEEKLY, FOREVER = (RetentionConfig(forecasts=keep) for keep in (14 * DAY, 90 * DAY, None))
@@ -51,7 +51,7 @@ def write(engine: Engine, *cutoffs: datetime) -> None:
         model_id = add_model(conn)
         for cutoff in cutoffs:
             rows = forecast(cutoff=cutoff)
-            forecasts.write(conn, "bikes", model_id, rows, issued_at=cutoff, origin="live")
+            write_forecasts(conn, "bikes", model_id, rows, issued_at=cutoff, origin="live")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_neither_a_reader_nor_a_writer_waits_for_a_new_partition(empty: Engine) 
         reader.execute(text("SELECT count(*) FROM latest_forecasts"))
         model_id = add_model(writer)
         rows = forecast("b")
-        forecasts.write(writer, "bikes", model_id, rows, issued_at=START, origin="live")
+        write_forecasts(writer, "bikes", model_id, rows, issued_at=START, origin="live")
         made = ensure(empty, START + DAY)
         found = reader.execute(text("SELECT count(*) FROM forecasts")).scalar_one()
 

@@ -15,6 +15,7 @@ from forecaster.store.forecasts import accuracy, forecasts
 from forecaster.store.maintenance import partitions
 from forecaster.store.observations import observations
 from tests.store.samples import HOUR, START, add_model, forecast, observed, scored
+from tests.store.written import write_forecasts
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "views.md"
 T = START
@@ -37,7 +38,7 @@ def told(engine: Engine) -> Engine:
             (chosen, said_at(T, level=300.0, hindsight=True), T, "backfill"),
         ]
         for model, frame, issued_at, origin in said:
-            forecasts.write(conn, "bikes", model, frame, issued_at=issued_at, origin=origin)
+            write_forecasts(conn, "bikes", model, frame, issued_at=issued_at, origin=origin)
         for cutoff in (T - HOUR, T):
             frame = scored("north", cutoff=cutoff)
             accuracy.write(conn, "bikes", serving, frame, scored_at=T + 9 * HOUR)

@@ -11,7 +11,6 @@ from sqlalchemy import Connection, Engine, delete, text
 from forecaster.schemas import FORECASTS
 from forecaster.store import tables
 from forecaster.store.connection.engine import reading, writing
-from forecaster.store.forecasts import attention, forecasts
 from forecaster.store.observations import observations
 from tests.store.samples import (
     HOUR,
@@ -22,6 +21,7 @@ from tests.store.samples import (
     patches,
     weights,
 )
+from tests.store.written import write_attention, write_forecasts
 
 VIEWS = (
     "all_forecasts",
@@ -39,7 +39,7 @@ def select(engine: Engine, query: str) -> list[Any]:
 
 
 def write(conn: Connection, model_id: int, frame: pl.DataFrame, *, issued_at: datetime) -> None:
-    forecasts.write(conn, "bikes", model_id, frame, issued_at=issued_at, origin="live")
+    write_forecasts(conn, "bikes", model_id, frame, issued_at=issued_at, origin="live")
 
 
 def test_views_have_the_agreed_columns_and_text(
@@ -50,7 +50,7 @@ def test_views_have_the_agreed_columns_and_text(
         observations.ingest(conn, "bikes", landed, recorded_at=START + HOUR)
         model_id = add_model(conn)
         write(conn, model_id, forecast("a"), issued_at=START + timedelta(milliseconds=1500))
-        attention.write(conn, "bikes", model_id, weights("a"), patches())
+        write_attention(conn, "bikes", model_id, weights("a"), patches())
 
     golden("views.txt", "\n".join(_described(engine, view) for view in VIEWS))
 
@@ -197,7 +197,7 @@ def test_weights_of_a_future_patch_sum_to_one_over_its_sources(engine: Engine) -
         model_id = add_model(conn)
         for series_id in ("a", "b"):
             rows = weights(series_id)
-            attention.write(conn, "bikes", model_id, rows, patches() if series_id == "a" else
+            write_attention(conn, "bikes", model_id, rows, patches() if series_id == "a" else
                             patches().clear())  # fmt: skip
 
     sums = select(
@@ -260,8 +260,8 @@ def test_views_keep_datasets_apart(engine: Engine) -> None:
             observations.ingest(conn, dataset, observed({"a": [1.0]}), recorded_at=START)
             model_id = add_model(conn, dataset)
             rows = forecast(steps=1)
-            forecasts.write(conn, dataset, model_id, rows, issued_at=START, origin="backfill")
-            attention.write(conn, dataset, model_id, weights(), patches())
+            write_forecasts(conn, dataset, model_id, rows, issued_at=START, origin="backfill")
+            write_attention(conn, dataset, model_id, weights(), patches())
 
     for view in VIEWS:
         found = select(engine, f"SELECT dataset, count(*) FROM {view} GROUP BY dataset ORDER BY 1")
@@ -273,7 +273,7 @@ def test_views_keep_datasets_apart(engine: Engine) -> None:
 def test_an_empty_frame_of_forecasts_is_written_as_nothing(engine: Engine) -> None:
     with writing(engine) as conn:
         empty = pl.DataFrame(schema=FORECASTS)
-        rows = forecasts.write(
+        rows = write_forecasts(
             conn, "bikes", add_model(conn), empty, issued_at=START, origin="live"
         )
 

@@ -15,10 +15,7 @@ from sqlalchemy.types import TypeEngine
 from forecaster.schemas import ACCURACY, INSTANT, conform
 from forecaster.store.connection.bulk import insert_frame, read_frame
 from forecaster.store.state import datasets
-from forecaster.store.tables import accuracy, series
-
-SCORED = pl.Schema({**ACCURACY, "model_id": pl.Int32(), "scored_at": INSTANT})
-"""ACCURACY, and which model it is of, and when it was scored."""
+from forecaster.store.tables import accuracy
 
 _KEYS = {"series_id": pl.Int32(), "cutoff": INSTANT, "lead": pl.String()}
 _RANGES_AT_ONCE = 100_000
@@ -36,27 +33,6 @@ def write(
     is_scored = rows.join(scored, on=[*_KEYS], how="left", maintain_order="left")["is_scored"]
     _insert(conn, rows.filter(is_scored.is_null()), model_id, scored_at)
     return frame.filter(is_scored.is_null())
-
-
-def read(
-    conn: Connection,
-    dataset: str,
-    *,
-    since: datetime | None = None,
-    model_id: int | None = None,
-) -> pl.DataFrame:
-    """Return SCORED of the cutoffs from `since` on, sorted by series_id, cutoff and model_id."""
-    columns = [accuracy.c[name] for name in SCORED if name != "series_id"]
-    query = (
-        select(series.c.key.label("series_id"), *columns)
-        .join(series, series.c.id == accuracy.c.series_id)
-        .where(accuracy.c.series_id.in_(datasets.series_of(dataset)))
-    )
-    if since is not None:
-        query = query.where(accuracy.c.cutoff >= since)
-    if model_id is not None:
-        query = query.where(accuracy.c.model_id == model_id)
-    return read_frame(conn, query, SCORED).sort("series_id", "cutoff", "model_id", "lead")
 
 
 def _insert(conn: Connection, rows: pl.DataFrame, model_id: int, scored_at: datetime) -> int:

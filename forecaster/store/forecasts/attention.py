@@ -12,19 +12,6 @@ from forecaster.store.state import datasets
 from forecaster.store.tables import attention, attention_patches
 
 
-def write(
-    conn: Connection,
-    dataset: str,
-    model_id: int,
-    weights: pl.DataFrame,
-    patches: pl.DataFrame,
-) -> int:
-    """Append ATTENTION and the PATCHES of its cutoffs; return how many rows of ATTENTION."""
-    ids = datasets.series_ids(conn, dataset, weights["series_id"].unique())
-    write_patches(conn, dataset, model_id, patches)
-    return write_blocks(conn, ids, model_id, [weights])
-
-
 def write_blocks(
     conn: Connection, ids: Mapping[str, int], model_id: int, frames: Iterable[pl.DataFrame]
 ) -> int:

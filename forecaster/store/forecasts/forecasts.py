@@ -19,23 +19,6 @@ KEYS = pl.Schema({"series_id": pl.Int32(), "cutoff": INSTANT})
 """Which series were forecast at which cutoffs."""
 
 
-def write(
-    conn: Connection,
-    dataset: str,
-    model_id: int,
-    frame: pl.DataFrame,
-    *,
-    issued_at: datetime,
-    origin: Origin,
-) -> int:
-    """Append FORECASTS of one model; return how many rows.
-
-    StoreError when one of them exists: forecasts are never overwritten.
-    """
-    ids = datasets.series_ids(conn, dataset, frame["series_id"].unique())
-    return write_blocks(conn, ids, model_id, [frame], issued_at=issued_at, origin=origin)
-
-
 def write_blocks(
     conn: Connection,
     ids: Mapping[str, int],
