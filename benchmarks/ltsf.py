@@ -17,7 +17,7 @@ from benchmarks.fitting import Fitted, fitted
 from benchmarks.protocols import Task, actual, forecasts, in_units, pairs
 from benchmarks.scores import MEDIAN, Array
 from benchmarks.tables import Cell, Row, over_seeds
-from forecaster.baselines import registry
+from forecaster.baselines import naive
 from forecaster.data.panel import Panel
 from forecaster.data.windows import gather
 from forecaster.training import preparation
@@ -104,6 +104,6 @@ def _naive(panel: Panel, horizon: int) -> Iterator[Row]:
         for place in range(0, len(ends), WINDOWS):
             rows, cutoffs = pairs(panel, ends[place : place + WINDOWS])
             context = gather(panel, rows, cutoffs, 2 * season).context
-            said = in_units(panel, rows, registry.seasonal_naive(context, horizon, season))
+            said = in_units(panel, rows, naive.seasonal_naive(context, horizon, season))
             errors.add(rows.numpy(), actual(panel, rows, cutoffs, horizon), said)
         yield errors.scores(f"seasonal_naive {season}" if season > 1 else "naive")

@@ -9,11 +9,16 @@ is repeated was seen. That time, not the step ahead, is what is counted here, so
 the cutoff widens the intervals; without gaps both are the same.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from forecaster.baselines.distributions import normal_quantiles
 from forecaster.schemas import QUANTILE_LEVELS
+
+PointForecast = Callable[[Tensor, int, int], Tensor]
+"""Contexts (B, L), prediction length and season to points (B, H)."""
 
 
 def naive(context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:

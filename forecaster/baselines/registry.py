@@ -1,7 +1,6 @@
-"""Baselines: forecasts without training, which every score is relative to.
+"""Baselines by name: quantile forecasts without training, which every score is relative to.
 
-`naive`, `seasonal_naive`, `drift` and `seasonal_naive_drift` are points (B, H); BASELINES holds
-what forecasts quantiles, the naive ones with the intervals of their textbook.
+The naive ones have the intervals of their textbook; `forecaster.baselines.naive` has their points.
 """
 
 from collections.abc import Mapping
@@ -14,33 +13,12 @@ from torch import Tensor
 from forecaster.baselines.markov_chain import markov_chain
 from forecaster.baselines.markov_switching import markov_switching
 from forecaster.baselines.naive import (
-    drift,
     drift_quantiles,
-    naive,
     naive_quantiles,
-    seasonal_naive,
-    seasonal_naive_drift,
     seasonal_naive_drift_quantiles,
     seasonal_naive_quantiles,
 )
 from forecaster.schemas import QUANTILE_LEVELS
-
-__all__ = [
-    "BASELINES",
-    "Baseline",
-    "PointForecast",
-    "drift",
-    "naive",
-    "seasonal_naive",
-    "seasonal_naive_drift",
-]
-
-
-class PointForecast(Protocol):
-    """Forecast `prediction_length` steps from a context (B, L) with gaps; returns (B, H)."""
-
-    def __call__(self, context: Tensor, prediction_length: int, season_length: int = 1) -> Tensor:
-        """Forecast from `context`."""
 
 
 class Baseline(Protocol):

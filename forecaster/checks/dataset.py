@@ -55,6 +55,10 @@ class Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     suggestions: dict[str, str | int | float] = field(default_factory=dict)
 
+    def note(self, dataset: DatasetConfig, message: str, *, hint: str | None = None) -> None:
+        """Add a note on the dataset."""
+        self.findings.append(note(dataset.name, message, hint=hint))
+
 
 def diagnose(sample: Sample, dataset: DatasetConfig) -> Diagnosis:
     """Return the diagnosis of the sample. Raises nothing: errors become findings."""
@@ -137,12 +141,10 @@ def _check_spacing(
         return dataset.step
     diagnosis.facts |= {"step": str(spacing.step), "regular": spacing.regular}
     if spacing.regular < 1 - _FEW:
-        diagnosis.findings.append(
-            note(
-                dataset.name,
-                f"{1 - spacing.regular:.0%} of the rows are not a whole number of {spacing.step} "
-                "after the previous one: rows that share a step are averaged",
-            )
+        diagnosis.note(
+            dataset,
+            f"{1 - spacing.regular:.0%} of the rows are not a whole number of {spacing.step} "
+            "after the previous one: rows that share a step are averaged",
         )
     advised = advised_step(spacing, observations)
     if is_same_step(advised, dataset.step):
@@ -192,7 +194,7 @@ def _check_values(observations: pl.DataFrame, dataset: DatasetConfig, diagnosis:
         outside += int((values > dataset.upper_bound).sum())
     if outside:
         message = f"{outside} values lie outside lower_bound and upper_bound; forecasts never do"
-        diagnosis.findings.append(note(dataset.name, message))
+        diagnosis.note(dataset, message)
     if dataset.lower_bound is None and values.min() == 0:
         diagnosis.suggestions["lower_bound"] = 0
 
@@ -220,16 +222,16 @@ def _check_panel(
         (short, f"have fewer than {spec.min_observed} values, and are not forecast yet"),
     ):
         if count:
-            diagnosis.findings.append(note(dataset.name, f"{count} of {len(panel)} series {what}"))
+            diagnosis.note(dataset, f"{count} of {len(panel)} series {what}")
     for name, what in (("off_grid", "rows lie between two steps"), ("gaps", "steps have no row")):
         share = diagnosis.facts[name]
         if isinstance(share, float) and share >= _FEW:
-            diagnosis.findings.append(note(dataset.name, f"{share:.0%} of the {what}"))
+            diagnosis.note(dataset, f"{share:.0%} of the {what}")
     if spec.season_length == 1:
         message = (
             "no seasonality detected: forecasts will mostly be a constant level with its spread"
         )
-        diagnosis.findings.append(note(dataset.name, message))
+        diagnosis.note(dataset, message)
 
 
 def _check_length(
@@ -242,7 +244,7 @@ def _check_length(
             f"{spec.prediction_length} for training and as many for validation"
         )
         hint = "lengthen history, shorten the horizon, or wait for more data"
-        diagnosis.findings.append(note(dataset.name, message, hint=hint))
+        diagnosis.note(dataset, message, hint=hint)
 
 
 def _check_seasons(
@@ -263,12 +265,10 @@ def _check_seasons(
             rounded_up((needed + 1) * dataset.step.approximate)
         )
         hint = f'set history = "{diagnosis.suggestions["history"]}"'
-    diagnosis.findings.append(
-        note(
-            dataset.name,
-            f"detecting a season of {missed[0]} steps needs {needed} steps, and there are {steps}",
-            hint=hint,
-        )
+    diagnosis.note(
+        dataset,
+        f"detecting a season of {missed[0]} steps needs {needed} steps, and there are {steps}",
+        hint=hint,
     )
 
 

@@ -98,7 +98,8 @@ def by_missing_rows(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta |
     has_row[cells[cells >= first] - first] = True
     expected = _expected(has_row, _period(grid))
     missing = np.flatnonzero(expected & ~has_row) + first
-    due = _over(grid, pl.Series(missing[missing > newest], dtype=pl.Int64))
+    late = pl.Series(missing[missing > newest], dtype=pl.Int64)
+    due = grid.timestamps_of(late + 1) if grid.step.is_calendar else _due(grid, late)
     overdue = due.filter(due <= now)
     known = slice(0, newest - first + 1)
     if len(overdue) <= _usual_run(has_row[known], expected[known], grid):
@@ -113,11 +114,6 @@ def _due(grid: Grid, cells: pl.Series) -> pl.Series:
     if grid.marks == START_MARKS:
         return grid.timestamps_of(cells + 1)
     return (grid.timestamps_of(cells).to_physical() + grid.spread).cast(INSTANT)
-
-
-def _over(grid: Grid, cells: pl.Series) -> pl.Series:
-    """Return when the rows of cells (Int64) are due at the latest."""
-    return grid.timestamps_of(cells + 1) if grid.step.is_calendar else _due(grid, cells)
 
 
 def _expected(has_row: Flags, period: int) -> Flags:

@@ -1,12 +1,12 @@
 """One dataset of the configuration file: its settings, its model's and its training's."""
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from forecaster.config import schedule_table, score_names, validators
 from forecaster.config.settings import (
-    AUTO,
     CATCHUPS,
     DECIMALS,
     ENCODERS,
@@ -35,7 +35,8 @@ def read(name: str, table: Table, retention: timedelta | None) -> DatasetConfig:
     length = _whole(step := step_given or Step(1, "day"))
     ahead = _prediction_length(table, step_given)
     timezone = table.take("timezone", validators.timezone, None)
-    times = schedule_table.read(table, step, delay := _delay(table), timezone or "UTC")
+    delay = table.take("delay", validators.duration, timedelta(0))
+    times = schedule_table.read(table, step, delay, timezone or "UTC")
     dataset = DatasetConfig(
         **_rows(table),
         name=name,
@@ -57,17 +58,13 @@ def read(name: str, table: Table, retention: timedelta | None) -> DatasetConfig:
         deadlines=times.deadlines,
         lower_bound=table.take("lower_bound", validators.number, None),
         upper_bound=table.take("upper_bound", validators.number, None),
-        calendar=_calendar(table.table("calendar")),
+        calendar=table.table("calendar").read_all(CalendarConfig, _CALENDAR),
         model=_model(table.table("model")),
-        training=_training(table.table("training")),
+        training=table.table("training").read_all(TrainingConfig, _TRAINING),
     )
     _check_together(table, dataset, retention)
     table.report_unknown()
     return dataset
-
-
-def _delay(table: Table) -> timedelta:
-    return table.take("delay", validators.duration, timedelta(0))
 
 
 def _step(table: Table) -> Step | None:
@@ -140,63 +137,50 @@ def _check_together(table: Table, dataset: DatasetConfig, retention: timedelta |
         table.add_problem("series_columns", "must differ from the other columns, found a duplicate")
 
 
-def _calendar(table: Table) -> CalendarConfig:
-    calendar = CalendarConfig(open=table.take("open", validators.opening_hours, AUTO))
-    table.report_unknown()
-    return calendar
-
-
 def _model(table: Table) -> ModelConfig:
-    default = ModelConfig()
-    length = validators.count_between(1, 1_000_000)
-    model = ModelConfig(
-        score=table.take("score", score_names.score, default.score),
-        normaliser=table.take("normaliser", validators.one_of(NORMALISERS), default.normaliser),
-        temperature=table.take("temperature", validators.number_between(1e-3, 1e3), 1.0),
-        attention_window=table.take("attention_window", length, None),
-        self_attention=table.take("self_attention", validators.flag, default.self_attention),
-        priors=table.take("priors", score_names.priors, default.priors),
-        encoder=table.take("encoder", validators.one_of(ENCODERS), default.encoder),
-        head=table.take("head", validators.one_of(HEADS), default.head),
-        statistics=table.take("statistics", validators.one_of(STATISTICS), None),
-        calendar=table.take("calendar", validators.flag, None),
-        season_length=table.take("season_length", length, None),
-        patch_length=table.take("patch_length", length, None),
-        context_length=table.take("context_length", length, None),
-        hidden_size=table.take(
-            "hidden_size", validators.count_between(1, 4096), default.hidden_size
-        ),
-        layers=table.take("layers", validators.count_between(1, 16), default.layers),
-        heads=table.take("heads", validators.count_between(1, 64), default.heads),
-        dropout=table.take("dropout", validators.number_between(0, 1), default.dropout),
-    )
+    model = table.read_all(ModelConfig, _MODEL)
     patch, context = model.patch_length, model.context_length
     if patch is not None and context is not None and patch > context:
         table.add_problem(
             "patch_length", f"must be at most context_length {context}, found {patch}"
         )
-    table.report_unknown()
     return model
-
-
-def _training(table: Table) -> TrainingConfig:
-    default = TrainingConfig()
-    rate = validators.number_between(1e-8, 1)
-    training = TrainingConfig(
-        seed=table.take("seed", validators.count_between(0, LARGEST), default.seed),
-        steps=table.take("steps", validators.count_between(1, LARGEST), None),
-        batch_size=table.take("batch_size", validators.count_between(1, 1_000_000), None),
-        learning_rate=table.take("learning_rate", rate, default.learning_rate),
-        device=table.take("device", _device, default.device),
-        ensemble=table.take("ensemble", validators.count_between(1, 100), default.ensemble),
-        naive_guard=table.take("naive_guard", validators.flag, default.naive_guard),
-        memory_limit_gb=table.take("memory_limit_gb", validators.number_between(0.5, 1e6), None),
-    )
-    table.report_unknown()
-    return training
 
 
 def _device(value: object) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", validators.text(value)):
         raise InvalidSetting("must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
     return str(value)
+
+
+_LENGTH = validators.count_between(1, 1_000_000)
+_CALENDAR = {"open": validators.opening_hours}
+_MODEL: Mapping[str, Callable[[object], Any]] = {
+    "score": score_names.score,
+    "normaliser": validators.one_of(NORMALISERS),
+    "temperature": validators.number_between(1e-3, 1e3),
+    "attention_window": _LENGTH,
+    "self_attention": validators.flag,
+    "priors": score_names.priors,
+    "encoder": validators.one_of(ENCODERS),
+    "head": validators.one_of(HEADS),
+    "statistics": validators.one_of(STATISTICS),
+    "calendar": validators.flag,
+    "season_length": _LENGTH,
+    "patch_length": _LENGTH,
+    "context_length": _LENGTH,
+    "hidden_size": validators.count_between(1, 4096),
+    "layers": validators.count_between(1, 16),
+    "heads": validators.count_between(1, 64),
+    "dropout": validators.number_between(0, 1),
+}
+_TRAINING: Mapping[str, Callable[[object], Any]] = {
+    "seed": validators.count_between(0, LARGEST),
+    "steps": validators.count_between(1, LARGEST),
+    "batch_size": validators.count_between(1, 1_000_000),
+    "learning_rate": validators.number_between(1e-8, 1),
+    "device": _device,
+    "ensemble": validators.count_between(1, 100),
+    "naive_guard": validators.flag,
+    "memory_limit_gb": validators.number_between(0.5, 1e6),
+}

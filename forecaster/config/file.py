@@ -51,7 +51,7 @@ def draft(
     prune_every = top.take("prune_every", validators.period, Step(1, "day"))
     lease_ttl = top.take("lease_ttl", validators.lease_time, timedelta(seconds=15))
     server = _server(top.table("server"))
-    retention = _retention(top.table("retention"))
+    retention = top.table("retention").read_all(RetentionConfig, _RETENTION)
     datasets = _datasets(top.table("datasets"), retention.observations)
     top.report_unknown()
     config = Config(
@@ -100,22 +100,6 @@ def _require_both(table: Table, key: str, other: str) -> None:
             table.add_problem(name, f"must be set together with {partner}")
 
 
-def _retention(table: Table) -> RetentionConfig:
-    default = RetentionConfig()
-    retention = RetentionConfig(
-        observations=table.take("observations", validators.retention, default.observations),
-        forecasts=table.take("forecasts", validators.retention, default.forecasts),
-        attention=table.take("attention", validators.retention, default.attention),
-        accuracy=table.take("accuracy", validators.retention, default.accuracy),
-        runs=table.take("runs", validators.retention, default.runs),
-        models=table.take(
-            "models", validators.count_between(0, validators.LARGEST), default.models
-        ),
-    )
-    table.report_unknown()
-    return retention
-
-
 def _datasets(table: Table, retention: timedelta | None) -> dict[str, DatasetConfig]:
     datasets = {}
     for name in table.names:
@@ -125,3 +109,11 @@ def _datasets(table: Table, retention: timedelta | None) -> dict[str, DatasetCon
             rule = "dataset names must be up to 100 letters, digits and _ . -"
             table.add_problem("", f"{rule}, found {shown(name)}")
     return datasets
+
+
+_RETENTION: Mapping[str, Callable[[object], timedelta | int | None]] = {
+    **dict.fromkeys(
+        ("observations", "forecasts", "attention", "accuracy", "runs"), validators.retention
+    ),
+    "models": validators.count_between(0, validators.LARGEST),
+}

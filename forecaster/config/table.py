@@ -7,12 +7,13 @@ after `://`.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from forecaster.config.validators import InvalidSetting, nearest, text
 
 T = TypeVar("T")
 D = TypeVar("D")
+S = TypeVar("S")
 
 _VARIABLE = re.compile(
     r"(?P<escape>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<or>:-(?P<default>[^{}$]*))?\}|\$\{"
@@ -84,13 +85,21 @@ class Table:
         self._known.append(key)
         return self.take(file_key, lambda path: read(self._content(text(path))), None)
 
+    def read_all(self, kind: type[S], readers: Mapping[str, Callable[[object], Any]]) -> S:
+        """Read the whole table as a dataclass whose fields have defaults."""
+        default = kind()
+        values = {key: self.take(key, read, getattr(default, key)) for key, read in readers.items()}
+        self.report_unknown()
+        return kind(**values)
+
     def report_unknown(self) -> None:
         """Report the unknown settings of the table."""
         for key in self._values:
             if key not in self._known:
                 near = nearest(key, self._known)
                 meant = f"; did you mean {near!r}?" if near else ""
-                self.add_problem(_plain_key(key), f"unknown setting{meant}")
+                is_plain = re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key)
+                self.add_problem(key if is_plain else shown(key), f"unknown setting{meant}")
 
     def _content(self, path: str) -> str:
         try:
@@ -120,10 +129,6 @@ def shown(value: object) -> str:
             return "an array"
         case _:
             return "a date or time"
-
-
-def _plain_key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else shown(key)
 
 
 def _expand(raw: object, environ: Mapping[str, str]) -> object:

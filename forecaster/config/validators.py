@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cache
+from typing import TypeVar
 from zoneinfo import available_timezones
 
 from forecaster.times import timestamp_formats
 from forecaster.times.durations import Step, format_duration, parse_duration
 from forecaster.times.opening_hours import OpeningHours
+
+T = TypeVar("T")
 
 LONGEST = timedelta(days=73_050)
 """200 years: subtracted from any instant of data, the result is still in the calendar."""
@@ -66,14 +69,19 @@ def flag(value: object) -> bool:
     return value
 
 
-def duration(value: object) -> timedelta:
-    """Read a duration of zero or more."""
+def _parsed(parse: Callable[[str], T], value: object, rule: str) -> T:
+    """Return what `parse` reads in text; the rule that it names where it raises ValueError."""
     if not isinstance(value, str):
-        raise InvalidSetting('must be a duration with its unit, such as "15m"')
+        raise InvalidSetting(rule)
     try:
-        parsed = parse_duration(value)
+        return parse(value)
     except ValueError as error:
         raise InvalidSetting(str(error).partition(", found ")[0]) from None
+
+
+def duration(value: object) -> timedelta:
+    """Read a duration of zero or more."""
+    parsed = _parsed(parse_duration, value, 'must be a duration with its unit, such as "15m"')
     if parsed > LONGEST:
         raise InvalidSetting(f"must be at most {format_duration(LONGEST)}")
     return parsed
@@ -115,11 +123,8 @@ def opening_hours(value: object) -> str:
 
 def step(value: object) -> Step:
     """Read the step of a grid."""
-    if not isinstance(value, str):
-        raise InvalidSetting(
-            'must be a duration with its unit, such as "5m", "1h", "1d", "1w" or "1mo"'
-        )
-    parsed = _step(value)
+    rule = 'must be a duration with its unit, such as "5m", "1h", "1d", "1w" or "1mo"'
+    parsed = _parsed(Step.parse, value, rule)
     if not timedelta(milliseconds=1) <= parsed.approximate <= LONGEST_STEP:
         raise InvalidSetting("must be from 1ms to 10y")
     return parsed
@@ -127,21 +132,11 @@ def step(value: object) -> Step:
 
 def period(value: object) -> Step:
     """Read how far apart the ticks of a schedule are: days and longer are those of a calendar."""
-    if not isinstance(value, str):
-        raise InvalidSetting(
-            'must be a duration with its unit, such as "15m", "1h", "1d", "1w" or "1mo"'
-        )
-    parsed = _step(value)
+    rule = 'must be a duration with its unit, such as "15m", "1h", "1d", "1w" or "1mo"'
+    parsed = _parsed(Step.parse, value, rule)
     if parsed.approximate > LONGEST:
         raise InvalidSetting("must be at most 200y")
     return parsed
-
-
-def _step(value: str) -> Step:
-    try:
-        return Step.parse(value)
-    except ValueError as error:
-        raise InvalidSetting(str(error).partition(", found ")[0]) from None
 
 
 def number(value: object) -> float:

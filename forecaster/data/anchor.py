@@ -18,7 +18,7 @@ microseconds, else midnight, Monday or the first of the month on the wall clock.
 """
 
 import calendar
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -63,7 +63,8 @@ def detect_grid(
         return default
     zones = dict.fromkeys([timezone, "UTC"] if step.is_calendar else ["UTC"])
     clocks = [_read_clock(observations, step, zone) for zone in zones]
-    clock = _choose(clocks)
+    # The clock on which the phases agree best; the first one is the dataset's own.
+    clock = max(clocks, key=lambda clock: (clock.share, clock.common % DAY_MICROSECONDS == 0))
     phase = _majority_phase(clock, _span(step), _tolerance(step))
     if phase is None:
         clock = _read_clock(observations, step, timezone)
@@ -154,11 +155,6 @@ def _summarise(counts: pl.DataFrame, timezone: str) -> _Clock:
     )
     common, count, _ = phases.row(0)
     return _Clock(timezone, phases, common, count / phases["count"].sum())
-
-
-def _choose(clocks: Iterable[_Clock]) -> _Clock:
-    """Take the clock on which the phases agree best; the first one is the dataset's own."""
-    return max(clocks, key=lambda clock: (clock.share, clock.common % DAY_MICROSECONDS == 0))
 
 
 def _majority_phase(clock: _Clock, span: int, tolerance: int) -> int | None:

@@ -119,6 +119,8 @@ def build(
     seen = located.filter(pl.col("value").is_not_null())
     finite = seen.filter(pl.col("value").is_finite())
     values, merged = mean_by_cell(_cells(finite, len(series_ids), start, length))
+    off_grid = int((grid.timestamps_of(seen["index"]) != seen["timestamp"]).sum())
+    counts = PanelCounts(merged=merged, off_grid=off_grid, non_finite=len(seen) - len(finite))
     return from_values(
         torch.from_numpy(values),
         grid,
@@ -126,11 +128,7 @@ def build(
         start,
         season_length=season_length,
         scales=scales or {},
-    ).with_counts(
-        PanelCounts(
-            merged=merged, off_grid=_off_grid(seen, grid), non_finite=len(seen) - len(finite)
-        )
-    )
+    ).with_counts(counts)
 
 
 def from_values(
@@ -282,7 +280,3 @@ def _standard_deviation(values: Tensor) -> Tensor:
     """Return the standard deviation of the observed values (N,), NaN if there are none."""
     centred = values - values.nanmean(dim=1, keepdim=True)
     return centred.square_().nanmean(dim=1).sqrt_()
-
-
-def _off_grid(located: pl.DataFrame, grid: Grid) -> int:
-    return int((grid.timestamps_of(located["index"]) != located["timestamp"]).sum())

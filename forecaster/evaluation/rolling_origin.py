@@ -13,7 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from forecaster.baselines.registry import seasonal_naive
+from forecaster.baselines.naive import seasonal_naive
 from forecaster.data.panel import Panel, constant_series
 from forecaster.data.windows import Windows, gather
 from forecaster.evaluation.metrics import leads, summarise

@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from forecaster.baselines.registry import seasonal_naive
+from forecaster.baselines.naive import seasonal_naive
 from forecaster.data.panel import Panel, own_scale
 from forecaster.data.windows import gather
 from forecaster.evaluation import metrics

@@ -103,7 +103,7 @@ def within(predictor: Predictor, context_length: int) -> Predictor:
     """Return a predictor that sees no more than the last `context_length` steps."""
 
     def predict(windows: Windows) -> Tensor:
-        return predictor(_cut(windows, context_length))
+        return predictor(replace(windows, context=windows.context[:, -context_length:]))
 
     return predict
 
@@ -117,10 +117,6 @@ def counted(predictor: Predictor, on_windows: Callable[[int], None]) -> Predicto
         return quantiles
 
     return predict
-
-
-def _cut(windows: Windows, context_length: int) -> Windows:
-    return replace(windows, context=windows.context[:, -context_length:])
 
 
 def bounded(

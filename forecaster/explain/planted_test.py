@@ -35,7 +35,7 @@ def planted_mass(spec: ModelSpec, *, seed: int = 0, steps: int = STEPS) -> float
     schedule = Schedule(
         steps=steps, batch_size=BATCH, learning_rate=LEARNING_RATE, matrix_rate=MATRIX_RATE
     )
-    network = train(panel, spec, schedule, seed, None, _say_nothing).network
+    network = train(panel, spec, schedule, seed, None, lambda step, loss: None).network
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(len(panel), (WINDOWS,), generator=generator)
     first = panel.start + spec.context_length - 1
@@ -46,14 +46,10 @@ def planted_mass(spec: ModelSpec, *, seed: int = 0, steps: int = STEPS) -> float
     return float(weights[:, future, spec.past_patches - lag + future].mean())
 
 
-def _say_nothing(step: int, loss: float) -> None:
-    pass
-
-
 def planted_lag(spec: ModelSpec) -> int | None:
     """Return how many patches back to copy from, or None where no lag has a single answer."""
-    reach = min(spec.past_patches, spec.attention_window)
-    return (reach + spec.future_patches + 1) // 2 if spec.future_patches < reach else None
+    attended = min(spec.past_patches, spec.attention_window)
+    return (attended + spec.future_patches + 1) // 2 if spec.future_patches < attended else None
 
 
 def planted_panel(spec: ModelSpec, lag: int, seed: int) -> Panel:

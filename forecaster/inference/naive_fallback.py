@@ -6,33 +6,25 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from forecaster.baselines.registry import naive, seasonal_naive, seasonal_naive_drift
+from forecaster.baselines.naive import naive, seasonal_naive, seasonal_naive_drift
 from forecaster.network.network import NetworkOutput
 from forecaster.network.output_heads import MEDIAN
 from forecaster.network.spec import ModelSpec
-
-
-def _last(context: Tensor, spec: ModelSpec) -> Tensor:
-    return naive(context, spec.prediction_length)
 
 
 def _season(context: Tensor, spec: ModelSpec) -> Tensor:
     return seasonal_naive(context, spec.prediction_length, spec.season_length)
 
 
-def _long_season(context: Tensor, spec: ModelSpec) -> Tensor:
-    return seasonal_naive(context, spec.prediction_length, spec.long_season)
-
-
-def _season_and_drift(context: Tensor, spec: ModelSpec) -> Tensor:
-    return seasonal_naive_drift(context, spec.prediction_length, spec.season_length)
-
-
 FALLBACKS: Mapping[str, Callable[[Tensor, ModelSpec], Tensor]] = {
-    "naive": _last,
+    "naive": lambda context, spec: naive(context, spec.prediction_length),
     "seasonal_naive": _season,
-    "long_seasonal_naive": _long_season,
-    "seasonal_naive_drift": _season_and_drift,
+    "long_seasonal_naive": lambda context, spec: seasonal_naive(
+        context, spec.prediction_length, spec.long_season
+    ),
+    "seasonal_naive_drift": lambda context, spec: seasonal_naive_drift(
+        context, spec.prediction_length, spec.season_length
+    ),
 }
 """Contexts (B, L) to points (B, H), the simplest first: of equals the first serves."""
 

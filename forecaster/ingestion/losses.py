@@ -119,10 +119,10 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
     cell = pl.when(pl.col("reason").str.ends_with("value")).then("value").otherwise("stamp")
     number = r"^[^0-9]*([0-9]{1,9})[^0-9]+([0-9]{1,9})"
     named = rejected.with_columns(cell.str.slice(0, _LONGEST).alias("example")).with_columns(
-        _shape(pl.col("example")).alias("shape"),
         pl.lit(1, pl.Int64).alias("rows"),
         pl.col("example").str.extract(number, 1).cast(pl.Int64).alias("first_number"),
         pl.col("example").str.extract(number, 2).cast(pl.Int64).alias("second_number"),
+        shape=pl.col("example").str.replace_all("[0-9]", "0").str.replace_all(r"\p{L}+", "a"),
     )
     groups = _bounded(_grouped(named.select(GROUPS.names())))
     return Losses(groups, rejected.filter(~pl.col("nowhere"))["stamp"].n_unique(), keys)
@@ -184,10 +184,6 @@ def _hours(stamps: pl.Series) -> pl.Series:
         return pl.Series([None], dtype=pl.Int8).new_from_index(0, len(stamps))
     shown = stamps.str.extract(r"(?:^|[T ])([0-9]{1,2}):[0-9]{2}", 1)
     return shown.cast(pl.Int8, strict=False)
-
-
-def _shape(cells: pl.Expr) -> pl.Expr:
-    return cells.str.replace_all("[0-9]", "0").str.replace_all(r"\p{L}+", "a")
 
 
 def _described(alike: pl.DataFrame, rows: int) -> str:

@@ -113,15 +113,20 @@ def normalize(
     )
     kept = _in_order(rows.filter(reasons.is_null()))
     distinct, contested = _distinct(kept)
-    observations = distinct if contested.is_empty() else _settled(distinct, contested)
+    observations = distinct
+    if not contested.is_empty():
+        alone = distinct.join(contested, on=_KEY, how="anti")
+        observations = pl.concat([alone, settle(contested)]).sort(*_KEY)
+    counts = reasons.drop_nulls().value_counts(name="rows").sort("reason")
+    is_gap = (reasons == RejectReason.NON_FINITE_VALUE.value).fill_null(False)
     shown = [*(key.str.strip_prefix(INEXACT) for key in keys), timestamps, values]
     return NormalizedRows(
         observations=conform(observations, OBSERVATIONS),
-        rejected=_count(reasons),
+        rejected=dict(counts.iter_rows()),
         examples=_examples(shown, reasons),
         duplicates=len(kept) - len(distinct),
         conflicting=len(distinct) - len(observations),
-        lost=_lost(reasons, series_ids, timestamps, values),
+        lost=losses.find(reasons.set(is_gap, None), series_ids, timestamps, values),
         contested=contested,
     )
 
@@ -226,18 +231,6 @@ def _reasons(
     return pl.DataFrame(list(masks.values())).select(reason=pl.coalesce(first)).to_series()
 
 
-def _lost(
-    reasons: pl.Series, series_ids: pl.Series, timestamps: pl.Series, values: pl.Series
-) -> Losses:
-    is_gap = (reasons == RejectReason.NON_FINITE_VALUE.value).fill_null(False)
-    return losses.find(reasons.set(is_gap, None), series_ids, timestamps, values)
-
-
-def _count(reasons: pl.Series) -> dict[str, int]:
-    counts = reasons.drop_nulls().value_counts(name="rows").sort("reason")
-    return dict(counts.iter_rows())
-
-
 def _examples(shown: Sequence[pl.Series], reasons: pl.Series) -> dict[str, str]:
     """Return the alphabetically first rejected row for each reason."""
     is_rejected = reasons.is_not_null()
@@ -272,11 +265,6 @@ def _distinct(kept: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     distinct = ordered.filter(~_repeats(ordered, *_KEY, "value"))
     repeats = _repeats(distinct, *_KEY)
     return distinct, distinct.filter(repeats | repeats.shift(-1, fill_value=False))
-
-
-def _settled(distinct: pl.DataFrame, contested: pl.DataFrame) -> pl.DataFrame:
-    alone = distinct.join(contested, on=_KEY, how="anti")
-    return pl.concat([alone, settle(contested)]).sort(*_KEY)
 
 
 def _repeats(ordered: pl.DataFrame, *names: str) -> pl.Series:

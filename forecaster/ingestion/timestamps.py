@@ -13,7 +13,15 @@ from forecaster.errors import DataError
 from forecaster.ingestion.series_keys import key_text
 from forecaster.schemas import INSTANT
 from forecaster.times import timestamp_numbers, timestamp_text
-from forecaster.times.local_time import DAY_MICROSECONDS, locate, wall_clock
+from forecaster.times.local_time import (
+    DAY_MICROSECONDS,
+    ParsedTimes,
+    first_of,
+    locate,
+    no_marks,
+    no_times,
+    wall_clock,
+)
 
 EARLIEST = -2_208_988_800_000_000
 """1900-01-01: an earlier one is a placeholder such as 0001-01-01 or 1899-12-30."""
@@ -37,15 +45,6 @@ class Reading(NamedTuple):
     is_nonexistent: pl.Series
     is_out_of_range: pl.Series
     is_ambiguous: pl.Series
-
-
-class _Clocked(NamedTuple):
-    """Microseconds (Int64) in UTC, or on the wall clock of a zone yet to be applied."""
-
-    utc: pl.Series
-    wall: pl.Series
-    is_ambiguous: pl.Series | None = None
-    """Ambiguous text; None where there is none."""
 
 
 class _Clock(NamedTuple):
@@ -87,31 +86,31 @@ def read_instants(
 def _read_each(
     raw: pl.Series, is_missing: pl.Series, clock: _Clock, declared: str | None
 ) -> Reading:
-    utc, wall, unclear = _read(raw, declared)
-    is_naive = wall.is_not_null() if clock.timezone is None else _no(len(wall))
+    utc, wall, is_ambiguous = _read(raw, declared)
+    is_naive = wall.is_not_null() if clock.timezone is None else no_marks(len(wall))
     if is_naive.any() and utc.null_count() == len(utc):
         raise _naive(wall.drop_nulls(), raw.name)
     localise = _localise_ends if clock.shows_ends else _localise
     local, is_nonexistent = localise(wall, clock.timezone or "UTC")
-    microseconds = utc.zip_with(utc.is_not_null(), local)
+    microseconds = first_of(utc, local)
     usable = (microseconds >= EARLIEST) & (microseconds < LATEST)
     is_out_of_range = (~usable).fill_null(False)
     kept = (usable & ~is_nonexistent & ~is_naive).fill_null(False)
     timestamps = microseconds.set(~kept, None).cast(INSTANT)
-    is_ambiguous = _no(len(wall)) if unclear is None else unclear
     return Reading(timestamps, is_missing, is_naive, is_nonexistent, is_out_of_range, is_ambiguous)
 
 
-def _read(raw: pl.Series, declared: str | None) -> _Clocked:
-    dtype, absent = raw.dtype, _nothing(len(raw))
+def _read(raw: pl.Series, declared: str | None) -> ParsedTimes:
+    dtype, absent, no = raw.dtype, no_times(len(raw)), no_marks(len(raw))
     if isinstance(dtype, pl.Datetime):
-        microseconds = _microseconds(raw.to_physical(), dtype.time_unit)
-        zoned = dtype.time_zone is not None
-        return _Clocked(microseconds, absent) if zoned else _Clocked(absent, microseconds)
+        read = _microseconds(raw.to_physical(), dtype.time_unit)
+        is_zoned = dtype.time_zone is not None
+        return ParsedTimes(read, absent, no) if is_zoned else ParsedTimes(absent, read, no)
     if dtype == pl.Date:
-        return _Clocked(absent, _midnight(raw))
+        days = raw.to_physical().cast(pl.Int64).clip(-(10**6), 10**6)
+        return ParsedTimes(absent, days * DAY_MICROSECONDS, no)
     if dtype.is_numeric():
-        return _Clocked(*timestamp_numbers.read(raw))
+        return timestamp_numbers.read(raw)
     if dtype in (pl.String, pl.Null):
         return _read_text(raw.cast(pl.String), declared)
     raise DataError(
@@ -131,34 +130,26 @@ def _microseconds(physical: pl.Series, unit: str) -> pl.Series:
             return physical
 
 
-def _midnight(dates: pl.Series) -> pl.Series:
-    return dates.to_physical().cast(pl.Int64).clip(-(10**6), 10**6) * DAY_MICROSECONDS
-
-
-def _read_text(text: pl.Series, declared: str | None) -> _Clocked:
+def _read_text(text: pl.Series, declared: str | None) -> ParsedTimes:
     if declared is not None:
-        return _Clocked(*timestamp_text.read(text, declared))
+        return timestamp_text.read(text, declared)
     is_number = text.str.contains(_DIGITS).fill_null(False)
     utc, wall, is_ambiguous = timestamp_text.read(_only(text, ~is_number), None)
     numbers = _only(text, is_number).cast(pl.Float64, strict=False)
     are_most = 2 * is_number.sum() > len(text) - text.null_count()
     is_alone = are_most and utc.null_count() == wall.null_count() == len(text)
     if not is_alone and not timestamp_numbers.is_certain(numbers.drop_nulls()):
-        return _Clocked(utc, wall, is_ambiguous)
+        return ParsedTimes(utc, wall, is_ambiguous)
     parsed = timestamp_numbers.read(numbers)
-    return _Clocked(
-        _or(utc, parsed.utc), _or(wall, parsed.wall), is_ambiguous | parsed.is_ambiguous
+    return ParsedTimes(
+        first_of(utc, parsed.utc), first_of(wall, parsed.wall), is_ambiguous | parsed.is_ambiguous
     )
-
-
-def _or(first: pl.Series, other: pl.Series) -> pl.Series:
-    return first.zip_with(first.is_not_null(), other)
 
 
 def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     """Return instants in microseconds, and which wall times no clock of the zone shows."""
     if wall.null_count() == len(wall):
-        return wall, _no(len(wall))
+        return wall, no_marks(len(wall))
     near = wall.clip(EARLIEST - DAY_MICROSECONDS, LATEST + DAY_MICROSECONDS)
     instants, skipped = locate(near, timezone)
     missed = near.gather(skipped)
@@ -166,7 +157,7 @@ def _localise(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     is_midnight = (missed % DAY_MICROSECONDS == 0) & (
         missed == shown // DAY_MICROSECONDS * DAY_MICROSECONDS
     )
-    is_skipped = _no(len(wall)).scatter(skipped, ~is_midnight)
+    is_skipped = no_marks(len(wall)).scatter(skipped, ~is_midnight)
     return instants.to_physical(), is_skipped
 
 
@@ -178,14 +169,6 @@ def _localise_ends(wall: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series
     last, is_skipped = _localise(wall - 1, timezone)
     own, has_none = _localise(wall, timezone)
     return (last + 1).zip_with(~is_skipped, own), is_skipped & has_none
-
-
-def _nothing(length: int) -> pl.Series:
-    return pl.Series([None], dtype=pl.Int64).new_from_index(0, length)
-
-
-def _no(length: int) -> pl.Series:
-    return pl.Series([False]).new_from_index(0, length)
 
 
 def _only(text: pl.Series, mask: pl.Series) -> pl.Series:

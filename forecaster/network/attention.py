@@ -109,7 +109,8 @@ class TemporalAttention(_Attention):
         self.patch_queries = nn.Parameter(torch.randn(self.future, self.width) * 0.02)
         self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, self.width) * 0.02)
         self.lag_bias = nn.Parameter(seasonal_prior(spec).repeat(spec.heads, 1))
-        self.sentinel_bias = nn.Parameter(_sentinel_prior(spec).repeat(spec.heads, 1))
+        last_value = LAST_VALUE_PRIOR if spec.season_length <= 1 else 0.0
+        self.sentinel_bias = nn.Parameter(torch.tensor([last_value, 0.0]).repeat(spec.heads, 1))
         self.dates = CalendarEmbedding(self.width) if spec.calendar else None
         self.priors = nn.ModuleList(_Prior(plugins, name, self.shape) for name in spec.priors)
         self.register_buffer("lags", lags(self.future, spec.past_patches), persistent=False)
@@ -189,7 +190,3 @@ class _Prior(nn.Module):
     def forward(self, places: Places) -> Tensor:
         prior: Tensor = self.prior(places)
         return prior
-
-
-def _sentinel_prior(spec: ModelSpec) -> Tensor:
-    return torch.tensor([LAST_VALUE_PRIOR if spec.season_length <= 1 else 0.0, 0.0])

@@ -5,7 +5,6 @@ broadcast to (B, K, Hp, Lp): B windows, K heads, Hp future patches, Lp past patc
 newest. The sentinels have none, so that something may always be attended.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,17 +19,13 @@ SEASON_PRIOR, LONG_SEASON_PRIOR = 2.0, 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """What a prior may look at."""
+    """What a prior may look at; it is below +inf and broadcasts to (B, K, Hp, Lp)."""
 
     shape: Shape
     lags: Tensor
     """(Hp, Lp) how many patches each past patch lies before each future patch: 1 is the next."""
     observed: Tensor
     """(B, Lp) observed share of each past patch, from 0 to 1."""
-
-
-Prior = Callable[[Places], Tensor]
-"""A log-prior of the past patches: below +inf, broadcastable to (B, K, Hp, Lp)."""
 
 
 def missing(observed: Tensor) -> Tensor:

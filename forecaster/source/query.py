@@ -196,11 +196,8 @@ def _source(
     _require_columns(request, _columns_of(conn, statement))
     ingest = () if request.ingest_column is None else (request.ingest_column,)
     names = dict.fromkeys((*request.columns, *ingest))
-    return statement.columns(*map(_exact, names)).subquery("source")
-
-
-def _exact(name: str) -> sa.ColumnClause[Any]:
-    return sa.column(quoted_name(name, True))
+    columns: list[sa.ColumnClause[Any]] = [sa.column(quoted_name(name, True)) for name in names]
+    return statement.columns(*columns).subquery("source")
 
 
 def _columns_of(conn: Connection, statement: sa.TextClause) -> list[str]:

@@ -89,12 +89,8 @@ def _datetimes(name: str, values: Sequence[Any]) -> pl.Series:
         return pl.Series(name, _each(str, values), dtype=pl.String())
     if naive == {True}:
         return pl.Series(name, values, dtype=pl.Datetime("us"))
-    wall = pl.Series(name, _each(_utc_wall_clock, values), dtype=pl.Datetime("us"))
-    return wall.dt.replace_time_zone("UTC")
-
-
-def _utc_wall_clock(value: datetime) -> datetime:
-    return value.astimezone(UTC).replace(tzinfo=None)
+    walls = _each(lambda value: value.astimezone(UTC).replace(tzinfo=None), values)
+    return pl.Series(name, walls, dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 def _each(convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:

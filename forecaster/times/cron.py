@@ -105,16 +105,13 @@ def _fields(texts: list[str]) -> list[frozenset[int]]:
     numbers, problems = [], []
     for text, field in zip(texts, FIELDS, strict=True):
         try:
-            numbers.append(_numbers(text, field))
+            parts = (_part(part, field) for part in text.split(","))
+            numbers.append(frozenset(number for part in parts for number in part))
         except ValueError as error:
             problems.append(str(error))
     if problems:
         raise ValueError("; ".join(problems))
     return numbers
-
-
-def _numbers(text: str, field: _Field) -> frozenset[int]:
-    return frozenset(number for part in text.split(",") for number in _part(part, field))
 
 
 def _part(text: str, field: _Field) -> range:

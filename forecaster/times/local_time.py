@@ -3,11 +3,39 @@
 Wall times are microseconds (Int64) since 1970-01-01T00:00 as the clock shows it.
 """
 
+from typing import NamedTuple
+
 import polars as pl
 
 from forecaster.schemas import INSTANT
 
 DAY_MICROSECONDS = 86_400_000_000
+
+
+class ParsedTimes(NamedTuple):
+    """Microseconds (Int64) in UTC, or on the wall clock of a zone yet to be applied.
+
+    Where both are null, nothing was read; `is_ambiguous` marks what has two meanings.
+    """
+
+    utc: pl.Series
+    wall: pl.Series
+    is_ambiguous: pl.Series
+
+
+def no_times(length: int) -> pl.Series:
+    """Return so many nulls (Int64)."""
+    return pl.Series([None], dtype=pl.Int64).new_from_index(0, length)
+
+
+def no_marks(length: int) -> pl.Series:
+    """Return so many False."""
+    return pl.Series([False]).new_from_index(0, length)
+
+
+def first_of(first: pl.Series, other: pl.Series) -> pl.Series:
+    """Return `first`, and where that is null `other`."""
+    return first.zip_with(first.is_not_null(), other)
 
 
 def wall_clock(timestamps: pl.Series, timezone: str) -> pl.Series:

@@ -85,16 +85,13 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
             yield "", re.escape(token["literal"])
         elif directive in _DIGITS:
             name, free, fixed = _DIGITS[directive]
-            beside = any(map(_is_digits, _neighbours(tokens, place)))
+            neighbours = tokens[max(0, place - 1) : place] + tokens[place + 1 : place + 2]
+            beside = any(map(_is_digits, neighbours))
             yield directive, f"(?P<{name}>[0-9]{fixed if beside else free})"
         elif directive in _WORDS:
             yield directive, _WORDS[directive]
         else:
             raise ValueError(f"must use known directives, such as {EXAMPLE!r}")
-
-
-def _neighbours(tokens: list[re.Match[str]], place: int) -> list[re.Match[str]]:
-    return tokens[max(0, place - 1) : place] + tokens[place + 1 : place + 2]
 
 
 def _is_digits(token: re.Match[str]) -> bool:

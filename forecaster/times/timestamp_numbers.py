@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from forecaster.errors import DataError
-from forecaster.times.local_time import DAY_MICROSECONDS
+from forecaster.times.local_time import DAY_MICROSECONDS, ParsedTimes, no_marks, no_times
 
 DIGITS = (8, 10, 12, 14)
 """Of YYYYMMDD, and of the same with hours, minutes and seconds."""
@@ -34,17 +34,6 @@ _MEANT = (1990, 2050)
 """Years of dates that are suggested as the meaning of a number."""
 
 
-class ParsedNumbers(NamedTuple):
-    """Microseconds (Int64) in UTC, or on the wall clock of a zone yet to be applied.
-
-    `is_ambiguous` marks numbers that look like dates among seconds since 1970.
-    """
-
-    utc: pl.Series
-    wall: pl.Series
-    is_ambiguous: pl.Series
-
-
 class _Kinds(NamedTuple):
     """Distinct numbers of a column by what they may be; placeholders are not `small`."""
 
@@ -60,20 +49,22 @@ class _Kinds(NamedTuple):
         return is_known or self.known.is_empty()
 
 
-def read(raw: pl.Series) -> ParsedNumbers:
-    """Read a numeric column; DataError where it is not certain what most of its numbers mean."""
+def read(raw: pl.Series) -> ParsedTimes:
+    """Read a numeric column: ambiguous are numbers that look like dates among seconds since 1970.
+
+    DataError where it is not certain what most of its numbers mean.
+    """
     numbers = raw.cast(pl.Int64 if raw.dtype.is_integer() else pl.Float64, strict=False)
     kinds = _kinds(numbers)
-    absent = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(numbers))
-    no = pl.Series([False]).new_from_index(0, len(numbers))
+    absent, no = no_times(len(numbers)), no_marks(len(numbers))
     if not kinds.is_certain:
         raise ambiguity_error(raw)
     if kinds.digits is not None:
-        return ParsedNumbers(absent, _dates(numbers, kinds.digits), no)
+        return ParsedTimes(absent, _dates(numbers, kinds.digits), no)
     look_like_dates = 2 * _is_date(kinds.small, DIGITS[0]).sum() > len(kinds.small)
     is_ambiguous = numbers.is_in(kinds.small.implode()).fill_null(False) if look_like_dates else no
     utc = _since_1970(numbers, kinds.large)
-    return ParsedNumbers(utc.set(is_ambiguous, None), absent, is_ambiguous)
+    return ParsedTimes(utc.set(is_ambiguous, None), absent, is_ambiguous)
 
 
 def is_certain(numbers: Iterable[Any]) -> bool:

@@ -6,11 +6,11 @@ the year last, and years of two digits, are ambiguous: these are rejected, never
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import polars as pl
 
 from forecaster.times import timestamp_formats
+from forecaster.times.local_time import ParsedTimes, first_of, no_marks, no_times
 from forecaster.times.timestamp_formats import HALF, MONTH, MONTHS, OFFSET, UTC, WEEKDAY
 
 _SECOND = 1_000_000
@@ -71,34 +71,25 @@ _MILLENNIUM = 69
 """Years of two digits from here on belong to the last century, as in POSIX."""
 
 
-class Parsed(NamedTuple):
-    """Microseconds (Int64) in UTC, or on the wall clock of a zone yet to be applied.
-
-    Where both are null, nothing was read; `is_ambiguous` marks what has two meanings.
-    """
-
-    utc: pl.Series
-    wall: pl.Series
-    is_ambiguous: pl.Series
-
-
-def read(text: pl.Series, declared: str | None) -> Parsed:
+def read(text: pl.Series, declared: str | None) -> ParsedTimes:
     """Read text without blanks around it, in the `declared` format alone where there is one."""
     if declared is not None:
         return _read_shapes(text, (timestamp_formats.expression(declared),))
-    utc, wall, left = _nothing(text), _nothing(text), text
+    utc, wall, left = no_times(len(text)), no_times(len(text)), text
     for shape, convert, is_instant in _USUAL:
         fits = left.str.contains(shape).fill_null(False)
         if fits.any():
             converted = convert(left.set(~fits, None))
-            utc, wall = (_or(utc, converted), wall) if is_instant else (utc, _or(wall, converted))
+            utc, wall = (
+                (first_of(utc, converted), wall) if is_instant else (utc, first_of(wall, converted))
+            )
             left = left.set(converted.is_not_null(), None)
     if left.null_count() == len(left):
-        return Parsed(utc, wall, _no(text))
+        return ParsedTimes(utc, wall, no_marks(len(text)))
     other = _read_shapes(left, _SHAPES)
     is_ambiguous = left.set(other.utc.is_not_null() | other.wall.is_not_null(), None)
     either = [is_ambiguous.str.contains(shape).fill_null(False) for shape in AMBIGUOUS]
-    return Parsed(_or(utc, other.utc), _or(wall, other.wall), either[0] | either[1])
+    return ParsedTimes(first_of(utc, other.utc), first_of(wall, other.wall), either[0] | either[1])
 
 
 def _read_utc(text: pl.Series) -> pl.Series:
@@ -140,9 +131,9 @@ def _parse(text: pl.Series, formats: tuple[str, ...]) -> pl.Series:
     return parsed.scatter(left, _parse(text.gather(left), tuple(others)))
 
 
-def _read_shapes(text: pl.Series, shapes: tuple[str, ...]) -> Parsed:
+def _read_shapes(text: pl.Series, shapes: tuple[str, ...]) -> ParsedTimes:
     """Read each row by the first shape that fits it."""
-    utc, wall, left = _nothing(text), _nothing(text), text
+    utc, wall, left = no_times(len(text)), no_times(len(text)), text
     for shape in shapes:
         places = left.str.contains(shape).fill_null(False).arg_true()
         if places.is_empty():
@@ -152,7 +143,7 @@ def _read_shapes(text: pl.Series, shapes: tuple[str, ...]) -> Parsed:
         utc = utc.scatter(places, microseconds.set(~is_instant, None))
         wall = wall.scatter(places, microseconds.set(is_instant, None))
         left = left.scatter(places, text.gather(places).set(microseconds.is_not_null(), None))
-    return Parsed(utc, wall, _no(text))
+    return ParsedTimes(utc, wall, no_marks(len(text)))
 
 
 def _composed(parts: Mapping[str, pl.Series]) -> tuple[pl.Series, pl.Series]:
@@ -235,15 +226,3 @@ def _day(parts: Mapping[str, pl.Series]) -> pl.Series:
 def _days(text: pl.Series, form: str) -> pl.Series:
     dates = text.str.to_date(form, strict=False)
     return dates.to_physical().cast(pl.Int64).clip(-(10**6), 10**6)
-
-
-def _or(first: pl.Series, other: pl.Series) -> pl.Series:
-    return first.zip_with(first.is_not_null(), other)
-
-
-def _nothing(text: pl.Series) -> pl.Series:
-    return pl.Series([None], dtype=pl.Int64).new_from_index(0, len(text))
-
-
-def _no(text: pl.Series) -> pl.Series:
-    return pl.Series([False]).new_from_index(0, len(text))

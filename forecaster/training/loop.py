@@ -35,6 +35,7 @@ PATIENCE = 3
 """Judgements in a row clearly above the least one that end a training."""
 EXPLODED = 1000.0
 """A typical loss this many times the first one, or seasonal errors, comes back no more."""
+_EARLY = "early stopping: the validation error rose after step {}, whose weights are kept"
 SLOWER = 0.1
 """Learning rate of the second attempt, as a share of the first."""
 
@@ -141,13 +142,8 @@ def learn(
         steps=kept,
         taken=step,
         windows=trainer.windows,
-        notes=(*trainer.notes(), *_stopped(kept, schedule.steps)),
+        notes=(*trainer.notes(), *([] if kept == schedule.steps else [_EARLY.format(kept)])),
     )
-
-
-def _stopped(kept: int, planned: int) -> list[str]:
-    short = f"early stopping: the validation error rose after step {kept}, whose weights are kept"
-    return [] if kept == planned else [short]
 
 
 class Trainer:

@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from forecaster.baselines import registry
+from forecaster.baselines import naive
 from forecaster.data.panel import Panel
 from forecaster.data.windows import gather
 from forecaster.network.spec import ModelSpec
@@ -94,15 +94,15 @@ def _forecast(panel: Panel, spec: ModelSpec, pairs: Tensor) -> Iterator[tuple[st
         yield name, offset + scale * forecast(windows.context, horizon, season).double()
 
 
-def _methods(spec: ModelSpec) -> Iterator[tuple[str, registry.PointForecast, int]]:
+def _methods(spec: ModelSpec) -> Iterator[tuple[str, naive.PointForecast, int]]:
     """Yield the naive forecasts and their seasons; with a long season, a seasonal naive of each."""
-    yield "naive", registry.naive, 1
+    yield "naive", naive.naive, 1
     season = spec.season_length
     for shorter, length in ((1, season), (season, spec.long_season)):
         if length > shorter:
-            yield f"seasonal {_length(spec, length)}", registry.seasonal_naive, length
+            yield f"seasonal {_length(spec, length)}", naive.seasonal_naive, length
     name = f"{_length(spec, season)} + drift" if season > 1 else "drift"
-    yield name, registry.seasonal_naive_drift, season
+    yield name, naive.seasonal_naive_drift, season
 
 
 def _length(spec: ModelSpec, steps: int) -> str:

@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forecaster.baselines.registry import (
-    BASELINES,
+from forecaster.baselines.naive import (
     PointForecast,
     drift,
     naive,
     seasonal_naive,
     seasonal_naive_drift,
 )
+from forecaster.baselines.registry import BASELINES
 from forecaster.schemas import QUANTILE_LEVELS
 
 NAN = float("nan")

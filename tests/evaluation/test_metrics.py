@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import exact
-from forecaster.baselines.registry import PointForecast, naive, seasonal_naive
+from forecaster.baselines.naive import PointForecast, naive, seasonal_naive
 from forecaster.data.grid import Grid
 from forecaster.data.panel import build
 from forecaster.data.windows import gather

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from benchmarks import exact
-from forecaster.baselines.registry import naive, seasonal_naive
+from forecaster.baselines.naive import naive, seasonal_naive
 from forecaster.data.grid import Grid
 from forecaster.data.panel import Panel, build
 from forecaster.data.windows import Windows, gather

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from forecaster.baselines.registry import seasonal_naive
+from forecaster.baselines.naive import seasonal_naive
 from forecaster.data.grid import Grid
 from forecaster.data.panel import Panel, build, own_scale
 from forecaster.data.windows import gather

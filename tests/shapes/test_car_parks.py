@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 
-from forecaster.baselines.registry import seasonal_naive
+from forecaster.baselines.naive import seasonal_naive
 from forecaster.evaluation.rolling_origin import backtest, points
 from forecaster.inference import predictor
 from forecaster.inference.device import Runner

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from forecaster.baselines.registry import drift, seasonal_naive, seasonal_naive_drift
+from forecaster.baselines.naive import drift, seasonal_naive, seasonal_naive_drift
 from forecaster.config.settings import CalendarConfig
 from forecaster.data.anchor import detect_grid
 from forecaster.data.grid import Grid

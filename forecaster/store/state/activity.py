@@ -50,7 +50,8 @@ class Activity:
 def read(conn: Connection) -> Activity:
     """Return the marks of all datasets, and the revision of the schema."""
     revision, marks = None, defaultdict[str, Mark](Mark)
-    for row in conn.execute(sa.union_all(_revisions(), _champions(), _newest(), _unfinished())):
+    revisions = select(*_columns("revision", label=_REVISION.c.version_num))
+    for row in conn.execute(sa.union_all(revisions, _champions(), _newest(), _unfinished())):
         match row.kind:
             case "revision":
                 revision = row.label
@@ -86,10 +87,6 @@ def _columns(kind: str, **given: Any) -> list[sa.ColumnElement[Any]]:
     empty = {name: sa.cast(sa.null(), of) for name, of in types.items()}
     columns = {**empty, **given}
     return [sa.literal(kind).label("kind"), *(columns[name].label(name) for name in types)]
-
-
-def _revisions() -> sa.Select[Any]:
-    return select(*_columns("revision", label=_REVISION.c.version_num))
 
 
 def _champions() -> sa.Select[Any]:
