@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from forecaster.config.settings import DatasetConfig, RetentionConfig
 from forecaster.times.durations import format_duration
-from jobs.terminal.job_reports import when
+from jobs.terminal.output import when
 
 if TYPE_CHECKING:
     from jobs.backfill.plan import Plan, TickRange

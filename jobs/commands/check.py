@@ -13,9 +13,8 @@ from forecaster.config.file import HINT, ParsedConfig
 from forecaster.config.settings import Config, DatasetConfig
 from forecaster.times.durations import format_duration
 from jobs.service.plugins import unusable_plugins
-from jobs.terminal.job_reports import when
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, drafted, now
-from jobs.terminal.output import as_json, data, say, table
+from jobs.terminal.output import as_json, data, say, table, when
 
 if TYPE_CHECKING:
     from jobs.commands.check_sources import Inspection

@@ -7,7 +7,6 @@ import typer
 
 from jobs.execution.reports import to_json
 from jobs.terminal.error_boundary import Boundary
-from jobs.terminal.job_reports import when
 from jobs.terminal.open_database import opened
 from jobs.terminal.options import (
     DEFAULT_CONFIG,
@@ -117,8 +116,8 @@ def _row(model: "ModelRecord") -> dict[str, Any]:
         "dataset": model.dataset,
         "model": model.model_id,
         "champion": "yes" if model.is_champion else "",
-        "damaged": None if model.damaged_at is None else when(model.damaged_at),
-        "trained_to": when(model.trained_to),
+        "damaged": model.damaged_at,
+        "trained_to": model.trained_to,
         "mase": model.scores.get("mase"),
         "seasonal_naive_mase": model.scores.get("seasonal_naive_mase"),
         "kilobytes": model.size // 1024,

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 from forecaster.config.diff import Plan, Stored, documents, plan_of
 from forecaster.config.settings import Config
 from jobs.execution.reports import to_json
-from jobs.terminal.job_reports import when
 from jobs.terminal.open_database import Schema, opened
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption, load, now
-from jobs.terminal.output import as_json, data, say
+from jobs.terminal.output import as_json, data, say, when
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -15,7 +15,7 @@ from forecaster.store.state.models import ModelRecord
 from forecaster.times.durations import Step
 from jobs.explain.read import Explanation, Source, StepRange
 from jobs.terminal.attention_report import figures
-from jobs.terminal.job_reports import when
+from jobs.terminal.output import when
 from jobs.terminal.sparklines import blocks
 
 BAR_WIDTH = 24

@@ -11,8 +11,7 @@ from forecaster.times.durations import format_duration
 from jobs.execution.reports import to_json
 from jobs.simulation.ledger import Ledger
 from jobs.simulation.report import SimulationReport
-from jobs.terminal.job_reports import when
-from jobs.terminal.output import as_json, data, say, table
+from jobs.terminal.output import as_json, data, say, table, when
 
 _TICKS = {
     "expected": "expected",

@@ -1,7 +1,6 @@
 """Job reports as text, a few lines each."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import assert_never
 
 from forecaster.explain.report import PREFIX, Trust
@@ -16,7 +15,7 @@ from jobs.execution.reports import (
     ScoreReport,
 )
 from jobs.terminal.attention_report import headline
-from jobs.terminal.output import cell
+from jobs.terminal.output import cell, when
 
 EXAMPLES = 5
 """Skipped series that are named."""
@@ -146,8 +145,3 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _seconds(stages: Mapping[str, float]) -> str:
     by_stage = ", ".join(f"{name} {seconds:.2f}" for name, seconds in stages.items())
     return f"{sum(stages.values()):.2f} s ({by_stage})"
-
-
-def when(instant: datetime) -> str:
-    """Return an instant to the second, in UTC."""
-    return f"{instant:%Y-%m-%d %H:%M:%S}Z"

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, TextIO
 
@@ -67,6 +68,8 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return _figure(value)
+    if isinstance(value, datetime):
+        return when(value)
     return redacted(str(value))
 
 
@@ -76,3 +79,8 @@ def _figure(value: float) -> str:
         return f"{value:,.0f}"
     short = f"{value:.3g}"
     return f"{Decimal(short):f}" if abs(value) > _TINY else short
+
+
+def when(instant: datetime) -> str:
+    """Return an instant in UTC, to the second."""
+    return f"{instant:%Y-%m-%d %H:%M:%S}Z"
