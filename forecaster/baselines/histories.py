@@ -14,7 +14,7 @@ Array: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What was observed in a row of a context, from its first value to its last.
+    """The values of a row of a context, from its first to its last.
 
     values  (T,) float64; between two observed values a gap lies on the straight line
     age     how many steps before the cutoff the last one lies, 0 at the cutoff

@@ -1,6 +1,6 @@
 """Naive forecasts, as points (B, H) and with the intervals of their textbook (B, H, Q).
 
-All take a context (B, L), NaN where missing, its last column at the cutoff, and answer in the same
+All take a context (B, L), NaN where missing, its last column at the cutoff, and return the same
 units and dtype; NaN only for rows without any observation.
 
 Points and intervals are those of Hyndman and Athanasopoulos, Forecasting: Principles and Practice
@@ -133,7 +133,7 @@ def _slope(change: Tensor, distance: Tensor) -> Tensor:
 def _seasonal_change(phases: Tensor) -> Tensor:
     """Return the average change in one season (B,) of values by phase (B, P, seasons).
 
-    0 where less than half of the phases that have a value have two: so few say nothing of all.
+    0 where less than half of the phases that have a value have two: so few are not representative.
     """
     change, distance = _changes(phases)
     shown, paired = ((~values.isnan()).any(2).sum(1) for values in (phases, change))

@@ -79,7 +79,7 @@ def _fitted(method: Any, values: Array, steps: int) -> Array | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             forecast = method.forecast(y=values, h=steps, level=sorted(_LEVELS))
-    except Exception:  # whatever it raises about one history must not end the others
+    except Exception:  # one history that fails must not end the others
         return None
     low = [forecast[f"lo-{level}"] for level in _LEVELS]
     high = [forecast[f"hi-{level}"] for level in reversed(_LEVELS)]

@@ -1,4 +1,4 @@
-"""What opening hours mean for a dataset, in sentences for `check`."""
+"""What opening hours mean for a dataset, as findings for `check`."""
 
 from collections.abc import Iterator
 

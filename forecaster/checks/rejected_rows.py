@@ -33,7 +33,7 @@ def losses(dataset: DatasetConfig, rows: int, taken: NormalizedRows) -> Iterator
         declared=dataset.timestamp_format,
     )
     try:
-        remedies.require_whole(batch, dataset.max_rejected)
+        remedies.require_full(batch, dataset.max_rejected)
     except DataError as error:
         yield from failures_of(dataset.name, error)
         lost = set(taken.lost.groups["reason"])

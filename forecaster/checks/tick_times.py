@@ -1,4 +1,4 @@
-"""Whether forecasts are due when the steps of the rows begin, in sentences for `check`.
+"""Whether forecasts are due when the steps of the rows begin, as findings for `check`.
 
 `forecast_every` ticks as the periods of the calendar begin (`periods`): at midnight, on Mondays, on
 the first of a month. Rows may have steps that begin elsewhere: at 06:00, on Sundays, on the 26th.

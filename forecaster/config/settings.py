@@ -173,7 +173,7 @@ class ServerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything the program was told."""
+    """The whole configuration."""
 
     database_url: str
     datasets: Mapping[str, DatasetConfig]
@@ -181,4 +181,4 @@ class Config:
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     prune_schedule: Schedule = DAILY
     lease_ttl: timedelta = timedelta(seconds=15)
-    """How long a replica that says nothing keeps the datasets that it works on."""
+    """After how long without a heartbeat other replicas take over."""

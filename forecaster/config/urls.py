@@ -22,7 +22,7 @@ def masked(url: str) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether a parameter of this name holds a secret."""
+    """Return whether a parameter of this name holds a secret."""
     return any(word in name.lower() for word in _SECRET_WORDS)
 
 

@@ -12,9 +12,9 @@ microseconds, else midnight, Monday or the first of the month on the wall clock.
    anchor: every observation then keeps a cell of its own.
 4. Without a majority: the weekday or month that the majority has, else the default cell.
 5. Where stamps move within their period, as the last business day of a month does, or around the
-   anchor, cells would get two of them and none. Then another anchor is taken that parts them: the
-   default cell (a month, a week, a day, an hour), or else, where no phase has nearly all rows, the
-   first one after the longest stretch of phases without a row.
+   anchor, cells would get two of them and none. Then another anchor is taken that separates them:
+   the default cell (a month, a week, a day, an hour), or else, where no phase has nearly all rows,
+   the first one after the longest gap between phases.
 """
 
 import calendar
@@ -37,7 +37,7 @@ _WORTH_KEEPING = 0.05
 
 
 _RARE = 0.01
-"""Share of the observations, those of the rarest phases, that stand in no gap's way."""
+"""Share of the observations, those of the rarest phases, that the search for gaps ignores."""
 
 
 class _Clock(NamedTuple):
@@ -113,7 +113,7 @@ def _ascends() -> pl.Expr:
 
 
 def _cell_use(keys: pl.DataFrame, grid: Grid) -> _CellUse:
-    """Count what becomes of rows (series_id, timestamp), sorted, on a grid."""
+    """Count shared and empty cells of rows (series_id, timestamp), sorted, on a grid."""
     cells = keys.select("series_id", index=grid.index_of(keys["timestamp"]))
     steps = pl.col("index").diff()
     is_same = pl.col("series_id") == pl.col("series_id").shift()
@@ -126,7 +126,7 @@ def _cell_use(keys: pl.DataFrame, grid: Grid) -> _CellUse:
 
 
 def _after_the_gap(clock: _Clock, span: int, marks: str) -> int:
-    """Return the first phase after the longest stretch without one; the last before it, where
+    """Return the first phase after the longest gap; the last before it, where
     timestamps mark ends. Few rows do not count."""
     rare = clock.phases.sort("count", "phase").with_columns(before=pl.col("count").cum_sum())
     kept = rare.filter(pl.col("before") > _RARE * pl.col("count").sum())["phase"].sort()

@@ -69,7 +69,7 @@ def find_spacings(observations: pl.DataFrame) -> list[tuple[Spacing, list[str]]]
     """Return the spacings of OBSERVATIONS, sorted, and which series have each; most series first.
 
     Series whose rows lie about as far apart, by median, have one spacing. Those with too few rows
-    to tell are in none.
+    are in none.
     """
     stamps = pl.col("timestamp").to_physical()
     medians = observations.group_by("series_id").agg(distance=stamps.diff().median()).drop_nulls()
@@ -151,7 +151,7 @@ def _months_of(commonest: int, distances: pl.DataFrame) -> int | None:
 
 
 def _is_near(lengths: pl.Series, months: int) -> pl.Series:
-    """Tell which distances are about a whole number of periods of so many months."""
+    """Return which distances are about a whole number of periods of so many months."""
     return (_off(lengths, months).abs() <= _MOVES) & (lengths > _MOVES)
 
 
@@ -168,6 +168,6 @@ def _tolerance(step: Step, times: pl.Series) -> pl.Series:
 
 
 def is_same_step(step: Step, other: Step) -> bool:
-    """Tell whether two steps are as good as equally long."""
+    """Return whether two steps are as good as equally long."""
     longer, shorter = sorted((step.approximate, other.approximate), reverse=True)
     return longer - shorter <= longer * _NEAR

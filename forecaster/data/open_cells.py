@@ -20,7 +20,7 @@ _THURSDAY: Final = 3 * DAY * MINUTE
 
 
 def is_open(grid: Grid, indices: Array) -> Array:
-    """Tell which cells, int64 of any shape, are open; all of them where the grid has no hours."""
+    """Return which cells, int64 of any shape, are open; all of them where the grid has no hours."""
     if grid.hours is None or indices.size == 0:
         return np.ones(indices.shape, bool)
     first, last = int(indices.min()), int(indices.max())

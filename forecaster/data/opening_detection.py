@@ -7,7 +7,7 @@ A time of the week is closed where hardly any week has a row of any series. Then
   days are exceptions, and an outage closes nothing that was open before;
 - what is open has to be observed so regularly that no time would lack rows by chance: sparse series
   and steps that are too fine have no hours;
-- there are at most four stretches a day, each longer than a step.
+- there are at most four intervals a day, each longer than a step.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def detect_hours(panel: Panel) -> OpeningHours | None:
 
 
 def _slot(grid: Grid) -> int | None:
-    """Return how many minutes are told apart; None where steps do not divide a day."""
+    """Return how many minutes a slot has; None where steps do not divide a day."""
     if grid.step.unit == "day":
         return DAY if grid.step.count == 1 else None
     if grid.step.unit == "month" or DAY * MINUTE % grid.step.count:
@@ -124,7 +124,7 @@ def _closed(weeks: _Weeks) -> Array | None:
 
 
 def _is_plain(closed: Array) -> bool:
-    """Tell whether it is open in a few stretches a day, each longer than a slot."""
+    """Return whether it is open in a few intervals a day, each longer than a slot."""
     if closed.shape[1] == 1:
         return True
     opened = ~closed.ravel()

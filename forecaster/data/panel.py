@@ -1,4 +1,4 @@
-"""The Panel: the only place where time becomes an axis.
+"""The panel: observations of many series as one array over the steps of a grid.
 
 A series is a float64 offset, a float64 scale and float32 deviations, so that a counter near 8e9
 keeps changes of one: value = offset + scale · deviation. Everything decided here is counted:

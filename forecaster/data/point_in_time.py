@@ -112,7 +112,7 @@ def _least_from_here_on(values: Array) -> Array:
 
 
 def _is_first(versions: pl.DataFrame) -> Array:
-    """Tell which versions are the first of their timestamp."""
+    """Return which versions are the first of their timestamp."""
     series, stamps = (
         versions[name].to_physical().to_numpy() for name in ("series_id", "timestamp")
     )

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _SERIES_AT_ONCE = 8192
 _LARGEST_COUNT = np.iinfo(np.uint16).max
-"""Of a cell with more observations no more are counted: a count is for people, a mean is not."""
+"""Of a cell with more observations no more are counted: the count is only reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class RollingPanel:
 
     It holds every observation up to `until` and none after it, the newest cell included. Rows
     given to it are CELLS of the store: series_id (Int32), timestamp and finite value, sorted; a
-    null takes a value back. `newest` is the timestamp of the newest value that was given.
+    null retracts a value. `newest` is the timestamp of the newest value that was given.
     """
 
     def __init__(self, grid: Grid, length: int, until: datetime, ids: Array) -> None:
@@ -84,7 +84,7 @@ class RollingPanel:
     def apply(self, rows: pl.DataFrame) -> list[StaleCells]:
         """Take in changed rows up to `until`; return what has to be read again, for `replace`.
 
-        A value in an empty cell is that cell's mean; whatever else may share its cell.
+        A value in an empty cell is that cell's mean; anything else may share its cell.
         """
         located = self._locate(rows)
         located = located[located.index >= self.start]
@@ -102,7 +102,7 @@ class RollingPanel:
         ]
 
     def replace(self, stale: StaleCells, rows: pl.DataFrame) -> None:
-        """Let those cells hold `rows` and nothing else."""
+        """Replace the content of those cells by `rows`."""
         ids = stale.ids
         self._admit(ids)
         located = self._locate(rows)

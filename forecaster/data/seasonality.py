@@ -74,7 +74,7 @@ def candidates(step: Step) -> tuple[int, ...]:
 def detect_seasons(panel: Panel, step: Step) -> Seasons:
     """Return the shortest and the longest candidate that passes the season test.
 
-    Series vote by median, so constant ones and ones too short or too sparse to tell abstain.
+    Series vote by median, so constant ones and ones too short or too sparse are not counted.
     A day is never lost between an hour and a week: up to one step a minute the hour and the day
     are kept, above that the day and the week.
     """

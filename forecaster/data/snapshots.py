@@ -1,4 +1,4 @@
-"""The past: what every cell of a grid held as it was known at each of many ticks.
+"""Snapshots: what every cell of a grid held as it was known at each of many ticks.
 
 Nearly every cell is empty until some tick and holds one value from then on. Where rows came later
 than their neighbours in the cell, or were corrected, it held others before: these are kept beside
@@ -104,13 +104,13 @@ class Snapshots:
         self._store(row * self.length + index[kept], stamps, place, value)
 
     def record_ingested(self, versions: pl.DataFrame, known: Known) -> None:
-        """Note by which tick VERSIONS, of whatever cells, were ingested."""
+        """Record by which tick VERSIONS, of any cells, were ingested."""
         is_there = known.ingested < len(self.newest)
         stamps = versions["timestamp"].to_physical().to_numpy()
         np.maximum.at(self.newest, known.ingested[is_there], stamps[is_there])
 
     def close(self) -> "Snapshots":
-        """Return the past when all series are in."""
+        """Return the snapshots, complete once all series are added."""
         self.newest = np.maximum.accumulate(self.newest)
         return self
 
@@ -131,19 +131,19 @@ class Snapshots:
 
 
 def fill(blocks: Iterable[pl.DataFrame], past: Snapshots, known_at: PointInTime) -> Snapshots:
-    """Fill a past with blocks of VERSIONS, each of other series and with all of their versions."""
+    """Fill snapshots with blocks of VERSIONS, each of other series and with all their versions."""
     for versions in blocks:
         past.add(versions, known_at.first_known(versions))
     return past.close()
 
 
 def _within(cells: Array, begins: Array, length: int) -> tuple[Array, Array]:
-    """Return which of sorted `cells` lie in stretches of some length, and in which stretch each."""
+    """Return which of sorted `cells` lie in ranges of some length, and in which range each."""
     low = np.searchsorted(cells, begins)
     counts = np.searchsorted(cells, begins + length) - low
     before = np.cumsum(counts) - counts
-    stretch = np.repeat(np.arange(len(begins)), counts)
-    return stretch, np.arange(counts.sum()) + (low - before)[stretch]
+    which = np.repeat(np.arange(len(begins)), counts)
+    return which, np.arange(counts.sum()) + (low - before)[which]
 
 
 def _joined(held: SupersededValues, states: SupersededValues, kept: Array) -> SupersededValues:
@@ -159,8 +159,8 @@ def _states(cell: Array, stamps: Array, place: Array, value: Array) -> Supersede
     """Return what cells with several versions held, one state after the other.
 
     Rows are sorted by cell, timestamp and version. A state is the mean over the timestamps of a
-    cell of the newest version of each. Nothing is ever subtracted: a value that was taken back
-    leaves no trace, however large it was.
+    cell of the newest version of each. Nothing is ever subtracted: a retracted value
+    has no effect, however large it was.
     """
     same = (cell[1:] == cell[:-1]) & (stamps[1:] == stamps[:-1])
     before = np.append(np.where(same, place[1:], _FOR_EVER), np.int32(_FOR_EVER))

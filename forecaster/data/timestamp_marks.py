@@ -23,7 +23,7 @@ _FINER = 0.05
 _COVERED = 0.99
 """Share of the rows of a series that lie within the spread of its grid."""
 _SOME = 0.1
-"""Share of the series that a rule for all of them has to suit: fewer odd ones hold up no other."""
+"""Share of the series that a rule for all of them has to suit: a smaller share is ignored."""
 
 
 def grid_of(

@@ -1,4 +1,4 @@
-"""Windows: the one way in which training, live forecasts and backfills look at a panel."""
+"""Windows of a panel, the same for training, live forecasts and backfills."""
 
 from dataclasses import dataclass
 

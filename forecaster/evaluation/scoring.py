@@ -78,7 +78,7 @@ def _own_scales(panel: Panel, chunk: _Chunk, context: Tensor, season_length: int
 
 
 def _chunks(forecasts: pl.DataFrame, panel: Panel, size: int) -> Iterator[_Chunk]:
-    """Give each pair of a series and a cutoff once, `size` of them at a time."""
+    """Yield each pair of a series and a cutoff once, `size` of them at a time."""
     runs = _runs(forecasts, panel).with_columns(chunk=pl.col("window") // size)
     for part in runs.partition_by("chunk", maintain_order=True):
         windows = part.unique("window", keep="first", maintain_order=True)

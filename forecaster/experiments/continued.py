@@ -1,4 +1,4 @@
-"""A panel that goes on: what came later, in the units of what was known before."""
+"""A panel extended by later observations, in the units of what was known before."""
 
 from dataclasses import replace
 

@@ -20,7 +20,7 @@ class Experiment:
     """What there was before the first training."""
     backtest: Backtest
     scaled: Backtest
-    """The same without series that had never moved: no error can be told in units of their past."""
+    """The same without series that had never moved: their past gives no unit for errors."""
     still: Sequence[str]
     """The series that `scaled` lacks, some of them only before they moved."""
     trainings: Sequence[Trained]
@@ -48,8 +48,8 @@ def run(
 ) -> Experiment:
     """Forecast OBSERVATIONS at `cutoffs` with a model and the rivals `names`.
 
-    The model is trained once, on what lies before the first window of every series, or before each
-    turn anew. InsufficientHistory where that is too little, TrainingDiverged; whatever
+    The model is trained once, on what lies before the first window of every series, or again before
+    each turn. InsufficientHistory where that is too little, TrainingDiverged; whatever
     `watch.prepared` raises ends it before anything is trained.
     """
     plan, listener = plan or TrainingPlan(), listener or Listener()

@@ -1,4 +1,4 @@
-"""Rivals: forecasts that a model is held against in a backtest, made in the units of the data."""
+"""Rivals: forecasts that a model is compared with in a backtest, made in the units of the data."""
 
 import importlib.util
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ USUAL = ("naive", SEASONAL_NAIVE)
 NAMES = (*BASELINES, NAIVE2, *METHODS)
 SEASONS = 3
 """A rival looks back over the newest `LONGEST` steps, or over so many seasons where those are
-longer: enough to tell how much one season differs from the next. Naive2 sees everything."""
+longer: enough to see how much one season differs from the next. Naive2 sees everything."""
 _MOST_VALUES = 2**20
 """That a rival looks at together: a few arrays of them are a few times 8 MB."""
 

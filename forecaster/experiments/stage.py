@@ -45,7 +45,7 @@ class Prepared:
     left_out: Mapping[str, str]
     """Series that cannot be tested, and why."""
     still: Sequence[str]
-    """Series that never moved: no error can be told in units of their past."""
+    """Series that never moved: no error can be measured in units of their past."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ def untested(panel: Panel, pairs: Tensor, spec: ModelSpec) -> dict[str, str]:
 
 
 def _reason(reason: str, first: int, last: int, start: int) -> str:
-    """Give a series that ends before its windows that reason, whatever a tick would give."""
+    """Return the reason; a series that ends before its windows has its own."""
     if start <= last <= first:
         return ENDED
     gone = reason == SkipReason.NO_DATA.value and last >= start

@@ -89,7 +89,7 @@ def removals(
 ) -> tuple[Removal, ...]:
     """Compare attended, random and least attended patches; one Removal for each of COUNTS.
 
-    `weights` (B, Lp) tell how much each past patch is attended, `candidates` (B, Lp) which may be
+    `weights` (B, Lp) are the attention on each past patch, `candidates` (B, Lp) which may be
     removed. Windows that have no more candidates than a count are left out of it, and so is a
     count for which no window is left.
     """

@@ -90,7 +90,7 @@ class Trust:
 
     @property
     def informative(self) -> bool:
-        """Tell whether removing the most attended patch moves the forecast more than another."""
+        """Return whether removing the most attended patch moves the forecast more than another."""
         return bool(self.removals) and self.removals[0].ratio > 1
 
     def to_scores(self) -> dict[str, float]:

@@ -16,7 +16,7 @@ GROUPS = pl.Schema(
         "series_id": pl.String(),
         "shape": pl.String(),
         "hour": pl.Int8(),
-        "nowhere": pl.Boolean(),
+        "undated": pl.Boolean(),
         "rows": pl.Int64(),
         "example": pl.String(),
         "first_number": pl.Int64(),
@@ -36,8 +36,8 @@ OTHERS = "others"
 FEWEST = 5
 """Rows that must be rejected for the same reason to count as a pattern."""
 
-_LIKE = ("reason", "series_id", "shape", "hour", "nowhere")
-_NOWHERE = ("missing_timestamp", "timestamp_out_of_range")
+_LIKE = ("reason", "series_id", "shape", "hour", "undated")
+_UNDATED = ("missing_timestamp", "timestamp_out_of_range")
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _LONGEST = 60
 _MOST_NAMED = 3
@@ -79,9 +79,9 @@ class Losses:
         counts = self.groups.group_by("reason").agg(pl.col("rows").sum())
         return bool((counts["rows"] >= FEWEST).any())
 
-    def somewhere(self) -> "Losses":
+    def dated(self) -> "Losses":
         """Leave out the rows whose timestamps are missing or out of range."""
-        return replace(self, groups=self.groups.filter(~pl.col("nowhere")))
+        return replace(self, groups=self.groups.filter(~pl.col("undated")))
 
     def described(self) -> str:
         """Describe what the rejected rows have in common, the most frequent reason first."""
@@ -113,7 +113,7 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
             text(stamps).alias("stamp"),
             text(values).alias("value"),
             _hours(stamps).alias("hour"),
-            (reasons.is_in(_NOWHERE) | _is_nowhere(stamps)).alias("nowhere"),
+            (reasons.is_in(_UNDATED) | _is_undated(stamps)).alias("undated"),
         ]
     )
     cell = pl.when(pl.col("reason").str.ends_with("value")).then("value").otherwise("stamp")
@@ -125,7 +125,7 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
         shape=pl.col("example").str.replace_all("[0-9]", "0").str.replace_all(r"\p{L}+", "a"),
     )
     groups = _bounded(_grouped(named.select(GROUPS.names())))
-    return Losses(groups, rejected.filter(~pl.col("nowhere"))["stamp"].n_unique(), keys)
+    return Losses(groups, rejected.filter(~pl.col("undated"))["stamp"].n_unique(), keys)
 
 
 def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
@@ -165,7 +165,7 @@ def text(cells: pl.Series) -> pl.Series:
     return cells.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
 
 
-def _is_nowhere(stamps: pl.Series) -> pl.Series:
+def _is_undated(stamps: pl.Series) -> pl.Series:
     """Return where the timestamp is missing, or one that every pull reads (`predicates`)."""
     if stamps.dtype.is_temporal() and stamps.dtype != pl.Duration and stamps.dtype != pl.Time:
         is_inside = stamps.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR, closed="left")

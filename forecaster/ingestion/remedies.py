@@ -43,7 +43,7 @@ class ReadRows:
 
 def require_file(batch: ReadRows, most: float) -> None:
     """Raise DataError where more than the share `most` of a file is rejected, or all of it."""
-    require_whole(batch, most)
+    require_full(batch, most)
     if batch.kept:
         return
     if batch.lost.rows:
@@ -62,7 +62,7 @@ def no_values(name: str, rows: int, rejected: int) -> DataError:
     )
 
 
-def require_whole(batch: ReadRows, most: float) -> None:
+def require_full(batch: ReadRows, most: float) -> None:
     """Raise DataError where more than the share `most` of a pull of all history is rejected."""
     if batch.lost.is_pattern and _counted(batch) > most * batch.rows:
         raise _error(batch, most)
@@ -74,7 +74,7 @@ def require_newest(batch: ReadRows, most: float) -> None:
     Rows without a timestamp, or with one out of range, are read by every pull: they are not
     counted. A few instants that cannot be read are no pattern, however many series they affect.
     """
-    lost = batch.lost.somewhere()
+    lost = batch.lost.dated()
     newest = replace(batch, lost=lost, rows=batch.rows - batch.lost.rows + lost.rows)
     if lost.instants >= _FEWEST_INSTANTS and _counted(newest) > most * newest.rows:
         raise _error(newest, most)
@@ -96,14 +96,14 @@ def _error(batch: ReadRows, most: float) -> DataError:
 
 def hint(lost: Losses, rows: int, declared: str | None) -> str:
     """Return how to read the `lost` of so many rows, or how to skip them."""
-    ways = [*_ways(lost.groups, declared)]
+    ways = [*_suggestions(lost.groups, declared)]
     if lost.rows < rows:
         share = (lost.rows * 100 // rows + 1) / 100
         ways.append(f"set max_rejected = {share:g} to skip these rows")
     return "; ".join(ways or ["fix the rows, or choose other columns"])
 
 
-def _ways(groups: pl.DataFrame, declared: str | None) -> Iterator[str]:
+def _suggestions(groups: pl.DataFrame, declared: str | None) -> Iterator[str]:
     reasons = set(groups["reason"])
     if "malformed_row" in reasons:
         yield (

@@ -64,7 +64,7 @@ def temporal(spec: ModelSpec, plugins: Plugins) -> Shape:
 
 
 def among_states(spec: ModelSpec, plugins: Plugins) -> Shape:
-    """Return the sizes of self-attention: every past patch asks, and no sentinel answers."""
+    """Return the sizes of self-attention: every past patch is a query, without sentinels."""
     return replace(temporal(spec, plugins), queries=spec.past_patches, sentinels=0)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def softmax(logits: Tensor) -> Tensor:
-    """exp(z_i) / sum_j exp(z_j): nothing that may be attended gets nothing."""
+    """exp(z_i) / sum_j exp(z_j): all that may be attended gets a weight."""
     return torch.softmax(logits, dim=-1)
 
 

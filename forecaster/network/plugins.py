@@ -85,7 +85,7 @@ def _imported(name: str) -> Any:
         )
     try:
         return point.load()
-    except (Exception, SystemExit) as error:  # whatever somebody else's module does
+    except (Exception, SystemExit) as error:  # anything that the user's module raises
         module = sys.modules.get(point.module)
         near = nearest(point.attr, vars(module)) if module else None
         meant = f"; did you mean {near!r}?" if near else ""
@@ -103,7 +103,7 @@ def _reporting(name: str, shape: Shape) -> Iterator[None]:
         yield
     except _Invalid as error:
         raise UnusablePlugin(f"plug-in {name!r} must {error}", hint=_FIX) from None
-    except Exception as error:  # whatever somebody else's code raises
+    except Exception as error:  # anything that the user's code raises
         where = "on a small example" if shape in (PROBE, AMONG_STATES) else f"with {shape}"
         raise UnusablePlugin(
             f"plug-in {name!r} failed {where}: {_shown(error)}", hint=_FIX

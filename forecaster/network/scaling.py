@@ -1,4 +1,4 @@
-"""A window in its own units: what makes the network blind to shift and scale."""
+"""A window in its own units, which makes the network invariant to shift and scale."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 SMALLEST_SPREAD = 0.1
-"""In units of the series' seasonal error: a window that stands still must not blow up its noise."""
+"""In units of the series' seasonal error: the noise of a still window must not be amplified."""
 
 LARGEST_DEVIATION = 1e15
 """Values beyond this many seasonal errors count as missing: their squares must fit float32."""

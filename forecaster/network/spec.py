@@ -122,7 +122,7 @@ class ModelSpec:
 
     @property
     def plugins(self) -> frozenset[str]:
-        """Names of the parts that are the user's own: never to be loaded on the word of a spec."""
+        """Names of the parts that are the user's own: never loaded because a spec names them."""
         return frozenset({self.score} - set(SCORES)) | set(self.priors)
 
     def grid(self) -> Grid:

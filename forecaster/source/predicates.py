@@ -58,7 +58,9 @@ def within(
     if not odd:
         return [sa.or_(*inside)]
     is_text = isinstance(ranges[0][2], sa.Text)
-    return [sa.or_(*inside, timestamp.is_(None), *_nowhere(timestamp, declared, is_text=is_text))]
+    return [
+        sa.or_(*inside, timestamp.is_(None), *_out_of_range(timestamp, declared, is_text=is_text))
+    ]
 
 
 def _between(
@@ -67,7 +69,7 @@ def _between(
     return timestamp.between(sa.bindparam(None, low, kind), sa.bindparam(None, high, kind))
 
 
-def _nowhere(
+def _out_of_range(
     timestamp: ColumnElement[Any], declared: str | None, *, is_text: bool
 ) -> list[ColumnElement[bool]]:
     if is_text:

@@ -75,7 +75,7 @@ def among(timestamp: ColumnElement[str], ranges: Sequence[Range]) -> list[Column
 
 
 def _of_years(since: datetime, until: datetime) -> Iterator[Range]:
-    """Give where text begins with one of some years, but not as 2026-01-01 does."""
+    """Yield where text begins with one of some years, but not as 2026-01-01 does."""
     first, last = since.year - 1, until.year + 1
     for year in range(max(first, last - _MOST_YEARS), last + 1):
         yield from ((f"{year}", f"{year}-"), (f"{year}-2", f"{year + 1}"))

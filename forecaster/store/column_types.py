@@ -19,7 +19,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Instant(sa.TypeDecorator[datetime]):
-    """A moment in UTC; naive datetimes are refused."""
+    """A moment in UTC; naive datetimes are rejected."""
 
     impl = sa.TIMESTAMP(timezone=True)
     cache_ok = True
@@ -43,7 +43,7 @@ class Instant(sa.TypeDecorator[datetime]):
 
 
 class Json(sa.TypeDecorator[Any]):
-    """A document; numbers that JSON has no word for become null, and NUL in text its picture."""
+    """A document; non-finite numbers become null, and NUL in text the symbol for it."""
 
     impl = sa.Text()
     cache_ok = True

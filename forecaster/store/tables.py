@@ -94,7 +94,7 @@ observations = sa.Table(
     *_finite_checks("value"),
     **_PACKED,
 )
-"""Versions: the greatest `recorded_at` of a timestamp counts; null takes a value back."""
+"""Versions: the greatest `recorded_at` of a timestamp counts; null retracts a value."""
 
 models = sa.Table(
     "models",

@@ -24,7 +24,7 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class OpeningHours:
-    """Stretches of the week, in minutes since Monday 00:00: sorted, apart, between 0 and WEEK."""
+    """Intervals of the week, in minutes since Monday 00:00: sorted, apart, between 0 and WEEK."""
 
     intervals: tuple[Interval, ...]
 
@@ -39,7 +39,7 @@ class OpeningHours:
 
     @classmethod
     def of(cls, intervals: Iterable[Interval]) -> "OpeningHours":
-        """Join stretches that begin in the week and end at most a week later."""
+        """Join intervals that begin in the week and end at most a week later."""
         parts: list[Interval] = []
         for first, end in intervals:
             parts += [(first, min(end, WEEK)), (0, max(0, end - WEEK))]
@@ -71,7 +71,7 @@ class OpeningHours:
     def _beginning_on(self, day: int) -> Iterator[Interval]:
         """Yield what begins on a day, in minutes since its midnight, up to a day later.
 
-        A stretch over midnight belongs to the day before where it ends before the next midnight.
+        An interval over midnight belongs to the day before where it ends before the next midnight.
         """
         begin = day * DAY
         for first, end in _around(self.intervals):
@@ -164,14 +164,14 @@ def _minutes(time: str, word: str) -> int:
 
 
 def _around(intervals: tuple[Interval, ...]) -> list[Interval]:
-    """Join the last stretch to the first where the week is open over its end."""
+    """Join the last interval to the first where the week is open over its end."""
     if len(intervals) > 1 and intervals[0][0] == 0 and intervals[-1][1] == WEEK:
         return [*intervals[1:-1], (intervals[-1][0], WEEK + intervals[0][1])]
     return [*intervals]
 
 
 def _cut(first: int, end: int) -> Iterator[Interval]:
-    """Cut a stretch at midnights, unless it ends within a day and before the second of them."""
+    """Cut an interval at midnights, unless it ends within a day and before the second of them."""
     if end - first < DAY and end // DAY == first // DAY + 1 and first % DAY:
         yield first, end
         return

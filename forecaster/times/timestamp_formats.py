@@ -73,7 +73,7 @@ def expression(text: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
-    """Give each directive, empty for what is taken literally, and its regular expression."""
+    """Yield each directive, empty for what is taken literally, and its regular expression."""
     for short, long in _SHORTHANDS.items():
         text = text.replace(f"%{short}", long)
     tokens = list(_TOKEN.finditer(text))

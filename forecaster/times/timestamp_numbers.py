@@ -142,7 +142,7 @@ def _dates(numbers: pl.Series, digits: int) -> pl.Series:
 
 
 def _since_1970(numbers: pl.Series, large: pl.Series) -> pl.Series:
-    """Convert numbers to microseconds, each in the unit that its magnitude tells.
+    """Convert numbers to microseconds, each in the unit that its magnitude implies.
 
     Where small ones are in no range of their own unit, they are in that of the largest, as
     milliseconds of the years from 1966 to 1973 are.
@@ -174,7 +174,7 @@ def _by_magnitude(numbers: pl.Series, least: int) -> pl.Series:
 
 
 def _meanings(number: float) -> Iterator[tuple[str, str]]:
-    """Give what else a number may mean, and the date that it would be."""
+    """Yield what else a number may mean, and the date that it would be."""
     year, month = divmod(number, 100)
     if _is_date(_sample([number]), DIGITS[0]).any():
         yield "YYYYMMDD", f"{number:.0f}"

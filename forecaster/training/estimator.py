@@ -28,7 +28,7 @@ MOST_REPEATS = 40
 """How often a window may come back on average: fewer windows are trained on for fewer steps."""
 SPARED = 0.1
 """Share of the history that may be left unlearnt. Training again on everything doubles the cost;
-with a twentieth kept back it changed the error by -1.4 to +3 %, which is noise between seeds."""
+with a twentieth held out it changed the error by -1.4 to +3 %, which is noise between seeds."""
 MATRIX_RATE = 2.0
 """Learning rate of matrices where there are many series. One series was forecast worse by 6 % on
 validation windows with it, and its intervals were too narrow; three series were as before."""
@@ -42,7 +42,7 @@ CLEARLY = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a training run is; `loss` is that of the latest batch."""
+    """The progress of a training run; `loss` is that of the latest batch."""
 
     step: int
     steps: int
@@ -57,7 +57,7 @@ class TrainingResult:
     model: TrainedModel
     train_loss: float
     validation: Scores | None
-    """None where the history is too short to keep anything back."""
+    """None where the history is too short to hold anything out."""
     steps: int
     """Taken in all, those of variants that were not chosen included, but not those of a training
     that diverged. Windows are counted likewise."""
@@ -86,7 +86,7 @@ def fit_one_of(
 ) -> TrainingResult:
     """Train the best of `candidates`, which must share their grid and prediction length.
 
-    The last windows are kept back. On them the candidates are compared after a short training,
+    The last windows are held out. On them the candidates are compared after a short training,
     a training whose error rises is ended, and the model is compared with naive forecasts, one of
     which serves in its place if it is clearly better. Where these windows are a small part of the
     history the model they evaluated is the result; else it is trained again, for as many steps, on
@@ -169,7 +169,7 @@ class _Work:
         self._planned += trainings * len(self._seeds) * self._schedule.steps
 
     def worth_comparing(self, candidates: Sequence[ModelSpec]) -> Sequence[ModelSpec]:
-        """Return the candidates where there are several, and steps enough to tell them apart."""
+        """Return the candidates where there are several, and steps enough to compare them."""
         worth = len(candidates) > 1 and self._short_schedule.steps >= FEWEST_COMPARISON_STEPS
         return candidates if worth else ()
 

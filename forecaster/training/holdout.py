@@ -1,7 +1,7 @@
-"""Hold-out: the newest windows of some series, kept back from training to evaluate a model.
+"""Hold-out: the newest windows of some series, held out from training to evaluate a model.
 
-Few series all keep their newest windows back. Of many, one in two to eight does, for longer: the
-others are learnt to their last value, and no second training is needed for that.
+Few series all have their newest windows held out. Of many, one in two to eight does, for longer:
+the others are learnt to their last value, and no second training is needed for that.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ LEAST_SERIES, LARGEST_STRIDE = 50, 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldOut:
-    """Rows of a panel (R,), on the CPU, whose last `windows` prediction lengths are kept back."""
+    """Rows of a panel (R,), on the CPU, whose last `windows` prediction lengths are held out."""
 
     rows: Tensor
     windows: int
@@ -31,15 +31,15 @@ class HoldOut:
 
     @property
     def steps(self) -> int:
-        """How many of the newest steps of its rows are kept back."""
+        """How many of the newest steps of its rows are held out."""
         return self.windows * self.prediction_length
 
     def share_of(self, panel: Panel) -> float:
-        """Return which share of a history of median length is kept back, on average."""
+        """Return which share of a history of median length is held out, on average."""
         return self.steps * len(self.rows) / len(panel) / max(1, median_history(panel))
 
     def rest_of(self, panel: Panel) -> Panel:
-        """Return `panel` without what is kept back."""
+        """Return `panel` without what is held out."""
         if len(self.rows) == len(panel):
             return replace(panel, deviations=panel.deviations[:, : panel.length - self.steps])
         deviations = panel.deviations.clone()
@@ -54,7 +54,7 @@ class HoldOut:
 
 
 def hold_out(panel: Panel, spec: ModelSpec) -> HoldOut:
-    """Return what to keep back of `panel`: nothing where nothing else would be left to learn."""
+    """Return what to hold out of `panel`: nothing where nothing else would be left to learn."""
     length, rows, stride = spec.prediction_length, torch.arange(len(panel)), 1
     if len(panel) >= MANY_SERIES:
         rows = _able(panel, spec)

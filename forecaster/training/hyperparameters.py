@@ -93,7 +93,7 @@ def _min_observed(wanted: int, context: int) -> int:
 
 
 def _undecided(config: DatasetConfig, series: int) -> tuple[str, ...]:
-    """Return what few series are to choose; steps of a week or more have no weekday to tell."""
+    """Return what few series are to choose; steps of a week or more have no weekday."""
     choices = ("statistics", "calendar") if config.step.approximate < WEEK else ("statistics",)
     if series >= MANY_SERIES:
         return ()
@@ -112,7 +112,7 @@ def variants(spec: ModelSpec) -> tuple[ModelSpec, ...]:
 
 def median_history(panel: Panel) -> int:
     """Return how long the series are, from first to last observed value: half of all steps lie in
-    series at least that long, so that many young series do not take an old one's memory.
+    series at least that long, so that many short series do not shorten the context of a long one.
     """
     observed = panel.deviations.isfinite()
     seen = observed[observed.any(1)].to(dtype=panel.deviations.dtype)

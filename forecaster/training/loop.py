@@ -1,6 +1,6 @@
-"""Learning: one network from its first weights to its last, watched on windows kept back.
+"""The training loop of one network, validated on windows that are held out.
 
-The error on a few kept-back windows is noisy, and a learning rate that falls to nothing makes the
+The error on a few held-out windows is noisy, and a learning rate that falls to nothing makes the
 last weights the best ones on new data. Measured over two seeds, ten windows a series: on etth1 the
 least of ten validation errors pointed at weights that were 1.3 and 1.9 % worse on the test windows
 than the last ones, on exchange_rate .5 and 2.5 %, and on bike_sharing it was the last. So only a
@@ -34,7 +34,7 @@ CLEARLY = 0.05
 PATIENCE = 3
 """Judgements in a row clearly above the least one that end a training."""
 EXPLODED = 1000.0
-"""A typical loss this many times the first one, or seasonal errors, comes back no more."""
+"""A typical loss this many times the first one, or seasonal errors, does not recover."""
 _EARLY = "early stopping: the validation error rose after step {}, whose weights are kept"
 SLOWER = 0.1
 """Learning rate of the second attempt, as a share of the first."""
@@ -68,9 +68,9 @@ class TrainedNetwork:
 
 
 Validate = Callable[[AttentionLSTM], float]
-"""The error of a network on windows kept back; infinite where it cannot be evaluated."""
+"""The error of a network on windows held out; infinite where it cannot be evaluated."""
 Report = Callable[[int, float], None]
-"""Hears the step and the mean loss since the last time."""
+"""Called with the step and the mean loss since the last call."""
 
 
 def train(
@@ -147,7 +147,7 @@ def learn(
 
 
 class Trainer:
-    """Steps down the loss on batches; one that does not fit in memory is halved."""
+    """Optimiser steps on batches; one that does not fit in memory is halved."""
 
     def __init__(
         self, network: AttentionLSTM, draw: Callable[[int], Batch], schedule: Schedule
@@ -189,7 +189,7 @@ class Trainer:
         return loss.detach()
 
     def loss_since(self, step: int) -> float:
-        """Return the mean loss since the last call; TrainingDiverged where it leads nowhere."""
+        """Return the mean loss since the last call; TrainingDiverged if it exploded."""
         losses: list[float] = torch.stack(self._losses).tolist()
         self._losses.clear()
         mean, typical = sum(losses) / len(losses), median(losses)
@@ -203,7 +203,7 @@ class Trainer:
         return mean
 
     def notes(self) -> list[str]:
-        """Say whether memory ran out."""
+        """Return a note where memory ran out."""
         wanted, used = self._schedule.batch_size, self.batch_size
         return [] if wanted == used else [f"out of memory: batches of {used}, not {wanted}"]
 
@@ -215,7 +215,7 @@ def _diverged(message: str) -> TrainingDiverged:
 
 
 class EarlyStopping:
-    """The errors of one training on windows kept back, and the weights at the least of them."""
+    """The errors of one training on windows held out, and the weights at the least of them."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network

@@ -46,7 +46,7 @@ class Optimisers:
         )
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         for optimiser in self._both:
             optimiser.zero_grad()
 

@@ -27,7 +27,7 @@ def prepare(
     """Lay OBSERVATIONS on their grid and derive the model's shape from what they show.
 
     `known` is up to when all rows are in: cells that are not complete by then are left out, as they
-    are from forecasts. Without it all cells count as complete. VERSIONS of some rows tell whether
+    are from forecasts. Without it all cells count as complete. VERSIONS of some rows show whether
     they are sums over their step; without them the query does.
 
     Raises InsufficientHistory if no series has a single window to learn from.

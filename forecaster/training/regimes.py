@@ -1,4 +1,4 @@
-"""Training noise: what a change of habits looks like.
+"""Training noise: simulated changes of regime.
 
 Holidays, outages and closures are rare in any one history, and a network that has hardly seen one
 goes on copying the weeks before. So in some windows everything after a random instant, the target

@@ -1,6 +1,6 @@
 """Validation: how good a model is on windows it has not learnt from, and whether naive is better.
 
-All windows inside the stretch kept back are looked at, not one per prediction length: on etth1 the
+All windows inside the part held out are looked at, not one per prediction length: on etth1 the
 error then falls smoothly over a training, where ten windows a series go up and down by 3 %.
 """
 

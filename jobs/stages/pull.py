@@ -69,7 +69,7 @@ def run(
         frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
         counts.add(rows.height, taken, frame)
         if scope.whole is not None:
-            remedies.require_whole(
+            remedies.require_full(
                 counts.batch(f"a pull of {dataset.name}", dataset.timestamp_format),
                 dataset.max_rejected,
             )

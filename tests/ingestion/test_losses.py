@@ -78,4 +78,4 @@ def test_rows_without_a_cell_have_no_shape_among_others(few: int) -> None:
     )
 
     assert found.described() == "50 missing_timestamp"
-    assert found.somewhere().rows == 0
+    assert found.dated().rows == 0

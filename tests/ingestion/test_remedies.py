@@ -169,7 +169,7 @@ def test_values_that_are_not_finite_are_gaps_and_no_loss() -> None:
     found = taken(ISO, [float("nan")] * len(ISO))
 
     assert found.lost.rows == 0
-    remedies.require_whole(batch(found), 0.0)
+    remedies.require_full(batch(found), 0.0)
     remedies.require_file(batch(taken(ISO, [float("nan")] * 503 + [1.0])), 0.0)
 
 
@@ -181,7 +181,7 @@ def test_a_file_must_have_a_row_to_use(value: object) -> None:
     assert "no rows" in refusal(batch(taken(ISO[:0]), rows=0), 1.0).message
 
 
-@pytest.mark.parametrize("rule", [remedies.require_whole, remedies.require_newest])
+@pytest.mark.parametrize("rule", [remedies.require_full, remedies.require_newest])
 def test_one_sick_series_stops_no_other_and_two_do(
     rule: Callable[[ReadRows, float], None],
 ) -> None:
@@ -205,7 +205,7 @@ def test_an_instant_that_no_series_can_be_read_at_is_no_pattern() -> None:
     found = batch(taken(stamps, values, keys), rows=300)
 
     remedies.require_newest(found, 0.05)
-    refusal(found, rule=remedies.require_whole)
+    refusal(found, rule=remedies.require_full)
 
 
 def test_rows_that_come_along_with_every_pull_do_not_count_against_what_is_new() -> None:

@@ -138,12 +138,12 @@ def describe(error: BaseException, url: URL) -> str:
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """Tell whether the error is a lock timeout, a deadlock or a serialization failure."""
+    """Return whether the error is a lock timeout, a deadlock or a serialization failure."""
     return isinstance(error, _BUSY_PG) or _sqlite_code(error) in _BUSY_SQLITE
 
 
 def is_spent(error: BaseException | None) -> bool:
-    """Tell whether open connections must be discarded.
+    """Return whether open connections must be discarded.
 
     The server became read-only, as after a failover, or a pooling proxy lost its session.
     """
@@ -151,12 +151,12 @@ def is_spent(error: BaseException | None) -> bool:
 
 
 def is_bad_sqlite_statement(error: BaseException) -> bool:
-    """Tell whether SQLite rejected the statement: no such table or column, syntax error."""
+    """Return whether SQLite rejected the statement: no such table or column, syntax error."""
     return _sqlite_code(error) == sqlite3.SQLITE_ERROR
 
 
 def _is_out_of_step(error: BaseException | None) -> bool:
-    """Tell whether the protocol is out of sync: a driver error without an error of the server."""
+    """Return whether the protocol is out of sync: a driver error without an error of the server."""
     return type(error) is psycopg.InternalError and error.sqlstate is None
 
 
@@ -166,6 +166,6 @@ def _sqlite_code(error: BaseException | None) -> int | None:
 
 
 def _extended_sqlite_code(error: BaseException | None) -> int | None:
-    """Return the extended result code, which tells the kinds of constraint failures apart."""
+    """Return the extended result code, which distinguishes kinds of constraint failures."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return code

@@ -53,7 +53,7 @@ def masked(url: URL) -> str:
 
 
 def is_missing_file(url: URL) -> bool:
-    """Tell whether the address is that of a SQLite file that is yet to be made, in its folder."""
+    """Return whether the address is that of a SQLite file that is yet to be made, in its folder."""
     if url.get_backend_name() != "sqlite":
         return False
     path = Path(url.database or "")

@@ -46,7 +46,7 @@ def _insert(conn: Connection, rows: pl.DataFrame, model_id: int, scored_at: date
 def _scored(conn: Connection, model_id: int, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the keys that exist between the first and the last cutoff of each series and lead.
 
-    One descent of the key for each of these stretches, most of which are a single cutoff.
+    One descent of the key for each of these ranges, most of which are a single cutoff.
     """
     ranges = rows.group_by("series_id", "lead").agg(
         pl.col("cutoff").min().alias("since"), pl.col("cutoff").max().alias("until")
@@ -57,7 +57,7 @@ def _scored(conn: Connection, model_id: int, rows: pl.DataFrame) -> pl.DataFrame
 
 
 def _probe(conn: Connection, model_id: int, part: pl.DataFrame) -> Select[Any]:
-    """Select the keys in some stretches; the bounds of all of them leave few partitions to plan."""
+    """Select the keys in some ranges; the bounds of all of them leave few partitions to plan."""
     bounds = accuracy.c.cutoff.between(part["since"].min(), part["until"].max())
     keys = select(*(accuracy.c[name] for name in _KEYS)).where(
         accuracy.c.model_id == model_id, bounds
@@ -84,7 +84,7 @@ def _lies_in(
     since: ColumnElement[int],
     until: ColumnElement[int],
 ) -> ColumnElement[bool]:
-    """Return the condition that a row belongs to a stretch, whose ends are microseconds."""
+    """Return the condition that a row belongs to a range, whose ends are microseconds."""
     is_between = sa.type_coerce(accuracy.c.cutoff, sa.Integer).between(since, until)
     if conn.dialect.name == "postgresql":
         is_between = accuracy.c.cutoff.between(_instant(since), _instant(until))

@@ -153,7 +153,7 @@ def claim(
 def forecast_keys(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
-    """Return SAID: what a model has forecast at the cutoffs between `since` and `until`."""
+    """Return KEYS: what a model has forecast at the cutoffs between `since` and `until`."""
     limits = forecasts.c.cutoff.between(since, until)
     return by_series(conn, dataset, forecasts, model_id, limits)
 
@@ -161,7 +161,7 @@ def forecast_keys(
 def attention_keys(
     conn: Connection, dataset: str, model_id: int, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
-    """Return SAID of what there is attention of, between `since` and `until`."""
+    """Return KEYS of what there is attention of, between `since` and `until`."""
     limits = attention.c.cutoff.between(since, until)
     return by_series(conn, dataset, attention, model_id, limits)
 

@@ -30,7 +30,7 @@ QUANTILES = pl.Schema(
 
 def by_cutoff(conn: Connection, dataset: str) -> pl.DataFrame:
     """Return WRITTEN of a dataset, sorted by cutoff."""
-    count = func.count().label("said")
+    count = func.count().label("rows_of_key")
     keys = (forecasts.c.series_id, forecasts.c.cutoff, forecasts.c.step)
     keys_counted = (
         select(forecasts.c.cutoff, count)
@@ -40,14 +40,14 @@ def by_cutoff(conn: Connection, dataset: str) -> pl.DataFrame:
     )
     query = select(
         keys_counted.c.cutoff,
-        sa.cast(func.sum(keys_counted.c.said), sa.BigInteger).label("rows"),
-        sa.cast(func.sum(keys_counted.c.said - 1), sa.BigInteger).label("repeated"),
+        sa.cast(func.sum(keys_counted.c.rows_of_key), sa.BigInteger).label("rows"),
+        sa.cast(func.sum(keys_counted.c.rows_of_key - 1), sa.BigInteger).label("repeated"),
     ).group_by(keys_counted.c.cutoff)
     return read_frame(conn, query, WRITTEN).sort("cutoff")
 
 
 def read(conn: Connection, dataset: str, *, since: datetime, until: datetime) -> pl.DataFrame:
-    """Return SAID of the cutoffs between `since` and `until`, both included."""
+    """Return QUANTILES of the cutoffs between `since` and `until`, both included."""
     quantiles = [
         (forecasts.c.level + forecasts.c[deviation]).label(quantile)
         for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)

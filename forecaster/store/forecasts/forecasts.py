@@ -52,9 +52,9 @@ def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -
 def by_series(
     conn: Connection, dataset: str, table: Table, model_id: int, limits: ColumnElement[bool]
 ) -> pl.DataFrame:
-    """Return SAID: where a table of vintages has rows of a model inside `limits`, each once.
+    """Return KEYS: where a table has rows of a model inside `limits`, each once.
 
-    Any row of a vintage counts: its first step may be closed.
+    Any row of a forecast counts: its first step may be closed.
 
     Descends the key once for each of its series: OFFSET 0 keeps PostgreSQL from doing so for those
     of all datasets, or from reading whole partitions.
@@ -71,7 +71,7 @@ def by_series(
 
 
 def awaits_scoring(conn: Connection, dataset: str, *, after: datetime | None) -> bool:
-    """Tell whether something but hindsight was forecast at a cutoff after `after`, None is any.
+    """Return whether something but hindsight was forecast at a cutoff after `after`, None is any.
 
     Descends the key of one series after the other: OFFSET 0 keeps PostgreSQL from reading whole
     partitions of everybody instead.

@@ -50,7 +50,7 @@ def newest(
 ) -> StoredForecast | None:
     """Return the forecast with the greatest cutoff, up to `until`; None where there is none.
 
-    Of several at one cutoff: the newest that is not hindsight, if there is such a one.
+    Of several at one cutoff: the newest that is not hindsight, if there is one.
     """
     query = (
         select(*(forecasts.c[name] for name in ("cutoff", "model_id", "issued_at", "hindsight")))

@@ -80,7 +80,7 @@ def read(conn: Connection, dataset: str, window: LeadWindow) -> pl.DataFrame:
 
 
 def _rows(conn: Connection, owners: Select[int], window: LeadWindow) -> Select[Any]:
-    """Select the rows of what is due by descents of the key: of each series, then each vintage.
+    """Select the rows of what is due by descents of the key: of each series, then each forecast.
 
     OFFSET 0 keeps these steps apart. PostgreSQL, which cannot know how few rows there are, would
     rather read whole partitions.

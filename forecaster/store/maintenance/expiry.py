@@ -40,7 +40,7 @@ def delete_before(engine: Engine, dataset: str, table: str, before: datetime) ->
 
 
 def shrink(engine: Engine) -> int:
-    """Give pages that a SQLite file does not need back to the disk; return how many.
+    """Return unused pages of a SQLite file to the disk; return how many.
 
     A tenth of the file is kept for rows to come. Files that an earlier version made keep their
     size until VACUUM is run; PostgreSQL manages its files by itself.

@@ -50,7 +50,7 @@ class Partition:
     upper: datetime | None
 
     def covers(self, cutoff: datetime) -> bool:
-        """Tell whether rows of this cutoff belong here."""
+        """Return whether rows of this cutoff belong here."""
         return (self.lower is None or self.lower <= cutoff) and (
             self.upper is None or cutoff < self.upper
         )

@@ -13,7 +13,7 @@ from forecaster.store.connection.bulk import read_frame
 from forecaster.store.tables import observations
 
 CELLS = pl.Schema({"series_id": pl.Int32(), "timestamp": INSTANT, "value": pl.Float64()})
-"""Observations under the integer keys of their series, sorted by both; a null takes one back."""
+"""Observations under the integer keys of their series, sorted by both; a null retracts one."""
 
 _KEY = ["series_id", "timestamp"]
 _VERSIONS = {**CELLS, "recorded_at": INSTANT}

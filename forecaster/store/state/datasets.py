@@ -105,7 +105,7 @@ def ingest_state(conn: Connection, dataset: str) -> IngestState:
 
 
 def set_ingest_state(conn: Connection, dataset: str, state: IngestState) -> None:
-    """Note how far the observations have come; the dataset must be locked."""
+    """Record how far the observations have come; the dataset must be locked."""
     conn.execute(
         update(datasets)
         .where(datasets.c.name == dataset)
@@ -122,7 +122,7 @@ def stored_settings(conn: Connection, dataset: str) -> Mapping[str, Any] | None:
 
 
 def store_settings(conn: Connection, dataset: str, document: Mapping[str, Any]) -> None:
-    """Note the settings that the service runs with (`forecaster.config.diff.documents`)."""
+    """Record the settings that the service runs with (`forecaster.config.diff.documents`)."""
     owner = dataset_id(conn, dataset)
     conn.execute(update(datasets).where(datasets.c.id == owner).values(config=document))
 

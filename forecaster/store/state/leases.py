@@ -138,7 +138,7 @@ def acquire(
 def renew(conn: Connection, holder: str, ttl: timedelta) -> dict[str, int]:
     """Renew all leases of a holder, expired ones too; return their tokens by name.
 
-    The token is not mentioned: transactions that hold the row do not stand in the way.
+    The token is not updated, so that transactions that hold the row do not block this.
     """
     rows = conn.execute(
         update(leases)
@@ -150,7 +150,7 @@ def renew(conn: Connection, holder: str, ttl: timedelta) -> dict[str, int]:
 
 
 def release(conn: Connection, fences: Iterable[Fence]) -> None:
-    """Give leases back, so that they need not expire; the token stays known."""
+    """Release leases, so that they need not expire; the token stays known."""
     for fence in fences:
         conn.execute(
             update(leases).where(is_held(fence)).values(holder=NOBODY, expires_at=_now(conn))
@@ -158,7 +158,7 @@ def release(conn: Connection, fences: Iterable[Fence]) -> None:
 
 
 def delete_member(conn: Connection, holder: str) -> None:
-    """Note that a replica is no longer there."""
+    """Record that a replica is no longer there."""
     conn.execute(delete(leases).where(leases.c.name == of_member(holder)))
 
 
@@ -195,7 +195,7 @@ def end_sessions(conn: Connection, holder: str) -> int:
 
 
 def _is_pooled(conn: Connection) -> bool:
-    """Tell whether a pooler stands before the server: the process it names is then another."""
+    """Return whether a pooler stands before the server: the process it names is then another."""
     driver = conn.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     serving: int | None = conn.scalar(text("SELECT pg_backend_pid()"))

@@ -169,7 +169,7 @@ def weights(conn: Connection, model_id: int) -> bytes | None:
 
 
 def is_fallback(conn: Connection, dataset: str, model_id: int) -> bool:
-    """Tell whether a later model served and was found damaged."""
+    """Return whether a later model served and was found damaged."""
     query = select(models.c.id).where(
         models.c.dataset_id.in_(datasets.id_of(dataset)),
         models.c.id > model_id,
@@ -182,7 +182,7 @@ def is_fallback(conn: Connection, dataset: str, model_id: int) -> bool:
 def mark_damaged(
     conn: Connection, dataset: str, damaged: Sequence[int], *, successor: int | None, now: datetime
 ) -> list[int]:
-    """Note that the bytes of models are not what was written; return those not known before.
+    """Record that the bytes of models are not what was written; return those not known before.
 
     They leave service. Where the champion is one of them, `successor` takes its place.
     """
@@ -217,7 +217,7 @@ def champion(conn: Connection, dataset: str) -> StoredModel:
 
 
 def has_champion(conn: Connection, dataset: str) -> bool:
-    """Tell whether a model is in service."""
+    """Return whether a model is in service."""
     query = select(models.c.id).where(
         models.c.dataset_id.in_(datasets.id_of(dataset)), _IS_CHAMPION
     )

@@ -69,7 +69,7 @@ def claim(
 
 
 def note_progress(conn: Connection, claim: RunClaim, share: float) -> None:
-    """Note how much of a run is done, from 0 to 1, unless a later attempt took it over."""
+    """Record how much of a run is done, from 0 to 1, unless a later attempt took it over."""
     conn.execute(update(runs).where(_holds(claim)).values(progress=share))
 
 
@@ -127,7 +127,7 @@ def record_missed(
 def give_up(
     conn: Connection, tried: Iterable[Run], now: datetime, reason: str | None = None
 ) -> int:
-    """Note that runs which did not succeed will not be tried again; return how many still had to.
+    """Record that runs which did not succeed will not be tried again; return how many still had to.
 
     What went wrong stays in their rows; where nothing is noted, it is `reason`.
     """
