@@ -1,42 +1,40 @@
-"""What a worker group does when its alarm rings: every tick that is due, the oldest new one first.
+"""What a worker group does when it is woken: run every tick that is due, the oldest new one first.
 
-What is due is read from the `runs` table: ticks without a row after the last one that the service
-did, and ticks that failed or were left running by a process that died. What fails is tried again,
-less and less often, and holds up no newer tick: it comes after what was never tried, the least
-tried ones first, until one fails again or a newer tick comes due. What is not made up for becomes
-a missed tick. A source that does not answer is such a failure; our own database is waited for.
+What fails is retried with a back-off, and delays no newer tick: retries come after new ticks, the
+least tried one first, until one fails again or a newer tick comes due. A source that does not
+answer is such a failure; for our own database the service waits.
 
-A job that does the work of all ticks before it is due once, whatever failed in between, and runs
-for the newest forecast tick: it shall know what is known now.
+A cumulative job is due once, whatever failed before, and runs for the newest forecast tick, to
+cover what is known by now.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DatabaseUnavailable, SourceUnavailable, StageTimedOut
-from jobs.execution.clock import Clock, delay
+from forecaster.times.durations import MICROSECOND
+from jobs.execution.clock import Clock
 from jobs.execution.job import Job
 from jobs.execution.runner import Observe, Outcome, run_job
-from jobs.scheduling import misfire_policy
 from jobs.scheduling.backoff import Backoff
 from jobs.scheduling.due_ticks import Due, DueTicks
-from jobs.scheduling.misfire_policy import LastLook
-from jobs.scheduling.missed import Missed, OnMissed
+from jobs.scheduling.misfire_policy import LastCheck, longest_backoff
+from jobs.scheduling.missed import OnMissed
 
 
 @dataclass(slots=True)
 class JobState:
     """What is known of one job on one dataset since the process began."""
 
-    watch: LastLook | None = None
-    """None when the last look failed, or there was none."""
-    has_looked: bool = False
-    pause: Backoff = field(default_factory=Backoff)
+    last: LastCheck | None = None
+    """None when the last check failed, or there was none."""
+    has_checked: bool = False
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 class JobStates(defaultdict[tuple[str, str], JobState]):
@@ -45,17 +43,17 @@ class JobStates(defaultdict[tuple[str, str], JobState]):
     def __init__(self) -> None:
         super().__init__(JobState)
 
-    def end_pauses(self, datasets: Collection[str]) -> None:
-        """Try again at once what failed for datasets whose settings were fixed."""
+    def reset_backoffs(self, datasets: Collection[str]) -> None:
+        """Retry at once what failed for datasets whose settings changed."""
         for (_, dataset), state in list(self.items()):
             if dataset in datasets:
-                state.pause.end()
+                state.backoff.reset()
 
-    def look_away(self, dataset: str) -> None:
-        """Note that somebody else looks after a dataset: what comes due is not in time for us."""
+    def forget_checks(self, dataset: str) -> None:
+        """Note that another replica works on a dataset: what comes due is not in time for us."""
         for (_, name), state in list(self.items()):
             if name == dataset:
-                state.watch = None
+                state.last = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,11 +63,11 @@ class CatchUp:
     engine: Engine
     clock: Clock
     is_over: Callable[[], bool]
-    """Asked whether to begin nothing more."""
+    """Whether nothing more is to begin."""
     observe: Observe
-    missed: OnMissed
+    on_missed: OnMissed
     wake: Callable[[Job, DatasetConfig, float], None]
-    """Told in how many seconds to catch up again, before the next tick if need be."""
+    """Called with the seconds after which to catch up again, if that is before the next tick."""
     job_states: JobStates = field(default_factory=JobStates)
 
     def catch_up(
@@ -80,128 +78,105 @@ class CatchUp:
         *,
         even_if_done: bool = False,
     ) -> list[Outcome]:
-        """Run what is due; what failed a moment ago is left alone for a while.
+        """Run what is due, unless it is in a back-off.
 
         `engine` is guarded by the lease of the dataset, where there is one. What runs under
-        another lease was left behind by a process that lost it. `even_if_done` runs a job that
-        does the work of all ticks once more for the newest forecast tick: what it made is gone.
+        another lease was abandoned by a process that lost it. `even_if_done` runs a cumulative job
+        once more for the newest forecast tick: its result is gone.
         """
         state = self.job_states[job.name, dataset.name]
-        is_paused = state.pause.left() > 0
-        try:
-            if is_paused and (job.cumulative or state.pause.is_outage):
-                return []
-            look = self._look(job, dataset, engine or self.engine, even_if_done)
-            return self._catch_up(look, state)
-        except (DatabaseUnavailable, StageTimedOut):
-            state.watch = None
-            state.pause.lengthen(is_outage=True)
-            raise
-        finally:
-            if pause := state.pause.left():
-                self.wake(job, dataset, pause)
-
-    def _look(
-        self, job: Job, dataset: DatasetConfig, engine: Engine, even_if_done: bool
-    ) -> DueTicks:
-        state = self.job_states[job.name, dataset.name]
-        missed = Missed(
-            engine=engine, job=job.name, dataset=dataset, clock=self.clock, on_missed=self.missed
-        )
-        return DueTicks(
-            engine=engine,
+        is_waiting = state.backoff.remaining() > 0
+        if is_waiting and (job.cumulative or state.backoff.is_outage):
+            self.wake(job, dataset, state.backoff.remaining())
+            return []
+        due_ticks = DueTicks(
+            engine=engine or self.engine,
             job=job,
             dataset=dataset,
             clock=self.clock,
-            now=self.clock() - delay(job.lane, dataset),
-            watch=state.watch,
-            has_looked=state.has_looked,
-            missed=missed,
             is_over=self.is_over,
+            on_missed=self.on_missed,
+            last=state.last,
+            has_checked=state.has_checked,
             even_if_done=even_if_done,
         )
+        try:
+            return self._run_due(due_ticks, state, is_waiting=is_waiting)
+        except (DatabaseUnavailable, StageTimedOut):
+            state.last = None
+            state.backoff.extend(is_outage=True)
+            raise
+        finally:
+            if seconds := state.backoff.remaining():
+                self.wake(job, dataset, seconds)
 
-    def _catch_up(self, look: DueTicks, state: JobState) -> list[Outcome]:
-        is_paused = state.pause.left() > 0
-        due = look.due()
+    def _run_due(self, check: DueTicks, state: JobState, *, is_waiting: bool) -> list[Outcome]:
+        due = check.find()
         if due is None:
             return []
-        began = self._now(look)
-        fresh = self._try(look, due.fresh)
-        worked = self._now(look) if fresh else began
-        is_away = bool(fresh) and _is_away(fresh[-1].error)
-        again = [] if is_paused or is_away else self._try_again(look, due)
-        state.watch = LastLook(
-            looked=_seen_until(look, due, fresh),
+        began = check.time()
+        new = self._run(check, due.new, until=lambda outcome: _is_outage(outcome.error))
+        ran = check.time() if new else began
+        can_retry = not is_waiting and not (new and _is_outage(new[-1].error))
+        retried = self._retry(check, due) if can_retry else []
+        state.last = LastCheck(
+            checked=_checked_until(check, due, new),
             began=began,
-            worked=worked,
-            ended=self._now(look) if again else worked,
+            ran=ran,
+            ended=check.time() if retried else ran,
         )
-        outcomes = [*fresh, *again]
-        state.has_looked = True
-        schedule, limit = look.job.schedule(look.dataset), look.dataset.catchup_limit
-        self._judge(
-            outcomes, state, is_paused=is_paused, patience=misfire_policy.patience(schedule, limit)
-        )
-        return outcomes
+        state.has_checked = True
+        errors = [outcome.error for outcome in (*new, *retried) if _has_failed(outcome)]
+        if errors:
+            at_most = longest_backoff(check.schedule, check.dataset.catchup_limit)
+            state.backoff.extend(is_outage=_is_outage(errors[-1]), at_most=at_most)
+        elif not is_waiting:
+            state.backoff.reset()
+        return [*new, *retried]
 
-    def _try_again(self, look: DueTicks, due: Due) -> list[Outcome]:
+    def _retry(self, check: DueTicks, due: Due) -> list[Outcome]:
         """Run what failed until one fails again or a newer tick comes due.
 
-        The others wait for the next round, in which the newer tick is the first. Where a newer one
-        always is due, as on a machine that is too slow, one of those that will soon be too old
-        has its turn all the same.
+        The others wait for the next check, in which the newer tick is the first. Where a newer one
+        always is due, as on a machine that is too slow, one that will soon be too old is retried
+        all the same.
         """
+
+        def is_newer_due() -> bool:
+            return check.schedule.floor(check.time()) > check.now
+
+        ticks = due.retries
+        if is_newer_due():
+            ticks = [tick for tick in ticks if tick in due.expiring][:1]
+        return self._run(check, ticks, until=lambda outcome: _has_failed(outcome) or is_newer_due())
+
+    def _run(
+        self, check: DueTicks, ticks: Iterable[datetime], *, until: Callable[[Outcome], bool]
+    ) -> list[Outcome]:
+        """Run ticks until one has an outcome that ends it, or the service stops."""
         outcomes: list[Outcome] = []
-        schedule = look.job.schedule(look.dataset)
-        ticks = due.again
-        if schedule.floor(self._now(look)) > look.now:
-            ticks = [tick for tick in ticks if tick in due.soon_too_old][:1]
         for tick in ticks:
-            if self.is_over() or (outcomes and _has_failed(outcomes[-1])):
+            if self.is_over() or (outcomes and until(outcomes[-1])):
                 break
-            if outcomes and schedule.floor(self._now(look)) > look.now:
-                break
-            outcomes.append(self._run(look, tick))
+            job, engine, dataset = check.job, check.engine, check.dataset
+            outcome = run_job(
+                job, engine, dataset, tick=tick, clock=self.clock, observe=self.observe
+            )
+            outcomes.append(outcome)
         return outcomes
-
-    def _try(self, look: DueTicks, ticks: list[datetime]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for tick in ticks:
-            if self.is_over() or (outcomes and _is_away(outcomes[-1].error)):
-                break
-            outcomes.append(self._run(look, tick))
-        return outcomes
-
-    def _run(self, look: DueTicks, tick: datetime) -> Outcome:
-        return run_job(
-            look.job, look.engine, look.dataset, tick=tick, clock=self.clock, observe=self.observe
-        )
-
-    def _now(self, look: DueTicks) -> datetime:
-        return self.clock() - delay(look.job.lane, look.dataset)
-
-    def _judge(
-        self, outcomes: list[Outcome], state: JobState, *, is_paused: bool, patience: float
-    ) -> None:
-        errors = [each.error for each in outcomes if _has_failed(each)]
-        if errors:
-            state.pause.lengthen(is_outage=_is_away(errors[-1]), at_most=patience)
-        elif not is_paused:
-            state.pause.end()
 
 
 def _has_failed(outcome: Outcome) -> bool:
     return outcome.result in ("failed", "crashed")
 
 
-def _is_away(error: BaseException | None) -> bool:
-    """OnMissed whether our own database is away: one that only is a source does not count."""
+def _is_outage(error: BaseException | None) -> bool:
+    """Tell whether our own database is unavailable; a source does not count."""
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, SourceUnavailable)
 
 
-def _seen_until(look: DueTicks, due: Due, outcomes: list[Outcome]) -> datetime:
-    """Return up to when it was seen to what came due: what was left alone comes next time."""
-    tried = {outcome.tick for outcome in outcomes if not _is_away(outcome.error)}
-    left = [tick for tick in due.fresh if tick not in tried]
-    return left[0] - timedelta(microseconds=1) if left else look.now
+def _checked_until(check: DueTicks, due: Due, outcomes: list[Outcome]) -> datetime:
+    """Return up to when ticks were tried; the others come at the next check."""
+    tried = {outcome.tick for outcome in outcomes if not _is_outage(outcome.error)}
+    left = [tick for tick in due.new if tick not in tried]
+    return left[0] - MICROSECOND if left else check.now

@@ -1,11 +1,12 @@
-"""One look at what is due of one job on one dataset, as its rows in the `runs` table tell.
+"""Which ticks of one job on one dataset are due, according to its rows in the `runs` table.
 
-Ticks without a row after the last one that the service did, and ticks that failed or were left
-running by a process that died. What will not be run is noted as missed on the way.
+Due are ticks without a row after the last one that ran, and ticks that failed or whose process
+died. Those that will not be run are recorded as missed on the way.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -17,203 +18,201 @@ from forecaster.store.connection.limits import bounded, fence_of
 from forecaster.store.state import run_history, runs
 from forecaster.store.state.run_history import Run
 from forecaster.store.state.runs import RunClaim
+from forecaster.times.durations import MICROSECOND
 from forecaster.times.schedules import Schedule
-from jobs.execution.clock import Clock
+from jobs.execution.clock import Clock, delay
 from jobs.execution.job import Job
 from jobs.scheduling import misfire_policy
-from jobs.scheduling.misfire_policy import LastLook, Misfires
-from jobs.scheduling.missed import Missed
+from jobs.scheduling.misfire_policy import LastCheck, Misfires
+from jobs.scheduling.missed import Missed, OnMissed
 
-LEFT_BEHIND = timedelta(hours=1)
-"""A run without a lease that another process started longer ago than this is taken over; one that
-does the work of all ticks, such as a long training, only when its next tick is due as well."""
+ABANDONED_AFTER = timedelta(hours=1)
+"""A run without a lease that another process started longer ago than this is taken over; a
+cumulative one, such as a long training, only when its next tick is due as well."""
 LOOK_WITHIN = timedelta(seconds=10)
-"""How long it may take to see what is due."""
+"""Deadline of reading what is due."""
 
 
 class Due(NamedTuple):
-    """Ticks to run: those never tried to an end, oldest first, and those that failed."""
+    """Ticks to run: those that no attempt finished, oldest first, and those that failed."""
 
-    fresh: list[datetime]
-    again: list[datetime]
+    new: list[datetime]
+    retries: list[datetime]
     """The least tried first."""
-    soon_too_old: frozenset[datetime] = frozenset()
-    """Those of `again` that newer ticks must not keep from being tried once more."""
+    expiring: frozenset[datetime] = frozenset()
+    """Those of `retries` in the older half of the catch-up window: newer ticks must not keep them
+    from being retried."""
 
 
-class _Known(NamedTuple):
+class _Recorded(NamedTuple):
     """What the `runs` table says of one job on one dataset."""
 
     unfinished: list[Run]
     done: Run | None
     """The greatest tick that succeeded."""
     after: datetime | None
-    """No tick up to then has to be made up for; None at the first look of all."""
-    fresh: list[datetime]
+    """No tick up to then has to be caught up; None at the first check of all."""
+    new: list[datetime]
     """The last `catchup_limit` ticks, less those that have a row; oldest first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class DueTicks:
-    """One look; `engine` is guarded by the lease of the dataset, where there is one."""
+    """One check; `engine` is guarded by the lease of the dataset, where there is one."""
 
     engine: Engine
     job: Job
     dataset: DatasetConfig
     clock: Clock
-    now: datetime
-    """The present instant less the delay of the worker group: later ticks are not due."""
-    watch: LastLook | None
-    """Of the last look, unless that failed; None also where there was none."""
-    has_looked: bool
-    missed: Missed
     is_over: Callable[[], bool]
+    on_missed: OnMissed
+    last: LastCheck | None
+    """None if it failed, or there was none."""
+    has_checked: bool
     even_if_done: bool
+    now: datetime = field(init=False)
+    """When the check begins, less the delay of the worker group: later ticks are not due."""
 
-    def due(self) -> Due | None:
-        """Return what is due; None when all is over before that is known."""
-        with bounded(self.engine, "look", LOOK_WITHIN) as brief, reading(brief) as conn:
-            known = self._known(conn)
-        if self.job.cumulative:
-            return self._due_once(known)
-        try:
-            return self._due_each(known)
-        finally:
-            self.missed.log()
+    def __post_init__(self) -> None:
+        self.now = self.time()
+
+    def time(self) -> datetime:
+        """Return the present instant less the delay of the worker group."""
+        return self.clock() - delay(self.job.lane, self.dataset)
 
     @property
-    def _schedule(self) -> Schedule:
+    def schedule(self) -> Schedule:
+        """The schedule of the job."""
         return self.job.schedule(self.dataset)
 
-    def _known(self, conn: Connection) -> _Known:
+    def find(self) -> Due | None:
+        """Return what is due; None when the service stops before that is known."""
+        with self._brief() as brief, reading(brief) as conn:
+            recorded = self._read(conn)
+        if self.job.cumulative:
+            return self._due_once(recorded)
+        missed = Missed(
+            engine=self.engine,
+            job=self.job.name,
+            dataset=self.dataset,
+            clock=self.clock,
+            on_missed=self.on_missed,
+        )
+        try:
+            return self._due_each(recorded, missed)
+        finally:
+            missed.log()
+
+    def _read(self, conn: Connection) -> _Recorded:
         key = (conn, self.job.name, self.dataset.name)
         last = None
-        if fence_of(self.engine) is not None:  # what was run by hand hides nothing
+        if fence_of(self.engine) is not None:  # a run by hand hides no tick
             last = run_history.latest(*key, tried_until=self.now, leased=True)
         last = last or run_history.latest(*key, tried_until=self.now)
-        after = self._after(last, is_ahead=last is None and run_history.latest(*key) is not None)
-        return _Known(
+        if last is not None:
+            after: datetime | None = last.tick
+        elif run_history.latest(*key) is None:
+            after = None
+        else:  # only ticks of the future: the clock was set back to before the first
+            after = self.now if self.last is None else self.last.checked
+        new: list[datetime] = []
+        if after is not None and not self.job.cumulative:
+            begin = max(after, self._oldest(after) - MICROSECOND)
+            new = self._without_row(conn, self.schedule.between(begin, self.now), begin)
+        return _Recorded(
             unfinished=run_history.unfinished(*key),
             done=run_history.latest(*key, state="succeeded", tried_until=self.now),
             after=after,
-            fresh=[] if after is None or self.job.cumulative else self._fresh(conn, after),
+            new=new,
         )
 
-    def _after(self, last: Run | None, *, is_ahead: bool) -> datetime | None:
-        """Return up to when no tick has to be made up for; None at the first look of all.
-
-        `is_ahead`: there are only ticks of the future, the clock was set back to before the first.
-        """
-        if last is not None:
-            return last.tick
-        if is_ahead:
-            return self.now if self.watch is None else self.watch.looked
-        return None
-
-    def _oldest(self, since: datetime) -> datetime:
-        limit = self.dataset.catchup_limit
-        return misfire_policy.oldest(self._schedule, self.now, limit, since=since)
-
-    def _fresh(self, conn: Connection, after: datetime) -> list[datetime]:
-        """Return those of the last `catchup_limit` ticks that have no row."""
-        begin = max(after, self._oldest(after) - timedelta(microseconds=1))
-        return self._without_row(conn, self._schedule.between(begin, self.now), begin)
+    def _oldest(self, since: datetime, limit: int | None = None) -> datetime:
+        limit = self.dataset.catchup_limit if limit is None else limit
+        return misfire_policy.oldest(self.schedule, self.now, limit, since=since)
 
     def _without_row(
         self, conn: Connection, ticks: list[datetime], after: datetime
     ) -> list[datetime]:
         if not ticks:
             return []
-        noted = run_history.recorded_ticks(
-            conn,
-            self.job.name,
-            self.dataset.name,
-            after=after,
-            until=ticks[-1],
-            now=self.clock(),
-        )
-        return [tick for tick in ticks if tick not in noted]
+        key, now = (self.job.name, self.dataset.name), self.clock()
+        recorded = run_history.recorded_ticks(conn, *key, after=after, until=ticks[-1], now=now)
+        return [tick for tick in ticks if tick not in recorded]
 
-    def _due_each(self, known: _Known) -> Due | None:
-        if known.after is None:
-            found = Misfires(run=[self._schedule.floor(self.now)])
-        elif not self._pass_over(known.after):
+    def _due_each(self, recorded: _Recorded, missed: Missed) -> Due | None:
+        if recorded.after is None:
+            misfires = Misfires(run=[self.schedule.floor(self.now)])
+        elif not self._skip_old(recorded.after, missed):
             return None
         else:
-            found = misfire_policy.apply_policy(known.fresh, self.dataset, self.watch)
-        ours = [run for run in known.unfinished if self._is_ours(run, LEFT_BEHIND)]
-        again = self._recent(ours)
-        tried = [run for run in ours if run.tick <= self.now and run not in again]
-        for reason, ticks in found.missed.items():
-            self.missed.note(reason, ticks)
-        self.missed.note("gave_up", tried)
-        again.sort(key=lambda run: (run.attempt, run.tick))
-        broken_off = [run for run in again if _was_broken_off(run)]
+            misfires = misfire_policy.apply_policy(recorded.new, self.dataset, self.last)
+        tried = [
+            run
+            for run in recorded.unfinished
+            if run.tick <= self.now and self._is_ours(run, ABANDONED_AFTER)
+        ]
+        first = min((run.tick for run in tried), default=self.now)
+        oldest, middle = (
+            self._oldest(first, limit)
+            for limit in (self.dataset.catchup_limit, max(1, self.dataset.catchup_limit // 2))
+        )
+        for reason, ticks in misfires.missed.items():
+            missed.record(reason, ticks)
+        missed.record("gave_up", [], [run for run in tried if run.tick < oldest])
+        retries = [run for run in tried if run.tick >= oldest]
+        retries.sort(key=lambda run: (run.attempt, run.tick))
+        interrupted = [run.tick for run in retries if _was_interrupted(run)]
         return Due(
-            sorted([*found.run, *(run.tick for run in broken_off)]),
-            [run.tick for run in again if run not in broken_off],
-            self._soon_too_old(again),
+            sorted([*misfires.run, *interrupted]),
+            [run.tick for run in retries if not _was_interrupted(run)],
+            frozenset(run.tick for run in retries if run.tick < middle),
         )
 
-    def _soon_too_old(self, again: list[Run]) -> frozenset[datetime]:
-        """Return the ticks in the older half of those that are made up for."""
-        if not again:
-            return frozenset()
-        limit, first = self.dataset.catchup_limit, min(run.tick for run in again)
-        middle = misfire_policy.oldest(self._schedule, self.now, max(1, limit // 2), since=first)
-        return frozenset(run.tick for run in again if run.tick < middle)
-
-    def _pass_over(self, after: datetime) -> bool:
-        """Note what is older than the last `catchup_limit` ticks; False when it was broken off."""
-        for ticks in misfire_policy.spans(self._schedule, after, self._oldest(after)):
+    def _skip_old(self, after: datetime, missed: Missed) -> bool:
+        """Record what is older than the last `catchup_limit`; False when the service stops."""
+        for ticks in misfire_policy.spans(self.schedule, after, self._oldest(after)):
             if self.is_over():
                 return False
-            with bounded(self.engine, "look", LOOK_WITHIN) as brief, reading(brief) as conn:
-                lost = self._without_row(conn, ticks, after)
-            for reason, part in misfire_policy.too_old(lost, self.dataset, self.watch).items():
-                self.missed.note(reason, part)
+            with self._brief() as brief, reading(brief) as conn:
+                skipped = self._without_row(conn, ticks, after)
+            for reason, part in misfire_policy.too_old(skipped, self.dataset, self.last).items():
+                missed.record(reason, part)
             after = ticks[-1]
         return True
 
-    def _due_once(self, known: _Known) -> Due:
-        schedule = self._schedule
-        due = schedule.floor(self.now)
+    def _due_once(self, recorded: _Recorded) -> Due:
+        due = self.schedule.floor(self.now)
         tick = max(due, self.dataset.forecast_schedule.floor(self.now))
-        patience = max(LEFT_BEHIND, schedule.shortest)
-        ours = [run for run in known.unfinished if self._is_ours(run, patience)]
-        is_busy = any(run.tick >= due and run not in ours for run in known.unfinished)
-        is_done = known.done is not None and known.done.tick >= (tick if self.even_if_done else due)
-        self._close([run for run in ours if run.tick != tick])
-        return Due([], [] if is_busy or is_done else [tick])
+        abandoned_after = max(ABANDONED_AFTER, self.schedule.shortest)
+        ours = [run for run in recorded.unfinished if self._is_ours(run, abandoned_after)]
+        is_busy = any(run.tick >= due and run not in ours for run in recorded.unfinished)
+        needed, done = tick if self.even_if_done else due, recorded.done
+        self._fail([run for run in ours if run.tick != tick and run.state == "running"])
+        return Due([], [] if is_busy or (done is not None and done.tick >= needed) else [tick])
 
-    def _recent(self, tried: list[Run]) -> list[Run]:
-        """Return the runs of ticks that are not too old to be tried again."""
-        if not tried:
-            return []
-        oldest = self._oldest(min(run.tick for run in tried))
-        return [run for run in tried if oldest <= run.tick <= self.now]
-
-    def _is_ours(self, run: Run, patience: timedelta) -> bool:
+    def _is_ours(self, run: Run, abandoned_after: timedelta) -> bool:
         """Tell whether nobody else works on a run that did not succeed.
 
-        Under a lease nobody else does, unless by hand. Without one, a running one is taken for left
-        behind when we start; later it belongs to another process, until it is old.
+        Under a lease nobody else does, unless by hand. Without one, a running one counts as
+        abandoned at the first check; later it is another process's, until it is old.
         """
         is_leased = run.token is not None and fence_of(self.engine) is not None
-        if run.state == "failed" or is_leased or not self.has_looked:
+        if run.state == "failed" or is_leased or not self.has_checked:
             return True
-        return run.started_at is not None and self.clock() - run.started_at > patience
+        return run.started_at is not None and self.clock() - run.started_at > abandoned_after
 
-    def _close(self, left: list[Run]) -> None:
-        """Note that runs which nobody will take up again came to no end of their own."""
+    def _fail(self, abandoned: list[Run]) -> None:
+        """Record that runs failed which are not tried again."""
         error = "abandoned: worker died before the run ended"
-        for run in left:
-            if run.state == "running":
-                claim = RunClaim(run_id=run.run_id, attempt=run.attempt)
-                with bounded(self.engine, "look", LOOK_WITHIN) as brief, writing(brief) as conn:
-                    runs.fail(conn, claim, now=self.clock(), error=error)
+        for run in abandoned:
+            claim = RunClaim(run_id=run.run_id, attempt=run.attempt)
+            with self._brief() as brief, writing(brief) as conn:
+                runs.fail(conn, claim, now=self.clock(), error=error)
+
+    def _brief(self) -> AbstractContextManager[Engine]:
+        return bounded(self.engine, "look", LOOK_WITHIN)
 
 
-def _was_broken_off(run: Run) -> bool:
-    """Tell whether the service began a tick, and was stopped or killed amid its first attempt."""
+def _was_interrupted(run: Run) -> bool:
+    """Tell whether the service was stopped or killed amid the first attempt at a tick."""
     return run.state == "running" and run.attempt == 1 and run.token is not None

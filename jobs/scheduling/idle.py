@@ -1,15 +1,15 @@
 """Which worker groups need not query the database: nothing is due, and nothing has changed.
 
 The next tick of a group follows from its schedule. What others do, manually or in another process,
-is seen by one statement for all datasets every few seconds (`forecaster.store.state.activity`); as
-long as that works, a group that found nothing to do looks again only when one of both says so.
+is detected by one statement for all datasets every few seconds (`forecaster.store.state.activity`);
+as long as that works, a group that found nothing to do checks again only for one of both reasons.
 """
 
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from forecaster.store.state.activity import Mark
@@ -17,9 +17,9 @@ from jobs.execution.clock import uptime
 from jobs.scheduling.catch_up import JobStates
 
 FRESH = 30.0
-"""Seconds for which it is known what others did; without that every group looks by itself."""
+"""Seconds for which it is known what others did; after that every group checks by itself."""
 LONGEST = 3600.0
-"""Seconds after which a group looks all the same."""
+"""Seconds after which a group checks in any case."""
 JOBS = {
     "first": ("retrain",),
     "retrain": ("retrain",),
@@ -32,19 +32,20 @@ JOBS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What a worker group goes by when it begins to look at a dataset."""
+    """All that determines what a worker group finds when it checks a dataset."""
 
     lane: str
     dataset: str
     token: int
-    """Of the lease under which it looks."""
+    """Of the lease under which it checks."""
     ticks: tuple[datetime, ...]
-    """The last ticks of what it goes by."""
+    """The last ticks of its schedules."""
     version: int
     """Of what others did."""
-    at: float
+    at: float = field(compare=False)
+    """By `uptime`."""
     began: float = field(compare=False)
-    """By the clock of pauses."""
+    """By the clock of back-offs."""
 
 
 class ActivityCounters:
@@ -55,15 +56,15 @@ class ActivityCounters:
         self._lock = threading.Lock()
         self._marks: Mapping[str, Mark] | None = None
         self._versions: Counter[str] = Counter()
-        self._heard = float("-inf")
+        self._updated = float("-inf")
 
-    def hear(self, marks: Mapping[str, Mark]) -> set[str]:
-        """Take in what was seen; return the datasets that somebody has to look at.
+    def update(self, marks: Mapping[str, Mark]) -> set[str]:
+        """Take in what was read; return the datasets that have to be checked.
 
-        The first time that is all of them: what happened before, since a group looked, is unknown.
+        The first time that is all of them: what happened since a group checked is unknown.
         """
         with self._lock:
-            before, self._marks, self._heard = self._marks, marks, self.now()
+            before, self._marks, self._updated = self._marks, marks, self.now()
             changed = set(marks) if before is None else _changed(before, marks)
             self._versions.update(changed)
             return changed
@@ -71,10 +72,10 @@ class ActivityCounters:
     def is_fresh(self) -> bool:
         """Tell whether it is known what others do."""
         with self._lock:
-            return self.now() - self._heard < FRESH
+            return self.now() - self._updated < FRESH
 
     def version(self, dataset: str) -> int:
-        """Return a number that is another once somebody did something."""
+        """Return a number that grows when somebody does something."""
         with self._lock:
             return self._versions[dataset]
 
@@ -82,18 +83,18 @@ class ActivityCounters:
         """Tell whether a run of a group did not succeed, and may have to be taken over."""
         with self._lock:
             mark = (self._marks or {}).get(dataset, Mark())
-            return any(each.job in JOBS[lane] for each in mark.unfinished)
+            return any(run.job in JOBS[lane] for run in mark.unfinished)
 
 
 class IdleTracker:
-    """What each worker group last looked at, and whether it has to look again."""
+    """What each worker group last checked, and whether it has to check again."""
 
     def __init__(self, counters: ActivityCounters, job_states: JobStates) -> None:
         self._counters, self._job_states = counters, job_states
-        self._looks: dict[tuple[str, str], tuple[Snapshot, frozenset[str]]] = {}
+        self._checks: dict[tuple[str, str], tuple[Snapshot, frozenset[str]]] = {}
 
     def begin(self, lane: str, dataset: str, token: int, ticks: Iterable[datetime]) -> Snapshot:
-        """Return what a look that begins now goes by."""
+        """Return the snapshot for a check that begins now."""
         return Snapshot(
             lane=lane,
             dataset=dataset,
@@ -104,34 +105,33 @@ class IdleTracker:
             began=time.monotonic(),
         )
 
-    def is_idle(self, look: Snapshot) -> bool:
-        """Tell whether the last look of this kind found all that this one could find."""
-        last, paused = self._looks.get((look.lane, look.dataset), (None, frozenset()))
-        if last is None or not self._counters.is_fresh() or look.at - last.at > LONGEST:
+    def is_idle(self, check: Snapshot) -> bool:
+        """Tell whether the last check found all that this one could find."""
+        last, in_backoff = self._checks.get((check.lane, check.dataset), (None, frozenset()))
+        if last is None or last != check or check.at - last.at > LONGEST:
             return False
-        if replace(last, at=look.at) != look:
+        still_in_backoff = self._in_backoff(check)
+        if not self._counters.is_fresh() or in_backoff - still_in_backoff:
             return False
-        still_paused = self._paused(look)
-        if paused - still_paused:
-            return False
-        return bool(still_paused) or not self._counters.has_unfinished(look.dataset, look.lane)
+        has_unfinished = self._counters.has_unfinished(check.dataset, check.lane)
+        return bool(still_in_backoff) or not has_unfinished
 
-    def end(self, look: Snapshot) -> None:
-        """Note that a look came to its end; what failed on the way is tried again after a pause."""
-        self._looks[look.lane, look.dataset] = look, self._paused(look)
+    def end(self, check: Snapshot) -> None:
+        """Note that a check is complete; what failed in it is retried after a back-off."""
+        self._checks[check.lane, check.dataset] = check, self._in_backoff(check)
 
     def forget(self, dataset: str, lanes: Iterable[str] = tuple(JOBS)) -> None:
-        """Have worker groups look again at a dataset."""
+        """Have worker groups check a dataset again."""
         for lane in lanes:
-            self._looks.pop((lane, dataset), None)
+            self._checks.pop((lane, dataset), None)
 
-    def _paused(self, look: Snapshot) -> frozenset[str]:
-        """Return the jobs that were paused at some time since a look began: it may have passed
-        over what they had to do, even if their pauses are over by now."""
+    def _in_backoff(self, check: Snapshot) -> frozenset[str]:
+        """Return the jobs that were in a back-off at some time since a check began: it may have
+        skipped what they had to do, even if their back-offs are over by now."""
         return frozenset(
             job
-            for job in JOBS[look.lane]
-            if self._job_states[job, look.dataset].pause.lasted_beyond(look.began)
+            for job in JOBS[check.lane]
+            if self._job_states[job, check.dataset].backoff.ends_after(check.began)
         )
 
 
@@ -139,18 +139,18 @@ def _changed(before: Mapping[str, Mark], after: Mapping[str, Mark]) -> set[str]:
     return {
         name
         for name in before.keys() | after.keys()
-        if _has_to_be_looked_at(before.get(name, Mark()), after.get(name, Mark()))
+        if _must_be_checked(before.get(name, Mark()), after.get(name, Mark()))
     }
 
 
-def _has_to_be_looked_at(before: Mark, after: Mark) -> bool:
-    """Tell whether another model serves, a run failed, or runs that were there are no more."""
+def _must_be_checked(before: Mark, after: Mark) -> bool:
+    """Tell whether another model serves, a run failed or began, or recorded runs are gone."""
     is_lost = any(
         job not in after.newest or after.newest[job] < tick for job, tick in before.newest.items()
     )
-    is_begun = bool(_attempts(after) - _attempts(before))
-    return before.champion != after.champion or is_lost or is_begun
+    has_begun = bool(_attempts(after) - _attempts(before))
+    return before.champion != after.champion or is_lost or has_begun
 
 
 def _attempts(mark: Mark) -> set[tuple[int, int, str]]:
-    return {(each.run_id, each.attempt, each.state) for each in mark.unfinished}
+    return {(run.run_id, run.attempt, run.state) for run in mark.unfinished}

@@ -1,36 +1,38 @@
-"""Which overdue ticks are run, and why the others are not. Pure: rows and clocks are elsewhere."""
+"""Which overdue ticks are run, and why the others are not. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from forecaster.config.settings import DatasetConfig
+from forecaster.times.durations import MICROSECOND
 from forecaster.times.schedules import Schedule
 
 REASONS = ("limit", "catchup", "overlap", "gave_up")
-"""Why a tick is missed, as the counter has it; `gave_up`: tried in vain until it was too old."""
+"""Why a tick is missed, as the counter has it; `gave_up`: it failed until it was too old."""
 SPAN = 2000
-"""How many ticks, at most, are dealt with at a time where nobody looked for very long."""
+"""Ticks that are handled at a time, at most, after a very long outage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastLook:
-    """When somebody last looked what was due, and what they then did."""
+class LastCheck:
+    """When a worker group last checked what was due, and ran it."""
 
-    looked: datetime
+    checked: datetime
+    """Ticks up to then have been run or recorded."""
     began: datetime
-    """From then on they worked on what was fresh."""
-    worked: datetime
-    """From then on they tried again what had failed."""
+    """From then on it ran new ticks."""
+    ran: datetime
+    """From then on it retried failed ones."""
     ended: datetime
 
-    def saw(self, tick: datetime) -> bool:
-        """Tell whether a tick came due while they looked or tried something again: in time."""
-        return self.looked < tick <= self.began or self.worked < tick <= self.ended
+    def was_idle(self, tick: datetime) -> bool:
+        """Tell whether a tick came due during the check or a retry: in time."""
+        return self.checked < tick <= self.began or self.ran < tick <= self.ended
 
-    def missed(self, tick: datetime) -> bool:
-        """Tell whether a tick came due while they worked on an earlier one."""
-        return self.began < tick <= self.worked
+    def was_running(self, tick: datetime) -> bool:
+        """Tell whether a tick came due while an earlier one ran."""
+        return self.began < tick <= self.ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,30 +44,27 @@ class Misfires:
 
 
 def apply_policy(
-    due: Sequence[datetime], dataset: DatasetConfig, watch: LastLook | None
+    due: Sequence[datetime], dataset: DatasetConfig, last: LastCheck | None
 ) -> Misfires:
-    """Decide what becomes of ticks that nobody has tried, oldest first.
+    """Decide which ticks without a row are run; `due` has the oldest first.
 
-    `overlap` is for those that came due while an earlier one ran, `catchup` for those that nobody
-    looked at when they were due; without a `watch` that is all of them. The newest tick since the
-    last look is simply in time.
+    `overlap` is for those that came due while an earlier one ran, `catchup` for those that came due
+    while no scheduler was active: without a `last` check, all of them. The newest tick since then
+    is in time.
     """
-    behind = [] if watch is None else [tick for tick in due if watch.missed(tick)]
-    in_time = [] if watch is None else [tick for tick in due if watch.saw(tick)]
-    if watch is not None and due and due[-1] > watch.ended:
+    overlapping = [tick for tick in due if last is not None and last.was_running(tick)]
+    in_time = [tick for tick in due if last is not None and last.was_idle(tick)]
+    if last is not None and due and due[-1] > last.ended:
         in_time.append(due[-1])
-    attended = {*behind, *in_time}
+    attended = {*overlapping, *in_time}
     unattended = [tick for tick in due if tick not in attended]
-    caught = {
-        "all": unattended,
-        "latest": [] if in_time else unattended[-1:],
-        "none": [],
-    }[dataset.catchup]
-    queued = behind if dataset.overlap == "queue" else []
+    latest = [] if in_time else unattended[-1:]
+    caught = {"all": unattended, "latest": latest, "none": []}[dataset.catchup]
+    queued = overlapping if dataset.overlap == "queue" else []
     run = sorted([*caught, *queued, *in_time])
     missed = {
-        "catchup": [] if dataset.catchup == "all" else unattended[: len(unattended) - len(caught)],
-        "overlap": [] if queued else behind,
+        "catchup": unattended[: len(unattended) - len(caught)],
+        "overlap": [] if queued else overlapping,
         "limit": run[: -dataset.catchup_limit],
     }
     return Misfires(
@@ -75,35 +74,35 @@ def apply_policy(
 
 
 def too_old(
-    ticks: Iterable[datetime], dataset: DatasetConfig, watch: LastLook | None
+    ticks: Iterable[datetime], dataset: DatasetConfig, last: LastCheck | None
 ) -> Mapping[str, list[datetime]]:
-    """Say why ticks are missed that are older than the last `catchup_limit`, by reason."""
-    found: dict[str, list[datetime]] = {}
+    """Return ticks older than the last `catchup_limit` by the reason why they are missed."""
+    missed: dict[str, list[datetime]] = {}
     for tick in ticks:
-        if watch is not None and watch.missed(tick):
-            reason = "limit" if dataset.overlap == "queue" else "overlap"
+        if last is not None and last.was_running(tick):
+            is_limited, reason = dataset.overlap == "queue", "overlap"
         else:
-            is_limited = dataset.catchup == "all" or (watch is not None and watch.saw(tick))
-            reason = "limit" if is_limited else "catchup"
-        found.setdefault(reason, []).append(tick)
-    return found
+            is_limited = dataset.catchup == "all" or (last is not None and last.was_idle(tick))
+            reason = "catchup"
+        missed.setdefault("limit" if is_limited else reason, []).append(tick)
+    return missed
 
 
 def oldest(schedule: Schedule, now: datetime, limit: int, *, since: datetime) -> datetime:
     """Return the oldest of the last `limit` ticks, or one at or before `since` if that is later.
 
-    What is older is not tried again.
+    What is older is not run any more.
     """
     tick = schedule.floor(now)
     for _ in range(limit - 1):
         if tick <= since:
             break
-        tick = schedule.floor(tick - timedelta(microseconds=1))
+        tick = schedule.floor(tick - MICROSECOND)
     return tick
 
 
 def spans(schedule: Schedule, after: datetime, until: datetime) -> Iterator[list[datetime]]:
-    """Yield the ticks after `after` and before `until` in order, some thousands at a time."""
+    """Yield the ticks after `after` and before `until` in order, SPAN at a time."""
     length = SPAN * schedule.shortest
     while after < until:
         end = after + min(length, until - after)
@@ -112,10 +111,10 @@ def spans(schedule: Schedule, after: datetime, until: datetime) -> Iterator[list
         after = end
 
 
-def patience(schedule: Schedule, limit: int) -> float:
-    """Return the seconds after which what failed is tried again at the latest.
+def longest_backoff(schedule: Schedule, limit: int) -> float:
+    """Return how many seconds a back-off may last at most.
 
-    So it is tried several times before it is older than the last `limit` ticks.
+    So a failed tick is retried several times before it is older than the last `limit` ticks.
     """
     return max(1.0, schedule.shortest.total_seconds() * limit / 4)
 

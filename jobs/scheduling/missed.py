@@ -1,11 +1,9 @@
-"""Notes ticks that will not be run, and why: some thousands at a time, and logs it once."""
+"""Records ticks that will not be run, with the reason: in the `runs` table and in the log."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import NamedTuple
 
 from sqlalchemy import Engine
 
@@ -17,8 +15,8 @@ from forecaster.store.state.run_history import Run
 from jobs.execution.clock import Clock
 from jobs.scheduling import misfire_policy
 
-NOTED_WITHIN = timedelta(seconds=10)
-"""How long one transaction may take that notes missed ticks."""
+RECORDED_WITHIN = timedelta(seconds=10)
+"""Deadline of one transaction that records missed ticks."""
 
 OnMissed = Callable[[str, str, str, int], None]
 """Called with ticks that are not run: job, dataset, one of `misfire_policy.REASONS`, count."""
@@ -26,33 +24,32 @@ OnMissed = Callable[[str, str, str, int], None]
 log = logging.getLogger("forecaster")
 
 
-class _Tally(NamedTuple):
-    number: int
-    first: datetime
-    last: datetime
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """What one look at one job of one dataset finds that will not be run."""
+    """The missed ticks of one job on one dataset that are found together."""
 
     engine: Engine
     job: str
     dataset: DatasetConfig
     clock: Clock
     on_missed: OnMissed
-    _tallies: dict[str, _Tally] = field(default_factory=dict)
+    _ranges: dict[str, tuple[int, datetime, datetime]] = field(default_factory=dict)
+    """By reason: how many, the first and the last."""
 
-    def note(self, reason: str, lost: Collection[datetime] | Collection[Run]) -> None:
-        """Note ticks without a row, or those that were tried in vain."""
-        rest: Iterator[datetime | Run] = iter(lost)
-        while part := list(islice(rest, misfire_policy.SPAN)):
-            if count := self._note(reason, part):
-                self._count(reason, part, count)
+    def record(self, reason: str, ticks: Sequence[datetime], runs_of: Sequence[Run] = ()) -> None:
+        """Record `ticks` without a row, and `runs_of` others that never succeeded."""
+        for first in range(0, max(len(ticks), len(runs_of)), misfire_policy.SPAN):
+            part = slice(first, first + misfire_policy.SPAN)
+            if count := self._write(reason, ticks[part], runs_of[part]):
+                self.on_missed(self.job, self.dataset.name, reason, count)
+                found = [*ticks[part], *(run.tick for run in runs_of[part])]
+                total, *ends = self._ranges.get(reason, (0,))
+                found += ends
+                self._ranges[reason] = (total + count, min(found), max(found))
 
     def log(self) -> None:
-        """Log what was noted."""
-        for reason, (count, first, last) in self._tallies.items():
+        """Log what was recorded."""
+        for reason, (count, first, last) in self._ranges.items():
             log.warning(
                 "missed %s ticks job=%s dataset=%s from=%s to=%s: %s",
                 count,
@@ -63,22 +60,11 @@ class Missed:
                 misfire_policy.explain(reason, self.dataset),
             )
 
-    def _note(self, reason: str, lost: Collection[datetime | Run]) -> int:
+    def _write(self, reason: str, ticks: Sequence[datetime], tried: Sequence[Run]) -> int:
         now, why = self.clock(), misfire_policy.explain(reason, self.dataset)
-        ticks = [each for each in lost if isinstance(each, datetime)]
-        tried = [each for each in lost if isinstance(each, Run)]
         with (
-            bounded(self.engine, "note missed ticks", NOTED_WITHIN) as brief,
+            bounded(self.engine, "note missed ticks", RECORDED_WITHIN) as brief,
             writing(brief) as conn,
         ):
             count = runs.record_missed(conn, self.job, self.dataset.name, ticks, now, why)
             return count + runs.give_up(conn, tried, now, why)
-
-    def _count(self, reason: str, lost: Collection[datetime | Run], count: int) -> None:
-        self.on_missed(self.job, self.dataset.name, reason, count)
-        ticks = [each.tick if isinstance(each, Run) else each for each in lost]
-        first, last = min(ticks), max(ticks)
-        if before := self._tallies.get(reason):
-            count, first = before.number + count, min(before.first, first)
-            last = max(before.last, last)
-        self._tallies[reason] = _Tally(count, first, last)

@@ -52,7 +52,7 @@ class ActivityPoll:
             with bounded(self._engine, "look", WITHIN) as brief:
                 with autocommit(brief) as conn:
                     current = activity.read(conn)
-                changed = self._counters.hear(current.marks)
+                changed = self._counters.update(current.marks)
                 self._show(brief, current, datasets)
         except ForecasterError:
             self._telemetry.ready.set(0)

@@ -110,7 +110,7 @@ class Service:
     def wait(self) -> None:
         """Watch the scheduler until `stopping` is set; exit when a stage hangs."""
         while not self.stopping.wait(WATCH_EVERY):
-            self._workers.watch()
+            self._workers.check_clock()
             self._telemetry.heartbeat.set(time.time() - self._workers.silent_for())
             if hung := hang_detection.overdue(by=hang_detection.HOPELESS):
                 log.critical(
@@ -168,7 +168,7 @@ class Service:
             self._telemetry.config_reloads.labels("failed").inc()
             log.exception("configuration reload failed, keeping the previous one")
             return
-        self._context.job_states.end_pauses(_changed(self._config, staged.config))
+        self._context.job_states.reset_backoffs(_changed(self._config, staged.config))
         before, self._workers = self._workers, workers
         before.stop()
         self._config = staged.config
@@ -197,12 +197,12 @@ class Service:
             self.reload()
         for dataset in self._activity_poll.poll(self._config.datasets):
             if dataset in self._config.datasets:
-                self._workers.ring(dataset)
+                self._workers.wake(dataset)
 
     def _lease_changed(self, dataset: str, fence: Fence | None) -> None:
         record.lease(self._telemetry, dataset, None if fence is None else fence.token)
         if fence is not None:
-            self._workers.ring(dataset)
+            self._workers.wake(dataset)
 
 
 def _changed(before: Config, after: Config) -> set[str]:

@@ -112,7 +112,7 @@ class WorkerGroups:
             clock=context.clock,
             is_over=self._is_over,
             observe=partial(record.outcome, context.telemetry),
-            missed=partial(record.missed, context.telemetry),
+            on_missed=partial(record.missed, context.telemetry),
             wake=self._wake,
             job_states=context.job_states,
         )
@@ -123,7 +123,7 @@ class WorkerGroups:
             fit=self._fit,
         )
         self._scheduler = Scheduler(
-            list(self._alarms()), threads=threads(config), clock=context.clock
+            list(self._timers()), threads=threads(config), clock=context.clock
         )
         self._idleness = IdleTracker(context.counters, context.job_states)
         self._recorded: set[str] = set()
@@ -135,25 +135,25 @@ class WorkerGroups:
         """Fire every timer at once, then on schedule."""
         self._scheduler.start()
 
-    def watch(self) -> None:
+    def check_clock(self) -> None:
         """Keep the timers right when the wall clock is not; call about once a second."""
-        self._scheduler.watch()
+        self._scheduler.check_clock()
 
     def silent_for(self) -> float:
         """Return the seconds since the last heartbeat of the scheduler."""
         return self._scheduler.silent_for()
 
-    def ring(self, dataset: str) -> None:
+    def wake(self, dataset: str) -> None:
         """Fire the timers of a dataset now, as after its lease was acquired."""
         for lane in LANES:
-            self._scheduler.ring(f"{lane}:{dataset}")
+            self._scheduler.wake(f"{lane}:{dataset}")
 
     def stop(self) -> None:
         """Start nothing more; running jobs continue."""
         self._is_retired = True
         self._scheduler.stop()
 
-    def _alarms(self) -> Iterator[Timer]:
+    def _timers(self) -> Iterator[Timer]:
         for dataset in self._config.datasets.values():
             for lane, schedule, action in (
                 ("first", dataset.retrain_schedule, partial(self._train, first=True)),
@@ -188,7 +188,7 @@ class WorkerGroups:
             )
         if any(outcome.result == "succeeded" for outcome in outcomes):
             self._idleness.forget(dataset.name, ["forecast"])
-            self._scheduler.ring(f"forecast:{dataset.name}")
+            self._scheduler.wake(f"forecast:{dataset.name}")
 
     def _reconcile(self, dataset: DatasetConfig, engine: Engine) -> None:
         with _brief_reading(engine) as conn:
@@ -206,7 +206,7 @@ class WorkerGroups:
         context, name = self._context, f"{lane}:{dataset.name}"
         with context.busy.doing(name) as is_first, context.using(dataset.name) as fence:
             if is_first and fence is None:
-                context.job_states.look_away(dataset.name)
+                context.job_states.forget_checks(dataset.name)
                 self._idleness.forget(dataset.name)
             if not is_first or fence is None or self._is_over():
                 return
@@ -225,7 +225,7 @@ class WorkerGroups:
         except ForecasterError as error:
             self._log_once(dataset.name, error)
             if isinstance(error, DatabaseUnavailable | StageTimedOut):
-                self._scheduler.ring(name, after=RETRY_AFTER)
+                self._scheduler.wake(name, after=RETRY_AFTER)
             return False
         self._logged.pop(dataset.name, None)
         return True
@@ -265,7 +265,7 @@ class WorkerGroups:
 
     def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
         for lane in ("first", "retrain") if job.name == "retrain" else (job.lane,):
-            self._scheduler.ring(f"{lane}:{dataset.name}", after=seconds)
+            self._scheduler.wake(f"{lane}:{dataset.name}", after=seconds)
 
     def _fit(
         self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched

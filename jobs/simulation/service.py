@@ -100,13 +100,13 @@ class _Process:
             clock=service.clock,
             is_over=lambda: False,
             observe=_raise_crash,
-            missed=lambda *_: None,
+            on_missed=lambda *_: None,
             wake=lambda *_: None,
         )
 
     def wake(self, *, is_reconciling: bool) -> None:
         """Run what is due: a back-off is over by the next tick, or after LONGEST_BACKOFF."""
-        self._catch_up.job_states.end_pauses([self._dataset.name])
+        self._catch_up.job_states.reset_backoffs([self._dataset.name])
         for name in ("forecast", "score", *(["reconcile"] if is_reconciling else [])):
             self._catch_up.catch_up(self._jobs[name], self._dataset)
 

@@ -36,20 +36,20 @@ def test_a_clock_that_is_set_and_set_right_again_neither_doubles_nor_silences(
     errand = Errand(engine)
     job = replace(errand.job, schedule=lambda _: Every(SECOND))
     work = make(engine, clock)
-    alarm = Timer(
+    timer = Timer(
         name="prune:bikes",
         lane="prune",
         schedule=Every(SECOND),
         action=lambda: (work.catch_up(job, DATASET), None)[1],
     )
-    scheduler = Scheduler([alarm], threads={"prune": 1}, clock=clock)
+    scheduler = Scheduler([timer], threads={"prune": 1}, clock=clock)
     scheduler.start()
     begun = time.monotonic()
     right = datetime.fromtimestamp(skew.time(), UTC)
     for number, seconds in enumerate(skews, start=1):
         skew.seconds = seconds
         while time.monotonic() - begun < 3 * number:
-            scheduler.watch()
+            scheduler.check_clock()
             time.sleep(0.1)
     scheduler.stop()
 

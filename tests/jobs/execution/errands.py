@@ -63,7 +63,7 @@ def make(
         clock=wall,
         is_over=is_over,
         observe=lambda _: None,
-        missed=lambda job, dataset, reason, count: noted.append((reason, count)),
+        on_missed=lambda job, dataset, reason, count: noted.append((reason, count)),
         wake=lambda job, dataset, seconds: wakes.append(seconds),
         job_states=JobStates() if job_states is None else job_states,
     )

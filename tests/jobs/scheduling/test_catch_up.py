@@ -15,7 +15,7 @@ from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PruneReport
 from jobs.scheduling import backoff
 from jobs.scheduling.catch_up import CatchUp
-from jobs.scheduling.due_ticks import LEFT_BEHIND
+from jobs.scheduling.due_ticks import ABANDONED_AFTER
 from tests.jobs.execution.errands import (
     Errand,
     Wall,
@@ -145,7 +145,7 @@ def test_a_run_that_another_process_started_meanwhile_is_its_own_until_it_is_old
 
     work.catch_up(errand.job, DATASET)
     before = list(errand.ticks)
-    wall.now += LEFT_BEHIND + timedelta(minutes=1)
+    wall.now += ABANDONED_AFTER + timedelta(minutes=1)
     work.catch_up(errand.job, DATASET)
 
     assert before == [hour(10)]

@@ -156,8 +156,8 @@ def test_an_unbelievable_hour_hides_nothing(work: CatchUp, errand: Errand, wall:
 def test_our_database_is_tried_again_after_a_second_and_others_after_fifteen() -> None:
     pause, lengths = Backoff(), []
     for is_outage in (True, True, True, True, True, True, False, False, True):
-        pause.lengthen(is_outage=is_outage)
-        lengths.append(pause.left())
+        pause.extend(is_outage=is_outage)
+        lengths.append(pause.remaining())
 
     expected = [1, 2, 4, 8, 15, 15, 15, 30, 1]
     low, high = 1 - backoff.SPREAD, 1 + backoff.SPREAD

@@ -93,15 +93,16 @@ def test_a_tick_that_a_stop_broke_off_comes_in_its_turn_though_newer_ones_are_al
 
 
 def test_what_failed_is_tried_several_times_before_it_is_too_old() -> None:
-    pause, patience = Backoff(), misfire_policy.patience(OFTEN, LIMITED.catchup_limit)
+    pause, patience = Backoff(), misfire_policy.longest_backoff(OFTEN, LIMITED.catchup_limit)
 
     for _ in range(10):
-        pause.lengthen(is_outage=False, at_most=patience)
+        pause.extend(is_outage=False, at_most=patience)
 
-    assert pause.left() <= patience * (1 + backoff.SPREAD)
+    assert pause.remaining() <= patience * (1 + backoff.SPREAD)
     assert 3 * patience * (1 + backoff.SPREAD) < OFTEN.period.total_seconds() * 20
     assert (
-        misfire_policy.patience(DATASET.forecast_schedule, DATASET.catchup_limit) > backoff.LONGEST
+        misfire_policy.longest_backoff(DATASET.forecast_schedule, DATASET.catchup_limit)
+        > backoff.LONGEST
     )
 
 

@@ -1,4 +1,4 @@
-"""The alarm clock: it rings on the grid of time, at once at start, and after a clock jump."""
+"""Timers fire at ticks, at once at start, and after a clock jump."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ class Bell:
 
 @pytest.fixture(autouse=True)
 def long_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its ticks an alarm only rings when it is told to."""
+    """Between its ticks a timer only fires when it is woken."""
     monkeypatch.setattr(scheduling, "LONGEST_SLEEP", DAY)
 
 
@@ -55,31 +55,31 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
 
 @pytest.fixture
 def scheduler(bell: Bell) -> Iterator[Scheduler]:
-    alarm = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
-    made = Scheduler([alarm], threads={"forecast": 1}, clock=now)
+    timer = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
+    made = Scheduler([timer], threads={"forecast": 1}, clock=now)
     yield made
     bell.go_on.set()
     made.stop()
 
 
-def test_every_alarm_rings_at_start(scheduler: Scheduler, bell: Bell) -> None:
+def test_every_timer_fires_at_start(scheduler: Scheduler, bell: Bell) -> None:
     scheduler.start()
 
     assert bell.rang(1)
 
 
-def test_an_alarm_can_be_rung_by_hand(scheduler: Scheduler, bell: Bell) -> None:
+def test_a_timer_can_be_woken_by_hand(scheduler: Scheduler, bell: Bell) -> None:
     scheduler.start()
     assert bell.rang(1)
 
-    scheduler.ring("bell")
+    scheduler.wake("bell")
 
     assert bell.rang(2)
 
 
 @pytest.mark.parametrize(("late", "wait"), [(0.0, 0.3), (0.3, 0.1), (0.9, 0.2)])
-def test_an_alarm_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: float) -> None:
-    alarm = Timer(
+def test_a_timer_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: float) -> None:
+    timer = Timer(
         name="bell",
         lane="forecast",
         schedule=Every(timedelta(seconds=0.5)),
@@ -87,32 +87,32 @@ def test_an_alarm_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: fl
         action=Bell().ring,
     )
     clock = fixed(datetime(2026, 1, 1, 9, 0, 0, 200_000, tzinfo=UTC))
-    wakes, begun = scheduling._Trigger(alarm, clock), now()
+    wakes, begun = scheduling._Trigger(timer, clock), now()
 
     found = wakes.get_next_fire_time(None, begun)
 
     assert begun + timedelta(seconds=wait) <= found <= now() + timedelta(seconds=wait)
 
 
-def test_an_alarm_rings_tick_after_tick(bell: Bell) -> None:
+def test_a_timer_fires_tick_after_tick(bell: Bell) -> None:
     schedule = Every(timedelta(seconds=0.2))
-    alarm = Timer(name="bell", lane="forecast", schedule=schedule, action=bell.ring)
-    scheduler = Scheduler([alarm], threads={"forecast": 2}, clock=now)
+    timer = Timer(name="bell", lane="forecast", schedule=schedule, action=bell.ring)
+    scheduler = Scheduler([timer], threads={"forecast": 2}, clock=now)
     scheduler.start()
 
     assert bell.rang(4)
     scheduler.stop()
 
 
-def test_an_alarm_is_rung_after_a_while_but_never_later_than_its_tick(bell: Bell) -> None:
-    alarm = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
-    scheduler = Scheduler([alarm], threads={"forecast": 1}, clock=now)
+def test_a_timer_fires_after_a_while_but_never_later_than_its_tick(bell: Bell) -> None:
+    timer = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
+    scheduler = Scheduler([timer], threads={"forecast": 1}, clock=now)
     scheduler.start()
     assert bell.rang(1)
 
     with not_hanging(least=0.25):
-        scheduler.ring("bell", after=0.3)
-        scheduler.ring("bell", after=10 * PATIENCE)
+        scheduler.wake("bell", after=0.3)
+        scheduler.wake("bell", after=10 * PATIENCE)
         assert bell.rang(2)
     scheduler.stop()
 
@@ -124,11 +124,11 @@ def test_a_clock_that_jumps_rings_everything(
 ) -> None:
     scheduler.start()
     assert bell.rang(1)
-    scheduler.watch()
+    scheduler.check_clock()
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + jump)
 
-    scheduler.watch()
+    scheduler.check_clock()
 
     assert bell.rang(2)
 
@@ -143,7 +143,7 @@ def test_a_clock_that_stands_still_silences_nothing(
     skew.freeze()
 
     def is_heard() -> bool:
-        scheduler.watch()
+        scheduler.check_clock()
         return bell.rings >= 3 and scheduler.silent_for() < 0.5
 
     assert eventually(is_heard)
@@ -154,7 +154,7 @@ def test_a_clock_that_keeps_time_rings_nothing_early(scheduler: Scheduler, bell:
     assert bell.rang(1)
 
     for _ in range(5):
-        scheduler.watch()
+        scheduler.check_clock()
         time.sleep(0.05)
 
     assert bell.rings == 1
@@ -168,7 +168,7 @@ def test_a_busy_lane_is_left_alone_then_woken_once_and_silence_is_not_death(
     scheduler.start()
     assert bell.rang(1)
 
-    scheduler.ring("bell")
+    scheduler.wake("bell")
 
     assert eventually(lambda: scheduler.silent_for() > 0.5)
     assert eventually(lambda: scheduler.silent_for() < 0.5)
@@ -181,7 +181,7 @@ def test_before_the_start_nothing_is_amiss(scheduler: Scheduler) -> None:
     assert scheduler.silent_for() == 0
 
 
-def test_an_alarm_may_be_rung_while_its_clock_is_stopped(
+def test_a_timer_may_be_woken_while_its_scheduler_is_stopped(
     scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler.start()
@@ -194,6 +194,6 @@ def test_an_alarm_may_be_rung_while_its_clock_is_stopped(
 
     monkeypatch.setattr(scheduler._scheduler, "get_job", find_and_stop)
 
-    scheduler.ring("bell")
+    scheduler.wake("bell")
 
     assert scheduler.silent_for() == 0

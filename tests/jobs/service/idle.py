@@ -25,7 +25,7 @@ from tests.statements import Statements
 from tests.store.samples import add_model
 
 ALARM_EVERY = 15
-"""Seconds between two rings of an alarm at most (`jobs.scheduling.timer.LONGEST_SLEEP`)."""
+"""Seconds between two wake-ups by a timer at most (`jobs.scheduling.timer.LONGEST_SLEEP`)."""
 
 
 def settle(engine: Engine, config: Config) -> None:
@@ -73,7 +73,7 @@ class Idle:
         self.around.counters.now = self.uptime
         self.lanes = WorkerGroups(config, self.around)
         self.outlook = ActivityPoll(engine, telemetry, self.around.counters, self.clock)
-        self.alarms = {alarm.name: alarm.action for alarm in self.lanes._alarms()}
+        self.timers = {timer.name: timer.action for timer in self.lanes._timers()}
         self.news: list[set[str]] = []
 
     def uptime(self) -> float:
@@ -83,7 +83,7 @@ class Idle:
         return hour(LAST) + timedelta(minutes=5, seconds=self.seconds)
 
     def pass_time(self, seconds: int) -> None:
-        """Do what the threads of a service do in so many seconds; alarms ring as seldom as may
+        """Do what the threads of a service do in so many seconds; timers fire as seldom as may
         be, and for news."""
         for _ in range(seconds):
             self.seconds += 1
@@ -91,13 +91,13 @@ class Idle:
             if self.seconds % POLL_EVERY == 0:
                 changed = self.outlook.poll(self.config.datasets)
                 self.news += [changed] * bool(changed)
-                self.ring({name for name in self.alarms if name.partition(":")[2] in changed})
+                self.fire({name for name in self.timers if name.partition(":")[2] in changed})
             if self.seconds % ALARM_EVERY == 0:
-                self.ring(self.alarms)
+                self.fire(self.timers)
 
-    def ring(self, names) -> None:  # type: ignore[no-untyped-def]
+    def fire(self, names) -> None:  # type: ignore[no-untyped-def]
         for name in names:
-            self.alarms[name]()
+            self.timers[name]()
 
 
 def configuration(count: int) -> Config:

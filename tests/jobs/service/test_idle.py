@@ -40,8 +40,8 @@ def test_an_idle_service_runs_less_than_a_statement_a_second(
 
 
 def asks(idle: Idle, counted, lane: str) -> bool:  # type: ignore[no-untyped-def]
-    """Tell whether a lane asks the database when its alarm rings now."""
-    return statements(counted, partial(idle.ring, [f"{lane}:{NAME}"])) > 0
+    """Tell whether a lane asks the database when its timer fires now."""
+    return statements(counted, partial(idle.fire, [f"{lane}:{NAME}"])) > 0
 
 
 def promote(engine: Engine) -> None:
@@ -73,7 +73,7 @@ def test_what_others_do_is_noticed_in_time(
         before = asks(idle, counted, "prune")
         act(engine)
         unnoticed = asks(idle, counted, "prune")
-        idle.alarms.clear()  # only news, nothing is done about them here
+        idle.timers.clear()  # only news, nothing is done about them here
         idle.pass_time(int(EVERY) + 5)
 
         assert (before, unnoticed) == (False, False)
@@ -83,7 +83,7 @@ def test_what_others_do_is_noticed_in_time(
 def test_what_others_did_has_a_lane_look_again(engine: Engine, database_url: str) -> None:
     with idling(engine, database_url, 1) as (idle, counted):
         promote(engine)
-        idle.around.counters.hear({})
+        idle.around.counters.update({})
 
         assert asks(idle, counted, "prune")
         assert not asks(idle, counted, "prune")
@@ -133,7 +133,7 @@ def test_a_model_of_our_own_wakes_the_forecasts_at_once(engine: Engine, database
 
 
 def pause(idle: Idle, job: str) -> Backoff:
-    return idle.around.job_states[job, NAME].pause
+    return idle.around.job_states[job, NAME].backoff
 
 
 @pytest.mark.parametrize("is_before", [True, False], ids=["before it began", "while it went on"])
@@ -143,16 +143,16 @@ def test_a_look_during_which_a_pause_ended_is_followed_by_another(
     """The job that was paused found nothing out, and the next one of its lane took longer."""
     with idling(engine, database_url, 1) as (idle, _):
         if is_before:
-            pause(idle, "forecast").lengthen(is_outage=True)
+            pause(idle, "forecast").extend(is_outage=True)
         look = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
         if not is_before:
-            pause(idle, "forecast").lengthen(is_outage=True)
+            pause(idle, "forecast").extend(is_outage=True)
         later = time.monotonic() + LONGEST_OUTAGE
         monkeypatch.setattr(time, "monotonic", lambda: later)
         idle.lanes._idleness.end(look)
         again = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
 
-        assert pause(idle, "forecast").left() == 0
+        assert pause(idle, "forecast").remaining() == 0
         assert not idle.lanes._idleness.is_idle(again)
         idle.lanes._idleness.end(again)
         assert idle.lanes._idleness.is_idle(again)
@@ -163,15 +163,15 @@ def test_a_job_does_not_wait_for_the_pause_of_another_one(
 ) -> None:
     with idling(engine, database_url, 1) as (idle, _):
         look = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
-        pause(idle, "forecast").lengthen(is_outage=True)
+        pause(idle, "forecast").extend(is_outage=True)
         for _ in range(6):
-            pause(idle, "score").lengthen(is_outage=False)
+            pause(idle, "score").extend(is_outage=False)
         idle.lanes._idleness.end(look)
         assert idle.lanes._idleness.is_idle(look)
         later = time.monotonic() + LONGEST_OUTAGE
         monkeypatch.setattr(time, "monotonic", lambda: later)
 
-        assert pause(idle, "score").left() > 0
+        assert pause(idle, "score").remaining() > 0
         again = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
         assert not idle.lanes._idleness.is_idle(again)
 
@@ -206,9 +206,9 @@ def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
         idle.replica._renewed_at = idle.seconds
         idle.replica._poll()
         idle.outlook.poll(idle.config.datasets)
-        pause(idle, "forecast").lengthen(is_outage=True)  # the look before this one failed
+        pause(idle, "forecast").extend(is_outage=True)  # the look before this one failed
         for _ in range(2):
-            idle.ring([f"forecast:{NAME}"])
+            idle.fire([f"forecast:{NAME}"])
 
     assert ran == ["score", "forecast"]
 
@@ -219,7 +219,7 @@ def test_the_first_news_has_every_lane_look_again(engine: Engine, database_url: 
         news = ActivityCounters()
         before = news.version(NAME)
         with reading(engine) as conn:
-            changed = news.hear(activity.read(conn).marks)
+            changed = news.update(activity.read(conn).marks)
 
     assert changed == {NAME}
     assert news.version(NAME) != before

@@ -165,13 +165,13 @@ def test_what_cannot_be_put_in_force_is_rolled_back(
 def test_mended_settings_end_the_pause_after_a_failure(changing: Changing) -> None:
     job_states = changing.service._context.job_states
     for dataset in ("bikes", "cars"):
-        job_states["retrain", dataset].pause.lengthen(is_outage=False)
+        job_states["retrain", dataset].backoff.extend(is_outage=False)
 
     changing.write(every="2h")
     changing.reload()
 
-    assert job_states["retrain", "bikes"].pause.left() == 0
-    assert job_states["retrain", "cars"].pause.left() > 0
+    assert job_states["retrain", "bikes"].backoff.remaining() == 0
+    assert job_states["retrain", "cars"].backoff.remaining() > 0
 
 
 def test_a_stop_is_not_undone_by_a_reload(changing: Changing) -> None:

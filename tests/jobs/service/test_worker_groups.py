@@ -47,7 +47,7 @@ def without_leases(engine: Engine) -> Context:
 def test_nothing_long_is_in_the_lane_of_the_forecasts(engine: Engine) -> None:
     lanes = WorkerGroups(CONFIG, without_leases(engine))
 
-    found = {alarm.name: (alarm.lane, alarm.schedule) for alarm in lanes._alarms()}
+    found = {timer.name: (timer.lane, timer.schedule) for timer in lanes._timers()}
 
     assert found == {
         "first:bikes": ("first", DATASET.retrain_schedule),
@@ -97,8 +97,8 @@ def test_a_dataset_that_waits_for_its_source_leaves_the_others_their_threads(
 def test_nothing_is_done_for_a_dataset_of_another_replica(engine: Engine) -> None:
     lanes = WorkerGroups(CONFIG, without_leases(engine))
 
-    for alarm in lanes._alarms():
-        alarm.action()
+    for timer in lanes._timers():
+        timer.action()
 
     assert query(engine, "SELECT count(*) FROM runs") == [(0,)]
 
@@ -124,7 +124,7 @@ def test_a_first_training_does_not_wait_for_a_long_one(
     monkeypatch.setattr("jobs.service.worker_groups.fit_in_child", fit)
     around = replace(without_leases(engine), using=lambda _: nullcontext(lease))
     lanes = WorkerGroups(replace(CONFIG, datasets=both), around)
-    actions = {alarm.name: alarm.action for alarm in lanes._alarms()}
+    actions = {timer.name: timer.action for timer in lanes._timers()}
     long = threading.Thread(target=actions["retrain:bikes"])
     long.start()
     assert begun.wait(30)
