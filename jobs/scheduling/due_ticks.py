@@ -44,18 +44,6 @@ class Due(NamedTuple):
     from being retried."""
 
 
-class _Recorded(NamedTuple):
-    """What the `runs` table says of one job on one dataset."""
-
-    unfinished: list[Run]
-    done: Run | None
-    """The greatest tick that succeeded."""
-    after: datetime | None
-    """No tick up to then has to be caught up; None at the first check of all."""
-    new: list[datetime]
-    """The last `catchup_limit` ticks, less those that have a row; oldest first."""
-
-
 @dataclass(slots=True, kw_only=True)
 class DueTicks:
     """One check; `engine` is guarded by the lease of the dataset, where there is one."""
@@ -87,10 +75,8 @@ class DueTicks:
 
     def find(self) -> Due | None:
         """Return what is due; None when the service stops before that is known."""
-        with self._brief() as brief, reading(brief) as conn:
-            recorded = self._read(conn)
         if self.job.cumulative:
-            return self._due_once(recorded)
+            return self._due_once()
         missed = Missed(
             engine=self.engine,
             job=self.job.name,
@@ -99,32 +85,31 @@ class DueTicks:
             on_missed=self.on_missed,
         )
         try:
-            return self._due_each(recorded, missed)
+            return self._due_each(missed)
         finally:
             missed.log()
 
-    def _read(self, conn: Connection) -> _Recorded:
-        key = (conn, self.job.name, self.dataset.name)
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self.job.name, self.dataset.name
+
+    def _after(self, conn: Connection) -> datetime | None:
+        """Return up to when no tick has to be caught up; None at the first check of all."""
         last = None
         if fence_of(self.engine) is not None:  # a run by hand hides no tick
-            last = run_history.latest(*key, tried_until=self.now, leased=True)
-        last = last or run_history.latest(*key, tried_until=self.now)
+            last = run_history.latest(conn, *self._key, tried_until=self.now, leased=True)
+        last = last or run_history.latest(conn, *self._key, tried_until=self.now)
         if last is not None:
-            after: datetime | None = last.tick
-        elif run_history.latest(*key) is None:
-            after = None
-        else:  # only ticks of the future: the clock was set back to before the first
-            after = self.now if self.last is None else self.last.checked
-        new: list[datetime] = []
-        if after is not None and not self.job.cumulative:
-            begin = max(after, self._oldest(after) - MICROSECOND)
-            new = self._without_row(conn, self.schedule.between(begin, self.now), begin)
-        return _Recorded(
-            unfinished=run_history.unfinished(*key),
-            done=run_history.latest(*key, state="succeeded", tried_until=self.now),
-            after=after,
-            new=new,
-        )
+            return last.tick
+        if run_history.latest(conn, *self._key) is None:
+            return None
+        # only ticks of the future: the clock was set back to before the first
+        return self.now if self.last is None else self.last.checked
+
+    def _new(self, conn: Connection, after: datetime) -> list[datetime]:
+        """Return those of the last `catchup_limit` ticks that have no row, oldest first."""
+        begin = max(after, self._oldest(after) - MICROSECOND)
+        return self._without_row(conn, self.schedule.between(begin, self.now), begin)
 
     def _oldest(self, since: datetime, limit: int | None = None) -> datetime:
         limit = self.dataset.catchup_limit if limit is None else limit
@@ -135,29 +120,28 @@ class DueTicks:
     ) -> list[datetime]:
         if not ticks:
             return []
-        key, now = (self.job.name, self.dataset.name), self.clock()
-        recorded = run_history.recorded_ticks(conn, *key, after=after, until=ticks[-1], now=now)
+        recorded = run_history.recorded_ticks(
+            conn, *self._key, after=after, until=ticks[-1], now=self.clock()
+        )
         return [tick for tick in ticks if tick not in recorded]
 
-    def _due_each(self, recorded: _Recorded, missed: Missed) -> Due | None:
-        if recorded.after is None:
+    def _due_each(self, missed: Missed) -> Due | None:
+        with self._brief() as brief, reading(brief) as conn:
+            unfinished, after = run_history.unfinished(conn, *self._key), self._after(conn)
+            new = [] if after is None else self._new(conn, after)
+        if after is None:
             misfires = Misfires(run=[self.schedule.floor(self.now)])
-        elif not self._skip_old(recorded.after, missed):
+        elif not self._skip_old(after, missed):
             return None
         else:
-            misfires = misfire_policy.apply_policy(recorded.new, self.dataset, self.last)
-        tried = [
-            run
-            for run in recorded.unfinished
-            if run.tick <= self.now and self._is_ours(run, ABANDONED_AFTER)
-        ]
-        first = min((run.tick for run in tried), default=self.now)
-        oldest, middle = (
-            self._oldest(first, limit)
-            for limit in (self.dataset.catchup_limit, max(1, self.dataset.catchup_limit // 2))
-        )
+            misfires = misfire_policy.apply_policy(new, self.dataset, self.last)
         for reason, ticks in misfires.missed.items():
             missed.record(reason, ticks)
+        tried = [run for run in unfinished if run.tick <= self.now]
+        tried = [run for run in tried if self._is_ours(run, ABANDONED_AFTER)]
+        first = min((run.tick for run in tried), default=self.now)
+        oldest, limit = self._oldest(first), self.dataset.catchup_limit
+        middle = self._oldest(first, max(1, limit // 2))
         missed.record("gave_up", [], [run for run in tried if run.tick < oldest])
         retries = [run for run in tried if run.tick >= oldest]
         retries.sort(key=lambda run: (run.attempt, run.tick))
@@ -180,13 +164,16 @@ class DueTicks:
             after = ticks[-1]
         return True
 
-    def _due_once(self, recorded: _Recorded) -> Due:
+    def _due_once(self) -> Due:
+        with self._brief() as brief, reading(brief) as conn:
+            unfinished = run_history.unfinished(conn, *self._key)
+            done = run_history.latest(conn, *self._key, state="succeeded", tried_until=self.now)
         due = self.schedule.floor(self.now)
         tick = max(due, self.dataset.forecast_schedule.floor(self.now))
         abandoned_after = max(ABANDONED_AFTER, self.schedule.shortest)
-        ours = [run for run in recorded.unfinished if self._is_ours(run, abandoned_after)]
-        is_busy = any(run.tick >= due and run not in ours for run in recorded.unfinished)
-        needed, done = tick if self.even_if_done else due, recorded.done
+        ours = [run for run in unfinished if self._is_ours(run, abandoned_after)]
+        is_busy = any(run.tick >= due and run not in ours for run in unfinished)
+        needed = tick if self.even_if_done else due
         self._fail([run for run in ours if run.tick != tick and run.state == "running"])
         return Due([], [] if is_busy or (done is not None and done.tick >= needed) else [tick])
 
