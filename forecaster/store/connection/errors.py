@@ -105,6 +105,13 @@ _TRANSLATIONS = (
         sqlite=frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}),
     ),
     _Translation(
+        kind=StoreError,
+        message="other objects depend on it",
+        hint="drop the views of yours that it names, run `forecaster db upgrade`, and create them "
+        "again",
+        postgres=(pg.DependentObjectsStillExist,),
+    ),
+    _Translation(
         kind=DatabaseUnavailable,
         message="too many connections",
         hint="raise max_connections on the server, or use fewer clients",

@@ -13,6 +13,7 @@ from forecaster.errors import SchemaOutOfDate
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.errors import UPGRADE_HINT
 from forecaster.store.connection.urls import masked
+from forecaster.store.maintenance import grants
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 _UPGRADE_LOCK = 0x666F7265636173  # any number, the same for every process that upgrades
@@ -21,7 +22,8 @@ _UPGRADE_LOCK = 0x666F7265636173  # any number, the same for every process that 
 def upgrade(engine: Engine) -> None:
     """Run the migrations that are missing, all or none; concurrent upgrades wait for each other.
 
-    SchemaOutOfDate when the schema is of a newer version than this one.
+    Privileges on tables and views are kept. SchemaOutOfDate when the schema is of a newer version
+    than this one; StoreError when views of somebody else depend on one that is replaced.
     """
     with writing(engine) as conn:
         if conn.dialect.name == "postgresql":
@@ -29,7 +31,9 @@ def upgrade(engine: Engine) -> None:
         current = _revision(conn)
         if _is_newer(current):
             raise _out_of_date(engine, current)
+        before = grants.granted(conn)
         command.upgrade(alembic_config(conn), "head")
+        grants.restore(conn, before)
 
 
 def revision(engine: Engine) -> str | None:
