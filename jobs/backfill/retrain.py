@@ -47,12 +47,13 @@ class ModelTrainer:
 
         Any error of a training, such as InsufficientHistory; Stopped when the backfill is stopped.
         """
-        known = self.retry_policy.until_done(partial(self._find, tick))
-        return (self._train(tick), True) if known is None else (known, False)
 
-    def _find(self, tick: datetime) -> int | None:
-        with reading(self.engine) as conn:
-            return self._trained_before(conn, tick)
+        def find() -> int | None:
+            with reading(self.engine) as conn:
+                return self._trained_before(conn, tick)
+
+        known = self.retry_policy.until_done(find)
+        return (self._train(tick), True) if known is None else (known, False)
 
     def _trained_before(self, conn: Connection, tick: datetime) -> int | None:
         """Return the model of `tick` if it was trained as it would be now."""

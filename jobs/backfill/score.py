@@ -34,7 +34,8 @@ def score(dataset: DatasetConfig, segment: Segment, prediction: Prediction) -> p
     there. If nothing was known of its steps, it is tried again for as long as `score` would.
     """
     scorable = prediction.select(~prediction.keys["hindsight"])
-    leads = _leads(dataset, scorable)
+    reached = prediction.spec.prediction_length  # maybe that of another horizon
+    leads = [lead for lead in metrics.leads(dataset.prediction_length) if lead.step_to <= reached]
     if scorable.keys.is_empty() or not leads:
         return empty(ACCURACY)
     actuals, lookups = (
@@ -52,24 +53,15 @@ def score(dataset: DatasetConfig, segment: Segment, prediction: Prediction) -> p
         nth[rows] += unknown
         rows = rows[unknown.any(1)]
     steps = scorable.forecasts.filter(pl.col("step") <= actuals.horizon)
-    frame = steps.select("series_id", "cutoff", "step", *_quantiles()).with_columns(
+    quantiles = [
+        (pl.col("level") + pl.col(deviation)).alias(quantile)
+        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
+    ]
+    frame = steps.select("series_id", "cutoff", "step", *quantiles).with_columns(
         pl.Series(name, column[actuals.is_open])
         for name, column in zip(_ACTUAL_COLUMNS, values, strict=True)
     )
     return metrics.score(frame, dataset.prediction_length)
-
-
-def _leads(dataset: DatasetConfig, prediction: Prediction) -> list[Lead]:
-    """Return the leads of the dataset that the model, maybe one of another horizon, reaches."""
-    horizon = prediction.spec.prediction_length
-    return [lead for lead in metrics.leads(dataset.prediction_length) if lead.step_to <= horizon]
-
-
-def _quantiles() -> list[pl.Expr]:
-    return [
-        (pl.col("level") + pl.col(deviation)).alias(quantile)
-        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,39 +52,25 @@ def settle(
     now: datetime,
 ) -> int:
     """Score what matured after what was known at `since`; return how many rows of ACCURACY."""
-    floor, reported = dataset.forecast_schedule.floor, set[int]()
+    name, floor, reported = dataset.name, dataset.forecast_schedule.floor, set[int]()
     with reading(engine) as conn:
         after, end = (score.known_until(conn, dataset, floor(instant)) for instant in (since, now))
-        newest = versions.newest_known(conn, dataset.name, since)
-        lags = [grid.lag for grid in matured.grids_of(conn, dataset.name, reported).values()]
+        newest = versions.newest_known(conn, name, since)
+        lags = [grid.lag for grid in matured.grids_of(conn, name, reported).values()]
     after = after if newest is None else min(after, newest)
     after -= max(lags, default=timedelta(0)) + MICROSECOND  # what waited for its last cell
     width, rows = max(_AT_ONCE, dataset.forecast_schedule.shortest), 0
     while after < end:
         until = min(end, after + width)
         span = matured.Span(after=after, until=until, known=end)
-        rows += _score_span(engine, dataset, retention, span, now=now, reported=reported)
+        with reading(engine) as conn:
+            cases, _ = matured.read(conn, dataset, span, tick=floor(now), reported=reported)
+        steps = dataset.prediction_length
+        frames = [(case.model_id, score.score_case(case, steps)) for case in cases]
+        cutoffs = {cutoff for _, frame in frames for cutoff in frame["cutoff"].unique()}
+        partitions.ensure(engine, retention, ("accuracy",), cutoffs)
+        with writing(engine) as conn:
+            for model_id, frame in frames:
+                rows += scores.write(conn, name, model_id, frame, scored_at=now).height
         after = until
     return rows
-
-
-def _score_span(
-    engine: Engine,
-    dataset: DatasetConfig,
-    retention: RetentionConfig,
-    span: matured.Span,
-    *,
-    now: datetime,
-    reported: set[int],
-) -> int:
-    with reading(engine) as conn:
-        tick = dataset.forecast_schedule.floor(now)
-        cases, _ = matured.read(conn, dataset, span, tick=tick, reported=reported)
-    frames = [(case.model_id, score.score_case(case, dataset.prediction_length)) for case in cases]
-    cutoffs = {cutoff for _, frame in frames for cutoff in frame["cutoff"].unique()}
-    partitions.ensure(engine, retention, ("accuracy",), cutoffs)
-    with writing(engine) as conn:
-        return sum(
-            scores.write(conn, dataset.name, model_id, frame, scored_at=now).height
-            for model_id, frame in frames
-        )

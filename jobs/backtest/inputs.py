@@ -91,7 +91,7 @@ def of_file(source: Path | BinaryIO, mapped: Mapped) -> Rows:
     """Read a file, with its column `split` if it has one. DataError if no row can be used."""
     name = str(source) if isinstance(source, Path) else "standard input"
     malformed = MalformedRows()
-    raw = _raw(source, mapped, malformed)
+    raw = pl.concat(_parts(source, mapped, malformed), how="diagonal_relaxed")
     if mapped.may_split and SPLIT in raw.columns and SPLIT not in _named(mapped.columns):
         marks = _marks(raw[SPLIT], name)
         train, test = (_taken(raw.filter(marks == mark), mapped, name) for mark in (TRAIN, TEST))
@@ -154,11 +154,6 @@ def settings_of_file(rows: Rows, step: Step, steps: int, timezone: str | None) -
         history=_FOREVER,
         late_data=timedelta(0),
     )
-
-
-def _raw(source: Path | BinaryIO, mapped: Mapped, malformed: MalformedRows) -> pl.DataFrame:
-    """Return the columns of a file that matter, with a key where it is one series."""
-    return pl.concat(_parts(source, mapped, malformed), how="diagonal_relaxed")
 
 
 def _parts(

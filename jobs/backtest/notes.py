@@ -35,16 +35,13 @@ def facts(outcome: Outcome) -> list[Fact]:
 def _training(outcome: Outcome) -> str:
     trainings = outcome.trainings
     device = ", ".join(dict.fromkeys(training.result.device for training in trainings))
-    steps, planned = (sum(counts) for counts in zip(*map(_steps, trainings), strict=True))
+    steps = sum(training.result.steps for training in trainings)
+    planned = sum(max(training.planned, training.result.steps) for training in trainings)
     taken = f"{steps:,} steps" if steps == planned else f"{steps:,} of {planned:,} steps"
     times = f"{len(trainings)} trainings, {taken}" if len(trainings) > 1 else taken
     seeds = outcome.plan.seeds
     named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
     return f"{times} in {outcome.seconds:.0f} s on {device}, {named}"
-
-
-def _steps(training: Trained) -> tuple[int, int]:
-    return training.result.steps, max(training.planned, training.result.steps)
 
 
 def _model(training: Trained) -> str:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,7 +17,6 @@ from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, JsonOption
 from jobs.terminal.output import PLAIN_WIDTH, as_json, say, show
 
 if TYPE_CHECKING:
-    from forecaster.experiments.stage import Listener
     from forecaster.training.estimator import Progress
     from jobs.backtest.inputs import Rows
     from jobs.backtest.plan import Plan
@@ -96,6 +95,7 @@ def backtest(
     from forecaster.experiments import rivals
     from jobs.backtest.report import require_writable
     from jobs.backtest.run import BacktestRequest
+    from jobs.backtest.step import steps_in
     from jobs.backtest.target import Changes, OfFile, subject
 
     require_writable(out, forecasts)
@@ -114,74 +114,55 @@ def backtest(
     changes = Changes(horizon, season, lower_bound, upper_bound)
     with ended_by_ctrl_c("nothing was written"):
         rows, dataset = subject(target, read, changes, config)
-        outcome = _run(rows, dataset, _with_stride(wanted, stride, dataset), forecasts)
+        if stride is not None:
+            wanted = replace(wanted, stride=steps_in("--stride", stride, dataset.step))
+        outcome = _run(rows, dataset, wanted, forecasts)
         _report(outcome, out, forecasts, json=json)
-
-
-def _with_stride(
-    wanted: "BacktestRequest", stride: str | None, dataset: DatasetConfig
-) -> "BacktestRequest":
-    from jobs.backtest.step import steps_in
-
-    if stride is None:
-        return wanted
-    return replace(wanted, stride=steps_in("--stride", stride, dataset.step))
 
 
 def _run(
     rows: "Rows", dataset: DatasetConfig, wanted: "BacktestRequest", forecasts: Path | None
 ) -> "Outcome":
+    from forecaster.experiments.stage import Listener
     from jobs.backtest import run as job
     from jobs.backtest.forecasts_file import written
+    from jobs.backtest.plan import plan_facts
+
+    def announce(plan: "Plan") -> None:
+        """Report before the training what will be trained on and tested."""
+        for label, text in plan_facts(plan):
+            say(f"{label + ':':<13}{text}")
 
     cpu_settings.flush_denormals()
     cpu_settings.keep_to_one_core()
     kept = nullcontext() if forecasts is None else written(forecasts)
-    with kept as keep, _watching(rows.name) as watch, _warnings_reported():
-        watch = replace(watch, forecasts=keep)
-        return job.run(rows, dataset, wanted, on_plan=_announce, watch=watch)
+    with kept as keep, _Bars(rows.name) as bars, _warnings_reported():
+        watch = Listener(training=bars.training, windows=bars.windows, forecasts=keep)
+        return job.run(rows, dataset, wanted, on_plan=announce, watch=watch)
 
 
-def _announce(plan: "Plan") -> None:
-    """Report before the training what will be trained on and tested."""
-    from jobs.backtest.plan import plan_facts
+class _Bars(ExitStack):
+    """Progress of each training, then of the windows; only the active one is shown."""
 
-    for label, text in plan_facts(plan):
-        say(f"{label + ':':<13}{text}")
-
-
-@contextmanager
-def _watching(name: str) -> Iterator["Listener"]:
-    """Show the progress of each training, and then of the windows that are forecast."""
-    from forecaster.experiments.stage import Listener
-
-    with ExitStack() as shown:
-        bars = _Bars(name, shown)
-        yield Listener(training=bars.training, windows=bars.windows)
-
-
-class _Bars:
-    """Two progress bars, of which only the active one is shown."""
-
-    def __init__(self, name: str, stack: ExitStack) -> None:
-        self._name, self._stack = name, stack
-        self._training: Callable[[Progress], None] | None = None
-        self._windows: Callable[[str, int, int], None] | None = None
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name, self._active = name, ""
+        self._show: Callable[..., None] = lambda: None
 
     def training(self, at: "Progress") -> None:
-        if self._training is None:
-            self._stack.close()
-            self._windows = None
-            shown = progress.training(f"training on {self._name}")
-            self._training = self._stack.enter_context(shown)
-        self._training(at)
+        self._open(f"training on {self._name}", progress.training)
+        self._show(at)
 
     def windows(self, done: int, total: int) -> None:
-        if self._windows is None:
-            self._stack.close()
-            self._training = None
-            self._windows = self._stack.enter_context(progress.counting())
-        self._windows("windows forecast", done, total)
+        self._open("windows forecast", lambda _: progress.counting())
+        self._show("windows forecast", done, total)
+
+    def _open(
+        self, title: str, bar: Callable[[str], AbstractContextManager[Callable[..., None]]]
+    ) -> None:
+        if self._active != title:
+            self.close()
+            self._active, self._show = title, self.enter_context(bar(title))
 
 
 @contextmanager

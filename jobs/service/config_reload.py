@@ -8,7 +8,7 @@ that a half-written file is not; an invalid one is reported once and changes not
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -94,7 +94,12 @@ class Reloader:
             return _text(read[secret])
 
         try:
-            wanted = self._parsed(read[name], read_secret)
+            try:
+                text = _text(read[name])
+            except (OSError, UnicodeDecodeError) as error:
+                return Refused(f"{name} cannot be read: {error}")
+            wanted = file.parse(text, self._environ, read_file=read_secret)
+            secret_filter.keep(wanted)
             refusals = unusable_plugins(wanted)
             if refusals:
                 return Refused("\n".join(f"{key}: {why.message}" for key, why in refusals.items()))
@@ -104,15 +109,6 @@ class Reloader:
         finally:
             self._secrets = tuple(secret for secret in read if secret != name)
             self._seen = self._validated = _digest(read)
-
-    def _parsed(self, content: _Content, read_secret: Callable[[str], str]) -> Config:
-        try:
-            text = _text(content)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"{self._path} cannot be read: {error}"]) from error
-        config = file.parse(text, self._environ, read_file=read_secret)
-        secret_filter.keep(config)
-        return config
 
 
 def _content(name: str) -> _Content:
@@ -129,11 +125,10 @@ def _text(content: _Content) -> str:
 
 
 def _digest(contents: Mapping[str, _Content]) -> str:
-    digests = {name: _fingerprint(content) for name, content in contents.items()}
+    digests = {
+        name: f"unreadable: {content.strerror}"
+        if isinstance(content, OSError)
+        else hashlib.sha256(content).hexdigest()
+        for name, content in contents.items()
+    }
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-
-
-def _fingerprint(content: _Content) -> str:
-    if isinstance(content, OSError):
-        return f"unreadable: {content.strerror}"
-    return hashlib.sha256(content).hexdigest()

@@ -81,16 +81,10 @@ def read(
         try:
             cases += _of_model(conn, dataset.name, of_model, tick - dataset.delay)
         except ModelError as error:
-            problems[int(model_id)] = _unscored(dataset.name, int(model_id), error)
+            problem = f"cannot score forecasts of model {model_id}: its spec cannot be read"
+            problems[int(model_id)] = f"{problem}: {error.message}"
+            log.warning("dataset %s: %s", dataset.name, problems[int(model_id)])
     return cases, problems
-
-
-def _unscored(dataset: str, model_id: int, error: ModelError) -> str:
-    problem = (
-        f"cannot score forecasts of model {model_id}: its spec cannot be read: {error.message}"
-    )
-    log.warning("dataset %s: %s", dataset, problem)
-    return problem
 
 
 def grids_of(conn: Connection, dataset: str, reported: set[int] | None = None) -> dict[int, Grid]:

@@ -131,8 +131,13 @@ def _scope(
     first, step = needed_from or start, dataset.step.approximate
     is_older = first < (before.since or start) - step
     start = min(start, first)
-    overlap = start if seen is None else _overlap(dataset, seen, start)
-    reason = _reason(is_first=seen is None, all_history=all_history, is_older=is_older)
+    overlap, reason = start, "reconciliation" if all_history else None
+    if seen is None:
+        reason = "first pull"
+    else:  # from before `start` only what was never read
+        overlap = max(seen - dataset.delay - dataset.late_data, min(start, seen + _MICROSECOND))
+        if is_older:
+            reason = "older history is needed than was read so far"
     if dataset.ingest_column is None:
         return _Scope(since=start if reason else overlap, seen=seen, whole=reason)
     reach = origin.reach(before.ingested, RowRange(since=start, until=now))
@@ -145,20 +150,6 @@ def _scope(
         overlap=overlap,
         progress=reach.cursor,
     )
-
-
-def _reason(*, is_first: bool, all_history: bool, is_older: bool) -> str | None:
-    """Say why all of the history is read; None where it is not."""
-    if is_first:
-        return "first pull"
-    if is_older:
-        return "older history is needed than was read so far"
-    return "reconciliation" if all_history else None
-
-
-def _overlap(dataset: DatasetConfig, seen: datetime, start: datetime) -> datetime:
-    """Return from when to read again: from before `start` only what was never read."""
-    return max(seen - dataset.delay - dataset.late_data, min(start, seen + _MICROSECOND))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,16 +67,12 @@ def _before_a_champion(facts: Facts) -> Lifecycle:
         reason = f"training since {_at(run.started_at)}"
         return Lifecycle(state="initializing", reason=reason, since=run.started_at, progress=done)
     if run.hint in _WAITING:
-        reason = _too_little(facts, run)
+        reason = "no observations yet"
+        if facts.newest_observation is not None:
+            until = _at(facts.newest_observation)
+            reason = f"{facts.series} series up to {until}: {run.error}"
         return Lifecycle(state="awaiting_data", reason=reason, since=run.finished_at)
     return Lifecycle(state="failed", reason=_no_model(run), since=run.finished_at)
-
-
-def _too_little(facts: Facts, run: Run) -> str:
-    if facts.newest_observation is None:
-        return "no observations yet"
-    many = f"{facts.series} series"
-    return f"{many} up to {_at(facts.newest_observation)}: {run.error}"
 
 
 def _no_model(run: Run) -> str:
@@ -94,8 +90,13 @@ def _in_service(facts: Facts, serving: Serving, dataset: DatasetConfig, now: dat
     since = serving.promoted_at if last is None else last.tick
     behind = _ticks(dataset.forecast_schedule, since, now, MOST_TICKS_BEHIND + 1)
     if behind > MOST_TICKS_BEHIND:
+        failed = next((run for run in facts.forecasts if run.error), None)
+        because = "" if failed is None else f": {failed.error}"
         return Lifecycle(
-            state="failed", reason=_nothing_forecast(facts, since), since=_ended(facts) or since
+            state="failed",
+            reason=f"no forecast since {_at(since)}, more than {MOST_TICKS_BEHIND} are due"
+            f"{because}",
+            since=(None if failed is None else failed.finished_at) or since,
         )
     problems = [*_problems(facts, serving, dataset, now, behind)]
     if problems:
@@ -106,16 +107,6 @@ def _in_service(facts: Facts, serving: Serving, dataset: DatasetConfig, now: dat
         return Lifecycle(state="running", reason=reason, since=serving.promoted_at)
     reason = f"the forecast of {_at(last.tick)} succeeded (model {serving.model_id})"
     return Lifecycle(state="running", reason=reason, since=last.finished_at)
-
-
-def _nothing_forecast(facts: Facts, since: datetime) -> str:
-    ended = next((run for run in facts.forecasts if run.error), None)
-    because = "" if ended is None else f": {ended.error}"
-    return f"no forecast since {_at(since)}, more than {MOST_TICKS_BEHIND} are due{because}"
-
-
-def _ended(facts: Facts) -> datetime | None:
-    return next((run.finished_at for run in facts.forecasts if run.error), None)
 
 
 Problem = tuple[str, datetime | None]

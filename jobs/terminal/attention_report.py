@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from forecaster.explain.report import Removal, Trust
+from forecaster.explain.report import Trust
 
 UNINFORMATIVE = "attention_informative = false: do not interpret the weights as an explanation"
 """Shown for a model whose weights do not explain its forecasts."""
@@ -53,29 +53,19 @@ def _measured(trust: Trust, patch: str) -> Iterator[tuple[str, str]]:
     yield "exact", f"the parts {added}: error {trust.reconstruction_error:.0e} of the spread"
     yield "faithful", headline(trust)
     if trust.removals:
-        yield "effect", _at_stake(trust.removals[0])
-    if trust.naopc == trust.naopc:
+        attended, random = trust.removals[0].attended, trust.removals[0].random
         yield (
-            "ranking",
-            f"ranking patches by weight is {_order(trust.naopc)} (NAOPC {trust.naopc:.2f})",
+            "effect",
+            f"the forecast then changes by {attended.change:.2f} seasonal errors, and its error by "
+            f"{attended.error:+.2f} (random patch: {random.change:.2f} and {random.error:+.2f})",
         )
+    if trust.naopc == trust.naopc:
+        order = "better than chance" if trust.naopc > CHANCE else "no better than chance"
+        order = "nearly as good as the best possible" if trust.naopc >= NEAR_BEST else order
+        yield "ranking", f"ranking patches by weight is {order} (NAOPC {trust.naopc:.2f})"
     yield "complete", _complete(trust)
-    attended = f"{trust.shares.effective_patches:.1f} of {trust.past_patches}"
-    yield "focused", f"attention on the past is spread over {attended} patches of {patch}"
-
-
-def _at_stake(removal: Removal) -> str:
-    attended, random = removal.attended, removal.random
-    return (
-        f"the forecast then changes by {attended.change:.2f} seasonal errors, and its error by "
-        f"{attended.error:+.2f} (random patch: {random.change:.2f} and {random.error:+.2f})"
-    )
-
-
-def _order(naopc: float) -> str:
-    if naopc >= NEAR_BEST:
-        return "nearly as good as the best possible"
-    return "better than chance" if naopc > CHANCE else "no better than chance"
+    effective = f"{trust.shares.effective_patches:.1f} of {trust.past_patches}"
+    yield "focused", f"attention on the past is spread over {effective} patches of {patch}"
 
 
 def _complete(trust: Trust) -> str:

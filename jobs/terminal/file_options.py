@@ -12,7 +12,7 @@ from forecaster.config import validators
 from forecaster.config.settings import DECIMALS, DatasetConfig
 from forecaster.errors import ConfigError
 from jobs.files.layout import Dialect
-from jobs.terminal.options import zone
+from jobs.terminal.options import checked, zone
 
 if TYPE_CHECKING:
     from forecaster.ingestion.normalize import Columns
@@ -104,11 +104,11 @@ class FileOptions:
         settings: dict[str, Any] = {}
         problems: list[str] = []
         for name, read in readers.items():
-            value = getattr(self, name)
             try:
-                settings |= {} if value is None else {name: read(value)}
-            except validators.InvalidSetting as error:
-                problems.append(f"--{name.replace('_', '-')} {error.rule}, found {value}")
+                value = checked(f"--{name.replace('_', '-')}", getattr(self, name), read)
+                settings |= {} if value is None else {name: value}
+            except ConfigError as error:
+                problems += error.problems
         if problems:
             raise ConfigError(problems)
         return settings

@@ -1,9 +1,10 @@
 """Options that several commands share, and how their values are parsed."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -16,6 +17,8 @@ from jobs.execution import secret_filter
 
 DEFAULT_CONFIG = Path("forecaster.toml")
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+
+V = TypeVar("V")
 
 ConfigOption = Annotated[
     Path,
@@ -105,14 +108,19 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def zone(name: str | None, option: str = "--timezone") -> str | None:
-    """Return the name of a time zone; ConfigError unless it is one."""
-    if name is None:
+def checked(option: str, text: str | None, read: Callable[[object], V]) -> V | None:
+    """Return the value of an option, read as a setting is; ConfigError if it breaks a rule."""
+    if text is None:
         return None
     try:
-        return validators.timezone(name)
+        return read(text)
     except validators.InvalidSetting as error:
-        raise ConfigError([f"{option} {error.rule}, found {name}{error.suggestion}"]) from None
+        raise ConfigError([f"{option} {error.rule}, found {text}{error.suggestion}"]) from None
+
+
+def zone(name: str | None, option: str = "--timezone") -> str | None:
+    """Return the name of a time zone; ConfigError unless it is one."""
+    return checked(option, name, validators.timezone)
 
 
 def duration(option: str, text: str | None, *, or_none: bool = False) -> timedelta | None:
@@ -120,19 +128,9 @@ def duration(option: str, text: str | None, *, or_none: bool = False) -> timedel
 
     Zero is allowed with `or_none`.
     """
-    if text is None:
-        return None
-    try:
-        return (validators.duration if or_none else validators.positive_duration)(text)
-    except validators.InvalidSetting as error:
-        raise ConfigError([f"{option} {error.rule}, found {text}"]) from None
+    return checked(option, text, validators.duration if or_none else validators.positive_duration)
 
 
 def period(option: str, text: str | None) -> Step | None:
     """Return the period that an option names, such as 1h or 1mo; ConfigError unless it is one."""
-    if text is None:
-        return None
-    try:
-        return validators.period(text)
-    except validators.InvalidSetting as error:
-        raise ConfigError([f"{option} {error.rule}, found {text}"]) from None
+    return checked(option, text, validators.period)
