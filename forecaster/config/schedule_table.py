@@ -41,7 +41,8 @@ def read(table: Table, step: Step, delay: timedelta, timezone: str) -> Times:
     By default, forecasts are due as steps end, and `delay` later.
     """
     zone = table.take("schedule_timezone", validators.timezone, timezone)
-    forecasts = _schedule(table, "forecast", _forecast_period(step), zone, delay)
+    period = max(step, _MINUTE, key=lambda option: option.approximate)
+    forecasts = _schedule(table, "forecast", period, zone, delay)
     retrains = _schedule(table, "retrain", _retrain_period(step), zone, delay)
     deadlines = _deadlines(table.table("deadlines"), forecasts, retrains)
     return Times(
@@ -52,11 +53,6 @@ def read(table: Table, step: Step, delay: timedelta, timezone: str) -> Times:
         deadlines=deadlines,
         read_timeout=_read_timeout(table, forecasts, deadlines.pull),
     )
-
-
-def _forecast_period(step: Step) -> Step:
-    """Return how often a step ends, at most once a minute."""
-    return step if step.approximate >= _MINUTE.approximate else _MINUTE
 
 
 def _retrain_period(step: Step) -> Step:

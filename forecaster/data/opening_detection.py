@@ -11,17 +11,14 @@ A time of the week is closed where hardly any week has a row of any series. Then
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from forecaster.config.settings import ALWAYS, AUTO, CalendarConfig
 from forecaster.data.grid import Grid
-from forecaster.data.open_cells import MINUTE, is_open, week_clock
+from forecaster.data.open_cells import MINUTE, Array, is_open, week_clock
 from forecaster.data.panel import Panel
 from forecaster.times.opening_hours import DAY, OpeningHours
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _FEWEST_WEEKS, _FEWEST_DAYS = 4, 14
 _EXCEPTIONS, _LATEST_EXCEPTIONS = 0.05, 1

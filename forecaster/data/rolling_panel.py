@@ -6,18 +6,16 @@ observations, to the last bit.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
 from forecaster.data.grid import Grid
+from forecaster.data.open_cells import Array
 from forecaster.data.panel import Cells, Panel, PanelCounts, from_values, mean_by_cell
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 _SERIES_AT_ONCE = 8192
 _LARGEST_COUNT = np.iinfo(np.uint16).max
@@ -43,12 +41,7 @@ class _Rows:
     is_off_grid: Array
 
     def __getitem__(self, chosen: Array) -> "_Rows":
-        return _Rows(
-            ids=self.ids[chosen],
-            index=self.index[chosen],
-            value=self.value[chosen],
-            is_off_grid=self.is_off_grid[chosen],
-        )
+        return _Rows(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
 class RollingPanel:

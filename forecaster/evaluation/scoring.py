@@ -51,7 +51,9 @@ def score_forecasts(
         scale, offset = panel.scale[of_row], panel.offset[of_row]
         points = [offset + scale * deviations[place] for deviations in (windows.target, naive)]
         if own is not None:
-            scale = _own_scales(panel, chunk, windows.context[:, -own:], season_length)
+            unit, zero = (part[chunk.series, None] for part in (panel.scale, panel.offset))
+            own_values = zero + unit * windows.context[:, -own:]
+            scale = own_scale(own_values, season_length)[chunk.window]
         beside[:, chunk.rows] = torch.stack((*points, scale)).numpy()
     named = (pl.Series(name, values) for name, values in zip(_BESIDE, beside, strict=True))
     return metrics.score(forecasts.with_columns(named), prediction_length)
@@ -69,12 +71,6 @@ class _Chunk:
     """Rows of the forecasts (R,)."""
     window: Tensor
     """The window of each of them (R,)."""
-
-
-def _own_scales(panel: Panel, chunk: _Chunk, context: Tensor, season_length: int) -> Tensor:
-    """Return for each row the scale of the window of its cutoff alone (R,)."""
-    offset, scale = (parameter[chunk.series, None] for parameter in (panel.offset, panel.scale))
-    return own_scale(offset + scale * context, season_length)[chunk.window]
 
 
 def _chunks(forecasts: pl.DataFrame, panel: Panel, size: int) -> Iterator[_Chunk]:

@@ -22,8 +22,5 @@ def statement(query: str) -> tuple[TextClause, frozenset[str]]:
     used = {part["name"] for part in parts if part["name"]}
     while parts and parts[-1]["empty"]:
         parts.pop()
-    return text("".join(map(_escape, parts))), frozenset(used)
-
-
-def _escape(part: re.Match[str]) -> str:
-    return part[0] if part["name"] else part[0].replace(":", r"\:")
+    escaped = (part[0] if part["name"] else part[0].replace(":", r"\:") for part in parts)
+    return text("".join(escaped)), frozenset(used)

@@ -11,7 +11,7 @@ from forecaster.evaluation import metrics
 from forecaster.evaluation.scoring import score_forecasts
 from forecaster.schemas import ACCURACY, empty
 from forecaster.store.connection.engine import reading
-from forecaster.store.forecasts import export
+from forecaster.store.forecasts import export, history
 from jobs.simulation.report import AccuracyLine
 from jobs.stages.champions import Champion
 
@@ -64,7 +64,9 @@ def _score(engine: Engine, dataset: str, champion: Champion, truth: pl.DataFrame
         cutoffs = export.by_cutoff(conn, dataset)["cutoff"].to_list()
         for first in range(0, len(cutoffs), CUTOFFS_AT_ONCE):
             some = cutoffs[first : first + CUTOFFS_AT_ONCE]
-            forecasts = export.read(conn, dataset, since=some[0], until=some[-1])
+            forecasts = history.read_intervals(
+                conn, dataset, since=some[0], until=some[-1], schema=history.QUANTILES
+            )
             scored.append(
                 score_forecasts(
                     forecasts,

@@ -117,7 +117,7 @@ def test_chunks_of_any_size_are_judged_alike(monkeypatch: pytest.MonkeyPatch) ->
     cutoffs = [HOURLY.timestamp_at(first + hour) for hour in range(20, 50)]
     steps = range(1, HORIZON + 1)
     said = pl.concat(spoken(name, cutoff, steps) for cutoff in cutoffs for name in "10")
-    settings = {"season_length": SEASON, "memory": 12, "prediction_length": HORIZON}
+    settings = {"season_length": SEASON, "lookback": 12, "prediction_length": HORIZON}
     at_once = score_forecasts(said, seen, **settings)
 
     monkeypatch.setattr(scoring, "_MOST_POINTS", 7 * (12 + HORIZON))

@@ -1,7 +1,7 @@
 """What the service ran, what a backfill has done, and what it may replace: its own rows only."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 
@@ -133,18 +133,9 @@ def claim(
     ).returning(runs.c.tick)
     owner = datasets.dataset_id(conn, dataset)
     parameters = [
-        {
-            "job": job,
-            "dataset_id": owner,
-            "tick": row.tick,
-            "state": row.state,
-            "attempt": 1,
-            "started_at": row.started_at,
-            "finished_at": row.finished_at,
-            "report": row.report,
-            "error": None if row.error is None else printable(row.error),
-            "hint": row.hint,
-        }
+        {field.name: getattr(row, field.name) for field in fields(TickRow)}
+        | {"job": job, "dataset_id": owner, "attempt": 1}
+        | {"error": None if row.error is None else printable(row.error)}
         for row in rows
     ]
     return set(conn.scalars(statement, parameters)) if parameters else set()

@@ -1,13 +1,15 @@
 """Past forecasts with their attention, read back for display."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy import Connection, select
 
-from forecaster.schemas import ATTENTION, INSTANT, PART_COLUMNS, PATCHES
+from forecaster.schemas import ATTENTION, INSTANT, PART_COLUMNS, PATCHES, QUANTILE_COLUMNS
 from forecaster.store.connection.bulk import read_frame
 from forecaster.store.state import datasets
 from forecaster.store.tables import attention, attention_patches, forecasts, series
@@ -22,6 +24,16 @@ INTERVALS = pl.Schema(
     }
 )
 """Medians and 80 % intervals, sorted by series_id, cutoff and step."""
+
+QUANTILES = pl.Schema(
+    {
+        "series_id": pl.String(),
+        "cutoff": INSTANT,
+        "step": pl.Int32(),
+        **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
+    }
+)
+"""All quantiles, sorted likewise."""
 
 
 PARTS = pl.Schema(
@@ -81,10 +93,7 @@ def newest(
 
 def read_parts(conn: Connection, dataset: str, forecast: StoredForecast) -> pl.DataFrame:
     """Return PARTS of one forecast."""
-    query = select(
-        *(forecasts.c[name] for name in ("step", "timestamp", "status", "level", *PART_COLUMNS)),
-        *_quantiles(),
-    ).where(
+    query = select(*map(_column, PARTS)).where(
         forecasts.c.series_id.in_(datasets.series_of(dataset, forecast.series_id)),
         forecasts.c.cutoff == forecast.cutoff,
         forecasts.c.model_id == forecast.model_id,
@@ -93,24 +102,26 @@ def read_parts(conn: Connection, dataset: str, forecast: StoredForecast) -> pl.D
 
 
 def read_intervals(
-    conn: Connection, dataset: str, *, since: datetime, until: datetime
+    conn: Connection,
+    dataset: str,
+    *,
+    since: datetime,
+    until: datetime,
+    schema: Mapping[str, pl.DataType] = INTERVALS,
 ) -> pl.DataFrame:
-    """Return INTERVALS of the cutoffs between `since` and `until`, both included."""
+    """Return the forecasts of the cutoffs between `since` and `until`, both included.
+
+    INTERVALS, or QUANTILES as `schema`.
+    """
     query = (
-        select(
-            series.c.key.label("series_id"),
-            forecasts.c.cutoff,
-            forecasts.c.step,
-            forecasts.c.timestamp,
-            *_quantiles(),
-        )
+        select(*map(_column, schema))
         .join(series, series.c.id == forecasts.c.series_id)
         .where(
             forecasts.c.series_id.in_(datasets.series_of(dataset)),
             forecasts.c.cutoff.between(since, until),
         )
     )
-    return read_frame(conn, query, INTERVALS).sort("series_id", "cutoff", "step")
+    return read_frame(conn, query, schema).sort("series_id", "cutoff", "step")
 
 
 def read_attention(
@@ -150,10 +161,11 @@ def read_patches(
     return read_frame(conn, query, PATCHES).sort("patch")
 
 
-def _quantiles() -> list[sa.ColumnElement[float]]:
-    return [
-        (forecasts.c.level + forecasts.c[f"d{level}"]).label(f"q{level}") for level in (10, 50, 90)
-    ]
+def _column(name: str) -> sa.ColumnElement[Any]:
+    """Return a column of a schema: a quantile is the level and a deviation from it."""
+    if name in QUANTILE_COLUMNS:
+        return (forecasts.c.level + forecasts.c[f"d{name[1:]}"]).label(name)
+    return series.c.key.label(name) if name == "series_id" else forecasts.c[name]
 
 
 def _as_json(conn: Connection) -> sa.ColumnElement[str]:

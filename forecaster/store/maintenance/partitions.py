@@ -199,11 +199,8 @@ def partition_for(
     ends = [part.upper for part in partitions if part.upper is not None and part.upper <= cutoff]
     starts = [part.lower for part in partitions if part.lower is not None and part.lower > cutoff]
     lower, upper = max([lower, *ends]), min([upper, *starts])
-    return Partition(name=f"{table}_{_suffix(lower)}", lower=lower, upper=upper)
-
-
-def _suffix(lower: datetime) -> str:
-    return f"{lower:%Y%m%dT%H%M%S%f}".lower().removesuffix("t000000000000")
+    suffix = f"{lower:%Y%m%dT%H%M%S%f}".lower().removesuffix("t000000000000")
+    return Partition(name=f"{table}_{suffix}", lower=lower, upper=upper)
 
 
 def _attach(conn: Connection, table: str, partition: Partition) -> None:

@@ -1,7 +1,7 @@
 """Trained models: opaque bytes with their scores, and which of them is in service."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -77,16 +77,8 @@ def add(conn: Connection, dataset: str, model: NewModel) -> int:
         insert(models)
         .values(
             dataset_id=datasets.dataset_id(conn, dataset),
-            config=model.config,
-            weights=model.weights,
-            sha256=model.sha256,
             size=len(model.weights),
-            scores=model.scores,
-            trained_from=model.trained_from,
-            trained_to=model.trained_to,
-            parent_id=model.parent_id,
-            created_at=model.created_at,
-            reason=model.reason,
+            **{field.name: getattr(model, field.name) for field in fields(NewModel)},
         )
         .returning(models.c.id)
     )
