@@ -5,10 +5,12 @@ Rows whose value is not finite are not counted: they are gaps, like those withou
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import polars as pl
 
-from forecaster.schemas import empty
+from forecaster.ingestion.recency import is_undated
+from forecaster.schemas import INSTANT, empty
 
 GROUPS = pl.Schema(
     {
@@ -24,8 +26,8 @@ GROUPS = pl.Schema(
     }
 )
 """Similar rejected rows: the shape of their cell, with 0 for every digit and a for every word, the
-hour of the day that it shows, and whether its timestamp is missing or out of range, so that every
-pull reads it again."""
+hour of the day that it shows, and whether it is nothing new: its timestamp is old, missing or out
+of range, so that every pull reads it again."""
 
 MOST_GROUPS = 10_000
 """Groups that are kept separate: the rest get the shape `OTHERS` and no hour, and beyond as many
@@ -38,7 +40,6 @@ FEWEST = 5
 
 _LIKE = ("reason", "series_id", "shape", "hour", "undated")
 _UNDATED = ("missing_timestamp", "timestamp_out_of_range")
-_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _LONGEST = 60
 _MOST_NAMED = 3
 _MOST_HOURS = 16
@@ -80,7 +81,7 @@ class Losses:
         return bool((counts["rows"] >= FEWEST).any())
 
     def dated(self) -> "Losses":
-        """Leave out the rows whose timestamps are missing or out of range."""
+        """Leave out the rows whose timestamps are old, missing or out of range."""
         return replace(self, groups=self.groups.filter(~pl.col("undated")))
 
     def described(self) -> str:
@@ -94,17 +95,27 @@ class Losses:
         return "; ".join(parts[:_MOST_NAMED])
 
 
-def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: pl.Series) -> Losses:
+def find(
+    reasons: pl.Series,
+    series_ids: pl.Series,
+    stamps: pl.Series,
+    values: pl.Series,
+    instants: pl.Series | None = None,
+    since: datetime | None = None,
+) -> Losses:
     """Group the rows that have a reason for being rejected.
 
     `stamps` and `values` are raw cells; reasons that end in `value` have values as examples.
+    `instants` are what the stamps were read as, those before `since` are old.
     """
     keys = frozenset(str(key) for key in (series_ids.min(), series_ids.max()) if key is not None)
     is_lost = reasons.is_not_null()
     if not is_lost.any():
         return Losses(keys=keys)
-    reasons, series_ids, stamps, values = (
-        column.filter(is_lost) for column in (reasons, series_ids, stamps, values)
+    if instants is None:
+        instants = pl.Series([None], dtype=INSTANT).new_from_index(0, len(reasons))
+    reasons, series_ids, stamps, values, instants = (
+        column.filter(is_lost) for column in (reasons, series_ids, stamps, values, instants)
     )
     rejected = pl.DataFrame(
         [
@@ -113,7 +124,7 @@ def find(reasons: pl.Series, series_ids: pl.Series, stamps: pl.Series, values: p
             text(stamps).alias("stamp"),
             text(values).alias("value"),
             _hours(stamps).alias("hour"),
-            (reasons.is_in(_UNDATED) | _is_undated(stamps)).alias("undated"),
+            (reasons.is_in(_UNDATED) | is_undated(stamps, instants, since)).alias("undated"),
         ]
     )
     cell = pl.when(pl.col("reason").str.ends_with("value")).then("value").otherwise("stamp")
@@ -163,17 +174,6 @@ def text(cells: pl.Series) -> pl.Series:
     is_printable = cells.dt.year().is_between(1, 9999).fill_null(False)
     numbers = cells.to_physical().cast(pl.String)
     return cells.set(~is_printable, None).cast(pl.String).zip_with(is_printable, numbers)
-
-
-def _is_undated(stamps: pl.Series) -> pl.Series:
-    """Return where the timestamp is missing, or one that every pull reads (`predicates`)."""
-    if stamps.dtype.is_temporal() and stamps.dtype != pl.Duration and stamps.dtype != pl.Time:
-        is_inside = stamps.dt.year().is_between(_FIRST_YEAR, _LAST_YEAR, closed="left")
-    elif stamps.dtype == pl.String:
-        is_inside = stamps.str.contains("^(?:19|20|21)[0-9]{2}")
-    else:
-        is_inside = stamps.is_not_null()
-    return ~is_inside.fill_null(False)
 
 
 def _hours(stamps: pl.Series) -> pl.Series:

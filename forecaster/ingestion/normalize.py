@@ -6,6 +6,7 @@ rows = observations + rejected + duplicates + conflicting, and the order of rows
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
@@ -88,6 +89,7 @@ def normalize(
     timezone: str | None,
     timestamp_format: str | None = None,
     decimal: str | None = None,
+    since: datetime | None = None,
 ) -> NormalizedRows:
     """Read raw rows; `timezone` is the clock of naive timestamps and dates.
 
@@ -96,6 +98,7 @@ def normalize(
 
     Several key columns are joined with `/`; inside the keys `/` and `\\` are escaped by `\\`.
     Numbers are named by their exact digits; a float that may stand for several is rejected.
+    Rejected rows before `since` are no losses of what is new (`Losses.dated`).
     A null or blank value is kept as a gap. Raises DataError for columns that are missing or of the
     wrong type, and for timestamps that are all naive without a zone.
     """
@@ -119,6 +122,7 @@ def normalize(
         observations = pl.concat([alone, settle(contested)]).sort(*_KEY)
     counts = reasons.drop_nulls().value_counts(name="rows").sort("reason")
     is_gap = (reasons == RejectReason.NON_FINITE_VALUE.value).fill_null(False)
+    lost = reasons.set(is_gap, None)
     shown = [*(key.str.strip_prefix(INEXACT) for key in keys), timestamps, values]
     return NormalizedRows(
         observations=conform(observations, OBSERVATIONS),
@@ -126,7 +130,7 @@ def normalize(
         examples=_examples(shown, reasons),
         duplicates=len(kept) - len(distinct),
         conflicting=len(distinct) - len(observations),
-        lost=losses.find(reasons.set(is_gap, None), series_ids, timestamps, values),
+        lost=losses.find(lost, series_ids, timestamps, values, reading.timestamps, since),
         contested=contested,
     )
 

@@ -28,6 +28,7 @@ from jobs.stages.slices import slices
 ROWS_AT_ONCE = 200_000
 """Ingested in one transaction: it takes about a second, and others wait five for a lock."""
 _MICROSECOND = timedelta(microseconds=1)
+_DAY = timedelta(days=1)
 
 OnIngest = Callable[[str, IngestResult], None]
 
@@ -62,10 +63,10 @@ def run(
     limit = limit_of(engine) or Limit()
     origin = _Origin(dataset=dataset, url=url, limit=limit)
     scope = _scope(engine, origin, now, all_history=all_history, needed_from=needed_from)
-    counts = RowCounts(seen=scope.seen)
+    counts = RowCounts(seen=scope.seen, recent_from=scope.recent_from)
     read = partial(origin.read, scope)
     for since, until, rows in slices(read, scope.since, now, dataset.step, dataset.timezone):
-        taken = normalized(rows, dataset)
+        taken = normalized(rows, dataset, since=scope.recent_from)
         frame = taken.observations.filter(pl.col("timestamp").is_between(since, until))
         counts.add(rows.height, taken, frame)
         if scope.whole is not None:
@@ -114,6 +115,11 @@ class _Scope:
     after: Position | None = None
     overlap: datetime | None = None
     progress: Cursor | None = None
+
+    @property
+    def recent_from(self) -> datetime | None:
+        """From when on losses count, a day before what is read; None where all of them do."""
+        return None if self.whole else self.since - _DAY
 
 
 def _scope(
@@ -219,14 +225,17 @@ def columns_of(dataset: DatasetConfig) -> normalize.Columns:
     )
 
 
-def normalized(rows: pl.DataFrame, dataset: DatasetConfig) -> NormalizedRows:
-    """Return what becomes of rows under the settings of a dataset."""
+def normalized(
+    rows: pl.DataFrame, dataset: DatasetConfig, *, since: datetime | None = None
+) -> NormalizedRows:
+    """Return what becomes of rows under the settings of a dataset; those before `since` are old."""
     return normalize.normalize(
         rows,
         columns_of(dataset),
         timezone=dataset.timezone,
         timestamp_format=dataset.timestamp_format,
         decimal=dataset.decimal,
+        since=since,
     )
 
 

@@ -18,12 +18,15 @@ class RowCounts:
 
     seen: datetime | None = None
     """The newest instant of earlier pulls; None counts no row as late."""
+    recent_from: datetime | None = None
+    """Rows before it are not new, and are in no `batch`."""
     rows: int = 0
     outside: int = 0
     duplicates: int = 0
     conflicting: int = 0
     late: int = 0
     kept: int = 0
+    kept_recently: int = 0
     lost: Losses = field(default_factory=Losses)
     ingested: Counter[str] = field(default_factory=Counter)
     """New, corrected and unchanged rows."""
@@ -39,6 +42,9 @@ class RowCounts:
         self.duplicates += taken.duplicates
         self.conflicting += taken.conflicting
         self.kept += taken.observations.height
+        stamps = taken.observations["timestamp"]
+        if self.recent_from is not None:
+            self.kept_recently += len(stamps.filter(stamps >= self.recent_from))
         self.lost += taken.lost
         self.rejected.update(taken.rejected)
         self.examples = {**taken.examples, **self.examples}
@@ -48,9 +54,8 @@ class RowCounts:
 
     def batch(self, name: str, declared: str | None) -> ReadRows:
         """Return the counts of the rows so far; `declared` is the format of timestamps."""
-        return ReadRows(
-            name=name, rows=self.rows, kept=self.kept, lost=self.lost, declared=declared
-        )
+        rows = self.kept_recently + self.lost.rows if self.recent_from else self.rows
+        return ReadRows(name=name, rows=rows, kept=self.kept, lost=self.lost, declared=declared)
 
     def add_result(self, result: IngestResult) -> None:
         """Count what was ingested."""

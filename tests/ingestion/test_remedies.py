@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -20,7 +21,7 @@ def taken(
     stamps: Sequence[object],
     values: Sequence[object] | None = None,
     keys: Sequence[str] | None = None,
-    **spelled: str,
+    **spelled: Any,
 ) -> NormalizedRows:
     raw = pl.DataFrame(
         {

@@ -173,6 +173,32 @@ def test_a_source_that_changes_its_spelling_is_said_and_what_can_be_read_is_kept
         assert watermarks.get(conn, source.name, pull_progress.WATERMARK) == kept[-1]
 
 
+@pytest.mark.parametrize("written", ["%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M", "%d/%m/%y %H:%M"])
+@pytest.mark.parametrize("old", [0, 30])
+def test_timestamps_that_are_spelled_otherwise_from_now_on_fail_the_pull(
+    source: Place, written: str, old: int
+) -> None:
+    source.kinds = source.kinds._replace(timestamp="text")
+    source.declare(timezone="UTC")
+    rows = [(key, hour(LAST - back)) for key in "ab" for back in range(60 * 24)]
+    source.arrive([(key, f"{at:%Y-%m-%d %H:%M}", 1.0) for key, at in rows])
+    source.arrive([("c", f"{at:{written}}", 1.0) for _, at in rows[24 * 20 :][:old]])
+    source.pull()
+
+    for late in range(1, 25):
+        source.now = hour(LAST + late)
+        source.arrive([(key, f"{source.now:{written}}", 1.0) for key in "ab"])
+        if late in (3, 24):
+            source.arrive([("c", f"{source.now:%Y-%m-%d %H:%M}", 1.0)])
+        if late < 10:
+            assert source.pull().rejected == {"ambiguous_timestamp": 2 * late + old}
+    with pytest.raises(DataError, match=r"48 of [0-9]+ rows were rejected") as caught:
+        source.pull()
+
+    assert "ambiguous_timestamp, all of the form '00" in caught.value.message
+    assert len(source.landed("c")) == 2
+
+
 @pytest.mark.parametrize("written", ["%d/%m/%Y %H:%M", "error %j %H"])
 def test_old_rows_that_no_pull_can_read_stop_no_pull_of_what_is_new(
     source: Place, written: str
