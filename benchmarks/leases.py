@@ -92,7 +92,7 @@ def works(engine: Engine) -> dict[str, Callable[[int], object]]:
     def take_over(number: int) -> None:
         with limit.stage("lease", STAGE), writing(bounded) as conn:
             holder = REPLICAS[1 + number % 2]
-            found = leases.read_all(conn).found[lease]
+            found = leases.read_all(conn).leases[lease]
             assert leases.acquire(conn, lease, holder, TTL, over=found) is not None
 
     def claim(number: int) -> None:

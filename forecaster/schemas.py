@@ -100,13 +100,13 @@ mase = absolute_error / points / scale; `pinball` is summed over points and quan
 
 def conform(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return `frame` unchanged, or raise SchemaMismatch naming each column that differs."""
-    expected, found = dict(schema), dict(frame.schema)
-    if list(expected.items()) == list(found.items()):
+    expected, actual = dict(schema), dict(frame.schema)
+    if list(expected.items()) == list(actual.items()):
         return frame
     differing = [
-        f"column {name}: expected {expected.get(name)}, found {found.get(name)}"
-        for name in {**expected, **found}
-        if expected.get(name) != found.get(name)
+        f"column {name}: expected {expected.get(name)}, found {actual.get(name)}"
+        for name in {**expected, **actual}
+        if expected.get(name) != actual.get(name)
     ]
     raise SchemaMismatch("; ".join(differing) or f"expected columns in the order {list(expected)}")
 

@@ -3,7 +3,7 @@
 import re
 import subprocess
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,15 +45,8 @@ WORDS = (
 THINGS = "found each"
 """Refused as identifiers: a thing is named after what it is."""
 
-STILL_THERE: Mapping[str, str] = {
-    "forecaster": f"{WORDS} {THINGS}",
-    "jobs/simulation": f"{WORDS} {THINGS}",
-    "jobs/demo": f"{WORDS} {THINGS}",
-    "jobs/scheduling": f"{WORDS} {THINGS}",
-    "jobs/backtest": "found",
-    "jobs/replicas": "found",
-}
-"""Words that are still to be replaced, by package: to be shortened, never to grow."""
+STANDARD = ("tell",)
+"""Identifiers of the standard library: the position in a file."""
 
 
 def tracked() -> list[Path]:
@@ -87,13 +80,6 @@ def words_of(name: str) -> set[str]:
     return words - set(THINGS.split()) | {name.strip("_")}
 
 
-def refused(path: Path) -> set[str]:
-    """Return the words that identifiers of a module must not contain."""
-    place = path.relative_to(ROOT).as_posix()
-    still = [words for package, words in STILL_THERE.items() if place.startswith(f"{package}/")]
-    return set(f"{WORDS} {THINGS}".split()) - set(" ".join(still).split())
-
-
 @pytest.mark.parametrize("pattern", PHRASES)
 def test_private_phrases_have_not_come_back(pattern: str) -> None:
     assert matches(pattern, tracked()) == []
@@ -113,7 +99,7 @@ def test_identifiers_are_made_of_standard_words(package: str) -> None:
         for path in tracked()
         if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == package
         for name in identifiers(path)
-        if refused(path) & words_of(name)
+        if name not in STANDARD and words_of(name) & {*WORDS.split(), *THINGS.split()}
     }
 
     assert used == set()

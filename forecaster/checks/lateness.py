@@ -79,8 +79,8 @@ def by_loads(arrivals: pl.DataFrame, grid: Grid) -> timedelta | None:
     usual = pl.col("size").tail(_FEWEST_ARRIVALS).median().over(key)
     alike = loads.filter(pl.col("size") <= _MANY_TOGETHER * usual)
     enough = alike.filter(pl.len().over(key) >= _FEWEST_ARRIVALS)
-    found = enough["late"].dt.total_microseconds().quantile(ON_TIME, "lower")
-    return None if found is None else timedelta(microseconds=found)
+    lateness = enough["late"].dt.total_microseconds().quantile(ON_TIME, "lower")
+    return None if lateness is None else timedelta(microseconds=lateness)
 
 
 def by_missing_rows(stamps: pl.Series, grid: Grid, now: datetime) -> timedelta | None:

@@ -85,7 +85,7 @@ def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta
         except ValueError as error:
             rule, _, text = str(error).rpartition(", found ")
             shown = re.sub(r"://.*", "://…", text, flags=re.DOTALL)
-            raise InvalidSetting(rule, found=shown) from None
+            raise InvalidSetting(rule, actual=shown) from None
 
     default_schedule = every(
         table.take(period, validators.period, default), timezone=zone, delay=delay

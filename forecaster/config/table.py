@@ -70,8 +70,8 @@ class Table:
             value = _expand(raw, self._context.environ)
             return read(value)
         except InvalidSetting as error:
-            found = error.found if value == raw else None
-            self.add_problem(key, f"{error.rule}, found {found or shown(raw)}{error.suggestion}")
+            actual = error.actual if value == raw else None
+            self.add_problem(key, f"{error.rule}, found {actual or shown(raw)}{error.suggestion}")
             return default
 
     def take_secret(self, key: str, read: Callable[[object], T]) -> T | None:
@@ -108,7 +108,7 @@ class Table:
             reason = (error.strerror or "not readable").lower()
         except ValueError:
             reason = "not text"
-        raise InvalidSetting("must be the path of a readable file", found=reason)
+        raise InvalidSetting("must be the path of a readable file", actual=reason)
 
 
 def shown(value: object) -> str:
@@ -148,7 +148,7 @@ def _expand(raw: object, environ: Mapping[str, str]) -> object:
             return value or match["default"]
         if value is None:
             raise InvalidSetting(
-                f"needs the environment variable {match['name']}", found="it unset"
+                f"needs the environment variable {match['name']}", actual="it unset"
             )
         return value
 

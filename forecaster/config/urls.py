@@ -38,7 +38,7 @@ def database_url(value: object) -> str:
     if scheme not in _POSTGRESQL:
         raise InvalidSetting(
             "must begin with sqlite:///, postgresql:// or postgresql+psycopg://",
-            found=f"{scheme}://",
+            actual=f"{scheme}://",
         )
     return _postgresql(rest)
 
@@ -61,10 +61,10 @@ def _split(value: object) -> tuple[str, str]:
     match = _SCHEME.fullmatch(text(value))
     if match is None:
         raise InvalidSetting(
-            'must be a database URL, such as "sqlite:///forecaster.db"', found="no scheme://"
+            'must be a database URL, such as "sqlite:///forecaster.db"', actual="no scheme://"
         )
     if re.search(r"[\x00-\x20\x7f]", match["rest"]) and match["scheme"] != "sqlite":
-        raise InvalidSetting("must be a database URL without spaces", found="spaces in it")
+        raise InvalidSetting("must be a database URL without spaces", actual="spaces in it")
     return match["scheme"].lower(), match["rest"]
 
 
@@ -73,22 +73,22 @@ def _sqlite(rest: str) -> str:
     if not rest.startswith("/") or "\0" in rest:
         raise InvalidSetting(
             "must have a path after three slashes, such as sqlite:///forecaster.db",
-            found="sqlite:// without a path",
+            actual="sqlite:// without a path",
         )
     if not path or ":memory:" in rest or "mode=memory" in rest:
-        raise InvalidSetting("must name a file, such as sqlite:///forecaster.db", found="memory")
+        raise InvalidSetting("must name a file, such as sqlite:///forecaster.db", actual="memory")
     return f"sqlite://{rest}"
 
 
 def _postgresql(rest: str) -> str:
     address = rest.partition("?")[0]
     if address.count("@") > 1:
-        raise InvalidSetting("must contain one @, in a password as %40", found="several")
+        raise InvalidSetting("must contain one @, in a password as %40", actual="several")
     authority = address.rpartition("@")[2].partition("/")[0]
     if not re.fullmatch(rf"(?:{_HOST})?(?::[0-9]{{1,5}})?", authority):
         raise InvalidSetting(
             "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with @ : / ? # of a password "
             "percent-encoded",
-            found="another form",
+            actual="another form",
         )
     return f"postgresql+psycopg://{rest}"

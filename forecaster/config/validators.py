@@ -25,12 +25,12 @@ FOREVER = "forever"
 
 
 class InvalidSetting(ValueError):
-    """A value that breaks a rule; `found` replaces the value where that must not be shown."""
+    """A value that breaks a rule; `actual` replaces the value where that must not be shown."""
 
-    def __init__(self, rule: str, *, found: str | None = None, near: str | None = None) -> None:
+    def __init__(self, rule: str, *, actual: str | None = None, near: str | None = None) -> None:
         super().__init__(rule)
         self.rule = rule
-        self.found = found
+        self.actual = actual
         self.suggestion = f"; did you mean {near!r}?" if near else ""
 
 
@@ -58,7 +58,7 @@ def user(value: object) -> str:
 def secret(value: object) -> str:
     """Read text that no error message may repeat."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidSetting("must be text", found="something else")
+        raise InvalidSetting("must be text", actual="something else")
     return value
 
 
@@ -117,7 +117,9 @@ def opening_hours(value: object) -> str:
         hours = OpeningHours.parse(str(value))
     except ValueError as error:
         rule, _, shown = str(error).partition(", found ")
-        raise InvalidSetting(rule, found=re.sub(r"://.*", "://…", shown, flags=re.DOTALL)) from None
+        raise InvalidSetting(
+            rule, actual=re.sub(r"://.*", "://…", shown, flags=re.DOTALL)
+        ) from None
     return "always" if hours.is_always else str(hours)
 
 

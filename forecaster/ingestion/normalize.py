@@ -146,9 +146,9 @@ def _require_columns(raw: pl.DataFrame, columns: Columns) -> None:
     missing = [name for name in needed if name not in raw.columns]
     if not missing:
         return
-    found = ", ".join(map(repr, raw.columns)) or "none"
+    present = ", ".join(map(repr, raw.columns)) or "none"
     raise DataError(
-        f"missing columns {', '.join(map(repr, missing))}, found {found}",
+        f"missing columns {', '.join(map(repr, missing))}, found {present}",
         hint=_suggest(missing, [name for name in raw.columns if name not in needed]),
     )
 

@@ -54,9 +54,9 @@ def require_file(batch: ReadRows, most: float) -> None:
 
 def no_values(name: str, rows: int, rejected: int) -> DataError:
     """Return the error for a file that has no value, and retracts none."""
-    found = f"{rows - rejected} row{'s' * (rows - rejected != 1)} without a value"
+    empty = f"{rows - rejected} row{'s' * (rows - rejected != 1)} without a value"
     return DataError(
-        f"{name} has no values, and retracts none that are stored: {found}"
+        f"{name} has no values, and retracts none that are stored: {empty}"
         + (f", and {rejected} rejected" if rejected else ""),
         hint="check that --value-column is right: a null retracts a stored value",
     )

@@ -114,9 +114,9 @@ class _Invalid(Exception):
     """What a plug-in must do, and what it does."""
 
 
-def _require(holds: bool, rule: str, found: object) -> None:
+def _require(holds: bool, rule: str, actual: object) -> None:
     if not holds:
-        raise _Invalid(f"{rule}, found {found}")
+        raise _Invalid(f"{rule}, found {actual}")
 
 
 def _shown(error: BaseException) -> str:
@@ -162,8 +162,8 @@ def _try_prior(shape: Shape, part: Any) -> None:
         added = _tensor(prior(together))
         rule = f"return a shape that broadcasts to {expected}"
         _require(_broadcasts(added.shape, expected), rule, tuple(added.shape))
-        found = "NaN or +infinity"
-        _require(not bool((added.isnan() | (added == torch.inf)).any()), "stay below +inf", found)
+        actual = "NaN or +infinity"
+        _require(not bool((added.isnan() | (added == torch.inf)).any()), "stay below +inf", actual)
         if added.requires_grad:
             _gradients(torch.where(added.isfinite(), added, 0.0), _parameters(prior))
     _require_alone(added.expand(expected)[:1], prior(alone).expand(1, *expected[1:]))

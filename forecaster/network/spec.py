@@ -86,8 +86,8 @@ class ModelSpec:
         self._require_hours()
         past, future = self.past_patches, self.future_patches
         if pairs(past, future) > MOST_PAIRS:
-            found = f"{past} past and {future} future patches"
-            raise _error("pairs of patches", f"at most {MOST_PAIRS}", found)
+            actual = f"{past} past and {future} future patches"
+            raise _error("pairs of patches", f"at most {MOST_PAIRS}", actual)
 
     def _require_types(self) -> None:
         """Require values of the declared types, and whole numbers within bounds."""
@@ -186,5 +186,5 @@ def _is_a(kind: object, value: object) -> bool:
     return isinstance(value, tuple) and all(type(part) is str for part in value)
 
 
-def _error(name: str, expected: str, found: object) -> IncompatibleCheckpoint:
-    return IncompatibleCheckpoint(f"{name} must be {expected}, found {found!r}", hint=RETRAIN)
+def _error(name: str, expected: str, actual: object) -> IncompatibleCheckpoint:
+    return IncompatibleCheckpoint(f"{name} must be {expected}, found {actual!r}", hint=RETRAIN)

@@ -32,8 +32,8 @@ def read_arrivals(dataset: DatasetConfig, url: str, wanted: RowRange) -> pl.Data
         raw[dataset.timestamp_column], dataset.timezone, dataset.timestamp_format, ends=marks_end
     )
     keys = pl.concat_str(dataset.series_columns, separator="/").alias("series_id")
-    found = raw.select(keys, timestamp=stamps.timestamps, arrived=arrived).drop_nulls()
-    return None if found.is_empty() else found
+    rows = raw.select(keys, timestamp=stamps.timestamps, arrived=arrived).drop_nulls()
+    return None if rows.is_empty() else rows
 
 
 def _instants(column: pl.Series, timezone: str | None) -> pl.Series | None:

@@ -59,22 +59,22 @@ def _column(name: str, values: _Values) -> pl.Series:
         case []:
             return pl.Series(name, values, dtype=pl.Null())
         case ["whole"]:
-            return _whole(name, _each(int, values))
+            return _whole(name, _mapped(int, values))
         case ["real"] | ["real", "whole"]:
-            return pl.Series(name, _each(float, values), dtype=pl.Float64())
+            return pl.Series(name, _mapped(float, values), dtype=pl.Float64())
         case ["date"]:
             return pl.Series(name, values, dtype=pl.Date())
         case ["datetime"]:
             return _datetimes(name, values)
         case _:
-            return pl.Series(name, _each(str, values), dtype=pl.String())
+            return pl.Series(name, _mapped(str, values), dtype=pl.String())
 
 
 def _whole(name: str, values: _Values) -> pl.Series:
     try:
         return pl.Series(name, values, dtype=pl.Int64())
     except (OverflowError, TypeError):  # beyond 64 bits
-        return pl.Series(name, _each(float, values), dtype=pl.Float64())
+        return pl.Series(name, _mapped(float, values), dtype=pl.Float64())
 
 
 def _kind(kind: type) -> str:
@@ -86,12 +86,12 @@ def _kind(kind: type) -> str:
 def _datetimes(name: str, values: Sequence[Any]) -> pl.Series:
     naive = {value.tzinfo is None for value in values if value is not None}
     if len(naive) == 2:
-        return pl.Series(name, _each(str, values), dtype=pl.String())
+        return pl.Series(name, _mapped(str, values), dtype=pl.String())
     if naive == {True}:
         return pl.Series(name, values, dtype=pl.Datetime("us"))
-    walls = _each(lambda value: value.astimezone(UTC).replace(tzinfo=None), values)
+    walls = _mapped(lambda value: value.astimezone(UTC).replace(tzinfo=None), values)
     return pl.Series(name, walls, dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
-def _each(convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
+def _mapped(convert: Callable[[Any], Any], values: Sequence[Any]) -> list[Any]:
     return [None if value is None else convert(value) for value in values]

@@ -192,7 +192,7 @@ class _Work:
         self, panel: Panel, spec: ModelSpec, validated: list[TrainedNetwork]
     ) -> list[TrainedNetwork]:
         """Train all of them on more data, for as many steps as the validated ones took."""
-        schedules = [replace(self._schedule, steps=each.steps) for each in validated]
+        schedules = [replace(self._schedule, steps=member.steps) for member in validated]
         plans = zip(schedules, self._seeds, strict=True)
         return [self._train(panel, spec, schedule, seed, None) for schedule, seed in plans]
 

@@ -217,12 +217,12 @@ class Replica:
         between = before + (self._hooks.clock() - before) / 2
         gone = leases.disconnected_holders(conn, self._overdue(survey))
         _notify(self._hooks.skewed, (survey.now - between).total_seconds())
-        gone |= {lease.holder for lease in survey.found.values() if identity.is_gone(lease.holder)}
-        self._membership.update(survey.found, gone, self._hooks.uptime(), wanted)
+        gone |= {lease.holder for lease in survey.leases.values() if identity.is_gone(lease.holder)}
+        self._membership.update(survey.leases, gone, self._hooks.uptime(), wanted)
 
     def _overdue(self, survey: LeaseSnapshot) -> set[str]:
         """Return the holders whose renewal is overdue."""
-        late = (lease for lease in survey.found.values() if lease.left <= self._ttl / 3)
+        late = (lease for lease in survey.leases.values() if lease.left <= self._ttl / 3)
         return {lease.holder for lease in late} - {NOBODY, self._holder}
 
     def _acquire(self, dataset: str, lease: Lease | None) -> None:

@@ -42,10 +42,10 @@ class Missed:
             part = slice(first, first + misfire_policy.SPAN)
             if count := self._write(reason, ticks[part], runs_of[part]):
                 self.on_missed(self.job, self.dataset.name, reason, count)
-                found = [*ticks[part], *(run.tick for run in runs_of[part])]
+                missed_ticks = [*ticks[part], *(run.tick for run in runs_of[part])]
                 total, *ends = self._ranges.get(reason, (0,))
-                found += ends
-                self._ranges[reason] = (total + count, min(found), max(found))
+                missed_ticks += ends
+                self._ranges[reason] = (total + count, min(missed_ticks), max(missed_ticks))
 
     def log(self) -> None:
         """Log what was recorded."""

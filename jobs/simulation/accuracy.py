@@ -24,7 +24,7 @@ class Comparison:
     """Two runs on the series, cutoffs and leads that both have."""
 
     cutoffs: int
-    judged: int
+    scored: int
     """Cutoffs of the clean run, whatever the other one has."""
     unscaled: int
     """Series that were constant in the training data: not in any MASE."""
@@ -49,7 +49,7 @@ def compare(
         )
     return Comparison(
         cutoffs=shared["cutoff"].n_unique(),
-        judged=clean["cutoff"].n_unique(),
+        scored=clean["cutoff"].n_unique(),
         unscaled=shared.filter(~has_scale)["series_id"].n_unique(),
         lines=lines,
     )

@@ -102,7 +102,7 @@ def report(simulation: Simulation) -> SimulationReport:
         ticks=ticks,
         differing=counts.count_differing(engine, names[DISTURBED], script),
         cutoffs=compared.cutoffs,
-        judged=compared.judged,
+        scored=compared.scored,
         unscaled=compared.unscaled,
         accuracy=compared.lines,
         seconds=simulation.seconds,

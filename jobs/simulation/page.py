@@ -52,7 +52,7 @@ def _print(report: SimulationReport) -> None:
     table([asdict(line) for line in report.faults], columns=columns)
     data("")
     table(list(_ticks(report)), columns=["ticks", *report.ticks])
-    shared = f"{report.cutoffs} of {report.judged} cutoffs"
+    shared = f"{report.cutoffs} of {report.scored} cutoffs"
     data(f"\naccuracy on the same {shared}, scored with all data known now")
     if report.accuracy:
         rows = [asdict(line) for line in report.accuracy]

@@ -46,7 +46,7 @@ class SimulationReport:
     """Observations that differ from the final state of the source, gaps included."""
     cutoffs: int
     """Those that both runs have, with actual values after them."""
-    judged: int
+    scored: int
     """Cutoffs of the clean run with actual values after them."""
     unscaled: int
     """Series without MASE: constant in the training data."""

@@ -41,7 +41,7 @@ def release(engine: Engine, fence: Fence | None) -> None:
 
 def found(engine: Engine) -> Lease:
     with reading(engine) as conn:
-        return leases.read_all(conn).found[NAME]
+        return leases.read_all(conn).leases[NAME]
 
 
 def expire(engine: Engine) -> None:
@@ -158,7 +158,7 @@ def test_replicas_are_members_until_they_leave(engine: Engine) -> None:
         leases.acquire(conn, leases.of_member("them"), "them", TTL)
         leases.delete_member(conn, "them")
 
-        members = leases.read_all(conn).found.values()
+        members = leases.read_all(conn).leases.values()
 
     assert [(lease.holder, lease.is_member, lease.dataset) for lease in members] == [
         ("us", True, None)
@@ -173,7 +173,7 @@ def test_members_that_died_are_forgotten_in_the_end(engine: Engine) -> None:
 
         leases.delete_gone_members(conn, timedelta(hours=1))
 
-        assert leases.read_all(conn).found.keys() == {NAME, leases.of_member("us")}
+        assert leases.read_all(conn).leases.keys() == {NAME, leases.of_member("us")}
 
 
 def test_sessions_of_a_former_holder_are_found_and_ended(postgres_url: str) -> None:
@@ -246,7 +246,7 @@ class Model:
 
     def succeed(self, holder: str) -> None:
         with reading(self.engine) as conn:
-            seen = leases.read_all(conn).found.get(NAME)
+            seen = leases.read_all(conn).leases.get(NAME)
         self.acquire(holder, over=seen)
 
     def renew(self, holder: str) -> None:

@@ -72,10 +72,10 @@ def _finite(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     bad = frame.select(
         (~check).sum().alias(name) for name, check in checks.items() if check is not None
     )
-    found = [f"{column.item()} in {column.name}" for column in bad if column.sum()]
-    if found:
+    unusable = [f"{column.item()} in {column.name}" for column in bad if column.sum()]
+    if unusable:
         raise DataError(
-            f"numbers of {table.name} must be finite, found NaN or infinite: {', '.join(found)}"
+            f"numbers of {table.name} must be finite, found NaN or infinite: {', '.join(unusable)}"
         )
     return frame
 

@@ -34,9 +34,9 @@ def sqlite_engine(url: URL, version: tuple[int, int, int]) -> Engine:
 
 def _require(url: URL, version: tuple[int, int, int]) -> None:
     if version < SQLITE_MINIMUM:
-        found, needed = (".".join(map(str, numbers)) for numbers in (version, SQLITE_MINIMUM[:2]))
+        actual, needed = (".".join(map(str, numbers)) for numbers in (version, SQLITE_MINIMUM[:2]))
         raise UnsupportedDatabase(
-            f"sqlite must be at least {needed}, found {found}",
+            f"sqlite must be at least {needed}, found {actual}",
             hint="use a newer Python, or database_url = 'postgresql://…'",
         )
     folder = Path(url.database or "").parent

@@ -60,12 +60,12 @@ def by_series(
     of all datasets, or from reading whole partitions.
     """
     ours = datasets.series_of(dataset).offset(0).subquery()
-    is_said = and_(table.c.series_id == ours.c.id, table.c.model_id == model_id, limits)
+    is_theirs = and_(table.c.series_id == ours.c.id, table.c.model_id == model_id, limits)
     if conn.dialect.name == "postgresql":
-        of_one = select(table.c.cutoff).distinct().where(is_said).offset(0).lateral()
+        of_one = select(table.c.cutoff).distinct().where(is_theirs).offset(0).lateral()
         joined, cutoff = ours.join(of_one, true()), of_one.c.cutoff
     else:
-        joined, cutoff = ours.join(table, is_said), table.c.cutoff
+        joined, cutoff = ours.join(table, is_theirs), table.c.cutoff
     columns: list[ColumnElement[Any]] = [ours.c.id.label("series_id"), cutoff]
     return read_frame(conn, select(*columns).select_from(joined).distinct(), KEYS)
 

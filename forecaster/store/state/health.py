@@ -56,7 +56,7 @@ def facts(conn: Connection, names: Iterable[str]) -> list[Facts]:
     wanted = sorted({*names, *known})
     serving = {row.dataset: row for row in conn.execute(_serving())}
     recent = _recent(conn, {row.id: name for name, row in known.items()})
-    members = [lease for lease in leases.read_all(conn).found.values() if lease.is_member]
+    members = [lease for lease in leases.read_all(conn).leases.values() if lease.is_member]
     active = [lease for lease in members if lease.left > timedelta(0)]
     return [
         Facts(
@@ -117,7 +117,7 @@ def _recent(
     conn: Connection, names: Mapping[int, str]
 ) -> Mapping[tuple[str, str, str | None], list[Run]]:
     """Return runs by dataset, job, and the state that was asked for, None for any."""
-    found: dict[tuple[str, str, str | None], list[Run]] = defaultdict(list)
+    by_job: dict[tuple[str, str, str | None], list[Run]] = defaultdict(list)
     wanted = [
         (dataset_id, *kind)
         for dataset_id in names
@@ -128,8 +128,8 @@ def _recent(
         for row in conn.execute(sa.union_all(*terms)):
             values = dict(row._mapping)
             name, asked = names[values.pop("dataset_id")], values.pop("asked")
-            found[name, row.job, asked].append(Run(dataset=name, **values))
-    return found
+            by_job[name, row.job, asked].append(Run(dataset=name, **values))
+    return by_job
 
 
 def _newest(dataset_id: int, job: str, state: str | None) -> sa.Select[Any]:

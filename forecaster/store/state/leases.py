@@ -67,7 +67,7 @@ class LeaseSnapshot:
     """All leases at one instant of the database's clock, by name."""
 
     now: datetime
-    found: Mapping[str, Lease]
+    leases: Mapping[str, Lease]
 
 
 def of_dataset(dataset: str) -> str:
@@ -95,12 +95,12 @@ def read_all(conn: Connection) -> LeaseSnapshot:
         now = values.pop("now")
         if row.name is not None:
             leases_by_name[row.name] = Lease(**values, left=row.expires_at - now)
-    return LeaseSnapshot(now=now, found=leases_by_name)
+    return LeaseSnapshot(now=now, leases=leases_by_name)
 
 
 def find(conn: Connection, name: str) -> Lease | None:
     """Read one lease."""
-    return read_all(conn).found.get(name)
+    return read_all(conn).leases.get(name)
 
 
 def acquire(

@@ -184,6 +184,6 @@ def test_a_replica_that_stopped_leaves_no_member_and_no_thread(
     replica.stop()
 
     with reading(engine) as conn:
-        left = leases.read_all(conn).found.values()
+        left = leases.read_all(conn).leases.values()
     assert {lease.holder for lease in left} == {leases.NOBODY}
     assert "replica" not in {thread.name for thread in threading.enumerate()}

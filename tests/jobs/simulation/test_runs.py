@@ -60,7 +60,7 @@ def test_what_no_run_could_forecast_is_told(
     assert ledger.left_out["stale"] >= 2 * ledger.silent
     assert ledger.forecasts + ledger.left_out["stale"] == 2 * 30
     assert (found.ticks["clean"].silent, found.ticks["clean"].left_out) == (0, {})
-    assert found.cutoffs < found.judged == 29
+    assert found.cutoffs < found.scored == 29
     page.finish(found, json=False)
     told = capsys.readouterr().out
     assert re.search(rf"… without any forecast +0 +{ledger.silent}\n", told)
