@@ -17,8 +17,6 @@ from forecaster.store.state import run_history
 from forecaster.store.state.run_history import Run
 
 _ALL = 2**31 - 1
-PULLING = ("forecast", "reconcile")
-"""Jobs whose reports count pulled rows, once there is a model."""
 CUMULATIVE = ("score", "reconcile")
 """Jobs that cover all ticks before: only the outcome of their last run counts."""
 
@@ -118,13 +116,9 @@ def pulled(engine: Engine, dataset: str) -> Counter[str]:
     """
     total = Counter[str]()
     with reading(engine) as conn:
-        runs = [
-            run
-            for job in PULLING
-            for run in run_history.list_runs(conn, dataset, job=job, limit=_ALL)
-        ]
-    for pull in ((run.report or {}).get("pull") for run in runs):
-        if pull is not None:
+        runs = run_history.list_runs(conn, dataset, limit=_ALL)
+    for run in runs:
+        if pull := (run.report or {}).get("pull"):
             names = ("late", "corrected", "duplicates", "conflicting")
             total.update({name: pull[name] for name in names})
             total["rejected"] += sum(pull["rejected"].values())

@@ -61,8 +61,8 @@ class SimulatedService:
         Raises what a job crashed with, and DatabaseUnavailable when the temporary database does
         not answer: neither is an injected fault.
         """
-        wakes = self._wakes()
-        process: _Process | None = None
+        wakes, name = self._wakes(), self.dataset.name
+        process: tuple[CatchUp, Mapping[str, Job]] | None = None
         for number, at in enumerate(wakes, start=1):
             self.clock.set(at)
             if is_down("service", self.outages, at):
@@ -72,8 +72,11 @@ class SimulatedService:
                 self.source.hide()
             else:
                 self.source.advance(at)
-            process = process or _Process(self, self._jobs())
-            process.wake(is_reconciling=number % RECONCILE_EVERY == 0 or number == len(wakes))
+            catch_up, jobs = process = process or (self._catch_up(), self._jobs())
+            catch_up.job_states.reset_backoffs([name])  # over by the next wake-up
+            is_reconciling = number % RECONCILE_EVERY == 0 or number == len(wakes)
+            for job in ("forecast", "score", *(["reconcile"] if is_reconciling else [])):
+                catch_up.catch_up(jobs[job], self.dataset)
             on_wake(number, len(wakes))
 
     def _wakes(self) -> list[datetime]:
@@ -89,26 +92,15 @@ class SimulatedService:
         config = Config(database_url="", datasets=datasets, retention=_FOREVER)
         return catalog.jobs(config, champions=Champions(), panels=PanelCache(), fit=self.fit)
 
-
-class _Process:
-    """What lasts from a start of the service to its next outage."""
-
-    def __init__(self, service: SimulatedService, jobs: Mapping[str, Job]) -> None:
-        self._dataset, self._jobs = service.dataset, jobs
-        self._catch_up = CatchUp(
-            engine=service.engine,
-            clock=service.clock,
+    def _catch_up(self) -> CatchUp:
+        return CatchUp(
+            engine=self.engine,
+            clock=self.clock,
             is_over=lambda: False,
             observe=_raise_crash,
             on_missed=lambda *_: None,
             wake=lambda *_: None,
         )
-
-    def wake(self, *, is_reconciling: bool) -> None:
-        """Run what is due: a back-off is over by the next tick, or after LONGEST_BACKOFF."""
-        self._catch_up.job_states.reset_backoffs([self._dataset.name])
-        for name in ("forecast", "score", *(["reconcile"] if is_reconciling else [])):
-            self._catch_up.catch_up(self._jobs[name], self._dataset)
 
 
 def _raise_crash(outcome: Outcome) -> None:
