@@ -23,7 +23,7 @@ from forecaster.times.schedules import Schedule
 from jobs.execution.clock import Clock, delay
 from jobs.execution.job import Job
 from jobs.scheduling import misfire_policy
-from jobs.scheduling.misfire_policy import LastCheck, Misfires
+from jobs.scheduling.misfire_policy import LastCheck, Misfires, apply_policy
 from jobs.scheduling.missed import Missed, OnMissed
 
 ABANDONED_AFTER = timedelta(hours=1)
@@ -134,7 +134,7 @@ class DueTicks:
         elif not self._skip_old(after, missed):
             return None
         else:
-            misfires = misfire_policy.apply_policy(new, self.dataset, self.last)
+            misfires = apply_policy(new, self.dataset, self.last)
         for reason, ticks in misfires.missed.items():
             missed.record(reason, ticks)
         tried = [run for run in unfinished if run.tick <= self.now]
@@ -159,7 +159,8 @@ class DueTicks:
                 return False
             with self._brief() as brief, reading(brief) as conn:
                 skipped = self._without_row(conn, ticks, after)
-            for reason, part in misfire_policy.too_old(skipped, self.dataset, self.last).items():
+            old = apply_policy(skipped, self.dataset, self.last, are_too_old=True)
+            for reason, part in old.missed.items():
                 missed.record(reason, part)
             after = ticks[-1]
         return True

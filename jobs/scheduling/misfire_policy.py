@@ -1,6 +1,6 @@
 """Which overdue ticks are run, and why the others are not. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -44,48 +44,37 @@ class Misfires:
 
 
 def apply_policy(
-    due: Sequence[datetime], dataset: DatasetConfig, last: LastCheck | None
+    due: Sequence[datetime],
+    dataset: DatasetConfig,
+    last: LastCheck | None,
+    *,
+    are_too_old: bool = False,
 ) -> Misfires:
     """Decide which ticks without a row are run; `due` has the oldest first.
 
     `overlap` is for those that came due while an earlier one ran, `catchup` for those that came due
     while no scheduler was active: without a `last` check, all of them. The newest tick since then
-    is in time.
+    is in time. None is run where they `are_too_old`, older than the last `catchup_limit` ticks.
     """
     overlapping = [tick for tick in due if last is not None and last.was_running(tick)]
     in_time = [tick for tick in due if last is not None and last.was_idle(tick)]
-    if last is not None and due and due[-1] > last.ended:
+    if last is not None and due and due[-1] > last.ended and not are_too_old:
         in_time.append(due[-1])
     attended = {*overlapping, *in_time}
     unattended = [tick for tick in due if tick not in attended]
-    latest = [] if in_time else unattended[-1:]
+    latest = [] if in_time or are_too_old else unattended[-1:]
     caught = {"all": unattended, "latest": latest, "none": []}[dataset.catchup]
     queued = overlapping if dataset.overlap == "queue" else []
     run = sorted([*caught, *queued, *in_time])
+    first = len(run) if are_too_old else max(0, len(run) - dataset.catchup_limit)
     missed = {
         "catchup": unattended[: len(unattended) - len(caught)],
         "overlap": [] if queued else overlapping,
-        "limit": run[: -dataset.catchup_limit],
+        "limit": run[:first],
     }
     return Misfires(
-        run=run[-dataset.catchup_limit :],
-        missed={reason: ticks for reason, ticks in missed.items() if ticks},
+        run=run[first:], missed={reason: ticks for reason, ticks in missed.items() if ticks}
     )
-
-
-def too_old(
-    ticks: Iterable[datetime], dataset: DatasetConfig, last: LastCheck | None
-) -> Mapping[str, list[datetime]]:
-    """Return ticks older than the last `catchup_limit` by the reason why they are missed."""
-    missed: dict[str, list[datetime]] = {}
-    for tick in ticks:
-        if last is not None and last.was_running(tick):
-            is_limited, reason = dataset.overlap == "queue", "overlap"
-        else:
-            is_limited = dataset.catchup == "all" or (last is not None and last.was_idle(tick))
-            reason = "catchup"
-        missed.setdefault("limit" if is_limited else reason, []).append(tick)
-    return missed
 
 
 def oldest(schedule: Schedule, now: datetime, limit: int, *, since: datetime) -> datetime:
