@@ -79,7 +79,7 @@ def small(found: DemoData) -> Config:
 
 
 def replay(folder: Path, file: Path) -> str:
-    """Show a replay and return what was said."""
+    """Show a replay and return what was printed."""
     shown = StringIO()
     engine = open_engine(f"sqlite:///{folder / 'demo.db'}")
     migrations.upgrade(engine)
@@ -92,8 +92,8 @@ def replay(folder: Path, file: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def said(folder: Path) -> tuple[str, str]:
-    """What a first and a second run said."""
+def printed(folder: Path) -> tuple[str, str]:
+    """What a first and a second run printed."""
     file = write_file(folder)
     return replay(folder, file), replay(folder, file)
 
@@ -105,10 +105,10 @@ def query(folder: Path, statement: str) -> list[tuple[object, ...]]:
     return rows
 
 
-def test_every_cutoff_is_forecast_once_and_the_views_hold_what_was_said(
-    said: tuple[str, str], folder: Path
+def test_every_cutoff_is_forecast_once_and_the_views_hold_it(
+    printed: tuple[str, str], folder: Path
 ) -> None:
-    first, _ = said
+    first, _ = printed
 
     cutoffs = query(
         folder,
@@ -127,10 +127,10 @@ def test_every_cutoff_is_forecast_once_and_the_views_hold_what_was_said(
     assert "mase  model" in first
 
 
-def test_a_second_run_repeats_nothing_and_says_where_it_is(
-    said: tuple[str, str], folder: Path
+def test_a_second_run_repeats_nothing_and_reports_where_it_is(
+    printed: tuple[str, str], folder: Path
 ) -> None:
-    first, second = said
+    first, second = printed
 
     assert "already done, nothing written" in second
     assert f"{TICKS} done before" in second
@@ -138,11 +138,11 @@ def test_a_second_run_repeats_nothing_and_says_where_it_is(
     assert scores(second) == scores(first)
 
 
-def scores(said: str) -> list[str]:
-    return [line for line in said.splitlines() if line.startswith(("mase  ", "the 80 %"))]
+def scores(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if line.startswith(("mase  ", "the 80 %"))]
 
 
-def test_the_score_is_that_of_the_accuracy_table(said: tuple[str, str], folder: Path) -> None:
+def test_the_score_is_that_of_the_accuracy_table(printed: tuple[str, str], folder: Path) -> None:
     rows = query(
         folder,
         "SELECT f.series_id, avg(abs(f.q50 - f.actual)) FROM forecast_vs_actual f "
@@ -150,11 +150,13 @@ def test_the_score_is_that_of_the_accuracy_table(said: tuple[str, str], folder: 
     )
 
     assert len(rows) == 2
-    (line,) = [line for line in scores(said[0]) if line.startswith("mase")]
+    (line,) = [line for line in scores(printed[0]) if line.startswith("mase")]
     assert float(line.split()[2]) > 0
 
 
-def test_a_replay_as_long_as_the_history_is_an_error(folder: Path, said: tuple[str, str]) -> None:
+def test_a_replay_as_long_as_the_history_is_an_error(
+    folder: Path, printed: tuple[str, str]
+) -> None:
     engine = open_engine(f"sqlite:///{folder / 'demo.db'}")
 
     with pytest.raises(DataError, match="replay must be shorter than the history"):
@@ -177,7 +179,7 @@ def test_options_about_a_file_need_the_file(tmp_path: Path) -> None:
     assert "--step requires --file" in answer.talk
 
 
-def test_a_wrong_step_is_told_once(tmp_path: Path) -> None:
+def test_a_wrong_step_is_reported_once(tmp_path: Path) -> None:
     wrong = of_file(tmp_path / "x.csv", FileOptions(), step="1x", horizon="2d")
 
     with pytest.raises(ConfigError) as caught:

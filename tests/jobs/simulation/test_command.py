@@ -67,7 +67,7 @@ def test_a_file_is_simulated_and_nothing_left_behind(folder: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_option_is_told(configured: Path, words: list[str], error: str) -> None:
+def test_a_wrong_option_is_reported(configured: Path, words: list[str], error: str) -> None:
     answer = type_("simulate", "bikes", *words)
 
     assert answer.status == 2
@@ -121,7 +121,7 @@ def test_a_database_that_is_not_there_is_not_made(folder: Path) -> None:
         (["--horizon", "3", "--value-column", "trips"], "trips", "--value-column"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told_by_options(
+def test_what_is_wrong_with_a_file_is_reported_by_options(
     folder: Path, words: list[str], error: str, hint: str
 ) -> None:
     Path("trips.csv").write_text(trips(50))
@@ -134,7 +134,7 @@ def test_what_is_wrong_with_a_file_is_told_by_options(
     assert [each.name for each in folder.iterdir()] == ["trips.csv"]
 
 
-def test_too_little_to_train_on_is_told_and_no_file_kept(configured: Path) -> None:
+def test_too_little_to_train_on_is_reported_and_no_file_kept(configured: Path) -> None:
     configure(configured, 'delay = "12d"\n')
 
     answer = type_("simulate", "bikes", "--keep", "kept.db")
@@ -144,7 +144,7 @@ def test_too_little_to_train_on_is_told_and_no_file_kept(configured: Path) -> No
     assert not Path("kept.db").exists()
 
 
-def test_a_file_of_unknown_format_is_told(folder: Path) -> None:
+def test_a_file_of_unknown_format_is_reported(folder: Path) -> None:
     Path("trips.txt").write_text(trips(50))
 
     answer = type_("simulate", "trips.txt")
@@ -172,7 +172,7 @@ def test_ctrl_c_leaves_one_line_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_dataset_is_told(configured: Path) -> None:
+def test_an_unknown_dataset_is_reported(configured: Path) -> None:
     answer = type_("simulate", "trains")
 
     assert answer.status == 2

@@ -60,7 +60,7 @@ def test_every_tick_is_done_once_whatever_goes_wrong(lived: Simulation) -> None:
     assert found.problems == []
 
 
-def test_what_was_late_because_of_an_outage_says_by_how_much(lived: Simulation) -> None:
+def test_a_tick_that_is_late_because_of_an_outage_has_its_delay(lived: Simulation) -> None:
     clean, disturbed = report(lived).ticks.values()
 
     assert clean.latest_seconds == 0
@@ -87,7 +87,7 @@ def test_late_rows_are_noticed_unless_something_newer_came_no_earlier(lived: Sim
     assert 0 < noticed <= injected
 
 
-def test_in_the_end_the_store_knows_what_the_source_says(lived: Simulation) -> None:
+def test_in_the_end_the_store_equals_the_source(lived: Simulation) -> None:
     assert report(lived).differing == 0
 
 
@@ -99,7 +99,7 @@ def test_both_runs_forecast_with_the_same_model(lived: Simulation) -> None:
     assert report(lived).trained_to == hour(LAST - TICKS + 1)
 
 
-def test_both_are_judged_on_the_same_points(lived: Simulation) -> None:
+def test_both_are_scored_on_the_same_points(lived: Simulation) -> None:
     clean, disturbed, naive = report(lived).accuracy
 
     assert clean.mase != disturbed.mase
@@ -175,7 +175,7 @@ def lose(done: Simulation, tick: datetime, state: str) -> SimulationReport:
     )
 
 
-def test_a_tick_that_is_missed_in_an_outage_is_told_and_no_fault(planted: Simulation) -> None:
+def test_a_tick_that_is_missed_in_an_outage_is_counted_and_no_fault(planted: Simulation) -> None:
     found = lose(planted, planted.script.excused[0], "missed")
 
     ledger = found.ticks["disturbed"]
@@ -210,7 +210,7 @@ def test_a_job_beside_the_forecasts_that_failed_last_is_a_fault(planted: Simulat
     assert found.problems == ["the disturbed run: score failed: out of luck"]
 
 
-def test_a_value_that_the_source_never_said_is_found(planted: Simulation) -> None:
+def test_a_value_that_the_source_never_had_is_found(planted: Simulation) -> None:
     found = tamper(
         planted,
         f"UPDATE observations SET value = value + 1 WHERE {SERIES} "
@@ -228,14 +228,14 @@ def test_a_report_that_is_not_sound_exits_1(
     with pytest.raises(typer.Exit) as caught:
         page.finish(found, json=False)
 
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     assert caught.value.exit_code == 1
-    assert re.search(rf"silently skipped +0 +{TICKS}\n", told.out)
-    assert "error: every tick must run once" in told.err
-    assert f"found the disturbed run: {TICKS} ticks silently skipped" in told.err
+    assert re.search(rf"silently skipped +0 +{TICKS}\n", printed.out)
+    assert "error: every tick must run once" in printed.err
+    assert f"found the disturbed run: {TICKS} ticks silently skipped" in printed.err
 
 
-def test_a_small_loss_is_told_without_an_exponent(
+def test_a_small_loss_is_printed_without_an_exponent(
     lived: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = report(lived)

@@ -30,7 +30,7 @@ from tests.jobs.simulation.simulations import (
 from tests.jobs.small import HOUR, LAST, World, hour, rows
 
 
-def test_without_faults_both_runs_say_the_same(tmp_path: Path) -> None:
+def test_without_faults_both_runs_are_equal(tmp_path: Path) -> None:
     quiet = material(4)
     jittery = replace(quiet, dataset=replace(quiet.dataset, jitter=HOUR / 2))
 
@@ -46,7 +46,7 @@ def test_without_faults_both_runs_say_the_same(tmp_path: Path) -> None:
     done.engine.dispose()
 
 
-def test_what_no_run_could_forecast_is_told(
+def test_what_no_run_could_forecast_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing_comes = replace(material(30), dataset=replace(BIKES, prediction_length=2))
@@ -62,10 +62,10 @@ def test_what_no_run_could_forecast_is_told(
     assert (found.ticks["clean"].silent, found.ticks["clean"].left_out) == (0, {})
     assert found.cutoffs < found.scored == 29
     page.finish(found, json=False)
-    told = capsys.readouterr().out
-    assert re.search(rf"… without any forecast +0 +{ledger.silent}\n", told)
-    assert re.search(rf"… not made: stale +0 +{ledger.left_out['stale']}\n", told)
-    assert f"on the same {found.cutoffs} of 29 cutoffs" in told
+    printed = capsys.readouterr().out
+    assert re.search(rf"… without any forecast +0 +{ledger.silent}\n", printed)
+    assert re.search(rf"… not made: stale +0 +{ledger.left_out['stale']}\n", printed)
+    assert f"on the same {found.cutoffs} of 29 cutoffs" in printed
     done.engine.dispose()
 
 
