@@ -22,7 +22,7 @@ LINES = 4
 
 @contextmanager
 def backfill(title: str) -> Iterator["Lines"]:
-    """Show how far a backfill is, and the trainings on its way."""
+    """Show the progress of a backfill, and of its trainings."""
     if not sys.stderr.isatty():
         yield Lines(title)
         return

@@ -91,7 +91,7 @@ def run(work: Work, wanted: BackfillRequest) -> BackfillReport:
 
 
 def carry_out(work: Work, wanted: BackfillRequest, plan: Plan) -> BackfillReport:
-    """Do what a plan lists."""
+    """Carry out a plan."""
     begun, started = work.clock(), perf_counter()
     late_data = work.dataset.late_data
     known_after = late_data if wanted.known_after is None else wanted.known_after

@@ -16,7 +16,7 @@ from jobs import score
 from jobs.stages import matured
 
 SETTLED = "backfill"
-"""The watermark: what backfills had written by then is scored."""
+"""The watermark up to which what backfills wrote is scored."""
 _COMMITTING = timedelta(hours=1)
 """How long after its finish time a tick may still be uncommitted."""
 _AT_ONCE = timedelta(days=1)

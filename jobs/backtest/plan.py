@@ -40,8 +40,6 @@ class Plan:
 
     rows: Rows
     series: int
-    first: datetime
-    last: datetime
     dataset: DatasetConfig
     stride: int
     turns: int
@@ -71,12 +69,12 @@ def plan_facts(plan: Plan) -> list[Fact]:
 
 def setting(plan: Plan) -> list[Fact]:
     """Return which rows, windows and season there are."""
-    dataset, prepared = plan.dataset, plan.prepared
+    dataset, prepared, (first, last) = plan.dataset, plan.prepared, plan.rows.span
     return [
         (
             "data",
-            f"{plan.series:,} series, {len(plan.rows.observations):,} rows, {when(plan.first)} … "
-            f"{when(plan.last)}, step {dataset.step}",
+            f"{plan.series:,} series, {len(plan.rows.observations):,} rows, {when(first)} … "
+            f"{when(last)}, step {dataset.step}",
         ),
         (
             "windows",

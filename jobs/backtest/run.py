@@ -196,7 +196,6 @@ def _plan(
     chosen: BacktestWindows,
     prepared: Prepared,
 ) -> Plan:
-    first, last = rows.span
     tested_from, tested_to = chosen.span(dataset.prediction_length)
     reasons = {**chosen.left_out, **prepared.left_out}
     if wanted.refit:  # what is not known yet may be when a later window is trained for
@@ -204,8 +203,6 @@ def _plan(
     return Plan(
         rows=rows,
         series=rows.observations["series_id"].n_unique(),
-        first=first,
-        last=last,
         dataset=dataset,
         stride=wanted.stride or dataset.prediction_length,
         turns=chosen.turns,

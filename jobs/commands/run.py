@@ -105,7 +105,7 @@ def ingest(
 
 @contextmanager
 def _job(config: Config, dataset: DatasetConfig, name: str) -> Iterator["Job"]:
-    """Give the job called `name`, which shows the progress of a training of `dataset`."""
+    """Yield the job called `name`, which shows the progress of a training of `dataset`."""
     from jobs import catalog
     from jobs.stages.champions import Champions
     from jobs.stages.panel_cache import PanelCache

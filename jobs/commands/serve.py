@@ -68,7 +68,7 @@ def log_to_stderr() -> None:
 def stop_on_signals(stopping: Event, *, within: float = GRACE) -> None:
     """Set `stopping` at the first SIGTERM or SIGINT; end at once at the second.
 
-    The process has ended `within` seconds of the first, whatever it is at by then.
+    The process ends at most `within` seconds after the first, whatever still runs.
     """
 
     def stop(number: int, _: FrameType | None) -> None:

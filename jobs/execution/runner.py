@@ -117,7 +117,7 @@ class _Run:
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Keep what the block raises as the result, and record a failure; interrupts go on."""
+        """Store an exception of the block, and record failures; interrupts propagate."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit) as error:

@@ -54,7 +54,7 @@ def well_formed(path: Path, layout: CsvLayout, malformed: MalformedRows) -> Iter
 
 
 def _is_plain(path: Path, layout: CsvLayout) -> bool:
-    """Tell whether all rows have as many cells as they should, and no quote is in one."""
+    """Return whether all rows have as many cells as they should, and no quote is in one."""
     sign, wanted = layout.separator.encode(), {layout.width - 1}
     with path.open("rb") as opened:
         for _ in range(layout.skipped + layout.has_header):

@@ -162,7 +162,7 @@ def _before_header(lines: Sequence[str]) -> tuple[int, str | None]:
 
 
 def _is_header(comment: str, line: str) -> bool:
-    """Tell whether a line that begins with `#` names the columns of the next one, which is data."""
+    """Return whether a line that begins with `#` names the columns of the next line."""
     counts = _counts(line)
     return bool(counts) and _counts(comment) == counts and any(map(str.isdigit, line))
 

@@ -28,7 +28,7 @@ def with_exact_keys(
 
 
 def _is_rounded(column: pl.Series, lines: Sequence[bytes]) -> bool:
-    """Tell whether numbers in a column may not be what was written."""
+    """Return whether numbers in a column may not be what was written."""
     if column.dtype.is_integer() or column.dtype.is_nested():
         return False
     if column.dtype != pl.String:

@@ -46,7 +46,7 @@ def format_of(source: Path | BinaryIO) -> Format:
 
 
 def is_known(path: Path) -> bool:
-    """Tell whether the file's suffix is known."""
+    """Return whether the file's suffix is known."""
     return path.suffix.lower() in _SUFFIXES
 
 

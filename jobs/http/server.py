@@ -157,7 +157,7 @@ class Server:
         return f"{self.scheme}://{host}:{self.port}"
 
     def stop(self) -> None:
-        """Stop accepting and wait a moment for requests under way."""
+        """Stop accepting and wait a moment for running requests."""
         self._server.should_exit = True
         self._thread.join(STOP_SECONDS)
 

@@ -79,15 +79,20 @@ class MembershipView:
     def _is_rebalancing(self, at: float, held: Iterable[str], missing: Iterable[str]) -> bool:
         """Return whether a dataset will soon be handed over, as a member joined a while ago."""
         members = self.members()
-        owners = {dataset: owner(dataset, members) for dataset in held}
-        is_to_give = any(
-            preferred_owner != self._me and (dataset, preferred_owner) not in self._declined
-            for dataset, preferred_owner in owners.items()
-        )
         is_new = at - max(self._member_since.values(), default=at) < SETTLED_AFTER * self._ttl
-        return is_to_give or (
+        return bool(self._of_others(held)) or (
             is_new and any(owner(dataset, members) == self._me for dataset in missing)
         )
+
+    def _of_others(self, held: Iterable[str]) -> dict[str, str]:
+        """Return the owners of those datasets that another replica should have, unless declined."""
+        members = self.members()
+        owners = {dataset: owner(dataset, members) for dataset in held}
+        return {
+            dataset: member
+            for dataset, member in owners.items()
+            if member != self._me and (dataset, member) not in self._declined
+        }
 
     def _others(self, at: float = 0.0) -> dict[str, float]:
         """Return the seconds left of the leases of others by holder, without those at their end."""
@@ -121,14 +126,10 @@ class MembershipView:
 
     def to_release(self, held: Iterable[str]) -> set[str]:
         """Return the datasets whose owner is another replica that has been alive for a while."""
-        members = self.members()
-        owners = {dataset: owner(dataset, members) for dataset in held}
         return {
             dataset
-            for dataset, preferred_owner in owners.items()
-            if preferred_owner != self._me
-            and self._now - self._member_since[preferred_owner] >= self._ttl / 3
-            and (dataset, preferred_owner) not in self._declined
+            for dataset, member in self._of_others(held).items()
+            if self._now - self._member_since[member] >= self._ttl / 3
         }
 
     def _lease_of(self, dataset: str) -> Lease | None:

@@ -24,7 +24,7 @@ class Backoff:
         return max(0.0, self._until - time.monotonic())
 
     def ends_after(self, instant: float) -> bool:
-        """Tell whether it ended, or will end, after an instant of `time.monotonic`."""
+        """Return whether it ended, or will end, after an instant of `time.monotonic`."""
         return self._until > instant
 
     def extend(self, *, is_outage: bool, at_most: float = LONGEST) -> None:

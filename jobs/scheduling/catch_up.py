@@ -171,7 +171,7 @@ def _has_failed(outcome: Outcome) -> bool:
 
 
 def _is_outage(error: BaseException | None) -> bool:
-    """Tell whether our own database is unavailable; a source does not count."""
+    """Return whether our own database is unavailable; a source does not count."""
     return isinstance(error, DatabaseUnavailable) and not isinstance(error, SourceUnavailable)
 
 

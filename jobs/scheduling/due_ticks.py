@@ -179,7 +179,7 @@ class DueTicks:
         return Due([], [] if is_busy or (done is not None and done.tick >= needed) else [tick])
 
     def _is_ours(self, run: Run, abandoned_after: timedelta) -> bool:
-        """Tell whether nobody else works on a run that did not succeed.
+        """Return whether nobody else works on a run that did not succeed.
 
         Under a lease nobody else does, unless by hand. Without one, a running one counts as
         abandoned at the first check; later it is another process's, until it is old.
@@ -202,5 +202,5 @@ class DueTicks:
 
 
 def _was_interrupted(run: Run) -> bool:
-    """Tell whether the service was stopped or killed amid the first attempt at a tick."""
+    """Return whether the service was stopped or killed amid the first attempt at a tick."""
     return run.state == "running" and run.attempt == 1 and run.token is not None

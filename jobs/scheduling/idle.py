@@ -70,7 +70,7 @@ class ActivityCounters:
             return changed
 
     def is_fresh(self) -> bool:
-        """Tell whether it is known what others do."""
+        """Return whether it is known what others do."""
         with self._lock:
             return self.now() - self._updated < FRESH
 
@@ -80,7 +80,7 @@ class ActivityCounters:
             return self._versions[dataset]
 
     def has_unfinished(self, dataset: str, lane: str) -> bool:
-        """Tell whether a run of a group did not succeed, and may have to be taken over."""
+        """Return whether a run of a group did not succeed, and may have to be taken over."""
         with self._lock:
             mark = (self._marks or {}).get(dataset, Mark())
             return any(run.job in JOBS[lane] for run in mark.unfinished)
@@ -106,7 +106,7 @@ class IdleTracker:
         )
 
     def is_idle(self, check: Snapshot) -> bool:
-        """Tell whether the last check found all that this one could find."""
+        """Return whether the last check found all that this one could find."""
         last, in_backoff = self._checks.get((check.lane, check.dataset), (None, frozenset()))
         if last is None or last != check or check.at - last.at > LONGEST:
             return False
@@ -144,7 +144,7 @@ def _changed(before: Mapping[str, Mark], after: Mapping[str, Mark]) -> set[str]:
 
 
 def _must_be_checked(before: Mark, after: Mark) -> bool:
-    """Tell whether another model serves, a run failed or began, or recorded runs are gone."""
+    """Return whether another model serves, a run failed or began, or recorded runs are gone."""
     is_lost = any(
         job not in after.newest or after.newest[job] < tick for job, tick in before.newest.items()
     )

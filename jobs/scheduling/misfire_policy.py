@@ -27,11 +27,11 @@ class LastCheck:
     ended: datetime
 
     def was_idle(self, tick: datetime) -> bool:
-        """Tell whether a tick came due during the check or a retry: in time."""
+        """Return whether a tick came due during the check or a retry: in time."""
         return self.checked < tick <= self.began or self.ran < tick <= self.ended
 
     def was_running(self, tick: datetime) -> bool:
-        """Tell whether a tick came due while an earlier one ran."""
+        """Return whether a tick came due while an earlier one ran."""
         return self.began < tick <= self.ran
 
 

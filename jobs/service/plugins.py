@@ -9,7 +9,7 @@ def unusable_plugins(config: Config) -> dict[str, UnusablePlugin]:
     failures = {}
     for dataset in config.datasets.values():
         if dataset.model.plugins:
-            from forecaster.network import plugins  # torch, which nobody else needs here
+            from forecaster.network import plugins  # imports torch, which nothing else needs here
 
             try:
                 plugins.load(dataset.model)

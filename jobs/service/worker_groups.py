@@ -160,7 +160,7 @@ class WorkerGroups:
                 ("retrain", dataset.retrain_schedule, partial(self._train, first=False)),
                 ("forecast", dataset.forecast_schedule, self._forecast),
                 ("reconcile", dataset.reconcile_schedule, self._reconcile),
-                ("prune", self._config.prune_schedule, self._prune),
+                ("prune", self._config.prune_schedule, partial(self._catch_up, "prune")),
             ):
                 yield Timer(
                     name=f"{lane}:{dataset.name}",
@@ -174,7 +174,7 @@ class WorkerGroups:
         if not _has_champion(engine, dataset):
             return
         for name in ("forecast", "score"):
-            self._backlog.catch_up(self._jobs[name], dataset, engine)
+            self._catch_up(name, dataset, engine)
 
     def _train(self, dataset: DatasetConfig, engine: Engine, *, first: bool) -> None:
         has_none = not _has_champion(engine, dataset)
@@ -194,10 +194,10 @@ class WorkerGroups:
         with _brief_reading(engine) as conn:
             is_pulled = pull_progress.last_full_read(conn, dataset.name) is not None
         if is_pulled:  # the first training reads all of the history anyway
-            self._backlog.catch_up(self._jobs["reconcile"], dataset, engine)
+            self._catch_up("reconcile", dataset, engine)
 
-    def _prune(self, dataset: DatasetConfig, engine: Engine) -> None:
-        self._backlog.catch_up(self._jobs["prune"], dataset, engine)
+    def _catch_up(self, name: str, dataset: DatasetConfig, engine: Engine) -> None:
+        self._backlog.catch_up(self._jobs[name], dataset, engine)
 
     def _run_timer(
         self, lane: str, schedule: Schedule, action: Action, dataset: DatasetConfig

@@ -155,7 +155,7 @@ def _left_out(done: Sequence[Run]) -> dict[str, int]:
 
 
 def _is_closed(run: Run) -> bool:
-    """Tell whether series were forecast, and all steps ahead are closed."""
+    """Return whether series were forecast, and all steps ahead are closed."""
     return bool(_report(run)["series"]) and not _report(run)["rows"]
 
 

@@ -83,7 +83,7 @@ def run(
 
 
 def _is_file(target: str, of_file: OfFile) -> bool:
-    """Tell whether `target` is a file; ConfigError for one of unknown format."""
+    """Return whether `target` is a file; ConfigError for one of unknown format."""
     path = Path(target)
     if reader.is_known(path) or of_file.file_format is not None:
         return True

@@ -22,7 +22,7 @@ class Outage:
     until: datetime
 
     def covers(self, instant: datetime) -> bool:
-        """Tell whether it lasts at `instant`."""
+        """Return whether it lasts at `instant`."""
         return self.since <= instant < self.until
 
 
@@ -52,5 +52,5 @@ def place(
 
 
 def is_down(what: What, outages: Sequence[Outage], instant: datetime) -> bool:
-    """Tell whether the source, or the service, is unavailable at `instant`."""
+    """Return whether the source, or the service, is unavailable at `instant`."""
     return any(outage.what == what and outage.covers(instant) for outage in outages)

@@ -53,7 +53,7 @@ class CachedPanel:
         return sum(rows.height for rows in self.waiting) <= _MOST_WAITING
 
     def due(self, until: datetime) -> pl.DataFrame:
-        """Take out the queued rows up to `until`, the newest version of each."""
+        """Remove and return the queued rows up to `until`, the newest version of each."""
         queued = pl.concat([pl.DataFrame(schema=CELLS), *self.waiting])
         is_due = pl.col("timestamp") <= until
         self.waiting = [queued.filter(~is_due)]
@@ -102,7 +102,7 @@ class PanelCache:
 
 
 def _is_of(cached: CachedPanel, spec: ModelSpec, reached: IngestState) -> bool:
-    """Return whether a panel suits this model, and nobody else has ingested since."""
+    """Return whether a panel suits this model, and no other process has ingested since."""
     panel = cached.panel
     is_alike = panel.grid == spec.grid() and panel.length == spec.context_length
     return is_alike and cached.mark == reached.landed_at

@@ -189,7 +189,7 @@ class _Origin:
 
     @contextmanager
     def _in_time(self) -> Iterator[float]:
-        """Give the seconds that are left; StageTimedOut for a read that needs more."""
+        """Yield the seconds that are left; StageTimedOut for a read that needs more."""
         self.limit.check()
         with self.limit.converting():
             yield self.limit.remaining()

@@ -38,7 +38,7 @@ class Lifecycle:
 
     @property
     def words(self) -> str:
-        """The state as people read it: `initializing 43 %`."""
+        """The state as text, such as `initializing 43 %`."""
         name = self.state.replace("_", " ")
         return name if self.progress is None else f"{name} {int(100 * self.progress)} %"
 
@@ -171,7 +171,7 @@ def _is_silent(newest: datetime, dataset: DatasetConfig, serving: Serving, now: 
 
 
 def _open_since(newest: datetime, dataset: DatasetConfig, serving: Serving, now: datetime) -> bool:
-    """Tell whether more than SILENT_STEPS open steps have ended since the newest value."""
+    """Return whether more than SILENT_STEPS open steps have ended since the newest value."""
     grid = stored_grid(serving.spec)
     first, last = grid.index_at(newest), grid.complete_at([now - dataset.delay])[0]
     return int(is_open(grid, np.arange(first + 1, last + 1)).sum()) > SILENT_STEPS

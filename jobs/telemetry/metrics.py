@@ -28,7 +28,7 @@ FALLBACKS = ("cold_start", "fallback_naive", "fallback_champion")
 """Statuses of a forecast that is not `ok`."""
 RELOADS = ("applied", "refused", "failed")
 LATENESS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
-"""Of the one for lateness, up to a day: after an outage ticks are made up for."""
+"""Buckets of lateness, up to a day: after an outage old ticks are caught up."""
 
 
 class Telemetry(Registry):

@@ -61,8 +61,7 @@ def report(telemetry: Telemetry, job_report: JobReport, *, at: datetime) -> None
         case ScoreReport():
             _score(telemetry, job_report)
         case ReconcileReport():
-            if job_report.pull is not None:
-                _pull(telemetry, job_report.dataset, job_report.pull)
+            _pull(telemetry, job_report.dataset, job_report.pull)
         case PruneReport():
             pass
         case _:
@@ -71,8 +70,7 @@ def report(telemetry: Telemetry, job_report: JobReport, *, at: datetime) -> None
 
 def _forecast(telemetry: Telemetry, report: ForecastReport, at: datetime) -> None:
     dataset = report.dataset
-    if report.pull is not None:
-        _pull(telemetry, dataset, report.pull)
+    _pull(telemetry, dataset, report.pull)
     champion_is(telemetry, dataset, trained_to=report.trained_to)
     if report.newest_observation is not None:
         newest = report.newest_observation
@@ -95,7 +93,9 @@ def _forecast(telemetry: Telemetry, report: ForecastReport, at: datetime) -> Non
         telemetry.panel_cells.labels(dataset, rule).inc(count)
 
 
-def _pull(telemetry: Telemetry, dataset: str, report: PullReport) -> None:
+def _pull(telemetry: Telemetry, dataset: str, report: PullReport | None) -> None:
+    if report is None:
+        return
     ingested = {"new": report.new, "corrected": report.corrected, "unchanged": report.unchanged}
     for result, count in ingested.items():
         telemetry.pulled_rows.labels(dataset, result).inc(count)
@@ -108,8 +108,7 @@ def _pull(telemetry: Telemetry, dataset: str, report: PullReport) -> None:
 
 def _retrain(telemetry: Telemetry, report: RetrainReport) -> None:
     dataset = report.dataset
-    if report.pull is not None:
-        _pull(telemetry, dataset, report.pull)
+    _pull(telemetry, dataset, report.pull)
     telemetry.decisions.labels(dataset, report.decision).inc()
     telemetry.train_duration.labels(dataset).observe(report.train_seconds)
     telemetry.train_windows.labels(dataset).set(report.windows_per_second)

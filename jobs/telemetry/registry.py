@@ -41,7 +41,7 @@ class Declared:
 class _Shown:
     """A registry without the samples whose labels have other values than `values`, by label.
 
-    Filtered as they are exposed: a run that is under way may set any sample at any moment.
+    Filtered when they are exposed: a running job may set any sample at any moment.
     """
 
     registry: CollectorRegistry

@@ -27,7 +27,7 @@ class StopRequest:
         return 128 + self._number
 
     def note(self, number: int) -> None:
-        """Take a signal; the second one ends the process."""
+        """Record a signal; the second one ends the process."""
         if self.stopping.is_set():
             os._exit(128 + number)
         self._number = number
@@ -36,7 +36,7 @@ class StopRequest:
 
 @contextmanager
 def interruptible(on_first: Callable[[], None]) -> Iterator[StopRequest]:
-    """Take signals while the block runs; `on_first` is called at the first one, in a thread."""
+    """Handle signals while the block runs; `on_first` is called at the first one, in a thread."""
     request = StopRequest()
 
     def stop(number: int, _: FrameType | None) -> None:

@@ -61,7 +61,7 @@ def show(drawn: RenderableType, *, width: int) -> None:
 
 
 def cell(value: object) -> str:
-    """Return `value` for a person: few digits, instants to the second, nothing as a dash."""
+    """Return `value` as text: few digits, instants to the second, None as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):

@@ -51,12 +51,8 @@ def fit_in_child(
     returns, the child has ended, and so have its own children.
     """
     child = subprocess.Popen(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "jobs.training_process.child",
-        ],  # no module of the current directory
+        # -P: no module of the current directory
+        [sys.executable, "-P", "-m", "jobs.training_process.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -124,7 +120,7 @@ class _Pipes:
             thread.start()
 
     def end(self) -> None:
-        """Close the pipes of a child that has ended, where nobody else holds them."""
+        """Close the pipes of a child that has ended, unless another process holds them."""
         streams = (self._child.stdin, self._child.stdout, self._child.stderr)
         for thread, pipe in zip(self._threads, streams, strict=True):
             assert pipe is not None
