@@ -34,6 +34,8 @@ NAMES = (
     r"class (Turn|Lanes|Doorman|Surroundings|Memory|Memories|Question|Sight|Reach)\b",
     r"class (Pause|Patience)\b",
     r"class (Course|Descent|Learnt|Discreet|Yardstick|Trial|Origins|Vintage|Knowledge)\b",
+    r"class (Landing|Landed|Stretch|Said|Ran|Rights|Survey|Verdict)\b",
+    r"def (judge|land|yardstick|weighty|unmask)\b",
     r"\bheir\b",
 )
 

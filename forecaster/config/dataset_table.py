@@ -35,6 +35,7 @@ def read(name: str, table: Table, retention: timedelta | None) -> DatasetConfig:
     length = _whole(step := step_given or Step(1, "day"))
     ahead = _prediction_length(table, step_given)
     timezone = table.take("timezone", validators.timezone, None)
+    history = min(10_000 * length, retention or validators.LONGEST)
     delay = table.take("delay", validators.duration, timedelta(0))
     times = schedule_table.read(table, step, delay, timezone or "UTC")
     dataset = DatasetConfig(
@@ -47,7 +48,7 @@ def read(name: str, table: Table, retention: timedelta | None) -> DatasetConfig:
         delay=delay,
         forecast_schedule=times.forecast,
         retrain_schedule=times.retrain,
-        history=_history(table, length, retention),
+        history=table.take("history", validators.positive_duration, history),
         late_data=table.take("late_data", validators.duration, 2 * length),
         read_timeout=times.read_timeout,
         reconcile_schedule=times.reconcile,
@@ -86,11 +87,6 @@ def _rows(table: Table) -> dict[str, Any]:
         "decimal": table.take("decimal", validators.one_of(DECIMALS), None),
         "max_rejected": table.take("max_rejected", validators.share, 0.05),
     }
-
-
-def _history(table: Table, length: timedelta, retention: timedelta | None) -> timedelta:
-    default = min(10_000 * length, retention or validators.LONGEST)
-    return table.take("history", validators.positive_duration, default)
 
 
 def _whole(step: Step) -> timedelta:

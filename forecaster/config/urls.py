@@ -18,16 +18,16 @@ def masked(url: str) -> str:
     if at and not rest.startswith("/") and ":" in userinfo:
         # Everything up to the last @ may belong to a password that was not percent-encoded.
         rest = f"{userinfo.partition(':')[0]}:***@{place}"
-    return head + slashes + _PARAMETER.sub(_masked_parameter, rest)
+
+    def mask(match: re.Match[str]) -> str:
+        return f"{match['name']}***" if is_secret(match["name"]) else match[0]
+
+    return head + slashes + _PARAMETER.sub(mask, rest)
 
 
 def is_secret(name: str) -> bool:
     """Return whether a parameter of this name holds a secret."""
     return any(word in name.lower() for word in _SECRET_WORDS)
-
-
-def _masked_parameter(match: re.Match[str]) -> str:
-    return f"{match['name']}***" if is_secret(match["name"]) else match[0]
 
 
 def database_url(value: object) -> str:

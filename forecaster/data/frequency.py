@@ -59,7 +59,8 @@ def find_spacing(observations: pl.DataFrame) -> Spacing | None:
     if months is not None:
         regular = float(_is_near(distances["distance"], months).mean())  # type: ignore[arg-type]
         return Spacing(step=Step(months, "month"), regular=regular)
-    step = _step_of(commonest)
+    days, rest = divmod(commonest, _DAY)
+    step = Step(commonest, "microsecond") if rest else Step(days, "day")
     times = distances["distance"] / commonest
     whole = ((times - times.round()).abs() <= _tolerance(step, times)) & (times.round() >= 1)
     return Spacing(step=step, regular=float(whole.sum()) / distances.height)
@@ -125,11 +126,6 @@ def _rounded(distances: pl.Series) -> pl.Series:
     assert isinstance(usual, float)
     unit = max((unit for unit in _UNITS if 10 * unit <= usual), default=1)
     return ((distances / unit).round() * unit).cast(pl.Int64).clip(lower_bound=unit)
-
-
-def _step_of(distance: int) -> Step:
-    days, rest = divmod(distance, _DAY)
-    return Step(distance, "microsecond") if rest else Step(days, "day")
 
 
 def _months_of(commonest: int, distances: pl.DataFrame) -> int | None:

@@ -31,7 +31,8 @@ def untested(panel: Panel, pairs: Tensor, spec: ModelSpec) -> dict[str, str]:
         tested |= set(rows[(outcomes == FORECAST) & seen].tolist())
         for row, outcome in zip(rows.tolist(), outcomes.tolist(), strict=True):
             reasons.setdefault(row, NOTHING_TO_SCORE if outcome == FORECAST else REASONS[outcome])
-    first, last = _first_cutoffs(panel, pairs), last_cells(panel)
+    none = torch.full((len(panel),), torch.iinfo(torch.int64).max)
+    first, last = none.scatter_reduce(0, pairs[:, 0], pairs[:, 1], "amin"), last_cells(panel)
     return {
         panel.series_ids[row]: _reason(reason, int(first[row]), int(last[row]), panel.start)
         for row, reason in sorted(reasons.items())
@@ -45,12 +46,6 @@ def _reason(reason: str, first: int, last: int, start: int) -> str:
         return ENDED
     gone = reason == SkipReason.NO_DATA.value and last >= start
     return SkipReason.STALE.value if gone else str(reason)
-
-
-def _first_cutoffs(panel: Panel, pairs: Tensor) -> Tensor:
-    """Return the first cutoff (N,) of each series; a huge one where it has none."""
-    cutoffs = torch.full((len(panel),), torch.iinfo(torch.int64).max)
-    return cutoffs.scatter_reduce(0, pairs[:, 0], pairs[:, 1], "amin")
 
 
 def last_cells(panel: Panel) -> Tensor:

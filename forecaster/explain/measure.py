@@ -73,7 +73,10 @@ def measure(
     output = forecast(windows)
     deleter = Deleter(forecast, windows, spec.patch_length)
     observed = windows.context.isfinite().unflatten(1, (-1, spec.patch_length)).any(2)  # (B, Lp)
-    newest = _newest(observed)
+    last = torch.where(observed, torch.arange(observed.shape[1]), 0).amax(1)
+    newest = torch.nn.functional.one_hot(
+        last, observed.shape[1]
+    ).bool()  # the first if none has any
     weights = patch_weights(output, newest, spec)
     older = observed & ~newest
     return Trust(
@@ -109,12 +112,6 @@ def patch_weights(output: NetworkOutput, newest: Tensor, spec: ModelSpec) -> Ten
     """
     weights = _by_step(output, spec).mean(1)
     return weights[:, :-2] + weights[:, -2, None] * newest
-
-
-def _newest(observed: Tensor) -> Tensor:
-    """Return (B, Lp), True for the newest patch with any value; the first one if none has."""
-    last = torch.where(observed, torch.arange(observed.shape[1]), 0).amax(1)
-    return torch.nn.functional.one_hot(last, observed.shape[1]).bool()
 
 
 def _by_step(output: NetworkOutput, spec: ModelSpec) -> Tensor:

@@ -35,6 +35,7 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
     long_season = max(season, seasons.long_season)
     patch, patches = _patches(config, season, long_season, median_history(panel))
     context, opened = patches * patch, open_share(panel)
+    wanted = round(max(patch, season) * opened)
     return ModelSpec(
         step=str(config.step),
         anchor=panel.grid.anchor,
@@ -45,7 +46,7 @@ def derive(config: DatasetConfig, seasons: Seasons, panel: Panel) -> ModelSpec:
         context_length=context,
         prediction_length=horizon,
         max_lag=max(1, min(max(patch, horizon), int(context * opened) // 3)),
-        min_observed=_min_observed(round(max(patch, season) * opened), context),
+        min_observed=min(context, max(FEWEST_STEPS, min(wanted, context // 2))),
         score=model.score,
         normaliser=model.normaliser,
         temperature=float(model.temperature),
@@ -85,11 +86,6 @@ def _patches(config: DatasetConfig, season: int, long_season: int, history: int)
             hint="set a longer `patch_length`, or a shorter `context_length`",
         )
     return patch, past
-
-
-def _min_observed(wanted: int, context: int) -> int:
-    """Return how many values a context needs: never more than its length allows."""
-    return min(context, max(FEWEST_STEPS, min(wanted, context // 2)))
 
 
 def _undecided(config: DatasetConfig, series: int) -> tuple[str, ...]:

@@ -62,7 +62,9 @@ def read_frame(
         *(_plain(conn, selected[name], kind).label(name) for name, kind in schema.items()),
         maintain_column_froms=True,
     )
-    stored = {name: _stored(kind) for name, kind in schema.items()}
+    stored = {
+        name: pl.Int64() if isinstance(kind, pl.Datetime) else kind for name, kind in schema.items()
+    }
     read = _copy_out if conn.dialect.name == "postgresql" else _fetch
     return read(conn, plain, stored).cast(pl.Schema(schema))
 
@@ -188,7 +190,3 @@ def _plain(conn: Connection, column: ColumnElement[Any], kind: pl.DataType) -> C
     if conn.dialect.name == "sqlite":
         return sa.type_coerce(column, sa.Integer)
     return sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger)
-
-
-def _stored(kind: pl.DataType) -> pl.DataType:
-    return pl.Int64() if isinstance(kind, pl.Datetime) else kind
