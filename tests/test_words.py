@@ -27,6 +27,7 @@ PHRASES = (
     r"told at once",
     r"abandoned what was still running",
     r"\bmend(s|ed|ing)? (it|these|the)\b",
+    r"\bread(s the champion)? anew\b",
 )
 """Of messages, docstrings and pages."""
 

@@ -28,7 +28,7 @@ database_url = "sqlite:///forecaster.db"   # or postgresql://user:password@host/
 [datasets.example]
 step = "1h"                                # the grid: 5m, 1h, 1d, 1w, 1mo …
 horizon = "2d"                             # how far ahead; or prediction_length = 48
-# Without a query, the dataset is what `forecaster ingest` lands. It may use :since and :until.
+# Without a query, the dataset has what `forecaster ingest` reads. It may use :since and :until.
 # query = "SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips"
 # source_url = "${WAREHOUSE_URL}"          # where the query runs, read-only; default: database_url
 # series_columns = ["series_id"]           # several columns make one key
@@ -75,7 +75,7 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # encoder = "lstm"                         # lstm, gru or rnn
 # head = "quantile"                        # quantile, student_t or gaussian_mixture
 # statistics = "window"                    # or causal; default: up to 99 series try which pays
-# calendar = true                          # false: not told hour and weekday; default: as above
+# calendar = true                          # false: no hour and weekday as inputs; default: as above
 # season_length = 24
 # patch_length = 24
 # context_length = 336
