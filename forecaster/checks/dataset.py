@@ -140,6 +140,7 @@ def _check_spacing(
     if spacing is None:
         return dataset.step
     diagnosis.facts |= {"step": str(spacing.step), "regular": spacing.regular}
+    _check_rates(observations, dataset, diagnosis)
     if spacing.regular < 1 - _FEW:
         diagnosis.note(
             dataset,
@@ -160,6 +161,16 @@ def _check_spacing(
         )
     )
     return advised if is_sparse else dataset.step
+
+
+def _check_rates(observations: pl.DataFrame, dataset: DatasetConfig, diagnosis: Diagnosis) -> None:
+    """Note series that have rows much less often than the others."""
+    gaps = observations.group_by("series_id").agg(gap=pl.col("timestamp").diff().median())
+    slow = gaps.filter(pl.col("gap") >= 2 * pl.col("gap").min()).sort("series_id")
+    for series, gap in slow[:1].iter_rows():
+        message = f"{slow.height} of {gaps.height} series have rows less often than the others, "
+        message += f"such as {series} every {rough(gap)}: the steps between them are gaps"
+        diagnosis.note(dataset, message, hint="give them a dataset of their own, with its step")
 
 
 def _check_age(

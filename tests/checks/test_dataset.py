@@ -241,3 +241,13 @@ def test_suggestions_are_a_snippet_to_copy() -> None:
     text = snippet({"a.b": {"delay": "15m"}, "none": {}, "c": {"lower_bound": 0}})
 
     assert text == '[datasets."a.b"]\ndelay = "15m"\n[datasets.c]\nlower_bound = 0'
+
+
+def test_series_with_rows_less_often_than_others_are_noted() -> None:
+    hourly = series("hourly", 600)
+    daily = series("daily", 600).gather_every(24)
+
+    found = messages(diagnosed(pl.concat([hourly, daily])))
+
+    assert "1 of 2 series have rows less often than the others, such as daily every 1d" in found
+    assert "less often" not in messages(diagnosed(pl.concat([hourly, series("other", 300)])))
