@@ -100,7 +100,7 @@ def backfill(
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
-    """Write the forecasts of past ticks, using only the data known at each tick."""
+    """Write the forecasts of past ticks from what was known then."""
     from jobs.backfill.plan import BackfillRequest
 
     settings = load(config)

@@ -87,7 +87,7 @@ def backtest(
     out: Out = None, forecasts: Forecasts = None, config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Measure the accuracy of the model on the history of a file or dataset.
+    """Measure accuracy on the history of a file or a dataset.
 
     A `split` column with the values train and test is used as the split. Nothing is written
     except the files of --out and --forecasts.

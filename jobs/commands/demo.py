@@ -41,7 +41,7 @@ def demo(
         str | None, typer.Option(help="How much of the end to replay, such as 14d.")
     ] = None,
 ) -> None:
-    """Replay the past of a real series tick by tick, then run the service on it.
+    """Replay the past of a real series tick by tick, then serve it.
 
     Without --file: the last two years of weekly carbon dioxide at Mauna Loa.
     """

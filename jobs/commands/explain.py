@@ -53,7 +53,7 @@ def explain(
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
-    """Show what a forecast attended to, what each part adds, and how far to trust it."""
+    """Show what a forecast attended to, and how far to trust it."""
     until = None if at is None else instant(at)
     url = database_url(config) if database is None else f"sqlite:///{database}"
     with opened(url) as engine:

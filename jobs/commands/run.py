@@ -71,9 +71,7 @@ def _command(name: str, purpose: str) -> Callable[..., None]:
 retrain = _command("retrain", "Train a model on the history and promote it to champion.")
 forecast = _command("forecast", "Pull new rows and write forecasts for the latest tick.")
 score = _command("score", "Score matured forecasts against the actual values.")
-reconcile = _command(
-    "reconcile", "Re-read the full history, for rows that arrived later than late_data."
-)
+reconcile = _command("reconcile", "Re-read the full history, for rows later than late_data.")
 prune = _command("prune", "Delete data that is older than [retention] allows.")
 
 

@@ -15,7 +15,7 @@ def init(
     config: ConfigOption = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a commented configuration file, and create the embedded database."""
+    """Write a commented configuration file and create the database."""
     from forecaster.config.sample import SAMPLE
 
     if config.exists() and not force:
@@ -34,5 +34,5 @@ def init(
 
 
 def config(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Print the effective configuration as TOML, with passwords masked."""
+    """Print the effective configuration as TOML, passwords masked."""
     data(dump.to_toml(load(config)).rstrip("\n"))

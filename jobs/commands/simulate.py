@@ -71,7 +71,7 @@ def simulate(
     file_format: FormatOption = None, keep: Keep = None, database: Database = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Replay the past of a dataset or file twice: unchanged, and with injected faults.
+    """Replay the past of a dataset or file, with and without faults.
 
     The jobs of the service run on a simulated clock and a temporary database; yours is only read.
     Exits 1 if a tick failed after all retries, ran twice, or was silently skipped.

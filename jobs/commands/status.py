@@ -41,7 +41,7 @@ def status(
         typer.Option("--live", help="Only check that `serve` on this machine is alive."),
     ] = False,
 ) -> None:
-    """Show the state of every dataset, the last run of every job, and the size of the database.
+    """Show the state of datasets, their jobs and the database.
 
     Exit 1 when the database cannot be reached or its schema is outdated. With --live the database
     is not queried: exit 1 when /livez does not return 200.

@@ -28,8 +28,9 @@ from tests.jobs.terminal.terminal import configure, type_
 
 COMMANDS = (
     "demo", "init", "check", "plan", "config", "db", "db upgrade", "db check", "ingest", "serve",
-    "retrain", "forecast", "backfill", "backtest", "score", "prune", "explain", "status", "models",
-    "models list", "models show", "models promote", "models rollback",
+    "retrain", "forecast", "backfill", "backtest", "score", "reconcile", "prune", "explain",
+    "simulate", "status", "models", "models list", "models show", "models promote",
+    "models rollback",
 )  # fmt: skip
 
 
@@ -46,9 +47,14 @@ def test_every_command_explains_itself_as_in_the_golden_file(
     golden("cli_help.txt", "\n".join(pages))
 
 
-def help_of(name: str) -> str:
+def test_every_command_is_listed_in_full_on_a_terminal_of_80_columns() -> None:
+    for name in ("", "db", "models"):
+        assert "..." not in help_of(name, columns=80).partition("Commands:")[2]
+
+
+def help_of(name: str, *, columns: int = 100) -> str:
     return (
-        CliRunner(env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"})
+        CliRunner(env={"COLUMNS": str(columns), "TERMINAL_WIDTH": str(columns)})
         .invoke(app, [*name.split(), "--help"], prog_name="forecaster")
         .stdout
     )
