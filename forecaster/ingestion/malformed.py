@@ -1,4 +1,4 @@
-"""Lines of a file that are no rows, since they have more or fewer cells than its header."""
+"""Lines of a file that are no rows: CSV with missing or extra cells, NDJSON without an object."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

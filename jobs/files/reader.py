@@ -3,9 +3,9 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
@@ -14,8 +14,8 @@ import polars as pl
 from forecaster.errors import ConfigError, DataError
 from forecaster.ingestion.malformed import MalformedRows
 from forecaster.ingestion.series_keys import key_text
+from jobs.files import json_lines
 from jobs.files.csv_text import scanned
-from jobs.files.exact_keys import with_exact_keys
 from jobs.files.layout import Dialect
 
 Format = Literal["csv", "parquet", "ndjson"]
@@ -100,14 +100,16 @@ def read(
 
     Memory is bounded by that; CSV and Parquet from a stream go through a temporary file. What CSV
     holds stays text: so 007 is not 7, and an instant keeps its offset. Columns that are `keys`
-    become text, in which numbers are exact. Lines of CSV with more or fewer cells than the header
-    are in no frame: they are added to `malformed` before the first one. DataError, which says the
+    become text, in which numbers are exact. Lines of CSV with more or fewer cells than the header,
+    and lines of NDJSON that hold no object, are in no frame: when the last one has been returned,
+    all of them have been added to `malformed`. DataError, which says the
     name of the file, when it cannot be read: frames before the unreadable part have been returned
     by then.
     """
     with _errors_reported(source.name, source.file_format):
         if source.file_format == "ndjson":
-            yield from _lines(source.content, rows_at_once, keys)
+            with _opened(source.content) as opened:
+                yield from json_lines.frames(opened, rows_at_once, keys, malformed)
             return
         with (
             _on_disk(source.content) as path,
@@ -133,6 +135,10 @@ def _scanned(
         yield cells
 
 
+def _opened(source: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    return source.open("rb") if isinstance(source, Path) else nullcontext(source)
+
+
 @contextmanager
 def _on_disk(source: Path | BinaryIO) -> Iterator[Path]:
     if isinstance(source, Path):
@@ -143,25 +149,6 @@ def _on_disk(source: Path | BinaryIO) -> Iterator[Path]:
         shutil.copyfileobj(source, kept)
         kept.flush()
         yield Path(kept.name)
-
-
-def _lines(
-    source: Path | BinaryIO, rows_at_once: int, keys: Sequence[str]
-) -> Iterator[pl.DataFrame]:
-    """Read each part with types of its own; a column that one of them lacks is null there."""
-    if isinstance(source, Path):
-        with source.open("rb") as opened:
-            yield from _lines(opened, rows_at_once, keys)
-        return
-    columns: dict[str, None] = {}
-    while lines := list(islice(source, rows_at_once)):
-        read = pl.read_ndjson(b"".join(lines), infer_schema_length=None)
-        part = with_exact_keys(read, lines, keys)
-        columns |= dict.fromkeys(part.columns)
-        missing = [pl.lit(None).alias(name) for name in columns if name not in part.columns]
-        yield part.with_columns(missing)
-    if not columns:
-        raise pl.exceptions.NoDataError
 
 
 @contextmanager
