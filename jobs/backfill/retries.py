@@ -12,8 +12,8 @@ from tenacity import (
     sleep_using_event,
     stop_after_delay,
     stop_when_event_set,
+    wait_random_exponential,
 )
-from tenacity import wait_random_exponential as wait_random_exponential
 
 from forecaster.errors import DatabaseUnavailable
 from jobs.execution.attempt import CONFLICTS, LONGEST_PAUSE

@@ -95,7 +95,7 @@ class ChunkWriter:
 
 
 def _without(chunk: Chunk, parts: Sequence[Prediction], existing: pl.DataFrame) -> list[Prediction]:
-    """Leave out series and cutoffs (SAID) that this model has forecast before."""
+    """Leave out the series and cutoffs of `existing`, which this model has forecast before."""
     ends = chunk.segment.past.grid.index_of(existing["cutoff"])
     known = existing.select(pl.col("series_id").alias("number"), ends.alias("end"), is_there=True)
 

@@ -110,10 +110,10 @@ def run(
     watch = replace(watch or Listener(), prepared=prepared)
     training_plan = TrainingPlan(refit=wanted.refit, seeds=wanted.seeds)
     with _too_little(f"before the first window, at {chosen.span(0)[0]:%Y-%m-%d %H:%M:%S}Z, "):
-        made = experiment.run(
+        result = experiment.run(
             rows.observations, chosen, dataset, names, plan=training_plan, listener=watch
         )
-    return _outcome(plans[0], made)
+    return _outcome(plans[0], result)
 
 
 def _over(rows: Rows, dataset: DatasetConfig) -> Rows:
@@ -240,10 +240,10 @@ def _require_tests(plan: Plan) -> None:
     )
 
 
-def _outcome(plan: Plan, experiment_: Experiment) -> Outcome:
-    backtest = experiment_.backtest
+def _outcome(plan: Plan, result: Experiment) -> Outcome:
+    backtest = result.backtest
     if backtest.sums.is_empty():
-        reasons = ", ".join(sorted(set(experiment_.left_out.values())))
+        reasons = ", ".join(sorted(set(result.left_out.values())))
         raise DataError(
             f"no forecast can be compared with actual values: {reasons}",
             hint=TOO_LITTLE,
@@ -251,28 +251,28 @@ def _outcome(plan: Plan, experiment_: Experiment) -> Outcome:
     return Outcome(
         plan=plan,
         backtest=backtest,
-        overall=tables.by(experiment_),
-        by_lead=tables.by(experiment_, "lead"),
-        by_series=tables.by(experiment_, "series_id"),
-        by_series_and_lead=tables.by(experiment_, "series_id", "lead"),
-        by_seed=tables.by_seed(experiment_),
-        still=experiment_.still,
-        trainings=experiment_.trainings,
-        left_out=experiment_.left_out,
-        notes=_notes(experiment_),
+        overall=tables.by(result),
+        by_lead=tables.by(result, "lead"),
+        by_series=tables.by(result, "series_id"),
+        by_series_and_lead=tables.by(result, "series_id", "lead"),
+        by_seed=tables.by_seed(result),
+        still=result.still,
+        trainings=result.trainings,
+        left_out=result.left_out,
+        notes=_notes(result),
     )
 
 
-def _notes(made: Experiment) -> list[str]:
-    several = len(made.trainings) > 1
+def _notes(result: Experiment) -> list[str]:
+    several = len(result.trainings) > 1
     notes = [
         f"training {place}: {note}" if several else note
-        for place, training in enumerate(made.trainings, 1)
+        for place, training in enumerate(result.trainings, 1)
         for note in training.result.notes
     ]
     heavy = [
         f"{name} makes up more than {tables.DOMINANT:.0%} of the weight of WQL, "
         "which says little about other series"
-        for name in tables.dominant_series(made)
+        for name in tables.dominant_series(result)
     ]
     return [*notes, *heavy]

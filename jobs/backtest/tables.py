@@ -18,49 +18,49 @@ _SCALED = ("mase", "seasonal_naive_mase", "skill", "bias", "width_80")
 _SCALED_SMAPE = "scaled_smape"
 
 
-def by(made: Experiment, *keys: str) -> pl.DataFrame:
+def by(experiment: Experiment, *keys: str) -> pl.DataFrame:
     """Return one row per predictor and `keys`, as `Backtest.by`.
 
     With `owa` where Naive2 is among them, and rows are not of one series.
     """
-    return _averaged(_of_all(made, *keys), made, *keys)
+    return _averaged(_of_all(experiment, *keys), experiment, *keys)
 
 
-def by_seed(made: Experiment) -> pl.DataFrame:
+def by_seed(experiment: Experiment) -> pl.DataFrame:
     """Return the rows of all series of each of several seeds; empty where there is one."""
-    names = list(_seeds(made))
-    table = _of_all(made).with_columns(pl.col("predictor").cast(pl.String))
+    names = list(_seeds(experiment))
+    table = _of_all(experiment).with_columns(pl.col("predictor").cast(pl.String))
     ours = table.filter(pl.col("predictor").is_in(names if len(names) > 1 else []))
-    seeds = pl.col("predictor").replace_strict(_seeds(made), return_dtype=pl.Int64)
+    seeds = pl.col("predictor").replace_strict(_seeds(experiment), return_dtype=pl.Int64)
     return ours.with_columns(seed=seeds).drop("predictor")
 
 
-def dominant_series(made: Experiment) -> Iterator[str]:
+def dominant_series(experiment: Experiment) -> Iterator[str]:
     """Yield the series that dominates WQL, if there is one among several."""
     sizes = (
-        made.backtest.sums.filter(pl.col("predictor") == next(iter(_seeds(made))))
+        experiment.backtest.sums.filter(pl.col("predictor") == next(iter(_seeds(experiment))))
         .group_by("series_id")
         .agg(pl.col("absolute_actual").sum())
         .filter(pl.col("absolute_actual") > DOMINANT * pl.col("absolute_actual").sum())
     )
-    if made.backtest.sums["series_id"].n_unique() > 1:
+    if experiment.backtest.sums["series_id"].n_unique() > 1:
         yield from sizes["series_id"]
 
 
-def _seeds(made: Experiment) -> dict[str, int]:
+def _seeds(experiment: Experiment) -> dict[str, int]:
     """Return the seed of each predictor that is a model, in order."""
-    return {training.name: training.seed for training in made.trainings}
+    return {training.name: training.seed for training in experiment.trainings}
 
 
-def _of_all(made: Experiment, *keys: str) -> pl.DataFrame:
+def _of_all(experiment: Experiment, *keys: str) -> pl.DataFrame:
     """Return the rows of all predictors, the models of several seeds apart."""
-    table = _table(made.backtest.by(*keys), made.scaled.by(*keys), *keys)
+    table = _table(experiment.backtest.by(*keys), experiment.scaled.by(*keys), *keys)
     return table.drop(_SCALED_SMAPE) if "series_id" in keys else _with_owa(table, *keys)
 
 
-def _averaged(table: pl.DataFrame, made: Experiment, *by: str) -> pl.DataFrame:
+def _averaged(table: pl.DataFrame, experiment: Experiment, *by: str) -> pl.DataFrame:
     """Return a table in which the models of several seeds are one, with their mean figures."""
-    names = list(_seeds(made))
+    names = list(_seeds(experiment))
     if len(names) == 1:
         return table
     is_ours = pl.col("predictor").cast(pl.String).is_in(names)

@@ -73,7 +73,7 @@ def status(
     data("")
     table([run for of_dataset in runs.values() for run in of_dataset], columns=RUNS)
     data("")
-    table([_of_table(health) for health in size.tables], columns=SIZES)
+    table([_of_table(part) for part in size.tables], columns=SIZES)
     free = f", {_bytes(size.free_bytes)} free" if size.free_bytes else ""
     data(f"\ntotal {_bytes(size.bytes)}{free}")
 

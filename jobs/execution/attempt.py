@@ -9,8 +9,13 @@ from time import perf_counter
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity import wait_random_exponential as wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from forecaster.errors import (
     AlreadyWritten,

@@ -36,13 +36,13 @@ class Missed:
     _ranges: dict[str, tuple[int, datetime, datetime]] = field(default_factory=dict)
     """By reason: how many, the first and the last."""
 
-    def record(self, reason: str, ticks: Sequence[datetime], runs_of: Sequence[Run] = ()) -> None:
-        """Record `ticks` without a row, and `runs_of` others that never succeeded."""
-        for first in range(0, max(len(ticks), len(runs_of)), misfire_policy.SPAN):
+    def record(self, reason: str, ticks: Sequence[datetime], tried: Sequence[Run] = ()) -> None:
+        """Record `ticks` without a row, and the runs of `tried` ones that never succeeded."""
+        for first in range(0, max(len(ticks), len(tried)), misfire_policy.SPAN):
             part = slice(first, first + misfire_policy.SPAN)
-            if count := self._write(reason, ticks[part], runs_of[part]):
+            if count := self._write(reason, ticks[part], tried[part]):
                 self.on_missed(self.job, self.dataset.name, reason, count)
-                missed_ticks = [*ticks[part], *(run.tick for run in runs_of[part])]
+                missed_ticks = [*ticks[part], *(run.tick for run in tried[part])]
                 total, *ends = self._ranges.get(reason, (0,))
                 missed_ticks += ends
                 self._ranges[reason] = (total + count, min(missed_ticks), max(missed_ticks))

@@ -92,13 +92,13 @@ def inject(
     lag = _lags(plain.height, lags, rng)
     may_fail = (plain["timestamp"] > between[0]) & (plain["shown_at"] + lag <= between[1])
     drawn = plain.with_columns(lag, _kinds(may_fail, shares, rng), _wrong(plain, rng))
-    kind, is_late = pl.col("kind"), pl.col("shown_at") + pl.col("lag")
+    kind, shown_late = pl.col("kind"), pl.col("shown_at") + pl.col("lag")
     repeated = drawn.filter(kind.is_in([Fault.DUPLICATE.value, Fault.CONFLICT.value]))
     parts = [
         drawn.filter(kind != Fault.GAP.value).with_columns(
-            _where(Fault.LATE, is_late, "shown_at"), _where(Fault.CORRECTION, "wrong", "value")
+            _where(Fault.LATE, shown_late, "shown_at"), _where(Fault.CORRECTION, "wrong", "value")
         ),
-        drawn.filter(kind == Fault.CORRECTION.value).with_columns(shown_at=is_late),
+        drawn.filter(kind == Fault.CORRECTION.value).with_columns(shown_at=shown_late),
         repeated.with_columns(
             _where(Fault.CONFLICT, "wrong", "value"), row=pl.col("row") + plain.height
         ),

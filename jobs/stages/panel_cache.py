@@ -42,14 +42,14 @@ class CachedPanel:
         """Whether `waiting` holds everything that was ingested after the panel's end."""
         return self.newest_read is None or self.newest_read <= self.panel.until
 
-    def take(self, landing: IngestResult) -> bool:
+    def take(self, result: IngestResult) -> bool:
         """Queue ingested rows; False if earlier ones were missed, or there are too many."""
-        if landing.recorded_at == landing.before:
+        if result.recorded_at == result.before:
             return True
-        if landing.before != self.mark:
+        if result.before != self.mark:
             return False
-        self.waiting.append(landing.changes)
-        self.mark = landing.recorded_at
+        self.waiting.append(result.changes)
+        self.mark = result.recorded_at
         return sum(rows.height for rows in self.waiting) <= _MOST_WAITING
 
     def due(self, until: datetime) -> pl.DataFrame:
@@ -67,10 +67,10 @@ class PanelCache:
         self._panels: dict[str, CachedPanel] = {}
         self._names: dict[str, dict[int, str]] = {}
 
-    def take(self, dataset: str, landing: IngestResult) -> None:
+    def take(self, dataset: str, result: IngestResult) -> None:
         """Hand over ingested rows, after their transaction."""
         cached = self._panels.get(dataset)
-        if cached is not None and not cached.take(landing):
+        if cached is not None and not cached.take(result):
             del self._panels[dataset]
 
     def at(self, conn: Connection, dataset: str, spec: ModelSpec, until: datetime) -> RollingPanel:

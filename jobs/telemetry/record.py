@@ -155,14 +155,14 @@ def lease(telemetry: Telemetry, dataset: str, token: int | None) -> None:
 
 def health(telemetry: Telemetry, healths: Iterable[Health]) -> None:
     """Show in which state each configured dataset is."""
-    for health_ in healths:
-        dataset, state_ = health_.facts.dataset, health_.lifecycle
+    for entry in healths:
+        dataset, lifecycle = entry.facts.dataset, entry.lifecycle
         if dataset not in telemetry.datasets:
             continue
         for state in STATES:
-            telemetry.state.labels(dataset, state).set(state == state_.state)
-        done = 0.0 if health_.facts.serving is None else 1.0
-        telemetry.initialized.labels(dataset).set(state_.progress or done)
+            telemetry.state.labels(dataset, state).set(state == lifecycle.state)
+        done = 0.0 if entry.facts.serving is None else 1.0
+        telemetry.initialized.labels(dataset).set(lifecycle.progress or done)
 
 
 def accuracy(telemetry: Telemetry, dataset: str, leads: Iterable[LeadAccuracy]) -> None:
