@@ -44,7 +44,8 @@ class RejectReason(StrEnum):
 
 
 REMEDIES: Mapping[str, str] = {
-    RejectReason.MALFORMED_ROW.value: "a line must have as many cells as the header",
+    RejectReason.MALFORMED_ROW.value: "a line of CSV must have as many cells as the header, "
+    "one of NDJSON a single object",
     RejectReason.NONEXISTENT_LOCAL_TIME.value: "if timestamps mark the end of an hour, "
     'set timestamp_marks = "end" (--timestamp-marks end)',
 }

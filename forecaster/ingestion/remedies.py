@@ -107,8 +107,8 @@ def _suggestions(groups: pl.DataFrame, declared: str | None) -> Iterator[str]:
     reasons = set(groups["reason"])
     if "malformed_row" in reasons:
         yield (
-            "every line must have as many cells as the header: put cells with a separator in them "
-            "in quotes, or set --separator"
+            "every line of CSV must have as many cells as the header: put cells with a separator "
+            "in them in quotes, or set --separator; every line of NDJSON must be one object"
         )
     if "ambiguous_timestamp" in reasons:
         yield _order(groups.filter(reason="ambiguous_timestamp"))

@@ -6,7 +6,7 @@ value, and stops at a line that has too many cells, or a quote in the middle of 
 
 import csv
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -17,23 +17,25 @@ from forecaster.ingestion.malformed import MalformedRows
 
 _CHUNK_BYTES = 1 << 20
 _LINES_AT_ONCE = 10_000
-_END = "\n"
-"""A line after the last one, which only an open quote takes in."""
+_END = "\n\n"
+"""After the last line, unlike any line of a file: only an open quote takes it in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvLayout:
-    """How rows are written: `skipped` lines, the header if any, then rows of `width` cells."""
+    """How rows are written: `skipped` lines, those of the header, then rows of `width` cells."""
 
     separator: str
     skipped: int
-    has_header: bool
+    header: int
     width: int
 
 
-def cells_of(line: str, separator: str) -> int:
-    """Return how many cells a line has."""
-    return len(next(csv.reader([line], delimiter=separator), []))
+def size_of_first(lines: Sequence[str], separator: str) -> tuple[int, int]:
+    """Return how many lines and cells the first row has; a quoted cell may span lines."""
+    reader = csv.reader(lines, delimiter=separator)
+    cells = next(reader, [])
+    return reader.line_num, len(cells)
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def well_formed(path: Path, layout: CsvLayout, malformed: MalformedRows) -> Iter
         return
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="") as kept:
         with path.open(encoding="utf-8", newline="") as source:
-            kept.writelines(islice(source, layout.skipped + layout.has_header))
+            kept.writelines(islice(source, layout.skipped + layout.header))
             writer = csv.writer(kept, delimiter=layout.separator, lineterminator="\n")
             others = _copied(source, writer.writerow, layout)
             while lines := [*islice(others, _LINES_AT_ONCE)]:
@@ -57,7 +59,7 @@ def _is_plain(path: Path, layout: CsvLayout) -> bool:
     """Return whether all rows have as many cells as they should, and no quote is in one."""
     sign, wanted = layout.separator.encode(), {layout.width - 1}
     with path.open("rb") as opened:
-        for _ in range(layout.skipped + layout.has_header):
+        for _ in range(layout.skipped + layout.header):
             opened.readline()
         while part := opened.read(_CHUNK_BYTES):
             part += opened.readline()
@@ -70,7 +72,7 @@ def _is_plain(path: Path, layout: CsvLayout) -> bool:
 
 def _is_plain_in_quotes(path: Path, layout: CsvLayout) -> bool:
     with path.open(encoding="utf-8", newline="") as source:
-        rows = _rows(islice(source, layout.skipped + layout.has_header, None), layout)
+        rows = _rows(islice(source, layout.skipped + layout.header, None), layout)
         return all(cells is not None and '"' not in "".join(cells) for _, cells in rows)
 
 
@@ -102,7 +104,7 @@ def _rows(source: Iterable[str], layout: CsvLayout) -> Iterator[tuple[list[str],
             return
         except csv.Error:  # a quote that is open for too long
             cells = [""] * (layout.width + 1)
-        is_open = lines[-1] is _END
+        is_open = lines[-1] == _END
         if is_open and len(lines) == 1:
             return
         is_row = len(cells) in (0, layout.width) and not is_open

@@ -16,7 +16,7 @@ import polars as pl
 
 from forecaster.errors import DataError
 from forecaster.ingestion.malformed import MalformedRows
-from jobs.files.csv_rows import CsvLayout, cells_of, well_formed
+from jobs.files.csv_rows import CsvLayout, size_of_first, well_formed
 from jobs.files.layout import Dialect
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
@@ -52,7 +52,7 @@ def scanned(
                 infer_schema=False,
                 separator=layout.separator,
                 skip_lines=layout.skipped,
-                has_header=layout.has_header,
+                has_header=layout.header > 0,
                 new_columns=list(dialect.columns) or None,
             )
             yield _stripped(cells)
@@ -64,13 +64,20 @@ def _layout(plain: Path, dialect: Dialect, name: str) -> CsvLayout:
     skipped, declared = _before_header(lines)
     rest = lines[skipped:]
     separator = dialect.separator or declared or _separator(rest, name)
+    height, width = size_of_first(rest, separator)
     if rest and not dialect.columns:
         _require_header(rest[0], separator, name)
+    if rest and dialect.columns and len(dialect.columns) != width:
+        raise DataError(
+            f"{name} must have as many columns as --columns has names ({len(dialect.columns)}), "
+            f"found {width}",
+            hint="name all of them, or pass another --separator",
+        )
     return CsvLayout(
         separator=separator,
         skipped=skipped,
-        has_header=not dialect.columns,
-        width=len(dialect.columns) or cells_of(rest[0] if rest else "", separator),
+        header=0 if dialect.columns else max(1, height),
+        width=width,
     )
 
 
@@ -148,13 +155,13 @@ def _sample(path: Path) -> list[str]:
 def _before_header(lines: Sequence[str]) -> tuple[int, str | None]:
     """Return how many lines come before the header, and the separator that one of them names.
 
-    These are `sep=;` and comments; a `#` before the names of as many columns as the next line
-    has is part of a name.
+    These are `sep=;`, comments and blank lines; a `#` before the names of as many columns as the
+    next line has is part of a name.
     """
     skipped, declared = 0, None
     if lines and lines[0].strip('"').lower().startswith("sep=") and len(lines[0].strip('"')) == 5:
         skipped, declared = 1, lines[0].strip('"')[4]
-    comments = list(takewhile(lambda line: line.startswith("#"), lines[skipped:]))
+    comments = list(takewhile(lambda line: not line or line[0] == "#", lines[skipped:]))
     after = lines[skipped + len(comments) :]
     if comments and after and _is_header(comments[-1], after[0]):
         comments = comments[:-1]

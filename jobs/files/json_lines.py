@@ -1,5 +1,6 @@
 """NDJSON as rows, some lines at a time; lines that hold no JSON object are counted, not read."""
 
+import codecs
 import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -20,15 +21,17 @@ def frames(
     """Yield at most `rows_at_once` rows in a frame; a column that a part lacks is null there.
 
     Each part has types of its own; `keys` become text. Lines that hold no object, such as a last
-    one that is cut off, or NaN, which JSON lacks, are added to `malformed`. Raises a PolarsError
-    where no line of the first part holds an object, and NoDataError without any line.
+    one that is cut off, or NaN, which JSON lacks, are added to `malformed`; blank ones are not.
+    Raises a PolarsError where no line of the first part holds an object, and NoDataError where all
+    are blank.
     """
     columns: dict[str, None] = {}
-    while lines := list(islice(source, rows_at_once)):
-        read, lines = _parsed(lines, malformed, required=not columns)
-        if not lines:
+    while block := list(islice(source, rows_at_once)):
+        lines = [line.removeprefix(codecs.BOM_UTF8) for line in block if line.strip()]
+        rows, read = _parsed(lines, malformed, required=not columns) if lines else ([], None)
+        if read is None:
             continue
-        part = with_exact_keys(read, lines, keys)
+        part = with_exact_keys(read, rows, keys)
         columns |= dict.fromkeys(part.columns)
         missing = [pl.lit(None).alias(name) for name in columns if name not in part.columns]
         yield part.with_columns(missing)
@@ -38,26 +41,27 @@ def frames(
 
 def _parsed(
     lines: list[bytes], malformed: MalformedRows, *, required: bool
-) -> tuple[pl.DataFrame, list[bytes]]:
-    """Return the rows of lines, and those lines that are rows."""
+) -> tuple[list[bytes], pl.DataFrame | None]:
+    """Return those lines that are rows, and these rows, if any."""
     try:
-        return pl.read_ndjson(b"".join(lines), infer_schema_length=None), lines
+        return lines, pl.read_ndjson(b"".join(lines), infer_schema_length=None)
     except pl.exceptions.PolarsError:
         rows = [line for line in lines if _is_object(line)]
-    others = [_text(line) for line in lines if line.strip() and not _is_object(line)]
+        others = [_text(line) for line in lines if not _is_object(line)]
+        if not others:
+            raise
     if required and not rows:
         raise pl.exceptions.ComputeError(
             f"one JSON object is expected on each line, found {others[0][:_SHOWN]}"
         )
     malformed.add(others)
-    read = pl.read_ndjson(b"".join(rows), infer_schema_length=None) if rows else pl.DataFrame()
-    return read, rows
+    return rows, pl.read_ndjson(b"".join(rows), infer_schema_length=None) if rows else None
 
 
 def _is_object(line: bytes) -> bool:
     try:
         return isinstance(json.loads(line, parse_constant=_refuse), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

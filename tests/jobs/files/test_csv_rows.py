@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from forecaster.errors import DataError
 from forecaster.ingestion.malformed import MalformedRows
 from jobs.files import csv_rows, reader
 from jobs.files.layout import Dialect
@@ -64,6 +65,39 @@ def test_a_last_line_that_is_cut_off_is_no_row(last: str) -> None:
 
 def test_blank_lines_at_the_end_are_no_malformed_rows() -> None:
     assert read("\n".join(["series_id,timestamp,value", *GOOD, "", ""]))[1].rows == 0
+
+
+@pytest.mark.parametrize("bad", ["a,2026-02-01", "a,2026-02-01,1,2", '5" a,2026-02-01,1'])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_rows_after_a_blank_line_are_read(bad: str, end: str) -> None:
+    lines = ["series_id,timestamp,value", "", *GOOD[:3], "", "", bad, *GOOD[3:], "", "a,2"]
+
+    rows, malformed = read(end.join(lines))
+
+    assert [row[2] for row in rows if row[0] == "a"] == [str(day) for day in range(1, 31)]
+    assert malformed.rows == (1 if bad.startswith("5") else 2)
+
+
+@pytest.mark.parametrize("start", ["\n", "\n\r\n", "sep=,\n\n", "# of 2026\n\n"])
+@pytest.mark.parametrize("columns", [(), ("series_id", "timestamp", "value")])
+def test_blank_lines_before_the_first_row_are_skipped(start: str, columns: tuple[str, ...]) -> None:
+    header = [] if columns else ["series_id,timestamp,value"]
+
+    rows, malformed = read(start + "\n".join([*header, *GOOD, "a"]), Dialect(columns=columns))
+
+    assert (len(rows), malformed.rows) == (len(GOOD), 1)
+
+
+def test_a_quoted_name_of_a_column_may_span_lines() -> None:
+    rows, malformed = read("\n".join(['series_id,timestamp,"value', '(kW)"', *GOOD, "a"]))
+
+    assert (len(rows), malformed.rows) == (len(GOOD), 1)
+
+
+@pytest.mark.parametrize("names", ["ab", "abcd"])
+def test_names_of_columns_must_be_as_many_as_the_columns(names: str) -> None:
+    with pytest.raises(DataError, match=rf"--columns has names \({len(names)}\), found 3"):
+        read("\n".join(GOOD), Dialect(columns=tuple(names)))
 
 
 def test_what_an_open_quote_takes_in_is_counted_line_by_line(

@@ -29,8 +29,14 @@ def read(lines: list[str], rows_at_once: int = 100) -> tuple[pl.DataFrame, Malfo
 @pytest.mark.parametrize("rows_at_once", [1, 7, 100])
 @pytest.mark.parametrize(
     "line",
-    [GOOD[0][:30], '{"series_id":"a","timestamp":"2026-02-01","value":NaN}', '"text"', "[1, 2]"],
-    ids=["cut", "NaN", "text", "list"],
+    [
+        GOOD[0][:30],
+        '{"series_id":"a","timestamp":"2026-02-01","value":NaN}',
+        '"text"',
+        "[1, 2]",
+        "[" * 100_000,
+    ],
+    ids=["cut", "NaN", "text", "list", "depth"],
 )
 def test_a_line_without_an_object_is_counted(line: str, rows_at_once: int) -> None:
     found, malformed = read([*GOOD, line], rows_at_once)
@@ -43,6 +49,24 @@ def test_blank_lines_are_no_malformed_rows() -> None:
     found, malformed = read([*GOOD[:3], "", *GOOD[3:], "", ""])
 
     assert (len(found), malformed.rows) == (len(GOOD), 0)
+
+
+def test_a_file_of_blank_lines_has_no_rows() -> None:
+    with pytest.raises(DataError, match="x has no rows"):
+        read(["", "  ", ""])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_row() -> None:
+    rows, malformed = read(["\ufeff" + GOOD[0], *GOOD[1:]])
+
+    assert (len(rows), malformed.rows) == (len(GOOD), 0)
+
+
+def test_objects_that_the_parser_rejects_are_an_error() -> None:
+    deep = '{"series_id":"a","timestamp":"2026-01-01","value":1,"more":%s1%s}'
+
+    with pytest.raises(DataError, match="cannot read x as ndjson"):
+        read([deep % ("[" * 1500, "]" * 1500)], rows_at_once=1)
 
 
 @pytest.mark.parametrize(
