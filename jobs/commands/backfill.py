@@ -16,6 +16,7 @@ from jobs.terminal.options import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    OneDatasetArgument,
     duration,
     instant,
     load,
@@ -39,7 +40,9 @@ ToOption = Annotated[
 EveryOption = Annotated[
     str | None,
     typer.Option(
-        "--every", metavar="D", help="Interval between ticks. Default: the forecast schedule."
+        "--every",
+        metavar="DURATION",
+        help="Interval between ticks. Default: the forecast schedule.",
     ),
 ]
 ModelOption = Annotated[
@@ -54,8 +57,8 @@ RetrainEvery = Annotated[
     str | None,
     typer.Option(
         "--retrain-every",
-        metavar="D",
-        help="Where no model was in service, train one per period D.",
+        metavar="DURATION",
+        help="Where no model was in service, train one per such period.",
     ),
 ]
 Reprocess = Annotated[
@@ -66,7 +69,7 @@ KnownAfter = Annotated[
     str | None,
     typer.Option(
         "--known-after",
-        metavar="D",
+        metavar="DURATION",
         help="For values ingested long after their timestamp: how long after it they count as "
         "known. Default: late_data.",
     ),
@@ -86,9 +89,7 @@ STOPPING = "stopping once running work is written; send a second signal to stop 
 
 def backfill(
     since: FromOption,
-    dataset: Annotated[
-        str | None, typer.Argument(help="May be omitted if there is only one.")
-    ] = None,
+    dataset: OneDatasetArgument = None,
     until: ToOption = None,
     every: EveryOption = None,
     model: ModelOption = "as-of",

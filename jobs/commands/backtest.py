@@ -30,19 +30,30 @@ Target = Annotated[
     ),
 ]
 Horizon = Annotated[
-    str | None, typer.Option(help="How far ahead to forecast, such as 48h, or a number of steps.")
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="How far ahead to forecast, such as 48h, or a number of steps."
+    ),
 ]
 Season = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Season length in steps, 1 for none. Default: detected from the data."
+        metavar="N",
+        min=1,
+        help="Season length in steps, 1 for none. Default: detected from the data.",
     ),
 ]
-LowerBound = Annotated[float | None, typer.Option(help="Lower bound of all forecasts.")]
-UpperBound = Annotated[float | None, typer.Option(help="Upper bound of all forecasts.")]
+LowerBound = Annotated[
+    float | None, typer.Option(metavar="NUMBER", help="Lower bound of all forecasts.")
+]
+UpperBound = Annotated[
+    float | None, typer.Option(metavar="NUMBER", help="Upper bound of all forecasts.")
+]
 Windows = Annotated[
     int | None,
-    typer.Option(min=1, help="Number of test windows, the latest ones. Default: up to 8."),
+    typer.Option(
+        metavar="N", min=1, help="Number of test windows, the latest ones. Default: up to 8."
+    ),
 ]
 WindowsAt = Annotated[
     Literal["common-end", "series-end"] | None,
@@ -50,20 +61,25 @@ WindowsAt = Annotated[
         help="Where test windows end: at the latest row of all series, or of each. Default: of all."
     ),
 ]
-Stride = Annotated[str | None, typer.Option(help="Distance between windows. Default: the horizon.")]
+Stride = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="Distance between windows. Default: the horizon."),
+]
 Baselines = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME,...", help="Baselines besides naive and seasonal_naive."),
+    typer.Option(metavar="NAME,…", help="Baselines besides naive and seasonal_naive."),
 ]
 NoNaive2 = Annotated[
     bool,
     typer.Option("--no-naive2", help="Skip Naive2 and OWA, which are slow on long series."),
 ]
 Refit = Annotated[bool, typer.Option("--refit", help="Retrain before each window.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Random seed of the training.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Random seed of the training.")]
 Seeds = Annotated[
     int,
-    typer.Option(min=1, help="Train this many times with consecutive seeds; metrics are means."),
+    typer.Option(
+        metavar="N", min=1, help="Train this many times with consecutive seeds; metrics are means."
+    ),
 ]
 Out = Annotated[
     Path | None,

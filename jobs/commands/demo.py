@@ -27,18 +27,24 @@ DATABASE = Path("forecaster-demo.db")
 @takes_file_options
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Exit after the replay.")] = False,
-    database: Annotated[Path, typer.Option(help="SQLite file of the demo.")] = DATABASE,
-    file: Annotated[Path | None, typer.Option(help="Your own CSV, Parquet or NDJSON file.")] = None,
+    database: Annotated[
+        Path, typer.Option(metavar="PATH", help="SQLite file of the demo.")
+    ] = DATABASE,
+    file: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Your own CSV, Parquet or NDJSON file.")
+    ] = None,
     *,
     of_file: FileOptions,
     step: Annotated[
-        str | None, typer.Option(help="Interval between rows of the file, such as 1h.")
+        str | None,
+        typer.Option(metavar="DURATION", help="Interval between rows of the file, such as 1h."),
     ] = None,
     horizon: Annotated[
-        str | None, typer.Option(help="How far ahead to forecast, such as 2d.")
+        str | None, typer.Option(metavar="DURATION", help="How far ahead to forecast, such as 2d.")
     ] = None,
     replay: Annotated[
-        str | None, typer.Option(help="How much of the end to replay, such as 14d.")
+        str | None,
+        typer.Option(metavar="DURATION", help="How much of the end to replay, such as 14d."),
     ] = None,
 ) -> None:
     """Replay the past of a real series tick by tick, then serve it.

@@ -46,9 +46,7 @@ def explain(
     ] = False,
     database: Annotated[
         Path | None,
-        typer.Option(
-            "--database", metavar="<path>", help="Database of a demo, instead of --config."
-        ),
+        typer.Option("--database", metavar="PATH", help="Database of a demo, instead of --config."),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,

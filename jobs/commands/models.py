@@ -13,6 +13,7 @@ from jobs.terminal.options import (
     ConfigOption,
     DatasetArgument,
     JsonOption,
+    OneDatasetArgument,
     chosen,
     load,
     now,
@@ -27,8 +28,8 @@ app = typer.Typer(
     cls=Boundary, no_args_is_help=True, rich_markup_mode=None, help="List and choose models."
 )
 
-ModelArgument = Annotated[int, typer.Argument(help="Its number in the list.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Kept with the model.")]
+ModelArgument = Annotated[int, typer.Argument(help="Model number, as in `forecaster models list`.")]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept with the model.")]
 COLUMNS = (
     "dataset", "model", "champion", "damaged", "trained_to", "mase", "seasonal_naive_mase",
     "kilobytes", "reason",
@@ -63,7 +64,7 @@ def list_(
 @app.command()
 def show(
     model: ModelArgument,
-    dataset: DatasetArgument = None,
+    dataset: OneDatasetArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Print the details of one model, as JSON."""
@@ -79,7 +80,7 @@ def show(
 @app.command()
 def promote(
     model: ModelArgument,
-    dataset: DatasetArgument = None,
+    dataset: OneDatasetArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
     reason: ReasonOption = "promoted manually",
 ) -> None:
@@ -96,7 +97,7 @@ def promote(
 
 @app.command()
 def rollback(
-    dataset: DatasetArgument = None,
+    dataset: OneDatasetArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
     reason: ReasonOption = "rolled back manually",
 ) -> None:

@@ -23,6 +23,7 @@ from jobs.terminal.options import (
     ConfigOption,
     DatasetArgument,
     JsonOption,
+    OneDatasetArgument,
     chosen,
     instant,
     load,
@@ -78,9 +79,7 @@ prune = _command("prune", "Delete data that is older than [retention] allows.")
 @takes_file_options
 def ingest(
     file: Annotated[str, typer.Argument(help="A CSV, Parquet or NDJSON file, - for stdin.")],
-    dataset: Annotated[
-        str | None, typer.Argument(help="May be omitted if there is only one.")
-    ] = None,
+    dataset: OneDatasetArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
     file_format: FormatOption = None,
     *,

@@ -21,7 +21,8 @@ Target = Annotated[
     ),
 ]
 Ticks = Annotated[
-    int | None, typer.Option(min=3, help="Number of latest ticks to replay. Default: up to 200.")
+    int | None,
+    typer.Option(metavar="N", min=3, help="Number of latest ticks to replay. Default: up to 200."),
 ]
 Replay = Annotated[
     str | None, typer.Option(metavar="DURATION", help="How much of the end to replay, such as 14d.")
@@ -48,10 +49,13 @@ Dst = Annotated[
     str | None,
     typer.Option(metavar="ZONE", help="Timestamps are local time of this zone, without offset."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed of the faults.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Random seed of the faults.")]
 Horizon = Annotated[
     str | None,
-    typer.Option(help="For a file: how far ahead to forecast, such as 48h, or a number of steps."),
+    typer.Option(
+        metavar="DURATION",
+        help="For a file: how far ahead to forecast, such as 48h, or a number of steps.",
+    ),
 ]
 Keep = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Keep the temporary database as this new file.")

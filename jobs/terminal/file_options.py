@@ -22,7 +22,10 @@ FormatOption = Annotated[
     typer.Option("--format", help="Default: from the file name's suffix."),
 ]
 StepOption = Annotated[
-    str | None, typer.Option(help="Interval between rows of a file, such as 1h. Default: detected.")
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="Interval between rows of a file, such as 1h. Default: detected."
+    ),
 ]
 
 

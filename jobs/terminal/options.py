@@ -27,6 +27,9 @@ ConfigOption = Annotated[
     ),
 ]
 DatasetArgument = Annotated[str | None, typer.Argument(help="Dataset name. Default: all datasets.")]
+OneDatasetArgument = Annotated[
+    str | None, typer.Argument(help="Dataset name. May be omitted if there is only one.")
+]
 AtOption = Annotated[
     str | None,
     typer.Option(
