@@ -96,10 +96,11 @@ def _whole(step: Step) -> timedelta:
 
 def _prediction_length(table: Table, step: Step | None) -> int:
     """Read `horizon` or `prediction_length`; 1 when that cannot be done."""
-    keys = [key for key in ("horizon", "prediction_length") if key in table]
-    if len(keys) != 1:
-        given = " and ".join(keys) or "neither"
-        table.add_problem("horizon", f"either this or prediction_length must be set, found {given}")
+    given = [key for key in ("horizon", "prediction_length") if key in table]
+    if not given:
+        table.add_problem("horizon", 'must be set, such as "2d", or prediction_length in steps')
+    if len(given) == 2:
+        table.add_problem("horizon", "cannot be combined with prediction_length")
 
     def steps_in(value: object) -> int:
         try:

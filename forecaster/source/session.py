@@ -73,9 +73,11 @@ def explain(error: BaseException, request: SourceQuery, url: URL, *, gone: bool)
 
 def unavailable(request: SourceQuery, url: URL, reason: str) -> SourceUnavailable:
     """Return the failure of a source that cannot be reached, or lost the connection."""
+    is_file = url.get_backend_name() == "sqlite"
+    cause = "the file exists" if is_file else "the database is running"
     return SourceUnavailable(
         f"source {masked(url)} of dataset {request.dataset} is unavailable: {reason}",
-        hint="check that the database is running and that the URL is correct",
+        hint=f"check that {cause} and that source_url in [datasets.{request.dataset}] is correct",
     )
 
 

@@ -109,7 +109,7 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         "server.listen: must be text, found 8790",
         "retention: must be a table, found 3",
         "datasets: dataset names must be up to 100 letters, digits and _ . -, found 'a b'",
-        "datasets.bikes.horizon: either this or prediction_length must be set, found neither",
+        'datasets.bikes.horizon: must be set, such as "2d", or prediction_length in steps',
         "datasets.bikes.timezone: must be an IANA time zone, found 'america/new_york'; "
         "did you mean 'America/New_York'?",
         'datasets.bikes.delay: must be a duration with its unit, such as "15m", found 5',
@@ -132,10 +132,7 @@ def test_everything_wrong_is_said_at_once_with_its_key() -> None:
         ('delay = "-5m"', "delay: must be a duration that is not negative"),
         ('history = "201y"', "history: must be at most 73050d"),
         ('history = "1mo"', "history: must be a length of time in weeks, days or less"),
-        (
-            "prediction_length = 48",
-            "horizon: either this or prediction_length must be set, found horizon",
-        ),
+        ("prediction_length = 48", "horizon: cannot be combined with prediction_length"),
         ('timezone = "localtime"', "timezone: must be an IANA time zone"),
         ('timezone = "../../etc/passwd"', "timezone: must be an IANA time zone"),
         ("timezone = 2024-01-01", "timezone: must be text, found a date or time"),

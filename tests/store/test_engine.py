@@ -254,7 +254,7 @@ def test_an_address_is_shown_without_its_secrets() -> None:
     url = parse_url("postgres://bob:pw@db:5432/prod?sslpassword=pw2&sslmode=require")
 
     assert masked(url) == (
-        "postgresql+psycopg://bob:***@db:5432/prod?sslmode=require&sslpassword=%2A%2A%2A"
+        "postgresql://bob:***@db:5432/prod?sslmode=require&sslpassword=%2A%2A%2A"
     )
 
 

@@ -140,7 +140,8 @@ def translate(error: BaseException, url: URL) -> StoreError:
 
 def describe(error: BaseException, url: URL) -> str:
     """Return the driver's message on one line, without secrets."""
-    lines = (line.strip() for line in str(error).splitlines())
+    text = str(error).removeprefix("connection failed: ")  # psycopg and libpq both say so
+    lines = (line.strip() for line in text.splitlines())
     return redact("; ".join(line for line in lines if line), url)[:500]
 
 

@@ -44,8 +44,9 @@ def store_url(text: str) -> URL:
 
 
 def masked(url: URL) -> str:
-    """Return the address as text, with every secret in it replaced."""
+    """Return the address as it is configured, with every secret in it replaced."""
     shown = url.set(
+        drivername=url.drivername.removesuffix("+psycopg"),
         password=_MASK if url.password else None,
         query={name: _MASK if is_secret(name) else value for name, value in url.query.items()},
     )
