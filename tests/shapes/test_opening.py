@@ -1,4 +1,4 @@
-"""Rows that stop every night or on Sundays: what is closed is no gap."""
+"""Opening hours: what is closed is no gap."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
