@@ -165,7 +165,7 @@ def predict_contexts(
 
 
 def _windows(model: TrainedModel, panel: Panel, pairs: Tensor) -> Iterator[Windows]:
-    """Give the contexts of pairs (B, 2) of rows and cutoffs, a batch at a time."""
+    """Yield the contexts of pairs (B, 2) of rows and cutoffs, a batch at a time."""
     length = model.spec.context_length
     return (gather(panel, chunk[:, 0], chunk[:, 1], length) for chunk in _chunks(pairs))
 

@@ -12,7 +12,7 @@ _LAST_MONTH = 12
 
 
 def is_undated(stamps: pl.Series, instants: pl.Series, since: datetime | None) -> pl.Series:
-    """Tell which rows of a pull are no part of what is new.
+    """Return which rows of a pull are not counted as new.
 
     Their timestamp is missing, before `since` or out of range, or it is text that begins with no
     year. Of the latter, dates such as 29.11.2026 are new where one that fits all of the column is

@@ -32,7 +32,7 @@ VALIDATIONS = 10
 CLEARLY = 0.05
 """An error this much above the least one is no noise."""
 PATIENCE = 3
-"""Judgements in a row clearly above the least one that end a training."""
+"""Validations in a row clearly above the least one that end a training."""
 EXPLODED = 1000.0
 """A typical loss this many times the first one, or seasonal errors, does not recover."""
 _EARLY = "early stopping: the validation error rose after step {}, whose weights are kept"

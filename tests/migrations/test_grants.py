@@ -16,6 +16,10 @@ GRANTS = text(
     "FROM information_schema.table_privileges WHERE grantee IN ('PUBLIC', :role) "
     "AND table_schema = 'public' ORDER BY 1, 2, 3"
 )
+COLUMNS = text(
+    "SELECT table_name, column_name, privilege_type FROM information_schema.column_privileges "
+    "WHERE grantee = :role AND table_name IN ('datasets', 'forecast_vs_actual') ORDER BY 1, 2"
+)
 
 
 @pytest.fixture
@@ -31,13 +35,15 @@ def before(postgres_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def dashboard(before: Engine) -> Iterator[str]:
     """A role whose name has to be quoted."""
-    name = f'dash"board {uuid.uuid4().hex}'
+    name = f'dash"board 100% {uuid.uuid4().hex}'
     quoted = before.dialect.identifier_preparer.quote_identifier(name)
     with writing(before) as conn:
         conn.exec_driver_sql(f"CREATE ROLE {quoted}")
         conn.exec_driver_sql(f"GRANT SELECT ON latest_forecasts TO {quoted} WITH GRANT OPTION")
         conn.exec_driver_sql(f"GRANT SELECT, UPDATE ON series TO {quoted}")
         conn.exec_driver_sql("GRANT SELECT ON forecast_vs_actual TO PUBLIC")
+        conn.exec_driver_sql(f"GRANT SELECT (q50) ON forecast_vs_actual TO {quoted}")
+        conn.exec_driver_sql(f"GRANT SELECT (name) ON datasets TO {quoted}")
     yield name
     with writing(before) as conn:
         conn.exec_driver_sql(f"DROP OWNED BY {quoted}")
@@ -53,6 +59,16 @@ def test_an_upgrade_that_replaces_views_keeps_their_grants(before: Engine, dashb
             ("latest_forecasts", dashboard, "SELECT", "YES"),
             ("series", dashboard, "SELECT", "NO"),
             ("series", dashboard, "UPDATE", "NO"),
+        ]
+
+
+def test_privileges_on_single_columns_are_kept(before: Engine, dashboard: str) -> None:
+    migrations.upgrade(before)
+
+    with reading(before) as conn:
+        assert conn.execute(COLUMNS, {"role": dashboard}).all() == [
+            ("datasets", "name", "SELECT"),
+            ("forecast_vs_actual", "q50", "SELECT"),
         ]
 
 
