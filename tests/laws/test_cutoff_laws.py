@@ -117,7 +117,7 @@ def assert_same(live: Panel, trained: Panel) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(shape=SHAPES, looks=LOOKS, delay=st.sampled_from([0, 1, 15]))
-def test_a_tick_looks_at_whole_cells_however_rows_lie(
+def test_a_tick_uses_complete_cells_however_rows_lie(
     engine: Engine, shape: Shape, looks: Sequence[int], delay: int
 ) -> None:
     dataset, panels, rows = f"meters {next(EXAMPLES)}", PanelCache(), shape.rows()
@@ -145,7 +145,7 @@ BUCKET = {
 
 
 @pytest.mark.parametrize("after", [0, 2, 1800, 3599], ids=lambda seconds: f"{seconds}s")
-def test_a_tick_looks_at_whole_buckets_of_a_query(engine: Engine, after: int) -> None:
+def test_a_tick_uses_complete_buckets_of_a_query(engine: Engine, after: int) -> None:
     bucket = BUCKET[engine.dialect.name]
     dataset = replace(
         DATASET,
@@ -201,7 +201,7 @@ def _pull(engine: Engine, dataset: DatasetConfig, now: datetime, panels: PanelCa
 
 
 @pytest.mark.parametrize("are_counts", [True, False], ids=["counts", "readings"])
-def test_counts_behind_a_view_are_told_by_how_they_were_corrected(
+def test_counts_behind_a_view_are_detected_by_how_they_were_corrected(
     engine: Engine, are_counts: bool
 ) -> None:
     bucket = BUCKET[engine.dialect.name] if are_counts else "at"

@@ -211,7 +211,7 @@ def test_marks_are_one_of_three() -> None:
 
 
 @pytest.mark.parametrize("is_finer", [True, False])
-def test_one_odd_series_of_many_holds_up_no_other(is_finer: bool) -> None:
+def test_one_irregular_series_of_many_delays_no_other(is_finer: bool) -> None:
     plain = observed({f"a{number:02}": [1.0] * 60 for number in range(19)})
     odd = observed({"odd": [1.0] * 240}, every=15 * MINUTE)
     late = observed({"odd": [1.0] * 60}, first=MONDAY + 55 * MINUTE)

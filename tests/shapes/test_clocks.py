@@ -124,7 +124,7 @@ def test_an_offset_counts_for_more_than_the_zone_of_the_dataset(place: Place, ch
     check(place, place.forecast())
 
 
-def test_a_local_time_among_instants_stops_nobody_where_no_zone_is_declared(
+def test_a_local_time_among_instants_fails_no_pull_where_no_zone_is_declared(
     place: Place, check: Check
 ) -> None:
     place.kinds = place.kinds._replace(timestamp="text")

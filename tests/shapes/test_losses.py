@@ -37,7 +37,7 @@ def refused(place: Place, rows: list[Row]) -> DataError:
     return caught.value
 
 
-def test_a_batch_that_loses_more_than_its_share_is_refused_and_lands_nothing(
+def test_a_batch_that_loses_more_than_its_share_is_not_ingested(
     texts: Place,
 ) -> None:
     error = refused(texts, [*spoilt("a", 10), *spoilt("b", 10)])
@@ -58,7 +58,7 @@ def test_the_share_that_may_be_lost_is_a_setting(texts: Place, check: Check) -> 
     check(texts, texts.forecast())
 
 
-def test_one_sick_series_stops_no_other(texts: Place, check: Check) -> None:
+def test_one_unreadable_series_stops_no_other(texts: Place, check: Check) -> None:
     account = texts.bring(spoilt("sick", 24))
 
     assert (account.new, account.rejected) == (0, {"unreadable_value": HOURS})
@@ -154,7 +154,7 @@ def test_an_hour_that_no_series_can_be_read_at_stops_nothing(source: Place) -> N
     assert (report.new, report.rejected) == (16, {"unreadable_value": 16})
 
 
-def test_a_source_that_changes_its_spelling_is_said_and_what_can_be_read_is_kept(
+def test_a_source_that_changes_its_format_is_reported_and_readable_rows_are_kept(
     source: Place,
 ) -> None:
     source.kinds = source.kinds._replace(value="text")
@@ -221,7 +221,7 @@ def test_old_rows_that_no_pull_can_read_stop_no_pull_of_what_is_new(
         assert (report.new, sum(report.rejected.values())) == (3, 36)
 
 
-def test_what_no_pull_can_use_is_seen_in_the_run_that_failed(source: Place) -> None:
+def test_what_no_pull_can_use_is_shown_in_the_run_that_failed(source: Place) -> None:
     source.kinds = source.kinds._replace(value="text")
     source.arrive([*spoilt("a", 10), *spoilt("b", 10)])
 
@@ -232,7 +232,7 @@ def test_what_no_pull_can_use_is_seen_in_the_run_that_failed(source: Place) -> N
 
 
 @pytest.mark.parametrize("at_once", [7, 50, 10_000])
-def test_a_file_is_judged_as_a_whole_before_its_first_row_lands(
+def test_a_file_is_checked_completely_before_its_first_row_is_ingested(
     file: Place, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(ingest, "ROWS_AT_ONCE", at_once)
@@ -281,7 +281,7 @@ def test_text_in_other_files_is_read_or_refused(file: Place, content: bytes) -> 
         )
 
 
-def test_a_file_that_says_nothing_is_refused_and_one_that_withdraws_is_not(file: Place) -> None:
+def test_a_file_without_values_is_refused_and_one_that_withdraws_is_not(file: Place) -> None:
     known: list[Row] = [("a", hour(LAST - back), 1.0) for back in range(3)]
     nulls: list[Row] = [(key, at, None) for key, at, _ in known]
 

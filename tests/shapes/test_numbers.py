@@ -39,14 +39,14 @@ def test_seconds_since_1970_stay_what_they_are(numbered: Place) -> None:
 
 
 @pytest.mark.parametrize("layout", ["%Y", "%Y%m", "%j"])
-def test_small_numbers_are_refused_and_nothing_lands(numbered: Place, layout: str) -> None:
+def test_small_numbers_are_refused_and_nothing_is_ingested(numbered: Place, layout: str) -> None:
     with pytest.raises(DataError, match="as seconds since 1970 it is 1970-01-0"):
         numbered.bring(rows(layout), alone=True)
 
     assert numbered.landed() == []
 
 
-def test_placeholders_among_dates_are_not_landed(file: Place) -> None:
+def test_placeholders_among_dates_are_not_ingested(file: Place) -> None:
     file.kinds = file.kinds._replace(timestamp="bigint")
     file.declare(timezone="UTC")
     dates = rows("%Y%m%d")

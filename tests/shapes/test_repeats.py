@@ -139,7 +139,7 @@ def test_a_row_withdrawn_and_given_back_is_three_versions(place: Place, check: C
     assert place.landed("moved") == [row[1:] for row in series("moved", DAYS)]
 
 
-def test_a_row_withdrawn_before_it_was_ever_seen_is_a_gap(place: Place, check: Check) -> None:
+def test_a_row_withdrawn_before_it_was_ever_stored_is_a_gap(place: Place, check: Check) -> None:
     account = place.bring([("never", hour(LAST), None), *series("whole", DAYS)])
 
     assert (account.new, account.unchanged, account.lost) == (100, 1, 0)

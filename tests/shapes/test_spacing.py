@@ -56,7 +56,9 @@ def test_gaps_are_bridged_and_counted(place: Place, check: Check, missing: int) 
 
 
 @pytest.mark.fault(12)
-def test_a_gap_of_years_lands_and_does_not_widen_the_context(place: Place, check: Check) -> None:
+def test_a_gap_of_years_is_ingested_and_does_not_widen_the_context(
+    place: Place, check: Check
+) -> None:
     place.declare(history=5 * YEAR)
     old = [instant - 4 * YEAR for instant in hours(0, 50)]
 

@@ -58,7 +58,7 @@ def test_text_in_a_column_of_numbers_is_read_or_rejected(place: Place, check: Ch
 
 
 @pytest.mark.fault(11)
-def test_huge_values_land_and_spoil_no_other_series(place: Place, check: Check) -> None:
+def test_huge_values_are_ingested_and_affect_no_other_series(place: Place, check: Check) -> None:
     huge = [
         1e300 * (-1) ** (number % 7) if number % 5 == 0 else float(number) for number in range(100)
     ]
@@ -94,7 +94,7 @@ def test_subnormal_values_are_kept_exactly(place: Place, check: Check) -> None:
 
 
 @pytest.mark.fault(13)
-def test_instants_far_away_are_placeholders_and_never_land(place: Place, check: Check) -> None:
+def test_instants_far_away_are_placeholders_and_never_ingested(place: Place, check: Check) -> None:
     far = [utc(1, 1, 2), utc(1899, 12, 30), utc(9999, 12, 30)]
     rows = [("far", instant, 1.0) for instant in far]
 
@@ -105,7 +105,7 @@ def test_instants_far_away_are_placeholders_and_never_land(place: Place, check: 
     check(place, place.forecast())
 
 
-def test_other_rows_that_say_too_little_are_rejected(place: Place, check: Check) -> None:
+def test_other_incomplete_rows_are_rejected(place: Place, check: Check) -> None:
     place.kinds = place.kinds._replace(timestamp="text")
     rows = [("little", None, 1.0), ("little", "", 1.0), ("little", "soon", 1.0)]
 
@@ -117,7 +117,7 @@ def test_other_rows_that_say_too_little_are_rejected(place: Place, check: Check)
 
 
 @pytest.mark.fault(13, 37)
-def test_an_infinite_instant_stops_nobody(source: Place, check: Check) -> None:
+def test_an_infinite_instant_fails_no_pull(source: Place, check: Check) -> None:
     rows = [("endless", "infinity", 1.0), ("endless", "-infinity", 1.0)]
 
     account = source.bring([*rows, *series("endless", DAYS)])
