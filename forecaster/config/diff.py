@@ -194,4 +194,4 @@ def _shown(value: object) -> str:
         return "default"
     text = ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
     text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    return (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…") or '""'

@@ -121,7 +121,7 @@ def test_declared_hours_are_a_reason_to_retrain_and_detected_ones_are_none() -> 
 
     for earlier in (before, without):  # of a version that knew no hours
         (reason,) = reasons_to_retrain(earlier, declared)
-        assert str(reason) == "opening_hours  -> mon-fri 08:00-20:00"
+        assert str(reason) == 'opening_hours "" -> mon-fri 08:00-20:00'
         assert reasons_to_retrain(earlier, dataset(OPEN.format("always"))) == ()
     assert reasons_to_retrain(spec_of(declared), declared) == ()
     assert reasons_to_retrain(spec_of(declared), dataset()) == ()
