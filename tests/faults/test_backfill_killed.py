@@ -18,7 +18,7 @@ from tests.jobs.small import HOUR
 
 POINTS = (
     "ticks:before", "ticks:after", "forecasts:before", "forecasts:after", "attention:after",
-    "patches:after", "judge:before", "judged:after",
+    "patches:after", "score:before", "scored:after",
 )  # fmt: skip
 PER_TICK = 2 * 6
 """Forecast rows."""

@@ -153,7 +153,7 @@ def test_a_leader_that_stood_still_writes_no_tick_when_it_goes_on(
 
 @pytest.mark.fault(25)
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-@pytest.mark.parametrize("point", ["claim:after", "land:after", "copy:before", "watermark:after"])
+@pytest.mark.parametrize("point", ["claim:after", "ingest:after", "copy:before", "watermark:after"])
 def test_on_postgresql_it_cannot_keep_the_locks_of_a_transaction_either(
     world: World, successor: Replica, lead: Lead, point: str
 ) -> None:

@@ -36,7 +36,7 @@ from tests.jobs.small import DATASET, HOUR, World, hour
 PLACES: dict[str, tuple[ModuleType, str]] = {
     "claim": (runs, "claim"),
     "pull": (pull, "run"),
-    "land": (observations, "land"),
+    "ingest": (observations, "ingest"),
     "read": (observations, "read_cells"),
     "history": (observations, "read"),
     "predict": (predictor, "predict_panels"),
@@ -57,22 +57,22 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "finish": (runs, "finish"),
     "notify": (runner, "_log"),
     "ticks": (backfills, "claim"),
-    "judge": (write, "judge"),
-    "judged": (accuracy, "write"),
+    "score": (write, "score"),
+    "scored": (accuracy, "write"),
 }
 """Functions before and after which a process may be killed; `commit` is one more place."""
 
 STAGES = {
     "forecast": (
-        "claim", "pull", "land", "read", "predict", "partitions", "forecasts", "attention",
+        "claim", "pull", "ingest", "read", "predict", "partitions", "forecasts", "attention",
         "patches", "watermark", "finish", "commit", "notify",
     ),
     "retrain": (
-        "claim", "pull", "land", "history", "prepare", "fit", "save", "promote", "watermark",
+        "claim", "pull", "ingest", "history", "prepare", "fit", "save", "promote", "watermark",
         "finish", "commit", "notify",
     ),
     "score": ("claim", "cases", "accuracy", "watermark", "finish", "commit", "notify"),
-    "reconcile": ("claim", "pull", "land", "watermark", "finish", "commit", "notify"),
+    "reconcile": ("claim", "pull", "ingest", "watermark", "finish", "commit", "notify"),
     "prune": ("claim", "drop", "delete", "records", "finish", "commit", "notify"),
 }  # fmt: skip
 """The places that each job passes."""
