@@ -29,13 +29,15 @@ class CsvLayout:
     skipped: int
     header: int
     width: int
+    is_last_unnamed: bool = False
+    """Whether the header ends in a separator: rows may lack the cell after it."""
 
 
-def size_of_first(lines: Sequence[str], separator: str) -> tuple[int, int]:
-    """Return how many lines and cells the first row has; a quoted cell may span lines."""
+def first_row(lines: Sequence[str], separator: str) -> tuple[int, list[str]]:
+    """Return how many lines the first row has, and its cells; a quoted one may span lines."""
     reader = csv.reader(lines, delimiter=separator)
     cells = next(reader, [])
-    return reader.line_num, len(cells)
+    return reader.line_num, cells
 
 
 @contextmanager
@@ -107,6 +109,19 @@ def _rows(source: Iterable[str], layout: CsvLayout) -> Iterator[tuple[list[str],
         is_open = lines[-1] == _END
         if is_open and len(lines) == 1:
             return
-        is_row = len(cells) in (0, layout.width) and not is_open
-        yield lines[: len(lines) - is_open], cells if is_row else None
+        yield lines[: len(lines) - is_open], None if is_open else _fitted(cells, layout)
         lines.clear()
+
+
+def _fitted(cells: list[str], layout: CsvLayout) -> list[str] | None:
+    """Return as many cells as the header has; None where there are too many or too few.
+
+    A separator at the end of a line, or of the header alone, makes no difference.
+    """
+    if len(cells) in (0, layout.width):
+        return cells
+    if len(cells) == layout.width + 1 and not cells[-1]:
+        return cells[:-1]
+    if len(cells) == layout.width - 1 and layout.is_last_unnamed:
+        return [*cells, ""]
+    return None

@@ -16,7 +16,7 @@ import polars as pl
 
 from forecaster.errors import DataError
 from forecaster.ingestion.malformed import MalformedRows
-from jobs.files.csv_rows import CsvLayout, size_of_first, well_formed
+from jobs.files.csv_rows import CsvLayout, first_row, well_formed
 from jobs.files.layout import Dialect
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a pipe"}
@@ -64,7 +64,8 @@ def _layout(plain: Path, dialect: Dialect, name: str) -> CsvLayout:
     skipped, declared = _before_header(lines)
     rest = lines[skipped:]
     separator = dialect.separator or declared or _separator(rest, name)
-    height, width = size_of_first(rest, separator)
+    height, cells = first_row(rest, separator)
+    width = len(cells)
     if rest and not dialect.columns:
         _require_header(rest[0], separator, name)
     if rest and dialect.columns and len(dialect.columns) != width:
@@ -78,6 +79,7 @@ def _layout(plain: Path, dialect: Dialect, name: str) -> CsvLayout:
         skipped=skipped,
         header=0 if dialect.columns else max(1, height),
         width=width,
+        is_last_unnamed=not dialect.columns and bool(cells) and not cells[-1].strip(),
     )
 
 

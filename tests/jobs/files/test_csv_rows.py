@@ -30,7 +30,8 @@ def read(
         ("b,2026-01-01", 0),
         ("b", 0),
         ("b,2026-01-01,1,2", 0),
-        ("b,2026-01-01,1,", 0),
+        ("b,2026-01-01,1,,", 0),
+        ("b,2026-01-01,1,", 1),
         ('"b,2026-01-01",1', 0),
         ("b,2026-01-01,", 1),
         ("b,,", 1),
@@ -61,6 +62,22 @@ def test_a_last_line_that_is_cut_off_is_no_row(last: str) -> None:
 
     assert len(found) == len(GOOD)
     assert (malformed.rows, malformed.example) == (1, last)
+
+
+@pytest.mark.parametrize("of_header", ["", ","])
+@pytest.mark.parametrize("of_rows", ["", ","])
+def test_a_separator_at_the_end_of_lines_adds_no_cell(of_header: str, of_rows: str) -> None:
+    header = f"series_id,timestamp,value{of_header}"
+    found, malformed = read("\n".join([header, *(f"{line}{of_rows}" for line in GOOD)]))
+
+    assert [row[:3] for row in found] == read("\n".join(["series_id,timestamp,value", *GOOD]))[0]
+    assert malformed.rows == 0
+
+
+def test_a_line_that_is_too_short_for_a_header_that_ends_in_a_separator_is_rejected() -> None:
+    found, malformed = read("\n".join(["series_id,timestamp,value,", *GOOD, "a,2026-02-01"]))
+
+    assert (len(found), malformed.example) == (len(GOOD), "a,2026-02-01")
 
 
 def test_blank_lines_at_the_end_are_no_malformed_rows() -> None:
