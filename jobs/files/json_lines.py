@@ -46,8 +46,7 @@ def _parsed(
     try:
         return lines, pl.read_ndjson(b"".join(lines), infer_schema_length=None)
     except pl.exceptions.PolarsError:
-        rows = [line for line in lines if _is_object(line)]
-        others = [_text(line) for line in lines if not _is_object(line)]
+        rows, others = _split(lines)
         if not others:
             raise
     if required and not rows:
@@ -56,6 +55,17 @@ def _parsed(
         )
     malformed.add(others)
     return rows, pl.read_ndjson(b"".join(rows), infer_schema_length=None) if rows else None
+
+
+def _split(lines: Sequence[bytes]) -> tuple[list[bytes], list[str]]:
+    """Return the lines that hold an object, and the text of the others."""
+    rows, others = [], []
+    for line in lines:
+        if _is_object(line):
+            rows.append(line)
+        else:
+            others.append(_text(line))
+    return rows, others
 
 
 def _is_object(line: bytes) -> bool:
