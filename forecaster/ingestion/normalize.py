@@ -108,7 +108,7 @@ def normalize(
     timestamps, values = _plain(raw[columns.timestamp]), _plain(raw[columns.value])
     reading = read_instants(timestamps, timezone, timestamp_format, ends=columns.ends)
     numbers = _read_values(values, decimal)
-    series_ids = _join_keys(keys)
+    series_ids = join_keys(keys)
     reasons = _reasons(series_ids, reading, numbers, _is_given(values))
     # Negative zero equals zero, so it must not count as another value.
     positive = numbers.set((numbers == 0).fill_null(False), 0.0)
@@ -184,7 +184,8 @@ def _plain(column: pl.Series) -> pl.Series:
     return column
 
 
-def _join_keys(keys: Sequence[pl.Series]) -> pl.Series:
+def join_keys(keys: Sequence[pl.Series]) -> pl.Series:
+    """Return `series_id`, the text keys joined as `normalize` does; null where a key is missing."""
     if len(keys) == 1:
         return keys[0].alias("series_id").set((keys[0] == "").fill_null(False), None)
     frame = pl.DataFrame([_escaped(text).alias(str(place)) for place, text in enumerate(keys)])

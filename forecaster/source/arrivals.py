@@ -6,6 +6,8 @@ import polars as pl
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.errors import DataError
+from forecaster.ingestion.normalize import join_keys
+from forecaster.ingestion.series_keys import key_text
 from forecaster.ingestion.timestamps import read_instants
 from forecaster.source import read
 from forecaster.source.query import RowRange
@@ -31,7 +33,7 @@ def read_arrivals(dataset: DatasetConfig, url: str, wanted: RowRange) -> pl.Data
     stamps = read_instants(
         raw[dataset.timestamp_column], dataset.timezone, dataset.timestamp_format, ends=marks_end
     )
-    keys = pl.concat_str(dataset.series_columns, separator="/").alias("series_id")
+    keys = join_keys([key_text(raw[name]) for name in dataset.series_columns])
     rows = raw.select(keys, timestamp=stamps.timestamps, arrived=arrived).drop_nulls()
     return None if rows.is_empty() else rows
 
