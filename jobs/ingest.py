@@ -44,7 +44,7 @@ def run(
     The format follows the name of the file where none is given. A file of two columns, timestamps
     and something else, is one series, named by `dialect` or else like the dataset. Rows are
     ingested in parts, but a file is one batch: values of the same key that differ become their
-    mean, however far apart they are (for exceptions see docs/data.md). Ingesting a file twice
+    mean, however far apart they are (exceptions: docs/reference/data.md). Ingesting a file twice
     changes nothing; a value that differs from an earlier ingestion is stored as a correction.
 
     ConfigError for a `dialect` of CSV where the file is none.

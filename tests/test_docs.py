@@ -89,27 +89,27 @@ def test_every_command_is_in_the_readme(command: str, readme: str) -> None:
     ],
 )
 def test_every_setting_is_documented(name: str) -> None:
-    assert re.search(rf"\b{name}\b", generated("settings.md"))
+    assert re.search(rf"\b{name}\b", generated("reference/settings.md"))
 
 
 def test_the_page_of_settings_shows_the_sample(request: pytest.FixtureRequest) -> None:
     content = f"```toml\n{SAMPLE}```\n"
     if request.config.getoption("--write-golden"):
-        regenerate("settings.md", content)
+        regenerate("reference/settings.md", content)
 
-    assert generated("settings.md") == content
+    assert generated("reference/settings.md") == content
 
 
 def test_the_page_of_telemetry_shows_what_is_declared(request: pytest.FixtureRequest) -> None:
     content = reference(Telemetry([]).declared) + "\n"
     if request.config.getoption("--write-golden"):
-        regenerate("telemetry.md", content)
+        regenerate("reference/telemetry.md", content)
 
-    assert generated("telemetry.md") == content
+    assert generated("reference/telemetry.md") == content
 
 
 def test_every_view_is_documented_with_its_columns(engine: Engine) -> None:
-    page = (DOCS / "views.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "views.md").read_text(encoding="utf-8")
     found = inspect(engine)
 
     for view in found.get_view_names():
@@ -119,7 +119,7 @@ def test_every_view_is_documented_with_its_columns(engine: Engine) -> None:
 
 
 def test_the_page_of_backtests_names_every_option_and_baseline() -> None:
-    page = (DOCS / "backtest.md").read_text(encoding="utf-8")
+    page = (DOCS / "how-to" / "backtest.md").read_text(encoding="utf-8")
     command = typer.main.get_command(app).commands["backtest"]  # type: ignore[attr-defined]
     options = [option for each in command.params for option in each.opts if option[:2] == "--"]
 

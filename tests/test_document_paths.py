@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 TOP_FOLDERS = ("benchmarks", "docs", "forecaster", "jobs", "migrations", "tests")
 NAMES_CODE = ("ARCHITECTURE.md", "CONTRIBUTING.md")
 QUESTIONS = 10

@@ -1,4 +1,4 @@
-"""The table of the faults: the rows of docs/faults.md, which tests show them, how these went.
+"""The table of faults: rows of docs/reference/faults.md, which tests show them, how these went.
 
 A test names its rows with `@pytest.mark.fault(8)`. The table is printed when `--fault-table` is
 given, or when the folder of this module is run.
@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
-PAGE = TESTS.parent / "docs" / "faults.md"
+PAGE = TESTS.parent / "docs" / "reference" / "faults.md"
 OUTCOMES = ("passed", "failed", "skipped")
 
-_ROW = "row of docs/faults.md"
+_ROW = "row of docs/reference/faults.md"
 PROPERTY = "fault"
 
 
@@ -79,7 +79,7 @@ class FaultTable:
             self._outcomes[report.nodeid] = "failed" if before == "failed" else report.outcome
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("faults (docs/faults.md)")
+        terminalreporter.section("faults (docs/reference/faults.md)")
         terminalreporter.line("     passed  failed  skipped  fault")
         counts, shown = self._counts(), marked()
         for row in rows():

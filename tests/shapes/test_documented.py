@@ -11,7 +11,7 @@ from forecaster.errors import SkipReason
 from forecaster.ingestion.normalize import RejectReason
 from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
 COUNTERS = [
     *map(str, RejectReason),
     *map(str, SkipReason),

@@ -17,7 +17,7 @@ from forecaster.store.observations import observations
 from tests.store.samples import HOUR, START, add_model, forecast, observed, scored
 from tests.store.written import write_forecasts
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "views.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "views.md"
 T = START
 """The instant in the recipes: 2026-11-20, 9 o'clock."""
 ONLY = {"PostgreSQL": "postgresql", "SQLite": "sqlite"}
