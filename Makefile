@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-numeric soak check golden clean
+.PHONY: help run test test-all test-numeric soak check docs golden clean
 .PHONY: bench bench-main-path bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
@@ -36,6 +36,9 @@ check: $(INSTALLED) ## format, lint, types and floors
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED) ## the site of docs/ in build/docs; broken links and anchors are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: bench-accuracy ## accuracy, and what a user waits for; FORECASTER_DATA names the data folder
 	$(BIN)/python benchmarks/demo.py
