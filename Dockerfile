@@ -23,7 +23,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
       > requirements.txt \
     && pip install -c constraints.txt -r requirements.txt
 
-COPY README.md LICENSE ./
+COPY README.md LICENSE hatch_build.py ./
 COPY migrations migrations
 COPY forecaster forecaster
 COPY jobs jobs

@@ -1,4 +1,4 @@
-"""`python -m jobs` is the `forecaster` command."""
+"""`python -m jobs` is the `forecaster` command of a checkout."""
 
 from jobs.cli import app
 

@@ -1,15 +1,11 @@
-"""The rules of the house that no linter knows, and the package as somebody else installs it."""
+"""The rules of the house that no linter knows."""
 
 import ast
-import os
 import re
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tomllib
-import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -212,59 +208,3 @@ def test_the_image_copies_only_what_exists_and_is_let_through() -> None:
     sources = [source for line in copies for source in line.split()]
     assert [name for name in sources if not (ROOT / name).exists()] == []
     assert [name for name in sources if f"!{name}" not in let_through] == []
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel that the source archive builds, and our dependencies."""
-    folder = tmp_path_factory.mktemp("installed")
-    build = ["build", "--no-isolation", "--outdir", str(folder / "dist"), str(ROOT)]
-    subprocess.run([sys.executable, "-m", *build], check=True)
-    (wheel,) = (folder / "dist").glob("*.whl")
-    venv.create(folder / "venv", with_pip=False, symlinks=True)
-    python = folder / "venv" / "bin" / "python"
-    install = ["pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
-    subprocess.run([sys.executable, "-m", *install], check=True)
-    borrow_packages(folder / "venv")
-    return folder / "venv" / "bin" / "forecaster"
-
-
-def borrow_packages(environment: Path) -> None:
-    """Let the environment see the packages of this one, but not its link to our source tree."""
-    ours = sysconfig.get_path("purelib")
-    (theirs,) = environment.glob("lib/python*/site-packages")
-    (theirs / "borrowed.pth").write_text(f"{ours}\n")
-
-
-def run_installed(command: Path, *arguments: str, folder: Path) -> str:
-    environment: Mapping[str, str] = {"PATH": os.defpath, "HOME": str(folder)}
-    done = subprocess.run(
-        [command, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.slow
-def test_the_wheel_upgrades_a_database_from_an_empty_folder(
-    installed: Path, tmp_path: Path
-) -> None:
-    run_installed(installed, "db", "upgrade", folder=tmp_path)
-
-    assert list(tmp_path.glob("*.db"))
-    run_installed(installed, "db", "check", folder=tmp_path)
-
-
-@pytest.mark.slow
-def test_the_wheel_runs_the_demo_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
-    pytest.importorskip("statsmodels")
-
-    run_installed(installed, "demo", "--once", folder=tmp_path)
-
-    assert list(tmp_path.glob("*.db"))

@@ -52,7 +52,7 @@ def fit_in_child(
     """
     child = subprocess.Popen(
         # -P: no module of the current directory
-        [sys.executable, "-P", "-m", "jobs.training_process.child"],
+        [sys.executable, "-P", "-m", f"{__package__}.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
