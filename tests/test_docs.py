@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 from sqlalchemy import Engine, inspect
+from typer.testing import CliRunner
 
 from forecaster.config.sample import SAMPLE
 from forecaster.config.settings import (
@@ -44,13 +45,19 @@ def readme() -> str:
 
 
 def commands() -> list[str]:
-    """Return every command as it is typed, without `forecaster`."""
+    """Return every command as it is typed, groups such as `forecaster db` before what they have."""
     group = typer.main.get_command(app)
-    found: list[str] = []
+    typed = ["forecaster"]
     for name, command in group.commands.items():  # type: ignore[attr-defined]
-        nested = getattr(command, "commands", {})
-        found += [f"{name} {inner}" for inner in nested] or [name]
-    return found
+        typed.append(f"forecaster {name}")
+        typed += [f"forecaster {name} {inner}" for inner in getattr(command, "commands", {})]
+    return typed
+
+
+def help_of(command: str) -> str:
+    runner = CliRunner(env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"})
+    arguments = [*command.split()[1:], "--help"]
+    return runner.invoke(app, arguments, prog_name="forecaster").stdout
 
 
 def generated(document: str) -> str:
@@ -66,9 +73,21 @@ def regenerate(document: str, content: str) -> None:
     path.write_text(before + MARKS[0] + content + MARKS[1] + after, encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", commands())
-def test_every_command_is_in_the_readme(command: str, readme: str) -> None:
-    assert re.search(rf"`forecaster {command}[ `]", readme)
+@pytest.mark.parametrize("command", sorted({*commands()} - {"forecaster"}))
+def test_every_command_is_in_the_table_of_commands(command: str) -> None:
+    page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
+
+    assert re.search(rf"^\| `{command}[ `]", page, re.MULTILINE)
+
+
+def test_the_page_of_commands_shows_the_help_of_each(request: pytest.FixtureRequest) -> None:
+    content = "\n".join(
+        f"## {command}\n\n```text\n{help_of(command)}```\n" for command in commands()
+    )
+    if request.config.getoption("--write-golden"):
+        regenerate("reference/commands.md", content)
+
+    assert generated("reference/commands.md") == content
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -26,25 +25,7 @@ from jobs.cli import app
 from jobs.terminal.error_boundary import Boundary
 from tests.jobs.terminal.terminal import configure, type_
 
-COMMANDS = (
-    "demo", "init", "check", "plan", "config", "db", "db upgrade", "db check", "ingest", "serve",
-    "retrain", "forecast", "backfill", "backtest", "score", "reconcile", "prune", "explain",
-    "simulate", "status", "models", "models list", "models show", "models promote",
-    "models rollback",
-)  # fmt: skip
-
-
 # Help
-
-
-def test_every_command_explains_itself_as_in_the_golden_file(
-    golden: Callable[[str, str], None],
-) -> None:
-    pages = [
-        f"$ forecaster {name}".rstrip() + " --help\n" + help_of(name) for name in ("", *COMMANDS)
-    ]
-
-    golden("cli_help.txt", "\n".join(pages))
 
 
 def test_every_command_is_listed_in_full_on_a_terminal_of_80_columns() -> None:
