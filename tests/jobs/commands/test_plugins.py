@@ -85,7 +85,7 @@ def test_a_model_with_a_plugin_that_config_no_longer_names_is_not_used(own: Path
 
 
 def test_the_example_of_the_documents_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "reference" / "attention.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "attention-plugins.md").read_text(encoding="utf-8")
     python, settings, _ = re.findall(r"```(?:python|toml)\n(.*?)```", page, re.DOTALL)
     (folder / "my_attention.py").write_text(python)
     monkeypatch.syspath_prepend(folder)
