@@ -14,4 +14,4 @@ schemas · errors                  the data frames that packages exchange; excep
 The program that runs it on a schedule is the package `jobs`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -9,6 +9,7 @@ import typer
 from sqlalchemy import Engine, inspect
 from typer.testing import CliRunner
 
+from forecaster import __version__
 from forecaster.config.sample import SAMPLE
 from forecaster.config.settings import (
     Config,
@@ -148,3 +149,10 @@ def test_the_page_of_backtests_names_every_option_and_baseline() -> None:
 def test_the_documents_that_are_named_exist(readme: str) -> None:
     for document in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / document).exists(), document
+
+
+def test_the_changelog_has_a_section_for_this_version() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert headings[0] == "[Unreleased]"
+    assert re.match(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d$", headings[1])
