@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 TOP_FOLDERS = ("benchmarks", "docs", "forecaster", "jobs", "migrations", "tests")
-NAMES_CODE = ("ARCHITECTURE.md", "CONTRIBUTING.md")
+DECISIONS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/decisions/*.md"))
+NAMES_CODE = ("ARCHITECTURE.md", "CONTRIBUTING.md", *DECISIONS)
 QUESTIONS = 10
 
 _QUOTED = re.compile(r"`([^`\s]+)`")
@@ -76,6 +77,13 @@ def test_a_newcomer_finds_at_least_ten_questions_with_a_function() -> None:
 
     rows = re.findall(r"^\| [^|]+\? \| [^|]*`[\w/]+\.py:[\w.]+`", text, re.MULTILINE)
     assert len(rows) >= QUESTIONS
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_a_decision_has_context_decision_and_consequence(decision: str) -> None:
+    text = (ROOT / decision).read_text(encoding="utf-8")
+
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Context", "Decision", "Consequence"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

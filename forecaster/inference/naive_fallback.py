@@ -1,4 +1,8 @@
-"""Naive forecasts in place of a model that they beat: their points, the model's own spread."""
+"""Naive forecasts in place of a model that they beat: their points, the model's own spread.
+
+Components still add up: what naive repeats is `last_value`, what a season repeats is `copied`, and
+drift is `residual`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,4 +1,8 @@
-"""The query to a source: a dataset's own query, between two instants, as one SELECT."""
+"""The query to a source: a dataset's own query, between two instants, as one SELECT.
+
+`:since` and `:until` lie at least a step outside these instants, so that no sum over a step or a
+day is cut.
+"""
 
 import json
 import math

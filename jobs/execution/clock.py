@@ -1,4 +1,9 @@
-"""The scheduler's clock, which ignores sudden jumps for a while, and the jitter of datasets."""
+"""The scheduler's clock, which ignores sudden jumps for a while, and the jitter of datasets.
+
+A tick of the future that was run by mistake cannot run again when its time comes, so a wall clock
+that runs ahead of the machine's uptime is followed after ten minutes only. One that was set back is
+followed at once, and repeats nothing: those ticks have rows.
+"""
 
 import logging
 import threading

@@ -1,4 +1,8 @@
-"""Pull: read from the source what is new, and ingest it into our own observations."""
+"""Pull: read from the source what is new, and ingest it into our own observations.
+
+What is new begins at the watermark less `delay` and `late_data`; `ingest_column` finds what was
+written since then with older timestamps. The job `reconcile` reads all of `history` again.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

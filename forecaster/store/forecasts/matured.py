@@ -1,4 +1,8 @@
-"""Matured forecasts: those whose actuals are known."""
+"""Matured forecasts: those whose actuals are known.
+
+They are read series by series, through the primary key by series and cutoff: a later forecast of an
+instant has a cutoff before that instant, so the key finds it, and there is no other index.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
