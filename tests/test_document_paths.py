@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-TOP_FOLDERS = ("benchmarks", "docs", "forecaster", "jobs", "migrations", "tests")
+TOP_FOLDERS = ("benchmarks", "docs", "examples", "forecaster", "jobs", "migrations", "tests")
 DECISIONS = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/decisions/*.md"))
 NAMES_CODE = ("ARCHITECTURE.md", "CONTRIBUTING.md", *DECISIONS)
 QUESTIONS = 10

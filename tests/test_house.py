@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from tests import test_tolerances, test_wall_clock
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("forecaster", "jobs", "migrations", "tests", "benchmarks")
+ROOMS = ("forecaster", "jobs", "migrations", "tests", "benchmarks", "examples")
 PACKAGES = ("forecaster", "jobs")
 MODULE_LINES = 300
 FUNCTION_LINES = 40
