@@ -20,10 +20,10 @@ run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by i
 	$(BIN)/forecaster demo $(ARGS)
 
 test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" --cpu-table $(ARGS)
 
 test-all: test-numeric ## every test, and the table of faults
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --fault-table $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --fault-table --cpu-table $(ARGS)
 
 test-numeric: $(INSTALLED) ## the tests that run networks, as other processors would
 	$(BIN)/python -m tests.processors

@@ -21,6 +21,7 @@ from hypothesis import settings
 from sqlalchemy import Engine
 
 from forecaster.config.score_names import GROUP
+from tests.cpu_seconds import CpuSeconds
 from tests.faults import coverage
 from tests.postgres import Cluster, find_binaries
 
@@ -57,6 +58,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="rewrite tests/golden")
+    parser.addoption("--cpu-table", action="store_true", help="print CPU seconds by folder")
     parser.addoption("--fault-table", action="store_true", help="print what became of each fault")
 
 
@@ -65,6 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.rounding import perturb
 
         perturb()
+    if config.getoption("--cpu-table"):
+        config.pluginmanager.register(CpuSeconds())
     if coverage.is_wanted(config):
         config.pluginmanager.register(coverage.FaultTable())
 
