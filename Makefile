@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-numeric soak check docs golden clean
+.PHONY: help run test test-all test-numeric services wheel image soak check docs golden clean
 .PHONY: bench bench-main-path bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
@@ -27,6 +27,21 @@ test-all: test-numeric ## every test, and the table of faults
 
 test-numeric: $(INSTALLED) ## the tests that run networks, as other processors would
 	$(BIN)/python -m tests.processors
+
+services: ## install the servers that tests need, on Debian and Ubuntu
+	.ci/services
+
+wheel: $(INSTALLED) ## build dist, install the wheel into an empty environment, test it
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --no-isolation
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	build/wheel/bin/forecaster --help
+	$(BIN)/python -m pytest tests/test_wheel.py $(ARGS)
+
+image: ## build the container image; TORCH_INDEX names an index of torch builds
+	docker build --tag forecaster $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) .
+	docker run --rm forecaster --help
 
 soak: $(INSTALLED) ## ticks each second amid random kills; SECONDS=300, ARGS="--seed 1 --store sqlite --burners 3"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.soak --seconds $(or $(SECONDS),300) $(ARGS)

@@ -1,8 +1,8 @@
 """What tests stand on: a fresh database on each store, and what the machine offers or not.
 
 `database_url` is an empty database, once on SQLite and once on PostgreSQL; `engine` is that same
-database with the schema at head. Where the machine lacks a service, its tests are skipped and say
-why; with REQUIRE_SERVICES=1 they fail instead.
+database with the schema at head. Where the machine lacks a service or the folder of real series,
+their tests are skipped and say why; with REQUIRE_SERVICES=1 or REQUIRE_DATA=1 they fail instead.
 """
 
 import os
@@ -27,7 +27,6 @@ from tests.postgres import Cluster, find_binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("FORECASTER_DATA", ROOT.parent / "shared" / "data"))
-SERVICES_REQUIRED = os.environ.get("REQUIRE_SERVICES") == "1"
 TEMPLATE = "forecaster_template"
 OWN_ATTENTION = ROOT / "tests" / "plugins"
 MEMORY = Path("/dev/shm")
@@ -80,10 +79,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(marks[fixture])
 
 
-def unavailable(reason: str) -> NoReturn:
-    """Skip a test that needs what the machine lacks; fail it where all services are required."""
-    if SERVICES_REQUIRED:
-        pytest.fail(f"{reason}, and REQUIRE_SERVICES=1", pytrace=False)
+def unavailable(reason: str, unless: str = "REQUIRE_SERVICES") -> NoReturn:
+    """Skip a test that needs what the machine lacks; fail it where that is required."""
+    if os.environ.get(unless) == "1":
+        pytest.fail(f"{reason}, and {unless}=1", pytrace=False)
     pytest.skip(reason)
 
 
@@ -153,7 +152,7 @@ def promtool() -> str:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real series that comes beside the repository."""
-    return DATA if DATA.is_dir() else unavailable(f"no data folder at {DATA}")
+    return DATA if DATA.is_dir() else unavailable(f"no data folder at {DATA}", "REQUIRE_DATA")
 
 
 @pytest.fixture
