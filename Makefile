@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-numeric services wheel image soak check docs golden clean
+.PHONY: help run test test-all test-numeric services wheel sbom image soak check docs golden clean
 .PHONY: bench bench-main-path bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
@@ -38,6 +38,11 @@ wheel: $(INSTALLED) ## build dist, install the wheel into an empty environment, 
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
 	build/wheel/bin/forecaster --help
 	$(BIN)/python -m pytest tests/test_wheel.py $(ARGS)
+
+sbom: build/wheel/bin/forecaster ## list what is installed with the wheel in dist/forecaster.cdx.json (CycloneDX)
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/python -m pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7,<8"
+	build/sbom/bin/cyclonedx-py environment --output-reproducible --output-file dist/forecaster.cdx.json build/wheel/bin/python
 
 image: ## build the container image; TORCH_INDEX names an index of torch builds
 	docker build --tag forecaster $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) .
@@ -99,6 +104,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) torch
 	$(PIP) --editable ".[demo,dev]"
 	@touch $@
+
+build/wheel/bin/forecaster:
+	$(MAKE) wheel
 
 $(PEERS)/.installed: pyproject.toml benchmarks/constraints-peers.txt
 	$(PYTHON) -m venv $(PEERS)

@@ -5,6 +5,11 @@ it is `jobs`, and the wheel, where it is `forecaster.jobs`. The command's entry 
 here.
 """
 
+import sys
+
+if sys.platform == "win32":
+    sys.exit("error: expected Linux or macOS, found Windows\nhint:  run it in WSL or a container")
+
 from jobs.cli import app
 
 __all__ = ["app"]

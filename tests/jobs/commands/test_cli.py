@@ -1,6 +1,7 @@
 """The command line: data on stdout, talk on stderr, and no traceback for what users get wrong."""
 
 import re
+import runpy
 import sqlite3
 import subprocess
 import sys
@@ -258,3 +259,10 @@ def test_a_bug_keeps_its_traceback() -> None:
     done = CliRunner().invoke(broken, ["divide"])
 
     assert isinstance(done.exception, ZeroDivisionError)
+
+
+def test_windows_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+
+    with pytest.raises(SystemExit, match="error: expected Linux or macOS, found Windows\nhint:  "):
+        runpy.run_module("forecaster.__main__")
