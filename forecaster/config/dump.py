@@ -1,88 +1,71 @@
 """The configuration written back as TOML, defaults included and passwords masked."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
+from typing import Any
 
-from forecaster.config.settings import Config, DatasetConfig, RetentionConfig
+from forecaster.config.settings import Config, DatasetConfig, RetentionConfig, ServerConfig
 from forecaster.config.urls import masked
 from forecaster.config.validators import FOREVER
 from forecaster.times.calendar_periods import Periods
-from forecaster.times.durations import format_duration
+from forecaster.times.durations import Step, format_duration
 from forecaster.times.schedules import Cron, Every
 
 
 def to_toml(config: Config) -> str:
     """Write all settings, defaults included, passwords as `***`, for `config.file` to read."""
-    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
-    top = {
-        "database_url": masked(config.database_url),
-        "prune_schedule": config.prune_schedule,
-        "lease_ttl": config.lease_ttl,
-    }
-    lines = _lines(_spelled(top))
-    lines += _section(
-        "server",
-        {
-            "listen": f"{host}:{config.server.port}",
-            "username": config.server.username,
-            "password": None if config.server.password is None else "***",
-            "tls_certificate": config.server.tls_certificate,
-            "tls_key": config.server.tls_key,
-        },
-    )
-    ages = {f.name: getattr(config.retention, f.name) for f in fields(RetentionConfig)}
-    forever = {key: FOREVER if ages[key] is None else ages[key] for key in ages}
-    lines += _section("retention", forever)
-    for name, dataset in config.datasets.items():
-        lines += _dataset_lines(f"datasets.{json.dumps(name) if '.' in name else name}", dataset)
-    return "\n".join(lines) + "\n"
+    return "\n".join(_lines(config)) + "\n"
 
 
-def _dataset_lines(path: str, dataset: DatasetConfig) -> list[str]:
-    tables = ("deadlines", "calendar", "model", "training")
-    values = {f.name: getattr(dataset, f.name) for f in fields(DatasetConfig)}
-    flat = {key: value for key, value in values.items() if key not in ("name", *tables)}
-    if dataset.source_url is not None:
-        flat["source_url"] = masked(dataset.source_url)
-    zones = {
-        schedule.timezone for schedule in flat.values() if isinstance(schedule, Periods | Cron)
-    }
-    lines = _section(path, _spelled(flat) | {"schedule_timezone": next(iter(zones), None)})
-    for key in tables:
-        of_table = values[key]
-        lines += _section(
-            f"{path}.{key}", {f.name: getattr(of_table, f.name) for f in fields(of_table)}
-        )
-    return lines
-
-
-def _spelled(values: Mapping[str, object]) -> dict[str, object]:
-    """Return settings as in the file: a schedule is an interval or a cron expression.
-
-    The zone of schedules is a setting of its own.
-    """
-    settings: dict[str, object] = {}
+def _lines(settings: object, path: str = "") -> Iterator[str]:
+    """Yield the settings of one table, then the tables in it."""
+    values = _as_in_file(settings)
+    tables = {key: value for key, value in values.items() if is_dataclass(value)}
     for key, value in values.items():
-        match value:
-            case Every():
-                settings[key.replace("_schedule", "_every")] = value.period
-            case Periods():
-                settings[key.replace("_schedule", "_every")] = str(value.step)
-            case Cron():
-                settings[key.replace("_schedule", "_cron")] = value.expression
-            case _:
-                settings[key] = value
-    return settings
+        if value is not None and key not in tables:
+            yield f"{key} = {_literal(value)}"
+    for key, table in tables.items():
+        yield from ("", f"[{path}{key}]", *_lines(table, f"{path}{key}."))
 
 
-def _section(path: str, values: Mapping[str, object]) -> list[str]:
-    return ["", f"[{path}]", *_lines(values)]
+def _as_in_file(settings: Any) -> dict[str, object]:
+    values = dict(_setting(f.name, getattr(settings, f.name)) for f in fields(settings))
+    match settings:
+        case Config(datasets=datasets):
+            del values["datasets"]
+            quoted = {name: json.dumps(name) if "." in name else name for name in datasets}
+            values |= {f"datasets.{quoted[name]}": datasets[name] for name in datasets}
+        case ServerConfig(host=host, port=port):
+            listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            values = {"listen": listen, **values, "host": None, "port": None}
+        case RetentionConfig():
+            values = {key: FOREVER if age is None else age for key, age in values.items()}
+        case DatasetConfig():
+            schedules = (getattr(settings, f.name) for f in fields(settings))
+            zones = (each.timezone for each in schedules if isinstance(each, Periods | Cron))
+            values |= {"name": None, "schedule_timezone": next(zones, None)}
+    return values
 
 
-def _lines(values: Mapping[str, object]) -> list[str]:
-    return [f"{key} = {_literal(value)}" for key, value in values.items() if value is not None]
+def _setting(key: str, value: object) -> tuple[str, object]:
+    """Return a setting as in the file: a schedule is an interval or a cron expression."""
+    match value:
+        case Every():
+            return key.replace("_schedule", "_every"), value.period
+        case Periods():
+            return key.replace("_schedule", "_every"), str(value.step)
+        case Cron():
+            return key.replace("_schedule", "_cron"), value.expression
+        case Step():
+            return key, str(value)
+        case str() if key.endswith("password"):
+            return key, "***"
+        case str() if key.endswith("url"):
+            return key, masked(value)
+        case _:
+            return key, value
 
 
 def _literal(value: object) -> str:

@@ -5,11 +5,12 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import permutations
 
 from forecaster.config import dataset_table, validators
 from forecaster.config.settings import Config, DatasetConfig, RetentionConfig, ServerConfig
 from forecaster.config.table import ParseContext, Table, shown
-from forecaster.config.urls import database_url, listen
+from forecaster.config.urls import listen
 from forecaster.errors import ConfigError
 from forecaster.times.durations import Step
 from forecaster.times.schedules import every
@@ -45,23 +46,19 @@ def draft(
     """Return as many settings as can be read; ConfigError only if the file is not TOML."""
     context = ParseContext(environ, read_file)
     top = Table(_load(text), "", context)
-    if "database_url" not in top and "database_url_file" not in top:
+    if "database_url" not in top:
         top.add_problem("database_url", 'must be set, such as "sqlite:///forecaster.db"')
-    url = top.take_secret("database_url", database_url)
     prune_every = top.take("prune_every", validators.period, Step(1, "day"))
-    lease_ttl = top.take("lease_ttl", validators.lease_time, timedelta(seconds=15))
-    server = _server(top.table("server"))
-    retention = top.table("retention").read_all(RetentionConfig, _RETENTION)
-    datasets = _datasets(top.table("datasets"), retention.observations)
-    top.report_unknown()
+    values = top.read_fields(Config, database_url="")
     config = Config(
-        database_url=url or "",
-        datasets=datasets,
-        server=server,
-        retention=retention,
+        **values,
         prune_schedule=every(prune_every),
-        lease_ttl=lease_ttl,
+        server=_server(top.table("server")),
+        retention=(retention := top.table("retention").read_all(RetentionConfig)),
+        datasets=_datasets(top.table("datasets"), retention.observations),
     )
+    for table in (*context.tables[1:], top):
+        table.report_unknown()
     return ParsedConfig(config, context.problems)
 
 
@@ -78,42 +75,20 @@ def _load(text: str) -> dict[str, object]:
 def _server(table: Table) -> ServerConfig:
     default = ServerConfig()
     host, port = table.take("listen", listen, (default.host, default.port))
-    server = ServerConfig(
-        host=host,
-        port=port,
-        username=table.take("username", validators.user, None),
-        password=table.take_secret("password", validators.secret),
-        tls_certificate=table.take("tls_certificate", validators.text, None),
-        tls_key=table.take("tls_key", validators.text, None),
-    )
-    for key, other in (("username", "password"), ("tls_certificate", "tls_key")):
-        _require_both(table, key, other)
-    table.report_unknown()
-    return server
-
-
-def _require_both(table: Table, key: str, other: str) -> None:
-    """Report where one of two settings is given, itself or as a file, and the other is not."""
-    given = {name for name in (key, other) if name in table or f"{name}_file" in table}
-    for name, partner in ((key, other), (other, key)):
-        if partner in given and name not in given:
-            table.add_problem(name, f"must be set together with {partner}")
+    for pair in (("username", "password"), ("tls_certificate", "tls_key")):
+        for key, other in permutations(pair):
+            if other in table and key not in table:
+                table.add_problem(key, f"must be set together with {other}")
+    return table.read_all(ServerConfig, host=host, port=port)
 
 
 def _datasets(table: Table, retention: timedelta | None) -> dict[str, DatasetConfig]:
     datasets = {}
-    for name in table.names:
+    for name in table:
         if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
             datasets[name] = dataset_table.read(name, table.table(name), retention)
         else:
+            table.known.append(name)
             rule = "dataset names must be up to 100 letters, digits and _ . -"
             table.add_problem("", f"{rule}, found {shown(name)}")
     return datasets
-
-
-_RETENTION: Mapping[str, Callable[[object], timedelta | int | None]] = {
-    **dict.fromkeys(
-        ("observations", "forecasts", "attention", "accuracy", "runs"), validators.retention
-    ),
-    "models": validators.count_between(0, validators.LARGEST),
-}

@@ -1,42 +1,20 @@
 """When the jobs of a dataset run, and how long they may take: that part of its table."""
 
-import re
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from forecaster.config import validators
 from forecaster.config.settings import DeadlineConfig
 from forecaster.config.table import Table
-from forecaster.config.validators import InvalidSetting
-from forecaster.times.durations import Step, format_duration
+from forecaster.config.validators import duration, positive_duration, up_to
+from forecaster.times.durations import DAY, MICROSECOND, Step, format_duration
 from forecaster.times.schedules import Cron, Schedule, every
 
 _MINUTE = Step(60_000_000, "microsecond")
-_DAY = Step(1, "day")
-_WEEK = Step(7, "day")
-_MONTH = Step(1, "month")
-_LONGEST_WEEKS = timedelta(days=28)
-_SHORTEST_STAGE = timedelta(seconds=10)
-_LONGEST_STAGE = timedelta(minutes=30)
-_LONGEST_READ = timedelta(minutes=5)
-_SHORTEST_TRAINING = timedelta(minutes=10)
-_LONGEST_TRAINING = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
-    """When the jobs of a dataset run, and for how long."""
-
-    forecast: Schedule
-    retrain: Schedule
-    reconcile: Schedule
-    jitter: timedelta
-    deadlines: DeadlineConfig
-    read_timeout: timedelta
-
-
-def read(table: Table, step: Step, delay: timedelta, timezone: str) -> Times:
-    """Read these settings; `step`, `delay` and `timezone` are those of the data.
+def read(table: Table, step: Step, delay: timedelta, timezone: str) -> dict[str, Any]:
+    """Read these settings, by their names; `step`, `delay` and `timezone` are those of the data.
 
     By default, forecasts are due as steps end, and `delay` later.
     """
@@ -44,15 +22,21 @@ def read(table: Table, step: Step, delay: timedelta, timezone: str) -> Times:
     period = max(step, _MINUTE, key=lambda option: option.approximate)
     forecasts = _schedule(table, "forecast", period, zone, delay)
     retrains = _schedule(table, "retrain", _retrain_period(step), zone, delay)
-    deadlines = _deadlines(table.table("deadlines"), forecasts, retrains)
-    return Times(
-        forecast=forecasts,
-        retrain=retrains,
-        reconcile=_schedule(table, "reconcile", _DAY, zone, timedelta(0)),
-        jitter=_jitter(table, forecasts),
-        deadlines=deadlines,
-        read_timeout=_read_timeout(table, forecasts, deadlines.pull),
+    deadlines = _deadlines(table.table("deadlines"), forecasts.shortest, retrains.shortest)
+    half, pull = forecasts.shortest / 2, deadlines.pull
+    jitter = up_to(
+        half, f"at most half of the forecast interval, {format_duration(half)}", duration
     )
+    timeout = up_to(pull, f"at most deadlines.pull, {format_duration(pull)}", positive_duration)
+    longest_read = min(_within(timedelta(seconds=10), half, timedelta(minutes=5)), pull)
+    return {
+        "forecast_schedule": forecasts,
+        "retrain_schedule": retrains,
+        "reconcile_schedule": _schedule(table, "reconcile", Step(1, "day"), zone, timedelta(0)),
+        "jitter": table.take("jitter", jitter, timedelta(0)),
+        "deadlines": deadlines,
+        "read_timeout": table.take("read_timeout", timeout, longest_read),
+    }
 
 
 def _retrain_period(step: Step) -> Step:
@@ -60,12 +44,11 @@ def _retrain_period(step: Step) -> Step:
 
     Longer steps are retrained whenever one ends: there is no new data in between.
     """
-    if step.approximate >= _LONGEST_WEEKS:
+    if step.approximate >= 28 * DAY:
         return step
-    if step.approximate >= _WEEK.approximate:
-        return _MONTH
-    days = 24 * step.approximate // _DAY.approximate
-    return Step(max(1, min(7, days)), "day")
+    if step.approximate >= 7 * DAY:
+        return Step(1, "month")
+    return Step(max(1, min(7, 24 * step.approximate // DAY)), "day")
 
 
 def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta) -> Schedule:
@@ -76,77 +59,27 @@ def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta
     period, cron = f"{job}_every", f"{job}_cron"
     if period in table and cron in table:
         table.add_problem(cron, f"cannot be combined with {period}")
-
-    def expression(value: object) -> Cron:
-        try:
-            return Cron(validators.text(value), zone)
-        except InvalidSetting:
-            raise
-        except ValueError as error:
-            rule, _, text = str(error).rpartition(", found ")
-            shown = re.sub(r"://.*", "://…", text, flags=re.DOTALL)
-            raise InvalidSetting(rule, actual=shown) from None
-
-    default_schedule = every(
-        table.take(period, validators.period, default), timezone=zone, delay=delay
-    )
-    return table.take(cron, expression, default_schedule)
+    step = table.take(period, validators.period, default)
+    default_schedule = every(step, timezone=zone, delay=delay)
+    return table.take(cron, lambda value: Cron(validators.text(value), zone), default_schedule)
 
 
-def _jitter(table: Table, forecast: Schedule) -> timedelta:
-    """Read by how much jobs wake up later: at most half of the shortest forecast interval."""
-    most = forecast.shortest / 2
+def _deadlines(table: Table, forecast: timedelta, retrain: timedelta) -> DeadlineConfig:
+    """Read how long stages may take: less than the interval, so that none delays the next tick.
 
-    def read(value: object) -> timedelta:
-        jitter = validators.duration(value)
-        if jitter > most:
-            raise InvalidSetting(
-                f"must be at most half of the forecast interval, {format_duration(most)}"
-            )
-        return jitter
-
-    return table.take("jitter", read, timedelta(0))
-
-
-def _deadlines(table: Table, forecast: Schedule, retrain: Schedule) -> DeadlineConfig:
-    """Read how long stages may take: less than the interval, so that none delays the next tick."""
-    half = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_STAGE)
-    training = _within(retrain.shortest, _SHORTEST_TRAINING, _LONGEST_TRAINING)
-    deadlines = DeadlineConfig(
-        pull=_deadline(table, "pull", half, forecast.shortest),
-        predict=_deadline(table, "predict", half, forecast.shortest),
-        write=_deadline(table, "write", half, forecast.shortest),
-        train=_deadline(table, "train", training, retrain.shortest),
-    )
-    table.report_unknown()
-    return deadlines
+    The default is allowed in any case.
+    """
+    half = _within(timedelta(seconds=10), forecast / 2, timedelta(minutes=30))
+    training = _within(timedelta(minutes=10), retrain, DAY)
+    stages = dict.fromkeys(("pull", "predict", "write"), (half, forecast))
+    stages["train"] = training, retrain
+    deadlines = {}
+    for stage, (default, interval) in stages.items():
+        most, rule = max((default, "at most"), (interval - MICROSECOND, "shorter than"))
+        rule = f"{rule} {format_duration(max(default, interval))}"
+        deadlines[stage] = table.take(stage, up_to(most, rule, positive_duration), default)
+    return DeadlineConfig(**deadlines)
 
 
-def _read_timeout(table: Table, forecast: Schedule, pull: timedelta) -> timedelta:
-    """Read how long one read from the source may take: never longer than a pull."""
-
-    def read(value: object) -> timedelta:
-        timeout = validators.positive_duration(value)
-        if timeout > pull:
-            raise InvalidSetting(f"must be at most deadlines.pull, {format_duration(pull)}")
-        return timeout
-
-    default = _within(forecast.shortest / 2, _SHORTEST_STAGE, _LONGEST_READ)
-    return table.take("read_timeout", read, min(default, pull))
-
-
-def _deadline(table: Table, key: str, default: timedelta, interval: timedelta) -> timedelta:
-    """Read a deadline that is shorter than the interval; the default is allowed in any case."""
-
-    def read(value: object) -> timedelta:
-        deadline = validators.positive_duration(value)
-        if deadline < interval or deadline <= default:
-            return deadline
-        rule = "at most" if default >= interval else "shorter than"
-        raise InvalidSetting(f"must be {rule} {format_duration(max(default, interval))}")
-
-    return table.take(key, read, default)
-
-
-def _within(duration: timedelta, low: timedelta, high: timedelta) -> timedelta:
-    return max(low, min(high, duration))
+def _within(low: timedelta, duration: timedelta, high: timedelta) -> timedelta:
+    return max(low, min(duration, high))

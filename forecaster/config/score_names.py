@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
-from forecaster.config.settings import SCORES
 from forecaster.config.validators import InvalidSetting, nearest, text
 
 GROUP = "forecaster.attention"
+SCORES = ("scaled_dot", "dot", "general", "additive", "location", "local")
 ALIASES = {"concat": "additive"}
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _RULE = "the path of a plug-in, such as 'package.module:Name'"
@@ -43,6 +43,6 @@ def priors(value: object) -> tuple[str, ...]:
     names = value if isinstance(value, list) else [value]
     for name in names:
         if not isinstance(name, str) or find(name) is None:
-            near = nearest(name, installed()) if isinstance(name, str) else None
-            raise InvalidSetting(f"must be {_RULE}, or an array of them", near=near)
+            rule = f"must be {_RULE}, or an array of them"
+            raise InvalidSetting(rule, near=nearest(name, installed()))
     return tuple(names)

@@ -1,15 +1,22 @@
-"""The settings, resolved: frozen, and read by every package. Parsing is in `config.file`."""
+"""The settings, resolved: frozen, and read by every package.
+
+The reader that a type is annotated with checks the value that the file has, in `config.file`; what
+has none follows from several settings.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Annotated
 
+from forecaster.config import score_names, urls, validators
+from forecaster.config.score_names import SCORES
+from forecaster.config.validators import LARGEST, count_between, matching, number_between, one_of
 from forecaster.times.calendar_periods import Periods
 from forecaster.times.durations import Step
 from forecaster.times.schedules import Schedule
 
-SCORES = ("scaled_dot", "dot", "general", "additive", "location", "local")
 NORMALISERS = ("softmax", "sparsemax", "entmax15")
 ENCODERS = ("lstm", "gru", "rnn")
 STATISTICS = ("window", "causal")
@@ -21,32 +28,43 @@ TIMESTAMP_MARKS = ("instant", "start", "end")
 _GROUP_BY = re.compile(r"\bgroup\s{1,200}by\b", re.IGNORECASE)
 AUTO, ALWAYS = "auto", "always"
 DAILY = Periods(Step(1, "day"))
+SECRETS = ("password", "url")
+"""What the names of settings end with that are secrets, or contain one."""
+_Length = Annotated[int | None, count_between(1, 1_000_000)]
+_Flag = Annotated[bool, validators.flag]
+_Name = Annotated[str, validators.text]
+_OptionalName = Annotated[str | None, validators.text]
+_Duration = Annotated[timedelta, validators.duration]
+_Number = Annotated[float | None, validators.number]
+_Age = Annotated[timedelta | None, validators.retention]
+_DEVICE = matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
+_USER = matching(r"[^:]*", "must be text without a colon")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Hyper-parameters; None means: derived (`forecaster.training.hyperparameters`)."""
 
-    score: str = "scaled_dot"
-    normaliser: str = "softmax"
-    temperature: float = 1.0
-    attention_window: int | None = None
+    score: Annotated[str, score_names.score] = "scaled_dot"
+    normaliser: Annotated[str, one_of(NORMALISERS)] = "softmax"
+    temperature: Annotated[float, number_between(1e-3, 1e3)] = 1.0
+    attention_window: _Length = None
     """In patches; None attends the whole context."""
-    self_attention: bool = False
-    priors: tuple[str, ...] = ()
-    encoder: str = "lstm"
-    head: str = "quantile"
-    statistics: str | None = None
+    self_attention: _Flag = False
+    priors: Annotated[tuple[str, ...], score_names.priors] = ()
+    encoder: Annotated[str, one_of(ENCODERS)] = "lstm"
+    head: Annotated[str, one_of(HEADS)] = "quantile"
+    statistics: Annotated[str | None, one_of(STATISTICS)] = None
     """What patches are scaled by; None is chosen on validation windows."""
-    calendar: bool | None = None
+    calendar: Annotated[bool | None, validators.flag] = None
     """Whether the network gets calendar features; None is chosen on validation windows."""
-    season_length: int | None = None
-    patch_length: int | None = None
-    context_length: int | None = None
-    hidden_size: int = 64
-    layers: int = 2
-    heads: int = 6
-    dropout: float = 0.1
+    season_length: _Length = None
+    patch_length: _Length = None
+    context_length: _Length = None
+    hidden_size: Annotated[int, count_between(1, 4096)] = 64
+    layers: Annotated[int, count_between(1, 16)] = 2
+    heads: Annotated[int, count_between(1, 64)] = 6
+    dropout: Annotated[float, number_between(0, 1)] = 0.1
 
     @property
     def plugins(self) -> frozenset[str]:
@@ -58,16 +76,16 @@ class ModelConfig:
 class TrainingConfig:
     """How to train; None means: derived from the number of series."""
 
-    seed: int = 0
-    steps: int | None = None
-    batch_size: int | None = None
-    learning_rate: float = 4e-3
-    device: str = "auto"
-    ensemble: int = 1
+    seed: Annotated[int, count_between(0, LARGEST)] = 0
+    steps: Annotated[int | None, count_between(1, LARGEST)] = None
+    batch_size: _Length = None
+    learning_rate: Annotated[float, number_between(1e-8, 1)] = 4e-3
+    device: Annotated[str, _DEVICE] = "auto"
+    ensemble: Annotated[int, count_between(1, 100)] = 1
     """Networks that are trained, with seeds from `seed` on, and whose forecasts are averaged."""
-    naive_guard: bool = True
+    naive_guard: _Flag = True
     """Whether a naive forecast serves where it beats the model on validation windows."""
-    memory_limit_gb: float | None = None
+    memory_limit_gb: Annotated[float | None, number_between(0.5, 1e6)] = None
     """Main memory that a training may take, in 10^9 bytes; None leaves it to the machine."""
 
 
@@ -75,7 +93,7 @@ class TrainingConfig:
 class CalendarConfig:
     """When there may be data."""
 
-    open: str = AUTO
+    open: Annotated[str, validators.opening_hours] = AUTO
     """Rules of `forecaster.times.opening_hours`; AUTO is detected, ALWAYS is never closed."""
 
 
@@ -96,42 +114,42 @@ class DatasetConfig:
     name: str
     step: Step
     prediction_length: int
-    query: str | None = None
-    source_url: str | None = None
-    series_columns: tuple[str, ...] = ("series_id",)
-    timestamp_column: str = "timestamp"
-    value_column: str = "value"
-    timestamp_format: str | None = None
+    query: _OptionalName = None
+    source_url: Annotated[str | None, urls.source_url] = None
+    series_columns: Annotated[tuple[str, ...], validators.column_names] = ("series_id",)
+    timestamp_column: _Name = "timestamp"
+    value_column: _Name = "value"
+    timestamp_format: Annotated[str | None, validators.timestamp_format] = None
     """The only one in which text is read as a timestamp; None: all that mean one time only."""
-    decimal: str | None = None
+    decimal: Annotated[str | None, one_of(DECIMALS)] = None
     """The sign before decimals in text; None: a point, and thousands may not be parted."""
-    max_rejected: float = 0.05
+    max_rejected: Annotated[float, validators.share] = 0.05
     """The share of rows of a file or a pull that may be rejected without its being an error."""
-    ingest_column: str | None = None
+    ingest_column: _OptionalName = None
     """Grows with every row that is written; None where there is no such column."""
-    timezone: str | None = None
-    timestamp_marks: str | None = None
+    timezone: Annotated[str | None, validators.timezone] = None
+    timestamp_marks: Annotated[str | None, one_of(TIMESTAMP_MARKS)] = None
     """What timestamps mark: an instant, or the start or end of a period; None is detected."""
-    delay: timedelta = timedelta(0)
+    delay: _Duration = timedelta(0)
     forecast_schedule: Schedule
     retrain_schedule: Schedule
-    history: timedelta
-    late_data: timedelta
+    history: Annotated[timedelta, validators.positive_duration]
+    late_data: _Duration
     read_timeout: timedelta = timedelta(minutes=5)
     """How long one read from the source may take before it is cut."""
     reconcile_schedule: Schedule = DAILY
     """When all of `history` is read again."""
-    catchup: str = "all"
+    catchup: Annotated[str, one_of(CATCHUPS)] = "all"
     """Which forecast ticks are run that nobody looked at when they were due."""
-    catchup_limit: int = 100
+    catchup_limit: Annotated[int, count_between(1, 10_000)] = 100
     """The most overdue ticks that are run; older ones are missed."""
-    overlap: str = "queue"
+    overlap: Annotated[str, one_of(OVERLAPS)] = "queue"
     """What becomes of ticks that come due while an earlier one of the same job runs."""
     jitter: timedelta = timedelta(0)
     """Jobs wake up to so much later than their ticks, each by a share of its own."""
     deadlines: DeadlineConfig = field(default_factory=DeadlineConfig)
-    lower_bound: float | None = None
-    upper_bound: float | None = None
+    lower_bound: _Number = None
+    upper_bound: _Number = None
     calendar: CalendarConfig = field(default_factory=CalendarConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -149,12 +167,12 @@ class RetentionConfig:
     Forecasts, their attention and accuracy age from when their last step can be scored.
     """
 
-    observations: timedelta | None = None
-    forecasts: timedelta | None = timedelta(days=14)
-    attention: timedelta | None = timedelta(days=14)
-    accuracy: timedelta | None = timedelta(days=90)
-    runs: timedelta | None = timedelta(days=90)
-    models: int = 10
+    observations: _Age = None
+    forecasts: _Age = timedelta(days=14)
+    attention: _Age = timedelta(days=14)
+    accuracy: _Age = timedelta(days=90)
+    runs: _Age = timedelta(days=90)
+    models: Annotated[int, count_between(0, LARGEST)] = 10
     """Retired models kept per dataset; the champion is always kept, and what is yet to score."""
 
 
@@ -164,21 +182,21 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 8790
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls_certificate: str | None = None
+    username: Annotated[str | None, _USER] = None
+    password: _OptionalName = field(default=None, repr=False)
+    tls_certificate: _OptionalName = None
     """A file with the certificate and those that signed it; None is plain HTTP."""
-    tls_key: str | None = None
+    tls_key: _OptionalName = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole configuration."""
 
-    database_url: str
-    datasets: Mapping[str, DatasetConfig]
+    database_url: Annotated[str, urls.database_url]
+    prune_schedule: Schedule = DAILY
+    lease_ttl: Annotated[timedelta, validators.lease_time] = timedelta(seconds=15)
+    """After how long without a heartbeat other replicas take over."""
     server: ServerConfig = field(default_factory=ServerConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
-    prune_schedule: Schedule = DAILY
-    lease_ttl: timedelta = timedelta(seconds=15)
-    """After how long without a heartbeat other replicas take over."""
+    datasets: Mapping[str, DatasetConfig]

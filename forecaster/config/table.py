@@ -5,11 +5,12 @@ after `://`.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from forecaster.config.validators import InvalidSetting, nearest, text
+from forecaster.config.settings import SECRETS
+from forecaster.config.validators import InvalidSetting, nearest, read_with, text
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -22,31 +23,31 @@ _VARIABLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """Where values may come from besides the file, and the problems so far."""
+    """Where values may come from besides the file; the problems and tables so far."""
 
     environ: Mapping[str, str]
     read_file: Callable[[str], str]
     problems: list[str] = field(default_factory=list)
+    tables: list["Table"] = field(default_factory=list)
 
 
 class Table:
-    """One table of the file. Each setting asked for is known; `close` reports the others."""
+    """One table of the file. Each setting asked for is known, with `_file` for a secret."""
 
     def __init__(self, values: object, path: str, context: ParseContext) -> None:
         self.path = path
         self._context = context
-        self._known: list[str] = []
+        self.known: list[str] = []
         self._values: dict[str, object] = values if isinstance(values, dict) else {}
         if not isinstance(values, dict):
             self.add_problem("", f"must be a table, found {shown(values)}")
+        context.tables.append(self)
 
     def __contains__(self, key: str) -> bool:
-        return key in self._values
+        return key in self._values or f"{key}_file" in self._values
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The keys of the table in the file."""
-        return tuple(self._values)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
 
     def add_problem(self, key: str, problem: str) -> None:
         """Report a problem with a setting, or with the table when `key` is empty."""
@@ -55,48 +56,52 @@ class Table:
 
     def table(self, key: str) -> "Table":
         """Return a table inside this one, empty when it is not in the file."""
-        self._known.append(key)
+        self.known.append(key)
         path = f"{self.path}.{key}" if self.path else key
         return Table(self._values.get(key, {}), path, self._context)
 
     def take(self, key: str, read: Callable[[object], T], default: D) -> T | D:
         """Read one setting; report a problem with it and return the default."""
-        self._known.append(key)
+        is_secret, file_key = key.endswith(SECRETS), f"{key}_file"
+        if is_secret and file_key in self._values:
+            return self._take_from_file(key, read, default)
+        self.known += [key, file_key] if is_secret else [key]
         if key not in self._values:
             return default
-        raw = self._values[key]
-        value = raw
+        value = raw = self._values[key]
         try:
             value = _expand(raw, self._context.environ)
-            return read(value)
+            return read_with(read, value)
         except InvalidSetting as error:
-            actual = error.actual if value == raw else None
-            self.add_problem(key, f"{error.rule}, found {actual or shown(raw)}{error.suggestion}")
+            actual = error.actual if is_secret or value == raw else None
+            found = "something else" if is_secret and str(raw).strip() else shown(raw)
+            self.add_problem(key, f"{error.rule}, found {actual or found}{error.suggestion}")
             return default
 
-    def take_secret(self, key: str, read: Callable[[object], T]) -> T | None:
-        """Read a setting, or the file that `<key>_file` names."""
-        file_key = f"{key}_file"
-        if file_key not in self._values:
-            self._known.append(file_key)
-            return self.take(key, read, None)
+    def _take_from_file(self, key: str, read: Callable[[object], T], default: D) -> T | D:
         if key in self._values:
-            self.add_problem(key, f"cannot be combined with {file_key}")
-        self._known.append(key)
-        return self.take(file_key, lambda path: read(self._content(text(path))), None)
+            self.known.append(key)
+            self.add_problem(key, f"cannot be combined with {key}_file")
+        return self.take(f"{key}_file", lambda path: read(self._content(text(path))), default)
 
-    def read_all(self, kind: type[S], readers: Mapping[str, Callable[[object], Any]]) -> S:
-        """Read the whole table as a dataclass whose fields have defaults."""
-        default = kind()
-        values = {key: self.take(key, read, getattr(default, key)) for key, read in readers.items()}
-        self.report_unknown()
-        return kind(**values)
+    def read_all(self, kind: type[S], **others: object) -> S:
+        """Return a dataclass: the fields whose types name readers from the file, and others."""
+        return kind(**self.read_fields(kind), **others)
+
+    def read_fields(self, kind: Any, **defaults: object) -> dict[str, Any]:
+        """Read the fields of a dataclass whose types name readers."""
+        types = get_type_hints(kind, include_extras=True)
+        known = {part.name: part.default for part in fields(kind)} | defaults
+        readers = {
+            name: get_args(types[name])[1] for name in known if hasattr(types[name], "__metadata__")
+        }
+        return {name: self.take(name, read, known[name]) for name, read in readers.items()}
 
     def report_unknown(self) -> None:
         """Report the unknown settings of the table."""
         for key in self._values:
-            if key not in self._known:
-                near = nearest(key, self._known)
+            if key not in self.known:
+                near = nearest(key, self.known)
                 meant = f"; did you mean {near!r}?" if near else ""
                 is_plain = re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key)
                 self.add_problem(key if is_plain else shown(key), f"unknown setting{meant}")

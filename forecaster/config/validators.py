@@ -1,4 +1,4 @@
-"""Readers of settings: each turns a raw value into a checked one, or raises InvalidSetting."""
+"""Readers of settings: each returns a checked value, or raises ValueError with what is expected."""
 
 import difflib
 import math
@@ -18,8 +18,6 @@ T = TypeVar("T")
 LONGEST = timedelta(days=73_050)
 """200 years: subtracted from any instant of data, the result is still in the calendar."""
 
-SHORTEST_LEASE, LONGEST_LEASE = timedelta(seconds=1), timedelta(minutes=10)
-LONGEST_STEP = timedelta(days=3_653)
 LARGEST = 2**31 - 1
 FOREVER = "forever"
 
@@ -34,8 +32,22 @@ class InvalidSetting(ValueError):
         self.suggestion = f"; did you mean {near!r}?" if near else ""
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that was probably meant."""
+def read_with(read: Callable[[object], T], value: object) -> T:
+    """Return what a reader makes of a value; the only error is InvalidSetting."""
+    try:
+        return read(value)
+    except InvalidSetting:
+        raise
+    except ValueError as error:
+        rule, _, part = str(error).partition(", found ")
+        actual = re.sub(r"://.*", "://…", part, flags=re.DOTALL)
+        raise InvalidSetting(rule, actual=None if part == repr(value) else actual) from None
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant; None for what is no text."""
+    if not isinstance(word, str):
+        return None
     by_folded = {name.casefold(): name for name in known}
     close = difflib.get_close_matches(word.casefold()[:80], by_folded, n=1)
     return by_folded[close[0]] if close else None
@@ -48,18 +60,15 @@ def text(value: object) -> str:
     return value
 
 
-def user(value: object) -> str:
-    """Read a name that can stand before the colon of basic authentication."""
-    if ":" in text(value):
-        raise InvalidSetting("must be text without a colon")
-    return str(value)
+def matching(pattern: str, rule: str) -> Callable[[object], str]:
+    """Return a reader of text that matches `pattern`."""
 
+    def read(value: object) -> str:
+        if not re.fullmatch(pattern, text(value)):
+            raise InvalidSetting(rule)
+        return str(value)
 
-def secret(value: object) -> str:
-    """Read text that no error message may repeat."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidSetting("must be text", actual="something else")
-    return value
+    return read
 
 
 def flag(value: object) -> bool:
@@ -69,19 +78,11 @@ def flag(value: object) -> bool:
     return value
 
 
-def _parsed(parse: Callable[[str], T], value: object, rule: str) -> T:
-    """Return what `parse` reads in text; the rule that it names where it raises ValueError."""
-    if not isinstance(value, str):
-        raise InvalidSetting(rule)
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise InvalidSetting(str(error).partition(", found ")[0]) from None
-
-
 def duration(value: object) -> timedelta:
     """Read a duration of zero or more."""
-    parsed = _parsed(parse_duration, value, 'must be a duration with its unit, such as "15m"')
+    if not isinstance(value, str):
+        raise InvalidSetting('must be a duration with its unit, such as "15m"')
+    parsed = parse_duration(value)
     if parsed > LONGEST:
         raise InvalidSetting(f"must be at most {format_duration(LONGEST)}")
     return parsed
@@ -98,9 +99,8 @@ def positive_duration(value: object) -> timedelta:
 def lease_time(value: object) -> timedelta:
     """Read how long a lease lasts."""
     ttl = duration(value)
-    if not SHORTEST_LEASE <= ttl <= LONGEST_LEASE:
-        shortest, longest = map(format_duration, (SHORTEST_LEASE, LONGEST_LEASE))
-        raise InvalidSetting(f"must be from {shortest} to {longest}")
+    if not timedelta(seconds=1) <= ttl <= timedelta(minutes=10):
+        raise InvalidSetting("must be from 1s to 10m")
     return ttl
 
 
@@ -109,36 +109,49 @@ def retention(value: object) -> timedelta | None:
     return None if value == FOREVER else positive_duration(value)
 
 
+def up_to(
+    most: timedelta, rule: str, read: Callable[[object], timedelta]
+) -> Callable[[object], timedelta]:
+    """Return a reader of durations that are not above `most`; `rule` says so."""
+
+    def read_up_to(value: object) -> timedelta:
+        parsed = read(value)
+        if parsed > most:
+            raise InvalidSetting(f"must be {rule}")
+        return parsed
+
+    return read_up_to
+
+
 def opening_hours(value: object) -> str:
     """Read opening hours, in their canonical form; or `auto` or `always`."""
     if text(value) in ("auto", "always"):
         return str(value)
-    try:
-        hours = OpeningHours.parse(str(value))
-    except ValueError as error:
-        rule, _, shown = str(error).partition(", found ")
-        raise InvalidSetting(
-            rule, actual=re.sub(r"://.*", "://…", shown, flags=re.DOTALL)
-        ) from None
+    hours = OpeningHours.parse(str(value))
     return "always" if hours.is_always else str(hours)
-
-
-def step(value: object) -> Step:
-    """Read the step of a grid."""
-    rule = 'must be a duration with its unit, such as "5m", "1h", "1d", "1w" or "1mo"'
-    parsed = _parsed(Step.parse, value, rule)
-    if not timedelta(milliseconds=1) <= parsed.approximate <= LONGEST_STEP:
-        raise InvalidSetting("must be from 1ms to 10y")
-    return parsed
 
 
 def period(value: object) -> Step:
     """Read how far apart the ticks of a schedule are: days and longer are those of a calendar."""
-    rule = 'must be a duration with its unit, such as "15m", "1h", "1d", "1w" or "1mo"'
-    parsed = _parsed(Step.parse, value, rule)
+    parsed = _step(value)
     if parsed.approximate > LONGEST:
         raise InvalidSetting("must be at most 200y")
     return parsed
+
+
+def step(value: object) -> Step:
+    """Read the step of a grid."""
+    parsed = _step(value)
+    if not timedelta(milliseconds=1) <= parsed.approximate <= timedelta(days=3_653):
+        raise InvalidSetting("must be from 1ms to 10y")
+    return parsed
+
+
+def _step(value: object) -> Step:
+    if not isinstance(value, str):
+        example = '"15m", "1h", "1d", "1w" or "1mo"'
+        raise InvalidSetting(f"must be a duration with its unit, such as {example}")
+    return Step.parse(value)
 
 
 def number(value: object) -> float:
@@ -166,6 +179,14 @@ def number_between(low: float, high: float) -> Callable[[object], float]:
     return read
 
 
+def share(value: object) -> float:
+    """Read a share, from 0 to 1."""
+    parsed = number(value)
+    if not 0 <= parsed <= 1:
+        raise InvalidSetting("must be from 0 to 1")
+    return parsed
+
+
 def count_between(low: int, high: int) -> Callable[[object], int]:
     """Return a reader of whole numbers from `low` to `high`."""
 
@@ -183,8 +204,8 @@ def one_of(allowed: tuple[str, ...]) -> Callable[[object], str]:
 
     def read(value: object) -> str:
         if value not in allowed:
-            near = nearest(value, allowed) if isinstance(value, str) else None
-            raise InvalidSetting(f"must be {' or '.join(map(repr, allowed))}", near=near)
+            rule = f"must be {' or '.join(map(repr, allowed))}"
+            raise InvalidSetting(rule, near=nearest(value, allowed))
         return str(value)
 
     return read
@@ -206,20 +227,8 @@ def _timezones() -> frozenset[str]:
 
 def timestamp_format(value: object) -> str:
     """Read a format of timestamps in the directives of strptime."""
-    declared = text(value)
-    try:
-        timestamp_formats.expression(declared)
-    except ValueError as error:
-        raise InvalidSetting(str(error)) from None
-    return declared
-
-
-def share(value: object) -> float:
-    """Read a share, from 0 to 1."""
-    parsed = number(value)
-    if not 0 <= parsed <= 1:
-        raise InvalidSetting("must be from 0 to 1")
-    return parsed
+    timestamp_formats.expression(text(value))
+    return str(value)
 
 
 def column_names(value: object) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from forecaster.config import score_names
-from forecaster.config.settings import SCORES, ModelConfig
+from forecaster.config.score_names import SCORES
+from forecaster.config.settings import ModelConfig
 from forecaster.config.validators import nearest
 from forecaster.errors import UnusablePlugin
 from forecaster.network.attention import Plugins, among_states, built, temporal

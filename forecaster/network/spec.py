@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Self
 
-from forecaster.config.settings import SCORES, STATISTICS, TIMESTAMP_MARKS
+from forecaster.config.score_names import SCORES
+from forecaster.config.settings import STATISTICS, TIMESTAMP_MARKS
 from forecaster.data.grid import INSTANT_MARKS, Grid
 from forecaster.errors import IncompatibleCheckpoint
 from forecaster.times.durations import Step

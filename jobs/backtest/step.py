@@ -14,6 +14,7 @@ from forecaster.data.frequency import (
 )
 from forecaster.errors import ConfigError, DataError
 from forecaster.times.durations import Step
+from jobs.terminal.options import checked
 
 SHOWN = 3
 """Series that are named in a message."""
@@ -29,7 +30,7 @@ def step_of(observations: pl.DataFrame, given: str | None) -> tuple[Step, list[s
     ConfigError where `given` is no step, or where none can be detected; DataError where series have
     different ones and none is given, or where most steps would be empty.
     """
-    wanted = None if given is None else _parsed(given)
+    wanted = checked("--step", given, validators.step)
     spacings = find_spacings(observations)
     if wanted is None:
         return _detected(spacings, observations)
@@ -45,13 +46,6 @@ def steps_in(option: str, text: str, step: Step) -> int:
     if count < 1:
         raise ConfigError([f"{option} must be at least one step, found {text}"])
     return count
-
-
-def _parsed(text: str) -> Step:
-    try:
-        return validators.step(text)
-    except validators.InvalidSetting as error:
-        raise ConfigError([f"--step {error.rule}, found {text}"]) from None
 
 
 def _detected(spacings: Groups, observations: pl.DataFrame) -> tuple[Step, list[str]]:

@@ -5,7 +5,6 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from forecaster.config import validators
 from forecaster.errors import ConfigError, InsufficientHistory
 from jobs.backtest.target import OfFile
 from jobs.files import reader
@@ -18,7 +17,7 @@ from jobs.simulation.scratch import Scratch
 from jobs.simulation.script import Plan
 from jobs.terminal import cpu_settings, progress
 from jobs.terminal.open_database import Schema, opened, require_landed
-from jobs.terminal.options import load, the_one, zone
+from jobs.terminal.options import duration, load, the_one, zone
 from jobs.training_process.parent import fit_in_child
 
 _OUTAGES: Mapping[str, What] = {"--outage": "source", "--down": "service"}
@@ -115,7 +114,7 @@ def _lengths(option: str, texts: Sequence[str], problems: list[str]) -> Iterator
     """Yield the given durations that are not 0."""
     for text in texts:
         try:
-            if length := validators.duration(text):
+            if length := duration(option, text, or_none=True):
                 yield length
-        except validators.InvalidSetting as error:
-            problems.append(f"{option} {error.rule}, found {text}")
+        except ConfigError as error:
+            problems += error.problems

@@ -116,7 +116,7 @@ def checked(option: str, text: str | None, read: Callable[[object], V]) -> V | N
     if text is None:
         return None
     try:
-        return read(text)
+        return validators.read_with(read, text)
     except validators.InvalidSetting as error:
         raise ConfigError([f"{option} {error.rule}, found {text}{error.suggestion}"]) from None
 

@@ -89,6 +89,11 @@ def test_no_problem_repeats_a_password(url: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("line", ['database_url = "hunter2${X}"', 'server.password = "hunter2${"'])
+def test_no_problem_repeats_a_secret_with_a_variable_in_it(line: str) -> None:
+    assert "hunter2" not in "\n".join(problems_of(line, {"X": "x"}))
+
+
 @pytest.mark.parametrize(
     "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://f.db", "", "f.db"]
 )

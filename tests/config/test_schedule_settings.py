@@ -198,11 +198,13 @@ def test_a_wrong_schedule_is_told_with_what_was_meant(line: str, problem: str) -
     assert problems_of(dataset(line)) == [f"datasets.x.{problem}"]
 
 
-def test_an_expression_from_the_environment_is_not_repeated() -> None:
-    problems = problems_of(dataset('forecast_cron = "${CRON}"'), {"CRON": "0 hunter2 * * *"})
+@pytest.mark.parametrize("expression", ["0 hunter2 * * *", "hunter2 hunter2 * * *", "@hunter2"])
+def test_an_expression_from_the_environment_is_not_repeated(expression: str) -> None:
+    problems = problems_of(dataset('forecast_cron = "${CRON}"'), {"CRON": expression})
 
     assert "hunter2" not in "\n".join(problems)
-    assert problems[0].startswith("datasets.x.forecast_cron: hour must be a number")
+    assert problems[0].startswith("datasets.x.forecast_cron: ")
+    assert problems[0].endswith(", found '${CRON}'")
 
 
 def test_short_intervals_leave_ten_seconds_to_a_stage() -> None:

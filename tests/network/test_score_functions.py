@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from forecaster.config import settings
+from forecaster.config import score_names, settings
 from forecaster.network.attention import TemporalAttention
 from forecaster.network.normalizers import NORMALISERS
 from forecaster.network.score_functions import SCORES, Local, Shape
@@ -69,7 +69,7 @@ def through(vector: list[float], matrix: Tensor) -> list[float]:
 
 
 def test_the_settings_know_every_score_and_normaliser() -> None:
-    assert set(settings.SCORES) == set(SCORES)
+    assert set(score_names.SCORES) == set(SCORES)
     assert set(settings.NORMALISERS) == set(NORMALISERS)
     assert settings.ModelConfig().score == "scaled_dot"
 
