@@ -6,7 +6,7 @@ settings are compared with those that the service last ran with, as it stored th
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -21,11 +21,8 @@ _MODEL_SETTINGS = (
     "calendar.", "model.", "training.", "history", "step", "prediction_length", "horizon",
     "timestamp_marks",
 )  # fmt: skip
-_GIVEN_AS_IS = (
-    "score", "normaliser", "temperature", "self_attention", "priors", "encoder", "head",
-    "statistics", "calendar", "season_length", "patch_length", "hidden_size", "layers", "heads",
-    "dropout",
-)  # fmt: skip
+_IN_PATCHES = ("attention_window", "context_length")
+_GIVEN_AS_IS = tuple(part.name for part in fields(ModelConfig) if part.name not in _IN_PATCHES)
 _EARLIER_DEFAULTS: Mapping[str, Any] = {"timestamp_marks": "instant", "opening_hours": ""}
 """What models of earlier versions do."""
 _LONGEST = 60

@@ -44,7 +44,7 @@ def _as_in_file(settings: Any) -> dict[str, object]:
             values = {key: FOREVER if age is None else age for key, age in values.items()}
         case DatasetConfig():
             schedules = (getattr(settings, f.name) for f in fields(settings))
-            zones = (each.timezone for each in schedules if isinstance(each, Periods | Cron))
+            zones = (one.timezone for one in schedules if isinstance(one, Periods | Cron))
             values |= {"name": None, "schedule_timezone": next(zones, None)}
     return values
 

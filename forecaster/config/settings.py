@@ -5,10 +5,10 @@ has none follows from several settings.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from forecaster.config import score_names, urls, validators
 from forecaster.config.score_names import SCORES
@@ -200,3 +200,9 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     datasets: Mapping[str, DatasetConfig]
+
+
+def readers(kind: type) -> dict[str, Callable[[object], Any]]:
+    """Return what checks the fields of a dataclass of settings, by name."""
+    types = get_type_hints(kind, include_extras=True)
+    return {name: get_args(of)[1] for name, of in types.items() if get_origin(of) is Annotated}

@@ -7,9 +7,9 @@ after `://`.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
-from forecaster.config.settings import SECRETS
+from forecaster.config.settings import SECRETS, readers
 from forecaster.config.validators import InvalidSetting, nearest, read_with, text
 
 T = TypeVar("T")
@@ -74,8 +74,8 @@ class Table:
             return read_with(read, value)
         except InvalidSetting as error:
             actual = error.actual if is_secret or value == raw else None
-            found = "something else" if is_secret and str(raw).strip() else shown(raw)
-            self.add_problem(key, f"{error.rule}, found {actual or found}{error.suggestion}")
+            instead = "something else" if is_secret and str(raw).strip() else shown(raw)
+            self.add_problem(key, f"{error.rule}, found {actual or instead}{error.suggestion}")
             return default
 
     def _take_from_file(self, key: str, read: Callable[[object], T], default: D) -> T | D:
@@ -90,12 +90,8 @@ class Table:
 
     def read_fields(self, kind: Any, **defaults: object) -> dict[str, Any]:
         """Read the fields of a dataclass whose types name readers."""
-        types = get_type_hints(kind, include_extras=True)
         known = {part.name: part.default for part in fields(kind)} | defaults
-        readers = {
-            name: get_args(types[name])[1] for name in known if hasattr(types[name], "__metadata__")
-        }
-        return {name: self.take(name, read, known[name]) for name, read in readers.items()}
+        return {name: self.take(name, read, known[name]) for name, read in readers(kind).items()}
 
     def report_unknown(self) -> None:
         """Report the unknown settings of the table."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from forecaster.config import validators
-from forecaster.config.settings import DECIMALS, DatasetConfig
+from forecaster.config.settings import DatasetConfig, readers
 from forecaster.errors import ConfigError
 from jobs.files.layout import Dialect
 from jobs.terminal.options import checked, zone
@@ -99,16 +98,12 @@ class FileOptions:
     @cached_property
     def spelling(self) -> dict[str, Any]:
         """The options for text in a file, by setting; ConfigError lists all mistakes."""
-        readers: dict[str, Callable[[object], Any]] = {
-            "timestamp_format": validators.timestamp_format,
-            "decimal": validators.one_of(DECIMALS),
-            "max_rejected": validators.share,
-        }
+        read = readers(DatasetConfig)
         settings: dict[str, Any] = {}
         problems: list[str] = []
-        for name, read in readers.items():
+        for name in ("timestamp_format", "decimal", "max_rejected"):
             try:
-                value = checked(f"--{name.replace('_', '-')}", getattr(self, name), read)
+                value = checked(f"--{name.replace('_', '-')}", getattr(self, name), read[name])
                 settings |= {} if value is None else {name: value}
             except ConfigError as error:
                 problems += error.problems
