@@ -123,7 +123,7 @@ def _score_interval(
         _Scored(model_id=model_id, accuracy=empty(ACCURACY), problem=problem)
         for model_id, problem in problems.items()
     ]
-    with attempt.stage("judge", dataset.deadlines.predict):
+    with attempt.stage("evaluate", dataset.deadlines.predict):
         for case in cases:
             attempt.limit.check()
             frame = score_case(case, dataset.prediction_length)

@@ -129,7 +129,7 @@ def plan_document(dataset: DatasetConfig, plan: "Plan", series: int) -> dict[str
         "failed_before": plan.failed_before,
         "series": series,
         "prediction_length": dataset.prediction_length,
-        "legs": [
+        "ranges": [
             {
                 "first": tick_range.ticks[0],
                 "last": tick_range.ticks[-1],

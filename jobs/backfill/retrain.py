@@ -60,7 +60,8 @@ class ModelTrainer:
         report = backfills.report_of(conn, self.dataset.name, JOB, tick) or {}
         usable = backfills.loadable_models(conn, self.dataset.name)
         model_id = report.get("model_id")
-        return model_id if model_id in usable and report.get("lesson") == self.fingerprint else None
+        is_alike = report.get("fingerprint") == self.fingerprint
+        return model_id if is_alike and model_id in usable else None
 
     @property
     def fingerprint(self) -> str:
@@ -112,7 +113,7 @@ class ModelTrainer:
                 finished_at=now,
                 report={
                     "model_id": model_id,
-                    "lesson": self.fingerprint,
+                    "fingerprint": self.fingerprint,
                     "scores": dict(challenger.fitted.scores),
                 },
             )

@@ -135,7 +135,7 @@ def _document(explanation: "Explanation") -> Any:
             "model_id": explanation.model_id,
             "step": str(explanation.step),
             "timezone": explanation.timezone,
-            "stretches": explanation.step_ranges,
+            "step_ranges": explanation.step_ranges,
             "forecast": explanation.forecast.to_dicts(),
             "trust": _figures(explanation.trust),
         }

@@ -115,7 +115,7 @@ def test_stretches_that_were_finished_stay_when_a_later_one_takes_too_long(
     def stuck(said: pl.DataFrame, panel: Panel, **settings: int) -> pl.DataFrame:
         judged.append(said)
         if len(judged) > 1:
-            raise StageTimedOut('stage "judge" timed out after 1 s')
+            raise StageTimedOut('stage "evaluate" timed out after 1 s')
         return score_forecasts(said, panel, **settings)
 
     monkeypatch.setattr(score, "score_forecasts", stuck)

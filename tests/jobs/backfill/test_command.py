@@ -78,7 +78,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(past: Path) -> None:
         f"at most {12 * TICKS} forecast rows: 2 series, 6 steps",
     ]
     assert told(answer)[2].endswith(f"{SECOND} ticks, model {OLDER}")
-    assert (found["ticks"], len(found["legs"])) == (TICKS, 2)  # type: ignore[arg-type]
+    assert (found["ticks"], len(found["ranges"])) == (TICKS, 2)  # type: ignore[arg-type]
     assert Path("forecaster.db").read_bytes() == before
 
 

@@ -44,7 +44,7 @@ def test_an_explanation_can_be_read_by_a_program(forecast: Path) -> None:
     assert (found["dataset"], found["series_id"], found["status"]) == ("bikes", "north", "ok")
     assert found["hindsight"] is False
     assert [step["step"] for step in found["forecast"]] == [1, 2, 3, 4, 5, 6]
-    stretch = found["stretches"][0]
+    stretch = found["step_ranges"][0]
     assert sum(source["weight"] for source in stretch["sources"]) == pytest.approx(1, rel=RELATIVE)
     assert found["trust"]["reconstruction_error"] < within(1)
     assert isinstance(found["trust"]["attention_informative"], bool)
