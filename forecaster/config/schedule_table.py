@@ -6,8 +6,8 @@ from typing import Any
 from forecaster.config import validators
 from forecaster.config.settings import DeadlineConfig
 from forecaster.config.table import Table
-from forecaster.config.validators import duration, positive_duration, up_to
-from forecaster.times.durations import DAY, MICROSECOND, Step, format_duration
+from forecaster.config.validators import Reader, at_most, duration, positive_duration, where
+from forecaster.times.durations import DAY, Step, format_duration
 from forecaster.times.schedules import Cron, Schedule, every
 
 _MINUTE = Step(60_000_000, "microsecond")
@@ -24,10 +24,8 @@ def read(table: Table, step: Step, delay: timedelta, timezone: str) -> dict[str,
     retrains = _schedule(table, "retrain", _retrain_period(step), zone, delay)
     deadlines = _deadlines(table.table("deadlines"), forecasts.shortest, retrains.shortest)
     half, pull = forecasts.shortest / 2, deadlines.pull
-    jitter = up_to(
-        half, f"at most half of the forecast interval, {format_duration(half)}", duration
-    )
-    timeout = up_to(pull, f"at most deadlines.pull, {format_duration(pull)}", positive_duration)
+    jitter = at_most(half, duration, "half of the forecast interval, ")
+    timeout = at_most(pull, positive_duration, "deadlines.pull, ")
     longest_read = min(_within(timedelta(seconds=10), half, timedelta(minutes=5)), pull)
     return {
         "forecast_schedule": forecasts,
@@ -65,20 +63,24 @@ def _schedule(table: Table, job: str, default: Step, zone: str, delay: timedelta
 
 
 def _deadlines(table: Table, forecast: timedelta, retrain: timedelta) -> DeadlineConfig:
-    """Read how long stages may take: less than the interval, so that none delays the next tick.
-
-    The default is allowed in any case.
-    """
+    """Read how long stages may take: less than the interval, so that none delays the next tick."""
     half = _within(timedelta(seconds=10), forecast / 2, timedelta(minutes=30))
-    training = _within(timedelta(minutes=10), retrain, DAY)
-    stages = dict.fromkeys(("pull", "predict", "write"), (half, forecast))
-    stages["train"] = training, retrain
-    deadlines = {}
-    for stage, (default, interval) in stages.items():
-        most, rule = max((default, "at most"), (interval - MICROSECOND, "shorter than"))
-        rule = f"{rule} {format_duration(max(default, interval))}"
-        deadlines[stage] = table.take(stage, up_to(most, rule, positive_duration), default)
-    return DeadlineConfig(**deadlines)
+    limits = dict.fromkeys(("pull", "predict", "write"), (half, forecast))
+    limits["train"] = _within(timedelta(minutes=10), retrain, DAY), retrain
+    return DeadlineConfig(
+        **{
+            stage: table.take(stage, _deadline(default, interval), default)
+            for stage, (default, interval) in limits.items()
+        }
+    )
+
+
+def _deadline(default: timedelta, interval: timedelta) -> Reader[timedelta]:
+    """Return a reader of deadlines shorter than an interval; the default is always allowed."""
+    if default >= interval:
+        return at_most(default, positive_duration)
+    rule = f"must be shorter than {format_duration(interval)}"
+    return where(positive_duration, lambda deadline: deadline < interval, rule)
 
 
 def _within(low: timedelta, duration: timedelta, high: timedelta) -> timedelta:

@@ -5,14 +5,21 @@ has none follows from several settings.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from forecaster.config import score_names, urls, validators
 from forecaster.config.score_names import SCORES
-from forecaster.config.validators import LARGEST, count_between, matching, number_between, one_of
+from forecaster.config.validators import (
+    LARGEST,
+    Reader,
+    count_between,
+    number_between,
+    one_of,
+    where,
+)
 from forecaster.times.calendar_periods import Periods
 from forecaster.times.durations import Step
 from forecaster.times.schedules import Schedule
@@ -37,8 +44,17 @@ _OptionalName = Annotated[str | None, validators.text]
 _Duration = Annotated[timedelta, validators.duration]
 _Number = Annotated[float | None, validators.number]
 _Age = Annotated[timedelta | None, validators.retention]
-_DEVICE = matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "must be 'auto', 'cpu', 'cuda' or 'cuda:N'")
-_USER = matching(r"[^:]*", "must be text without a colon")
+_DEVICE = where(
+    validators.text,
+    re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?").fullmatch,
+    "must be 'auto', 'cpu', 'cuda' or 'cuda:N'",
+)
+_USER = where(validators.text, lambda name: ":" not in name, "must be text without a colon")
+_LEASE = where(
+    validators.duration,
+    lambda ttl: timedelta(seconds=1) <= ttl <= timedelta(minutes=10),
+    "must be from 1s to 10m",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,14 +211,14 @@ class Config:
 
     database_url: Annotated[str, urls.database_url]
     prune_schedule: Schedule = DAILY
-    lease_ttl: Annotated[timedelta, validators.lease_time] = timedelta(seconds=15)
+    lease_ttl: Annotated[timedelta, _LEASE] = timedelta(seconds=15)
     """After how long without a heartbeat other replicas take over."""
     server: ServerConfig = field(default_factory=ServerConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     datasets: Mapping[str, DatasetConfig]
 
 
-def readers(kind: type) -> dict[str, Callable[[object], Any]]:
+def readers(kind: type) -> dict[str, Reader[Any]]:
     """Return what checks the fields of a dataclass of settings, by name."""
     types = get_type_hints(kind, include_extras=True)
     return {name: get_args(of)[1] for name, of in types.items() if get_origin(of) is Annotated}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from forecaster.config.settings import SECRETS, readers
-from forecaster.config.validators import InvalidSetting, nearest, read_with, text
+from forecaster.config.validators import InvalidSetting, Reader, nearest, read_with, text
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -60,7 +60,7 @@ class Table:
         path = f"{self.path}.{key}" if self.path else key
         return Table(self._values.get(key, {}), path, self._context)
 
-    def take(self, key: str, read: Callable[[object], T], default: D) -> T | D:
+    def take(self, key: str, read: Reader[T], default: D) -> T | D:
         """Read one setting; report a problem with it and return the default."""
         is_secret, file_key = key.endswith(SECRETS), f"{key}_file"
         if is_secret and file_key in self._values:
@@ -78,7 +78,7 @@ class Table:
             self.add_problem(key, f"{error.rule}, found {actual or instead}{error.suggestion}")
             return default
 
-    def _take_from_file(self, key: str, read: Callable[[object], T], default: D) -> T | D:
+    def _take_from_file(self, key: str, read: Reader[T], default: D) -> T | D:
         if key in self._values:
             self.known.append(key)
             self.add_problem(key, f"cannot be combined with {key}_file")

@@ -14,10 +14,12 @@ from forecaster.times.durations import Step, format_duration, parse_duration
 from forecaster.times.opening_hours import OpeningHours
 
 T = TypeVar("T")
+Reader = Callable[[object], T]
 
 LONGEST = timedelta(days=73_050)
 """200 years: subtracted from any instant of data, the result is still in the calendar."""
 
+_SHORTEST_STEP, _LONGEST_STEP = timedelta(milliseconds=1), timedelta(days=3_653)
 LARGEST = 2**31 - 1
 FOREVER = "forever"
 
@@ -32,7 +34,7 @@ class InvalidSetting(ValueError):
         self.suggestion = f"; did you mean {near!r}?" if near else ""
 
 
-def read_with(read: Callable[[object], T], value: object) -> T:
+def read_with(read: Reader[T], value: object) -> T:
     """Return what a reader makes of a value; the only error is InvalidSetting."""
     try:
         return read(value)
@@ -42,6 +44,18 @@ def read_with(read: Callable[[object], T], value: object) -> T:
         rule, _, part = str(error).partition(", found ")
         actual = re.sub(r"://.*", "://…", part, flags=re.DOTALL)
         raise InvalidSetting(rule, actual=None if part == repr(value) else actual) from None
+
+
+def where(read: Reader[T], holds: Callable[[T], object], rule: str) -> Reader[T]:
+    """Return a reader of what `read` reads and `holds` is true of; `rule` is for other values."""
+
+    def read_where(value: object) -> T:
+        parsed = read(value)
+        if not holds(parsed):
+            raise InvalidSetting(rule)
+        return parsed
+
+    return read_where
 
 
 def nearest(word: object, known: Iterable[str]) -> str | None:
@@ -60,17 +74,6 @@ def text(value: object) -> str:
     return value
 
 
-def matching(pattern: str, rule: str) -> Callable[[object], str]:
-    """Return a reader of text that matches `pattern`."""
-
-    def read(value: object) -> str:
-        if not re.fullmatch(pattern, text(value)):
-            raise InvalidSetting(rule)
-        return str(value)
-
-    return read
-
-
 def flag(value: object) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
@@ -78,49 +81,25 @@ def flag(value: object) -> bool:
     return value
 
 
-def duration(value: object) -> timedelta:
-    """Read a duration of zero or more."""
+def _duration(value: object) -> timedelta:
     if not isinstance(value, str):
         raise InvalidSetting('must be a duration with its unit, such as "15m"')
-    parsed = parse_duration(value)
-    if parsed > LONGEST:
-        raise InvalidSetting(f"must be at most {format_duration(LONGEST)}")
-    return parsed
+    return parse_duration(value)
 
 
-def positive_duration(value: object) -> timedelta:
-    """Read a duration longer than zero."""
-    parsed = duration(value)
-    if not parsed:
-        raise InvalidSetting("must be longer than zero")
-    return parsed
+def at_most(most: timedelta, read: Reader[timedelta], what: str = "") -> Reader[timedelta]:
+    """Return a reader of durations up to `most`, which is `what`."""
+    rule = f"must be at most {what}{format_duration(most)}"
+    return where(read, lambda length: length <= most, rule)
 
 
-def lease_time(value: object) -> timedelta:
-    """Read how long a lease lasts."""
-    ttl = duration(value)
-    if not timedelta(seconds=1) <= ttl <= timedelta(minutes=10):
-        raise InvalidSetting("must be from 1s to 10m")
-    return ttl
+duration = at_most(LONGEST, _duration)
+positive_duration = where(duration, bool, "must be longer than zero")
 
 
 def retention(value: object) -> timedelta | None:
     """Read how long to keep rows; `forever` is None."""
     return None if value == FOREVER else positive_duration(value)
-
-
-def up_to(
-    most: timedelta, rule: str, read: Callable[[object], timedelta]
-) -> Callable[[object], timedelta]:
-    """Return a reader of durations that are not above `most`; `rule` says so."""
-
-    def read_up_to(value: object) -> timedelta:
-        parsed = read(value)
-        if parsed > most:
-            raise InvalidSetting(f"must be {rule}")
-        return parsed
-
-    return read_up_to
 
 
 def opening_hours(value: object) -> str:
@@ -131,27 +110,20 @@ def opening_hours(value: object) -> str:
     return "always" if hours.is_always else str(hours)
 
 
-def period(value: object) -> Step:
-    """Read how far apart the ticks of a schedule are: days and longer are those of a calendar."""
-    parsed = _step(value)
-    if parsed.approximate > LONGEST:
-        raise InvalidSetting("must be at most 200y")
-    return parsed
-
-
-def step(value: object) -> Step:
-    """Read the step of a grid."""
-    parsed = _step(value)
-    if not timedelta(milliseconds=1) <= parsed.approximate <= timedelta(days=3_653):
-        raise InvalidSetting("must be from 1ms to 10y")
-    return parsed
-
-
 def _step(value: object) -> Step:
     if not isinstance(value, str):
         example = '"15m", "1h", "1d", "1w" or "1mo"'
         raise InvalidSetting(f"must be a duration with its unit, such as {example}")
     return Step.parse(value)
+
+
+step = where(
+    _step,
+    lambda step: _SHORTEST_STEP <= step.approximate <= _LONGEST_STEP,
+    "must be from 1ms to 10y",
+)
+period = where(_step, lambda step: step.approximate <= LONGEST, "must be at most 200y")
+"""Reads how far apart the ticks of a schedule are: days and longer are those of a calendar."""
 
 
 def number(value: object) -> float:
@@ -167,39 +139,26 @@ def number(value: object) -> float:
     return parsed
 
 
-def number_between(low: float, high: float) -> Callable[[object], float]:
+def number_between(low: float, high: float) -> Reader[float]:
     """Return a reader of numbers from `low` to below `high`."""
-
-    def read(value: object) -> float:
-        parsed = number(value)
-        if not low <= parsed < high:
-            raise InvalidSetting(f"must be from {low:g} to below {high:g}")
-        return parsed
-
-    return read
+    return where(number, lambda at: low <= at < high, f"must be from {low:g} to below {high:g}")
 
 
-def share(value: object) -> float:
-    """Read a share, from 0 to 1."""
-    parsed = number(value)
-    if not 0 <= parsed <= 1:
-        raise InvalidSetting("must be from 0 to 1")
-    return parsed
+share = where(number, lambda part: 0 <= part <= 1, "must be from 0 to 1")
 
 
-def count_between(low: int, high: int) -> Callable[[object], int]:
+def count_between(low: int, high: int) -> Reader[int]:
     """Return a reader of whole numbers from `low` to `high`."""
 
     def read(value: object) -> int:
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        if not isinstance(value, int) or not is_whole or not low <= value <= high:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise InvalidSetting(f"must be a whole number from {low} to {high}")
         return value
 
     return read
 
 
-def one_of(allowed: tuple[str, ...]) -> Callable[[object], str]:
+def one_of(allowed: tuple[str, ...]) -> Reader[str]:
     """Return a reader of one of some words."""
 
     def read(value: object) -> str:

@@ -1,7 +1,6 @@
 """Options that several commands share, and how their values are parsed."""
 
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -111,7 +110,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def checked(option: str, text: str | None, read: Callable[[object], V]) -> V | None:
+def checked(option: str, text: str | None, read: validators.Reader[V]) -> V | None:
     """Return the value of an option, read as a setting is; ConfigError if it breaks a rule."""
     if text is None:
         return None
