@@ -1,7 +1,6 @@
 """Worker processes that read from sources: started, reused, killed at a deadline."""
 
 import atexit
-import fcntl
 import io
 import json
 import os
@@ -10,7 +9,8 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from typing import Any
+from multiprocessing import Pipe
+from time import monotonic
 
 import polars as pl
 
@@ -22,27 +22,22 @@ from forecaster.source.session import out_of_time
 _MODULE = "forecaster.source.worker_process"
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _EXIT_SECONDS = 1.0
-"""Grace period for a process to exit by itself, once it has closed its pipes."""
-_PIPE_BYTES = 1 << 20
-"""The most that Linux grants to other users than root; other systems keep their own size."""
+"""Grace period for a process to exit by itself, once it has closed its connection."""
 
 
 class _Worker:
     """One child process, which answers one query at a time."""
 
     def __init__(self) -> None:
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", _MODULE],  # no module of the current directory
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # drivers and panics print what may hold a password
-            start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
-        )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._requests, self._answers = self._child.stdin, self._child.stdout
-        with suppress(AttributeError, OSError):  # not Linux, or too many pipes as they are
-            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", _MODULE],  # no module of the current directory
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # drivers and panics print what may hold a password
+                start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+            )
         # Reap a worker that exits when idle, so that it does not stay as a zombie.
         threading.Thread(target=self._child.wait, daemon=True).start()
 
@@ -61,13 +56,8 @@ class _Worker:
 
         Raises what the worker raised, and SourceUnavailable when it was killed at the deadline.
         """
-        is_late = threading.Event()
-
-        def cut() -> None:
-            is_late.set()
-            self._kill()
-
-        watchdog = threading.Timer(request.seconds, cut)
+        until = monotonic() + request.seconds
+        watchdog = threading.Timer(request.seconds, self._kill)
         watchdog.daemon = True
         watchdog.start()
         try:
@@ -78,44 +68,31 @@ class _Worker:
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(_EXIT_SECONDS)  # so that its exit status is its own
             self.end()
-        if is_late.is_set():
+        if monotonic() >= until:
             raise out_of_time(request)
         return answer
 
     def _exchange(self, request: SourceQuery) -> pl.DataFrame | None:
-        try:
-            self._requests.write(request.to_json().encode() + b"\n")
-            self._requests.flush()
-        except BrokenPipeError:
-            return None
         parts: list[pl.DataFrame] = []
-        while size := self._size():
-            body = self._answers.read(size)
-            if len(body) < size:
-                return None
-            parts.append(pl.read_ipc_stream(io.BytesIO(body)))
-        return pl.concat(parts) if size == 0 else None
-
-    def _size(self) -> int | None:
-        """Return how many bytes come next, 0 after the last; None when there will be none."""
-        line = self._answers.readline()
-        if not line.endswith(b"\n"):
+        try:
+            self._connection.send_bytes(request.to_json().encode())
+            while part := self._connection.recv_bytes():
+                parts.append(pl.read_ipc_stream(io.BytesIO(part)))
+            raised = self._connection.recv_bytes()
+        except (EOFError, OSError):
             return None
-        head: dict[str, Any] = json.loads(line)
-        if "raised" in head:
-            raise _rebuilt(head["raised"])
-        return int(head["size"])
+        if raised:
+            raise _rebuilt(json.loads(raised))
+        return pl.concat(parts)
 
     def end(self) -> None:
         """Kill the process, and wait until it is gone."""
         self._kill()
         self._child.wait()
-        for pipe in (self._requests, self._answers):
-            with suppress(BrokenPipeError):  # a query that was never read
-                pipe.close()
+        self._connection.close()
 
     def _kill(self) -> None:
-        """Kill the process and what it started, which may hold its pipes."""
+        """Kill the process and what it started, which may hold its connection."""
         if self.is_alive:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._child.pid, signal.SIGKILL)
@@ -194,7 +171,7 @@ def end_idle() -> None:
             _idle.pop().end()
 
 
-def _rebuilt(raised: dict[str, Any]) -> ForecasterError:
+def _rebuilt(raised: dict[str, str]) -> ForecasterError:
     kind = getattr(errors, raised["kind"], SourceUnavailable)
     error: ForecasterError = kind(raised["message"], hint=raised["hint"])
     return error

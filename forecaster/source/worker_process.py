@@ -1,9 +1,9 @@
 """Read from a source in a child process that can be killed.
 
-`python -m forecaster.source.worker_process`: a query comes as a line of JSON on stdin, its
-answer goes to stdout: a line of JSON, then as many bytes of Arrow IPC as that line specifies. Stdin
-stays open for as long as the parent lives: when it ends, so does the worker. It also ends when it
-has been idle for a while.
+`python -m forecaster.source.worker_process`, with one end of a `multiprocessing.Pipe` as its stdin.
+A query comes as JSON; its answer is Arrow IPC in parts, an empty message, and the error as JSON or
+another empty message, all of them bytes. The worker ends when the other end closes, as it does
+when the parent dies, and when it has been idle for a while.
 """
 
 import io
@@ -13,7 +13,8 @@ import queue
 import signal
 import sys
 import threading
-from typing import Any, BinaryIO
+from contextlib import suppress
+from multiprocessing.connection import Connection
 
 import polars as pl
 
@@ -53,48 +54,44 @@ def read(request: SourceQuery) -> pl.DataFrame:
 
 def main() -> int:
     """Run the worker until it is idle for too long."""
-    answers = _keep_stdout_for_answers()
+    parent = Connection(sys.stdin.fileno())
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    threading.Thread(target=_listen, args=(parent, requests), daemon=True).start()
     while True:
         try:
             line = requests.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             return 0
-        _answer(SourceQuery.from_json(line.decode()), answers)
+        _answer(SourceQuery.from_json(line.decode()), parent)
 
 
-def _listen(requests: "queue.SimpleQueue[bytes]") -> None:
-    for line in sys.stdin.buffer:
-        requests.put(line)
+def _listen(parent: Connection, requests: "queue.SimpleQueue[bytes]") -> None:
+    with suppress(EOFError, OSError):
+        while True:
+            requests.put(parent.recv_bytes())
     os._exit(0)  # the parent is gone
 
 
-def _answer(request: SourceQuery, answers: BinaryIO) -> None:
+def _answer(request: SourceQuery, parent: Connection) -> None:
     # In case this process outlives its parent while a driver holds the interpreter.
     signal.setitimer(signal.ITIMER_REAL, 2 * request.seconds)
+    raised = b""
     try:
         frame = read(request)
     except BaseException as error:  # a panic of Rust is no Exception
-        _write_header({"raised": _described(error, request)}, answers)
+        raised = json.dumps(_described(error, request)).encode()
     else:
         for part in [frame.clear(), *frame.iter_slices(_ROWS_IN_PART)]:
-            _send(part, answers)
-        _write_header({"size": 0}, answers)
+            _send(part, parent)
+    parent.send_bytes(b"")
+    parent.send_bytes(raised)
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _send(part: pl.DataFrame, answers: BinaryIO) -> None:
+def _send(part: pl.DataFrame, parent: Connection) -> None:
     body = io.BytesIO()
     part.write_ipc_stream(body, compression="uncompressed")
-    _write_header({"size": body.tell()}, answers)
-    answers.write(body.getbuffer())
-    answers.flush()
-
-
-def _write_header(head: dict[str, Any], answers: BinaryIO) -> None:
-    answers.write(json.dumps(head).encode() + b"\n")
-    answers.flush()
+    parent.send_bytes(body.getbuffer())
 
 
 def _described(error: BaseException, request: SourceQuery) -> dict[str, str | None]:
@@ -105,13 +102,6 @@ def _described(error: BaseException, request: SourceQuery) -> dict[str, str | No
             hint=f"cast the columns of query in [datasets.{request.dataset}] to standard SQL types",
         )
     return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-
-
-def _keep_stdout_for_answers() -> BinaryIO:
-    # Keep what libraries print out of the rows.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return answers
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def test_a_server_that_goes_away_amid_the_rows_does_not_answer(source: str, prox
             )
         proxy.swallow_after, proxy.mode = None, "reset"
 
-    threading.Thread(target=terminate).start()
+    threading.Thread(target=terminate, daemon=True).start()
 
     with pytest.raises(DatabaseUnavailable):
         read(through(proxy, source), HASTY)
@@ -145,7 +145,7 @@ def test_a_hanging_source_holds_up_no_other(source: str, proxy: Proxy) -> None:
         except DatabaseUnavailable as error:
             caught.append(error)
 
-    hanging = threading.Thread(target=hang)
+    hanging = threading.Thread(target=hang, daemon=True)
     hanging.start()
 
     found = read(source)
