@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-numeric services wheel sbom image soak check docs golden clean
+.PHONY: help run test test-all test-numeric coverage services wheel sbom image soak check docs golden clean
 .PHONY: bench bench-main-path bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
@@ -27,6 +27,10 @@ test-all: test-numeric ## every test, and the table of faults
 
 test-numeric: $(INSTALLED) ## the tests that run networks, as other processors would
 	$(BIN)/python -m tests.processors
+
+coverage: $(INSTALLED) ## the quick tests, and which lines none of them runs
+	rm -rf build/coverage
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" --cov --cov-report term --cov-report html:build/coverage/html $(ARGS)
 
 services: ## install the servers that tests need, on Debian and Ubuntu
 	.ci/services

@@ -83,7 +83,7 @@ class Environment:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=1800,  # ends what hangs
             check=False,
         )
         assert done.returncode == 0, done.stderr
