@@ -126,7 +126,8 @@ class _Pipes:
             assert pipe is not None
             thread.join(_KILL_SECONDS)
             if not thread.is_alive():  # else somebody holds the other end, and closing would wait
-                pipe.close()
+                with suppress(BrokenPipeError):  # what a killed child did not read
+                    pipe.close()
 
     def result(self) -> Fitted:
         """Return the answer, or raise what kept the child from giving one."""

@@ -152,6 +152,19 @@ def test_a_child_that_was_killed_says_so(task: tuple[Panel, ModelSpec]) -> None:
 
 
 @pytest.mark.fault(24)
+def test_a_child_that_was_killed_before_it_read_its_task_says_so() -> None:
+    task = preparation.prepare(rows("a", 0, 17_000), DATASET)
+    assert 2**16 < len(pack_task(*task, LONG)) < 2**16 + 2**13  # the end waits in the buffer
+
+    def kill(_: Progress | None) -> None:
+        for child in trainers():
+            child.kill()
+
+    with pytest.raises(RunError, match=r"training process was killed"):
+        fit_in_child(*task, LONG, watch=kill)
+
+
+@pytest.mark.fault(24)
 @pytest.mark.slow
 def test_a_child_that_hangs_is_killed(task: tuple[Panel, ModelSpec]) -> None:
     seen: list[Progress | None] = []
