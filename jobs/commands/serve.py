@@ -3,26 +3,32 @@
 import logging
 import os
 import signal
-import sys
-import time
 from threading import Event, Thread, Timer
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
+
+import typer
 
 from forecaster.errors import ConfigError, DatabaseUnavailable
-from jobs.execution.secret_filter import Formatter, redact_threads
+from jobs.execution.log_lines import LogFormat, log_to_stderr
 from jobs.terminal import cpu_settings
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, load
-from jobs.terminal.output import say
 
 GRACE = 9.0
 """Seconds from the first signal to the end of the process: `docker stop` kills after ten."""
 FLUSH_SECONDS = 0.5
 """How long the last line of the log may take."""
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+log = logging.getLogger("forecaster")
+
+LogFormatOption = Annotated[
+    LogFormat, typer.Option(envvar="FORECASTER_LOG_FORMAT", help="How log lines are written.")
+]
 
 
-def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def serve(
+    config: ConfigOption = DEFAULT_CONFIG, log_format: LogFormatOption = LogFormat.text
+) -> None:
     """Run all jobs on schedule and serve /metrics, until SIGTERM."""
     stopping = Event()
     stop_on_signals(stopping)
@@ -37,6 +43,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     if not settings.datasets:
         raise ConfigError(["no dataset is configured"], hint="add a [datasets.NAME] section")
     cpu_settings.flush_denormals()
+    log_to_stderr(log_format)
     reloader = Reloader(config, settings)
     telemetry = Telemetry(settings.datasets)
     service = Service(
@@ -45,24 +52,12 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     try:
         migrations.require_head(service.engine)
     except DatabaseUnavailable as error:
-        say(f"{error.message}; retrying")
-    log_to_stderr()
+        log.warning("%s; retrying", error.message)
     service.listen()
     service.start()
-    logging.getLogger("forecaster").info("serving %s/metrics /livez /readyz", service.url)
+    log.info("serving %s/metrics /livez /readyz", service.url)
     service.wait()
     finish(service.stop())
-
-
-def log_to_stderr() -> None:
-    """Write log lines with a UTC clock."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = Formatter(LOG_FORMAT, datefmt="%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.getLogger().handlers = [handler]
-    logging.getLogger("forecaster").setLevel(logging.INFO)
-    redact_threads()
 
 
 def stop_on_signals(stopping: Event, *, within: float = GRACE) -> None:
@@ -93,5 +88,5 @@ def finish(done: bool) -> NoReturn:
 
 
 def _log_cancelled() -> None:
-    logging.getLogger("forecaster").warning("cancelled running jobs")
+    log.warning("cancelled running jobs")
     logging.shutdown()

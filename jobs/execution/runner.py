@@ -4,9 +4,8 @@ The outcome becomes a run row, a log line and, through `observe`, telemetry. Not
 interrupt gets out: a job that fails or crashes leaves the scheduler alive.
 """
 
-import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -31,6 +30,7 @@ from jobs.execution import hang_detection
 from jobs.execution.attempt import Attempt
 from jobs.execution.clock import Clock
 from jobs.execution.job import Job
+from jobs.execution.log_lines import Event, context
 from jobs.execution.reports import JobReport, Json, document
 from jobs.execution.secret_filter import redacted
 
@@ -81,23 +81,26 @@ def run_job(
     limit = Limit(dataset=dataset.name)
     engine = guarded(engine, limit=limit)
     run = _Run(engine, limit, clock)
-    with hang_detection.watching(f"{job.name} of {dataset.name}", limit), run.recorded():
-        run.claim = _claim(job, engine, dataset, tick, limit, clock)
-        attempt = Attempt(tick=tick, claim=run.claim, clock=clock, limit=limit, retries=run.retries)
-        run.report = job.run(engine, dataset, attempt)
-    outcome = Outcome(
-        job=job.name,
-        dataset=dataset.name,
-        tick=tick,
-        result=run.result,
-        started_at=started_at,
-        ended_at=clock(),
-        seconds=perf_counter() - started,
-        retries=len(run.retries),
-        report=run.report,
-        error=run.error,
-    )
-    _log(outcome)
+    with context(job=job.name, dataset=dataset.name, tick=tick.isoformat()):
+        with hang_detection.watching(f"{job.name} of {dataset.name}", limit), run.recorded():
+            run.claim = _claim(job, engine, dataset, tick, limit, clock)
+            attempt = Attempt(
+                tick=tick, claim=run.claim, clock=clock, limit=limit, retries=run.retries
+            )
+            run.report = job.run(engine, dataset, attempt)
+        outcome = Outcome(
+            job=job.name,
+            dataset=dataset.name,
+            tick=tick,
+            result=run.result,
+            started_at=started_at,
+            ended_at=clock(),
+            seconds=perf_counter() - started,
+            retries=len(run.retries),
+            report=run.report,
+            error=run.error,
+        )
+        _log(outcome)
     observe(outcome)
     return outcome
 
@@ -170,38 +173,13 @@ def _log(outcome: Outcome) -> None:
     match outcome.result:
         case "succeeded":
             assert outcome.report is not None
-            log.info(line(f"{outcome.job} done", {**fields, **document(outcome.report)}))
+            log.info(Event(f"{outcome.job} done", {**fields, **document(outcome.report)}))
         case "already_done":
-            log.info(line(f"{outcome.job}: {outcome.error}", fields))
+            log.info(Event(f"{outcome.job}: {outcome.error}", fields))
         case "failed":
             assert isinstance(outcome.error, ForecasterError)
             fields |= {"error": outcome.error.message, "hint": outcome.error.hint}
-            log.error(line(f"{outcome.job} failed", fields))
+            log.error(Event(f"{outcome.job} failed", fields))
         case "crashed":
             fields |= {"error": _describe(outcome.error)}
-            log.error(line(f"{outcome.job} crashed", fields), exc_info=outcome.error)
-
-
-def line(message: str, fields: Mapping[str, Json]) -> str:
-    """Return `message key=value …`: dotted names for nested fields, no lists and no nulls."""
-    return " ".join([message, *(f"{name}={text}" for name, text in _flat(fields))])
-
-
-def _flat(fields: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in fields.items():
-        path = prefix + _word(name)  # which may be the key of a series
-        match value:
-            case None | list():
-                continue
-            case dict():
-                yield from _flat(value, f"{path}.")
-            case float():
-                yield path, f"{value:.4g}"
-            case _:
-                yield path, _word(str(value))
-
-
-def _word(text: str) -> str:
-    """Return `text` as one word of one line, whatever is in it."""
-    is_plain = text and text.isprintable() and not set(text) & set(' ="')
-    return text if is_plain else json.dumps(text, ensure_ascii=not text.isprintable())
+            log.error(Event(f"{outcome.job} crashed", fields), exc_info=outcome.error)

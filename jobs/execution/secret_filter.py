@@ -5,7 +5,6 @@ still be part of an exception. Log lines, tracebacks, run rows, HTTP responses a
 commands go through `redacted`.
 """
 
-import logging
 import sys
 import threading
 import traceback
@@ -30,22 +29,9 @@ def redacted(text: str) -> str:
     return _secrets.hide(text)
 
 
-class Formatter(logging.Formatter):
-    """Writes a record, its traceback included, without secrets."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and the lines of its traceback."""
-        return redacted(super().format(record))
-
-
 def redact_tracebacks() -> None:
     """Redact the traceback of an exception that ends the program."""
     sys.excepthook = _show
-
-
-def redact_threads() -> None:
-    """Redact the tracebacks of exceptions that end threads."""
-    threading.excepthook = lambda ended: _show(ended.exc_type, ended.exc_value, ended.exc_traceback)
 
 
 def _show(

@@ -13,6 +13,8 @@ from forecaster.store.connection.limits import bounded
 from forecaster.store.state import runs
 from forecaster.store.state.run_history import Run
 from jobs.execution.clock import Clock
+from jobs.execution.log_lines import Event
+from jobs.execution.reports import Json
 from jobs.scheduling import misfire_policy
 
 RECORDED_WITHIN = timedelta(seconds=10)
@@ -50,15 +52,14 @@ class Missed:
     def log(self) -> None:
         """Log what was recorded."""
         for reason, (count, first, last) in self._ranges.items():
-            log.warning(
-                "missed %s ticks job=%s dataset=%s from=%s to=%s: %s",
-                count,
-                self.job,
-                self.dataset.name,
-                first.isoformat(),
-                last.isoformat(),
-                misfire_policy.explain(reason, self.dataset),
-            )
+            fields: dict[str, Json] = {
+                "job": self.job,
+                "dataset": self.dataset.name,
+                "from": first.isoformat(),
+                "to": last.isoformat(),
+                "reason": misfire_policy.explain(reason, self.dataset),
+            }
+            log.warning(Event(f"missed {count} ticks", fields))
 
     def _write(self, reason: str, ticks: Sequence[datetime], tried: Sequence[Run]) -> int:
         now, why = self.clock(), misfire_policy.explain(reason, self.dataset)

@@ -1,15 +1,13 @@
 """The boundary around a job: whatever happens is recorded and said once, and nothing gets out."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import NoReturn
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from forecaster.config.settings import DatasetConfig
@@ -20,8 +18,8 @@ from forecaster.store.state.run_history import Run
 from forecaster.times.schedules import Every
 from jobs.execution.attempt import Attempt
 from jobs.execution.job import Job
-from jobs.execution.reports import Json, PruneReport, document
-from jobs.execution.runner import Outcome, line, run_job
+from jobs.execution.reports import PruneReport, document
+from jobs.execution.runner import Outcome, run_job
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour
 
 NOW = hour(5)
@@ -161,24 +159,6 @@ def test_two_datasets_have_ticks_of_their_own(engine: Engine) -> None:
     other = World(engine=engine, dataset=replace(DATASET, name="trains")).tick("prune", NOW)
 
     assert other.result == "succeeded"
-
-
-def test_a_line_is_plain_to_read_and_to_parse() -> None:
-    said = line(
-        "pulled",
-        {"rows": 3, "rate": 0.123456, "by": {"new": 2}, "name": 'a "b"', "none": None, "list": [1]},
-    )
-
-    assert said == 'pulled rows=3 rate=0.1235 by.new=2 name="a \\"b\\""'
-
-
-@pytest.mark.fault(35)
-@given(st.dictionaries(st.text(), st.text() | st.dictionaries(st.text(), st.text())))
-def test_a_line_is_one_line_whatever_series_are_called(fields: Mapping[str, Json]) -> None:
-    said = line("forecast done", {"skipped_series": dict(fields)})
-
-    assert said.splitlines() == [said]
-    assert said.isprintable()
 
 
 def test_a_claim_that_takes_too_long_is_an_outage_and_leaves_no_row(

@@ -23,6 +23,7 @@ from forecaster.store.state import run_history
 from forecaster.times.schedules import Every
 from jobs.execution import secret_filter
 from jobs.execution.job import Job
+from jobs.execution.log_lines import JsonFormatter, TextFormatter
 from jobs.execution.runner import run_job
 from jobs.http.server import Pages, start
 from jobs.telemetry.metrics import Telemetry
@@ -38,6 +39,7 @@ SONG = ("Zq", "k/9", "k%2F9", "k%2f9", "Kj", "hunter2")
 CONFIG = """\
 database_url = "postgresql://me:${{PASSWORD}}@127.0.0.1:{port}/x"
 [server]
+listen = "127.0.0.1:0"
 username = "prometheus"
 password_file = "{folder}/http"
 [datasets.bikes]
@@ -102,11 +104,12 @@ def kept() -> list[str]:
     return [url, PASSWORD, repr(PASSWORD), f"host=db password='{PASSWORD}'", json.dumps(PASSWORD)]
 
 
+@pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
 @pytest.mark.parametrize("kind", [RuntimeError, DataError, StoreError])
 def test_a_job_that_fails_leaves_no_secret_in_its_row_or_in_the_log(
-    engine: Engine, kind: type[Exception]
+    engine: Engine, kind: type[Exception], formatter: type[logging.Formatter]
 ) -> None:
-    log, texts = logged(), kept()
+    log, texts = logged(formatter()), kept()
 
     def fail(*_: object) -> NoReturn:
         try:
@@ -126,11 +129,11 @@ def test_a_job_that_fails_leaves_no_secret_in_its_row_or_in_the_log(
     assert is_silent(log.getvalue())
 
 
-def logged() -> io.StringIO:
+def logged(formatter: logging.Formatter) -> io.StringIO:
     """What the service would write to its log."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(secret_filter.Formatter("%(message)s"))
+    handler.setFormatter(formatter)
     logging.getLogger("forecaster").handlers = [handler]
     return written
 
@@ -165,11 +168,11 @@ def test_the_traceback_of_a_bug_has_no_secret() -> None:
     script = (
         "import threading\n"
         "from forecaster.config.file import parse\n"
-        "from jobs.execution import secret_filter\n"
+        "from jobs.execution import log_lines, secret_filter\n"
         f"url = {f'postgresql://me:{ENCODED}@db/x'!r}\n"
         "config = parse(f'database_url = \"{url}\"', {}, read_file=str)\n"
         "secret_filter.keep(config); secret_filter.redact_tracebacks()\n"
-        "secret_filter.redact_threads()\n"
+        "log_lines.log_to_stderr()\n"
         "def bug(): raise RuntimeError(config)\n"
         "thread = threading.Thread(target=bug); thread.start(); thread.join()\n"
         "bug()"
