@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from forecaster.network.network import AttentionLSTM
+from forecaster.training.muon import Muon
 
 WARM_UP = 0.15
 """Share of the steps in which the learning rates rise."""
@@ -32,12 +33,7 @@ class Optimisers:
     ) -> None:
         inner = {id(weight): weight for weight in inner_matrices(network)}
         others = [weight for weight in network.parameters() if id(weight) not in inner]
-        muon = torch.optim.Muon(
-            inner.values(),
-            matrix_rate * learning_rate,
-            weight_decay=WEIGHT_DECAY,
-            adjust_lr_fn="match_rms_adamw",
-        )
+        muon = Muon(inner.values(), matrix_rate * learning_rate, weight_decay=WEIGHT_DECAY)
         adam = torch.optim.AdamW(others, learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
         self._both = (muon, adam)
         self._rates = (
