@@ -40,11 +40,6 @@ SPELLED = {
 IN_THE_TABLE_NAME = {"name", "datasets", "server", "retention", "model", "training", "deadlines"}
 
 
-@pytest.fixture(scope="module")
-def readme() -> str:
-    return (ROOT / "README.md").read_text(encoding="utf-8")
-
-
 def commands() -> list[str]:
     """Return every command as it is typed, groups such as `forecaster db` before what they have."""
     group = typer.main.get_command(app)
@@ -144,11 +139,6 @@ def test_the_page_of_backtests_names_every_option_and_baseline() -> None:
     options = [option for each in command.params for option in each.opts if option[:2] == "--"]
 
     assert [name for name in (*options, *rivals.NAMES) if name not in page] == []
-
-
-def test_the_documents_that_are_named_exist(readme: str) -> None:
-    for document in re.findall(r"\]\(([^)#:]+)\)", readme):
-        assert (ROOT / document).exists(), document
 
 
 def test_the_changelog_has_a_section_for_this_version() -> None:
