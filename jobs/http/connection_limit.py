@@ -66,26 +66,20 @@ class ConnectionLimiter:
                 del self._clients[address]
 
     def watching(self, app: Application) -> Application:
-        """Return `app` with its requests tracked here: one response per connection."""
+        """Return `app` with its requests tracked here."""
 
         async def watched(scope: Message, receive: Receive, send: Send) -> None:
-            async def send_last(message: Message) -> None:
-                if message["type"] == "http.response.start":
-                    message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-                await send(message)
-
             client = scope.get("client")
             self._mark(client, is_served=True)
             try:
-                await app(scope, receive, send_last)
+                await app(scope, receive, send)
             finally:
                 self._mark(client, is_served=False)
 
         return watched
 
     def _mark(self, address: object, *, is_served: bool) -> None:
-        key = tuple(address) if isinstance(address, list | tuple) else address
-        client = self._clients.get(key)
+        client = self._clients.get(address)
         if client is not None:
             client.is_served, client.since = is_served, time.monotonic()
 

@@ -197,6 +197,7 @@ def _settings(
         log_level=LOGGED,
         access_log=False,
         server_header=False,
+        headers=[("connection", "close")],  # one request per connection
         proxy_headers=False,
         backlog=AT_ONCE,
         timeout_notify=0,
