@@ -5,18 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_after_delay,
-    stop_when_event_set,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, sleep_using_event, stop_after_delay, stop_when_event_set
 
 from forecaster.errors import DatabaseUnavailable
-from jobs.execution.attempt import CONFLICTS, LONGEST_PAUSE
+from jobs.execution.attempt import CONFLICTS, RETRYING
 
 SECONDS = 60.0
 """How long the database may be unavailable: longer than a restart takes."""
@@ -43,13 +35,10 @@ class RetryPolicy:
 
         Stopped, and no other attempt, when a stop was requested.
         """
-        attempts = Retrying(
-            retry=retry_if_exception_type(CONFLICTS),
+        attempts = RETRYING.copy(
             stop=stop_after_delay(self.seconds) | stop_when_event_set(self.stopping),
-            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE),
             sleep=sleep_using_event(self.stopping),
             before_sleep=self._note,
-            reraise=True,
         )
         try:
             return attempts(attempt)

@@ -36,6 +36,12 @@ CONFLICTS = (DatabaseUnavailable, AlreadyWritten)
 ATTEMPTS = 5
 LONGEST_PAUSE = 2.0
 """Seconds between two attempts at one transaction."""
+RETRYING = Retrying(
+    retry=retry_if_exception_type(CONFLICTS),
+    stop=stop_after_attempt(ATTEMPTS),
+    wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE),
+    reraise=True,
+)
 LOOK_WITHIN = timedelta(seconds=5)
 """How long it may take to check whether a commit succeeded once the stage is over."""
 
@@ -78,13 +84,6 @@ class Attempt:
         whether it was written. TickTakenOver, and nothing is written, when a later attempt owns
         the tick.
         """
-        attempts = Retrying(
-            retry=retry_if_exception_type(CONFLICTS),
-            stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.1, max=LONGEST_PAUSE),
-            before_sleep=self._note_retry,
-            reraise=True,
-        )
         reports: list[R] = []
 
         def attempt() -> None:
@@ -92,7 +91,7 @@ class Attempt:
                 self._write_once(engine, write, reports)
 
         try:
-            attempts(attempt)
+            RETRYING.copy(before_sleep=self._note_retry)(attempt)
         except (*CONFLICTS, StageTimedOut, TickTakenOver):
             # A commit that was given up as lost may have come through all the same.
             if not (reports and self._is_written_after_all(engine)):

@@ -2,17 +2,17 @@
 
 Which ticks are due is read from the `runs` table by the group that is woken
 (`jobs.scheduling.catch_up`), so a wake-up that is late, doubled or lost costs nothing but time. A
-group that is still busy is not woken a second time, but once more when it is done.
+timer that fires while its action still runs fires once more when that is done.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from apscheduler import events
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -55,26 +55,6 @@ class _Trigger(BaseTrigger):  # type: ignore[misc]  # apscheduler ships no types
         return datetime.now(UTC) + wait  # not `now`, which is older than `here`: too early
 
 
-class _Action:
-    """Runs in one thread at a time; a call in between is made up for afterwards."""
-
-    def __init__(self, action: Callable[[], None], again: Callable[[], None]) -> None:
-        self._action, self._again = action, again
-        self._busy, self._is_missed = threading.Lock(), False
-
-    def __call__(self) -> None:
-        self._is_missed = True  # before the lock: whoever holds it sees this when it is done
-        if not self._busy.acquire(blocking=False):
-            return
-        self._is_missed = False
-        try:
-            self._action()
-        finally:
-            self._busy.release()
-            if self._is_missed:
-                self._again()
-
-
 class Scheduler:
     """Timers on threads: each worker group has its own, so that none waits for another."""
 
@@ -87,8 +67,11 @@ class Scheduler:
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={**pools, _HEARTBEAT: ThreadPoolExecutor(1)},
-            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 2},
+            job_defaults={"misfire_grace_time": None, "coalesce": True},
         )
+        ended = events.EVENT_JOB_EXECUTED | events.EVENT_JOB_ERROR
+        self._scheduler.add_listener(self._repeat, events.EVENT_JOB_MAX_INSTANCES | ended)
+        self._fired_while_busy: set[str] = set()
         second, self._last_beat = Every(timedelta(seconds=1)), 0.0
         beat = Timer(name=_HEARTBEAT, lane=_HEARTBEAT, schedule=second, action=self._beat)
         self._names = [timer.name for timer in (*timers, beat)]
@@ -97,7 +80,7 @@ class Scheduler:
 
     def _add(self, timer: Timer) -> None:
         self._scheduler.add_job(
-            _Action(timer.action, lambda: self.wake(timer.name)),
+            timer.action,
             _Trigger(timer, self._clock),
             id=timer.name,
             executor=timer.lane,
@@ -138,6 +121,14 @@ class Scheduler:
         """Fire no more; actions in progress go on."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+    def _repeat(self, event: events.JobEvent) -> None:
+        """Fire a timer once more when its action is done, if it fired meanwhile."""
+        if event.code == events.EVENT_JOB_MAX_INSTANCES:
+            self._fired_while_busy.add(event.job_id)
+        elif event.job_id in self._fired_while_busy:
+            self._fired_while_busy.discard(event.job_id)
+            self.wake(event.job_id)
 
     def _beat(self) -> None:
         self._last_beat = time.monotonic()
