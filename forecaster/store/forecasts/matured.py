@@ -1,7 +1,8 @@
 """Matured forecasts: those whose actuals are known.
 
 They are read series by series, through the primary key by series and cutoff: a later forecast of an
-instant has a cutoff before that instant, so the key finds it, and there is no other index.
+instant has a cutoff before that instant, so the key finds it, and there is no other index. Closed
+steps have no row, so which is the last row of a lead is queried, not computed.
 """
 
 from dataclasses import dataclass
