@@ -23,13 +23,13 @@ def jobs(
             name="forecast",
             schedule=lambda dataset: dataset.forecast_schedule,
             run=partial(forecast.run, champions=champions, panels=panels, retention=retention),
-            lane="forecast",
+            group="forecast",
         ),
         _once(
             "score",
             lambda dataset: dataset.forecast_schedule,
             partial(score.run, retention=retention),
-            lane="forecast",
+            group="forecast",
         ),
         _once("reconcile", lambda dataset: dataset.reconcile_schedule, reconcile.run),
         _once(
@@ -42,7 +42,7 @@ def jobs(
 
 
 def _once(
-    name: str, schedule: Callable[[DatasetConfig], Schedule], run: Run, *, lane: str | None = None
+    name: str, schedule: Callable[[DatasetConfig], Schedule], run: Run, *, group: str | None = None
 ) -> Job:
     """Return a job whose newest tick does the work of all before it."""
-    return Job(name=name, schedule=schedule, run=run, lane=lane or name, cumulative=True)
+    return Job(name=name, schedule=schedule, run=run, group=group or name, cumulative=True)

@@ -25,12 +25,12 @@ DOUBT = 600.0
 log = logging.getLogger("forecaster")
 
 
-def delay(lane: str, dataset: DatasetConfig) -> timedelta:
+def delay(group: str, dataset: DatasetConfig) -> timedelta:
     """Return how long after its tick a worker group serves a dataset: a share of `jitter`.
 
     It is always the same, so that the load of many datasets is spread evenly.
     """
-    share = zlib.crc32(f"{lane}:{dataset.name}".encode()) / 2**32
+    share = zlib.crc32(f"{group}:{dataset.name}".encode()) / 2**32
     return share * dataset.jitter
 
 

@@ -20,7 +20,7 @@ class Job:
     name: str
     schedule: Callable[[DatasetConfig], Schedule]
     run: Run
-    lane: str
+    group: str
     """The worker group whose threads it shares."""
     cumulative: bool = False
     """A run does the work of all ticks before it: only the newest one is due."""

@@ -66,7 +66,7 @@ class DueTicks:
 
     def time(self) -> datetime:
         """Return the present instant less the delay of the worker group."""
-        return self.clock() - delay(self.job.lane, self.dataset)
+        return self.clock() - delay(self.job.group, self.dataset)
 
     @property
     def schedule(self) -> Schedule:

@@ -34,7 +34,7 @@ JOBS = {
 class Snapshot:
     """All that determines what a worker group finds when it checks a dataset."""
 
-    lane: str
+    group: str
     dataset: str
     token: int
     """Of the lease under which it checks."""
@@ -79,11 +79,11 @@ class ActivityCounters:
         with self._lock:
             return self._versions[dataset]
 
-    def has_unfinished(self, dataset: str, lane: str) -> bool:
+    def has_unfinished(self, dataset: str, group: str) -> bool:
         """Return whether a run of a group did not succeed, and may have to be taken over."""
         with self._lock:
             mark = (self._marks or {}).get(dataset, Mark())
-            return any(run.job in JOBS[lane] for run in mark.unfinished)
+            return any(run.job in JOBS[group] for run in mark.unfinished)
 
 
 class IdleTracker:
@@ -93,10 +93,10 @@ class IdleTracker:
         self._counters, self._job_states = counters, job_states
         self._checks: dict[tuple[str, str], tuple[Snapshot, frozenset[str]]] = {}
 
-    def begin(self, lane: str, dataset: str, token: int, ticks: Iterable[datetime]) -> Snapshot:
+    def begin(self, group: str, dataset: str, token: int, ticks: Iterable[datetime]) -> Snapshot:
         """Return the snapshot for a check that begins now."""
         return Snapshot(
-            lane=lane,
+            group=group,
             dataset=dataset,
             token=token,
             ticks=tuple(ticks),
@@ -107,30 +107,30 @@ class IdleTracker:
 
     def is_idle(self, check: Snapshot) -> bool:
         """Return whether the last check found all that this one could find."""
-        last, in_backoff = self._checks.get((check.lane, check.dataset), (None, frozenset()))
+        last, in_backoff = self._checks.get((check.group, check.dataset), (None, frozenset()))
         if last is None or last != check or check.at - last.at > LONGEST:
             return False
         still_in_backoff = self._in_backoff(check)
         if not self._counters.is_fresh() or in_backoff - still_in_backoff:
             return False
-        has_unfinished = self._counters.has_unfinished(check.dataset, check.lane)
+        has_unfinished = self._counters.has_unfinished(check.dataset, check.group)
         return bool(still_in_backoff) or not has_unfinished
 
     def end(self, check: Snapshot) -> None:
         """Note that a check is complete; what failed in it is retried after a back-off."""
-        self._checks[check.lane, check.dataset] = check, self._in_backoff(check)
+        self._checks[check.group, check.dataset] = check, self._in_backoff(check)
 
-    def forget(self, dataset: str, lanes: Iterable[str] = tuple(JOBS)) -> None:
+    def forget(self, dataset: str, groups: Iterable[str] = tuple(JOBS)) -> None:
         """Have worker groups check a dataset again."""
-        for lane in lanes:
-            self._checks.pop((lane, dataset), None)
+        for group in groups:
+            self._checks.pop((group, dataset), None)
 
     def _in_backoff(self, check: Snapshot) -> frozenset[str]:
         """Return the jobs that were in a back-off at some time since a check began: it may have
         skipped what they had to do, even if their back-offs are over by now."""
         return frozenset(
             job
-            for job in JOBS[check.lane]
+            for job in JOBS[check.group]
             if self._job_states[job, check.dataset].backoff.ends_after(check.began)
         )
 

@@ -33,10 +33,10 @@ logging.getLogger("apscheduler").setLevel(logging.ERROR)  # a busy worker group 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timer:
-    """Call `action` at every tick of `schedule`, `delay` later, in the worker group `lane`."""
+    """Call `action` at every tick of `schedule`, `delay` later, in a thread of `group`."""
 
     name: str
-    lane: str
+    group: str
     schedule: Schedule
     action: Callable[[], None]
     delay: timedelta = timedelta(0)
@@ -63,7 +63,7 @@ class Scheduler:
     ) -> None:
         """Prepare `timers`; `threads` is how many actions of each group may run at once."""
         self._clock = clock
-        pools = {lane: ThreadPoolExecutor(count) for lane, count in threads.items()}
+        pools = {group: ThreadPoolExecutor(count) for group, count in threads.items()}
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={**pools, _HEARTBEAT: ThreadPoolExecutor(1)},
@@ -73,7 +73,7 @@ class Scheduler:
         self._scheduler.add_listener(self._repeat, events.EVENT_JOB_MAX_INSTANCES | ended)
         self._fired_while_busy: set[str] = set()
         second, self._last_beat = Every(timedelta(seconds=1)), 0.0
-        beat = Timer(name=_HEARTBEAT, lane=_HEARTBEAT, schedule=second, action=self._beat)
+        beat = Timer(name=_HEARTBEAT, group=_HEARTBEAT, schedule=second, action=self._beat)
         self._names = [timer.name for timer in (*timers, beat)]
         for timer in (*timers, beat):
             self._add(timer)
@@ -83,7 +83,7 @@ class Scheduler:
             timer.action,
             _Trigger(timer, self._clock),
             id=timer.name,
-            executor=timer.lane,
+            executor=timer.group,
             next_run_time=datetime.now(UTC),
         )
 

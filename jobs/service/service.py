@@ -21,7 +21,8 @@ from jobs.replicas.identity import new_holder
 from jobs.replicas.lease_keeper import Hooks, Replica
 from jobs.service.activity_poll import ActivityPoll
 from jobs.service.config_reload import Refused, Reloader, Staged
-from jobs.service.worker_groups import Context, WorkerGroups
+from jobs.service.context import Context
+from jobs.service.worker_groups import WorkerGroups
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 

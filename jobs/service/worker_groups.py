@@ -14,8 +14,7 @@ again at every timer. One whose schema is not the newest is refused.
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 
@@ -33,72 +32,30 @@ from forecaster.store.state import datasets, models
 from forecaster.times.schedules import Schedule
 from forecaster.training.estimator import Progress
 from jobs import catalog
-from jobs.execution.clock import Clock, delay
+from jobs.execution.clock import delay
 from jobs.execution.job import Job
 from jobs.retrain import Fitted, Watch, unwatched
-from jobs.scheduling.catch_up import CatchUp, JobStates
+from jobs.scheduling.catch_up import CatchUp
 from jobs.scheduling.due_ticks import LOOK_WITHIN
-from jobs.scheduling.idle import ActivityCounters, IdleTracker
+from jobs.scheduling.idle import IdleTracker
 from jobs.scheduling.timer import Scheduler, Timer
+from jobs.service.context import Context
 from jobs.stages import pull_progress
 from jobs.stages.champions import Champions
 from jobs.stages.panel_cache import PanelCache
 from jobs.telemetry import record
-from jobs.telemetry.metrics import Telemetry
 from jobs.training_process.parent import fit_in_child
 
 FEWEST, MOST = 4, 10
 """Datasets forecast at once: one that waits for its source does not block the others."""
 RETRY_AFTER = 2.0
 """Seconds until a database that did not answer is tried again."""
-LANES = ("first", "retrain", "forecast", "reconcile", "prune")
+WORKER_GROUPS = ("first", "retrain", "forecast", "reconcile", "prune")
 
 Action = Callable[[DatasetConfig, Engine], None]
 """What a worker group does for a dataset, with an engine that is guarded by its lease."""
 
 log = logging.getLogger("forecaster")
-
-
-class RunningJobs:
-    """The jobs that run in this process, in whatever worker groups."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._names: set[str] = set()
-
-    @contextmanager
-    def doing(self, name: str) -> Iterator[bool]:
-        """Count the block as running; False when it already is, and must not run twice."""
-        with self._changed:
-            is_first = name not in self._names
-            self._names.add(name)
-        try:
-            yield is_first
-        finally:
-            if is_first:
-                with self._changed:
-                    self._names.discard(name)
-                    self._changed.notify_all()
-
-    def wait_until_idle(self, seconds: float) -> bool:
-        """Wait for the running jobs; False when that takes longer."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._names, seconds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What worker groups share, whatever the configuration."""
-
-    engine: Engine
-    telemetry: Telemetry
-    clock: Clock
-    stopping: threading.Event
-    using: Callable[[str], AbstractContextManager[Fence | None]]
-    """Keeps the lease of a dataset while it is in use; None if another replica holds it."""
-    busy: RunningJobs = field(default_factory=RunningJobs)
-    job_states: JobStates = field(default_factory=JobStates)
-    counters: ActivityCounters = field(default_factory=ActivityCounters)
 
 
 class WorkerGroups:
@@ -145,8 +102,8 @@ class WorkerGroups:
 
     def wake(self, dataset: str) -> None:
         """Fire the timers of a dataset now, as after its lease was acquired."""
-        for lane in LANES:
-            self._scheduler.wake(f"{lane}:{dataset}")
+        for group in WORKER_GROUPS:
+            self._scheduler.wake(f"{group}:{dataset}")
 
     def stop(self) -> None:
         """Start nothing more; running jobs continue."""
@@ -155,7 +112,7 @@ class WorkerGroups:
 
     def _timers(self) -> Iterator[Timer]:
         for dataset in self._config.datasets.values():
-            for lane, schedule, action in (
+            for group, schedule, action in (
                 ("first", dataset.retrain_schedule, partial(self._train, first=True)),
                 ("retrain", dataset.retrain_schedule, partial(self._train, first=False)),
                 ("forecast", dataset.forecast_schedule, self._forecast),
@@ -163,11 +120,11 @@ class WorkerGroups:
                 ("prune", self._config.prune_schedule, partial(self._catch_up, "prune")),
             ):
                 yield Timer(
-                    name=f"{lane}:{dataset.name}",
-                    lane=lane,
+                    name=f"{group}:{dataset.name}",
+                    group=group,
                     schedule=schedule,
-                    delay=delay(lane, dataset),
-                    action=partial(self._run_timer, lane, schedule, action, dataset),
+                    delay=delay(group, dataset),
+                    action=partial(self._run_timer, group, schedule, action, dataset),
                 )
 
     def _forecast(self, dataset: DatasetConfig, engine: Engine) -> None:
@@ -200,10 +157,10 @@ class WorkerGroups:
         self._backlog.catch_up(self._jobs[name], dataset, engine)
 
     def _run_timer(
-        self, lane: str, schedule: Schedule, action: Action, dataset: DatasetConfig
+        self, group: str, schedule: Schedule, action: Action, dataset: DatasetConfig
     ) -> None:
         """Run the action of a timer if this replica holds the lease; log once what prevents it."""
-        context, name = self._context, f"{lane}:{dataset.name}"
+        context, name = self._context, f"{group}:{dataset.name}"
         with context.busy.doing(name) as is_first, context.using(dataset.name) as fence:
             if is_first and fence is None:
                 context.job_states.forget_checks(dataset.name)
@@ -211,7 +168,7 @@ class WorkerGroups:
             if not is_first or fence is None or self._is_over():
                 return
             look = self._idleness.begin(
-                lane, dataset.name, fence.token, self._last_ticks(lane, schedule, dataset)
+                group, dataset.name, fence.token, self._last_ticks(group, schedule, dataset)
             )
             if not self._idleness.is_idle(look) and self._do(name, action, dataset, fence):
                 self._idleness.end(look)
@@ -230,10 +187,10 @@ class WorkerGroups:
         self._logged.pop(dataset.name, None)
         return True
 
-    def _last_ticks(self, lane: str, schedule: Schedule, dataset: DatasetConfig) -> list[datetime]:
+    def _last_ticks(self, group: str, schedule: Schedule, dataset: DatasetConfig) -> list[datetime]:
         """Return the last ticks that matter to a group: a first training waits for no schedule."""
-        now = self._context.clock() - delay(lane, dataset)
-        schedules = [schedule, dataset.forecast_schedule] if lane == "first" else [schedule]
+        now = self._context.clock() - delay(group, dataset)
+        schedules = [schedule, dataset.forecast_schedule] if group == "first" else [schedule]
         return [tick_schedule.floor(now) for tick_schedule in schedules]
 
     def _is_over(self) -> bool:
@@ -264,8 +221,8 @@ class WorkerGroups:
             return is_first
 
     def _wake(self, job: Job, dataset: DatasetConfig, seconds: float) -> None:
-        for lane in ("first", "retrain") if job.name == "retrain" else (job.lane,):
-            self._scheduler.wake(f"{lane}:{dataset.name}", after=seconds)
+        for group in ("first", "retrain") if job.name == "retrain" else (job.group,):
+            self._scheduler.wake(f"{group}:{dataset.name}", after=seconds)
 
     def _fit(
         self, panel: Panel, spec: ModelSpec, config: TrainingConfig, *, watch: Watch = unwatched
@@ -286,7 +243,7 @@ class WorkerGroups:
 def threads(config: Config) -> dict[str, int]:
     """Return how many datasets each group serves at once."""
     forecasts = min(MOST, max(FEWEST, len(config.datasets)))
-    return {**dict.fromkeys(LANES, 1), "forecast": forecasts}
+    return {**dict.fromkeys(WORKER_GROUPS, 1), "forecast": forecasts}
 
 
 def _has_champion(engine: Engine, dataset: DatasetConfig) -> bool:

@@ -38,7 +38,7 @@ def test_a_clock_that_is_set_and_set_right_again_neither_doubles_nor_silences(
     work = make(engine, clock)
     timer = Timer(
         name="prune:bikes",
-        lane="prune",
+        group="prune",
         schedule=Every(SECOND),
         action=lambda: (work.catch_up(job, DATASET), None)[1],
     )

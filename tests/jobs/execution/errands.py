@@ -24,7 +24,7 @@ class Errand:
     def __init__(self, engine: Engine) -> None:
         self.ticks: list[datetime] = []
         self.broken = False
-        self.job = Job(name="prune", schedule=lambda _: Every(HOUR), run=self.run, lane="prune")
+        self.job = Job(name="prune", schedule=lambda _: Every(HOUR), run=self.run, group="prune")
         self._engine = engine
 
     def run(self, engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> PruneReport:

@@ -26,7 +26,7 @@ NOW = hour(5)
 
 
 def job(run: object) -> Job:
-    return Job(name="prune", schedule=lambda _: Every(HOUR), run=run, lane="prune")  # type: ignore[arg-type]
+    return Job(name="prune", schedule=lambda _: Every(HOUR), run=run, group="prune")  # type: ignore[arg-type]
 
 
 def outcome_of(run: object, engine: Engine, told: list[Outcome] | None = None) -> Outcome:

@@ -117,7 +117,7 @@ def test_a_job_that_fails_leaves_no_secret_in_its_row_or_in_the_log(
         except ValueError as error:
             raise kind(" and ".join(texts)) from error
 
-    job = Job(name="prune", schedule=lambda _: Every(HOUR), run=fail, lane="prune")
+    job = Job(name="prune", schedule=lambda _: Every(HOUR), run=fail, group="prune")
     run_job(job, engine, DATASET, tick=hour(5), clock=fixed(hour(5)), observe=lambda _: None)
 
     with reading(engine) as conn:

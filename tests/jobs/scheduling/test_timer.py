@@ -55,7 +55,7 @@ def skew(monkeypatch: pytest.MonkeyPatch) -> Skew:
 
 @pytest.fixture
 def scheduler(bell: Bell) -> Iterator[Scheduler]:
-    timer = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
+    timer = Timer(name="bell", group="forecast", schedule=Every(DAY), action=bell.ring)
     made = Scheduler([timer], threads={"forecast": 1}, clock=now)
     yield made
     bell.go_on.set()
@@ -81,7 +81,7 @@ def test_a_timer_can_be_woken_by_hand(scheduler: Scheduler, bell: Bell) -> None:
 def test_a_timer_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: float) -> None:
     timer = Timer(
         name="bell",
-        lane="forecast",
+        group="forecast",
         schedule=Every(timedelta(seconds=0.5)),
         delay=timedelta(seconds=late),
         action=Bell().ring,
@@ -96,7 +96,7 @@ def test_a_timer_is_set_to_its_tick_or_by_its_delay_later(late: float, wait: flo
 
 def test_a_timer_fires_tick_after_tick(bell: Bell) -> None:
     schedule = Every(timedelta(seconds=0.2))
-    timer = Timer(name="bell", lane="forecast", schedule=schedule, action=bell.ring)
+    timer = Timer(name="bell", group="forecast", schedule=schedule, action=bell.ring)
     scheduler = Scheduler([timer], threads={"forecast": 2}, clock=now)
     scheduler.start()
 
@@ -105,7 +105,7 @@ def test_a_timer_fires_tick_after_tick(bell: Bell) -> None:
 
 
 def test_a_timer_fires_after_a_while_but_never_later_than_its_tick(bell: Bell) -> None:
-    timer = Timer(name="bell", lane="forecast", schedule=Every(DAY), action=bell.ring)
+    timer = Timer(name="bell", group="forecast", schedule=Every(DAY), action=bell.ring)
     scheduler = Scheduler([timer], threads={"forecast": 1}, clock=now)
     scheduler.start()
     assert bell.rang(1)

@@ -17,8 +17,9 @@ from forecaster.store.connection.engine import open_engine, writing
 from forecaster.store.state import leases, models, runs
 from jobs.replicas.lease_keeper import Hooks, Replica
 from jobs.service.activity_poll import ActivityPoll
+from jobs.service.context import Context
 from jobs.service.service import POLL_EVERY
-from jobs.service.worker_groups import Context, WorkerGroups
+from jobs.service.worker_groups import WorkerGroups
 from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import DATASET, LAST, hour
 from tests.statements import Statements
@@ -71,9 +72,9 @@ class Idle:
             using=self.replica.using,
         )
         self.around.counters.now = self.uptime
-        self.lanes = WorkerGroups(config, self.around)
+        self.groups = WorkerGroups(config, self.around)
         self.outlook = ActivityPoll(engine, telemetry, self.around.counters, self.clock)
-        self.timers = {timer.name: timer.action for timer in self.lanes._timers()}
+        self.timers = {timer.name: timer.action for timer in self.groups._timers()}
         self.news: list[set[str]] = []
 
     def uptime(self) -> float:

@@ -39,9 +39,9 @@ def test_an_idle_service_runs_less_than_a_statement_a_second(
     assert found / PERIOD < 1  # nothing is asked for each dataset while nothing is due
 
 
-def asks(idle: Idle, counted, lane: str) -> bool:  # type: ignore[no-untyped-def]
-    """Tell whether a lane asks the database when its timer fires now."""
-    return statements(counted, partial(idle.fire, [f"{lane}:{NAME}"])) > 0
+def asks(idle: Idle, counted, group: str) -> bool:  # type: ignore[no-untyped-def]
+    """Tell whether a group asks the database when its timer fires now."""
+    return statements(counted, partial(idle.fire, [f"{group}:{NAME}"])) > 0
 
 
 def promote(engine: Engine) -> None:
@@ -126,7 +126,7 @@ def test_without_news_or_after_long_every_lane_looks_by_itself(
 
 def test_a_model_of_our_own_wakes_the_forecasts_at_once(engine: Engine, database_url: str) -> None:
     with idling(engine, database_url, 1) as (idle, counted):
-        idle.lanes._idleness.forget(NAME, ["forecast"])
+        idle.groups._idleness.forget(NAME, ["forecast"])
 
         assert asks(idle, counted, "forecast")
         assert not asks(idle, counted, "forecast")
@@ -140,40 +140,40 @@ def pause(idle: Idle, job: str) -> Backoff:
 def test_a_look_during_which_a_pause_ended_is_followed_by_another(
     engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch, is_before: bool
 ) -> None:
-    """The job that was paused found nothing out, and the next one of its lane took longer."""
+    """The job that was paused found nothing out, and the next one of its group took longer."""
     with idling(engine, database_url, 1) as (idle, _):
         if is_before:
             pause(idle, "forecast").extend(is_outage=True)
-        look = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+        look = idle.groups._idleness.begin("forecast", NAME, 1, [hour(LAST)])
         if not is_before:
             pause(idle, "forecast").extend(is_outage=True)
         later = time.monotonic() + LONGEST_OUTAGE
         monkeypatch.setattr(time, "monotonic", lambda: later)
-        idle.lanes._idleness.end(look)
-        again = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+        idle.groups._idleness.end(look)
+        again = idle.groups._idleness.begin("forecast", NAME, 1, [hour(LAST)])
 
         assert pause(idle, "forecast").remaining() == 0
-        assert not idle.lanes._idleness.is_idle(again)
-        idle.lanes._idleness.end(again)
-        assert idle.lanes._idleness.is_idle(again)
+        assert not idle.groups._idleness.is_idle(again)
+        idle.groups._idleness.end(again)
+        assert idle.groups._idleness.is_idle(again)
 
 
 def test_a_job_does_not_wait_for_the_pause_of_another_one(
     engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with idling(engine, database_url, 1) as (idle, _):
-        look = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+        look = idle.groups._idleness.begin("forecast", NAME, 1, [hour(LAST)])
         pause(idle, "forecast").extend(is_outage=True)
         for _ in range(6):
             pause(idle, "score").extend(is_outage=False)
-        idle.lanes._idleness.end(look)
-        assert idle.lanes._idleness.is_idle(look)
+        idle.groups._idleness.end(look)
+        assert idle.groups._idleness.is_idle(look)
         later = time.monotonic() + LONGEST_OUTAGE
         monkeypatch.setattr(time, "monotonic", lambda: later)
 
         assert pause(idle, "score").remaining() > 0
-        again = idle.lanes._idleness.begin("forecast", NAME, 1, [hour(LAST)])
-        assert not idle.lanes._idleness.is_idle(again)
+        again = idle.groups._idleness.begin("forecast", NAME, 1, [hour(LAST)])
+        assert not idle.groups._idleness.is_idle(again)
 
 
 def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
@@ -214,7 +214,7 @@ def test_a_forecast_that_a_database_hiccup_delayed_is_made_after_the_pause(
 
 
 def test_the_first_news_has_every_lane_look_again(engine: Engine, database_url: str) -> None:
-    """What happened between the first look of a lane and the first news is in neither."""
+    """What happened between the first look of a group and the first news is in neither."""
     with idling(engine, database_url, 1):
         news = ActivityCounters()
         before = news.version(NAME)

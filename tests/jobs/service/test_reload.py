@@ -108,14 +108,14 @@ def test_a_dataset_that_left_the_configuration_is_let_go(changing: Changing) -> 
 def test_a_configuration_with_a_mistake_changes_nothing(
     changing: Changing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lanes = changing.service._workers
+    groups = changing.service._workers
 
     changing.write(every="often")
     changing.reload()
     changing.reload()
 
     assert (changing.counted("refused"), changing.counted("applied")) == (1, 0)
-    assert changing.service._workers is lanes
+    assert changing.service._workers is groups
     assert caplog.text.count("configuration reload rejected") == 1
     assert "forecast_every" in caplog.text
 
@@ -149,7 +149,7 @@ def test_what_cannot_be_put_in_force_is_rolled_back(
     changing: Changing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     changing.service.start()
-    lanes = changing.service._workers
+    groups = changing.service._workers
     monkeypatch.setattr(threading.Thread, "start", _no_thread)
 
     changing.write(every="2h")
@@ -159,7 +159,7 @@ def test_what_cannot_be_put_in_force_is_rolled_back(
     assert becomes(lambda: "configuration reload failed" in caplog.text)
     monkeypatch.undo()
     assert changing.counted("failed") == 1
-    assert changing.service._workers is lanes
+    assert changing.service._workers is groups
 
 
 def test_mended_settings_end_the_pause_after_a_failure(changing: Changing) -> None:

@@ -18,12 +18,8 @@ from forecaster.store.connection.engine import open_engine, writing
 from forecaster.store.connection.limits import Fence
 from forecaster.store.tables import leases
 from jobs.retrain import Fitted, Watch, fit_here
-from jobs.service.worker_groups import (
-    Context,
-    RunningJobs,
-    WorkerGroups,
-    threads,
-)
+from jobs.service.context import Context, RunningJobs
+from jobs.service.worker_groups import WorkerGroups, threads
 from jobs.telemetry.metrics import Telemetry
 from tests.faults.proxy import Proxy
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
@@ -45,9 +41,9 @@ def without_leases(engine: Engine) -> Context:
 
 
 def test_nothing_long_is_in_the_lane_of_the_forecasts(engine: Engine) -> None:
-    lanes = WorkerGroups(CONFIG, without_leases(engine))
+    groups = WorkerGroups(CONFIG, without_leases(engine))
 
-    found = {timer.name: (timer.lane, timer.schedule) for timer in lanes._timers()}
+    found = {timer.name: (timer.group, timer.schedule) for timer in groups._timers()}
 
     assert found == {
         "first:bikes": ("first", DATASET.retrain_schedule),
@@ -66,11 +62,11 @@ def test_settings_are_noted_once_however_many_lanes_begin_together(
         "jobs.service.worker_groups.datasets.store_settings",
         lambda conn, name, document: noted.append(name),
     )
-    lanes = WorkerGroups(CONFIG, without_leases(engine))
+    groups = WorkerGroups(CONFIG, without_leases(engine))
 
     def begin() -> None:
         both.wait()
-        lanes._prepare(DATASET, engine)
+        groups._prepare(DATASET, engine)
 
     lanes_at_once = [threading.Thread(target=begin) for _ in range(2)]
     for thread in lanes_at_once:
@@ -95,9 +91,9 @@ def test_a_dataset_that_waits_for_its_source_leaves_the_others_their_threads(
 
 
 def test_nothing_is_done_for_a_dataset_of_another_replica(engine: Engine) -> None:
-    lanes = WorkerGroups(CONFIG, without_leases(engine))
+    groups = WorkerGroups(CONFIG, without_leases(engine))
 
-    for timer in lanes._timers():
+    for timer in groups._timers():
         timer.action()
 
     assert query(engine, "SELECT count(*) FROM runs") == [(0,)]
@@ -123,8 +119,8 @@ def test_a_first_training_does_not_wait_for_a_long_one(
 
     monkeypatch.setattr("jobs.service.worker_groups.fit_in_child", fit)
     around = replace(without_leases(engine), using=lambda _: nullcontext(lease))
-    lanes = WorkerGroups(replace(CONFIG, datasets=both), around)
-    actions = {timer.name: timer.action for timer in lanes._timers()}
+    groups = WorkerGroups(replace(CONFIG, datasets=both), around)
+    actions = {timer.name: timer.action for timer in groups._timers()}
     long = threading.Thread(target=actions["retrain:bikes"])
     long.start()
     assert begun.wait(30)
@@ -162,7 +158,7 @@ def test_a_database_that_swallows_everything_holds_no_lane(
     monkeypatch.setattr("jobs.service.worker_groups.LOOK_WITHIN", timedelta(seconds=0.5))
     with Proxy(address.port or 0) as proxy:
         engine = open_engine(f"postgresql://forecaster@127.0.0.1:{proxy.port}{address.path}")
-        lanes = WorkerGroups(CONFIG, without_leases(engine))
+        groups = WorkerGroups(CONFIG, without_leases(engine))
 
         @event.listens_for(engine, "before_cursor_execute")
         def swallow(conn: object, cursor: object, statement: str, *_: object) -> None:
@@ -170,7 +166,7 @@ def test_a_database_that_swallows_everything_holds_no_lane(
                 proxy.mode = "blackhole"
 
         with pytest.raises(StageTimedOut, match="look"):
-            lanes._prepare(DATASET, engine)
+            groups._prepare(DATASET, engine)
         engine.dispose()
 
 
