@@ -71,7 +71,7 @@ def _run(material: "DemoData", database: Path, once: bool) -> None:
     from rich.console import Console
 
     from jobs.demo.demo import Demo, settings
-    from jobs.terminal.sparklines import screen
+    from jobs.demo.screens import screen
 
     cpu_settings.flush_denormals()
     url = f"sqlite:///{database}"

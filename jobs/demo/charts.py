@@ -12,7 +12,7 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.data.panel import Panel
 from forecaster.store.forecasts import history
 from forecaster.times.durations import format_duration
-from jobs.terminal.sparklines import Attended, Picture
+from jobs.demo.screens import Attended, Picture
 
 RECENT = 52
 """Values before the cutoff."""

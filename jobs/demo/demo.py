@@ -28,6 +28,7 @@ from forecaster.training.estimator import Progress
 from jobs import catalog, ingest
 from jobs.demo.charts import local
 from jobs.demo.replay import Replay, SimulatedClock, last_ticks
+from jobs.demo.screens import Screen, milliseconds
 from jobs.execution.reports import IngestReport
 from jobs.files import reader
 from jobs.service.service import Service
@@ -36,7 +37,6 @@ from jobs.stages.panel_cache import PanelCache
 from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 from jobs.terminal.file_options import FileOptions
-from jobs.terminal.sparklines import Screen, milliseconds
 from jobs.training_process.parent import fit_in_child
 
 REPLAYED_HORIZONS = 7

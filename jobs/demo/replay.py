@@ -17,11 +17,11 @@ from forecaster.times.durations import MICROSECOND, format_duration
 from forecaster.times.schedules import Schedule
 from jobs.demo import charts
 from jobs.demo.scoreboard import Scoreboard
+from jobs.demo.screens import Screen, TickView
 from jobs.execution.job import Job
 from jobs.execution.reports import ForecastReport, RetrainReport
 from jobs.execution.runner import Observe, Outcome, run_job
 from jobs.stages.champions import Champions
-from jobs.terminal.sparklines import Screen, TickView
 
 
 class SimulatedClock:

@@ -8,8 +8,8 @@ from sqlalchemy import Engine
 from forecaster.data.panel import build
 from forecaster.store.connection.engine import reading
 from jobs.demo import charts
+from jobs.demo.screens import picture
 from jobs.execution.reports import ForecastReport, RetrainReport, ScoreReport
-from jobs.terminal.sparklines import picture
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
 
 GUARDED = replace(DATASET, training=replace(DATASET.training, naive_guard=True))

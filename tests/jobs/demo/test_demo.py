@@ -24,13 +24,9 @@ from jobs.demo.demo import (
     settings,
 )
 from jobs.demo.replay import last_ticks
+from jobs.demo.screens import LiveScreen, PlainScreen, milliseconds
 from jobs.terminal.file_options import FileOptions
-from jobs.terminal.sparklines import (
-    LiveScreen,
-    PlainScreen,
-    blocks,
-    milliseconds,
-)
+from jobs.terminal.sparklines import blocks
 from tests.jobs.terminal.terminal import type_
 
 HOUR = timedelta(hours=1)

@@ -25,7 +25,8 @@ from types import SimpleNamespace
 from rich.console import Console
 from jobs.terminal import output, progress, streams
 from jobs.commands.serve import log_to_stderr
-from jobs.terminal.sparklines import Attended, Picture, blocks, picture
+from jobs.demo.screens import Attended, Picture, picture
+from jobs.terminal.sparklines import blocks
 
 streams.degrade()
 output.data(blocks([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 1.0, 8.0) + " │ … − –")
