@@ -1,12 +1,11 @@
 """The process that trains: `python -m jobs.training_process.child`, started by
 `jobs.training_process.parent`.
 
-It gets a panel on stdin and answers with a checkpoint on stdout; it never sees the database. Over
-stderr it reports its progress and a heartbeat every few seconds, one JSON object a line. Its
-stdin stays open for as long as the parent lives: when that ends, so does the child.
+Its stdin is one end of a `multiprocessing.Pipe`. Over it, it gets a panel and sends its progress, a
+heartbeat every few seconds and in the end a checkpoint; it never sees the database. When the other
+end closes, as it does when the parent dies, so does the child.
 """
 
-import json
 import os
 import resource
 import sys
@@ -14,15 +13,15 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 
 from forecaster.errors import ForecasterError
 from forecaster.training.estimator import Progress
 from jobs.retrain import fit_here
-from jobs.training_process.protocol import OUT_OF_MEMORY, Head, pack, read_message, unpack_task
+from jobs.training_process.protocol import OUT_OF_MEMORY, Head, receive, send, unpack_task
 
 BEAT_SECONDS = 2.0
 
@@ -32,48 +31,51 @@ _NO_MEMORY = "can't allocate memory"
 
 def main() -> int:
     """Read a task, train, answer; 1 after a failure that was reported."""
-    answers = _keep_stdout_for_the_answer()
-    threading.Thread(target=_send_heartbeats, daemon=True).start()
-    panel, spec, config = unpack_task(read_message(sys.stdin.buffer))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    connection = Connection(sys.stdin.fileno())
+    parent = _Parent(connection)
+    threading.Thread(target=parent.send_heartbeats, daemon=True).start()
+    panel, spec, config = unpack_task(*receive(connection))
+    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
     _yield_resources(config.memory_limit_gb)
     try:
-        fitted = fit_here(panel, spec, config, watch=_report)
+        fitted = fit_here(panel, spec, config, watch=parent.report)
     except ForecasterError as error:
         raised = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        _send("raised", raised)
+        parent.send({"raised": raised})
         return 1
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and _NO_MEMORY not in str(error):
             raise
         return OUT_OF_MEMORY
     head = {name: value for name, value in asdict(fitted).items() if name != "checkpoint"}
-    answers.write(pack(head, fitted.checkpoint))
-    answers.flush()
+    parent.send({"fitted": head}, fitted.checkpoint)
     return 0
 
 
-def _keep_stdout_for_the_answer() -> BinaryIO:
-    # What a library prints must not end up inside the checkpoint.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return answers
+class _Parent:
+    """Sends messages from several threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, threading.Lock()
+
+    def send(self, head: Head, body: bytes = b"") -> None:
+        with self._lock:
+            send(self._connection, head, body)
+
+    def send_heartbeats(self) -> None:
+        while True:
+            self.send({})
+            time.sleep(BEAT_SECONDS)
+
+    def report(self, progress: Progress | None) -> None:
+        if progress is not None:
+            self.send({"progress": asdict(progress)})
 
 
-def _send_heartbeats() -> None:
-    while True:
-        _send("alive", {})
-        time.sleep(BEAT_SECONDS)
-
-
-def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # not through sys.stdin, whose lock would hold up our exit
+def _end_with_parent(connection: Connection) -> None:
+    with suppress(EOFError, OSError):
+        connection.recv_bytes()
     os._exit(0)
-
-
-def _report(progress: Progress | None) -> None:
-    if progress is not None:
-        _send("progress", asdict(progress))
 
 
 def _yield_resources(memory_limit_gb: float | None) -> None:
@@ -86,11 +88,6 @@ def _yield_resources(memory_limit_gb: float | None) -> None:
     if memory_limit_gb is not None:
         limit = int(memory_limit_gb * 1e9)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
-def _send(kind: str, content: Head) -> None:
-    sys.stderr.write(json.dumps({kind: content}) + "\n")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Train in a process that can be killed (`jobs.training_process.child`)."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,6 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from time import monotonic, sleep
 
 from forecaster import errors
@@ -18,18 +19,18 @@ from forecaster.errors import ForecasterError, RunError, StageTimedOut
 from forecaster.network.spec import ModelSpec
 from forecaster.training.estimator import Progress
 from jobs.retrain import Fitted, OnProgress, Watch, unwatched
-from jobs.training_process.protocol import OUT_OF_MEMORY, Head, pack_task, unpack
+from jobs.training_process.protocol import OUT_OF_MEMORY, Head, pack_task, receive, send
 
 SILENCE = 60.0
 """Seconds without a heartbeat after which a training counts as hung."""
 
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _PREFIXES = ("LC_", "PYTHON", "OMP_", "MKL_", "CUDA_", "NVIDIA_", "TORCH", "PYTORCH_")
-_STDERR_LINES = 20
-"""Lines of stderr that are kept to explain a crash."""
+_OUTPUT_LINES = 20
+"""Lines of output that are kept to explain a crash."""
 _POLL_SECONDS = 0.1
 _KILL_SECONDS = 10.0
-"""Seconds to wait for a killed process."""
+"""Seconds to wait for a killed process, and for each thread that serves it."""
 _LESS_HISTORY = "give the machine more memory, or set a shorter `history`"
 _MORE_MEMORY = "raise memory_limit_gb under [datasets.NAME.training], or set a shorter `history`"
 
@@ -50,22 +51,24 @@ def fit_in_child(
     `silence` seconds; RunError when it was killed, ran out of memory or crashed. When this
     returns, the child has ended, and so have its own children.
     """
-    child = subprocess.Popen(
-        # -P: no module of the current directory
-        [sys.executable, "-P", "-m", f"{__package__}.child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=child_environment(os.environ),
-        start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
-    )
-    pipes = _Pipes(child, pack_task(panel, spec, config), on_progress)
+    connection, theirs = Pipe()
+    with theirs:
+        child = subprocess.Popen(
+            # -P: no module of the current directory
+            [sys.executable, "-P", "-m", f"{__package__}.child"],
+            stdin=theirs.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=child_environment(os.environ),
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+        )
+    dialogue = _Dialogue(child, connection, pack_task(panel, spec, config), on_progress)
     try:
-        _wait(child, pipes, watch, silence)
+        _wait(child, dialogue, watch, silence)
     finally:
         _end(child)
-        pipes.end()
-    return pipes.result()
+        dialogue.end()
+    return dialogue.result()
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -78,10 +81,12 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "OMP_WAIT_POLICY": "PASSIVE"}
 
 
-def _wait(child: subprocess.Popen[bytes], pipes: "_Pipes", watch: Watch, silence: float) -> None:
+def _wait(
+    child: subprocess.Popen[bytes], dialogue: "_Dialogue", watch: Watch, silence: float
+) -> None:
     while child.poll() is None:
-        watch(pipes.progress)
-        if monotonic() - pipes.last_heartbeat > silence:
+        watch(dialogue.progress)
+        if monotonic() - dialogue.last_heartbeat > silence:
             raise StageTimedOut(
                 f"training process killed: no heartbeat for {silence:g} s",
                 hint="check whether the machine is swapping or the GPU hangs",
@@ -97,90 +102,76 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait(_KILL_SECONDS)
 
 
-class _Pipes:
-    """The three pipes of a child, each served by a thread so that none can block another."""
+class _Dialogue:
+    """The connection to a child and its output, each served by a thread so that none can block."""
 
     def __init__(
-        self, child: subprocess.Popen[bytes], task: bytes, on_progress: OnProgress | None
+        self,
+        child: subprocess.Popen[bytes],
+        connection: Connection,
+        task: tuple[Head, bytes],
+        on_progress: OnProgress | None,
     ) -> None:
         self.last_heartbeat = monotonic()
-        """When the child last wrote a line."""
+        """When the child last sent a message."""
         self.progress: Progress | None = None
-        self._child = child
-        self._task = task
+        self._child, self._connection, self._task = child, connection, task
         self._on_progress = on_progress
-        self._answer = b""
+        self._fitted: Fitted | None = None
         self._raised: Head | None = None
-        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._threads = [
-            threading.Thread(target=serve, daemon=True)
-            for serve in (self._feed, self._collect, self._listen)
-        ]
+        self._output: deque[bytes] = deque(maxlen=_OUTPUT_LINES)
+        serving = (self._send_task, self._receive, self._keep_output)
+        self._threads = [threading.Thread(target=serve, daemon=True) for serve in serving]
         for thread in self._threads:
             thread.start()
 
     def end(self) -> None:
-        """Close the pipes of a child that has ended, unless another process holds them."""
-        streams = (self._child.stdin, self._child.stdout, self._child.stderr)
-        for thread, pipe in zip(self._threads, streams, strict=True):
-            assert pipe is not None
+        """Close what leads to a child that has ended, unless another process holds it."""
+        for thread in self._threads:
             thread.join(_KILL_SECONDS)
-            if not thread.is_alive():  # else somebody holds the other end, and closing would wait
-                with suppress(BrokenPipeError):  # what a killed child did not read
-                    pipe.close()
+        if not any(thread.is_alive() for thread in self._threads):
+            self._connection.close()
+            assert self._child.stdout is not None
+            self._child.stdout.close()
 
     def result(self) -> Fitted:
         """Return the answer, or raise what kept the child from giving one."""
         if self._raised is not None:
             raise rebuild(self._raised)
-        if self._child.returncode != 0:
-            raise exit_error(self._child.returncode, "\n".join(self._stderr) or "nothing")
-        if self._threads[1].is_alive():
-            raise RunError("training process left a child process that holds its pipes open")
-        head, body = unpack(self._answer)
-        return Fitted(checkpoint=body, **head)
+        if self._fitted is None or self._child.returncode != 0:
+            output = b"".join(self._output).decode(errors="replace").rstrip()
+            raise exit_error(self._child.returncode, output or "nothing")
+        return self._fitted
 
-    def _feed(self) -> None:
-        pipe = self._child.stdin
-        assert pipe is not None
-        try:
-            pipe.write(self._task)
-            pipe.flush()
-        except BrokenPipeError:
-            pass  # the child has died; its exit status says how
+    def _send_task(self) -> None:
+        with suppress(OSError):  # the child has died; its exit status says how
+            send(self._connection, *self._task)
 
-    def _collect(self) -> None:
+    def _receive(self) -> None:
+        with suppress(EOFError, OSError):
+            while True:
+                head, body = receive(self._connection)
+                self.last_heartbeat = monotonic()
+                match head:
+                    case {"progress": progress}:
+                        self._show(Progress(**progress))
+                    case {"raised": raised}:
+                        self._raised = raised
+                    case {"fitted": fitted}:
+                        self._fitted = Fitted(checkpoint=body, **fitted)
+
+    def _show(self, progress: Progress) -> None:
+        self.progress = progress
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def _keep_output(self) -> None:
         assert self._child.stdout is not None
-        self._answer = self._child.stdout.read()
-
-    def _listen(self) -> None:
-        assert self._child.stderr is not None
-        for raw in self._child.stderr:
-            text = raw.decode(errors="replace").rstrip()
-            message = _parsed(text)
-            self.last_heartbeat = monotonic()
-            if "progress" in message:
-                self.progress = Progress(**message["progress"])
-                if self._on_progress is not None:
-                    self._on_progress(self.progress)
-            elif "raised" in message:
-                self._raised = message["raised"]
-            elif not message:
-                self._stderr.append(text)
+        self._output.extend(self._child.stdout)
 
 
-def _parsed(text: str) -> Head:
-    if not text.startswith("{"):
-        return {}
-    try:
-        message = json.loads(text)
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
-
-
-def exit_error(status: int, stderr: str) -> RunError:
-    """Return what an exit status other than 0 means; `stderr` is the end of its output."""
+def exit_error(status: int, output: str) -> RunError:
+    """Return what an exit status other than 0 means; `output` is the end of what it printed."""
     number = -status if status < 0 else status - 128
     if status == OUT_OF_MEMORY:
         return RunError("training process exceeded its memory_limit_gb", hint=_MORE_MEMORY)
@@ -193,7 +184,7 @@ def exit_error(status: int, stderr: str) -> RunError:
         how = f"was terminated by {signal.Signals(number).name}"
     else:
         how = f"exited with status {status}"
-    return RunError(f"training process {how}; stderr: {stderr}")
+    return RunError(f"training process {how}; output: {output}")
 
 
 def rebuild(raised: Head) -> ForecasterError:

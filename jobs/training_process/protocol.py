@@ -1,8 +1,10 @@
-"""What a training process is handed, as bytes: a panel, what to make of it, and how."""
+"""Messages between a training process and its parent; the first one is a panel and what to make of
+it, and how."""
 
 import json
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from multiprocessing.connection import Connection
+from typing import Any
 
 from safetensors.torch import load, save
 
@@ -14,43 +16,24 @@ from forecaster.times.durations import Step
 from forecaster.times.opening_hours import OpeningHours
 
 Head = dict[str, Any]
-"""The JSON object in front of the bytes of a message."""
+"""The JSON object of a message."""
 
 OUT_OF_MEMORY = 71
 """The exit status of a training that was refused memory."""
 
-_LENGTH = 8
-"""Bytes of each length in front of a message: that of its head, then that of its body."""
+
+def send(connection: Connection, head: Head, body: bytes = b"") -> None:
+    """Send one message: a JSON object, bytes."""
+    connection.send_bytes(json.dumps(head).encode())
+    connection.send_bytes(body)
 
 
-def pack(head: Head, body: bytes) -> bytes:
-    """Return one message: two lengths, a JSON object, bytes."""
-    text = json.dumps(head).encode()
-    lengths = len(text).to_bytes(_LENGTH, "big") + len(body).to_bytes(_LENGTH, "big")
-    return lengths + text + body
+def receive(connection: Connection) -> tuple[Head, bytes]:
+    """Receive one message; EOFError or OSError when the other end closes before it is complete."""
+    return json.loads(connection.recv_bytes()), connection.recv_bytes()
 
 
-def unpack(message: bytes) -> tuple[Head, bytes]:
-    """Undo `pack`."""
-    body_at = 2 * _LENGTH + int.from_bytes(message[:_LENGTH], "big")
-    return json.loads(message[2 * _LENGTH : body_at]), message[body_at:]
-
-
-def read_message(stream: BinaryIO) -> bytes:
-    """Read one message from a stream that stays open after it; EOFError if it ends within."""
-    lengths = _read_exactly(stream, 2 * _LENGTH)
-    rest = sum(int.from_bytes(lengths[at : at + _LENGTH], "big") for at in (0, _LENGTH))
-    return lengths + _read_exactly(stream, rest)
-
-
-def _read_exactly(stream: BinaryIO, size: int) -> bytes:
-    read = stream.read(size)
-    if len(read) < size:
-        raise EOFError(f"unexpected end of input: expected {size} bytes, got {len(read)}")
-    return read
-
-
-def pack_task(panel: Panel, spec: ModelSpec, config: TrainingConfig) -> bytes:
+def pack_task(panel: Panel, spec: ModelSpec, config: TrainingConfig) -> tuple[Head, bytes]:
     """Return what a child needs, as one message."""
     grid = panel.grid
     head = {
@@ -66,12 +49,11 @@ def pack_task(panel: Panel, spec: ModelSpec, config: TrainingConfig) -> bytes:
         "offset": panel.offset.contiguous(),
         "scale": panel.scale.contiguous(),
     }
-    return pack(head, save(tensors))
+    return head, save(tensors)
 
 
-def unpack_task(message: bytes) -> tuple[Panel, ModelSpec, TrainingConfig]:
+def unpack_task(head: Head, body: bytes) -> tuple[Panel, ModelSpec, TrainingConfig]:
     """Undo `pack_task`."""
-    head, body = unpack(message)
     step, rules = (head["grid"].pop(name) for name in ("step", "hours"))
     hours = OpeningHours.parse(rules) if rules else None
     panel = Panel(

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
 
 import polars as pl
@@ -31,9 +32,9 @@ from jobs.training_process.parent import (
     rebuild,
 )
 from jobs.training_process.protocol import (
-    pack,
     pack_task,
-    unpack,
+    receive,
+    send,
     unpack_task,
 )
 from tests.jobs.small import DATASET, rows
@@ -73,13 +74,17 @@ def when(condition: Callable[[], bool], action: Callable[[], object]) -> threadi
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.none()), st.binary())
 def test_a_message_comes_out_as_it_went_in(head: dict[str, object], body: bytes) -> None:
-    assert unpack(pack(head, body)) == (head, body)
+    ours, theirs = Pipe()
+
+    with ours, theirs:
+        send(ours, head, body)
+        assert receive(theirs) == (head, body)
 
 
 def test_a_task_comes_out_as_it_went_in(task: tuple[Panel, ModelSpec]) -> None:
     panel, spec = task
 
-    sent, same_spec, config = unpack_task(pack_task(panel, spec, DATASET.training))
+    sent, same_spec, config = unpack_task(*pack_task(panel, spec, DATASET.training))
 
     assert (same_spec, config) == (spec, DATASET.training)
     assert (sent.grid, sent.series_ids, sent.start) == (panel.grid, panel.series_ids, panel.start)
@@ -153,8 +158,8 @@ def test_a_child_that_was_killed_says_so(task: tuple[Panel, ModelSpec]) -> None:
 
 @pytest.mark.fault(24)
 def test_a_child_that_was_killed_before_it_read_its_task_says_so() -> None:
-    task = preparation.prepare(rows("a", 0, 17_000), DATASET)
-    assert 2**16 < len(pack_task(*task, LONG)) < 2**16 + 2**13  # the end waits in the buffer
+    task = preparation.prepare(rows("a", 0, 250_000), DATASET)
+    assert len(pack_task(*task, LONG)[1]) > 2**19  # more than the buffers of a socket hold
 
     def kill(_: Progress | None) -> None:
         for child in trainers():
@@ -228,7 +233,7 @@ def test_a_child_stays_below_its_memory_limit() -> None:
         (-signal.SIGKILL, "out of memory"),
         (128 + signal.SIGKILL, "out of memory"),
         (71, "memory_limit_gb"),
-        (3, "exited with status 3; stderr: the end"),
+        (3, "exited with status 3; output: the end"),
     ],
 )
 def test_every_ending_has_a_meaning(status: int, says: str) -> None:
