@@ -13,7 +13,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -24,9 +23,9 @@ from forecaster.store.connection.engine import autocommit, writing
 from forecaster.store.connection.limits import Fence, Limit, bounded, guarded
 from forecaster.store.state import leases
 from forecaster.store.state.leases import NOBODY, Lease, LeaseSnapshot
-from jobs.execution.clock import Clock, uptime, wall
 from jobs.replicas import identity
 from jobs.replicas.assignment import MembershipView
+from jobs.replicas.hooks import Hooks, notify
 
 LOOK_SECONDS = 1.0
 """How often to check whether a survey of the leases is needed."""
@@ -38,21 +37,6 @@ _RELEASE_WITHIN = timedelta(seconds=1)
 _DEAD_FOR = timedelta(hours=1)
 
 log = logging.getLogger("forecaster")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
-    """Called when the lease on a dataset changes, and with the clock skew.
-
-    They are called in the thread that renews the leases, so they must not wait for anything.
-    """
-
-    changed: Callable[[str, Fence | None], None] = lambda _dataset, _fence: None
-    """A lease was taken or its token changed; or it is not ours any more (None)."""
-    skewed: Callable[[float], None] = lambda _seconds: None
-    """By how many seconds the clock of the database is ahead of ours."""
-    clock: Clock = wall
-    uptime: Callable[[], float] = uptime
 
 
 class Replica:
@@ -80,6 +64,7 @@ class Replica:
         self._held: dict[str, Fence] = {}
         self._in_use: Counter[str] = Counter()
         self._notified: dict[str, Fence] = {}
+        self._released: set[Fence] = set()
         self._renewed_at = -math.inf
         self._logged: dict[str, str] = {}
         self._polled_at: float | None = None
@@ -107,6 +92,7 @@ class Replica:
             with bounded(self._engine, "release", _RELEASE_WITHIN) as brief, writing(brief) as conn:
                 leases.release(conn, fences)
                 leases.delete_member(conn, self._holder)
+            self._released.update(fences)
         except ForecasterError as error:
             log.warning("could not release the leases, they will expire: %s", error.message)
         self._notify_changes()
@@ -216,7 +202,7 @@ class Replica:
         survey = leases.read_all(conn)
         between = before + (self._hooks.clock() - before) / 2
         gone = leases.disconnected_holders(conn, self._overdue(survey))
-        _notify(self._hooks.skewed, (survey.now - between).total_seconds())
+        notify(self._hooks.skewed, (survey.now - between).total_seconds())
         gone |= {lease.holder for lease in survey.leases.values() if identity.is_gone(lease.holder)}
         self._membership.update(survey.leases, gone, self._hooks.uptime(), wanted)
 
@@ -249,6 +235,7 @@ class Replica:
         try:
             with writing(self._engine) as conn:
                 leases.release(conn, [fence])
+            self._released.add(fence)
         except BaseException:
             with self._lock:
                 self._held[dataset] = fence
@@ -261,8 +248,16 @@ class Replica:
         before, self._notified = self._notified, now
         for dataset in before.keys() | now.keys():
             if before.get(dataset) != (fence := now.get(dataset)):
-                log.info(_change(dataset, before.get(dataset), fence))
-                _notify(self._hooks.changed, dataset, fence)
+                log.info(self._change(dataset, before.get(dataset), fence))
+                notify(self._hooks.changed, dataset, fence)
+
+    def _change(self, dataset: str, before: Fence | None, now: Fence | None) -> str:
+        if now is not None:
+            return f"acquired the lease on {dataset} (token {now.token})"
+        assert before is not None
+        verb = "released" if before in self._released else "lost"
+        self._released.discard(before)
+        return f"{verb} the lease on {dataset} (token {before.token})"
 
     def _attempt(self, failure: str, action: Callable[[], None]) -> None:
         """Run `action`; log `failure` once for as long as its cause is the same."""
@@ -278,16 +273,3 @@ class Replica:
 
 def _move_failed(dataset: str) -> str:
     return f"could not acquire or release the lease on {dataset}"
-
-
-def _notify(hook: Callable[..., None], *values: object) -> None:
-    try:
-        hook(*values)
-    except Exception:
-        log.exception("could not notify the service of a lease change")
-
-
-def _change(dataset: str, before: Fence | None, now: Fence | None) -> str:
-    if now is None:
-        return f"lost the lease on {dataset} (token {before.token if before else 0})"
-    return f"acquired the lease on {dataset} (token {now.token})"

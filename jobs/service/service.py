@@ -17,8 +17,9 @@ from jobs.execution import hang_detection
 from jobs.execution.clock import Clock
 from jobs.http import probes, server
 from jobs.http.probes import Probes
+from jobs.replicas.hooks import Hooks
 from jobs.replicas.identity import new_holder
-from jobs.replicas.lease_keeper import Hooks, Replica
+from jobs.replicas.lease_keeper import Replica
 from jobs.service.activity_poll import ActivityPoll
 from jobs.service.config_reload import Refused, Reloader, Staged
 from jobs.service.context import Context

@@ -9,8 +9,9 @@ from sqlalchemy import Engine
 
 from forecaster.store.connection.engine import open_engine, reading
 from forecaster.store.state import leases
+from jobs.replicas.hooks import Hooks
 from jobs.replicas.identity import new_holder
-from jobs.replicas.lease_keeper import Hooks, Replica
+from jobs.replicas.lease_keeper import Replica
 from tests.patience import eventually
 
 TTL = timedelta(seconds=0.9)

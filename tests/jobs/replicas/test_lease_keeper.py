@@ -13,8 +13,9 @@ from forecaster.store.connection.engine import reading, writing
 from forecaster.store.connection.limits import Fence
 from forecaster.store.state import leases, runs
 from jobs.replicas.assignment import owner
+from jobs.replicas.hooks import Hooks
 from jobs.replicas.identity import new_holder
-from jobs.replicas.lease_keeper import Hooks, Replica
+from jobs.replicas.lease_keeper import Replica
 from tests.jobs.replicas.replicas import (
     DATASETS,
     TTL,
@@ -61,7 +62,10 @@ def test_a_dataset_in_use_is_not_handed_over(start: Start) -> None:
     assert first.lease_of(not_ours) is None
 
 
-def test_a_replica_that_stops_hands_over_at_once(start: Start, engine: Engine) -> None:
+def test_a_replica_that_stops_hands_over_at_once(
+    start: Start, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "forecaster")
     first = start("us")
     wait_until(lambda: owned(first) == {*DATASETS})
     second = start("them")
@@ -72,6 +76,9 @@ def test_a_replica_that_stops_hands_over_at_once(start: Start, engine: Engine) -
     assert owned(first) == set()
     assert {holder_of(engine, name) for name in DATASETS} <= {leases.NOBODY, "them"}
     wait_until(lambda: owned(second) == {*DATASETS})
+    assert "lost the lease" not in caplog.text
+    for name in DATASETS:
+        assert f"released the lease on {name} (token 1)" in caplog.text
 
 
 @pytest.mark.fault(1)
@@ -101,8 +108,9 @@ def test_a_holder_elsewhere_is_succeeded_when_its_lease_expires(
 
 
 def test_who_could_not_renew_for_all_of_the_time_does_not_trust_its_leases(
-    start: Start, engine: Engine
+    start: Start, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "forecaster")
     told: list[tuple[str, Fence | None]] = []
     replica = start(datasets=["bikes"], hooks=Hooks(changed=lambda *news: told.append(news)))
     wait_until(lambda: replica.lease_of("bikes") is not None)
@@ -118,6 +126,7 @@ def test_who_could_not_renew_for_all_of_the_time_does_not_trust_its_leases(
     wait_until(lambda: len(told) == 3)
 
     assert told == [("bikes", fence), ("bikes", None), ("bikes", fence)]
+    assert "lost the lease on bikes (token 1)" in caplog.text
 
 
 @pytest.mark.fault(26)

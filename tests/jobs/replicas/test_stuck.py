@@ -10,8 +10,9 @@ from sqlalchemy import Engine, text
 from forecaster.store.connection.engine import open_engine, reading, writing
 from forecaster.store.connection.limits import Fence
 from forecaster.store.state import leases
+from jobs.replicas.hooks import Hooks
 from jobs.replicas.identity import new_holder
-from jobs.replicas.lease_keeper import Hooks, Replica
+from jobs.replicas.lease_keeper import Replica
 from tests.jobs.replicas.replicas import (
     DATASETS,
     TTL,

@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from forecaster.config.settings import Config
 from forecaster.store.connection.engine import open_engine, writing
 from forecaster.store.state import leases, models, runs
-from jobs.replicas.lease_keeper import Hooks, Replica
+from jobs.replicas.hooks import Hooks
+from jobs.replicas.lease_keeper import Replica
 from jobs.service.activity_poll import ActivityPoll
 from jobs.service.context import Context
 from jobs.service.service import POLL_EVERY
