@@ -73,8 +73,9 @@ def _require(engine: "Engine", dataset: str) -> None:
     if dataset not in known:
         near = nearest(dataset, known)
         meant = f"; did you mean {near!r}?" if near else ""
+        expected = f"expected one of: {', '.join(known)}" if known else "the database has none"
         raise DataError(
-            f"unknown dataset {dataset!r}, expected one of: {', '.join(known) or 'none'}{meant}",
+            f"unknown dataset {dataset!r}, {expected}{meant}",
             hint="`forecaster status` lists the datasets in the database",
         )
 

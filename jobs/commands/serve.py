@@ -32,6 +32,9 @@ def serve(
     """Run all jobs on schedule and serve /metrics, until SIGTERM."""
     stopping = Event()
     stop_on_signals(stopping)
+    settings = load(config)
+    if not settings.datasets:
+        raise ConfigError(["no dataset is configured"], hint="add a [datasets.NAME] section")
 
     from forecaster.store.maintenance import migrations
     from jobs.execution.clock import SteadyClock
@@ -39,9 +42,6 @@ def serve(
     from jobs.service.service import Service
     from jobs.telemetry.metrics import Telemetry
 
-    settings = load(config)
-    if not settings.datasets:
-        raise ConfigError(["no dataset is configured"], hint="add a [datasets.NAME] section")
     cpu_settings.flush_denormals()
     log_to_stderr(log_format)
     reloader = Reloader(config, settings)

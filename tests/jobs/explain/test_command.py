@@ -113,3 +113,18 @@ def test_an_audit_is_kept_with_the_model(forecast: Path) -> None:
     assert "another seed: step 4/4" in answer.talk
     assert "two seeds " in answer.data
     assert type_("explain", "bikes").data == answer.data
+
+
+def test_an_unknown_dataset_of_an_empty_database_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert type_("init").status == 0
+
+    answer = type_("explain", "co2")
+
+    assert answer.status == 1
+    assert answer.talk == (
+        "error: unknown dataset 'co2', the database has none\n"
+        "hint:  `forecaster status` lists the datasets in the database\n"
+    )
