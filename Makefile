@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-numeric coverage services wheel sbom image soak check docs golden clean
+.PHONY: help run test test-all test-numeric coverage services wheel first-steps sbom image soak check docs golden clean
 .PHONY: bench bench-main-path bench-accuracy bench-ablation bench-backfill bench-data-plane bench-fidelity bench-leases bench-peers bench-service
 
 help: ## list the targets
@@ -42,6 +42,9 @@ wheel: $(INSTALLED) ## build dist, install the wheel into an empty environment, 
 	build/wheel/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
 	build/wheel/bin/forecaster --help
 	$(BIN)/python -m pytest tests/test_wheel.py $(ARGS)
+
+first-steps: $(INSTALLED) ## do what docs/tutorial/first-steps.md says, and compare; ARGS=--write rewrites its outputs
+	$(BIN)/python -m tests.first_steps $(ARGS)
 
 sbom: build/wheel/bin/forecaster ## list what is installed with the wheel in dist/forecaster.cdx.json (CycloneDX)
 	$(PYTHON) -m venv build/sbom

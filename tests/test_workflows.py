@@ -94,6 +94,6 @@ def test_every_action_has_a_version() -> None:
 def test_tests_with_servers_have_them_installed_and_required() -> None:
     for name, job in jobs():
         runs = [step.get("run") for step in job["steps"]]
-        if {"make test", "make test-all", "make coverage"} & {*runs}:
+        if {"make test", "make test-all", "make coverage", "make first-steps"} & {*runs}:
             assert "make services" in runs, name
             assert job["env"]["REQUIRE_SERVICES"] == "1", name
