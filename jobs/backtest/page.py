@@ -10,6 +10,7 @@ from jobs.backtest.notes import facts
 from jobs.backtest.run import Outcome
 from jobs.backtest.summary import Section, sections
 from jobs.execution.secret_filter import redacted
+from jobs.terminal.output import labelled
 
 NAMED = 10
 """Series that Markdown names of those that were left out."""
@@ -19,18 +20,9 @@ def page(outcome: Outcome) -> RenderableType:
     """Return the page of a terminal."""
     return Group(
         Text(f"backtest of {redacted(outcome.plan.rows.name)}", "bold"),
-        _facts(outcome),
+        labelled(facts(outcome)),
         *(part for section in sections(outcome) for part in _section(section)),
     )
-
-
-def _facts(outcome: Outcome) -> RenderableType:
-    drawn = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-    drawn.add_column(style="dim", no_wrap=True)
-    drawn.add_column()
-    for label, text in facts(outcome):
-        drawn.add_row(label, Text(redacted(text)))
-    return drawn
 
 
 def _section(section: Section) -> Iterator[RenderableType]:

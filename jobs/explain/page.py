@@ -15,7 +15,7 @@ from forecaster.store.state.models import ModelRecord
 from forecaster.times.durations import Step
 from jobs.explain.read import Explanation, Source, StepRange
 from jobs.terminal.attention_report import figures
-from jobs.terminal.output import when
+from jobs.terminal.output import labelled, when
 from jobs.terminal.sparklines import blocks
 
 BAR_WIDTH = 24
@@ -174,7 +174,7 @@ class Page:
             f"trust in the weights: model {self._explanation.model_id} on {trust.windows} windows"
         )
         patch = words(self._explanation.patch_length, self._explanation.step)
-        return Group(Text(heading, "bold"), Padding(table(figures(trust, patch)), (0, 0, 0, 2)))
+        return Group(Text(heading, "bold"), Padding(labelled(figures(trust, patch)), (0, 0, 0, 2)))
 
     def _number(self, value: float) -> str:
         return f"{value:,.{self._digits}f}"
@@ -218,7 +218,7 @@ def model_page(model: ModelRecord) -> RenderableType:
         hint = "run `forecaster explain DATASET --audit`, or wait for the next retrain"
         return Group(heading, Text(f"trust in the attention weights: not measured; {hint}"))
     patch = words(model.config["patch_length"], Step.parse(model.config["step"]))
-    measured = table(figures(trust, patch))
+    measured = labelled(figures(trust, patch))
     if not trust.removals:
         return Group(heading, Text(), measured)
     legend = Text(
@@ -239,14 +239,4 @@ def _curves(trust: Trust) -> Table:
             effects = (removal.attended, removal.random, removal.least)
             cells = [f"{effect.change:.3f} ({_signed(effect.error, 3)})" for effect in effects]
             drawn.add_row(f"{removed}{kept}", *cells, f"{removal.ratio:.1f}")
-    return drawn
-
-
-def table(rows: Iterator[tuple[str, str]]) -> Table:
-    """Return a label and a sentence in each row."""
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    drawn.add_column(style="dim", no_wrap=True)
-    drawn.add_column()
-    for word, sentence in rows:
-        drawn.add_row(word, sentence)
     return drawn

@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from jobs.execution.secret_filter import redacted
 from jobs.terminal.streams import encodes
@@ -53,6 +54,16 @@ def table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str]) -> No
     for row in rows:
         drawn.add_row(*(cell(row.get(column)) for column in columns))
     show(drawn, width=PLAIN_WIDTH)
+
+
+def labelled(rows: Iterable[tuple[str, str]]) -> Table:
+    """Return a label and a sentence in each row."""
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    drawn.add_column(style="dim", no_wrap=True)
+    drawn.add_column()
+    for label, sentence in rows:
+        drawn.add_row(label, Text(redacted(sentence)))
+    return drawn
 
 
 def show(drawn: RenderableType, *, width: int) -> None:

@@ -51,7 +51,7 @@ def test_a_first_start_trains_then_forecasts_and_stops_without_a_trace(
     assert status == 0, service.log()
     succeeded = 'forecaster_runs_total{dataset="bikes",outcome="succeeded",task="retrain"} 1.0'
     assert succeeded in metrics
-    assert {state for _, state in states(folder)} == {"succeeded"}
+    assert {state for _, state in states(folder)} == {"succeeded"}, service.log()
     assert "Traceback" not in service.log()
     assert "forecast done dataset=bikes" in service.log()
 
