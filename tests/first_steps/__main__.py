@@ -76,7 +76,7 @@ class Walk:
     def through(self, found: Iterable[Step]) -> None:
         """Take the steps in order; SystemExit at a command that fails."""
         for section, members in groupby(found, key=lambda step: step.section):
-            print(f"\n{section}\nseconds  result   command", flush=True)
+            print(f"\n{section}\nseconds  CPU s  result   command", flush=True)
             for step in members:
                 self._take(step)
         if self._reader.serves:
@@ -125,7 +125,7 @@ def report(commands: Sequence[str], results: Sequence[Done], verdict: str) -> No
     for command, done in zip(commands, results, strict=False):
         name = command if len(command) <= WIDEST else f"{command[: WIDEST - 1]}…"
         result = f"exit {done.status}" if done.status else verdict if done is results[-1] else "ok"
-        print(f"{done.seconds:7.1f}  {result:7}  {name}", flush=True)
+        print(f"{done.seconds:7.1f}  {done.cpu_seconds:5.1f}  {result:7}  {name}", flush=True)
     if results[-1].status:
         sys.exit(f"\n{results[-1].output}\nerror: {commands[len(results) - 1]}: {result}")
 

@@ -1,6 +1,7 @@
 """A reader of the tutorial: a folder, a shell that keeps its variables, and a service beside it."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,8 +25,15 @@ class Done:
     """What became of a command; `status` is its exit status."""
 
     seconds: float
+    cpu_seconds: float
     status: int
     output: str
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of the children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def environment(folder: Path, constraints: Path) -> dict[str, str]:
@@ -82,7 +90,7 @@ class Reader:
 
     def start(self, command: str, is_up: Callable[[str], bool]) -> Done:
         """Start a service, and wait until it printed what is expected, ended, or took too long."""
-        began = time.monotonic()
+        began = time.monotonic(), cpu_seconds()
         with self._log.open("wb") as log:
             service = subprocess.Popen(**self._shell(f"exec {command}"), stdout=log)
         self._service = service
@@ -93,14 +101,14 @@ class Reader:
         """End the service as a supervisor would."""
         service, self._service = self._service, None
         assert service is not None
-        began = time.monotonic()
+        began = time.monotonic(), cpu_seconds()
         service.send_signal(signal.SIGTERM)
         status = service.wait(PATIENCE)
         return self._done(began, status, self._log.read_text())
 
     def _run(self, command: str) -> Done:
         script = f'{command}\nstatus=$?; env -0 > "{self._left}"; exit $status'
-        began = time.monotonic()
+        began = time.monotonic(), cpu_seconds()
         done = subprocess.run(
             **self._shell(script), stdout=subprocess.PIPE, timeout=LONGEST, check=False
         )
@@ -119,9 +127,10 @@ class Reader:
             "text": True,
         }
 
-    def _done(self, began: float, status: int, output: str) -> Done:
+    def _done(self, began: tuple[float, float], status: int, output: str) -> Done:
         return Done(
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - began[0],
+            cpu_seconds=cpu_seconds() - began[1],
             status=status,
             output=output.replace(str(self.home), "."),
         )
