@@ -19,6 +19,7 @@ help: ## list the targets
 run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by itself
 	$(BIN)/forecaster demo $(ARGS)
 
+test: export HYPOTHESIS_PROFILE ?= few
 test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" --cpu-table $(ARGS)
 
