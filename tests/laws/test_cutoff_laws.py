@@ -201,6 +201,7 @@ def _pull(engine: Engine, dataset: DatasetConfig, now: datetime, panels: PanelCa
 
 
 @pytest.mark.parametrize("are_counts", [True, False], ids=["counts", "readings"])
+@pytest.mark.slow
 def test_counts_behind_a_view_are_detected_by_how_they_were_corrected(
     engine: Engine, are_counts: bool
 ) -> None:

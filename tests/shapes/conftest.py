@@ -22,6 +22,16 @@ from tests.shapes.places import HEALTHY, Place, Road, is_finite
 from tests.tolerance import RELATIVE, assert_close
 
 Check = Callable[[Place, ForecastReport], None]
+QUICK = {("sqlite", "pull"), ("postgres", "ingest")}
+"""In the quick tests each shape arrives in each way and on each store, but in all pairs only in
+`make test-all`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if {"engine", "road"} <= params.keys() and (params["engine"], params["road"]) not in QUICK:
+            item.add_marker("slow")
 
 
 @pytest.fixture(

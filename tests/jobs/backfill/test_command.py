@@ -104,6 +104,7 @@ def test_several_stretches_at_once_write_the_same(
     )
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_where_none_served(past: Path) -> None:
     found = report("--retrain-every", "1d", since=SINCE - 20 * HOUR)
 

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from forecaster.config import file
 from forecaster.config.diff import documents
 from forecaster.store.connection.engine import open_engine, writing
@@ -30,6 +32,7 @@ def test_a_plan_without_a_database_makes_none(folder: Path) -> None:
     assert not (folder / "forecaster.db").exists()
 
 
+@pytest.mark.slow
 def test_a_model_is_reused_until_its_settings_change(configured: Path) -> None:
     type_("retrain")
     note_as_serve_does(configured)

@@ -45,6 +45,7 @@ def configure(folder: Path, score: str) -> None:
     (folder / "forecaster.toml").write_text(BIKES + OWN.replace("SCORE", score))
 
 
+@pytest.mark.slow
 def test_attention_of_ones_own_trains_and_forecasts(own: Path) -> None:
     trained, forecast = type_("retrain"), type_("forecast")
 
@@ -73,6 +74,7 @@ def test_a_plugin_that_cannot_be_used_is_told_by_check(own: Path) -> None:
         assert "hint:  fix it" in answer.talk
 
 
+@pytest.mark.slow
 def test_a_model_with_a_plugin_that_config_no_longer_names_is_not_used(own: Path) -> None:
     assert type_("retrain").status == 0
     configure(own, "scaled_dot")

@@ -101,6 +101,7 @@ def query(folder: Path, statement: str) -> list[tuple[object, ...]]:
     return rows
 
 
+@pytest.mark.slow
 def test_every_cutoff_is_forecast_once_and_the_views_hold_it(
     printed: tuple[str, str], folder: Path
 ) -> None:
@@ -193,6 +194,7 @@ def test_the_carbon_dioxide_record_comes_with_its_gaps() -> None:
     assert rows["timestamp"].dt.weekday().unique().to_list() == [6]
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_table_the_forecast_and_what_it_looked_at(tmp_path: Path) -> None:
     shown = StringIO()
     engine = open_engine(f"sqlite:///{tmp_path / 'demo.db'}")

@@ -99,6 +99,7 @@ def test_a_cutoff_needs_an_offset(folder: Path) -> None:
     assert type_("explain", "bikes", "north", "--at", "2026-01-01").status == 2
 
 
+@pytest.mark.slow
 def test_retrain_says_how_far_its_attention_can_be_trusted(configured: Path) -> None:
     answer = type_("retrain")
 

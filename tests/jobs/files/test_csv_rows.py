@@ -146,7 +146,10 @@ def test_comments_and_the_header_stay_what_they_are() -> None:
     assert (len(found), malformed.rows) == (len(GOOD) + 1, 1)
 
 
-@pytest.mark.parametrize(("cut", "status"), [(1, 0), (8, 1)])
+@pytest.mark.parametrize(
+    ("cut", "status"),
+    [pytest.param(1, 0, marks=pytest.mark.slow), (8, 1)],  # one is trained on
+)
 def test_a_file_that_loses_more_of_its_lines_than_it_may_is_refused(
     folder: Path, cut: int, status: int
 ) -> None:

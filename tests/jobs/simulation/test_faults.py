@@ -50,6 +50,7 @@ def tamper(done: Simulation, statement: str) -> SimulationReport:
     return report(done)
 
 
+@pytest.mark.slow
 def test_every_tick_is_done_once_whatever_goes_wrong(lived: Simulation) -> None:
     found = report(lived)
 

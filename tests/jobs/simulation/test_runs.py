@@ -46,6 +46,7 @@ def test_without_faults_both_runs_are_equal(tmp_path: Path) -> None:
     done.engine.dispose()
 
 
+@pytest.mark.slow
 def test_what_no_run_could_forecast_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_child_trains_the_same_model(task: tuple[Panel, ModelSpec]) -> None:
     assert trainers() == []
 
 
+@pytest.mark.slow
 def test_a_child_imports_nothing_from_where_it_is_started(
     task: tuple[Panel, ModelSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_an_unknown_failure_of_a_child_is_a_failed_run() -> None:
     assert isinstance(error, RunError)
 
 
+@pytest.mark.slow
 def test_what_watches_a_child_can_end_it(task: tuple[Panel, ModelSpec]) -> None:
     def overdue(made: Progress | None) -> None:
         if made is not None:
@@ -193,6 +195,7 @@ def has_ended(pid: int) -> bool:
 
 
 @pytest.mark.fault(24)
+@pytest.mark.slow
 def test_what_a_child_has_started_ends_with_it(
     task: tuple[Panel, ModelSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +214,7 @@ def test_what_a_child_has_started_ends_with_it(
 
 
 @pytest.mark.fault(24)
+@pytest.mark.slow
 def test_a_child_stays_below_its_memory_limit() -> None:
     many = [rows(f"series {number}", 0, 300) for number in range(400)]
     panel, spec = preparation.prepare(
@@ -241,6 +245,7 @@ def test_every_ending_has_a_meaning(status: int, says: str) -> None:
 
 
 @pytest.mark.fault(28)
+@pytest.mark.slow
 def test_a_child_ends_with_its_parent() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
