@@ -116,8 +116,8 @@ class RedactedResponse(JSONResponse):
     """A document without secrets."""
 
     def render(self, content: object) -> bytes:
-        """Return JSON in UTF-8."""
-        return redacted(super().render(content).decode()).encode()
+        """Return a line of JSON in UTF-8."""
+        return redacted(super().render(content).decode() + "\n").encode()
 
 
 def _answer(reasons: list[str], trouble: str) -> Response:
