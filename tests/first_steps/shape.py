@@ -40,12 +40,13 @@ def excerpt(shown: str, output: str) -> str | None:
 
 
 def nearest(shown: str, output: str) -> str:
-    """Return the lines of an output from the first to the last that has a shape of those shown."""
-    lines = output.splitlines()
-    matcher = SequenceMatcher(None, _shapes(shown), _shapes(output), autojunk=False)
+    """Return the lines of an output that stand where those shown should, all if none is alike."""
+    wanted, lines = _shapes(shown), [line.rstrip() for line in output.splitlines()]
+    matcher = SequenceMatcher(None, wanted, _shapes(output), autojunk=False)
     alike = [block for block in matcher.get_matching_blocks() if block.size]
     if alike:
-        lines = lines[alike[0].b : alike[-1].b + alike[-1].size]
+        begin, end = alike[0], alike[-1]
+        lines = lines[max(begin.b - begin.a, 0) : end.b + len(wanted) - end.a]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -59,4 +60,5 @@ def _shapes(text: str) -> list[str]:
 
 
 def _rows(text: str) -> list[tuple[str, list[str]]]:
-    return [(name, [*lines]) for name, lines in groupby(text.splitlines(), key=shape)]
+    lines = [line.rstrip() for line in text.splitlines()]
+    return [(name, [*alike]) for name, alike in groupby(lines, key=shape)]
