@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from jobs.terminal.streams import encodes
 
 PLAIN_WIDTH = 200
 """Columns of a table that goes to a pipe or a file."""
+_UNLIMITED = 1_000_000
 _TINY = 1e-12
 
 
@@ -46,14 +48,24 @@ def _print(text: str, stream: TextIO) -> None:
 
 
 def table(rows: Sequence[Mapping[str, object]], *, columns: Sequence[str]) -> None:
-    """Print `rows` as an aligned table of `columns`; numbers to the right."""
+    """Print `rows` as an aligned table of `columns`; numbers to the right.
+
+    Where the columns have no room for their longest words, each row is a list of labels and values.
+    """
     drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         numeric = any(isinstance(row.get(column), int | float) for row in rows)
-        drawn.add_column(column.replace("_", " "), justify="right" if numeric else "left")
+        drawn.add_column(_title(column), justify="right" if numeric else "left")
     for row in rows:
         drawn.add_row(*(cell(row.get(column)) for column in columns))
-    show(drawn, width=PLAIN_WIDTH)
+    console = _console(PLAIN_WIDTH)
+    unlimited = console.options.update(max_width=_UNLIMITED)
+    if Measurement.get(console, unlimited, drawn).minimum <= console.width:
+        console.print(drawn)
+        return
+    for row in rows:
+        console.print(labelled((_title(column), cell(row.get(column))) for column in columns))
+        console.print()
 
 
 def labelled(rows: Iterable[tuple[str, str]]) -> Table:
@@ -68,7 +80,15 @@ def labelled(rows: Iterable[tuple[str, str]]) -> Table:
 
 def show(drawn: RenderableType, *, width: int) -> None:
     """Print what rich draws: as wide as a terminal, `width` columns into a pipe or a file."""
-    Console(width=None if sys.stdout.isatty() else width, highlight=False).print(drawn)
+    _console(width).print(drawn)
+
+
+def _console(width: int) -> Console:
+    return Console(width=None if sys.stdout.isatty() else width, highlight=False)
+
+
+def _title(column: str) -> str:
+    return column.replace("_", " ")
 
 
 def cell(value: object) -> str:
