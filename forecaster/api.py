@@ -131,10 +131,10 @@ class Model:
 
         `actuals` are the rows from the context of the cutoffs to the end of the horizon; a step
         without a value there is not scored. mase is in units of the scale of each series in
-        training, seasonal_naive_mase the same of seasonal naive on the same points, skill is
-        1 - mase / seasonal_naive_mase, wql the mean weighted quantile loss of GluonTS, coverage_80
-        the share of values in the 80 % interval (likewise 50 and 95); bias and width_80 are in
-        scales. No rows where nothing can be scored.
+        training (of a new one, in `actuals`), seasonal_naive_mase the same of seasonal naive on the
+        same points, skill is 1 - mase / seasonal_naive_mase, wql the mean weighted quantile loss of
+        GluonTS, coverage_80 the share of values in the 80 % interval (likewise 50 and 95); bias and
+        width_80 are in scales. No rows where nothing can be scored.
         """
         spec = self.trained.spec
         panel = build(
