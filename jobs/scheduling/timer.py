@@ -23,6 +23,8 @@ from jobs.execution.clock import Clock
 
 LONGEST_SLEEP = timedelta(seconds=15)
 """A timer fires at least this often: clocks are set, and what others do may not be known."""
+BUSY_RETRY = 1.0
+"""Seconds until a timer that was skipped because its action still ran fires again at the latest."""
 CLOCK_JUMP = 2.0
 """Seconds of disagreement between the wall clock and the monotonic one that count as a jump."""
 
@@ -123,9 +125,13 @@ class Scheduler:
             self._scheduler.shutdown(wait=False)
 
     def _repeat(self, event: events.JobEvent) -> None:
-        """Fire a timer once more when its action is done, if it fired meanwhile."""
+        """Fire a timer once more when its action is done, if it fired meanwhile.
+
+        The action may have ended before APScheduler says that the timer was skipped.
+        """
         if event.code == events.EVENT_JOB_MAX_INSTANCES:
             self._fired_while_busy.add(event.job_id)
+            self.wake(event.job_id, after=BUSY_RETRY)
         elif event.job_id in self._fired_while_busy:
             self._fired_while_busy.discard(event.job_id)
             self.wake(event.job_id)

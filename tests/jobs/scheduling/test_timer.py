@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 
 from forecaster.times.schedules import Every
 from jobs.scheduling import timer as scheduling
@@ -161,7 +162,7 @@ def test_a_clock_that_keeps_time_rings_nothing_early(scheduler: Scheduler, bell:
 
 
 @pytest.mark.fault(29)
-def test_a_busy_lane_is_left_alone_then_woken_once_and_silence_is_not_death(
+def test_a_busy_group_is_left_alone_then_woken_once_and_silence_is_not_death(
     scheduler: Scheduler, bell: Bell
 ) -> None:
     bell.go_on.clear()
@@ -174,6 +175,18 @@ def test_a_busy_lane_is_left_alone_then_woken_once_and_silence_is_not_death(
     assert eventually(lambda: scheduler.silent_for() < 0.5)
     assert bell.rings == 1
     bell.go_on.set()
+    assert bell.rang(2)
+
+
+def test_a_timer_is_not_forgotten_whose_action_ended_before_it_is_reported_as_skipped(
+    scheduler: Scheduler, bell: Bell
+) -> None:
+    scheduler.start()
+    assert bell.rang(1)
+
+    skipped = JobSubmissionEvent(EVENT_JOB_MAX_INSTANCES, "bell", "default", [now()])
+    scheduler._scheduler._dispatch_event(skipped)
+
     assert bell.rang(2)
 
 
