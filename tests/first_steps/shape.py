@@ -13,7 +13,7 @@ FIGURES = (
         re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?(?:Z|[+-]\d\d(?::\d\d)?\b)?"),
         "<time>",
     ),
-    (re.compile(r"(?<![\w.])(?:\d[\d.]*(?:ms|s|m|h|d|w)\b ?)+"), "<duration> "),
+    (re.compile(r"(?<![\w.])(?:\d[\d.]*(?:ms|s|m|h|d|w) ?)+\b"), "<duration> "),
     (re.compile(r"(?<![\w<])[-+−]?\d+(?:[.,]\d+)*%?\*?"), "<number>"),
     (re.compile(r"[█▏▎▍▌▋▊▉]+"), "<bar>"),
     (re.compile(r"-{3,}"), "<rule>"),
