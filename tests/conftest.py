@@ -5,11 +5,13 @@ database with the schema at head. Where the machine lacks a service or the folde
 their tests are skipped and say why; with REQUIRE_SERVICES=1 or REQUIRE_DATA=1 they fail instead.
 """
 
+import logging
 import os
 import shutil
 import socket
 import sys
 import tempfile
+import threading
 import tomllib
 import uuid
 from collections.abc import Callable, Iterator
@@ -87,9 +89,17 @@ def unavailable(reason: str, unless: str = "REQUIRE_SERVICES") -> NoReturn:
 
 
 @pytest.fixture(autouse=True)
-def _processor() -> Iterator[None]:
+def _process() -> Iterator[None]:
     """Undo what the program's entry points set for the whole thread or process."""
+    excepthook, level = threading.excepthook, logging.getLogger("forecaster").level
     yield
+    threading.excepthook = excepthook
+    logging.getLogger("forecaster").setLevel(level)
+    if log_lines := sys.modules.get("jobs.execution.log_lines"):
+        ours = (log_lines.TextFormatter, log_lines.JsonFormatter)
+        for handler in [*logging.getLogger().handlers]:
+            if isinstance(handler.formatter, ours):
+                logging.getLogger().removeHandler(handler)
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

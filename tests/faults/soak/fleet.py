@@ -32,6 +32,7 @@ class Replica:
         self._process: subprocess.Popen[bytes] | None = None
         self.is_stopped = False
         self.ending_since: float | None = None
+        self._logged_before = 0
 
     @property
     def pid(self) -> int:
@@ -51,10 +52,17 @@ class Replica:
         assert self._process is not None
         return self._process.poll()
 
+    @property
+    def ended_in_start(self) -> bool:
+        """Whether SIGTERM ended the process while Python imported it: nothing was begun yet."""
+        has_served = b" serving " in self.log.read_bytes()[self._logged_before :]
+        return self.status == -signal.SIGTERM and not has_served
+
     def start(self) -> None:
         """Start the process; it does not outlive this one."""
         self.is_stopped, self.ending_since = False, None
         with self.log.open("ab") as log:
+            self._logged_before = log.tell()
             self._process = subprocess.Popen(
                 [*_dies_with_us(), sys.executable, "-m", "jobs", "serve"],
                 cwd=self._folder,

@@ -97,7 +97,7 @@ class Mischief:
         took = time.monotonic() - replica.ending_since
         if replica.status is None and took < STOPS_WITHIN:
             return
-        if replica.status != 0:
+        if replica.status != 0 and not replica.ended_in_start:
             self.violations.append(f"{replica.name} after SIGTERM: {replica.status}, {took:.1f} s")
             replica.end()
         replica.ending_since = None
