@@ -5,7 +5,6 @@ order. Timestamps are instants, dates or text; those without an offset need a `t
 that is null or not finite is a gap. Names of this module are exported by `forecaster`.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -189,10 +188,9 @@ def fit(
     InsufficientHistory where they are too few, UnusablePlugin and TrainingDiverged. The global
     random state stays as it is, and equal arguments give equal models on one machine.
     """
-    values = {"step": step, "horizon": horizon, "timezone": timezone}
-    for table, settings in (("model", model), ("training", training)):
-        values |= {f"{table}.{json.dumps(key)}": value for key, value in (settings or {}).items()}
-    dataset = _settings(values)
+    dataset = _settings(
+        step=step, horizon=horizon, timezone=timezone, model=model, training=training
+    )
     panel, spec = preparation.prepare(_observations(rows, timezone), dataset)
     return Model(trained=estimator.fit(panel, spec, dataset.training).model)
 
@@ -205,22 +203,27 @@ def detect_seasons(rows: pl.DataFrame, *, step: str, timezone: str | None = None
 
     Raises ConfigError for a step that is no duration, DataError for rows that cannot be used.
     """
-    dataset = _settings({"step": step, "horizon": step, "timezone": timezone})
+    dataset = _settings(step=step, horizon=step, timezone=timezone)
     observations = _observations(rows, timezone)
     grid = grid_of(observations, dataset.step, timezone or "UTC")
     return seasonality.detect_seasons(build(observations, grid), dataset.step)
 
 
-def _settings(values: Mapping[str, Any]) -> DatasetConfig:
+def _settings(**values: object) -> DatasetConfig:
     """Read settings as those of a configuration file, by the same rules."""
-    given = {key: value for key, value in values.items() if value is not None}
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
-    text = "\n".join(('database_url = "sqlite:///unused.db"', f"[datasets.{_NAME}]", *lines))
+    settings = {"database_url": "sqlite:///unused.db", "datasets": {_NAME: _as_toml(values)}}
     try:
-        return file.parse(text, {}, read_file=str).datasets[_NAME]
+        return file.read(settings, {}, read_file=str).finished().datasets[_NAME]
     except ConfigError as error:
         problems = [problem.removeprefix(f"datasets.{_NAME}.") for problem in error.problems]
         raise ConfigError(problems, hint=_SETTINGS) from None
+
+
+def _as_toml(value: object) -> object:
+    """Return a setting as a file would give it: arrays are lists, and what is None is not set."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_toml(part) for key, part in value.items() if part is not None}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _observations(rows: pl.DataFrame, timezone: str | None) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import forecaster
-from forecaster.errors import ConfigError, DataError, IncompatibleCheckpoint, InsufficientHistory
+from forecaster.errors import (
+    ConfigError,
+    DataError,
+    IncompatibleCheckpoint,
+    InsufficientHistory,
+    UnusablePlugin,
+)
 from tests.test_docs import DOCS, generated, regenerate
 from tests.tolerance import within
 
@@ -199,6 +206,39 @@ def test_all_wrong_settings_are_reported_together() -> None:
     assert sorted(settings) == ["model.hidden", "step", "training.steps"]
     assert "did you mean 'hidden_size'?" in refused.value.message
     assert "docs/reference/settings.md" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"step": timedelta(hours=1)}, "step: must be a duration with its unit"),
+        ({"step": timedelta(hours=1)}, "found a timedelta"),
+        ({"model": [8]}, "model: must be a table, found an array"),
+        ({"model": {"hidden_size": {"rows": 8}}}, "model.hidden_size: must be a whole number"),
+        ({"model": {"encoder.layers": (1, 2)}}, "model.'encoder.layers': unknown setting"),
+        ({"training": {"learning_rate": math.nan}}, "must be a finite number, found nan"),
+        ({"training": {"device": "${DEVICE}"}}, "needs the environment variable DEVICE"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(wrong: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        forecaster.fit(rows(), **SETTINGS | wrong)
+
+    assert problem in refused.value.problems[0]
+    assert len(refused.value.problems) == 1
+
+
+def test_a_setting_that_is_none_has_its_default(model: forecaster.Model) -> None:
+    settings = SETTINGS["model"] | {"season_length": None}
+
+    unset = forecaster.fit(rows(), **SETTINGS | {"timezone": None, "model": settings})
+
+    assert unset.trained.spec == model.trained.spec
+
+
+def test_an_array_may_be_a_tuple() -> None:
+    with pytest.raises(UnusablePlugin, match=r"tests\.nowhere"):
+        forecaster.fit(rows(), **SETTINGS | {"model": {"priors": ("tests.nowhere:prior",)}})
 
 
 @pytest.mark.parametrize("cutoffs", [[], [datetime(2026, 1, 18)]])  # noqa: DTZ001

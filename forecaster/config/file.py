@@ -44,8 +44,15 @@ def draft(
     text: str, environ: Mapping[str, str], *, read_file: Callable[[str], str]
 ) -> ParsedConfig:
     """Return as many settings as can be read; ConfigError only if the file is not TOML."""
+    return read(_load(text), environ, read_file=read_file)
+
+
+def read(
+    settings: Mapping[str, object], environ: Mapping[str, str], *, read_file: Callable[[str], str]
+) -> ParsedConfig:
+    """Return as many settings as can be read of what a file holds, its tables as dictionaries."""
     context = ParseContext(environ, read_file)
-    top = Table(_load(text), "", context)
+    top = Table(settings, "", context)
     if "database_url" not in top:
         top.add_problem("database_url", 'must be set, such as "sqlite:///forecaster.db"')
     prune_every = top.take("prune_every", validators.period, Step(1, "day"))

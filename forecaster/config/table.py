@@ -7,6 +7,7 @@ after `://`.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date, time
 from typing import Any, TypeVar
 
 from forecaster.config.settings import SECRETS, readers
@@ -128,8 +129,10 @@ def shown(value: object) -> str:
             return "a table"
         case list():
             return "an array"
-        case _:
+        case date() | time():
             return "a date or time"
+        case _:
+            return f"a {type(value).__name__}"
 
 
 def _expand(raw: object, environ: Mapping[str, str]) -> object:
