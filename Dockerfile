@@ -3,7 +3,7 @@
 # docker build -t forecaster .
 #
 # The image carries the torch of the default package index: with CUDA on x86-64, and several GB
-# large. --build-arg TORCH_INDEX=URL takes torch from an index of CPU builds instead.
+# large. --build-arg TORCH_INDEX=URL adds an index of CPU builds, whose torch (+cpu) is preferred.
 
 ARG PYTHON=3.12
 
@@ -17,7 +17,7 @@ WORKDIR /src
 # Dependencies change less often than the code: they get a layer of their own.
 COPY pyproject.toml constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+    pip install -c constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} torch
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
       > requirements.txt \
