@@ -28,6 +28,7 @@ ForecasterError                 stops a run; the command line exits 1
 """
 
 from enum import StrEnum
+from typing import Any
 
 
 class ForecasterError(Exception):
@@ -124,6 +125,23 @@ class TickTakenOver(RunError):
 
 class StageTimedOut(RunError):
     """A stage ran past its deadline."""
+
+
+def to_json(error: ForecasterError) -> dict[str, Any]:
+    """Return a failure as a JSON object, to be raised in another process."""
+    message = error.problems if isinstance(error, ConfigError) else error.message
+    return {"kind": type(error).__name__, "message": message, "hint": error.hint}
+
+
+def from_json(
+    raised: dict[str, Any], *, otherwise: type[ForecasterError] = RunError
+) -> ForecasterError:
+    """Undo `to_json`; a failure of an unknown kind is one of the kind `otherwise`."""
+    kind: Any = globals().get(raised["kind"])
+    if not (isinstance(kind, type) and issubclass(kind, ForecasterError)):
+        kind = otherwise
+    error: ForecasterError = kind(raised["message"], hint=raised["hint"])
+    return error
 
 
 class SkipReason(StrEnum):

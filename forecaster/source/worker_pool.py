@@ -82,7 +82,7 @@ class _Worker:
         except (EOFError, OSError):
             return None
         if raised:
-            raise _rebuilt(json.loads(raised))
+            raise errors.from_json(json.loads(raised), otherwise=SourceUnavailable)
         return pl.concat(parts)
 
     def end(self) -> None:
@@ -169,9 +169,3 @@ def end_idle() -> None:
     with _lock:
         while _idle:
             _idle.pop().end()
-
-
-def _rebuilt(raised: dict[str, str]) -> ForecasterError:
-    kind = getattr(errors, raised["kind"], SourceUnavailable)
-    error: ForecasterError = kind(raised["message"], hint=raised["hint"])
-    return error

@@ -15,9 +15,11 @@ import sys
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 import polars as pl
 
+from forecaster import errors
 from forecaster.errors import DataError, ForecasterError
 from forecaster.source import postgres, privileges, query, rows, session
 from forecaster.source.query import SourceQuery, select_rows
@@ -94,14 +96,14 @@ def _send(part: pl.DataFrame, parent: Connection) -> None:
     parent.send_bytes(body.getbuffer())
 
 
-def _described(error: BaseException, request: SourceQuery) -> dict[str, str | None]:
+def _described(error: BaseException, request: SourceQuery) -> dict[str, Any]:
     if not isinstance(error, ForecasterError):
         reason = describe(error, parse_url(request.url))
         error = DataError(
             f"cannot read the rows of dataset {request.dataset}: {type(error).__name__}: {reason}",
             hint=f"cast the columns of query in [datasets.{request.dataset}] to standard SQL types",
         )
-    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+    return errors.to_json(error)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from forecaster import errors
 from forecaster.errors import ForecasterError
 from forecaster.training.estimator import Progress
 from jobs.retrain import fit_here
@@ -40,8 +41,7 @@ def main() -> int:
     try:
         fitted = fit_here(panel, spec, config, watch=parent.report)
     except ForecasterError as error:
-        raised = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        parent.send({"raised": raised})
+        parent.send({"raised": errors.to_json(error)})
         return 1
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and _NO_MEMORY not in str(error):

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from forecaster import errors
 from forecaster.config.settings import TrainingConfig
 from forecaster.data.panel import Panel
-from forecaster.errors import ForecasterError, RunError, StageTimedOut
+from forecaster.errors import RunError, StageTimedOut
 from forecaster.network.spec import ModelSpec
 from forecaster.training.estimator import Progress
 from jobs.retrain import Fitted, OnProgress, Watch, unwatched
@@ -137,7 +137,7 @@ class _Dialogue:
     def result(self) -> Fitted:
         """Return the answer, or raise what kept the child from giving one."""
         if self._raised is not None:
-            raise rebuild(self._raised)
+            raise errors.from_json(self._raised)
         if self._fitted is None or self._child.returncode != 0:
             output = b"".join(self._output).decode(errors="replace").rstrip()
             raise exit_error(self._child.returncode, output or "nothing")
@@ -185,10 +185,3 @@ def exit_error(status: int, output: str) -> RunError:
     else:
         how = f"exited with status {status}"
     return RunError(f"training process {how}; output: {output}")
-
-
-def rebuild(raised: Head) -> ForecasterError:
-    """Return the failure that a child reported."""
-    kind = getattr(errors, raised["kind"], RunError)
-    error: ForecasterError = kind(raised["message"], hint=raised["hint"])
-    return error

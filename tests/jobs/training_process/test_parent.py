@@ -29,7 +29,6 @@ from jobs.training_process.parent import (
     child_environment,
     exit_error,
     fit_in_child,
-    rebuild,
 )
 from jobs.training_process.protocol import (
     pack_task,
@@ -128,12 +127,6 @@ def test_what_a_child_raises_is_raised_here(task: tuple[Panel, ModelSpec]) -> No
         fit_in_child(*task, replace(DATASET.training, learning_rate=1e30, steps=50))
 
     assert trainers() == []
-
-
-def test_an_unknown_failure_of_a_child_is_a_failed_run() -> None:
-    error = rebuild({"kind": "NoSuchError", "message": "lost", "hint": None})
-
-    assert isinstance(error, RunError)
 
 
 @pytest.mark.slow
