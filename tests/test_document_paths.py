@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ def _is_place(name: str) -> bool:
     path = name.partition(":")[0]
     is_pattern = "<" in name or "{" in name
     return not is_pattern and (path.endswith(".py") or path.startswith(_FOLDERS))
+
+
+@cache
+def names_in(module: Path) -> set[str]:
+    return set(names_of(ast.parse(module.read_text(encoding="utf-8")).body))
 
 
 def names_of(body: list[ast.stmt], before: str = "") -> Iterator[str]:
@@ -58,8 +64,7 @@ def test_what_is_named_in_the_code_exists(document: str, place: str) -> None:
 
     assert (ROOT / path).exists(), f"{document} names {place}"
     if name:
-        module = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        assert name in set(names_of(module.body)), f"{document} names {place}"
+        assert name in names_in(ROOT / path), f"{document} names {place}"
 
 
 @pytest.mark.parametrize("top", ["forecaster", "jobs"])

@@ -1,6 +1,7 @@
 """The rules of the house that no linter knows."""
 
 import ast
+import gc
 import re
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests import test_tolerances, test_wall_clock
+from tests import source_code, test_tolerances, test_wall_clock
+from tests.source_code import text_of, tree_of
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("forecaster", "jobs", "migrations", "tests", "benchmarks", "examples")
@@ -38,6 +40,14 @@ HOMES = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _source_code() -> Iterator[None]:
+    gc.disable()  # syntax trees have no cycles; searching for some takes seconds
+    yield
+    source_code.forget()
+    gc.enable()
+
+
 def modules(*rooms: str) -> Iterator[Path]:
     for room in rooms:
         yield from sorted((ROOT / room).rglob("*.py"))
@@ -57,7 +67,7 @@ def requirements() -> Iterator[Requirement]:
 
 def imported_packages(module: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(tree_of(text_of(module))):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -67,7 +77,7 @@ def imported_packages(module: Path) -> set[str]:
 
 def functions(module: Path) -> Iterator[tuple[str, int]]:
     """Each function with its length in lines, not counting what its docstring declares."""
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(tree_of(text_of(module))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             told = node.body[0] if ast.get_docstring(node) else None
             yield node.name, lines_of(node) - (lines_of(told) if told else 0)
@@ -101,7 +111,7 @@ def test_every_dependency_is_pinned_within_its_range(requirement: Requirement) -
 
 
 def test_a_module_answers_one_question_in_at_most_300_lines() -> None:
-    lines = {module: len(module.read_text().splitlines()) for module in modules(*ROOMS)}
+    lines = {module: len(text_of(module).splitlines()) for module in modules(*ROOMS)}
 
     assert {module: count for module, count in lines.items() if count > MODULE_LINES} == {}
 
@@ -115,7 +125,7 @@ def packages() -> Iterator[Path]:
 def test_a_package_has_2_to_15_files_and_a_docstring_of_one_line() -> None:
     sizes = {package: len(list(package.glob("*.py"))) for package in packages()}
     purposes = {
-        package: ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+        package: ast.get_docstring(tree_of(text_of(package / "__init__.py"))) or ""
         for package in packages()
     }
 
@@ -159,7 +169,7 @@ def test_outside_the_store_sqlalchemy_only_lends_its_engine() -> None:
     imported = {
         (module.relative_to(ROOT).as_posix(), alias.name)
         for module in modules(*PACKAGES)
-        for node in ast.walk(ast.parse(module.read_text()))
+        for node in ast.walk(tree_of(text_of(module)))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy")
         for alias in node.names
     }
@@ -174,7 +184,7 @@ def test_outside_the_store_sqlalchemy_only_lends_its_engine() -> None:
 
 
 def test_no_test_has_a_tolerance_of_its_own() -> None:
-    places = [(module, test_tolerances.findings(module.read_text())) for module in modules("tests")]
+    places = [(module, test_tolerances.findings(text_of(module))) for module in modules("tests")]
 
     assert [
         f"{module.relative_to(ROOT)}:{line}" for module, lines in places for line in lines
@@ -182,8 +192,8 @@ def test_no_test_has_a_tolerance_of_its_own() -> None:
 
 
 def test_no_test_asserts_a_speed() -> None:
-    sources = {module: module.read_text() for module in modules("tests")}
-    measuring = test_wall_clock.durations([ast.parse(each) for each in sources.values()])
+    sources = {module: text_of(module) for module in modules("tests")}
+    measuring = test_wall_clock.durations(map(tree_of, sources.values()))
     clocks = test_wall_clock.CLOCKS | measuring
 
     assert [

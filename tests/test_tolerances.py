@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from tests.source_code import tree_of
 from tests.tolerance import RELATIVE, ULP, assert_close
 
 EXCUSE = "# tolerance: "
@@ -30,7 +31,7 @@ def findings(source: str) -> list[int]:
     lines = source.splitlines()
     return sorted(
         node.lineno
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree_of(source))
         if isinstance(node, ast.expr | ast.stmt)
         if _has_own_tolerance(node)
         if not any(EXCUSE in line for line in lines[node.lineno - 1 : node.end_lineno])

@@ -3,10 +3,12 @@
 import re
 import subprocess
 import tokenize
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.source_code import text_of
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = Path(__file__).name
@@ -52,6 +54,7 @@ STANDARD = ("tell",)
 """Identifiers of the standard library: the position in a file."""
 
 
+@cache
 def tracked() -> list[Path]:
     """Every text of the project but the history of its changes and stored results."""
     listed = subprocess.run(
@@ -66,17 +69,17 @@ def matches(pattern: str, paths: list[Path]) -> list[str]:
     return [
         f"{path.relative_to(ROOT)}: {match[0]}"
         for path in paths
-        for match in re.finditer(pattern, path.read_text())
+        for match in re.finditer(pattern, text_of(path))
     ]
 
 
-def identifiers(path: Path) -> Iterator[str]:
+def identifiers(path: Path) -> set[str]:
     with tokenize.open(path) as source:
-        for token in tokenize.generate_tokens(source.readline):
-            if token.type == tokenize.NAME:
-                yield token.string
+        tokens = tokenize.generate_tokens(source.readline)
+        return {token.string for token in tokens if token.type == tokenize.NAME}
 
 
+@cache
 def words_of(name: str) -> set[str]:
     """Return the words of an identifier, and those that it is as a whole."""
     words = set(re.findall(r"[a-z]+", re.sub("([A-Z])", r" \1", name).lower()))
