@@ -36,6 +36,8 @@ class RowRange:
     """Only rows whose `ingest_column` is not below this, and those of `overlap`."""
     overlap: datetime | None = None
     """From when on rows are wanted whatever their `ingest_column`; with `after`."""
+    arrivals: bool = False
+    """Whether `ingest_column` is read too, if the dataset has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,9 @@ class SourceQuery:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of the answer, in their order."""
-        return (*self.series_columns, self.timestamp_column, self.value_column)
+        columns = (*self.series_columns, self.timestamp_column, self.value_column)
+        is_new = self.wanted.arrivals and self.ingest_column not in (None, *columns)
+        return (*columns, str(self.ingest_column)) if is_new else columns
 
     @property
     def has_order(self) -> bool:

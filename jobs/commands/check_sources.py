@@ -5,8 +5,8 @@ Nothing is written, and nothing stops at the first failure: each becomes a findi
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -20,9 +20,8 @@ from forecaster.config.settings import Config, DatasetConfig
 from forecaster.data.running_totals import LOOK_BACK, are_sums
 from forecaster.errors import ForecasterError
 from forecaster.ingestion import normalize
-from forecaster.ingestion.normalize import NormalizedRows
 from forecaster.source import read
-from forecaster.source.arrivals import read_arrivals
+from forecaster.source.arrivals import arrivals_of
 from forecaster.source.predicates import DATED
 from forecaster.source.query import RowRange
 from forecaster.store.connection.engine import open_engine, reading
@@ -161,9 +160,9 @@ def _inspect_dataset(place: _Place, result: Inspection, *, with_data: bool) -> N
     if with_data:
         _diagnose(place, result)
         return
-    rows, taken = _peek(place)
-    result.datasets[place.dataset.name] = _facts(rows, taken)
-    result.findings += rejections(place.dataset.name, rows, taken)
+    sample = _peek(place)
+    result.datasets[place.dataset.name] = _facts(sample)
+    result.findings += rejections(place.dataset.name, sample.rows, sample.taken)
 
 
 def _inspect_source(place: _Place, result: Inspection) -> None:
@@ -195,39 +194,39 @@ def _on_types(dataset: DatasetConfig, types: Mapping[str, str | None]) -> Iterat
             )
 
 
-def _peek(place: _Place) -> tuple[int, NormalizedRows]:
+def _peek(place: _Place) -> Sample:
     """Return some rows of the recent past; of all of history where it has none."""
     dataset = place.dataset
     recent = min(dataset.history, PEEK_STEPS * dataset.step.approximate + dataset.late_data)
-    for length in (recent, dataset.history):
-        rows, taken = _taken(place, place.now - length, PEEK_ROWS)
-        if rows:
-            break
-    return rows, taken
+    sample = _sample(place, recent, PEEK_ROWS)
+    return sample if sample.rows else _sample(place, dataset.history, PEEK_ROWS)
 
 
-def _taken(place: _Place, since: datetime, limit: int) -> tuple[int, NormalizedRows]:
-    """Return rows of a source, or what was ingested, and how many they are."""
-    dataset = place.dataset
+def _sample(place: _Place, length: timedelta, limit: int) -> Sample:
+    """Return the newest rows of a source, or of what was ingested."""
+    dataset, now, arrivals = place.dataset, place.now, None
+    wanted = RowRange(since=now - length, until=now, limit=limit, arrivals=True)
     if dataset.query is not None:
-        wanted = RowRange(since=since, until=place.now, limit=limit)
         raw = read.read_rows(dataset, place.url, wanted)
-        return raw.height, normalized(raw, dataset)
-    ingested = schemas.empty(schemas.OBSERVATIONS)
-    if place.engine is not None:
-        with reading(place.engine) as conn:
-            ingested = observations.read(conn, dataset.name, since=since, until=place.now)[:limit]
-    return ingested.height, normalize.normalize(ingested, normalize.Columns(), timezone=None)
+        taken, arrivals = normalized(raw, dataset), arrivals_of(raw, dataset, wanted)
+    else:
+        raw = schemas.empty(schemas.OBSERVATIONS)
+        if place.engine is not None:
+            with reading(place.engine) as conn:
+                raw = observations.read(conn, dataset.name, since=wanted.since, until=now)[:limit]
+        taken = normalize.normalize(raw, normalize.Columns(), timezone=None)
+    since = now if raw.height >= limit else wanted.since
+    return Sample(rows=raw.height, taken=taken, since=since, now=now, arrivals=arrivals)
 
 
-def _facts(rows: int, taken: NormalizedRows) -> dict[str, Any]:
-    stamps = taken.observations["timestamp"]
+def _facts(sample: Sample) -> dict[str, Any]:
+    observed = sample.taken.observations
     return {
-        "rows": rows,
-        "series": taken.observations["series_id"].n_unique(),
-        "first": stamps.min(),
-        "last": stamps.max(),
-        "rejected": sum(taken.rejected.values()),
+        "rows": sample.rows,
+        "series": observed["series_id"].n_unique(),
+        "first": observed["timestamp"].min(),
+        "last": observed["timestamp"].max(),
+        "rejected": sum(sample.taken.rejected.values()),
     }
 
 
@@ -237,19 +236,11 @@ def _diagnose(place: _Place, result: Inspection) -> None:
     length = PEEK_STEPS * dataset.step.approximate
     while True:
         length = min(length, dataset.history)
-        rows, taken = _taken(place, place.now - length, SAMPLE_ROWS)
-        if length == dataset.history or rows * GROWTH > SAMPLE_ROWS:
+        sample = _sample(place, length, SAMPLE_ROWS)
+        if length == dataset.history or sample.rows * GROWTH > SAMPLE_ROWS:
             break
         length *= GROWTH
-    wanted = RowRange(since=place.now - length, until=place.now, odd=False, limit=SAMPLE_ROWS)
-    sample = Sample(
-        rows=rows,
-        taken=taken,
-        since=place.now if rows >= SAMPLE_ROWS else wanted.since,
-        now=place.now,
-        versions=_recent_versions(place),
-        arrivals=read_arrivals(dataset, place.url, wanted),
-    )
+    sample = replace(sample, versions=_recent_versions(place))
     diagnosis = diagnose(sample, dataset)
     result.datasets[dataset.name] = diagnosis.facts | {"late": _late(place)}
     marks = diagnosis.facts.get("timestamp_marks")

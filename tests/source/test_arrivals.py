@@ -2,16 +2,23 @@
 
 from datetime import datetime, timedelta
 
+import polars as pl
 import psycopg
 import pytest
 
-from forecaster.source.arrivals import read_arrivals
+from forecaster.config.settings import DatasetConfig
+from forecaster.source import read
+from forecaster.source.arrivals import arrivals_of
 from forecaster.source.query import RowRange
 from tests.source.sources import SINCE, UNTIL, dataset, fill, hours
 
 LATE = timedelta(minutes=7)
 QUERY = "SELECT 'a' AS series_id, key AS timestamp, 1 AS value, ts AS seen FROM measured"
-WANTED = RowRange(since=SINCE, until=UNTIL)
+WANTED = RowRange(since=SINCE, until=UNTIL, arrivals=True)
+
+
+def read_arrivals(settings: DatasetConfig, url: str) -> pl.DataFrame | None:
+    return arrivals_of(read.read_rows(settings, url, WANTED), settings, WANTED)
 
 
 def expected() -> list[tuple[str, datetime, datetime]]:
@@ -34,9 +41,7 @@ def test_text_is_an_arrival_where_it_is_one_instant(
 ) -> None:
     fill(sqlite_source, [(f"{at:%Y-%m-%dT%H:%M}Z", f"{at + LATE:{written}}", 1) for at in hours()])
 
-    found = read_arrivals(
-        dataset(QUERY, ingest_column="seen", timezone=timezone), sqlite_source, WANTED
-    )
+    found = read_arrivals(dataset(QUERY, ingest_column="seen", timezone=timezone), sqlite_source)
 
     if is_known:
         assert found is not None
@@ -58,11 +63,17 @@ def test_a_column_of_postgresql_is_an_arrival_where_it_has_instants(
         )
     query = "SELECT key AS series_id, at AS timestamp, 1 AS value, seen FROM measured"
 
-    found = read_arrivals(dataset(query, ingest_column="seen"), postgres_url, WANTED)
+    found = read_arrivals(dataset(query, ingest_column="seen"), postgres_url)
 
     assert found is None if not is_known else found is not None
     assert not is_known or (found is not None and sorted(found.rows()) == expected())
 
 
-def test_without_an_ingest_column_nothing_is_asked() -> None:
-    assert read_arrivals(dataset(), "sqlite:////no/such/file", WANTED) is None
+@pytest.mark.parametrize("column", [None, "series_id", "timestamp"])
+def test_a_key_or_a_timestamp_is_no_arrival(sqlite_source: str, column: str | None) -> None:
+    fill(sqlite_source, [(f"{at:%Y-%m-%dT%H:%M}Z", "", 1) for at in hours()])
+    settings = dataset(QUERY, ingest_column=column)
+
+    assert read_arrivals(settings, sqlite_source) is None
+    rows = read.read_rows(settings, sqlite_source, WANTED)
+    assert rows.columns == ["series_id", "timestamp", "value"]
