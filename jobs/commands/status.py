@@ -1,11 +1,12 @@
 """`forecaster status`: the state of every dataset, its last runs, the size of the database."""
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from forecaster.config.settings import ServerConfig
+from forecaster.config.settings import DatasetConfig, ServerConfig
 from forecaster.errors import ConfigError
 from jobs.execution.reports import to_json
 from jobs.http.liveness import require_alive
@@ -16,7 +17,7 @@ from jobs.terminal.output import as_json, data, table
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from forecaster.store.maintenance.sizes import TableSize
+    from forecaster.store.maintenance.sizes import StoreSize, TableSize
     from jobs.telemetry.health import Health
 
 JOBS = ("retrain", "forecast", "score", "reconcile", "prune")
@@ -69,13 +70,15 @@ def status(
         as_json(to_json(document))
         return
     data(f"{address}, revision {revision}\n")
-    table([_state(health) for health in healths], columns=STATES)
+    if healths:
+        table([_state(health) for health in healths], columns=STATES)
+        data("")
+    if any(runs.values()):
+        table([run for of_dataset in runs.values() for run in of_dataset], columns=RUNS)
+    else:
+        _say_what_is_missing(settings.datasets.values(), healths)
     data("")
-    table([run for of_dataset in runs.values() for run in of_dataset], columns=RUNS)
-    data("")
-    table([_of_table(part) for part in size.tables], columns=SIZES)
-    free = f", {_bytes(size.free_bytes)} free" if size.free_bytes else ""
-    data(f"\ntotal {_bytes(size.bytes)}{free}")
+    _show_size(size)
 
 
 def _server(path: Path) -> ServerConfig:
@@ -99,6 +102,19 @@ def _state(health: "Health") -> dict[str, Any]:
     }
 
 
+def _say_what_is_missing(datasets: Collection[DatasetConfig], healths: Iterable["Health"]) -> None:
+    """Print why there are no runs, and the command that is next."""
+    observed = {part.facts.dataset for part in healths if part.facts.newest_observation}
+    empty = [part.name for part in datasets if part.query is None and part.name not in observed]
+    if not datasets:
+        message, hint = "no datasets are configured", "`forecaster init` writes a configuration"
+    elif empty:
+        message, hint = f"no observations of {', '.join(empty)} yet", "run `forecaster ingest`"
+    else:
+        message, hint = "no models yet", "run `forecaster retrain`"
+    data(f"{message}\nhint:  {hint}")
+
+
 def _runs(conn: "Connection", name: str) -> list[dict[str, Any]]:
     from forecaster.store.state import run_history
 
@@ -108,6 +124,12 @@ def _runs(conn: "Connection", name: str) -> list[dict[str, Any]]:
         for run in latest
         if run is not None
     ]
+
+
+def _show_size(size: "StoreSize") -> None:
+    table([_of_table(part) for part in size.tables], columns=SIZES)
+    free = f", {_bytes(size.free_bytes)} free" if size.free_bytes else ""
+    data(f"\ntotal {_bytes(size.bytes)}{free}")
 
 
 def _of_table(size: "TableSize") -> dict[str, Any]:

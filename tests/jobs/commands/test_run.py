@@ -116,6 +116,41 @@ def test_a_first_day_of_jobs(configured: Path) -> None:
     assert "total " in shown
 
 
+@pytest.mark.parametrize(
+    ("datasets", "missing"),
+    [
+        ("", "no datasets are configured\nhint:  `forecaster init` writes a configuration\n"),
+        ("ingested", "no observations of ingested yet\nhint:  run `forecaster ingest`\n"),
+        ("queried", "no models yet\nhint:  run `forecaster retrain`\n"),
+        ("queried ingested", "no observations of ingested yet\nhint:  run `forecaster ingest`\n"),
+    ],
+)
+def test_without_runs_the_status_says_what_is_missing(
+    folder: Path, datasets: str, missing: str
+) -> None:
+    sections = {
+        "ingested": '[datasets.ingested]\nstep = "1h"\nhorizon = "6h"\n',
+        "queried": '[datasets.queried]\nstep = "1h"\nhorizon = "6h"\nquery = "SELECT 1"\n',
+    }
+    settings = "".join(sections[name] for name in datasets.split())
+    (folder / "forecaster.toml").write_text(f'database_url = "sqlite:///f.db"\n{settings}')
+    assert type_("db", "upgrade").status == 0
+
+    shown, document = type_("status"), json.loads(type_("status", "--json").data)
+
+    assert shown.status == 0
+    assert missing in shown.data
+    assert "finished at" not in shown.data
+    assert all(dataset["runs"] == [] for dataset in document["datasets"])
+
+
+def test_after_rows_were_ingested_a_model_is_missing(folder: Path) -> None:
+    configure(folder)
+    assert type_("ingest", "-", "--format", "csv", stdin=trips()).status == 0
+
+    assert "no models yet\nhint:  run `forecaster retrain`\n" in type_("status").data
+
+
 @pytest.mark.slow
 def test_models_can_be_listed_shown_promoted_and_rolled_back(configured: Path) -> None:
     type_("retrain", "--at", (NEWEST - timedelta(days=2)).isoformat())
