@@ -78,7 +78,10 @@ def run(
                 counts.batch(f"a pull of {dataset.name}", dataset.timestamp_format),
                 dataset.max_rejected,
             )
-        for part in _parts(frame):
+        with reading(engine) as conn:
+            differing = observations.differing(conn, dataset.name, frame)
+        counts.ingested["unchanged"] += frame.height - differing.height
+        for part in _parts(differing):
             with writing(engine) as conn:
                 result = observations.ingest(conn, dataset.name, part, recorded_at=now)
             counts.add_result(result)

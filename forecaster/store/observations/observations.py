@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy import Connection, Select, delete, func, select, update
@@ -73,7 +74,7 @@ def ingest(
         return IngestResult()
     state = datasets.lock(conn, dataset)
     newest_id = datasets.newest_id(conn, dataset)
-    incoming = datasets.with_ids(conn, dataset, frame).sort(_KEY)
+    incoming = lookup.in_order(datasets.with_ids(conn, dataset, frame), *_KEY)
     _require_unique(incoming)
     is_unseen = pl.col("series_id") > newest_id
     if state.newest_observation is not None:
@@ -98,6 +99,28 @@ def ingest(
         before=state.landed_at,
         recorded_at=_append(conn, dataset, changes, state, recorded_at),
     )
+
+
+def differing(conn: Connection, dataset: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the OBSERVATIONS of `frame` whose ingestion may change something, in their order.
+
+    Left out are those whose newest version has the same value, and nulls where a series has none.
+    Nothing is locked: a long history is compared without keeping a writer waiting.
+    """
+    newest = datasets.ingest_state(conn, dataset).newest_observation
+    if newest is None:
+        return frame
+    rows = frame.with_columns(
+        datasets.known_ids(conn, dataset, frame["series_id"]).alias("series_id")
+    )
+    known = rows.with_row_index("row").filter(
+        pl.col("series_id").is_not_null(), pl.col("timestamp") <= newest
+    )
+    compared = lookup.with_stored(conn, lookup.in_order(known, *_KEY))
+    is_equal = pl.col("value").eq_missing(pl.col("value_stored"))
+    differs = np.ones(frame.height, bool)
+    differs[compared.filter(is_equal)["row"]] = False
+    return frame.filter(differs)
 
 
 def _append(
@@ -231,18 +254,7 @@ def _newest(
         *([] if as_of is None else [observations.c.recorded_at <= as_of]),
     ]
     rows = versions.of_series(conn, owners, limits, CELLS)
-    keys = rows.select(_KEY)
-    if not keys.select(_is_ascending()).item():
-        rows = rows.sort(_KEY, maintain_order=True)
-    is_last = pl.any_horizontal(pl.col(name) != pl.col(name).shift(-1) for name in _KEY)
-    return rows.filter(is_last.fill_null(value=True)).drop_nulls("value")
-
-
-def _is_ascending() -> pl.Expr:
-    """Whether rows are sorted by series and timestamp."""
-    series, stamp = (pl.col(name) for name in _KEY)
-    later = (series.shift() < series) | ((series.shift() == series) & (stamp.shift() <= stamp))
-    return later.all()
+    return lookup.newest(lookup.in_order(rows, *_KEY)).drop_nulls("value")
 
 
 def _require_unique(ordered: pl.DataFrame) -> None:

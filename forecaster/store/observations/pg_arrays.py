@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from forecaster.schemas import INSTANT
+from forecaster.schemas import INSTANT, VERSIONS
 from forecaster.store.connection import bulk
 from forecaster.store.connection.pg_copy import EPOCH
 from forecaster.store.tables import observations
@@ -32,21 +32,75 @@ def read(
     first for each timestamp."""
     names = [name for name in schema if name != "series_id"]
     ids, parts = [], []
-    for series_id, *arrays in _rows(conn, _query(owners, limits, names), len(names)):
+    kinds = ["int4", *["bytea"] * len(names)]
+    for series_id, *arrays in _rows(conn, _query(owners, limits, names), kinds):
         parts.append(arrays)
         ids.append(series_id)
     if not ids:
         return pl.DataFrame(schema=schema)
     columns = dict(zip(names, zip(*parts, strict=True), strict=True))
-    values = [_elements(array, ">f8") for array in columns.pop("value")]
-    owner = np.repeat(np.array(ids, np.int32), [len(array_values) for array_values in values])
+    values = columns.pop("value")
+    counts = [len(_elements(array, ">f8")) for array in values]
+    owner = np.repeat(np.array(ids, np.int32), counts)
     return pl.DataFrame(
         {
             "series_id": owner,
             **{name: _instants(arrays) for name, arrays in columns.items()},
-            "value": pl.Series(np.concatenate(values, dtype=np.float64)).fill_nan(None),
+            "value": _values(values),
         }
     )
+
+
+def read_runs(conn: Connection, runs: pl.DataFrame) -> pl.DataFrame:
+    """Return VERSIONS: of each `series_id` in `runs`, all from `since` to `until`, both included.
+
+    These two are microseconds since 1970. Each column comes as one array of all rows.
+    """
+    versions = _runs_query(runs)
+    query = select(*(_gathered(versions.c[name]) for name in VERSIONS))
+    ((ids, stamps, ages, values),) = _rows(conn, query, ["bytea"] * len(VERSIONS))
+    if ids is None:
+        return pl.DataFrame(schema=VERSIONS)
+    columns = [
+        pl.Series(_elements(ids, ">i4").astype(np.int32)),
+        _instants([stamps]),
+        _instants([ages]),
+        _values([values]),
+    ]
+    return pl.DataFrame(dict(zip(VERSIONS, columns, strict=True)))
+
+
+def _runs_query(runs: pl.DataFrame) -> Subquery:
+    """OFFSET keeps the planner from reading the whole table because many rows are wanted."""
+    kinds = {"series_id": sa.Integer(), "since": sa.BigInteger(), "until": sa.BigInteger()}
+    arrays = (sa.cast(_array_text(runs[name]), ARRAY(kind)) for name, kind in kinds.items())
+    wanted = sa.func.unnest(*arrays).table_valued(*kinds).render_derived()
+    run = (
+        select(*(observations.c[name] for name in VERSIONS))
+        .where(
+            observations.c.series_id == wanted.c.series_id,
+            observations.c.timestamp >= _instant(wanted.c.since),
+            observations.c.timestamp <= _instant(wanted.c.until),
+        )
+        .offset(0)
+        .lateral()
+    )
+    return select(*run.c).select_from(wanted.join(run, sa.true())).subquery()
+
+
+def _array_text(integers: pl.Series) -> str:
+    joined: str = integers.cast(pl.String).str.join(",").item()
+    return f"{{{joined}}}"
+
+
+def _instant(microseconds: ColumnElement[int]) -> ColumnElement[Any]:
+    epoch, unit = "timestamptz 'epoch'", "interval '1 microsecond'"
+    return sa.literal_column(epoch) + microseconds * sa.literal_column(unit)
+
+
+def _values(arrays: Sequence[bytes]) -> pl.Series:
+    numbers = [_elements(array, ">f8") for array in arrays]
+    return pl.Series(np.concatenate(numbers, dtype=np.float64)).fill_nan(None)
 
 
 def _instants(arrays: Sequence[bytes]) -> pl.Series:
@@ -81,11 +135,11 @@ def _gathered(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return sa.func.array_agg(column, type_=ARRAY(column.type)).label(f"all_{name}")
 
 
-def _rows(conn: Connection, query: Select[Any], arrays: int) -> Iterator[tuple[Any, ...]]:
+def _rows(conn: Connection, query: Select[Any], kinds: list[str]) -> Iterator[tuple[Any, ...]]:
     compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     statement = f"COPY ({compiled}) TO STDOUT (FORMAT binary)"
     with bulk.copying(conn, statement, compiled.params) as copy:
-        copy.set_types(["int4", *["bytea"] * arrays])
+        copy.set_types(kinds)
         yield from copy.rows()
 
 

@@ -39,22 +39,22 @@ def dataset_id(conn: Connection, name: str) -> int:
 
 def series_ids(conn: Connection, dataset: str, keys: Iterable[str]) -> dict[str, int]:
     """Return the integer key of every series in `keys`, new where need be."""
-    wanted = sorted(set(keys))
-    if not wanted:
-        return {}
-    owner = dataset_id(conn, dataset)
-    known = _known(conn, dataset)
-    missing = [{"dataset_id": owner, "key": key} for key in wanted if key not in known]
-    if missing:
-        conn.execute(insert_or(conn, series).on_conflict_do_nothing(), missing)
-        known = _known(conn, dataset)
-    return {key: known[key] for key in wanted}
+    wanted = pl.Series(sorted(set(keys)), dtype=pl.String)
+    return dict(zip(wanted, _ids(conn, dataset, wanted), strict=True))
 
 
 def with_ids(conn: Connection, dataset: str, frame: pl.DataFrame) -> pl.DataFrame:
     """Return `frame` with integer keys in place of the text in `series_id`, new where need be."""
-    keys = frame["series_id"].rle().struct.field("value").unique()
-    return numbered(frame, series_ids(conn, dataset, keys))
+    return frame.with_columns(_ids(conn, dataset, frame["series_id"]).alias("series_id"))
+
+
+def known_ids(conn: Connection, dataset: str, texts: pl.Series) -> pl.Series:
+    """Return the integer key of the series of each row; null where it has none yet."""
+    runs = texts.rle().struct.unnest()
+    known = keys(conn, dataset).select(value="key", id="id")
+    joined = runs.join(known, on="value", how="left", maintain_order="left")
+    places = np.repeat(np.arange(runs.height, dtype=np.uint32), runs["len"].to_numpy())
+    return joined["id"].gather(places)
 
 
 def numbered(frame: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
@@ -138,6 +138,13 @@ def id_of(dataset: str) -> Select[int]:
     return select(datasets.c.id).where(datasets.c.name == dataset)
 
 
-def _known(conn: Connection, dataset: str) -> dict[str, int]:
-    frame = keys(conn, dataset)
-    return dict(zip(frame["key"], frame["id"], strict=True))
+def _ids(conn: Connection, dataset: str, texts: pl.Series) -> pl.Series:
+    """Return the integer key of the series of each row, new where need be."""
+    ids = known_ids(conn, dataset, texts)
+    if ids.null_count():
+        owner = dataset_id(conn, dataset)
+        missing = texts.filter(ids.is_null()).unique().sort()
+        rows = [{"dataset_id": owner, "key": key} for key in missing]
+        conn.execute(insert_or(conn, series).on_conflict_do_nothing(), rows)
+        ids = known_ids(conn, dataset, texts)
+    return ids

@@ -1,0 +1,239 @@
+"""Three stages of a job, each beside what its parts take at the least in the same run.
+
+    python -m benchmarks.stages [reconcile|pull|predict ...] [--store both|postgresql|sqlite]
+
+reconcile  all of an unchanged history once more: read from the source, compared with our own rows
+pull       a new point of each of 100 000 series, and the newest hour once more: 200 000 rows
+predict    100 000 series x 48 steps from a panel in memory, beside the forward pass
+
+`cpu s` are the processor seconds of the program itself, without the worker that reads a source or
+the server. A PostgreSQL server is started for it. Results go to
+benchmarks/results/stages-<date>.md.
+"""
+
+import argparse
+import gc
+import itertools
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+from sqlalchemy import Engine
+
+from benchmarks import big_tick, bulk_paths, server
+from benchmarks.fleet import HOUR, START, Fleet
+from benchmarks.tables import Row, Section, keep, table
+from forecaster.inference import predictor
+from forecaster.inference.checkpoint import TrainedModel
+from forecaster.network.network import AttentionLSTM
+from forecaster.store.connection.engine import open_engine, reading, writing
+from forecaster.store.maintenance import migrations
+from forecaster.store.observations import observations
+from jobs.execution.reports import PullReport
+from jobs.stages import pull, pull_progress
+from jobs.stages.panel_cache import PanelCache
+from jobs.terminal.cpu_settings import flush_denormals
+from tests.postgres import Cluster
+
+HISTORIES = (Fleet(series=2_000, context=1_008), Fleet(series=100_000, context=20))
+REPEATS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", nargs="*", help="those to measure; all of them by default")
+    parser.add_argument("--store", choices=("both", "postgresql", "sqlite"), default="both")
+    parser.add_argument("--quick", action="store_true", help="keeps nothing")
+    chosen = parser.parse_args()
+    flush_denormals()
+    stages = chosen.stage or ["reconcile", "pull", "predict"]
+    stores = ("postgresql", "sqlite") if chosen.store == "both" else (chosen.store,)
+    sections = []
+    for section in _sections(stages, stores):
+        print(f"\n## {section.name}\n", *map(table, section.tables), sep="\n\n", flush=True)
+        sections.append(section)
+    if not chosen.quick:
+        command = " ".join(["python -m benchmarks.stages", *sys.argv[1:]])
+        keep("stages", "Stages of a job", command, sections)
+
+
+def _sections(stages: list[str], stores: tuple[str, ...]) -> Iterator[Section]:
+    measures = {"reconcile": _reconcile, "pull": _pull}
+    for store, stage in itertools.product(stores, stages):
+        if stage in measures:
+            with tempfile.TemporaryDirectory() as folder, _cluster(store) as cluster:
+                yield measures[stage](cluster, Path(folder))
+    if "predict" in stages:
+        yield _predict()
+
+
+@contextmanager
+def _cluster(store: str) -> Iterator[Cluster | None]:
+    if store == "sqlite":
+        yield None
+        return
+    with server.running() as cluster:
+        yield cluster
+
+
+def _reconcile(cluster: Cluster | None, folder: Path) -> Section:
+    """Read histories again that have not changed."""
+    rows = []
+    for number, fleet in enumerate(HISTORIES):
+        url = _database(cluster, folder / f"history{number}.db", fleet)
+        engine = open_engine(url)
+        work = partial(pull.run, engine, fleet.dataset, now=fleet.end, all_history=True)
+        took = min(_timed(work) for _ in range(2))
+        limits = _rows_out(cluster, url, fleet)
+        case = f"{fleet.series} series x {fleet.context}"
+        rows.append(_row(case, fleet.series * fleet.context, took, limits))
+    return Section(
+        name=f"Reconciling, {_store(cluster)}",
+        about="Rows that are known already. The limit is reading both sides.",
+        tables=[rows],
+    )
+
+
+def _pull(cluster: Cluster | None, folder: Path) -> Section:
+    """Pull what a tick pulls, tick after tick, and land a new history."""
+    fleet = Fleet(series=100_000, context=24)
+    url = _database(cluster, folder / "fleet.db", fleet)
+    engine, found = open_engine(url), []
+    for hour in range(REPEATS + 1):
+        now = fleet.end + hour * HOUR + timedelta(seconds=2)
+        big_tick.append(url, fleet.rows(fleet.names, fleet.context + hour, 1))
+        reports: list[PullReport | None] = []
+        found.append(_timed(lambda: reports.append(pull.run(engine, fleet.dataset, now=now))))  # noqa: B023
+        with writing(engine) as conn:
+            pull_progress.advance(conn, fleet.dataset.name, reports[0])
+    frame = fleet.rows(fleet.names, fleet.context, 20)
+    landed = _timed(partial(_land, engine, frame))
+    limits = [{}, {}] if cluster is None else _rows_in(cluster, url, fleet)
+    rows = [
+        _row("a tick: 100000 known, 100000 new", 2 * fleet.series, min(found[1:]), limits[0]),
+        _row("a new history", frame.height, landed, limits[1]),
+    ]
+    return Section(
+        name=f"Pulling and landing, {_store(cluster)}",
+        about="The worker that reads was started before. The limit is reading the rows and COPY "
+        "of the new ones into an empty table.",
+        tables=[rows],
+    )
+
+
+def _land(engine: Engine, frame: pl.DataFrame) -> None:
+    """Ingest a history of another dataset, in transactions as long as those of a pull."""
+    for part in frame.iter_slices(pull.ROWS_AT_ONCE):
+        with writing(engine) as conn:
+            observations.ingest(conn, "landed", part, recorded_at=START)
+
+
+def _predict() -> Section:
+    """Forecast from a panel in memory, without writing."""
+    fleet = Fleet(series=100_000, context=336)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = open_engine(f"sqlite:///{Path(folder) / 'fleet.db'}")
+        migrations.upgrade(engine)
+        fleet.settle(engine)
+        cache = PanelCache()
+        with reading(engine) as conn:
+            panel = cache.at(conn, fleet.dataset.name, fleet.spec, fleet.end - HOUR)
+            names = cache.names(conn, fleet.dataset.name, panel)
+    scales = dict.fromkeys(fleet.names, 3.0)
+    model = TrainedModel(
+        spec=fleet.spec, network=AttentionLSTM(fleet.spec).eval(), series_scale=scales
+    )
+
+    def predict() -> None:
+        blocks = panel.panels(names, season_length=fleet.spec.season_length, scales=scales)
+        predictor.predict_panels(model, blocks, [panel.end], bounds=(None, None), device="cpu")
+
+    took = min(_timed(predict) for _ in range(REPEATS))
+    limits = {"the forward pass": min(big_tick.forward(fleet) for _ in range(REPEATS))}
+    rows = [_row("100000 series x 48 steps", fleet.series * 48, took, limits)]
+    return Section(
+        name="Predicting",
+        about="Context 336, from a panel in memory, nothing written.",
+        tables=[rows],
+    )
+
+
+def _database(cluster: Cluster | None, path: Path, fleet: Fleet) -> str:
+    """A database with the history of a fleet, in its source and in our own table."""
+    url = f"sqlite:///{path}" if cluster is None else cluster.create_database(path.stem)
+    engine = open_engine(url)
+    migrations.upgrade(engine)
+    types = {"instant": "text", "real": "real"} if cluster is None else {
+        "instant": "timestamptz", "real": "float8"
+    }  # fmt: skip
+    with writing(engine) as conn:
+        conn.exec_driver_sql(bulk_paths.METRICS.format(**types))
+        conn.exec_driver_sql("CREATE INDEX metrics_by_time ON metrics (timestamp)")
+    for frame in fleet.history():
+        big_tick.append(url, frame)
+    fleet.settle(engine)
+    engine.dispose()
+    if cluster is not None:
+        server.execute(url, "VACUUM ANALYZE", "CHECKPOINT")
+    return url
+
+
+def _rows_out(cluster: Cluster | None, url: str, fleet: Fleet) -> dict[str, float]:
+    """Return how long the database takes to hand over the rows of the source, and ours."""
+    query = str(fleet.dataset.query)
+    own = "SELECT series_id, timestamp, value FROM observations ORDER BY 1, 2"
+    if cluster is not None:
+        return {"source out": server.copy_out(url, query), "ours out": server.copy_out(url, own)}
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
+        return {
+            name: server.seconds(lambda text=text: file.execute(text).fetchall(), repeats=1)  # type: ignore[misc]
+            for name, text in (("source out", query), ("ours out", own))
+        }
+
+
+def _rows_in(cluster: Cluster, url: str, fleet: Fleet) -> list[dict[str, float]]:
+    """Return what the parts of a tick's pull and of a landing take at the least."""
+    last = fleet.end + REPEATS * HOUR
+    source = f"{fleet.dataset.query} WHERE timestamp >= '{last - HOUR}'"
+    ours = "SELECT * FROM observations WHERE "
+    read = server.copy_out(url, source)
+    of_tick = server.copy_in(cluster, url, "observations", f"{ours} timestamp = '{last}'")
+    return [{"source out": read, "COPY in": of_tick}, {}]
+
+
+def _store(cluster: Cluster | None) -> str:
+    return "sqlite" if cluster is None else "postgresql"
+
+
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return seconds, and processor seconds of this process."""
+    gc.collect()
+    started, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - started, time.process_time() - cpu
+
+
+def _row(case: str, rows: int, took: tuple[float, float], limits: Mapping[str, float]) -> Row:
+    seconds, cpu = took
+    least = sum(limits.values())
+    return {
+        "case": case,
+        "rows": rows,
+        "s": seconds,
+        "cpu s": cpu,
+        "M rows/s": rows / seconds / 1e6,
+        "M rows/cpu s": rows / cpu / 1e6,
+        **{f"{name} s": found for name, found in limits.items()},
+        "ratio": seconds / least if limits else None,
+    }
+
+
+if __name__ == "__main__":
+    main()
