@@ -131,18 +131,17 @@ class Cluster:
 
     def create_database(self, name: str, *, template: str = "template0") -> str:
         """Make a database as a copy of `template`, which nobody may be using; return its URL."""
-        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        self._execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            # Copying files takes a third of the time of writing them into the log.
+            strategy = "STRATEGY file_copy" if connection.info.server_version >= 150000 else ""
+            statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} " + strategy)
+            connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
         return self.url_of(name)
 
     def drop_database(self, url: str) -> None:
         """Drop the database of `url`, together with the sessions that still use it."""
         name = urlsplit(url).path.removeprefix("/")
-        self._execute(
-            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-        )
-
-    def _execute(self, statement: sql.Composed) -> None:
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(statement)
 
