@@ -9,7 +9,6 @@ panel, which are seasonal errors.
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -31,37 +30,38 @@ class Deleter:
     """Forecasts windows with and without some of their past patches."""
 
     def __init__(self, forecast: ForecastFunction, windows: Windows, patch_length: int) -> None:
-        """Forecast the whole windows, and without each patch alone: Lp + 1 passes.
+        """Forecast the whole windows, and without each patch alone.
 
         `patch_length` divides the context of `windows`.
         """
         self._forecast, self._windows, self._patch = forecast, windows, patch_length
         self._median = _median(forecast(windows))
-        patches = windows.context.shape[1] // patch_length
-        patches_alone = torch.eye(patches, dtype=torch.bool)
-        count = len(self._median)
-        self.alone = torch.stack(
-            [self.without(patch.expand(count, -1)) for patch in patches_alone], 2
-        )
+        count, patches = len(self._median), windows.context.shape[1] // patch_length
+        one = torch.eye(patches, dtype=torch.bool)[:, None].expand(-1, count, -1)
+        self.alone = self.without(one).movedim(0, 2)
         """(2, B, Lp) what leaving each patch out alone does."""
 
     def without(self, removed: Tensor) -> Tensor:
-        """Return (2, B), the change and the increase of the error without `removed` (B, Lp)."""
-        gone = removed.repeat_interleave(self._patch, 1)
-        context = self._windows.context.masked_fill(gone, torch.nan)
-        median, target = (
-            _median(self._forecast(replace(self._windows, context=context))),
-            self._target,
-        )
-        change = (median - self._median).abs().mean(1)
+        """Return (K, 2, B): change and increase of the error for K choices `removed` (K, B, Lp).
+
+        All of them are forecast at once.
+        """
+        gone = removed.repeat_interleave(self._patch, 2)
+        context = torch.where(gone, torch.nan, self._windows.context).flatten(0, 1)
+        output = self._forecast(_repeated(self._windows, len(removed), context))
+        median, target = _median(output).unflatten(0, removed.shape[:2]), self._target
+        change = (median - self._median).abs().mean(2)
         more = (target - median).abs() - (target - self._median).abs()
-        return torch.stack((change, more.nanmean(1)))
+        return torch.stack((change, more.nanmean(2)), 1)
 
     def without_first(self, scores: Tensor, candidates: Tensor, count: int) -> Tensor:
-        """Return the effect (2, B) of removing the `count` candidates that score highest."""
+        """Return (K, 2, B): the effect of removing the `count` candidates that score highest.
+
+        `scores` (K, B, Lp) are K of them for each patch, `candidates` (B, Lp).
+        """
         position = rank(scores, candidates)
         if count == 1:
-            return self.alone[:, position == 0]
+            return torch.stack([self.alone[:, first] for first in position == 0])
         return self.without((position < count) & candidates)
 
     @property
@@ -70,17 +70,25 @@ class Deleter:
         return torch.full_like(self._median, torch.nan) if target is None else target
 
 
+def _repeated(windows: Windows, times: int, context: Tensor) -> Windows:
+    """Return `windows` so many times, with other contexts (times × B, L) and without targets."""
+    rows, cutoffs, scale = (
+        part.repeat(times) for part in (windows.rows, windows.cutoffs, windows.scale)
+    )
+    return Windows(context=context, target=None, scale=scale, rows=rows, cutoffs=cutoffs)
+
+
 def _median(output: NetworkOutput) -> Tensor:
     return output.level[:, None] + output.deviations[..., MEDIAN]
 
 
 def rank(scores: Tensor, candidates: Tensor) -> Tensor:
-    """Return (B, Lp) positions in falling order of `scores`; 0 is the highest of the candidates.
+    """Return (…, B, Lp) positions in falling order of `scores`; 0 is the highest candidate.
 
     What is no candidate comes last.
     """
-    order = scores.masked_fill(~candidates, -torch.inf).argsort(stable=True, dim=1, descending=True)
-    position: Tensor = order.argsort(1)
+    kept = scores.masked_fill(~candidates, -torch.inf)
+    position: Tensor = kept.argsort(stable=True, dim=-1, descending=True).argsort(-1)
     return position
 
 
@@ -98,22 +106,24 @@ def removals(
         enough = candidates.sum(1) > count
         if not bool(enough.any()):
             break
-        attended, least = (
-            deleter.without_first(scores, candidates, count) for scores in (weights, -weights)
-        )
-        random = _random(deleter, candidates, count, generator)
+        draws = [] if count == 1 else _draws(candidates, generator)
+        scores = torch.stack((weights, -weights, *draws))
+        attended, least, *drawn = deleter.without_first(scores, candidates, count)
+        random = torch.stack(drawn).mean(0) if drawn else _any_one(deleter, candidates)
         effects = [_mean(effect[:, enough]) for effect in (attended, random, least)]
         names = ("attended", "random", "least")
         results.append(Removal(patches=count, **dict(zip(names, effects, strict=True))))
     return tuple(results)
 
 
-def _random(deleter: Deleter, candidates: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return the mean effect (2, B) of removing any `count` candidates; exact for one."""
-    if count == 1:
-        return torch.where(candidates, deleter.alone, 0.0).sum(2) / candidates.sum(1).clamp(min=1)
-    draws = [torch.rand(candidates.shape, generator=generator) for _ in range(DRAWS)]
-    return torch.stack([deleter.without_first(draw, candidates, count) for draw in draws]).mean(0)
+def _draws(candidates: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """Return scores by which patches are removed at random."""
+    return [torch.rand(candidates.shape, generator=generator) for _ in range(DRAWS)]
+
+
+def _any_one(deleter: Deleter, candidates: Tensor) -> Tensor:
+    """Return the mean effect (2, B) of removing any one candidate, which is exact."""
+    return torch.where(candidates, deleter.alone, 0.0).sum(2) / candidates.sum(1).clamp(min=1)
 
 
 def _mean(effect: Tensor) -> Effect:
@@ -130,20 +140,18 @@ def naopc(deleter: Deleter, weights: Tensor, candidates: Tensor) -> float:
     NaN where the bounds are equal.
     """
     enough = candidates.sum(1) > 1
-    orders = {"attended": weights, "best": deleter.alone[0], "worst": -deleter.alone[0]}
-    areas = {
-        name: float(_area(deleter, scores, candidates)[enough].double().mean())
-        for name, scores in orders.items()
-    }
-    span = areas["best"] - areas["worst"]
-    return (areas["attended"] - areas["worst"]) / span if span else math.nan
+    orders = torch.stack((weights, deleter.alone[0], -deleter.alone[0]))
+    areas = _areas(deleter, orders, candidates)[:, enough].double().mean(1)
+    attended, best, worst = areas.tolist()
+    span = best - worst
+    return (attended - worst) / span if span else math.nan
 
 
-def _area(deleter: Deleter, scores: Tensor, candidates: Tensor) -> Tensor:
-    """Return (B,): the mean change without the 1 … 5 highest scores, or all but one."""
+def _areas(deleter: Deleter, scores: Tensor, candidates: Tensor) -> Tensor:
+    """Return (K, B): the mean change without the 1 … 5 highest scores, or all but one."""
     most = (candidates.sum(1) - 1).clamp(min=1, max=max(COUNTS))
-    total = torch.zeros(len(scores))
+    total = torch.zeros(scores.shape[:2])
     for count in range(1, max(COUNTS) + 1):
-        change = deleter.without_first(scores, candidates, count)[0]
+        change = deleter.without_first(scores, candidates, count)[:, 0]
         total += torch.where(count <= most, change, 0.0)
     return total / most

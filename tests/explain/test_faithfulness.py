@@ -21,6 +21,7 @@ from forecaster.explain.report import Removal
 from forecaster.network.network import NetworkOutput
 from forecaster.schemas import QUANTILE_LEVELS
 from tests.network.networks import MISSING
+from tests.tolerance import within
 
 PATCH, STEPS = 2, 3
 IMPORTANCE = torch.tensor([0.05, 0.4, 0.1, 0.02, 0.25, 0.15, 0.03])
@@ -147,7 +148,7 @@ def test_naopc_is_1_for_the_order_of_importance_and_0_for_its_reverse(
 
     found = naopc(deleter_of(windows), claim.expand(2, -1), observed(windows))
 
-    assert found == pytest.approx(expected)
+    assert found == pytest.approx(expected, abs=within())
 
 
 def test_naopc_is_the_area_of_the_curve_between_those_of_both_orders() -> None:
