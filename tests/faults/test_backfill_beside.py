@@ -15,8 +15,8 @@ from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.backfill.settle_scores import settle
 from jobs.execution.runner import Outcome
-from jobs.retrain import fit_here
 from tests.faults.backfiller import Contents, contents, require_same
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour, land, query, rows
 from tests.patience import not_hanging
 
@@ -82,7 +82,7 @@ def backfill(world: World, reprocess: Reprocess = "none") -> BackfillReport:
         engine=world.engine,
         dataset=world.dataset,
         retention=world.retention,
-        fit=fit_here,
+        fit=fit_once,
         clock=fixed(hour(END)),
     )
     return run(work, BackfillRequest(since=hour(FIRST), until=hour(LAST), reprocess=reprocess))

@@ -18,9 +18,9 @@ from jobs.backfill.plan import BackfillRequest, Reprocess, plan
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.retries import RetryPolicy, Stopped
 from jobs.backfill.run import BackfillProgress, Work, carry_out, run
-from jobs.retrain import fit_here
 from tests.faults.backfiller import SINCE, TICKS, UNTIL, Past, furnish, require_same
 from tests.faults.refusals import DEADLOCK, full, refusing
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import HOUR, fixed, query
 from tests.jobs.terminal.terminal import NEWEST, type_
 
@@ -45,7 +45,7 @@ def work_of(past: Past, **more: object) -> Work:
         engine=past.engine,
         dataset=past.world.dataset,
         retention=past.world.retention,
-        fit=fit_here,
+        fit=fit_once,
         clock=fixed(NEWEST),
     )
     return replace(work, **more)  # type: ignore[arg-type]

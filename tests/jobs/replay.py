@@ -20,7 +20,7 @@ from forecaster.store.observations import observations
 from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
-from jobs.retrain import fit_here
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, HOUR, LAST, START, World
 from tests.tolerance import within
 
@@ -204,7 +204,7 @@ def backfill(
         engine=engine,
         dataset=story.dataset,
         retention=RetentionConfig(),
-        fit=fit_here,
+        fit=fit_once,
         clock=lambda: ticks[-1] + 2 * SECOND,
         jobs=jobs,
     )

@@ -23,9 +23,9 @@ from forecaster.times.schedules import Every
 from jobs import catalog
 from jobs.execution.job import Job
 from jobs.execution.runner import Outcome, run_job
-from jobs.retrain import fit_here
 from jobs.stages.champions import Champions
 from jobs.stages.panel_cache import PanelCache
+from tests.jobs.fitting import fit_once
 
 HOUR = timedelta(hours=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -92,7 +92,7 @@ class World:
             datasets={each.name: each for each in (self.dataset, *self.others)},
             retention=self.retention,
         )
-        return catalog.jobs(config, champions=self.champions, panels=self.panels, fit=fit_here)[
+        return catalog.jobs(config, champions=self.champions, panels=self.panels, fit=fit_once)[
             name
         ]
 

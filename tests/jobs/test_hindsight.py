@@ -11,7 +11,7 @@ from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
 from jobs.execution.reports import ForecastReport
-from jobs.retrain import fit_here
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
 GUARDED = replace(DATASET, training=replace(DATASET.training, naive_guard=True))
@@ -45,7 +45,7 @@ def backfill(world: World) -> BackfillReport:
         engine=world.engine,
         dataset=world.dataset,
         retention=RetentionConfig(),
-        fit=fit_here,
+        fit=fit_once,
         clock=fixed(hour(LAST) + timedelta(seconds=1)),
     )
     return run(work, BackfillRequest(since=TICK, until=TICK, model="1"))

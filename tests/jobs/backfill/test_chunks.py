@@ -17,7 +17,7 @@ from jobs.backfill.known_values import KnownHistory, Segment
 from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
-from jobs.retrain import fit_here
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import HOUR, LAST, START, World, fixed, hour
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
@@ -28,7 +28,7 @@ def fill(world: World, wanted: BackfillRequest) -> BackfillReport:
         engine=world.engine,
         dataset=world.dataset,
         retention=RetentionConfig(),
-        fit=fit_here,
+        fit=fit_once,
         clock=fixed(hour(LAST) + HOUR),
     )
     return run(work, wanted)

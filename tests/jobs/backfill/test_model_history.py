@@ -15,7 +15,7 @@ from forecaster.times.durations import Step
 from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import Work, run
-from jobs.retrain import fit_here
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, LAST, World, hour, land, query, rows
 
 SECOND = timedelta(seconds=1)
@@ -44,7 +44,7 @@ def backfill(engine: Engine, first: int, last: int, **asked: Any) -> BackfillRep
             engine=engine,
             dataset=dataset,
             retention=RetentionConfig(),
-            fit=fit_here,
+            fit=fit_once,
             clock=lambda: now,
         ),
         BackfillRequest(since=hour(first), until=hour(last), **asked),

@@ -13,7 +13,7 @@ from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.report import BackfillReport
 from jobs.backfill.run import BackfillProgress, Work, run
 from jobs.backfill.settle_scores import settle
-from jobs.retrain import fit_here
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
 BEGUN, ENDED = LAST + 20, LAST + 28
@@ -45,7 +45,7 @@ def fill(
         engine=world.engine,
         dataset=world.dataset,
         retention=world.retention,
-        fit=fit_here,
+        fit=fit_once,
         clock=clock,
         on_progress=on_progress,
     )

@@ -17,7 +17,7 @@ from forecaster.times.durations import Step
 from jobs.explain import audit, read
 from jobs.explain.page import Page, words
 from jobs.explain.read import Explanation, StepRange
-from jobs.retrain import fit_here
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import HORIZON, HOUR, LAST, SCALE, World, hour, land, rows
 from tests.tolerance import RELATIVE, within
 
@@ -171,7 +171,7 @@ def test_an_audit_adds_its_figures_to_those_of_the_model(
         "bikes",
         training=TrainingConfig(steps=4, batch_size=8, device="cpu"),
         plugins=(),
-        fit=fit_here,
+        fit=fit_once,
         planted_steps=2,
     )
 

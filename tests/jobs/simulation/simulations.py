@@ -8,12 +8,12 @@ import polars as pl
 
 from forecaster.store.connection.engine import open_engine
 from forecaster.store.maintenance import migrations
-from jobs.retrain import fit_here
 from jobs.simulation.comparison import Simulation, prepare, replay
 from jobs.simulation.faults import Shares
 from jobs.simulation.inputs import SimulationInput
 from jobs.simulation.report import SimulationReport
 from jobs.simulation.script import Plan, write
+from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, HOUR, LAST, hour, rows
 
 TICKS = 20
@@ -48,7 +48,7 @@ def with_flat(of: SimulationInput) -> SimulationInput:
 def simulate(folder: Path, plan: Plan, of: SimulationInput) -> Simulation:
     engine = open_engine(f"sqlite:///{folder / 'scratch.db'}")
     migrations.upgrade(engine)
-    return replay(prepare(write(of, plan), engine, folder, fit=fit_here))
+    return replay(prepare(write(of, plan), engine, folder, fit=fit_once))
 
 
 def faults(found: SimulationReport) -> dict[str, tuple[int, int]]:

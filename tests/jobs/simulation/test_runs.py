@@ -12,13 +12,13 @@ from forecaster.errors import ConfigError, DataError, StoreError
 from forecaster.store.forecasts import export
 from forecaster.times.durations import Step
 from jobs.backtest.inputs import Rows
-from jobs.retrain import fit_here
 from jobs.simulation import page
 from jobs.simulation.comparison import prepare, replay, report
 from jobs.simulation.faults import Shares
 from jobs.simulation.inputs import Extent, of_dataset, of_rows
 from jobs.simulation.script import Plan, usual_outage, write
 from jobs.terminal.file_options import FileOptions
+from tests.jobs.fitting import fit_once
 from tests.jobs.simulation.simulations import (
     BIKES,
     FAULTS,
@@ -102,7 +102,7 @@ def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) ->
 def test_a_simulation_runs_on_postgresql_too(engine: Engine, tmp_path: Path) -> None:
     plan = Plan(shares=FAULTS.shares, outages=[("source", HOUR), ("service", HOUR)])
 
-    found = report(replay(prepare(write(material(6), plan), engine, tmp_path, fit=fit_here)))
+    found = report(replay(prepare(write(material(6), plan), engine, tmp_path, fit=fit_once)))
 
     assert found.problems == []
     assert found.differing == 0
