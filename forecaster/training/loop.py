@@ -87,31 +87,24 @@ def train(
     if that does not help, and OutOfMemoryError where not even small batches fit. The global
     random state is left as found.
     """
+
+    def attempt(tried: Schedule) -> TrainedNetwork:
+        device = panel.deviations.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)  # initial weights and dropout draw from the global state
+            parts = plugins.load(spec)
+            plugins.try_on(spec, parts)
+            network = AttentionLSTM(spec, parts).to(device)
+            sampler = Sampler(panel, spec, torch.Generator(device).manual_seed(seed))
+            return learn(network, sampler.draw, tried, validate, report)
+
     try:
-        return _attempt(panel, spec, schedule, seed, validate, report)
+        return attempt(schedule)
     except TrainingDiverged:
         slower = replace(schedule, learning_rate=SLOWER * schedule.learning_rate)
-    trained = _attempt(panel, spec, slower, seed, validate, report)
+    trained = attempt(slower)
     note = f"diverged at learning rate {schedule.learning_rate:g}; retried with a tenth of it"
     return replace(trained, notes=(note, *trained.notes))
-
-
-def _attempt(
-    panel: Panel,
-    spec: ModelSpec,
-    schedule: Schedule,
-    seed: int,
-    validate: Validate | None,
-    report: Report,
-) -> TrainedNetwork:
-    device = panel.deviations.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)  # initial weights and dropout draw from the global state
-        parts = plugins.load(spec)
-        plugins.try_on(spec, parts)
-        network = AttentionLSTM(spec, parts).to(device)
-        sampler = Sampler(panel, spec, torch.Generator(device).manual_seed(seed))
-        return learn(network, sampler.draw, schedule, validate, report)
 
 
 def learn(
