@@ -27,8 +27,7 @@ COPY README.md LICENSE hatch_build.py ./
 COPY migrations migrations
 COPY forecaster forecaster
 COPY jobs jobs
-RUN pip install --no-deps --no-cache-dir . \
-    && python -m compileall -q /opt/forecaster/lib
+RUN pip install --no-deps --no-cache-dir .
 
 FROM python:${PYTHON}-slim
 LABEL org.opencontainers.image.title="forecaster" \
