@@ -12,6 +12,7 @@ import resource
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -74,7 +75,7 @@ def measure(url: str, fleet: Fleet, points: int) -> dict[str, Any]:
 def append(url: str, frame: pl.DataFrame) -> None:
     """Write rows into the source, as whoever measures would."""
     if url.startswith("sqlite"):
-        with sqlite3.connect(str(make_url(url).database)) as source:
+        with closing(sqlite3.connect(str(make_url(url).database))) as source, source:
             text = frame.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%S+00:00"))
             source.executemany("INSERT INTO metrics VALUES (?, ?, ?)", text.iter_rows())
         return

@@ -1,6 +1,7 @@
 """A SQLite file that is deleted, replaced or far away is noticed before anything is written."""
 
 import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,13 @@ def file(sqlite_url: str) -> Path:
 
 
 @pytest.fixture
-def numbers(sqlite_url: str) -> Engine:
+def numbers(sqlite_url: str) -> Iterator[Engine]:
     """A database with one table, which was used."""
     engine = open_engine(sqlite_url)
     with writing(engine) as conn:
         conn.execute(text("CREATE TABLE numbers (number INTEGER)"))
-    return engine
+    yield engine
+    engine.dispose()
 
 
 def write(engine: Engine, number: int) -> None:
@@ -43,6 +45,7 @@ def write_many(url: str) -> None:
     engine = open_engine(url)
     for number in range(ROWS):
         write(engine, number)
+    engine.dispose()
 
 
 def test_a_file_that_was_deleted_is_noticed_and_not_made_anew(numbers: Engine, file: Path) -> None:
@@ -77,7 +80,9 @@ def test_another_file_of_the_same_name_is_not_written_to(numbers: Engine, file: 
         write(numbers, 1)
 
     assert "start again" in str(caught.value.hint)
-    assert count(open_engine(f"sqlite:///{file}")) == 0
+    engine = open_engine(f"sqlite:///{file}")
+    assert count(engine) == 0
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_a_file_on_a_network_is_refused(
     address = f"sqlite:///{far}/forecaster.db"
 
     if not is_refused:
-        open_engine(address)
+        open_engine(address).dispose()
         return
     with pytest.raises(UnsupportedDatabase, match=rf"network file system \({kind}\)") as caught:
         open_engine(address)
@@ -110,7 +115,7 @@ def test_a_system_that_tells_nothing_of_its_disks_is_believed(
 ) -> None:
     monkeypatch.setattr(sqlite_files, "MOUNTS", tmp_path / "missing")
 
-    open_engine(sqlite_url)
+    open_engine(sqlite_url).dispose()
 
 
 def test_processes_that_write_at_once_take_turns(numbers: Engine, sqlite_url: str) -> None:

@@ -1,6 +1,7 @@
 """`forecaster backtest`: a file or a dataset, tested in one command, and what can be wrong."""
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -190,7 +191,7 @@ def test_a_dataset_is_tested_on_what_was_landed_and_nothing_is_written(folder: P
 
 
 def dump(folder: Path) -> list[str]:
-    with sqlite3.connect(folder / "forecaster.db") as conn:
+    with closing(sqlite3.connect(folder / "forecaster.db")) as conn:
         return list(conn.iterdump())
 
 
