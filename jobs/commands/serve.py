@@ -5,14 +5,17 @@ import os
 import signal
 from threading import Event, Thread, Timer
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from forecaster.errors import ConfigError, DatabaseUnavailable
+from forecaster.errors import ConfigError, DatabaseUnavailable, ForecasterError
 from jobs.execution.log_lines import LogFormat, log_to_stderr
 from jobs.terminal import cpu_settings
 from jobs.terminal.options import DEFAULT_CONFIG, ConfigOption, load
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 GRACE = 9.0
 """Seconds from the first signal to the end of the process: `docker stop` kills after ten."""
@@ -36,7 +39,6 @@ def serve(
     if not settings.datasets:
         raise ConfigError(["no dataset is configured"], hint="add a [datasets.NAME] section")
 
-    from forecaster.store.maintenance import migrations
     from jobs.execution.clock import SteadyClock
     from jobs.service.config_reload import Reloader
     from jobs.service.service import Service
@@ -50,14 +52,25 @@ def serve(
         settings, telemetry, clock=SteadyClock(), stopping=stopping, reloader=reloader
     )
     try:
-        migrations.require_head(service.engine)
-    except DatabaseUnavailable as error:
-        log.warning("%s; retrying", error.message)
-    service.listen()
+        _require_schema(service.engine)
+        service.listen()
+    except ForecasterError:
+        service.engine.dispose()
+        raise
     service.start()
     log.info("serving %s/metrics /livez /readyz", service.url)
     service.wait()
     finish(service.stop())
+
+
+def _require_schema(engine: "Engine") -> None:
+    """Raise SchemaOutOfDate unless the schema is the newest; a database that is down may be it."""
+    from forecaster.store.maintenance import migrations
+
+    try:
+        migrations.require_head(engine)
+    except DatabaseUnavailable as error:
+        log.warning("%s; retrying", error.message)
 
 
 def stop_on_signals(stopping: Event, *, within: float = GRACE) -> None:

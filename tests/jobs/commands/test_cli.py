@@ -224,6 +224,7 @@ def test_an_older_schema_is_refused_with_the_command_that_mends_it(
     assert answer.status == 1
     assert "schema revision is" in answer.talk
     assert "hint:  run `forecaster db upgrade`" in answer.talk
+    assert list(configured.glob("forecaster.db-*")) == []  # no connection is left open
 
 
 @pytest.mark.fault(17)
