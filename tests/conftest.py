@@ -79,6 +79,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in marks.keys() & set(getattr(item, "fixturenames", ())):
             item.add_marker(marks[fixture])
+        if (mark := item.get_closest_marker("quick_on")) and _other_store(item) == mark.args[0]:
+            item.add_marker("slow")
+
+
+def _other_store(item: pytest.Item) -> str | None:
+    """Return the store that a test does not run on, of those that it runs on in turn."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    return {"sqlite": "postgres", "postgres": "sqlite"}.get(params.get("database_url", ""))
 
 
 def unavailable(reason: str, unless: str = "REQUIRE_SERVICES") -> NoReturn:

@@ -1,15 +1,15 @@
 """The workflows of GitHub run what the Makefile has, on the Python versions that are declared."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import check_jsonschema
 import pytest
 import yaml
+from click.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -41,12 +41,11 @@ def classified_versions() -> set[str]:
 
 @pytest.mark.parametrize("document", SCHEMAS)
 def test_a_document_has_the_schema_of_its_kind(document: str) -> None:
-    command = ["check_jsonschema", "--builtin-schema", f"vendor.{SCHEMAS[document]}"]
-    done = subprocess.run(
-        [sys.executable, "-m", *command, str(ROOT / document)], capture_output=True, text=True
-    )
+    options = ["--builtin-schema", f"vendor.{SCHEMAS[document]}", str(ROOT / document)]
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = CliRunner().invoke(check_jsonschema.main, options)
+
+    assert done.exit_code == 0, done.output
 
 
 def test_every_command_of_a_step_is_a_target_of_the_makefile() -> None:

@@ -20,7 +20,7 @@ from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour, land, query, rows
 from tests.patience import not_hanging
 
-pytestmark = pytest.mark.fault(33)
+pytestmark = [pytest.mark.fault(33), pytest.mark.quick_on("postgres")]
 
 SERIES = ("a", "b/c")
 OLD, TRAINED = 150, 290
@@ -110,6 +110,7 @@ def whole(world: World) -> Contents:
     return {name: rows for name, rows in contents(world.engine).items() if name != "runs"}
 
 
+@pytest.mark.slow
 def test_both_write_what_they_would_have_written_alone(
     world: World, twin: World, pool: ThreadPoolExecutor, small_chunks: None
 ) -> None:

@@ -24,6 +24,8 @@ from tests.jobs.fitting import fit_once
 from tests.jobs.small import HOUR, fixed, query
 from tests.jobs.terminal.terminal import NEWEST, type_
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 SECOND = 30
 """How many ticks of the range come before the second model."""
 STATES = "SELECT state, count(*), max(error) FROM runs WHERE job = 'backfill' GROUP BY 1 ORDER BY 1"

@@ -19,6 +19,8 @@ from jobs.execution.reports import ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, SCALE, World, hour, land, query, rows
 from tests.tolerance import RELATIVE, within
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 ALL = (
     "SELECT series_id, cutoff, lead, points, absolute_error, seasonal_naive_error, pinball"
     " FROM accuracy ORDER BY 1, 2, 3"

@@ -30,6 +30,8 @@ from tests.jobs.replay import (
 from tests.jobs.small import DATASET, HOUR, World
 from tests.store.samples import observed
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 DELAY, LATE = 30 * MINUTE, 2 * HOUR
 STORY = Story(
     dataset=replace(DATASET, delay=DELAY, late_data=LATE),

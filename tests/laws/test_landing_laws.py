@@ -32,6 +32,9 @@ ON_BOTH_STORES = settings(
     max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
+FILE_FORMATS = [
+    pytest.param(name, marks=() if name == "csv" else pytest.mark.slow) for name in reader.FORMATS
+]
 WRITERS: dict[reader.Format, Callable[[pl.DataFrame, BytesIO], object]] = {
     "csv": pl.DataFrame.write_csv,
     "parquet": pl.DataFrame.write_parquet,
@@ -168,7 +171,7 @@ def test_rows_that_differ_inside_a_batch_have_no_order(
     assert_same(engine, land(engine, batches), land(engine, mixed))
 
 
-@pytest.mark.parametrize("file_format", reader.FORMATS)
+@pytest.mark.parametrize("file_format", FILE_FORMATS)
 @given(DIFFERING.filter(has_values), st.integers(1, 5))
 @ON_BOTH_STORES
 def test_a_file_is_one_batch(

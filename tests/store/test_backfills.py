@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import pytest
 from sqlalchemy import Connection, Engine
 
 from forecaster.store.connection.engine import reading, writing
@@ -27,6 +28,7 @@ def fill(engine: Engine) -> int:
     return model_id
 
 
+@pytest.mark.slow
 def test_rows_of_very_many_cutoffs_are_withdrawn(engine: Engine) -> None:
     model_id = fill(engine)
     cutoffs = [START + timedelta(minutes=minute) for minute in range(40_000)]

@@ -118,6 +118,7 @@ def test_a_system_that_tells_nothing_of_its_disks_is_believed(
     open_engine(sqlite_url).dispose()
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_take_turns(numbers: Engine, sqlite_url: str) -> None:
     spawn = multiprocessing.get_context("spawn")
     writers = [spawn.Process(target=write_many, args=(sqlite_url,)) for _ in range(WRITERS)]

@@ -64,6 +64,7 @@ def test_progress_counts_every_training() -> None:
     assert result.steps == 12
 
 
+@pytest.mark.slow
 def test_the_steps_that_are_planned_stay_the_same_where_fewer_are_taken() -> None:
     short, told = walks(1).filter(pl.col("timestamp") < MONDAY + 100 * HOUR), list[Progress]()
 

@@ -40,6 +40,7 @@ def oldest_partition(engine: Engine) -> datetime:
     return (found and found[0].lower) or START
 
 
+@pytest.mark.slow
 def test_years_without_an_observation_need_no_partitions(trained: World) -> None:
     """Locks on so many are more than a server has."""
     since = START - timedelta(days=4 * 365)

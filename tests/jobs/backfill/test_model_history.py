@@ -18,6 +18,8 @@ from jobs.backfill.run import Work, run
 from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, LAST, World, hour, land, query, rows
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 SECOND = timedelta(seconds=1)
 TICKS = 6
 

@@ -151,6 +151,7 @@ def test_series_without_a_window_are_counted_and_listed(folder: Path) -> None:
         assert told in answer.data
 
 
+@pytest.mark.slow
 def test_the_official_split_of_m4_has_the_published_scores(shared_data: Path) -> None:
     found = report_of(
         str(shared_data / "m4_hourly.parquet"), "--timestamp-column", "ts", "--timezone", "UTC",

@@ -86,6 +86,7 @@ def test_a_model_with_a_plugin_that_config_no_longer_names_is_not_used(own: Path
     assert "forecaster retrain" in answer.talk.split("hint:")[1]
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documents_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "how-to" / "attention-plugins.md").read_text(encoding="utf-8")
     python, settings, _ = re.findall(r"```(?:python|toml)\n(.*?)```", page, re.DOTALL)

@@ -124,6 +124,7 @@ def test_every_cutoff_is_forecast_once_and_the_views_hold_it(
     assert "mase  model" in first
 
 
+@pytest.mark.slow
 def test_a_second_run_repeats_nothing_and_reports_where_it_is(
     printed: tuple[str, str], folder: Path
 ) -> None:

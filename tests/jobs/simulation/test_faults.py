@@ -24,6 +24,8 @@ from tests.jobs.simulation.simulations import (
 )
 from tests.jobs.small import LAST, hour, query
 
+pytestmark = pytest.mark.slow  # a day with faults is simulated first
+
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]:
@@ -50,7 +52,6 @@ def tamper(done: Simulation, statement: str) -> SimulationReport:
     return report(done)
 
 
-@pytest.mark.slow
 def test_every_tick_is_done_once_whatever_goes_wrong(lived: Simulation) -> None:
     found = report(lived)
 

@@ -83,6 +83,7 @@ def test_a_series_that_was_flat_before_is_in_no_mase(
     done.engine.dispose()
 
 
+@pytest.mark.slow
 def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) -> None:
     clocks_back = datetime(2025, 10, 26, 1, tzinfo=UTC)
 
@@ -96,6 +97,7 @@ def test_an_hour_that_comes_twice_is_taken_for_the_one_before(tmp_path: Path) ->
     done.engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "database_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
 )
