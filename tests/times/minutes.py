@@ -57,6 +57,11 @@ class Scan:
         return [int(place) for place in np.flatnonzero(self.wall > self.furthest + 1)]
 
     @cached_property
+    def changes(self) -> list[int]:
+        """The minutes of UTC at which the clock of the zone changes."""
+        return [int(place) + self.first for place in np.flatnonzero(np.diff(self.wall) != 1)]
+
+    @cached_property
     def days_and_times(self) -> tuple[Minutes, Minutes]:
         days, times = np.divmod(self.wall, DAY)
         return days, times

@@ -22,7 +22,6 @@ from tests.times.ticking import (
     PERIODS,
     ZONES,
     assert_neighbours,
-    changes,
     differences,
 )
 
@@ -43,7 +42,7 @@ def test_periods_tick_at_the_minutes_at_which_twenty_years_of_a_wall_clock_begin
             later = delay // timedelta(minutes=1)
             periods = Periods(Step.parse(text), zone, delay)
             assert differences(periods, starts + later, scan.first + later, LENGTH) == []
-            assert_neighbours(periods, starts + later, [*anywhere, *changes(scan)])
+            assert_neighbours(periods, starts + later, [*anywhere, *scan.changes])
 
 
 @pytest.mark.fault(9)

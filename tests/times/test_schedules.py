@@ -21,7 +21,6 @@ from tests.times.ticking import (
     SPARSE,
     ZONES,
     assert_neighbours,
-    changes,
     differences,
 )
 
@@ -35,12 +34,12 @@ def test_cron_ticks_at_the_minutes_that_twenty_years_of_a_wall_clock_show(zone: 
     for expression in SPARSE:
         cron, ticks = Cron(expression, zone), scan.ticks(expression)
         assert differences(cron, ticks, scan.first, LENGTH) == []
-        assert_neighbours(cron, ticks, [*anywhere, *changes(scan)])
+        assert_neighbours(cron, ticks, [*anywhere, *scan.changes])
     for expression in DENSE:
         cron, ticks = Cron(expression, zone), scan.ticks(expression)
-        for change in changes(scan):
+        for change in scan.changes:
             assert differences(cron, ticks, change - DAY, 2 * DAY) == []
-        assert_neighbours(cron, ticks, [*anywhere[:20], *changes(scan)])
+        assert_neighbours(cron, ticks, [*anywhere[:20], *scan.changes])
 
 
 @pytest.mark.fault(9)
@@ -68,7 +67,7 @@ def test_cron_ticks_at_the_minutes_that_the_wall_clock_shows_as_it_changes(
     middle = minute_of(datetime.fromisoformat(day).replace(tzinfo=UTC))
     scan = Scan(zone, middle - 3 * DAY, 6 * DAY)
 
-    assert changes(scan)
+    assert scan.changes
     for expression in (*DENSE, *SPARSE):
         ticks = scan.ticks(expression)
         assert differences(Cron(expression, zone), ticks, scan.first, scan.count) == []

@@ -10,7 +10,6 @@ from tests.times.minutes import (
     DAY,
     EPOCH,
     Minutes,
-    Scan,
     minute_of,
 )
 
@@ -52,8 +51,3 @@ def assert_neighbours(cron: Cron | Periods, ticks: Minutes, minutes: list[int]) 
         if 0 < place < len(ticks):
             found = minute_of(cron.floor(instant)), minute_of(cron.after(instant))
             assert found == (ticks[place - 1], ticks[place])
-
-
-def changes(scan: Scan) -> list[int]:
-    """The minutes of UTC at which the clock of the zone changes."""
-    return [int(place) + scan.first for place in np.flatnonzero(np.diff(scan.wall) != 1)]
