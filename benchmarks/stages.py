@@ -113,13 +113,12 @@ def _pull(cluster: Cluster | None, folder: Path) -> Section:
         found.append(_timed(lambda: reports.append(pull.run(engine, fleet.dataset, now=now))))  # noqa: B023
         with writing(engine) as conn:
             pull_progress.advance(conn, fleet.dataset.name, reports[0])
-    frame = fleet.rows(fleet.names, fleet.context, 20)
+    last = f"timestamp >= '{fleet.end + REPEATS * HOUR}'"
+    limits = _rows_in(cluster, url, last, f"timestamp >= '{fleet.end + (REPEATS - 1) * HOUR}'")
+    rows = [_row("a tick: 100000 known, 100000 new", 2 * fleet.series, min(found[1:]), limits)]
+    frame = fleet.rows(fleet.names, 0, 20)
     landed = _timed(partial(_land, engine, frame))
-    limits = [{}, {}] if cluster is None else _rows_in(cluster, url, fleet)
-    rows = [
-        _row("a tick: 100000 known, 100000 new", 2 * fleet.series, min(found[1:]), limits[0]),
-        _row("a new history", frame.height, landed, limits[1]),
-    ]
+    rows += [_row("a new history", frame.height, landed, _rows_in(cluster, url, "true"))]
     return Section(
         name=f"Pulling and landing, {_store(cluster)}",
         about="The worker that reads was started before. The limit is reading the rows and COPY "
@@ -198,14 +197,17 @@ def _rows_out(cluster: Cluster | None, url: str, fleet: Fleet) -> dict[str, floa
         }
 
 
-def _rows_in(cluster: Cluster, url: str, fleet: Fleet) -> list[dict[str, float]]:
-    """Return what the parts of a tick's pull and of a landing take at the least."""
-    last = fleet.end + REPEATS * HOUR
-    source = f"{fleet.dataset.query} WHERE timestamp >= '{last - HOUR}'"
-    ours = "SELECT * FROM observations WHERE "
-    read = server.copy_out(url, source)
-    of_tick = server.copy_in(cluster, url, "observations", f"{ours} timestamp = '{last}'")
-    return [{"source out": read, "COPY in": of_tick}, {}]
+def _rows_in(
+    cluster: Cluster | None, url: str, ours: str, source: str | None = None
+) -> dict[str, float]:
+    """Return what reading some rows of the source and COPY of some of ours take at the least."""
+    if cluster is None:
+        return {}
+    rows = f"SELECT * FROM observations WHERE {ours}"
+    read = {} if source is None else {
+        "source out": server.copy_out(url, f"SELECT * FROM metrics WHERE {source}")
+    }  # fmt: skip
+    return {**read, "COPY in": server.copy_in(cluster, url, "observations", rows)}
 
 
 def _store(cluster: Cluster | None) -> str:

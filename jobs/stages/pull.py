@@ -30,7 +30,8 @@ from jobs.stages.row_counts import RowCounts, newest
 from jobs.stages.slices import slices
 
 ROWS_AT_ONCE = 200_000
-"""Ingested in one transaction: it takes about a second, and others wait five for a lock."""
+"""Ingested in one transaction: it takes about a second, and others wait five for a lock. A part is
+some series, whose rows lie together in the table."""
 _MICROSECOND = timedelta(microseconds=1)
 _DAY = timedelta(days=1)
 
@@ -81,7 +82,7 @@ def run(
         with reading(engine) as conn:
             differing = observations.differing(conn, dataset.name, frame)
         counts.ingested["unchanged"] += frame.height - differing.height
-        for part in _parts(differing):
+        for part in differing.iter_slices(ROWS_AT_ONCE):
             with writing(engine) as conn:
                 result = observations.ingest(conn, dataset.name, part, recorded_at=now)
             counts.add_result(result)
@@ -244,11 +245,3 @@ def normalized(
         decimal=dataset.decimal,
         since=since,
     )
-
-
-def _parts(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Cut OBSERVATIONS so that others may write in between."""
-    if frame.height > ROWS_AT_ONCE:
-        # Rows newer than all that is known need not be compared with it.
-        frame = frame.sort("timestamp", maintain_order=True)
-    return frame.iter_slices(ROWS_AT_ONCE)

@@ -12,8 +12,10 @@ from sqlalchemy import Engine, delete, func, select
 from forecaster.errors import DataError, StoreError
 from forecaster.schemas import INSTANT
 from forecaster.store import tables
+from forecaster.store.connection import bulk
 from forecaster.store.connection.bulk import insert_frame, read_frame
 from forecaster.store.connection.engine import reading, writing
+from forecaster.store.state import datasets
 from forecaster.store.state.datasets import series_ids
 from tests.store.samples import START, add_model, forecast
 from tests.store.written import write_forecasts
@@ -28,6 +30,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 INSTANTS = st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 (hypothesis wants naive ends)
 
 
+@pytest.mark.parametrize("most", [1, 12, 999])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(
     rows=st.dictionaries(
@@ -35,8 +38,9 @@ INSTANTS = st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31), timezones=
     )
 )
 def test_what_is_written_is_read_back_bit_by_bit(
-    engine: Engine, rows: dict[datetime, float | None]
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, most: int, rows: dict[datetime, float | None]
 ) -> None:
+    monkeypatch.setattr(bulk, "_MOST_PARAMETERS", most)
     with writing(engine) as conn:
         conn.execute(delete(tables.observations))
         series_id = series_ids(conn, "bikes", ["a"])["a"]
@@ -54,9 +58,13 @@ def test_what_is_written_is_read_back_bit_by_bit(
 
 
 @pytest.mark.fault(19, 35)
+@pytest.mark.parametrize("at_once", [2, 20_000])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(keys=st.sets(TEXTS, max_size=10))
-def test_keys_of_any_spelling_come_back_as_they_were(engine: Engine, keys: set[str]) -> None:
+def test_keys_of_any_spelling_come_back_as_they_were(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, at_once: int, keys: set[str]
+) -> None:
+    monkeypatch.setattr(datasets, "_KEYS_AT_ONCE", at_once)
     with writing(engine) as conn:
         ids = series_ids(conn, "bikes", keys)
         again = series_ids(conn, "bikes", keys)

@@ -1,7 +1,7 @@
 """Frames in and out of tables, many rows at once, inside the transaction of a connection.
 
-PostgreSQL: COPY in both directions, binary for writes. SQLite: the driver's executemany, and
-numbers straight into an array.
+PostgreSQL: COPY in both directions, binary for writes. SQLite: executemany of statements with many
+rows each, and numbers straight into an array.
 """
 
 import io
@@ -23,6 +23,8 @@ from forecaster.store.connection import pg_copy
 from forecaster.store.connection.errors import translate
 
 _ROWS_AT_ONCE = 100_000
+_MOST_PARAMETERS = 999
+"""Of one statement, in every version of SQLite."""
 _NUMPY: Mapping[pl.DataType, str] = {
     pl.Int32(): "i4",
     pl.Int64(): "i8",
@@ -93,22 +95,37 @@ def _is_finite(name: str, kind: pl.DataType) -> pl.Expr | None:
 def _insert_many(
     conn: Connection, table: Table, columns: list[str], frames: Iterable[pl.DataFrame]
 ) -> int:
-    marks = ", ".join("?" * len(columns))
-    statement = f"INSERT INTO {table.name} ({_quoted(conn, columns)}) VALUES ({marks})"
+    """Insert many rows with each statement: that takes less than half the time of one with each."""
+    into = f"INSERT INTO {table.name} ({_quoted(conn, columns)}) VALUES "
+    row = f"({', '.join('?' * len(columns))})"
+    at_once = max(1, _MOST_PARAMETERS // len(columns))
     written = 0
     driver = conn.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     with _translated(conn):
-        for frame in frames:
-            for part in frame.iter_slices(_ROWS_AT_ONCE):
-                driver.executemany(statement, _tuples(part))
-            written += frame.height
+        for rows, size in _in_groups(frames, at_once):
+            statement = into + ", ".join([row] * size)
+            driver.executemany(statement, _groups(rows, size))
+            written += rows.height
     return written
 
 
-def _tuples(frame: pl.DataFrame) -> Iterator[tuple[Any, ...]]:
+def _in_groups(frames: Iterable[pl.DataFrame], size: int) -> Iterator[tuple[pl.DataFrame, int]]:
+    """Split into rows that go `size` at a time, and the few that are left over."""
+    for frame in frames:
+        for part in frame.iter_slices(_ROWS_AT_ONCE):
+            whole = part.height - part.height % size
+            yield part[:whole], size
+            yield part[whole:], 1
+
+
+def _groups(frame: pl.DataFrame, size: int) -> Iterator[tuple[Any, ...]]:
+    """Return the cells of `size` rows at a time, row after row."""
     plain = frame.with_columns(cs.datetime().dt.timestamp("us"), *_as_json(frame))
-    return zip(*(column.to_list() for column in plain.iter_columns()), strict=True)
+    cells: list[Any] = [None] * (plain.width * plain.height)
+    for place, column in enumerate(plain.iter_columns()):
+        cells[place :: plain.width] = column.to_list()
+    return zip(*[iter(cells)] * (plain.width * size), strict=True)
 
 
 def _copy_in(

@@ -1,5 +1,6 @@
 """Names and their integer keys: datasets, and the series in them."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import sqlalchemy as sa
 from sqlalchemy import Connection, Select, func, select, update
 
 from forecaster.store.connection.bulk import read_frame
 from forecaster.store.tables import datasets, series
 from forecaster.store.upserts import insert_or
 
+_KEYS_AT_ONCE = 20_000
+"""One field of PostgreSQL holds 1 GB: as many keys, however long they are."""
 _KEYS = {"id": pl.Int32(), "key": pl.String()}
 
 
@@ -68,7 +72,8 @@ def numbered(frame: pl.DataFrame, ids: Mapping[str, int]) -> pl.DataFrame:
 def keys(conn: Connection, dataset: str) -> pl.DataFrame:
     """Return the integer `id`, the text `key` and the `rank` of every series, sorted by key."""
     query = select(series.c.id, series.c.key).join(datasets).where(datasets.c.name == dataset)
-    return read_frame(conn, query, _KEYS).sort("key").with_row_index("rank")
+    in_bulk = _keys_in_arrays if conn.dialect.name == "postgresql" else read_frame
+    return in_bulk(conn, query, _KEYS).sort("key").with_row_index("rank")
 
 
 def newest_id(conn: Connection, dataset: str) -> int:
@@ -136,6 +141,20 @@ def series_of(dataset: str, key: str | None = None) -> Select[int]:
 def id_of(dataset: str) -> Select[int]:
     """Select the integer key of a dataset; no row before it was first named."""
     return select(datasets.c.id).where(datasets.c.name == dataset)
+
+
+def _keys_in_arrays(
+    conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Read thousands of rows of PostgreSQL at a time, which the driver hands over one by one."""
+    rows = query.subquery()
+    arrays = (sa.cast(sa.func.json_agg(rows.c[name]), sa.Text) for name in schema)
+    parts = conn.execute(select(*arrays).group_by(rows.c.id // _KEYS_AT_ONCE))
+    frames = [
+        pl.DataFrame(dict(zip(schema, map(json.loads, part), strict=True)), schema=schema)
+        for part in parts
+    ]
+    return pl.concat([pl.DataFrame(schema=schema), *frames])
 
 
 def _ids(conn: Connection, dataset: str, texts: pl.Series) -> pl.Series:
