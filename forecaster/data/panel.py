@@ -222,15 +222,15 @@ def _median(values: Tensor) -> Tensor:
 
 def _deviations(values: Tensor, offset: Tensor, scale: Tensor) -> tuple[Tensor, int]:
     """Return float32 deviations (N, T) and how many became gaps because they overflowed."""
-    deviations = ((values - offset[:, None]) / scale[:, None]).float()
+    deviations = (values - offset[:, None]).div_(scale[:, None]).float()
     overflowed = deviations.isinf()
     return deviations.masked_fill_(overflowed, torch.nan), int(overflowed.sum())
 
 
 def _given_scales(series_ids: tuple[str, ...], scales: Mapping[str, float]) -> Tensor:
     """Return the scale given for each series, NaN where there is none."""
-    given = [scales.get(series_id, torch.nan) for series_id in series_ids]
-    return torch.tensor(given, dtype=torch.float64)
+    given = np.array([*map(scales.get, series_ids)], np.float64)  # None becomes NaN
+    return torch.from_numpy(given)
 
 
 def _scale(values: Tensor, offset: Tensor, season_length: int, given: Tensor) -> Tensor:

@@ -40,10 +40,9 @@ def gather(
     The context holds `context_length` steps up to and including the cutoff; nothing after the
     cutoff reaches it. IndexError if a row is not one of the panel's.
     """
+    values = _between(panel, rows, cutoffs, 1 - context_length, prediction_length)
     device = panel.deviations.device
     rows, cutoffs = rows.to(device), cutoffs.to(device)
-    steps = torch.arange(1 - context_length, prediction_length + 1, device=device)
-    values = _at(panel, rows, cutoffs[:, None] + steps)
     target = values[:, context_length:]
     if panel.grid.hours is not None and prediction_length:
         target = target.masked_fill(
@@ -56,6 +55,17 @@ def gather(
         rows=rows,
         cutoffs=cutoffs,
     )
+
+
+def _between(panel: Panel, rows: Tensor, cutoffs: Tensor, first: int, last: int) -> Tensor:
+    """Return the deviations (B, W) at the steps `first` to `last` from the cutoffs."""
+    device = panel.deviations.device
+    if len(cutoffs) and (cutoffs == cutoffs[0]).all():  # as live: rows are copied in one piece
+        start, stop = (int(cutoffs[0]) - panel.start + step for step in (first, last + 1))
+        if start >= 0 and stop <= panel.length:
+            return panel.deviations[:, start:stop][rows.to(device)]
+    steps = torch.arange(first, last + 1, device=device)
+    return _at(panel, rows.to(device), cutoffs.to(device)[:, None] + steps)
 
 
 def _at(panel: Panel, rows: Tensor, indices: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class _Part:
     """Forecasts of the series of one panel."""
 
     keys: pl.DataFrame
-    numbers: Numbers
+    numbers: Sequence[Numbers]
     left_out: pl.DataFrame
     counts: PanelCounts
 
@@ -102,18 +102,14 @@ def predict_panels(
         keys = _keys(model, panel, pairs[outcomes == FORECAST])
         left_out = _left_out(panel, pairs, outcomes)
         parts.append(_Part(keys=keys, numbers=numbers, left_out=left_out, counts=panel.counts))
-    seen = {name for part in parts for frame in (part.keys, part.left_out)
-            for name in frame["series_id"].unique()}  # fmt: skip
-    unseen = sorted({*expected, *model.series_scale} - seen)
-    without_data = pl.DataFrame({"series_id": pl.Series(unseen, dtype=pl.String)}).join(
-        pl.DataFrame({"end": pl.Series(list(ends), dtype=pl.Int64)}), how="cross"
-    )
-    left_out = without_data.with_columns(reason=pl.lit(SkipReason.NO_DATA.value))
+    wanted = pl.Series("series_id", [*expected, *model.series_scale], dtype=pl.String)
+    seen = [frame["series_id"] for part in parts for frame in (part.keys, part.left_out)]
+    left_out = _without_data(wanted, pl.concat([wanted.clear(), *seen]), ends)
     return Prediction(
         spec=model.spec,
         ends=tuple(ends),
         keys=pl.concat([part.keys for part in parts]),
-        numbers=concatenate([part.numbers for part in parts]),
+        numbers=concatenate([numbers for part in parts for numbers in part.numbers]),
         is_explained=model.fallback is None,
         left_out=pl.concat([left_out, *(part.left_out for part in parts)]),
         panel_counts=sum((part.counts for part in parts), PanelCounts()),
@@ -157,10 +153,20 @@ def predict_contexts(
         spec=spec,
         ends=tuple(ends.unique().tolist()),
         keys=_keys(model, panel, pairs[is_made]).with_columns(made),
-        numbers=numbers,
+        numbers=concatenate(numbers),
         is_explained=model.fallback is None,
         left_out=_left_out(panel, pairs, outcomes).with_columns(failed),
         panel_counts=panel.counts,
+    )
+
+
+def _without_data(wanted: pl.Series, seen: pl.Series, ends: Sequence[int]) -> pl.DataFrame:
+    """Return series_id, `end` and reason of the series that are in no panel, sorted by key."""
+    unseen = wanted.unique().to_frame().join(seen.to_frame(), on="series_id", how="anti")
+    return (
+        unseen.sort("series_id")
+        .join(pl.DataFrame({"end": pl.Series(list(ends), dtype=pl.Int64)}), how="cross")
+        .with_columns(reason=pl.lit(SkipReason.NO_DATA.value))
     )
 
 
@@ -177,7 +183,7 @@ def _chunks(rows: Tensor) -> Sequence[Tensor]:
 
 def _forecast(
     model: TrainedModel, run: Runner, panel: Panel, batches: Iterable[Windows], bounds: Bounds
-) -> tuple[Numbers, Tensor]:
+) -> tuple[list[Numbers], Tensor]:
     """Forecast windows of `panel`; return those that succeed, and the outcomes of all (B,)."""
     parts, outcomes = [], []
     for windows in batches:
@@ -188,9 +194,9 @@ def _forecast(
         numbers = in_units(output, panel.offset[rows], panel.scale[rows], bounds)
         finite = numbers.finite()
         outcome[chosen[~finite]] = REASONS.index(SkipReason.NON_FINITE)
-        parts.append(numbers.select(finite))
+        parts.append(numbers if finite.all() else numbers.select(finite))
         outcomes.append(outcome)
-    return concatenate(parts), torch.cat(outcomes)
+    return parts, torch.cat(outcomes)
 
 
 def _keys(model: TrainedModel, panel: Panel, pairs: Tensor) -> pl.DataFrame:

@@ -42,6 +42,8 @@ class Numbers:
     def finite(self) -> Tensor:
         """Return (B,), False where any number is NaN or infinite."""
         tensors = (self.level[:, None], self.parts, self.deviations, self.weights)
+        if all(tensor.sum().isfinite() for tensor in tensors):  # NaN and infinity reach the sum
+            return torch.ones(len(self.level), dtype=torch.bool)
         return torch.stack([t.flatten(1).isfinite().all(1) for t in tensors]).all(0)
 
     def select(self, kept: Tensor | slice) -> "Numbers":

@@ -135,3 +135,26 @@ def test_windows_are_cut_on_the_device_of_the_panel() -> None:
     windows = gather(moved, torch.tensor([0]), torch.tensor([FIRST]), 2, 1)
     assert windows.target is not None
     assert {windows.context.device.type, windows.target.device.type} == {"meta"}
+
+
+@given(
+    series=st.lists(st.lists(st.none() | st.floats(-9, 9), min_size=6, max_size=6), min_size=1),
+    cutoff=st.integers(-2, 8),
+    lengths=st.tuples(st.integers(1, 5), st.integers(0, 3)),
+    data=st.data(),
+)
+def test_windows_of_one_cutoff_are_the_same_beside_one_of_another(
+    series: list[list[float | None]], cutoff: int, lengths: tuple[int, int], data: st.DataObject
+) -> None:
+    whole = panel(*series, [0.0] * 6)
+    rows = torch.tensor(data.draw(st.lists(st.integers(0, len(series)), min_size=1)))
+    cutoffs = torch.full((len(rows),), FIRST + cutoff)
+    other = torch.tensor([0]), torch.tensor([FIRST + cutoff + 1])
+
+    alone = gather(whole, rows, cutoffs, *lengths)
+    beside = gather(whole, torch.cat((rows, other[0])), torch.cat((cutoffs, other[1])), *lengths)
+
+    assert torch.equal(alone.context.nan_to_num(99), beside.context[:-1].nan_to_num(99))
+    assert (alone.target is None) == (beside.target is None)
+    if alone.target is not None and beside.target is not None:
+        assert torch.equal(alone.target.nan_to_num(99), beside.target[:-1].nan_to_num(99))
