@@ -21,11 +21,18 @@ log_to_stderr()
 print("ready", flush=True)
 {act}
 """
-ACTS = {
-    "sleeps": "time.sleep(1000)",
-    "cannot be joined": "threading.Thread(target=time.sleep, args=(1000,)).start()",
-    "spins": "while True: pass",
-}
+ACTS = [
+    pytest.param("time.sleep(1000)", id="sleeps"),
+    pytest.param(
+        "threading.Thread(target=time.sleep, args=(1000,)).start()",
+        id="cannot be joined",
+        marks=pytest.mark.skipif(
+            (3, 12) <= sys.version_info < (3, 12, 3),
+            reason="no thread starts once the main one has ended: python/cpython#113964",
+        ),
+    ),
+    pytest.param("while True: pass", id="spins"),
+]
 
 
 def test_every_part_of_a_stop_fits_into_the_grace() -> None:
@@ -37,7 +44,7 @@ def test_every_part_of_a_stop_fits_into_the_grace() -> None:
 
 
 @pytest.mark.fault(27)
-@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
+@pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_process_that_is_stuck_ends_all_the_same(act: str, number: int) -> None:
     process = subprocess.Popen(
