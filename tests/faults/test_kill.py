@@ -14,6 +14,8 @@ from forecaster.store.connection.engine import reading, writing
 from tests.faults.ticker import PULLED, SHORT, STAGES, Ticker, points
 from tests.jobs.small import HORIZON, World, hour, land, rows
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 FIRST = 400
 BEFORE = 8
 """Ticks that were forecast before."""

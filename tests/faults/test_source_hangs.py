@@ -73,7 +73,14 @@ def require_cut(url: str) -> DatabaseUnavailable:
 
 
 @pytest.mark.fault(4, 7)
-@pytest.mark.parametrize("swallow_after", [0, 2_000, 1_000_000])
+@pytest.mark.parametrize(
+    "swallow_after",
+    [
+        pytest.param(0, marks=pytest.mark.slow),
+        2_000,
+        pytest.param(1_000_000, marks=pytest.mark.slow),
+    ],
+)
 def test_a_black_hole_is_left_at_the_deadline(
     source: str, proxy: Proxy, swallow_after: int
 ) -> None:

@@ -15,6 +15,8 @@ from jobs.execution.reports import PullReport
 from jobs.stages import pull, pull_progress, slices
 from tests.jobs.small import DATASET, hour
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 NOW = hour(2400) + timedelta(minutes=37, microseconds=11)
 ZONE = "Asia/Tokyo"
 BUCKETS = {

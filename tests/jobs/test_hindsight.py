@@ -14,6 +14,8 @@ from jobs.execution.reports import ForecastReport
 from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 GUARDED = replace(DATASET, training=replace(DATASET.training, naive_guard=True))
 TICK = hour(LAST - 5)
 STATUSES = "SELECT DISTINCT series_id, status FROM all_forecasts WHERE hindsight ORDER BY series_id"

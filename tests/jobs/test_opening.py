@@ -11,6 +11,8 @@ from jobs.explain import read
 from tests.jobs.small import LAST, World, hour, land, query, rows
 from tests.tolerance import assert_close
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 OPEN = range(7, 18)
 """Hours of a day; LAST is 16:00."""
 LAST_OPEN, NIGHT, MORNING = LAST + 1, LAST + 6, LAST + 16

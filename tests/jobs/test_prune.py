@@ -10,6 +10,8 @@ from forecaster.times.schedules import Every
 from jobs.execution.reports import PruneReport, ScoreReport
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 SETTLED = HORIZON + 2
 """Hours after its cutoff at which a forecast can be scored: its last step, and late data."""
 NEXT_DAY = 17 * 24

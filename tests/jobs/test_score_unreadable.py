@@ -12,6 +12,8 @@ from jobs.execution.reports import ScoreReport
 from tests.jobs.damages import DAMAGES, harm, keep
 from tests.jobs.small import HORIZON, LAST, World, hour, land, query, rows
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 COUNT = "SELECT key, sum(points) FROM accuracy JOIN series ON id = series_id GROUP BY key"
 
 

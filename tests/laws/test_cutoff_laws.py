@@ -28,6 +28,8 @@ from jobs.stages.panel_cache import PanelCache
 from tests.jobs.small import DATASET, World, hour
 from tests.network.networks import small_spec
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 EXAMPLES = count()
 CELLS = 90

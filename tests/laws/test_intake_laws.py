@@ -15,6 +15,8 @@ from forecaster.ingestion.normalize import (
     normalize,
 )
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 ZONE = "America/New_York"
 TIMES = ["2024-01-01", "2024-01-01T05:00:00Z", "2024-03-10 02:30:00", "x", None, "1704085200",
          "2024-01-01 00:00:00.5", "9999-01-01", "2024-01-01 00:00:00+00"]  # fmt: skip

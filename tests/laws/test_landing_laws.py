@@ -27,6 +27,8 @@ from jobs.files import reader
 from tests.data.observed import MONDAY
 from tests.jobs.small import DATASET
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 HOURLY = Grid(step=Step.parse("1h"), anchor=0)
 ON_BOTH_STORES = settings(
     max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]

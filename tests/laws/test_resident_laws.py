@@ -19,7 +19,7 @@ from jobs.stages.panel_cache import PanelCache
 from tests.network.networks import small_spec
 from tests.store.samples import HOUR, START
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.quick_on("sqlite")]
 
 NAMES = ("b", "a", "a/b", "é", "Z")
 EXAMPLES = count()

@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from forecaster.config.settings import RetentionConfig
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, World, hour, land, query, rows
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 
 @pytest.mark.parametrize("late_data", [timedelta(0), HOUR], ids=["0h", "1h"])
 def test_no_cell_is_scored_before_it_is_over(engine: Engine, late_data: timedelta) -> None:

@@ -22,16 +22,20 @@ from tests.shapes.places import HEALTHY, Place, Road, is_finite
 from tests.tolerance import RELATIVE, assert_close
 
 Check = Callable[[Place, ForecastReport], None]
-QUICK = {("sqlite", "pull"), ("postgres", "ingest")}
-"""In the quick tests each shape arrives in each way and on each store, but in all pairs only in
-`make test-all`."""
+PAIR = ("engine", "road")
+QUICK = (("sqlite", "pull"), ("postgres", "ingest"))
+"""In the quick tests each shape arrives in one of these ways, in turn; in all of them, and in the
+other pairs, only in `make test-all`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    shapes: dict[object, int] = {}
     for item in items:
-        params = getattr(getattr(item, "callspec", None), "params", {})
-        if {"engine", "road"} <= params.keys() and (params["engine"], params["road"]) not in QUICK:
-            item.add_marker("slow")
+        if (spec := getattr(item, "callspec", None)) and {"engine", "road"} <= spec.params.keys():
+            rest = sorted(entry for entry in spec.indices.items() if entry[0] not in PAIR)
+            turn = shapes.setdefault((item.nodeid.partition("[")[0], *rest), len(shapes))
+            if tuple(spec.params[name] for name in PAIR) != QUICK[turn % len(QUICK)]:
+                item.add_marker("slow")
 
 
 @pytest.fixture(

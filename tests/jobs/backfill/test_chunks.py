@@ -20,6 +20,8 @@ from jobs.backfill.run import Work, run
 from tests.jobs.fitting import fit_once
 from tests.jobs.small import HOUR, LAST, START, World, fixed, hour
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 

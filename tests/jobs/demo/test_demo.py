@@ -101,7 +101,7 @@ def query(folder: Path, statement: str) -> list[tuple[object, ...]]:
     return rows
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a replay is shown twice first
 def test_every_cutoff_is_forecast_once_and_the_views_hold_it(
     printed: tuple[str, str], folder: Path
 ) -> None:
@@ -124,7 +124,7 @@ def test_every_cutoff_is_forecast_once_and_the_views_hold_it(
     assert "mase  model" in first
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a replay is shown twice first
 def test_a_second_run_repeats_nothing_and_reports_where_it_is(
     printed: tuple[str, str], folder: Path
 ) -> None:
@@ -140,6 +140,7 @@ def scores(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if line.startswith(("mase  ", "the 80 %"))]
 
 
+@pytest.mark.slow  # a replay is shown twice first
 def test_the_score_is_that_of_the_accuracy_table(printed: tuple[str, str], folder: Path) -> None:
     rows = query(
         folder,
@@ -152,6 +153,7 @@ def test_the_score_is_that_of_the_accuracy_table(printed: tuple[str, str], folde
     assert float(line.split()[2]) > 0
 
 
+@pytest.mark.slow  # a replay is shown twice first
 def test_a_replay_as_long_as_the_history_is_an_error(
     folder: Path, printed: tuple[str, str]
 ) -> None:

@@ -12,6 +12,8 @@ from forecaster.times.schedules import Every, Schedule
 from tests.jobs.execution.errands import Errand, Wall, make
 from tests.jobs.small import DATASET, HOUR
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 DAY = timedelta(days=1)
 MOMENTS = [datetime(2026, 10, 21, 3, 7, tzinfo=UTC) + days * DAY for days in (0, 3.5, 8, 11, 12)]
 CHANGES = {

@@ -9,6 +9,8 @@ from jobs.telemetry import record
 from jobs.telemetry.metrics import Telemetry
 from tests.jobs.small import HORIZON, LAST, World, hour, land, rows
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 SURVIVING = (
     "last_success_timestamp_seconds",
     "champion_trained_timestamp_seconds",

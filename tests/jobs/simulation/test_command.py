@@ -18,6 +18,7 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_dataset_is_simulated_and_its_database_only_read(configured: Path) -> None:
     before = digest(configured / "forecaster.db")
 

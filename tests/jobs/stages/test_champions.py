@@ -29,6 +29,8 @@ from tests.jobs.damages import (
 )
 from tests.jobs.small import DATASET, HOUR, LAST, World, hour, land, query, rows
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 ROOT = Path(__file__).resolve().parents[3]
 NOW = hour(LAST + 3)
 
