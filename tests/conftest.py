@@ -53,7 +53,7 @@ if "TMPDIR" not in os.environ and memory_has_room():
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None, max_examples=2000)
-settings.register_profile("few", derandomize=True, deadline=None, max_examples=20)
+settings.register_profile("few", derandomize=True, deadline=None, max_examples=12)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
@@ -86,7 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _other_store(item: pytest.Item) -> str | None:
     """Return the store that a test does not run on, of those that it runs on in turn."""
     params = getattr(getattr(item, "callspec", None), "params", {})
-    return {"sqlite": "postgres", "postgres": "sqlite"}.get(params.get("database_url", ""))
+    store = params.get("database_url", params.get("engine"))
+    return {"sqlite": "postgres", "postgres": "sqlite"}.get(str(store))
 
 
 def unavailable(reason: str, unless: str = "REQUIRE_SERVICES") -> NoReturn:

@@ -21,6 +21,8 @@ from jobs.execution.reports import PullReport
 from jobs.stages import pull, pull_progress
 from tests.jobs.small import DATASET, hour
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 NOW = hour(1000)
 COLUMNS = {
     "serial": "bigint GENERATED ALWAYS AS IDENTITY",

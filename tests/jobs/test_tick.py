@@ -13,6 +13,8 @@ from jobs.execution.reports import ForecastReport, RetrainReport
 from tests.jobs.small import DATASET, HORIZON, HOUR, LAST, SCALE, World, hour, land, query, rows
 from tests.tolerance import RELATIVE, within
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 
 def everything(engine: Engine) -> list[list[tuple[object, ...]]]:
     tables = ("forecasts", "attention", "attention_patches", "runs", "watermarks", "accuracy")

@@ -16,6 +16,8 @@ from tests.jobs.small import HOUR, LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import Place, series
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 QUARTER = timedelta(minutes=15)
 
 

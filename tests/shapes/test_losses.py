@@ -15,6 +15,8 @@ from tests.jobs.small import LAST, hour
 from tests.shapes.conftest import Check
 from tests.shapes.places import Place, Row
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 HOURS = 120
 
 

@@ -77,6 +77,7 @@ def test_the_steps_that_are_planned_stay_the_same_where_fewer_are_taken() -> Non
     assert told[-1].step == result.steps < 400
 
 
+@pytest.mark.slow
 def test_the_best_of_some_candidates_on_validation_windows_is_trained() -> None:
     panel, spec = prepare(seasons(4), dataset())
     blind = replace(spec, context_length=spec.patch_length, min_observed=2, max_lag=1)
@@ -89,6 +90,7 @@ def test_the_best_of_some_candidates_on_validation_windows_is_trained() -> None:
     assert result.steps == told[-1].step == told[-1].steps == 3 * 30 + 120
 
 
+@pytest.mark.slow
 @pytest.mark.fault(22)
 def test_a_candidate_that_diverges_is_not_chosen() -> None:
     panel, spec = prepare(seasons(2), dataset())

@@ -21,6 +21,8 @@ from tests.jobs.fitting import fit_once
 from tests.jobs.small import HORIZON, HOUR, LAST, SCALE, World, hour, land, rows
 from tests.tolerance import RELATIVE, within
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 
 @pytest.fixture
 def forecast(trained: World) -> World:

@@ -24,6 +24,8 @@ from tests.jobs.service.idle import Idle, idling, statements
 from tests.jobs.small import LAST, hour
 from tests.store.samples import add_model
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 PERIOD = 120
 NAME = "dataset-0"
 

@@ -22,6 +22,8 @@ from tests.jobs.small import DATASET, hour, rows
 from tests.patience import not_hanging
 from tests.tolerance import assert_same_rows
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 PULLED = replace(
     DATASET,
     query="SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips",
