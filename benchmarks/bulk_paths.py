@@ -33,6 +33,18 @@ SAID = Fleet(series=25_000, context=336)
 MODEL_ID = 1
 METRICS = """CREATE TABLE metrics (series_id text NOT NULL, timestamp {instant} NOT NULL,
 value {real}, PRIMARY KEY (series_id, timestamp))"""
+TYPES = {
+    "postgresql": {"instant": "timestamptz", "real": "float8"},
+    "sqlite": {"instant": "text", "real": "real"},
+}
+"""Of METRICS, by the dialect of an engine."""
+
+
+def create_source(engine: Engine) -> None:
+    """Make the table of METRICS, without rows, with an index for what is new."""
+    with writing(engine) as conn:
+        conn.exec_driver_sql(METRICS.format(**TYPES[engine.dialect.name]))
+        conn.exec_driver_sql("CREATE INDEX metrics_by_time ON metrics (timestamp)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +98,7 @@ class Paths:
 def postgres(cluster: Cluster, folder: Path) -> list[Row]:
     """Measure every path, and what the server can do with the same rows."""
     url = cluster.create_database("bulk")
-    paths = _prepared(url, folder, METRICS.format(instant="timestamptz", real="float8"))
+    paths = _prepared(url, folder, METRICS.format(**TYPES["postgresql"]))
     server.execute(url, "VACUUM ANALYZE metrics")
     rows, query = READ.series * READ.context, str(READ.dataset.query)
     out = server.copy_out(url, query)
@@ -123,7 +135,7 @@ def _written(cluster: Cluster, url: str, paths: Paths) -> Row:
 def sqlite(folder: Path) -> list[Row]:
     """Measure every path; SQLite has no faster way of its own."""
     url = f"sqlite:///{folder / 'bulk.db'}"
-    paths = _prepared(url, folder, METRICS.format(instant="text", real="real"))
+    paths = _prepared(url, folder, METRICS.format(**TYPES["sqlite"]))
     rows = READ.series * READ.context
     ingested = server.seconds(paths.ingest, repeats=1)
     written = server.seconds(paths.write, repeats=1)

@@ -21,7 +21,7 @@ from benchmarks import bulk_paths, server
 from benchmarks.big_tick import stages
 from benchmarks.fleet import Fleet
 from benchmarks.tables import Row, Section, keep, table
-from forecaster.store.connection.engine import open_engine, writing
+from forecaster.store.connection.engine import open_engine
 from forecaster.store.maintenance import migrations
 from tests.postgres import Cluster
 
@@ -144,12 +144,7 @@ def _database(cluster: Cluster | None, folder: Path, fleet: Fleet) -> Iterator[s
     url = f"sqlite:///{path}" if cluster is None else cluster.create_database("fleet")
     engine = open_engine(url)
     migrations.upgrade(engine)
-    types = {"instant": "text", "real": "real"} if cluster is None else {
-        "instant": "timestamptz", "real": "float8"
-    }  # fmt: skip
-    with writing(engine) as conn:
-        conn.exec_driver_sql(bulk_paths.METRICS.format(**types))
-        conn.exec_driver_sql("CREATE INDEX metrics_by_time ON metrics (timestamp)")
+    bulk_paths.create_source(engine)
     fleet.settle(engine)
     engine.dispose()
     if cluster is not None:

@@ -180,12 +180,7 @@ def _database(cluster: Cluster | None, path: Path, fleet: Fleet) -> str:
     url = f"sqlite:///{path}" if cluster is None else cluster.create_database(path.stem)
     engine = open_engine(url)
     migrations.upgrade(engine)
-    types = {"instant": "text", "real": "real"} if cluster is None else {
-        "instant": "timestamptz", "real": "float8"
-    }  # fmt: skip
-    with writing(engine) as conn:
-        conn.exec_driver_sql(bulk_paths.METRICS.format(**types))
-        conn.exec_driver_sql("CREATE INDEX metrics_by_time ON metrics (timestamp)")
+    bulk_paths.create_source(engine)
     for frame in fleet.history():
         big_tick.append(url, frame)
     fleet.settle(engine)
