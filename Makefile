@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # Each process has a PostgreSQL server of its own; tests of one file stay together.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 INSTALLED := .venv/.installed
+# Every process of the tests would compile its modules anew, and rewrite all assertions.
+unexport PYTHONDONTWRITEBYTECODE
 PEERS := .venv-peers
 
 .DEFAULT_GOAL := help

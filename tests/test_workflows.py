@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import check_jsonschema
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -41,6 +40,8 @@ def classified_versions() -> set[str]:
 
 @pytest.mark.parametrize("document", SCHEMAS)
 def test_a_document_has_the_schema_of_its_kind(document: str) -> None:
+    import check_jsonschema  # compiles grammars for seconds, which only this test needs
+
     options = ["--builtin-schema", f"vendor.{SCHEMAS[document]}", str(ROOT / document)]
 
     done = CliRunner().invoke(check_jsonschema.main, options)
