@@ -106,8 +106,8 @@ class TemporalAttention(_Attention):
     def __init__(self, spec: ModelSpec, plugins: Plugins = NO_PLUGINS) -> None:
         super().__init__(spec, plugins, temporal(spec, plugins))
         self.future = spec.future_patches
-        self.patch_queries = nn.Parameter(torch.randn(self.future, self.width) * 0.02)
-        self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, self.width) * 0.02)
+        self.patch_queries = nn.Parameter(torch.randn(self.future, self.width).mul_(0.02))
+        self.sentinel_keys = nn.Parameter(torch.randn(SENTINELS, self.width).mul_(0.02))
         self.lag_bias = nn.Parameter(seasonal_prior(spec).repeat(spec.heads, 1))
         last_value = LAST_VALUE_PRIOR if spec.season_length <= 1 else 0.0
         self.sentinel_bias = nn.Parameter(torch.tensor([last_value, 0.0]).repeat(spec.heads, 1))

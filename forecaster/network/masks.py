@@ -38,21 +38,18 @@ def missing(observed: Tensor) -> Tensor:
 
 def window(length: int, newest: int) -> Tensor:
     """Return (Lp,) for `length` patches: only the `newest` ones may be attended."""
-    return _forbidden(torch.arange(length, 0, -1) > newest)
+    return torch.zeros(length).index_fill_(0, torch.arange(max(length - newest, 0)), -torch.inf)
 
 
 def causal(length: int) -> Tensor:
     """Return (Lp, Lp): no patch may attend one that is newer than itself."""
-    return _forbidden(torch.ones(length, length, dtype=torch.bool).triu(1))
-
-
-def _forbidden(mask: Tensor) -> Tensor:
-    return torch.zeros(mask.shape).masked_fill(mask, -torch.inf)
+    return torch.full((length, length), -torch.inf).triu_(1)
 
 
 def lags(future: int, past: int) -> Tensor:
     """Return (Hp, Lp): how many patches each past patch lies before each future patch."""
-    return torch.arange(1, future + 1)[:, None] + torch.arange(past - 1, -1, -1)
+    before_next = torch.arange(past, 0, -1).repeat(future, 1)
+    return before_next.add_(torch.arange(future)[:, None])
 
 
 def seasonal_prior(spec: ModelSpec) -> Tensor:
@@ -65,5 +62,6 @@ def seasonal_prior(spec: ModelSpec) -> Tensor:
         if season <= 1 or season % spec.patch_length:
             continue
         whole = prior[season // spec.patch_length :: season // spec.patch_length]
-        whole += bonus / (1 + 0.3 * torch.arange(len(whole)))
+        distances = torch.arange(len(whole)).float().mul_(0.3).add_(1)
+        whole += torch.full_like(distances, bonus).div_(distances)
     return prior

@@ -60,7 +60,11 @@ class NetworkOutput:
 
 
 class AttentionLSTM(nn.Module):
-    """Context (B, L), NaN where missing, to quantile forecasts with exact attention."""
+    """Context (B, L), NaN where missing, to quantile forecasts with exact attention.
+
+    What it is built from is computed in place: `checkpoint.loads` builds it on the meta device
+    first, where other arithmetic imports torch's compiler, which takes more than a second.
+    """
 
     adjusted: Tensor
 
@@ -80,7 +84,7 @@ class AttentionLSTM(nn.Module):
         self.among_states = SelfAttention(spec, plugins) if spec.self_attention else nn.Identity()
         self.attention = TemporalAttention(spec, plugins)
         self.summary = nn.Linear(size, size)
-        self.future = nn.Parameter(torch.randn(spec.future_patches, PATCH_EMBEDDING) * 0.02)
+        self.future = nn.Parameter(torch.randn(spec.future_patches, PATCH_EMBEDDING).mul_(0.02))
         self.dates = CalendarEmbedding(PATCH_EMBEDDING) if spec.calendar else None
         self.mlp = nn.Sequential(
             nn.Linear(2 * size + PATCH_EMBEDDING + (heads + 1) * patch, spec.mlp_size),
@@ -184,4 +188,4 @@ class AttentionLSTM(nn.Module):
 
 def _adjusted_heads(heads: int) -> Tensor:
     """Mark the first half of the heads: they copy relative to each patch's own level."""
-    return (torch.arange(heads) < heads // 2).to(torch.float32)
+    return torch.zeros(heads).index_fill_(0, torch.arange(heads // 2), 1.0)

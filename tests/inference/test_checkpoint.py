@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +23,7 @@ from forecaster.inference.checkpoint import (
     scoring_scale,
 )
 from forecaster.network.spec import ModelSpec
+from tests.conftest import ROOT
 from tests.network.networks import contexts, small_model, small_spec
 
 MODEL = small_model({"b": 0.1, "a/ü": 1e300})
@@ -48,6 +53,30 @@ def test_a_model_comes_back_bit_for_bit() -> None:
 
 def test_a_model_without_series_comes_back() -> None:
     assert loads(dumps(replace(MODEL, series_scale={}))).series_scale == {}
+
+
+def test_loading_and_forecasting_import_no_compiler(tmp_path: Path) -> None:
+    """In a process of its own, as trainings do import it: the start of one takes two seconds."""
+    (tmp_path / "checkpoint").write_bytes(DATA)
+    script = (
+        "import sys, torch; from pathlib import Path\n"
+        "from forecaster.inference.checkpoint import loads\n"
+        "model = loads(Path('checkpoint').read_bytes())\n"
+        "model.network(torch.ones(1, model.spec.context_length))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_loading_leaves_the_global_random_state_alone() -> None:
