@@ -1,10 +1,11 @@
 """Retrain one dataset for one tick: pull, read, prepare, fit, write. Promotes what it trained."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
@@ -24,9 +25,10 @@ from forecaster.store.state import models, runs
 from forecaster.store.state.models import NewModel
 from forecaster.training import estimator, preparation
 from forecaster.training.estimator import Progress
+from forecaster.training.history_sample import Extent
 from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PullReport, RetrainReport
-from jobs.stages import pull, pull_progress
+from jobs.stages import pull, pull_progress, training_history
 
 RECORD_EVERY = 5.0
 """Seconds between two records of the progress of a training."""
@@ -110,17 +112,12 @@ def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt, *, fit: Fit) -
         since = known_at(dataset, attempt.tick) - dataset.history
         pulled = pull.run(engine, dataset, now=attempt.clock(), needed_from=since)
 
-    with attempt.stage("read", deadlines.train), reading(engine) as conn:
-        history = read(conn, dataset, attempt.tick)
-        recent_versions = read_versions(conn, dataset, attempt.tick)
-
-    with attempt.stage("prepare", deadlines.train):
-        known = known_at(dataset, attempt.tick)
-        panel, spec = preparation.prepare(history, dataset, known=known, versions=recent_versions)
+    prepared = prepare(engine, dataset, attempt)
 
     with attempt.stage("fit", deadlines.train):
+        panel, spec = prepared.panel, prepared.spec
         fitted = fit(panel, spec, dataset.training, watch=ProgressRecorder(engine, attempt))
-        challenger = Challenger(panel=panel, fitted=fitted)
+        challenger = prepared.trained(fitted)
 
     def write(conn: Connection) -> RetrainReport:
         promoted = promote(conn, dataset.name, challenger, now=attempt.clock())
@@ -129,6 +126,47 @@ def run(engine: Engine, dataset: DatasetConfig, attempt: Attempt, *, fit: Fit) -
 
     with attempt.stage("write", deadlines.write):
         return attempt.commit(engine, write)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What to train on, and the scales of the series that a sample has left out."""
+
+    panel: Panel
+    spec: ModelSpec
+    other_scales: Mapping[str, float]
+    extent: Extent
+
+    def trained(self, fitted: Fitted) -> Challenger:
+        """Return the challenger that knows the scale of every series."""
+        if not self.extent.is_whole:
+            fitted = replace(
+                fitted,
+                checkpoint=checkpoint.with_scales(fitted.checkpoint, self.other_scales),
+                scores={**fitted.scores, **self.extent.to_scores()},
+                notes=(f"trained on {self.extent}", *fitted.notes),
+            )
+        return Challenger(panel=self.panel, fitted=fitted)
+
+
+def prepare(engine: Engine, dataset: DatasetConfig, attempt: Attempt) -> Prepared:
+    """Read what was known at the tick, and derive the shape of the model from it."""
+    known, within = known_at(dataset, attempt.tick), dataset.deadlines.train
+    read_cells = partial(_read_cells, dataset, known)
+
+    with attempt.stage("read", within), reading(engine) as conn:
+        observed, drawn = training_history.read(conn, dataset, known, read_cells)
+        recent_versions = read_versions(conn, dataset, attempt.tick)
+
+    with attempt.stage("prepare", within):
+        panel, spec = preparation.prepare(observed, dataset, known=known, versions=recent_versions)
+        del observed  # the scales of others are read into the memory that it takes
+
+    with attempt.stage("read", within), reading(engine) as conn:
+        scales = training_history.other_scales(
+            conn, dataset, known, read_cells, drawn=drawn, spec=spec
+        )
+    return Prepared(panel=panel, spec=spec, other_scales=scales, extent=drawn.extent)
 
 
 class ProgressRecorder:
@@ -160,10 +198,11 @@ def known_at(dataset: DatasetConfig, tick: datetime) -> datetime:
     return dataset.forecast_schedule.floor(tick) - dataset.delay
 
 
-def read(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:
-    """Return the history of what is known at `tick`."""
-    until = known_at(dataset, tick)
-    return observations.read(conn, dataset.name, since=until - dataset.history, until=until)
+def _read_cells(
+    dataset: DatasetConfig, until: datetime, conn: Connection, since: datetime
+) -> Iterator[pl.DataFrame]:
+    steps = (until - since) // dataset.step.approximate + 1
+    return observations.read_cells(conn, dataset.name, since=since, until=until, steps=steps)
 
 
 def read_versions(conn: Connection, dataset: DatasetConfig, tick: datetime) -> pl.DataFrame:

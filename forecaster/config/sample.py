@@ -93,4 +93,5 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # ensemble = 1                             # networks whose forecasts are averaged
 # naive_guard = true                       # a naive forecast serves if clearly better on validation
 # memory_limit_gb = 8                      # main memory a training may take; default: no limit
+# max_points = 20000000                    # series x steps it holds; above, it sees a sample
 """

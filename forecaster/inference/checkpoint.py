@@ -60,16 +60,23 @@ def dumps(model: TrainedModel) -> bytes:
     """Return `model` as safetensors bytes; loads(dumps(model)) forecasts the same bits."""
     weights = model.network.state_dict()
     tensors = {_NETWORK + name: weight.cpu().contiguous() for name, weight in weights.items()}
-    tensors[_SCALES] = torch.tensor(list(model.series_scale.values()), dtype=torch.float64)
     metadata = {
         "format_version": FORMAT_VERSION,
         "spec": model.spec.to_json(),
-        "series_ids": list(model.series_scale),
+        "series_ids": [],
         "members": len(disassemble(model.network)),
         "fallback": model.fallback,
     }
+    return _dumps(tensors, metadata, model.series_scale)
+
+
+def _dumps(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], series_scale: Mapping[str, float]
+) -> bytes:
+    scales = torch.tensor(list(series_scale.values()), dtype=torch.float64)
+    text = json.dumps({**metadata, "series_ids": list(series_scale)})
     # one key, because safetensors writes several in any order: equal models have equal bytes
-    return save(tensors, metadata={_METADATA: json.dumps(metadata)})
+    return save({**tensors, _SCALES: scales}, metadata={_METADATA: text})
 
 
 def loads(data: bytes, sha256: str | None = None, enabled: Collection[str] = ()) -> TrainedModel:
@@ -97,6 +104,16 @@ def scoring_scale(data: bytes, sha256: str | None = None) -> ScoringScale:
     Raises IncompatibleCheckpoint as `loads` does.
     """
     return _scoring_scale(*_contents(data, sha256))
+
+
+def with_scales(data: bytes, scales: Mapping[str, float]) -> bytes:
+    """Return the checkpoint with the scales of further series.
+
+    Raises IncompatibleCheckpoint as `loads` does.
+    """
+    tensors, metadata = _contents(data, None)
+    series_scale = {**_scoring_scale(tensors, metadata).series_scale, **scales}
+    return _dumps(tensors, metadata, series_scale)
 
 
 def _contents(data: bytes, sha256: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,9 +12,9 @@ from forecaster.config.settings import DatasetConfig
 from forecaster.data.point_in_time import Array, PointInTime, point_in_time
 from forecaster.data.snapshots import Snapshots, fill
 from forecaster.network.spec import ModelSpec
-from forecaster.schemas import INSTANT, OBSERVATIONS
+from forecaster.schemas import INSTANT
 from forecaster.store.forecasts.backfills import ForecastRun
-from forecaster.store.observations import observations, versions
+from forecaster.store.observations import versions
 from forecaster.store.state import datasets
 from forecaster.times.durations import MICROSECOND
 from jobs.retrain import known_at, read_versions
@@ -94,22 +94,19 @@ class KnownHistory:
             ids=dict(zip(keys["key"], keys["id"], strict=True)),
         )
 
-    def history(self, conn: Connection, tick: datetime) -> pl.DataFrame:
-        """Return the OBSERVATIONS that a training at `tick` would have read."""
-        dataset = self.dataset
-        until = known_at(dataset, tick)
-        known = self.knowledge([tick])
-        parts = [pl.DataFrame(schema=OBSERVATIONS)]
-        keys = datasets.keys(conn, dataset.name)
-        steps = dataset.history // dataset.step.approximate
-        since = until - dataset.history
-        for rows in versions.read(conn, dataset.name, since=since, until=until, steps=steps):
+    def read_cells(
+        self, tick: datetime, conn: Connection, since: datetime
+    ) -> Iterator[pl.DataFrame]:
+        """Return CELLS from `since` on, of whole series, that a training at `tick` would read."""
+        until, known = known_at(self.dataset, tick), self.knowledge([tick])
+        steps = (until - since) // self.dataset.step.approximate + 1
+        name = self.dataset.name
+        for rows in versions.read(conn, name, since=since, until=until, steps=steps):
             was_known = pl.Series(known.first_known(rows).place == 0)
             newest = rows.filter(was_known).unique(
                 ["series_id", "timestamp"], keep="last", maintain_order=True
             )
-            parts.append(observations.named(newest.drop_nulls("value").drop("recorded_at"), keys))
-        return pl.concat(parts).sort("series_id", "timestamp")
+            yield newest.drop_nulls("value").drop("recorded_at")
 
     def recent_versions(self, conn: Connection, tick: datetime) -> pl.DataFrame:
         """Return the newest VERSIONS of some series that a training at `tick` would have read."""

@@ -21,7 +21,9 @@ from jobs import retrain
 from jobs.backfill.known_values import KnownHistory
 from jobs.backfill.retries import RetryPolicy
 from jobs.execution.clock import Clock
-from jobs.retrain import Challenger, Fit
+from jobs.retrain import Challenger, Fit, Prepared
+from jobs.stages import training_history
+from jobs.stages.training_history import Drawn
 
 JOB = "backfill-train"
 _RELEVANT = (
@@ -76,11 +78,7 @@ class ModelTrainer:
 
     def _train(self, tick: datetime) -> int:
         started = self.clock()
-        observed, recent_versions = self.retry_policy.until_done(partial(self._read, tick))
-        known = retrain.known_at(self.dataset, tick)
-        panel, spec = preparation.prepare(
-            observed, self.dataset, known=known, versions=recent_versions
-        )
+        prepared = self._prepare(tick)
         limit = Limit(dataset=self.dataset.name)
 
         def watch(progress: Progress | None) -> None:
@@ -88,13 +86,38 @@ class ModelTrainer:
             self.retry_policy.watch(progress)
 
         with limit.stage("fit", self.dataset.deadlines.train):
+            panel, spec = prepared.panel, prepared.spec
             fitted = self.fit(panel, spec, self.dataset.training, watch=watch)
-        challenger = Challenger(panel=panel, fitted=fitted)
+        challenger = prepared.trained(fitted)
         return self.retry_policy.until_done(partial(self._store, tick, challenger, started))
 
-    def _read(self, tick: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
-        with reading(self.engine) as conn:
-            return self.history.history(conn, tick), self.history.recent_versions(conn, tick)
+    def _prepare(self, tick: datetime) -> Prepared:
+        known = retrain.known_at(self.dataset, tick)
+        read_cells = partial(self.history.read_cells, tick)
+
+        def read() -> tuple[pl.DataFrame, Drawn, pl.DataFrame]:
+            with reading(self.engine) as conn:
+                observed = training_history.read(conn, self.dataset, known, read_cells)
+                return *observed, self.history.recent_versions(conn, tick)
+
+        observed, drawn, recent_versions = self.retry_policy.until_done(read)
+        panel, spec = preparation.prepare(
+            observed, self.dataset, known=known, versions=recent_versions
+        )
+        del observed
+
+        def scales() -> dict[str, float]:
+            with reading(self.engine) as conn:
+                return training_history.other_scales(
+                    conn, self.dataset, known, read_cells, drawn=drawn, spec=spec
+                )
+
+        return Prepared(
+            panel=panel,
+            spec=spec,
+            other_scales=self.retry_policy.until_done(scales),
+            extent=drawn.extent,
+        )
 
     def _store(self, tick: datetime, challenger: Challenger, started: datetime) -> int:
         """Store the model, unless another process trained the same meanwhile."""

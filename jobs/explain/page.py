@@ -13,6 +13,7 @@ from rich.text import Text
 from forecaster.explain.report import Trust
 from forecaster.store.state.models import ModelRecord
 from forecaster.times.durations import Step
+from forecaster.training.history_sample import Extent
 from jobs.explain.read import Explanation, Source, StepRange
 from jobs.terminal.attention_report import figures
 from jobs.terminal.output import labelled, when
@@ -208,10 +209,12 @@ def _repeated(step_range: StepRange) -> str:
 
 def model_page(model: ModelRecord) -> RenderableType:
     """Return all trust figures of a model, including the perturbation curves."""
+    extent = Extent.from_scores(model.scores)
     heading = Text.assemble(
         (f"{model.dataset}", "bold"),
         f"  model {model.model_id}, trained on {when(model.trained_from)}",
         f" … {when(model.trained_to)}",
+        "" if extent is None else f", {extent}",
     )
     trust = Trust.from_scores(model.scores)
     if trust is None:

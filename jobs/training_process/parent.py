@@ -31,8 +31,8 @@ _OUTPUT_LINES = 20
 _POLL_SECONDS = 0.1
 _KILL_SECONDS = 10.0
 """Seconds to wait for a killed process, and for each thread that serves it."""
-_LESS_HISTORY = "give the machine more memory, or set a shorter `history`"
-_MORE_MEMORY = "raise memory_limit_gb under [datasets.NAME.training], or set a shorter `history`"
+_LESS_HISTORY = "give the machine more memory, or set `max_points` under [datasets.NAME.training]"
+_MORE_MEMORY = "raise memory_limit_gb under [datasets.NAME.training], or lower its max_points"
 
 
 def fit_in_child(

@@ -24,7 +24,6 @@ TIED = pl.Schema({**CELLS, "value_stored": pl.Float64(), "recorded_at": INSTANT}
 
 _KEY = ["series_id", "timestamp"]
 _MICROSECOND = timedelta(microseconds=1)
-_ROWS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,15 +197,10 @@ def read_cells(
 ) -> Iterator[pl.DataFrame]:
     """Return CELLS between `since` and `until` of whole series, millions of rows at a time.
 
-    `steps` is about how many rows each series has in that time.
+    `steps` is about how many rows each series has in that time; see `versions.read`.
     """
-    series = tables.series
-    ours = datasets.series_of(dataset).order_by(series.c.id)
-    ids = conn.scalars(ours).all()
-    at_once = max(1, _ROWS_AT_ONCE // max(1, steps))
-    for first in range(0, len(ids), at_once):
-        block = ids[first : first + at_once]
-        yield _newest(conn, ours.where(series.c.id.between(block[0], block[-1])), since, until)
+    blocks = versions.read(conn, dataset, since=since, until=until, steps=steps, schema=CELLS)
+    return map(_without_corrected, blocks)
 
 
 def read_some_cells(
@@ -244,16 +238,17 @@ def _newest(
     until: datetime | None,
     as_of: datetime | None = None,
 ) -> pl.DataFrame:
-    """Return CELLS of the series in `owners`: the newest version of each row, and no nulls.
-
-    Versions of one row come one after the other, so the last one is found by comparing neighbours.
-    """
+    """Return CELLS of the series in `owners`: the newest version of each row, and no nulls."""
     limits = [
         *([] if since is None else [observations.c.timestamp >= since]),
         *([] if until is None else [observations.c.timestamp <= until]),
         *([] if as_of is None else [observations.c.recorded_at <= as_of]),
     ]
-    rows = versions.of_series(conn, owners, limits, CELLS)
+    return _without_corrected(versions.of_series(conn, owners, limits, CELLS))
+
+
+def _without_corrected(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the newest version of each row; those of one row come one after the other."""
     return lookup.newest(lookup.in_order(rows, *_KEY)).drop_nulls("value")
 
 

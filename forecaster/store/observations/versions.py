@@ -19,9 +19,16 @@ _GROWTH = 8
 
 
 def read(
-    conn: Connection, dataset: str, *, since: datetime, until: datetime, steps: int
+    conn: Connection,
+    dataset: str,
+    *,
+    since: datetime,
+    until: datetime,
+    steps: int,
+    schema: Mapping[str, pl.DataType] = VERSIONS,
 ) -> Iterator[pl.DataFrame]:
-    """Return VERSIONS of the timestamps between `since` and `until`, both included.
+    """Return VERSIONS of the timestamps between `since` and `until`, both included, or only those
+    of their columns that `schema` has.
 
     Of whole series, millions of rows at a time; `steps` is how many rows each has at least, as far
     as anybody knows. The first block is small, and shows how many there are.
@@ -32,7 +39,8 @@ def read(
     first, at_once = 0, 1
     while first < len(ids):
         block = ids[first : first + at_once]
-        rows = of_series(conn, ours.where(series.c.id.between(block[0], block[-1])), limits)
+        owners = ours.where(series.c.id.between(block[0], block[-1]))
+        rows = of_series(conn, owners, limits, schema)
         yield rows
         first += len(block)
         rows_per_series = max(1, steps, rows.height // len(block))
