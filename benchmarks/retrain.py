@@ -55,7 +55,7 @@ SHORT = 20
 EVERYTHING = 10**9
 EVERY_SECONDS = 0.02
 SHARES = (1.0, 0.8, 0.5)
-THREADS, ROUNDS, THREAD_STEPS = (1, 2), 5, 60
+THREADS, ROUNDS, THREAD_STEPS = (1, 2), 3, 60
 
 
 def memory(series: Sequence[int]) -> Iterator[Row]:

@@ -93,5 +93,6 @@ horizon = "2d"                             # how far ahead; or prediction_length
 # ensemble = 1                             # networks whose forecasts are averaged
 # naive_guard = true                       # a naive forecast serves if clearly better on validation
 # memory_limit_gb = 8                      # main memory a training may take; default: no limit
-# max_points = 20000000                    # series x steps it holds; above, it sees a sample
+# threads = 1                              # of its process; more where cores are idle
+# max_points = 20000000                    # series x steps in memory; of more it sees a sample
 """

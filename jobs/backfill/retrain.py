@@ -30,7 +30,7 @@ _RELEVANT = (
     "step", "prediction_length", "timezone", "timestamp_marks", "calendar", "delay", "history",
     "model", "training",
 )  # fmt: skip
-_MACHINE = ("device", "memory_limit_gb")
+_MACHINE = ("device", "memory_limit_gb", "threads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from forecaster import errors
+from forecaster.config.settings import TrainingConfig
 from forecaster.errors import ForecasterError
 from forecaster.training.estimator import Progress
 from jobs.retrain import fit_here
@@ -37,7 +38,7 @@ def main() -> int:
     threading.Thread(target=parent.send_heartbeats, daemon=True).start()
     panel, spec, config = unpack_task(*receive(connection))
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-    _yield_resources(config.memory_limit_gb)
+    _yield_resources(config)
     try:
         fitted = fit_here(panel, spec, config, watch=parent.report)
     except ForecasterError as error:
@@ -78,15 +79,15 @@ def _end_with_parent(connection: Connection) -> None:
     os._exit(0)
 
 
-def _yield_resources(memory_limit_gb: float | None) -> None:
+def _yield_resources(config: TrainingConfig) -> None:
     """Lower the priority of this process for the processor and for memory."""
     os.nice(10)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    torch.set_num_threads(config.threads)
     torch.set_flush_denormal(True)
     with suppress(OSError):  # not on Linux, or already the first that the kernel would end
         Path("/proc/self/oom_score_adj").write_text("1000")
-    if memory_limit_gb is not None:
-        limit = int(memory_limit_gb * 1e9)
+    if config.memory_limit_gb is not None:
+        limit = int(config.memory_limit_gb * 1e9)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
