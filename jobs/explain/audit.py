@@ -19,7 +19,9 @@ from forecaster.inference import checkpoint
 from forecaster.inference.checkpoint import TrainedModel
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.observations import observations
-from forecaster.store.state import models
+from forecaster.store.state import datasets, models
+from forecaster.times.durations import Step
+from forecaster.training.history_sample import draw
 from jobs.retrain import Fit
 
 
@@ -46,7 +48,7 @@ def run(
     NoChampion, or InsufficientHistory where its data are gone.
     """
     with reading(engine) as conn:
-        audited = read(conn, dataset, plugins)
+        audited = read(conn, dataset, plugins, training)
     model, panel = audited.model, audited.panel
     planted = planted_mass(model.spec, seed=training.seed, steps=planted_steps)
     trust = replace(measure.trust(model, panel), planted_mass=planted)
@@ -58,13 +60,18 @@ def run(
     return trust
 
 
-def read(conn: Connection, dataset: str, plugins: Collection[str]) -> Audited:
-    """Read the model in service, and the current values of the period it was trained on."""
-    stored = models.champion(conn, dataset)
+def read(
+    conn: Connection, dataset: str, plugins: Collection[str], training: TrainingConfig
+) -> Audited:
+    """Read the model in service, and the current values of what it was trained on."""
+    stored, keys = models.champion(conn, dataset), datasets.keys(conn, dataset)
     model = checkpoint.loads(stored.weights, stored.sha256, plugins)
-    known = observations.read(conn, dataset, since=stored.trained_from, until=stored.trained_to)
+    since, until = stored.trained_from, stored.trained_to
+    steps = (until - since) // Step.parse(model.spec.step).approximate + 1
+    cells = observations.read_cells(conn, dataset, since=since, until=until, steps=steps)
+    sample = draw(cells, keys, steps=steps, config=training)
     panel = build(
-        known,
+        observations.named(sample.cells, keys),
         model.spec.grid(),
         season_length=model.spec.season_length,
         scales=model.series_scale,

@@ -1,19 +1,26 @@
 """Retraining on a sample: every series keeps its scale, nothing unknown is seen, and it is said."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 from sqlalchemy import Engine
 
-from forecaster.config.settings import DatasetConfig
+from forecaster.config.settings import DatasetConfig, RetentionConfig
 from forecaster.inference import checkpoint
 from forecaster.store.connection.engine import reading
 from forecaster.store.observations import observations
 from forecaster.store.state import models, runs
+from forecaster.times.durations import Step
 from forecaster.training import history_sample, preparation
+from forecaster.training.history_sample import Extent
 from jobs import retrain
+from jobs.backfill.plan import BackfillRequest
+from jobs.backfill.run import Work, run
 from jobs.execution.attempt import Attempt
 from jobs.execution.reports import ForecastReport, RetrainReport
+from jobs.explain.page import model_page
 from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, rows
 from tests.tolerance import assert_close
@@ -75,6 +82,9 @@ def test_a_sample_is_declared_and_no_series_is_a_cold_start(history: Engine) -> 
         "sample_series": 3, "sample_all_series": 6,
         "sample_steps": LAST + 1, "sample_all_steps": LAST + 1,
     }  # fmt: skip
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(model_page(model))
+    assert "a sample: 3 of 6 series" in console.export_text()
     assert isinstance(forecast, ForecastReport)
     assert forecast.statuses == {"ok": len(SERIES)}
 
@@ -107,3 +117,23 @@ def test_series_that_are_too_long_are_trained_on_their_newest_steps(history: Eng
     )
     assert trained.trained_from == hour(LAST - 299)
     assert scales(trained).keys() == set(SERIES)
+
+
+def test_a_backfill_trains_on_the_sample_that_retraining_draws(history: Engine) -> None:
+    retrained = challenger(history, SOME)
+    work = Work(
+        engine=history,
+        dataset=SOME,
+        retention=RetentionConfig(),
+        fit=fit_once,
+        clock=fixed(hour(LAST)),
+    )
+    request = BackfillRequest(
+        since=hour(LAST), until=hour(LAST), retrain_every=Step.parse("1h"), reprocess="all"
+    )
+    (model_id,) = run(work, request).trained
+
+    with reading(history) as conn:
+        model = models.get(conn, "bikes", model_id)
+    assert Extent.from_scores(model.scores) == Extent.from_scores(retrained.fitted.scores)
+    assert len(checkpoint.scoring_scale(model.weights).series_scale) == len(SERIES)
