@@ -153,9 +153,9 @@ def test_the_wheel_upgrades_a_database_from_an_empty_folder(
 def test_the_wheel_runs_the_demo_from_an_empty_folder(
     installed: Environment, tmp_path: Path
 ) -> None:
-    """It trains in a child process and reads its source in another."""
+    """It trains in a child process, once, and reads its source in another."""
     pytest.importorskip("statsmodels")
 
-    installed.run("forecaster", "demo", "--once", folder=tmp_path)
+    installed.run("forecaster", "demo", "--once", "--replay", "8w", folder=tmp_path)
 
     assert list(tmp_path.glob("*.db"))

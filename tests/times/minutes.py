@@ -18,6 +18,8 @@ from forecaster.times.durations import Step
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 24 * 60
+APART = 6 * 60
+"""Minutes within which no zone changes its clock twice."""
 Minutes = NDArray[np.int64]
 
 
@@ -36,11 +38,11 @@ class Scan:
     @cached_property
     def wall(self) -> Minutes:
         """Minutes since 1970 on the wall, by minute of UTC."""
-        zone, hour = ZoneInfo(self.zone), 60
+        zone = ZoneInfo(self.zone)
         offsets = np.empty(self.count, np.int64)
-        at = [self._offset(zone, minute) for minute in range(0, self.count + hour, hour)]
+        at = [self._offset(zone, minute) for minute in range(0, self.count + APART, APART)]
         for number, (offset, later) in enumerate(pairwise(at)):
-            here = slice(number * hour, min((number + 1) * hour, self.count))
+            here = slice(number * APART, min((number + 1) * APART, self.count))
             offsets[here] = offset
             if offset != later:
                 offsets[here] = [self._offset(zone, k) for k in range(here.start, here.stop)]
@@ -83,10 +85,18 @@ class Scan:
                 shown[place] |= bool(matches.at(*np.divmod(skipped, DAY)).any())
         return np.flatnonzero(shown) + self.first
 
+    @cached_property
+    def new_days(self) -> tuple[Minutes, Minutes, Minutes]:
+        """Where the wall clock first shows another day, that day, and the latest before it."""
+        days, before = self.days_and_times[0], self.furthest // DAY
+        places = np.flatnonzero(days > before)
+        return places, days[places], before[places]
+
     def starts(self, step: Step) -> Minutes:
         """Return the minutes of UTC at which the wall clock first shows another period."""
-        now, before = (_period_of(minutes, step) for minutes in (self.wall, self.furthest))
-        return np.flatnonzero(now > before) + self.first
+        places, *days = self.new_days
+        now, before = (_period_of(each, step) for each in days)
+        return places[now > before] + self.first
 
     def _offset(self, zone: ZoneInfo, minute: int) -> int:
         instant = EPOCH + timedelta(minutes=self.first + minute)
@@ -117,9 +127,8 @@ def _among(numbers: Minutes, allowed: frozenset[int]) -> NDArray[np.bool_]:
     return np.isin(numbers, list(allowed))
 
 
-def _period_of(wall: Minutes, step: Step) -> Minutes:
-    """Return which period each minute on the wall falls into: weeks begin on Monday."""
-    days = wall // DAY
+def _period_of(days: Minutes, step: Step) -> Minutes:
+    """Return which period each day since 1970 falls into: weeks begin on Monday."""
     if step.unit == "day":
         return (days - (4 if step.count % 7 == 0 else 0)) // step.count
     months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
