@@ -17,6 +17,8 @@ from jobs.execution.reports import ForecastReport
 from tests.config.configs import parsed
 from tests.jobs.small import World, query
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 DAY = timedelta(days=1)
 BERLIN = ZoneInfo("Europe/Berlin")
 NOVEMBER, DECEMBER = (datetime(2026, month, 1, tzinfo=BERLIN).astimezone(UTC) for month in (11, 12))

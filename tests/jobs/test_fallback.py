@@ -12,6 +12,8 @@ from jobs.demo.screens import picture
 from jobs.execution.reports import ForecastReport, RetrainReport, ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, World, hour, land, query, rows
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 GUARDED = replace(DATASET, training=replace(DATASET.training, naive_guard=True))
 
 

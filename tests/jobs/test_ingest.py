@@ -16,6 +16,8 @@ from jobs import ingest
 from jobs.execution.reports import IngestReport
 from tests.jobs.small import DATASET
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 ZONED = replace(DATASET, timezone="America/New_York")
 

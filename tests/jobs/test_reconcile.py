@@ -14,6 +14,8 @@ from jobs.stages import pull, pull_progress, slices
 from tests.jobs.small import DATASET, LAST, World, hour, rows
 from tests.tolerance import assert_same_rows
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 PULLED = replace(
     DATASET,
     query="SELECT series_id, timestamp, value FROM trips",

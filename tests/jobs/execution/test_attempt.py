@@ -21,6 +21,8 @@ from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PruneReport
 from tests.jobs.small import DATASET, fixed, hour, query
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 NOW = hour(5)
 SHORT = timedelta(seconds=0.05)
 

@@ -22,6 +22,8 @@ from jobs.execution.reports import PruneReport, document
 from jobs.execution.runner import Outcome, run_job
 from tests.jobs.small import DATASET, HOUR, World, fixed, hour
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 NOW = hour(5)
 
 

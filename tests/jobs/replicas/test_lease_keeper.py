@@ -25,6 +25,8 @@ from tests.jobs.replicas.replicas import (
     wait_until,
 )
 
+pytestmark = pytest.mark.quick_on("postgres")
+
 NOW = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
 

@@ -24,6 +24,8 @@ from tests.jobs.execution.errands import (
 )
 from tests.jobs.small import DATASET, HOUR, hour
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 FEW = replace(DATASET, catchup_limit=2)
 
 

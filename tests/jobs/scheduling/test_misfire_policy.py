@@ -30,6 +30,8 @@ from tests.jobs.execution.errands import (
 )
 from tests.jobs.small import DATASET, HOUR, hour
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 
 @pytest.fixture
 def missed() -> list[tuple[str, int]]:

@@ -26,6 +26,8 @@ from tests.jobs.execution.errands import (
 )
 from tests.jobs.small import DATASET, HOUR, hour
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 OFTEN = Every(timedelta(seconds=10))
 MINUTE = timedelta(minutes=1)
 

@@ -25,6 +25,8 @@ from tests.jobs.execution.errands import (
 )
 from tests.jobs.small import DATASET, hour
 
+pytestmark = pytest.mark.quick_on("sqlite")
+
 OFTEN = Every(timedelta(seconds=10))
 LIMITED = replace(DATASET, catchup_limit=20)
 LATE = 'stage "read" timed out after 10 s'
