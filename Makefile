@@ -5,7 +5,7 @@ ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Each process has a PostgreSQL server of its own; tests of one file stay together.
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 5 --dist loadfile
 INSTALLED := .venv/.installed
 # Every process of the tests would compile its modules anew, and rewrite all assertions.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,7 +21,7 @@ help: ## list the targets
 run: $(INSTALLED) ## forecast a real series, tick by tick; ARGS=--once ends by itself
 	$(BIN)/forecaster demo $(ARGS)
 
-test: export HYPOTHESIS_PROFILE ?= few
+test coverage: export HYPOTHESIS_PROFILE ?= few
 test: $(INSTALLED) ## the quick tests; ARGS goes to pytest
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow" --cpu-table $(ARGS)
 

@@ -74,6 +74,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(coverage.FaultTable())
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than processors: a fifth of the time of a test it waits for others."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marks = {"postgres": "postgres", "postgres_url": "postgres", "promtool": "services"}
     for item in items:
