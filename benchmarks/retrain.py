@@ -7,7 +7,7 @@ Memory: a SQLite store of hourly series with 2 000 points each, and a process of
 run; the training is cut short, which changes its time alone. Accuracy: M4 Hourly with all of its
 points and with a part of them. Threads: one training with one and with two, alternately.
 `FORECASTER_DATA` names the folder of the data files. Results go to
-benchmarks/results/retrain-<date>.md and .json.
+benchmarks/results/retrain-<part>-<date>.md and .json.
 """
 
 import argparse
@@ -54,7 +54,7 @@ SHORT = 20
 """Steps of the trainings whose memory is measured."""
 EVERYTHING = 10**9
 EVERY_SECONDS = 0.02
-SHARES = (1.0, 0.8, 0.5)
+SHARES = (1.0, 0.75, 0.5)
 THREADS, ROUNDS, THREAD_STEPS = (1, 2), 3, 60
 
 
@@ -155,15 +155,19 @@ def fitted(trial: Trial, seed: int, share: float) -> tuple[TrainedModel, Row]:
     """Train on the sample that `retrain` would draw; every series keeps its scale."""
     known, config = trial.known(), trial.task.config(seed)
     steps = trial.train_end - trial.panel.start + 1
-    names = known["series_id"].unique().sort()
-    keys = pl.DataFrame({"id": names, "key": names})
-    most = round(share * len(names) * steps)
+    keys = known.select(key=pl.col("series_id").unique().sort()).with_row_index("id")
+    keys = keys.with_columns(pl.col("id").cast(pl.Int32))
+    most = round(share * len(keys) * steps)
     training = replace(config.training, max_points=most)
-    newest = newest_steps(steps, len(names), most)
+    newest = newest_steps(steps, len(keys), most)
     first = trial.grid.timestamp_at(trial.train_end - newest + 1)
     read = known.filter(pl.col("timestamp") >= first)
-    sample = draw([read], keys, steps=newest, config=training)
-    panel, spec = preparation.prepare(sample.cells, config)
+    cells = read.with_columns(pl.col("series_id").replace_strict(keys["key"], keys["id"]))
+    sample = draw([cells], keys, steps=newest, config=training)
+    kept = keys.filter(pl.col("id").is_in(sample.kept.implode()))["key"]
+    panel, spec = preparation.prepare(
+        read.filter(pl.col("series_id").is_in(kept.implode())), config
+    )
     model = estimator.fit(panel, spec, config.training).model
     every = build(read, panel.grid, season_length=spec.season_length)
     scales = dict(zip(every.series_ids, every.scale.tolist(), strict=True))
@@ -207,11 +211,11 @@ def main() -> None:
         fleet = Fleet(series=chosen.series[0], context=POINTS)
         print(json.dumps(one(chosen.one, fleet, chosen.max_points)))
         return
-    command, done = "python -m benchmarks.retrain " + shlex.join(sys.argv[1:]), []
+    command = "python -m benchmarks.retrain " + shlex.join(sys.argv[1:])
     for part in chosen.parts:
-        done.append(section(part, chosen.series, chosen.seeds))
-        print(markdown(TITLE, command, done[-1:]), flush=True)
-        keep("retrain", TITLE, command, done)
+        done = [section(part, chosen.series, chosen.seeds)]
+        print(markdown(TITLE, command, done), flush=True)
+        keep(f"retrain-{part}", TITLE, command, done)
 
 
 def section(part: str, series: Sequence[int], seeds: Sequence[int]) -> Section:

@@ -104,7 +104,8 @@ class TrainingConfig:
     memory_limit_gb: Annotated[float | None, number_between(0.5, 1e6)] = None
     """Main memory that a training may take, in 10^9 bytes; None leaves it to the machine."""
     threads: Annotated[int, count_between(1, 1024)] = 1
-    """Of the training process, on the CPU; a second one took 14 % more processor time."""
+    """Of the training process, on the CPU. A second one takes 14 % more processor time, and a fifth
+    less wall time where its core is idle."""
     max_points: Annotated[int, count_between(1_000, LARGEST)] = 20_000_000
     """Series times steps that `retrain` holds in memory; a sample of them where there are more."""
 
