@@ -53,6 +53,23 @@ FORECASTS = pl.Schema(
 )
 """Forecasts: one row per series, cutoff and step (1 … prediction_length)."""
 
+FORECAST_ARRAYS = pl.Schema(
+    {
+        "series_id": pl.String(),
+        "cutoff": INSTANT,
+        "status": pl.String(),
+        "hindsight": pl.Boolean(),
+        "level": pl.Float64(),
+        "parts": pl.List(pl.Array(pl.Float32(), len(PART_COLUMNS))),
+        "deviations": pl.List(pl.Array(pl.Float32(), len(DEVIATION_COLUMNS))),
+    }
+)
+"""The same forecasts as they are stored: one row per series and cutoff. `parts` and `deviations`
+have an element for each step from 1 on, closed or not, of PART_COLUMNS and DEVIATION_COLUMNS."""
+
+STEPS = pl.Schema({"cutoff": INSTANT, "timestamp": INSTANT, "step": pl.Int32()})
+"""Timestamps of the open steps of a cutoff: they are the same for all series of a model."""
+
 ATTENTION = pl.Schema(
     {
         "series_id": pl.String(),

@@ -129,6 +129,9 @@ def _shared(limits: Collection[Mapping[str, datetime]]) -> dict[str, datetime]:
 def _delete_records(conn: Connection, dataset: str, ages: _Ages, models_kept: int) -> Counter[str]:
     """Delete rows of small tables: patches, runs, and weights of models; return how many."""
     deleted: Counter[str] = Counter()
+    if "forecasts" in ages.limits:
+        before = ages.limits["forecasts"]
+        deleted["steps"] = forecasts.delete_steps_before(conn, dataset, before)
     if "attention" in ages.limits:
         before = ages.limits["attention"]
         deleted["patches"] = attention.delete_patches_before(conn, dataset, before)

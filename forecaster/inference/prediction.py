@@ -13,11 +13,13 @@ from forecaster.data.panel import PanelCounts
 from forecaster.errors import SkipReason
 from forecaster.inference.to_frames import (
     Numbers,
+    arrays_frame,
     attention_frame,
     attention_rows_of,
     forecasts_frame,
     patches_frame,
     rows_of,
+    steps_frame,
 )
 from forecaster.network.spec import ModelSpec
 
@@ -53,6 +55,16 @@ class Prediction:
     def forecasts(self) -> pl.DataFrame:
         """FORECASTS, sorted by series_id, cutoff and step."""
         return forecasts_frame(self.numbers, self.keys, self.spec)
+
+    @property
+    def arrays(self) -> pl.DataFrame:
+        """FORECAST_ARRAYS, sorted by series_id and cutoff."""
+        return arrays_frame(self.numbers, self.keys, self.spec)
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """STEPS of the cutoffs at which a series has a forecast."""
+        return steps_frame(self.keys["end"].unique().sort().to_list(), self.spec)
 
     @property
     def attention(self) -> pl.DataFrame:

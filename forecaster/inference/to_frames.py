@@ -15,9 +15,11 @@ from forecaster.network.spec import ModelSpec
 from forecaster.schemas import (
     ATTENTION,
     DEVIATION_COLUMNS,
+    FORECAST_ARRAYS,
     FORECASTS,
     PART_COLUMNS,
     PATCHES,
+    STEPS,
     conform,
 )
 
@@ -116,6 +118,27 @@ def forecasts_frame(numbers: Numbers, keys: pl.DataFrame, spec: ModelSpec) -> pl
     if spec.opening_hours:
         frame = frame.filter(pl.Series(_open_steps(keys["end"], spec).ravel()))
     return conform(frame.select(FORECASTS.names()), FORECASTS)
+
+
+def arrays_frame(numbers: Numbers, keys: pl.DataFrame, spec: ModelSpec) -> pl.DataFrame:
+    """Return FORECAST_ARRAYS of the same `keys`."""
+    arrays = {"parts": numbers.parts, "deviations": numbers.deviations}
+    frame = keys.with_columns(
+        spec.grid().timestamps_of(keys["end"]).alias("cutoff"),
+        pl.Series("level", numbers.level.numpy()),
+        *(pl.Series(name, array.numpy()).arr.to_list() for name, array in arrays.items()),
+    )
+    return conform(frame.select(FORECAST_ARRAYS.names()), FORECAST_ARRAYS)
+
+
+def steps_frame(ends: Sequence[int], spec: ModelSpec) -> pl.DataFrame:
+    """Return STEPS of the cutoffs at grid indices `ends`."""
+    end = pl.Series("end", ends, dtype=pl.Int64)
+    step = pl.Series("step", list(range(1, spec.prediction_length + 1)), dtype=pl.Int32)
+    frame = _instants(end, step, spec).explode("step", "timestamp")
+    if spec.opening_hours:
+        frame = frame.filter(pl.Series(_open_steps(end, spec).ravel()))
+    return conform(frame.select(STEPS.names()), STEPS)
 
 
 def rows_of(ends: pl.Series, spec: ModelSpec) -> int:

@@ -133,17 +133,45 @@ forecasts = sa.Table(
     _owner("series_id"),
     sa.Column("cutoff", Instant, primary_key=True),
     _owner("model_id"),
-    sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("timestamp", Instant, nullable=False),
     sa.Column("issued_at", Instant, nullable=False),
     sa.Column("origin", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
-    sa.Column("hindsight", Flag, nullable=False, server_default=sa.false()),
+    sa.Column("hindsight", Flag, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
     _measure("level"),
-    *(_measure(name, sa.REAL()) for name in (*PART_COLUMNS, *DEVIATION_COLUMNS)),
+    _measure("parts", RealArray),
+    _measure("deviations", RealArray),
     *_finite_checks("level"),
-    **_BY_CUTOFF,
+    postgresql_partition_by="RANGE (cutoff)",
+    sqlite_strict=True,
 )
+"""A row for all `steps`: element [step][n] is that of a step, which is 1 or more, in the order of
+PART_COLUMNS and DEVIATION_COLUMNS. On SQLite a JSON array of arrays."""
+
+forecast_timestamps = sa.Table(
+    "forecast_timestamps",
+    metadata,
+    _parent("model_id", "models.id", primary_key=True),
+    sa.Column("cutoff", Instant, primary_key=True),
+    sa.Column("timestamp", Instant, primary_key=True),
+    sa.Column("step", sa.Integer, nullable=False),
+    **_PACKED,
+)
+"""When the steps of a model's forecasts are, for all series: closed steps have no row."""
+
+forecast_steps = sa.Table(
+    "forecast_steps",
+    sa.MetaData(),
+    *(
+        sa.Column(column.name, column.type)
+        for column in forecasts.c
+        if column.name not in ("steps", "parts", "deviations")
+    ),
+    sa.Column("step", sa.Integer),
+    sa.Column("timestamp", Instant),
+    *(sa.Column(name, sa.REAL) for name in (*PART_COLUMNS, *DEVIATION_COLUMNS)),
+)
+"""A view: one row for each series, cutoff, model and open step, with the numbers as columns."""
 
 attention = sa.Table(
     "attention",

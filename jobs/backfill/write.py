@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from forecaster.config.settings import DatasetConfig
 from forecaster.inference.prediction import Prediction
-from forecaster.inference.to_frames import attention_rows_of, rows_of
+from forecaster.inference.to_frames import attention_rows_of, rows_of, steps_frame
 from forecaster.store.forecasts import accuracy, attention, backfills, forecasts
 from forecaster.store.forecasts.backfills import TickRow
 from jobs.backfill.chunks import Chunk
@@ -58,10 +58,12 @@ class ChunkWriter:
         claimed = backfills.claim(conn, name, self.plan.job, rows, again=self.plan.again)
         nth = [place for place, tick in enumerate(chunk.ticks) if tick in claimed]
         parts = [part.select(part.keys["nth"].is_in(nth)) for part in parts]
-        blocks = (block.forecasts for part in parts for block in part.blocks())
+        blocks = (block.arrays for part in parts for block in part.blocks())
         forecasts.write_blocks(
             conn, chunk.segment.ids, model_id, blocks, issued_at=now, origin="backfill"
         )
+        ends = sorted({end for part in parts for end in part.keys["end"].unique()})
+        forecasts.write_steps(conn, model_id, steps_frame(ends, chunk.serving.model.spec))
         if parts[0].is_explained:
             self._write_attention(conn, chunk, parts)
         # Scores that exist are left out: they are kept for longer than forecasts.

@@ -95,7 +95,7 @@ def _count(runs: Sequence[Run], stored: pl.DataFrame, ticks: Sequence[datetime])
         expected=len(ticks),
         succeeded=len({run.tick for run in done}.intersection(ticks)),
         caught_up=len(delays),
-        silent=sum(not _is_closed(run) and _cutoff(run) not in cutoffs for run in done),
+        silent=sum(_cutoff(run) not in cutoffs for run in done),
         failed=sum(run.state in ("failed", "running") for run in runs),
         doubled=compared["doubled"],
         skipped=max(len(without_row), compared["unreported"]) + compared["incomplete"],
@@ -126,23 +126,23 @@ def pulled(engine: Engine, dataset: str) -> Counter[str]:
 
 
 def _compare(done: Sequence[Run], stored: pl.DataFrame) -> dict[str, int]:
-    """Count the cutoffs whose stored rows are not what runs reported.
+    """Count the cutoffs whose stored forecasts are not what runs reported.
 
     Two ticks may share a cutoff; then the second writes what the first left out, if anything.
     """
     reported = pl.DataFrame(
-        [(_cutoff(run), _report(run)["rows"]) for run in done if _report(run)["rows"]],
+        [(_cutoff(run), _report(run)["series"]) for run in done if _report(run)["series"]],
         schema={"cutoff": INSTANT, "reported": pl.Int64()},
         orient="row",
     )
     per_cutoff = reported.group_by("cutoff").agg(pl.len().alias("runs"), pl.col("reported").sum())
     both = stored.join(per_cutoff, on="cutoff", how="full", coalesce=True).fill_null(0)
-    rows, runs, total = pl.col("rows"), pl.col("runs"), pl.col("reported")
-    is_doubled = (runs > 0) & (rows > total) | (runs > 1) & (rows < total)
+    forecasts, runs, total = pl.col("forecasts"), pl.col("runs"), pl.col("reported")
+    is_doubled = (runs > 0) & (forecasts > total) | (runs > 1) & (forecasts < total)
     counts = both.select(
         doubled=(is_doubled | (pl.col("repeated") > 0)).sum(),
-        incomplete=((runs == 1) & (rows < total)).sum(),
-        unreported=((runs == 0) & (rows > 0)).sum(),
+        incomplete=((runs == 1) & (forecasts < total)).sum(),
+        unreported=((runs == 0) & (forecasts > 0)).sum(),
     )
     return counts.row(0, named=True)
 
@@ -152,11 +152,6 @@ def _left_out(done: Sequence[Run]) -> dict[str, int]:
     for run in done:
         total.update(_report(run)["skipped"])
     return dict(total.most_common())
-
-
-def _is_closed(run: Run) -> bool:
-    """Return whether series were forecast, and all steps ahead are closed."""
-    return bool(_report(run)["series"]) and not _report(run)["rows"]
 
 
 def _cutoff(run: Run) -> datetime:

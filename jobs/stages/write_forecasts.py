@@ -18,13 +18,14 @@ def write(
     *,
     now: datetime,
 ) -> None:
-    """Write forecasts, their attention, and once for each cutoff where the patches lie.
+    """Write forecasts, their attention, and once for each cutoff where steps and patches lie.
 
     `names` are the series by key.
     """
     ids = {name: number for number, name in names.items()}
-    rows = (block.forecasts for block in prediction.blocks())
+    rows = (block.arrays for block in prediction.blocks())
     forecasts.write_blocks(conn, ids, model_id, rows, issued_at=now, origin="live")
+    forecasts.write_steps(conn, model_id, prediction.steps)
     if prediction.is_explained and not prediction.keys.is_empty():
         weights = (block.attention for block in prediction.blocks())
         attention.write_blocks(conn, ids, model_id, weights)

@@ -47,7 +47,7 @@ SINCE = UNTIL - (TICKS - 1) * HOUR
 RANGE = ("--from", SINCE.isoformat(), "--to", UNTIL.isoformat())
 
 FILLED = (
-    tables.runs, tables.forecasts, tables.attention, tables.attention_patches, tables.accuracy
+    tables.runs, tables.forecast_steps, tables.attention, tables.attention_patches, tables.accuracy
 )  # fmt: skip
 ASIDE = {
     "id", "attempt", "started_at", "finished_at", "token", "progress", "issued_at", "scored_at",

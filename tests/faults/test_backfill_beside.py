@@ -33,7 +33,9 @@ END = LIVE.stop - 1
 SHORT = RetentionConfig(
     forecasts=120 * HOUR, attention=120 * HOUR, accuracy=120 * HOUR, runs=2000 * HOUR
 )
-ALL_LIVE = "SELECT series_id, cutoff, step, issued_at, level FROM forecasts WHERE origin = 'live'"
+ALL_LIVE = (
+    "SELECT series_id, cutoff, step, issued_at, level FROM forecast_steps WHERE origin = 'live'"
+)
 
 
 @pytest.fixture

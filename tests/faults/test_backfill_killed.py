@@ -65,7 +65,7 @@ def test_killed_at_any_place_it_leaves_whole_ticks(past: Past) -> None:
     past.forget()
 
     killed = [past.start(point=point).wait() for point in POINTS]
-    ticks, rows = past.count(), past.contents()["forecasts"].height
+    ticks, rows = past.count(), past.contents()["forecast_steps"].height
     said = past.ends()
 
     assert killed == [-signal.SIGKILL] * len(POINTS)
@@ -127,7 +127,7 @@ def test_told_to_end_it_finishes_what_it_writes_and_says_how_to_go_on(
     os.kill(process.pid, number)
 
     status = process.wait()
-    ticks, rows = past.count(), past.contents()["forecasts"].height
+    ticks, rows = past.count(), past.contents()["forecast_steps"].height
     after = past.ends()
 
     assert status == 128 + number

@@ -109,7 +109,7 @@ def test_a_crash_amid_the_last_transaction_costs_a_second_try(
 
     assert crashes == [name]
     assert (outcome.result, outcome.retries >= 1) == ("succeeded", True)
-    written = query(crashing.engine, "SELECT count(*) FROM forecasts")[0][0]
+    written = query(crashing.engine, "SELECT count(*) FROM forecast_steps")[0][0]
     assert written == (job == "forecast") * 2 * HORIZON
     models_now = query(crashing.engine, "SELECT count(*) FROM models")[0][0]
     assert isinstance(before, int)
@@ -136,7 +136,7 @@ def test_a_crash_before_it_fails_the_attempt_and_the_next_one_succeeds(
     assert (first.result, second.result) == ("failed", "succeeded")
     assert "does not answer" in str(first.error)
     assert succeeded(crashing.engine, "forecast") == 1
-    assert query(crashing.engine, "SELECT count(*) FROM forecasts") == [(2 * HORIZON,)]
+    assert query(crashing.engine, "SELECT count(*) FROM forecast_steps") == [(2 * HORIZON,)]
 
 
 @pytest.mark.fault(30)

@@ -93,12 +93,12 @@ def require_whole_ticks(engine: Engine, last: int) -> None:
                 .where(table.c.cutoff >= hour(FIRST))
                 .group_by(table.c.cutoff)
             ).all()
-            for table in (tables.forecasts, tables.attention, tables.attention_patches)
+            for table in (tables.forecast_steps, tables.attention, tables.attention_patches)
         }
     assert states == [("succeeded", last - FIRST + 1)]
     assert {len(found) for found in counts.values()} == {last - FIRST + 1}
     assert [len({count for _, count in found}) for found in counts.values()] == [1, 1, 1]
-    assert counts["forecasts"][0][1] == len(SERIES) * HORIZON
+    assert counts["forecast_steps"][0][1] == len(SERIES) * HORIZON
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_what_is_missing_is_named_and_what_is_mended_is_caught_up(
     assert failed.result == "failed"
     assert told in str(failed.error)
     assert mended == ["succeeded", "succeeded"]
-    assert query(world.engine, "SELECT count(*) FROM forecasts") == [(3 * 2 * HORIZON,)]
+    assert query(world.engine, "SELECT count(*) FROM forecast_steps") == [(3 * 2 * HORIZON,)]
 
 
 def test_a_source_that_fails_holds_up_no_other_dataset(world: World) -> None:

@@ -29,12 +29,12 @@ TICKS = 20
 RETRAINED = 9
 """After so many ticks another champion comes."""
 SAID = {
-    "forecasts": ("series_id", "cutoff", "model_id", "step"),
-    "attention": ("series_id", "cutoff", "model_id", "step_from"),
-    "attention_patches": ("cutoff", "model_id", "patch"),
-    "accuracy": ("series_id", "cutoff", "model_id", "lead"),
+    tables.forecast_steps: ("series_id", "cutoff", "model_id", "step"),
+    tables.attention: ("series_id", "cutoff", "model_id", "step_from"),
+    tables.attention_patches: ("cutoff", "model_id", "patch"),
+    tables.accuracy: ("series_id", "cutoff", "model_id", "lead"),
 }
-SCALES = {"forecasts": 28.0, "attention": 1.0, "attention_patches": 1.0, "accuracy": 28.0}
+SCALES = {"forecast_steps": 28.0, "attention": 1.0, "attention_patches": 1.0, "accuracy": 28.0}
 """Of the numbers in a table: weights are shares, the series go up to 20 + 8."""
 BESIDE = ("issued_at", "origin", "scored_at")
 QUERY = "SELECT station AS series_id, hour AS timestamp, rentals AS value FROM trips"
@@ -217,8 +217,14 @@ def backfill(
 def forget(engine: Engine) -> None:
     """Delete everything that was said; what was observed, and which ticks ran, stays."""
     with writing(engine) as conn:
-        for name in reversed(SAID):
-            conn.execute(delete(tables.metadata.tables[name]))
+        for table in (
+            tables.forecasts,
+            tables.forecast_timestamps,
+            tables.attention,
+            tables.attention_patches,
+            tables.accuracy,
+        ):
+            conn.execute(delete(table))
         conn.execute(text("DELETE FROM runs WHERE job LIKE 'backfill%'"))
 
 
@@ -226,11 +232,9 @@ def said(engine: Engine) -> Said:
     """Everything that was said, by its key."""
     found: Said = {}
     with engine.connect() as conn:
-        for name, key in SAID.items():
-            rows = [
-                dict(row) for row in conn.execute(select(tables.metadata.tables[name])).mappings()
-            ]
-            found[name] = {tuple(row[part] for part in key): row for row in rows}
+        for table, key in SAID.items():
+            rows = [dict(row) for row in conn.execute(select(table)).mappings()]
+            found[table.name] = {tuple(row[part] for part in key): row for row in rows}
     return found
 
 

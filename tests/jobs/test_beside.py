@@ -23,7 +23,9 @@ from tests.store.written import write_attention, write_forecasts
 
 pytestmark = pytest.mark.fault(33)
 
-ORIGINS = "SELECT key, origin, count(*) FROM forecasts JOIN series ON id = series_id GROUP BY 1, 2"
+ORIGINS = (
+    "SELECT key, origin, count(*) FROM forecast_steps JOIN series ON id = series_id GROUP BY 1, 2"
+)
 
 
 class Meddled(PanelCache):

@@ -43,7 +43,8 @@ def forecast(world: World, number: int, minutes: int = 0) -> ForecastReport:
 
 def steps(world: World) -> list[object]:
     return [
-        step for (step,) in query(world.engine, "SELECT DISTINCT step FROM forecasts ORDER BY 1")
+        step
+        for (step,) in query(world.engine, "SELECT DISTINCT step FROM forecast_steps ORDER BY 1")
     ]
 
 
@@ -71,7 +72,7 @@ def test_a_cutoff_whose_first_step_is_closed_is_forecast_once(office: World) -> 
     again = forecast(office, NIGHT, minutes=30)
 
     assert (first.rows, again.rows) == (8, 0)
-    assert query(office.engine, "SELECT count(*) FROM forecasts") == [(8,)]
+    assert query(office.engine, "SELECT count(*) FROM forecast_steps") == [(8,)]
 
 
 def test_a_lead_whose_last_step_is_closed_is_scored(office: World) -> None:

@@ -42,7 +42,7 @@ def test_pruning_deletes_what_is_old(trained: World) -> None:
     assert isinstance(kept, PruneReport)
     assert isinstance(pruned, PruneReport)
     assert kept.deleted["forecasts"] == 0
-    assert pruned.deleted["forecasts"] == 2 * HORIZON
+    assert pruned.deleted["forecasts"] == 2
     assert pruned.deleted["attention"] > 0
     assert pruned.deleted["observations"] == 2 * (NEXT_DAY - LAST)
     assert query(trained.engine, "SELECT count(*) FROM forecasts") == [(0,)]
@@ -83,7 +83,7 @@ def test_what_was_not_judged_outlives_a_source_that_is_down(
     assert isinstance(judged, PruneReport)
     assert {table: count for table, count in waiting.deleted.items() if count} == {}
     assert query(trained.engine, "SELECT sum(points) FROM accuracy") == [(2 * HORIZON,)]
-    assert judged.deleted["forecasts"] == 2 * HORIZON
+    assert judged.deleted["forecasts"] == 2
     assert judged.deleted["models"] == 1
 
 
@@ -97,7 +97,7 @@ def test_a_dataset_without_forecasts_holds_up_no_partitions(trained: World) -> N
     pruned = beside.tick("prune", hour(NEXT_DAY + SETTLED + 24)).report
 
     assert isinstance(pruned, PruneReport)
-    assert pruned.deleted["forecasts"] == 2 * HORIZON
+    assert pruned.deleted["forecasts"] == 2
 
 
 def test_weights_are_dropped_when_nothing_is_left_to_score(trained: World) -> None:
@@ -130,7 +130,7 @@ def test_a_partition_stays_while_another_dataset_needs_its_rows(trained: World) 
 
     assert isinstance(kept, PruneReport)
     assert isinstance(pruned, PruneReport)
-    assert kept.deleted["forecasts"] + pruned.deleted["forecasts"] == 2 * HORIZON
+    assert kept.deleted["forecasts"] + pruned.deleted["forecasts"] == 2
     if trained.engine.dialect.name == "postgresql":
         assert (kept.partitions["dropped"], pruned.partitions["dropped"]) == (0, 1)
 

@@ -187,7 +187,7 @@ def test_nothing_that_was_not_known_changes_what_is_said(
         past.spoil(*poison(past, tick))
         spoilt = past.says()
 
-        assert len(up_to(clean, tick)["forecasts"]) > 30
+        assert len(up_to(clean, tick)["forecast_steps"]) > 30
         assert differences(up_to(clean, tick), up_to(spoilt, tick)) == []
         assert differences(up_to(clean, tick + HOUR), up_to(spoilt, tick + HOUR)) != []
 
@@ -232,8 +232,8 @@ def test_a_model_that_is_promoted_later_changes_nothing_before(past: Past) -> No
     spoilt = past.says()
 
     assert differences(up_to(clean, tick), up_to(spoilt, tick)) == []
-    before = up_to(spoilt, tick)["forecasts"]
-    asked = {key[2] for key in spoilt["forecasts"].keys() - before.keys()}
+    before = up_to(spoilt, tick)["forecast_steps"]
+    asked = {key[2] for key in spoilt["forecast_steps"].keys() - before.keys()}
     assert asked == {third}
 
 
@@ -247,8 +247,10 @@ def test_twice_is_once_and_what_the_service_said_stays(past: Past) -> None:
     assert (first.ticks, first.in_service) == (len(TICKS) - len(RAN), len(RAN))
     assert (second.ticks, second.rows, second.done_before) == (0, 0, first.ticks)
     assert said(past.engine) == once
-    assert {row["origin"] for row in live["forecasts"].values()} == {"live"}
-    assert {key: once["forecasts"][key] for key in live["forecasts"]} == live["forecasts"]
+    assert {row["origin"] for row in live["forecast_steps"].values()} == {"live"}
+    assert {key: once["forecast_steps"][key] for key in live["forecast_steps"]} == live[
+        "forecast_steps"
+    ]
     assert {key: once["attention"][key] for key in live["attention"]} == live["attention"]
 
 
@@ -257,7 +259,7 @@ def test_twice_is_once_and_what_the_service_said_stays(past: Past) -> None:
 def test_what_is_done_again_says_the_same_and_what_the_service_said_stays(
     past: Past, reprocess: Reprocess
 ) -> None:
-    live = said(past.engine)["forecasts"]
+    live = said(past.engine)["forecast_steps"]
     backfill(past.engine, STORY)
     once = said(past.engine)
 
@@ -266,7 +268,7 @@ def test_what_is_done_again_says_the_same_and_what_the_service_said_stays(
     again = said(past.engine)
     assert report.ticks == (len(TICKS) - len(RAN) if reprocess == "all" else 0)
     assert differences(once, again) == []
-    assert {key: again["forecasts"][key] for key in live} == live
+    assert {key: again["forecast_steps"][key] for key in live} == live
 
 
 @pytest.mark.numeric

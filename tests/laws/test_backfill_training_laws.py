@@ -96,5 +96,5 @@ def test_models_that_were_trained_on_the_way_never_serve(young: Engine) -> None:
     models = tables.models.c
     with reading(young) as conn:
         assert conn.scalars(select(models.promoted_at)).all() == [None] * 3
-    statuses = {row["status"] for row in said(young)["forecasts"].values()}
+    statuses = {row["status"] for row in said(young)["forecast_steps"].values()}
     assert statuses == {"ok"}

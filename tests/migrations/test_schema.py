@@ -37,7 +37,8 @@ def definitions(engine: Engine) -> list[list[str]]:
 
 
 def _lines(definition: str) -> list[str]:
-    parts = re.split(r"\n|, ", definition)  # SQLite adds a column at the end of another's line
+    unquoted = definition.replace('"', "")  # SQLite quotes the name of a table that it renamed
+    parts = re.split(r"\n|, ", unquoted)  # SQLite adds a column at the end of another's line
     return sorted(part.strip(" ,\t") for part in parts if part.strip())
 
 

@@ -146,8 +146,9 @@ def test_a_hundred_thousand_forecasts_are_written_at_once(engine: Engine) -> Non
         )
 
     with reading(engine) as conn:
-        assert rows == 100_000
-        assert conn.scalar(select(func.count()).select_from(tables.forecasts)) == 100_000
+        assert rows == 5_000
+        steps = conn.scalar(select(func.count()).select_from(tables.forecast_steps))
+        assert steps == 100_000
 
 
 def test_nothing_is_read_as_a_frame_of_the_declared_columns(engine: Engine) -> None:
@@ -178,7 +179,9 @@ def test_rows_of_many_widths_go_out_together(engine: Engine) -> None:
     )
     with writing(engine) as conn:
         write_forecasts(conn, "bikes", add_model(conn), frame, issued_at=START, origin="live")
-        rows = conn.execute(select(tables.forecasts.c.step, tables.forecasts.c.status)).all()
+        rows = conn.execute(
+            select(tables.forecast_steps.c.step, tables.forecast_steps.c.status)
+        ).all()
 
     assert sorted(rows) == sorted(
         (step, status) for step, status in frame.select("step", "status").rows()

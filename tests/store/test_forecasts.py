@@ -219,8 +219,13 @@ def test_what_two_score_at_the_same_time_is_kept_once(engine: Engine, model_id: 
     assert score() == 1
 
 
-@pytest.mark.usefixtures("model_id")
-def test_the_rows_of_a_dataset_are_counted_up_to_a_limit(engine: Engine) -> None:
+def test_the_forecasts_of_a_dataset_are_counted_up_to_a_limit(
+    engine: Engine, model_id: int
+) -> None:
+    with writing(engine) as conn:
+        for hour in (1, 2, 3):
+            write(conn, model_id, forecast("a", cutoff=START + hour * HOUR))
+
     with reading(engine) as conn:
         found = [forecasts.count(conn, "bikes", at_most=most) for most in (2, 4, 1000)]
         others = forecasts.count(conn, "trams", at_most=2)

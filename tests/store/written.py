@@ -5,11 +5,12 @@ from datetime import datetime
 import polars as pl
 from sqlalchemy import Connection, select
 
-from forecaster.schemas import ACCURACY, INSTANT
+from forecaster.schemas import ACCURACY, FORECASTS, INSTANT, conform
 from forecaster.store import tables
 from forecaster.store.connection.bulk import read_frame
 from forecaster.store.forecasts import attention, forecasts
 from forecaster.store.state import datasets
+from tests.store.arrays import arrays_of, steps_of
 
 SCORED = pl.Schema({**ACCURACY, "model_id": pl.Int32(), "scored_at": INSTANT})
 """ACCURACY, and which model it is of, and when it was scored."""
@@ -29,7 +30,9 @@ def write_forecasts(
     StoreError when one of them exists: forecasts are never overwritten.
     """
     ids = datasets.series_ids(conn, dataset, frame["series_id"].unique())
-    return forecasts.write_blocks(conn, ids, model_id, [frame], issued_at=issued_at, origin=origin)
+    forecasts.write_steps(conn, model_id, steps_of(frame))
+    rows = arrays_of(conform(frame, FORECASTS))
+    return forecasts.write_blocks(conn, ids, model_id, [rows], issued_at=issued_at, origin=origin)
 
 
 def write_attention(

@@ -72,11 +72,8 @@ def read_frame(
 
 
 def _finite(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    checks = {name: _is_finite(name, kind) for name, kind in frame.schema.items()}
-    bad = frame.select(
-        (~check).sum().alias(name) for name, check in checks.items() if check is not None
-    )
-    unusable = [f"{column.item()} in {column.name}" for column in bad if column.sum()]
+    counts = {column.name: _count_not_finite(column) for column in frame.iter_columns()}
+    unusable = [f"{count} in {name}" for name, count in counts.items() if count]
     if unusable:
         raise DataError(
             f"numbers of {table.name} must be finite, found NaN or infinite: {', '.join(unusable)}"
@@ -84,12 +81,11 @@ def _finite(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     return frame
 
 
-def _is_finite(name: str, kind: pl.DataType) -> pl.Expr | None:
-    if kind.is_float():
-        return pl.col(name).is_finite()
-    if isinstance(kind, pl.List):
-        return pl.col(name).list.eval(pl.element().is_finite()).list.all()
-    return None
+def _count_not_finite(column: pl.Series) -> int:
+    """Count the numbers that are NaN or infinite, of lists and their lists too."""
+    while column.dtype.is_nested():
+        column = column.explode()
+    return int((~column.is_finite()).sum()) if column.dtype.is_float() else 0
 
 
 def _insert_many(
@@ -191,11 +187,14 @@ def _translated(conn: Connection) -> Iterator[None]:
 
 
 def _as_json(frame: pl.DataFrame) -> list[pl.Expr]:
+    """Return lists as JSON arrays; only objects can be encoded, so each is the value of one."""
     lists = [name for name, kind in frame.schema.items() if isinstance(kind, pl.List)]
     return [
-        pl.concat_str(
-            pl.lit("["), pl.col(name).cast(pl.List(pl.String())).list.join(","), pl.lit("]")
-        ).alias(name)
+        pl.struct(pl.col(name).alias(""))
+        .struct.json_encode()
+        .str.strip_prefix('{"":')
+        .str.strip_suffix("}")
+        .alias(name)
         for name in lists
     ]
 

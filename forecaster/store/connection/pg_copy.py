@@ -5,6 +5,7 @@ Format"). Rows whose texts, lists and nulls are alike have equal widths, so a fr
 few blocks, each of them one structured array.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,9 +33,9 @@ _WIRE: dict[type[pl.DataType], str] = {
 def encode(frame: pl.DataFrame) -> Iterator[memoryview]:
     """Return the rows of `frame`, in blocks and without header and trailer; maybe reordered.
 
-    Columns: Boolean, Int32, Int64, Float32, Float64, instants, text of few different values, and
-    lists of Float32, which become one-dimensional arrays. A column of a table must have the same
-    width.
+    Columns: Boolean, Int32, Int64, Float32, Float64, instants, text of few different values, lists
+    of Float32, which become one-dimensional arrays, and lists of arrays of Float32, which become
+    two-dimensional ones. A column of a table must have the same width.
     """
     for part in _alike(frame):
         yield from _encode(part)
@@ -82,7 +83,8 @@ def _field(column: pl.Series) -> tuple[np.dtype[Any], dict[str, Any]]:
     if first is None:
         return np.dtype([("length", ">i4")]), {"length": _NULL}
     if isinstance(column.dtype, pl.List):
-        return _array(len(first))
+        inner = column.dtype.inner
+        return _array((len(first), *(inner.shape if isinstance(inner, pl.Array) else ())))
     if column.dtype == pl.String:
         text = first.encode()
         layout = np.dtype([("length", ">i4"), ("text", f"V{len(text)}")])
@@ -91,24 +93,27 @@ def _field(column: pl.Series) -> tuple[np.dtype[Any], dict[str, Any]]:
     return np.dtype([("length", ">i4"), ("value", number)]), {"length": number.itemsize}
 
 
-def _array(size: int) -> tuple[np.dtype[Any], dict[str, Any]]:
-    """An array of `size` reals: dimensions, nulls, type, then for each one its size and start."""
-    if size == 0:
+def _array(shape: tuple[int, ...]) -> tuple[np.dtype[Any], dict[str, Any]]:
+    """An array of reals: dimensions, nulls, type, then for each dimension its size and start."""
+    if 0 in shape:
         empty = np.dtype([("length", ">i4"), ("head", ">i4", (3,))])
         return empty, {"length": 12, "head": (0, 0, _REAL_OID)}
+    head = (len(shape), 0, _REAL_OID, *(number for size in shape for number in (size, 1)))
     element = np.dtype([("length", ">i4"), ("real", ">f4")])
-    layout = np.dtype([("length", ">i4"), ("head", ">i4", (5,)), ("value", element, (size,))])
-    sizes = np.zeros(size, element)
-    sizes["length"] = 4
-    return layout, {"length": 20 + 8 * size, "head": (1, 0, _REAL_OID, size, 1), "value": sizes}
+    size = math.prod(shape)
+    value = ("value", element, (size,))
+    layout = np.dtype([("length", ">i4"), ("head", ">i4", (len(head),)), value])
+    lengths = np.zeros(size, element)
+    lengths["length"] = 4
+    return layout, {"length": 4 * len(head) + 8 * size, "head": head, "value": lengths}
 
 
 def _wire(column: pl.Series) -> np.ndarray[Any, Any]:
     if isinstance(column.dtype, pl.List):
-        size = len(column[0])
-        elements = np.empty((len(column), size), [("length", ">i4"), ("real", ">f4")])
+        numbers = column.explode().to_numpy().reshape(len(column), -1)
+        elements = np.empty(numbers.shape, [("length", ">i4"), ("real", ">f4")])
         elements["length"] = 4
-        elements["real"] = column.explode().to_numpy().reshape(-1, size)
+        elements["real"] = numbers
         return elements
     if isinstance(column.dtype, pl.Datetime):
         return column.to_physical().to_numpy() - EPOCH

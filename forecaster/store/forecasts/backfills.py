@@ -240,7 +240,7 @@ def _is_of(
     same = (table.c[name] == forecasts.c[name] for name in ("series_id", "cutoff", "model_id"))
     return and_(
         table.c.cutoff.in_(cutoffs),
-        select(forecasts.c.step).where(ours, *same).exists(),
+        select(forecasts.c.cutoff).where(ours, *same).exists(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Forecast rows as stored, counted by cutoff."""
+"""Forecasts as stored, counted by cutoff."""
 
 import polars as pl
 import sqlalchemy as sa
@@ -12,25 +12,22 @@ from forecaster.store.connection.urls import masked
 from forecaster.store.state import datasets
 from forecaster.store.tables import forecasts
 
-WRITTEN = pl.Schema({"cutoff": INSTANT, "rows": pl.Int64(), "repeated": pl.Int64()})
-"""Forecast rows of a cutoff; how many duplicate another of the same series and step."""
+WRITTEN = pl.Schema({"cutoff": INSTANT, "forecasts": pl.Int64(), "repeated": pl.Int64()})
+"""Forecasts of a cutoff; how many are a second one, or a third, of the same series."""
 
 
 def by_cutoff(conn: Connection, dataset: str) -> pl.DataFrame:
     """Return WRITTEN of a dataset, sorted by cutoff."""
-    count = func.count().label("rows_of_key")
-    keys = (forecasts.c.series_id, forecasts.c.cutoff, forecasts.c.step)
-    keys_counted = (
-        select(forecasts.c.cutoff, count)
+    count = func.count()
+    query = (
+        select(
+            forecasts.c.cutoff,
+            count.label("forecasts"),
+            (count - func.count(forecasts.c.series_id.distinct())).label("repeated"),
+        )
         .where(forecasts.c.series_id.in_(datasets.series_of(dataset)))
-        .group_by(*keys)
-        .subquery()
+        .group_by(forecasts.c.cutoff)
     )
-    query = select(
-        keys_counted.c.cutoff,
-        sa.cast(func.sum(keys_counted.c.rows_of_key), sa.BigInteger).label("rows"),
-        sa.cast(func.sum(keys_counted.c.rows_of_key - 1), sa.BigInteger).label("repeated"),
-    ).group_by(keys_counted.c.cutoff)
     return read_frame(conn, query, WRITTEN).sort("cutoff")
 
 

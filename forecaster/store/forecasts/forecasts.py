@@ -1,17 +1,17 @@
-"""Forecast rows."""
+"""Forecasts, one row for each series, cutoff and model, and the timestamps of their steps."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, true
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, true
 
-from forecaster.schemas import FORECASTS, INSTANT, conform
+from forecaster.schemas import FORECAST_ARRAYS, INSTANT, STEPS, conform
 from forecaster.store import tables
-from forecaster.store.connection.bulk import insert_frames, read_frame
+from forecaster.store.connection.bulk import insert_frame, insert_frames, read_frame
 from forecaster.store.state import datasets
-from forecaster.store.tables import forecasts
+from forecaster.store.tables import forecast_timestamps, forecasts
 
 Origin = Literal["live", "backfill"]
 
@@ -28,16 +28,40 @@ def write_blocks(
     issued_at: datetime,
     origin: Origin,
 ) -> int:
-    """Append FORECASTS, frame after frame as they come; `ids` are the integers of their keys."""
+    """Append FORECAST_ARRAYS, frame after frame as they come; `ids` are the integers of their keys.
+
+    Return how many rows. `write_steps` has to be called for their cutoffs too.
+    """
     rows = (
-        datasets.numbered(conform(frame, FORECASTS), ids).with_columns(
+        datasets.numbered(conform(frame, FORECAST_ARRAYS), ids).with_columns(
             model_id=pl.lit(model_id, dtype=pl.Int32()),
+            steps=pl.col("deviations").list.len().cast(pl.Int32()),
             issued_at=pl.lit(issued_at, dtype=INSTANT),
             origin=pl.lit(origin),
         )
         for frame in frames
     )
     return insert_frames(conn, forecasts, rows)
+
+
+def write_steps(conn: Connection, model_id: int, steps: pl.DataFrame) -> int:
+    """Append STEPS that this model does not have yet; return how many rows."""
+    conform(steps, STEPS)
+    query = select(*(forecast_timestamps.c[name] for name in STEPS)).where(
+        forecast_timestamps.c.model_id == model_id,
+        forecast_timestamps.c.cutoff.between(steps["cutoff"].min(), steps["cutoff"].max()),
+    )
+    new = steps.join(read_frame(conn, query, STEPS), on=["cutoff", "timestamp"], how="anti")
+    model = pl.lit(model_id, dtype=pl.Int32())
+    return insert_frame(conn, forecast_timestamps, new.with_columns(model_id=model))
+
+
+def delete_steps_before(conn: Connection, dataset: str, before: datetime) -> int:
+    """Delete the STEPS of cutoffs earlier than `before`; return how many rows."""
+    is_ours = forecast_timestamps.c.model_id.in_(datasets.models_of(dataset))
+    return conn.execute(
+        delete(forecast_timestamps).where(is_ours, forecast_timestamps.c.cutoff < before)
+    ).rowcount
 
 
 def series_at(conn: Connection, dataset: str, model_id: int, cutoff: datetime) -> list[str]:
@@ -53,8 +77,6 @@ def by_series(
     conn: Connection, dataset: str, table: Table, model_id: int, limits: ColumnElement[bool]
 ) -> pl.DataFrame:
     """Return KEYS: where a table has rows of a model inside `limits`, each once.
-
-    Any row of a forecast counts: its first step may be closed.
 
     Descends the key once for each of its series: OFFSET 0 keeps PostgreSQL from doing so for those
     of all datasets, or from reading whole partitions.
@@ -76,7 +98,7 @@ def awaits_scoring(conn: Connection, dataset: str, *, after: datetime | None) ->
     Descends the key of one series after the other: OFFSET 0 keeps PostgreSQL from reading whole
     partitions of everybody instead.
     """
-    forecast = select(forecasts.c.step).where(
+    forecast = select(forecasts.c.cutoff).where(
         forecasts.c.series_id == tables.series.c.id, ~forecasts.c.hindsight
     )
     later = forecast if after is None else forecast.where(forecasts.c.cutoff > after)
@@ -87,12 +109,12 @@ def awaits_scoring(conn: Connection, dataset: str, *, after: datetime | None) ->
 
 
 def count(conn: Connection, dataset: str, *, at_most: int) -> int:
-    """Count the rows of a dataset's forecasts, of all models: one more than `at_most` is many.
+    """Count the forecasts of a dataset, of all models: one more than `at_most` is many.
 
     Descends the key of one series after the other, and stops there.
     """
     series = tables.series
-    of_series = select(forecasts.c.step).where(forecasts.c.series_id == series.c.id)
+    of_series = select(forecasts.c.cutoff).where(forecasts.c.series_id == series.c.id)
     if conn.dialect.name == "postgresql":
         # OFFSET 0 keeps PostgreSQL from reading whole partitions of everybody instead.
         rows = of_series.offset(0).lateral()

@@ -12,7 +12,13 @@ from sqlalchemy import Connection, select
 from forecaster.schemas import ATTENTION, INSTANT, PART_COLUMNS, PATCHES, QUANTILE_COLUMNS
 from forecaster.store.connection.bulk import read_frame
 from forecaster.store.state import datasets
-from forecaster.store.tables import attention, attention_patches, forecasts, series
+from forecaster.store.tables import (
+    attention,
+    attention_patches,
+    forecast_steps,
+    forecasts,
+    series,
+)
 
 INTERVALS = pl.Schema(
     {
@@ -94,9 +100,9 @@ def newest(
 def read_parts(conn: Connection, dataset: str, forecast: StoredForecast) -> pl.DataFrame:
     """Return PARTS of one forecast."""
     query = select(*map(_column, PARTS)).where(
-        forecasts.c.series_id.in_(datasets.series_of(dataset, forecast.series_id)),
-        forecasts.c.cutoff == forecast.cutoff,
-        forecasts.c.model_id == forecast.model_id,
+        forecast_steps.c.series_id.in_(datasets.series_of(dataset, forecast.series_id)),
+        forecast_steps.c.cutoff == forecast.cutoff,
+        forecast_steps.c.model_id == forecast.model_id,
     )
     return read_frame(conn, query, PARTS).sort("step")
 
@@ -115,10 +121,10 @@ def read_intervals(
     """
     query = (
         select(*map(_column, schema))
-        .join(series, series.c.id == forecasts.c.series_id)
+        .join(series, series.c.id == forecast_steps.c.series_id)
         .where(
-            forecasts.c.series_id.in_(datasets.series_of(dataset)),
-            forecasts.c.cutoff.between(since, until),
+            forecast_steps.c.series_id.in_(datasets.series_of(dataset)),
+            forecast_steps.c.cutoff.between(since, until),
         )
     )
     return read_frame(conn, query, schema).sort("series_id", "cutoff", "step")
@@ -164,8 +170,8 @@ def read_patches(
 def _column(name: str) -> sa.ColumnElement[Any]:
     """Return a column of a schema: a quantile is the level and a deviation from it."""
     if name in QUANTILE_COLUMNS:
-        return (forecasts.c.level + forecasts.c[f"d{name[1:]}"]).label(name)
-    return series.c.key.label(name) if name == "series_id" else forecasts.c[name]
+        return (forecast_steps.c.level + forecast_steps.c[f"d{name[1:]}"]).label(name)
+    return series.c.key.label(name) if name == "series_id" else forecast_steps.c[name]
 
 
 def _as_json(conn: Connection) -> sa.ColumnElement[str]:

@@ -1,8 +1,8 @@
 """Matured forecasts: those whose actuals are known.
 
-They are read series by series, through the primary key by series and cutoff: a later forecast of an
-instant has a cutoff before that instant, so the key finds it, and there is no other index. Closed
-steps have no row, so which is the last row of a lead is queried, not computed.
+When the last step of a lead is does not depend on the series: the timestamps of the steps say which
+cutoffs of which models are due. Their forecasts are then read series by series, through the primary
+key by series and cutoff; there is no other index.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, select, true
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, select, true
 
 from forecaster.schemas import DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS
 from forecaster.store.connection.bulk import read_frame
 from forecaster.store.state import datasets
-from forecaster.store.tables import accuracy, forecasts
+from forecaster.store.tables import accuracy, forecast_steps, forecast_timestamps, forecasts
 
 MATURED = pl.Schema(
     {
@@ -24,20 +24,18 @@ MATURED = pl.Schema(
         "model_id": pl.Int32(),
         "step": pl.Int32(),
         "timestamp": INSTANT,
-        "status": pl.String(),
         **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
     }
 )
 """Forecasts to score, sorted by series_id, cutoff, model_id and step."""
 
 _STORED = {
-    **{name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp", "status")},
+    **{name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp")},
     "id": pl.Int32(),
     "level": pl.Float64(),
     **dict.fromkeys(DEVIATION_COLUMNS, pl.Float64()),
 }
 _KEY = ("series_id", "cutoff", "model_id")
-_LAST, _LATER = forecasts.alias("last"), forecasts.alias("later")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +51,12 @@ class LeadWindow:
     after: datetime | None
     until: datetime
     has_closed: bool = False
-    """Whether closed steps may be missing: the last row is then that of an earlier step."""
+    """Whether closed steps may be missing: the last one is then an earlier step."""
 
-    def contains(self, rows: FromClause) -> ColumnElement[bool]:
-        """Return the condition that a row of the last step lies in (after, until]."""
-        until = (rows.c.timestamp <= self.until) & self.may_contain(rows)
-        return until if self.after is None else until & (rows.c.timestamp > self.after)
+    def contains(self, instant: ColumnElement[datetime]) -> ColumnElement[bool]:
+        """Return the condition that the instant of the last step lies in (after, until]."""
+        until = instant <= self.until
+        return until if self.after is None else until & (instant > self.after)
 
     def may_contain(self, rows: FromClause) -> ColumnElement[bool]:
         """Return the implied condition on the cutoff, for partition pruning and index scans."""
@@ -71,7 +69,7 @@ def read(conn: Connection, dataset: str, window: LeadWindow) -> pl.DataFrame:
 
     Left out: hindsight, and forecasts of which this lead was scored before.
     """
-    rows = read_frame(conn, _rows(conn, datasets.series_of(dataset), window), _STORED)
+    rows = read_frame(conn, _rows(conn, dataset, window), _STORED)
     quantiles = [
         (pl.col("level") + pl.col(deviation)).alias(quantile)
         for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
@@ -84,49 +82,63 @@ def read(conn: Connection, dataset: str, window: LeadWindow) -> pl.DataFrame:
     )
 
 
-def _rows(conn: Connection, owners: Select[int], window: LeadWindow) -> Select[Any]:
-    """Select the rows of what is due by descents of the key: of each series, then each forecast.
+def _rows(conn: Connection, dataset: str, window: LeadWindow) -> Select[Any]:
+    """Select the rows of what is due by descents of the key, for each series and cutoff.
 
     OFFSET 0 keeps these steps apart. PostgreSQL, which cannot know how few rows there are, would
     rather read whole partitions.
     """
-    columns = [forecasts.c["series_id" if name == "id" else name].label(name) for name in _STORED]
-    if conn.dialect.name == "sqlite":
-        due = _due(window).where(_LAST.c.series_id.in_(owners)).offset(0).subquery("due")
-        return select(*columns).select_from(due.join(forecasts, _belongs(due, window)))
-    owner = owners.subquery("each")
-    of_one = _due(window).where(_LAST.c.series_id == owner.c.id).offset(0).lateral("due")
-    rows = select(*columns).where(_belongs(of_one, window)).offset(0).lateral("rows")
-    return select(rows).select_from(owner.join(of_one, true()).join(rows, true()))
-
-
-def _due(window: LeadWindow) -> Select[Any]:
-    """Select which forecasts of which series have this lead behind them."""
-    scored = select(accuracy.c.lead).where(
-        accuracy.c.lead == window.lead, *(accuracy.c[name] == _LAST.c[name] for name in _KEY)
-    )
-    return select(*(_LAST.c[name] for name in _KEY)).where(
-        _is_last(window),
-        ~_LAST.c.hindsight,
-        window.contains(_LAST),
-        ~scored.exists(),
-    )
-
-
-def _is_last(window: LeadWindow) -> ColumnElement[bool]:
-    """Return the condition that a row is the last one of the lead."""
-    if not window.has_closed:
-        return _LAST.c.step == window.step_to
-    later = select(_LATER.c.step).where(
-        *(_LATER.c[name] == _LAST.c[name] for name in _KEY),
-        _LATER.c.step.between(_LAST.c.step + 1, window.step_to),
-    )
-    return _LAST.c.step.between(window.step_from, window.step_to) & ~later.exists()
-
-
-def _belongs(due: FromClause, window: LeadWindow) -> ColumnElement[bool]:
-    return and_(
-        *(forecasts.c[name] == due.c[name] for name in _KEY),
-        forecasts.c.step.between(window.step_from, window.step_to),
+    due, owner = _due(dataset, window).subquery("due"), datasets.series_of(dataset).subquery("own")
+    columns = [
+        forecast_steps.c["series_id" if name == "id" else name].label(name) for name in _STORED
+    ]
+    is_due = and_(
+        forecasts.c.series_id == owner.c.id,
+        forecasts.c.cutoff == due.c.cutoff,
+        forecasts.c.model_id == due.c.model_id,
         window.may_contain(forecasts),
+        ~forecasts.c.hindsight,
+        ~_is_scored(window),
+    )
+    if conn.dialect.name == "sqlite":
+        keys = select(*(forecasts.c[name] for name in _KEY)).where(is_due).offset(0).subquery("key")
+        return select(*columns).select_from(keys.join(forecast_steps, _belongs(keys, window)))
+    found = select(*(forecasts.c[name] for name in _KEY)).where(is_due).offset(0).lateral("key")
+    rows = select(*columns).where(_belongs(found, window)).offset(0).lateral("rows")
+    return select(rows).select_from(owner.join(due, true()).join(found, true()).join(rows, true()))
+
+
+def _due(dataset: str, window: LeadWindow) -> Select[Any]:
+    """Select which cutoffs of which models have this lead behind them."""
+    rows, last = forecast_timestamps, func.max(forecast_timestamps.c.step)
+    ends = func.max(rows.c.timestamp, type_=rows.c.timestamp.type)
+    whole = true() if window.has_closed else last == window.step_to
+    return (
+        select(rows.c.model_id, rows.c.cutoff)
+        .where(
+            rows.c.model_id.in_(datasets.models_of(dataset)),
+            rows.c.step.between(window.step_from, window.step_to),
+            window.may_contain(rows),
+        )
+        .group_by(rows.c.model_id, rows.c.cutoff)
+        .having(window.contains(ends) & whole)
+    )
+
+
+def _is_scored(window: LeadWindow) -> ColumnElement[bool]:
+    return (
+        select(accuracy.c.lead)
+        .where(
+            accuracy.c.lead == window.lead,
+            *(accuracy.c[name] == forecasts.c[name] for name in _KEY),
+        )
+        .exists()
+    )
+
+
+def _belongs(keys: FromClause, window: LeadWindow) -> ColumnElement[bool]:
+    return and_(
+        *(forecast_steps.c[name] == keys.c[name] for name in _KEY),
+        forecast_steps.c.step.between(window.step_from, window.step_to),
+        window.may_contain(forecast_steps),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, Engine, func, select
 
 from forecaster.errors import SchemaOutOfDate
@@ -20,10 +20,20 @@ _UPGRADE_LOCK = 0x666F7265636173  # any number, the same for every process that 
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that are missing, all or none; concurrent upgrades wait for each other.
+    """Run the migrations that are missing; concurrent upgrades wait for each other.
 
-    Privileges on tables and views are kept. SchemaOutOfDate when the schema is of a newer version
-    than this one; StoreError when views of somebody else depend on one that is replaced.
+    Each step is a transaction; an upgrade that was interrupted goes on where it was. Privileges on
+    tables and views are kept. SchemaOutOfDate when the schema is of a newer version than this one;
+    StoreError when views of somebody else depend on one that is replaced.
+    """
+    while _upgrade_some(engine):
+        pass
+
+
+def _upgrade_some(engine: Engine) -> bool:
+    """Prepare a part of a migration, or run those up to the next that has to be prepared.
+
+    Return whether there is more to do.
     """
     with writing(engine) as conn:
         if conn.dialect.name == "postgresql":
@@ -31,9 +41,34 @@ def upgrade(engine: Engine) -> None:
         current = _revision(conn)
         if _is_newer(current):
             raise _out_of_date(engine, current)
+        scripts = _missing(current)
+        if scripts and _prepare(conn, scripts[0]):
+            return True
         before = grants.granted(conn)
-        command.upgrade(alembic_config(conn), "head")
+        last = next((script for script in scripts[1:] if _needs_preparing(script)), None)
+        command.upgrade(alembic_config(conn), _before(last) if last else "head")
         grants.restore(conn, before)
+        return last is not None
+
+
+def _missing(current: str | None) -> list[Script]:
+    """Return the migrations after a revision, the oldest first."""
+    newest_first = _scripts().iterate_revisions("head", current or "base")
+    return [script for script in reversed([*newest_first]) if script.revision != current]
+
+
+def _needs_preparing(script: Script) -> bool:
+    return hasattr(script.module, "prepare")
+
+
+def _prepare(conn: Connection, script: Script) -> bool:
+    """Do a part of what comes before a migration, if any; return whether something was done."""
+    return _needs_preparing(script) and bool(script.module.prepare(conn))
+
+
+def _before(script: Script) -> str:
+    assert isinstance(script.down_revision, str)
+    return script.down_revision
 
 
 def revision(engine: Engine) -> str | None:

@@ -27,6 +27,9 @@ _AT_ONCE = 20
 """Partitions that one transaction makes: each of them takes locks."""
 _PARTITION_LOCK = 0x666F7265636174  # any number, the same for every process that changes partitions
 
+_IN_LINE = "toast_tuple_target = 8160"
+"""Arrays are kept in the row up to a page, where they are read without another descent."""
+
 _RETRY_SECONDS = 30.0
 _LOCK_TIMEOUT = "1s"
 """How long new readers and writers may have to queue behind one attempt to drop a partition."""
@@ -208,7 +211,7 @@ def _attach(conn: Connection, table: str, partition: Partition) -> None:
     quote = conn.dialect.identifier_preparer.quote
     name = quote(partition.name)
     for statement in (
-        f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL)",
+        f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL) WITH ({_IN_LINE})",
         f"ALTER TABLE {table} ATTACH PARTITION {name}"
         f" FOR VALUES FROM ('{partition.lower}') TO ('{partition.upper}')",
     ):

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Select, func, select, update
 
 from forecaster.store.connection.bulk import read_frame
-from forecaster.store.tables import datasets, series
+from forecaster.store.tables import datasets, models, series
 from forecaster.store.upserts import insert_or
 
 _KEYS_AT_ONCE = 20_000
@@ -141,6 +141,11 @@ def series_of(dataset: str, key: str | None = None) -> Select[int]:
 def id_of(dataset: str) -> Select[int]:
     """Select the integer key of a dataset; no row before it was first named."""
     return select(datasets.c.id).where(datasets.c.name == dataset)
+
+
+def models_of(dataset: str) -> Select[int]:
+    """Select the integer keys of all models of a dataset."""
+    return select(models.c.id).where(models.c.dataset_id.in_(id_of(dataset)))
 
 
 def _keys_in_arrays(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, Table, func, select
 
 from forecaster.store import tables
 from forecaster.store.connection.engine import reading
@@ -134,7 +134,8 @@ def _fallen(dataset: str, ticks: list[Tick]) -> Iterator[str]:
 
 def _half_written(conn: Connection, dataset: str, ticks: Mapping[str, list[Tick]]) -> Iterator[str]:
     """Yield what a tick has too little or too much of."""
-    written = {name: _by_cutoff(conn, name, dataset) for name in ("forecasts", "attention")}
+    large = {"forecasts": tables.forecast_steps, "attention": tables.attention}
+    written = {name: _by_cutoff(conn, table, dataset) for name, table in large.items()}
     written["patches"] = _patches(conn, dataset)
     succeeded = sum(tick.state == "succeeded" for tick in ticks[dataset])
     for table, counts in written.items():
@@ -146,8 +147,7 @@ def _half_written(conn: Connection, dataset: str, ticks: Mapping[str, list[Tick]
         yield f"{dataset}: forecasts of a cutoff are {sorted(set(written['forecasts'].values()))}"
 
 
-def _by_cutoff(conn: Connection, name: str, dataset: str) -> dict[datetime, int]:
-    table = tables.metadata.tables[name]
+def _by_cutoff(conn: Connection, table: Table, dataset: str) -> dict[datetime, int]:
     query = (
         select(table.c.cutoff, func.count())
         .join(tables.series, tables.series.c.id == table.c.series_id)

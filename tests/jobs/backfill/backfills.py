@@ -18,7 +18,7 @@ OLDER, CHAMPION = 1, 2
 """Two models that served one after the other."""
 SECOND = 30
 """How many ticks of the range come before the second one."""
-MEDIANS = "SELECT series_id, cutoff, step, level + d50 FROM forecasts ORDER BY 1, 2, 3"
+MEDIANS = "SELECT series_id, cutoff, step, level + d50 FROM forecast_steps ORDER BY 1, 2, 3"
 FIRST_OBSERVED = NEWEST - 299 * HOUR
 
 

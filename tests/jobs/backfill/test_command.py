@@ -135,7 +135,7 @@ def test_a_model_that_somebody_chose_speaks_in_hindsight_where_it_did_not_serve(
     answer = backfill("--model", model)
     matured = type_("score", "--json")
 
-    said = {*rows("SELECT status, hindsight, count(*) / 12 FROM forecasts GROUP BY 1, 2")}
+    said = {*rows("SELECT status, hindsight, count(*) / 12 FROM forecast_steps GROUP BY 1, 2")}
     assert answer.status == 0
     told = f"{2 * SECOND} forecasts in hindsight: not scored, never the latest forecast"
     assert told in answer.data
@@ -163,8 +163,8 @@ def test_all_replaces_what_backfills_wrote_and_nothing_else(past: Path) -> None:
 
     assert (found["ticks"], found["done_before"], found["known_after"]) == (TICKS, 0, "3h")
     kept = "SELECT origin, count(*) FROM forecasts WHERE issued_at = 0 GROUP BY 1"
-    assert rows(kept) == [("live", 12)]
-    assert number("SELECT count(*) FROM forecasts") == 12 * TICKS
+    assert rows(kept) == [("live", 2)]
+    assert number("SELECT count(*) FROM forecast_steps") == 12 * TICKS
     assert number("SELECT max(attempt) FROM runs WHERE job = 'backfill'") == 2
 
 
@@ -177,7 +177,7 @@ def test_none_leaves_failures_alone_and_failed_does_only_these(past: Path) -> No
 
     assert (left["ticks"], left["failed_before"]) == (0, failed)
     assert (done["ticks"], done["failed_before"]) == (failed, 0)
-    assert number("SELECT count(*) FROM forecasts") == 12 * TICKS
+    assert number("SELECT count(*) FROM forecast_steps") == 12 * TICKS
 
 
 def test_what_was_scored_before_its_forecasts_were_pruned_keeps_its_score(past: Path) -> None:

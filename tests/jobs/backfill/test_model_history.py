@@ -55,7 +55,7 @@ def backfill(engine: Engine, first: int, last: int, **asked: Any) -> BackfillRep
 
 def origins(engine: Engine) -> list[tuple[object, ...]]:
     return query(
-        engine, "SELECT origin, model_id, count(*) FROM forecasts GROUP BY 1, 2 ORDER BY 2"
+        engine, "SELECT origin, model_id, count(*) FROM forecast_steps GROUP BY 1, 2 ORDER BY 2"
     )
 
 
@@ -93,12 +93,14 @@ def test_a_model_of_another_horizon_is_asked_as_the_service_asks_it(
 def test_what_was_asked_of_a_model_on_the_way_is_no_hindsight(engine: Engine) -> None:
     land(engine, rows("north", 0, LAST))
     filled = backfill(engine, LAST - 9, LAST, retrain_every=Step.parse("9d"))
-    before = query(engine, "SELECT status, origin, count(*) FROM forecasts GROUP BY 1, 2")
+    before = query(engine, "SELECT status, origin, count(*) FROM forecast_steps GROUP BY 1, 2")
 
     named = backfill(engine, LAST - 9, LAST, model=str(filled.trained[0]), reprocess="all")
 
     assert (named.ticks, named.done_before) == (0, 10)
-    assert query(engine, "SELECT status, origin, count(*) FROM forecasts GROUP BY 1, 2") == before
+    assert (
+        query(engine, "SELECT status, origin, count(*) FROM forecast_steps GROUP BY 1, 2") == before
+    )
 
 
 def test_a_model_on_the_way_is_used_again_where_it_would_be_trained_alike(engine: Engine) -> None:

@@ -110,7 +110,7 @@ def test_a_first_day_of_jobs(configured: Path) -> None:
     (bikes,) = status["datasets"]
     assert {run["job"] for run in bikes["runs"]} == {"retrain", "forecast", "score", "prune"}
     sizes = {table["table"]: table for table in status["size"]["tables"]}
-    assert sizes["forecasts"]["rows"] == 12 * 2
+    assert sizes["forecasts"]["rows"] == 2 * 2
     shown = type_("status").data
     assert "succeeded" in shown
     assert "total " in shown

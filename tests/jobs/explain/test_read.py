@@ -1,6 +1,7 @@
 """What a stored forecast is made of: every number must be found again, on both stores."""
 
 import io
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from forecaster.config.settings import TrainingConfig
 from forecaster.errors import DataError
 from forecaster.explain.report import Trust
+from forecaster.schemas import PART_COLUMNS
 from forecaster.store.connection.engine import reading, writing
 from forecaster.store.state import models
 from forecaster.times.durations import Step
@@ -210,11 +212,13 @@ def test_the_page_says_where_it_looked_and_how_far_to_trust_that(forecast: World
 
 
 def test_the_page_of_a_fallback_says_that_no_attention_stands_behind_it(forecast: World) -> None:
+    with_drift = json.dumps([[float(name == "residual") for name in PART_COLUMNS]] * HORIZON)
+    if forecast.engine.dialect.name == "postgresql":
+        with_drift = with_drift.replace("[", "{").replace("]", "}")
+    fallback = "UPDATE forecasts SET status = 'fallback_naive', hindsight = true, parts = :parts"
     with writing(forecast.engine) as conn:
         conn.execute(text("DELETE FROM attention"))
-        conn.execute(
-            text("UPDATE forecasts SET status = 'fallback_naive', hindsight = true, last_value = 0")
-        )
+        conn.execute(text(fallback), {"parts": with_drift})
 
     told = page(explained(forecast))
 

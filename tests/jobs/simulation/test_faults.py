@@ -114,10 +114,7 @@ def test_both_are_scored_on_the_same_points(lived: Simulation) -> None:
 DISTURBED = "(SELECT id FROM datasets WHERE name = 'bikes_disturbed')"
 FORECAST = f"job = 'forecast' AND dataset_id = {DISTURBED}"
 SERIES = f"series_id IN (SELECT id FROM series WHERE dataset_id = {DISTURBED})"
-COLUMNS = (
-    "series_id, cutoff, step, timestamp, issued_at, origin, status, level, copied, last_value, "
-    "residual, adjustment, d025, d05, d10, d20, d30, d40, d50, d60, d70, d80, d90, d95, d975"
-)
+COLUMNS = "series_id, cutoff, issued_at, origin, status, hindsight, steps, level, parts, deviations"
 NEWEST = f"cutoff = (SELECT max(cutoff) FROM forecasts WHERE {SERIES})"
 
 
