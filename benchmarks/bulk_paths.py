@@ -86,7 +86,7 @@ class Paths:
                 conn,
                 ids,
                 MODEL_ID,
-                (block.forecasts for block in blocks),
+                (block.arrays for block in blocks),
                 issued_at=SAID.end,
                 origin="live",
             )

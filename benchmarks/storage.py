@@ -33,7 +33,7 @@ CONTEXT = 336
 HORIZON = timedelta(hours=48)
 LARGE = ("observations", "forecasts", "attention", "accuracy")
 PROJECTED_SERIES = 100_000
-PER_DAY = {"observations": 24, "forecasts": 24 * 48, "attention": 24 * 2, "accuracy": 24 * 6}
+PER_DAY = {"observations": 24, "forecasts": 24, "attention": 24 * 2, "accuracy": 24 * 6}
 """Rows a day of one series."""
 
 
@@ -140,7 +140,7 @@ def brin(engine: Engine, url: str, fleet: Fleet) -> Iterator[Row]:
     }
     for table, condition in asked.items():
         column = condition.split()[0]
-        query = f"SELECT count(*), max(timestamp) FROM {table} WHERE {condition}"
+        query = f"SELECT count(*), max({column}) FROM {table} WHERE {condition}"
         without = seconds(partial(execute, url, query))
         execute(url, f"CREATE INDEX block_index ON {table} USING brin ({column})")
         within = seconds(partial(execute, url, query))

@@ -3,7 +3,7 @@
 `prepare` rewrites the rows of some series; it is called in transactions of its own until none is
 left, so that an upgrade that is killed goes on where it was and needs little memory. The old table
 stays whole, and the views show it, until the last transaction replaces it. Where a forecast lacks
-the row of a step, as closed ones do, its numbers are null.
+the row of a step, as closed ones do, its numbers are null, or NaN on PostgreSQL.
 
 Imports nothing of ours: a migration is frozen history.
 """
@@ -147,7 +147,8 @@ def _array(conn: Connection, names: tuple[str, ...]) -> str:
     """Return the aggregate of numbers; on SQLite nine digits, which tell every float32 apart."""
     listed = ", ".join(names)
     if not _is(conn, "sqlite"):
-        return f"array_agg(CAST(ARRAY[{listed}] AS real[]) ORDER BY nth)"
+        numbers = ", ".join(f"coalesce({name}, 'NaN')" for name in names)
+        return f"array_agg(CAST(ARRAY[{numbers}] AS real[]) ORDER BY nth)"
     nothing = f"[{','.join(['null'] * len(names))}]"
     numbers = f"printf('[{','.join(['%!.9g'] * len(names))}]', {listed})"
     return f"'[' || group_concat(CASE WHEN step IS NULL THEN '{nothing}' ELSE {numbers} END) || ']'"

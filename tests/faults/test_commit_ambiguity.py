@@ -66,7 +66,7 @@ def test_a_tick_whose_last_answer_was_lost_has_succeeded_once_with_its_report(
         )
         == [("succeeded", 1, True, None)] * 3
     )
-    assert count(world.engine, "forecasts") == 3 * 2 * HORIZON
+    assert count(world.engine, "forecast_steps") == 3 * 2 * HORIZON
 
 
 @pytest.mark.parametrize("job", ["forecast", "retrain", "score", "prune"])
@@ -76,7 +76,7 @@ def test_whichever_answer_is_lost_a_tick_is_written_once(
     world.tick("forecast", hour(FIRST))
     world.tick(job, hour(FIRST + 1))
     commits = commits_of(world, proxy, job, hour(FIRST + 2))
-    before = {table: count(world.engine, table) for table in ("models", "forecasts")}
+    before = {table: count(world.engine, table) for table in ("models", "forecast_steps")}
 
     for number in range(commits):
         tick = hour(FIRST + 3 + number)
@@ -88,7 +88,7 @@ def test_whichever_answer_is_lost_a_tick_is_written_once(
 
     written = {table: count(world.engine, table) - before[table] for table in before}
     assert written["models"] == (job == "retrain") * commits
-    assert written["forecasts"] == (job == "forecast") * commits * 2 * HORIZON
+    assert written["forecast_steps"] == (job == "forecast") * commits * 2 * HORIZON
     assert query(world.engine, f"SELECT DISTINCT state FROM runs WHERE job = '{job}'") == [
         ("succeeded",)
     ]

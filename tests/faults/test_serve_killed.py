@@ -107,13 +107,15 @@ def require_every_tick(service: Served, ticks: int) -> None:
     """Assert that each tick was written, with all its rows, and none between two was left out."""
     found = {
         table: service.rows(f"SELECT cutoff, count(*) FROM {table} GROUP BY cutoff ORDER BY cutoff")
-        for table in ("forecasts", "attention", "attention_patches")
+        for table in ("forecast_steps", "attention", "attention_patches")
     }
-    assert len(found["forecasts"]) == ticks
+    assert len(found["forecast_steps"]) == ticks
     for counted in found.values():
-        assert [cutoff for cutoff, _ in counted] == [cutoff for cutoff, _ in found["forecasts"]]
+        assert [cutoff for cutoff, _ in counted] == [
+            cutoff for cutoff, _ in found["forecast_steps"]
+        ]
         assert len({count for _, count in counted}) == 1
-    assert found["forecasts"][0][1] == len(SERIES) * HORIZON
+    assert found["forecast_steps"][0][1] == len(SERIES) * HORIZON
     (cutoffs,) = service.rows("SELECT min(cutoff), max(cutoff) FROM all_forecasts")
     first, last = (datetime.fromisoformat(str(cutoff)) for cutoff in cutoffs)
     assert (last - first) / timedelta(seconds=STEP) + 1 == ticks

@@ -111,11 +111,11 @@ def tick(world: World, successor: Replica) -> str:
 def require_one_whole_tick(engine: Engine) -> None:
     found = {
         table: query(engine, f"SELECT cutoff, count(*) FROM {table} GROUP BY cutoff")
-        for table in ("forecasts", "attention", "attention_patches")
+        for table in ("forecast_steps", "attention", "attention_patches")
     }
     assert query(engine, "SELECT state FROM runs WHERE job = 'forecast'") == [("succeeded",)]
     assert [len(rows) for rows in found.values()] == [1, 1, 1]
-    assert found["forecasts"][0][1] == len(SERIES) * HORIZON
+    assert found["forecast_steps"][0][1] == len(SERIES) * HORIZON
 
 
 def observed(engine: Engine) -> int:

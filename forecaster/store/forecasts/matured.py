@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func
 
 from forecaster.schemas import DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS
 from forecaster.store.connection.bulk import read_frame
+from forecaster.store.forecasts import slices
 from forecaster.store.state import datasets
-from forecaster.store.tables import accuracy, forecast_steps, forecast_timestamps, forecasts
+from forecaster.store.tables import accuracy, forecast_timestamps, forecasts
 
 MATURED = pl.Schema(
     {
@@ -29,12 +30,7 @@ MATURED = pl.Schema(
 )
 """Forecasts to score, sorted by series_id, cutoff, model_id and step."""
 
-_STORED = {
-    **{name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp")},
-    "id": pl.Int32(),
-    "level": pl.Float64(),
-    **dict.fromkeys(DEVIATION_COLUMNS, pl.Float64()),
-}
+_STEPS = pl.Schema({name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp")})
 _KEY = ("series_id", "cutoff", "model_id")
 
 
@@ -53,6 +49,11 @@ class LeadWindow:
     has_closed: bool = False
     """Whether closed steps may be missing: the last one is then an earlier step."""
 
+    @property
+    def steps(self) -> range:
+        """The steps of the lead, closed ones too."""
+        return range(self.step_from, self.step_to + 1)
+
     def contains(self, instant: ColumnElement[datetime]) -> ColumnElement[bool]:
         """Return the condition that the instant of the last step lies in (after, until]."""
         until = instant <= self.until
@@ -69,43 +70,52 @@ def read(conn: Connection, dataset: str, window: LeadWindow) -> pl.DataFrame:
 
     Left out: hindsight, and forecasts of which this lead was scored before.
     """
-    rows = read_frame(conn, _rows(conn, dataset, window), _STORED)
+    steps = read_frame(conn, _steps(dataset, window), _STEPS)
+    rows = slices.read(conn, _forecasts(conn, dataset, window), window.steps)
     quantiles = [
         (pl.col("level") + pl.col(deviation)).alias(quantile)
         for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
     ]
     return (
-        rows.join(datasets.keys(conn, dataset), on="id")
+        rows.join(steps, on=["cutoff", "model_id", "step"])
+        .join(datasets.keys(conn, dataset), on="id")
         .sort("rank", "cutoff", "model_id", "step")
         .with_columns(*quantiles, series_id=pl.col("key"))
         .select(MATURED.names())
     )
 
 
-def _rows(conn: Connection, dataset: str, window: LeadWindow) -> Select[Any]:
-    """Select the rows of what is due by descents of the key, for each series and cutoff.
+def _forecasts(conn: Connection, dataset: str, window: LeadWindow) -> Select[Any]:
+    """Select what is due by descents of the key, one for each series and cutoff.
 
     OFFSET 0 keeps these steps apart. PostgreSQL, which cannot know how few rows there are, would
     rather read whole partitions.
     """
     due, owner = _due(dataset, window).subquery("due"), datasets.series_of(dataset).subquery("own")
-    columns = [
-        forecast_steps.c["series_id" if name == "id" else name].label(name) for name in _STORED
-    ]
     is_due = and_(
         forecasts.c.series_id == owner.c.id,
         forecasts.c.cutoff == due.c.cutoff,
         forecasts.c.model_id == due.c.model_id,
         window.may_contain(forecasts),
         ~forecasts.c.hindsight,
+        forecasts.c.steps >= window.step_from,
         ~_is_scored(window),
     )
+    found = select(*slices.columns(conn, window.steps)).where(is_due)
     if conn.dialect.name == "sqlite":
-        keys = select(*(forecasts.c[name] for name in _KEY)).where(is_due).offset(0).subquery("key")
-        return select(*columns).select_from(keys.join(forecast_steps, _belongs(keys, window)))
-    found = select(*(forecasts.c[name] for name in _KEY)).where(is_due).offset(0).lateral("key")
-    rows = select(*columns).where(_belongs(found, window)).offset(0).lateral("rows")
-    return select(rows).select_from(owner.join(due, true()).join(found, true()).join(rows, true()))
+        return found
+    of_each = found.offset(0).lateral("found")
+    return select(*of_each.c).select_from(owner.join(due, true()).join(of_each, true()))
+
+
+def _steps(dataset: str, window: LeadWindow) -> Select[Any]:
+    """Select the open steps of the lead, with their timestamps, at the cutoffs that are due."""
+    due, rows = _due(dataset, window).subquery(), forecast_timestamps
+    return select(*(rows.c[name] for name in _STEPS)).where(
+        rows.c.model_id == due.c.model_id,
+        rows.c.cutoff == due.c.cutoff,
+        rows.c.step.between(window.step_from, window.step_to),
+    )
 
 
 def _due(dataset: str, window: LeadWindow) -> Select[Any]:
@@ -133,12 +143,4 @@ def _is_scored(window: LeadWindow) -> ColumnElement[bool]:
             *(accuracy.c[name] == forecasts.c[name] for name in _KEY),
         )
         .exists()
-    )
-
-
-def _belongs(keys: FromClause, window: LeadWindow) -> ColumnElement[bool]:
-    return and_(
-        *(forecast_steps.c[name] == keys.c[name] for name in _KEY),
-        forecast_steps.c.step.between(window.step_from, window.step_to),
-        window.may_contain(forecast_steps),
     )

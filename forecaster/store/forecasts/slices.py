@@ -1,0 +1,90 @@
+"""Some steps of many forecasts out of their arrays, a row for each.
+
+A view would take numbers out of the arrays one by one; here a slice comes whole.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy import ColumnElement, Connection, Select
+
+from forecaster.schemas import DEVIATION_COLUMNS, INSTANT
+from forecaster.store.connection import bulk
+from forecaster.store.connection.pg_copy import EPOCH
+from forecaster.store.tables import forecasts
+
+KEYS = pl.Schema(
+    {"id": pl.Int32(), "cutoff": INSTANT, "model_id": pl.Int32(), "level": pl.Float64()}
+)
+"""Which forecast of which series."""
+
+_WIDTH = len(DEVIATION_COLUMNS)
+_HEADER_BYTES = 28
+"""Dimensions, whether there are nulls, the type, then size and first index of two dimensions."""
+
+
+def columns(conn: Connection, steps: range) -> list[ColumnElement[Any]]:
+    """Return what a query has to select from the forecasts for `read`: KEYS and the slice."""
+    names = ["series_id" if name == "id" else name for name in KEYS]
+    keys = [forecasts.c[name].label(key) for name, key in zip(names, KEYS, strict=True)]
+    return [*keys, _slice(conn, steps).label("slice")]
+
+
+def read(conn: Connection, query: Select[Any], steps: range) -> pl.DataFrame:
+    """Return KEYS with `step` and DEVIATION_COLUMNS (float32), a row for each of `steps`.
+
+    Without the steps that a forecast does not have.
+    """
+    of_store = _read_postgres if conn.dialect.name == "postgresql" else _read_sqlite
+    keys, counts, numbers = of_store(conn, query)
+    places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    frame = keys[np.repeat(np.arange(len(counts)), counts)].with_columns(
+        pl.Series("step", places + steps.start, dtype=pl.Int32),
+        *map(pl.Series, DEVIATION_COLUMNS, np.ascontiguousarray(numbers.T)),
+    )
+    return frame.filter(pl.col(DEVIATION_COLUMNS[0]).is_finite())
+
+
+def _slice(conn: Connection, steps: range) -> ColumnElement[Any]:
+    array = forecasts.c.deviations
+    if conn.dialect.name == "postgresql":
+        return sa.func.array_send(array[steps.start : steps.stop - 1], type_=sa.LargeBinary)
+    paths = (f"$[{step - 1}]" for step in steps)
+    return sa.func.json_array(*(sa.func.json_extract(array, path) for path in paths))
+
+
+_Found = tuple[pl.DataFrame, np.ndarray[Any, Any], np.ndarray[Any, Any]]
+"""KEYS (N,), how many steps each has (N,), and the deviations of all of them (R, Q)."""
+
+
+def _read_postgres(conn: Connection, query: Select[Any]) -> _Found:
+    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
+    statement = f"COPY ({compiled}) TO STDOUT (FORMAT binary)"
+    with bulk.copying(conn, statement, compiled.params) as copy:
+        copy.set_types(["int4", "bytea", "int4", "float8", "bytea"])
+        rows = [*copy.rows()]
+    ids, cutoffs, model_ids, levels, arrays = zip(*rows, strict=True) if rows else [()] * 5
+    instants = np.frombuffer(b"".join(cutoffs), ">i8") + EPOCH
+    keys = [ids, pl.Series(instants.astype(np.int64)).cast(INSTANT), model_ids, levels]
+    content = b"".join([array[_HEADER_BYTES:] for array in arrays])
+    numbers = np.frombuffer(content, [("size", ">i4"), ("number", ">f4")])["number"]
+    return (
+        pl.DataFrame(dict(zip(KEYS, keys, strict=True)), schema=KEYS),
+        _counts([max(0, len(array) - _HEADER_BYTES) // (8 * _WIDTH) for array in arrays]),
+        numbers.astype(np.float32).reshape(-1, _WIDTH),
+    )
+
+
+def _read_sqlite(conn: Connection, query: Select[Any]) -> _Found:
+    frame = bulk.read_frame(conn, query, {**KEYS, "slice": pl.String()})
+    arrays = frame["slice"].str.json_decode(pl.List(pl.List(pl.Float32())))
+    steps = arrays.explode().drop_nulls()
+    numbers = steps.explode().fill_null(np.nan).to_numpy().reshape(-1, _WIDTH)
+    return frame.select(KEYS.names()), _counts(arrays.list.drop_nulls().list.len()), numbers
+
+
+def _counts(found: Sequence[int] | pl.Series) -> np.ndarray[Any, Any]:
+    return np.array(found, np.int64)
