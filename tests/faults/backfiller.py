@@ -160,7 +160,7 @@ def furnish(engine: Engine, folder: Path, *served_from: datetime, steps: int = 4
 def forget(engine: Engine) -> None:
     """Empty the tables, but for runs of the service and models that served."""
     with writing(engine) as conn:
-        for table in FILLED:
+        for table in (tables.runs, tables.forecasts, tables.forecast_timestamps, *FILLED[2:]):
             conn.execute(_backfilled(table, table.delete()))
         conn.execute(tables.models.delete().where(tables.models.c.promoted_at.is_(None)))
 

@@ -34,7 +34,8 @@ SHORT = RetentionConfig(
     forecasts=120 * HOUR, attention=120 * HOUR, accuracy=120 * HOUR, runs=2000 * HOUR
 )
 ALL_LIVE = (
-    "SELECT series_id, cutoff, step, issued_at, level FROM forecast_steps WHERE origin = 'live'"
+    "SELECT series_id, cutoff, step, issued_at, level FROM forecast_steps"
+    " WHERE origin = 'live' ORDER BY 1, 2, 3"
 )
 
 

@@ -14,6 +14,7 @@ from forecaster.store.connection.engine import open_engine, reading, writing
 from forecaster.store.forecasts import forecasts
 from forecaster.store.maintenance import migrations
 from tests.jobs.small import query
+from tests.tolerance import within
 
 BEFORE = "0006"
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -91,8 +92,9 @@ def shown(engine: Engine, view: str = "all_forecasts") -> list[tuple[Any, ...]]:
 def alike(found: list[tuple[Any, ...]], expected: list[tuple[Any, ...]]) -> bool:
     """Whether keys are the same, and numbers within some float32 of a deviation."""
     return [row[:5] for row in found] == [row[:5] for row in expected] and all(
-        row[5:] == pytest.approx(other[5:], rel=1e-15, abs=1e-6)
-        for row, other in zip(found, expected, strict=True)
+        abs(number - other) <= within(STEPS + 3)
+        for row, others in zip(found, expected, strict=True)
+        for number, other in zip(row[5:], others[5:], strict=True)
     )
 
 

@@ -1,6 +1,5 @@
 """A database with rows in it goes to the newest schema and back without losing any."""
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from forecaster.store.connection.engine import open_engine, reading, writing
 from forecaster.store.maintenance import migrations
 from tests.jobs.small import query
+from tests.tolerance import within
 
 MADE = datetime(2026, 11, 20, 9, tzinfo=UTC)
 DAYS = (0, 1, 27, 28, 400)
@@ -111,7 +111,7 @@ class Number(float):
     """A number that equals those within some float32."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, float) and math.isclose(self, other, rel_tol=1e-6, abs_tol=1e-6)
+        return isinstance(other, float) and abs(self - other) <= within(max(1.0, abs(self)))
 
     __hash__ = float.__hash__
 

@@ -101,10 +101,10 @@ def _forecasts(conn: Connection, dataset: str, window: LeadWindow) -> Select[Any
         forecasts.c.steps >= window.step_from,
         ~_is_scored(window),
     )
-    found = select(*slices.columns(conn, window.steps)).where(is_due)
+    query = select(*slices.columns(conn, window.steps)).where(is_due)
     if conn.dialect.name == "sqlite":
-        return found
-    of_each = found.offset(0).lateral("found")
+        return query
+    of_each = query.offset(0).lateral("of_each")
     return select(*of_each.c).select_from(owner.join(due, true()).join(of_each, true()))
 
 

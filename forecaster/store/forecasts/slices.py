@@ -56,11 +56,11 @@ def _slice(conn: Connection, steps: range) -> ColumnElement[Any]:
     return sa.func.json_array(*(sa.func.json_extract(array, path) for path in paths))
 
 
-_Found = tuple[pl.DataFrame, np.ndarray[Any, Any], np.ndarray[Any, Any]]
+_Slices = tuple[pl.DataFrame, np.ndarray[Any, Any], np.ndarray[Any, Any]]
 """KEYS (N,), how many steps each has (N,), and the deviations of all of them (R, Q)."""
 
 
-def _read_postgres(conn: Connection, query: Select[Any]) -> _Found:
+def _read_postgres(conn: Connection, query: Select[Any]) -> _Slices:
     compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     statement = f"COPY ({compiled}) TO STDOUT (FORMAT binary)"
     with bulk.copying(conn, statement, compiled.params) as copy:
@@ -78,7 +78,7 @@ def _read_postgres(conn: Connection, query: Select[Any]) -> _Found:
     )
 
 
-def _read_sqlite(conn: Connection, query: Select[Any]) -> _Found:
+def _read_sqlite(conn: Connection, query: Select[Any]) -> _Slices:
     frame = bulk.read_frame(conn, query, {**KEYS, "slice": pl.String()})
     arrays = frame["slice"].str.json_decode(pl.List(pl.List(pl.Float32())))
     steps = arrays.explode().drop_nulls()
@@ -86,5 +86,5 @@ def _read_sqlite(conn: Connection, query: Select[Any]) -> _Found:
     return frame.select(KEYS.names()), _counts(arrays.list.drop_nulls().list.len()), numbers
 
 
-def _counts(found: Sequence[int] | pl.Series) -> np.ndarray[Any, Any]:
-    return np.array(found, np.int64)
+def _counts(lengths: Sequence[int] | pl.Series) -> np.ndarray[Any, Any]:
+    return np.array(lengths, np.int64)
