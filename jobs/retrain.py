@@ -25,7 +25,7 @@ from forecaster.store.state import models, runs
 from forecaster.store.state.models import NewModel
 from forecaster.training import estimator, preparation
 from forecaster.training.estimator import Progress
-from forecaster.training.history_sample import Extent
+from forecaster.training.sample_extent import Extent
 from jobs.execution.attempt import Attempt
 from jobs.execution.reports import PullReport, RetrainReport
 from jobs.stages import pull, pull_progress, training_history

@@ -13,7 +13,7 @@ from rich.text import Text
 from forecaster.explain.report import Trust
 from forecaster.store.state.models import ModelRecord
 from forecaster.times.durations import Step
-from forecaster.training.history_sample import Extent
+from forecaster.training.sample_extent import Extent
 from jobs.explain.read import Explanation, Source, StepRange
 from jobs.terminal.attention_report import figures
 from jobs.terminal.output import labelled, when

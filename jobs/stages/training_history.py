@@ -16,7 +16,8 @@ from forecaster.data.panel import build
 from forecaster.network.spec import ModelSpec
 from forecaster.store.observations import observations
 from forecaster.store.state import datasets
-from forecaster.training.history_sample import Extent, draw, newest_steps
+from forecaster.training.history_sample import draw, newest_steps
+from forecaster.training.sample_extent import Extent
 
 ReadCells = Callable[[Connection, datetime], Iterator[pl.DataFrame]]
 """Returns CELLS from an instant to the end of what is known, of whole series."""

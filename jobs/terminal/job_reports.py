@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from forecaster.explain.report import PREFIX, Trust
-from forecaster.training import history_sample
+from forecaster.training import sample_extent
 from jobs.execution.reports import (
     ForecastReport,
     IngestReport,
@@ -74,7 +74,7 @@ def _retrain(report: RetrainReport) -> Iterator[str]:
         f"{report.steps} steps in {report.train_seconds:.1f} s on {report.device}, "
         f"{report.windows_per_second:,.0f} windows/s, loss {report.train_loss:.4f}"
     )
-    others = (PREFIX, history_sample.PREFIX)
+    others = (PREFIX, sample_extent.PREFIX)
     accuracy = {name: n for name, n in report.scores.items() if not name.startswith(others)}
     scores = ", ".join(f"{name} {cell(value)}" for name, value in accuracy.items())
     if scores:

@@ -44,6 +44,7 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "fit": (estimator, "fit"),
     "partitions": (partitions, "ensure"),
     "forecasts": (forecasts, "write_blocks"),
+    "steps": (forecasts, "write_steps"),
     "attention": (attention, "write_blocks"),
     "patches": (attention, "write_patches"),
     "save": (models, "add"),
@@ -64,8 +65,8 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
 
 STAGES = {
     "forecast": (
-        "claim", "pull", "ingest", "read", "predict", "partitions", "forecasts", "attention",
-        "patches", "watermark", "finish", "commit", "notify",
+        "claim", "pull", "ingest", "read", "predict", "partitions", "forecasts", "steps",
+        "attention", "patches", "watermark", "finish", "commit", "notify",
     ),
     "retrain": (
         "claim", "pull", "ingest", "history", "prepare", "fit", "save", "promote", "watermark",

@@ -14,7 +14,7 @@ from forecaster.store.observations import observations
 from forecaster.store.state import models, runs
 from forecaster.times.durations import Step
 from forecaster.training import history_sample, preparation
-from forecaster.training.history_sample import Extent
+from forecaster.training.sample_extent import Extent
 from jobs import retrain
 from jobs.backfill.plan import BackfillRequest
 from jobs.backfill.run import Work, run

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from forecaster.config.settings import TrainingConfig
 from forecaster.schemas import VERSIONS
-from forecaster.training.history_sample import Extent, Sample, draw, newest_steps
+from forecaster.training.history_sample import Sample, draw, newest_steps
+from forecaster.training.sample_extent import Extent
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = 10
