@@ -30,7 +30,7 @@ from forecaster.store.state import models, runs, watermarks
 from forecaster.training import estimator, preparation
 from jobs.backfill import write
 from jobs.execution import runner
-from jobs.stages import matured, pull
+from jobs.stages import matured, pull, training_history
 from tests.jobs.small import DATASET, HOUR, World, hour
 
 PLACES: dict[str, tuple[ModuleType, str]] = {
@@ -38,7 +38,7 @@ PLACES: dict[str, tuple[ModuleType, str]] = {
     "pull": (pull, "run"),
     "ingest": (observations, "ingest"),
     "read": (observations, "read_cells"),
-    "history": (observations, "read"),
+    "history": (training_history, "read"),
     "predict": (predictor, "predict_panels"),
     "prepare": (preparation, "prepare"),
     "fit": (estimator, "fit"),
