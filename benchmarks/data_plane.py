@@ -1,6 +1,7 @@
 """The data plane beside what the databases can do at the most, and a tick of 100 000 series.
 
     python -m benchmarks.data_plane [--series 100000] [--store both|postgresql|sqlite] [--quick]
+    python -m benchmarks.data_plane --tick    # the tick alone, without bulk paths and growth
 
 A PostgreSQL server is started for it; every limit is measured in the same run, on the same rows.
 Results go to benchmarks/results/data_plane-<date>.md.
@@ -34,13 +35,14 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=100_000)
     parser.add_argument("--store", choices=("both", "postgresql", "sqlite"), default="both")
     parser.add_argument("--quick", action="store_true", help="a tenth of the series, keeps nothing")
+    parser.add_argument("--tick", action="store_true", help="the tick alone")
     chosen = parser.parse_args()
     series = chosen.series // 10 if chosen.quick else chosen.series
     stores = ("postgresql", "sqlite") if chosen.store == "both" else (chosen.store,)
     command = " ".join(["python -m benchmarks.data_plane", *sys.argv[1:]])
     sections = []
     for store in stores:
-        for section in _of_store(store, series):
+        for section in (_tick if chosen.tick else _of_store)(store, series):
             print(f"\n## {section.name}\n", *map(table, section.tables), sep="\n\n", flush=True)
             sections.append(section)
             if not chosen.quick:
@@ -59,6 +61,11 @@ def _of_store(store: str, series: int) -> Iterator[Section]:
         )
         yield _big(cluster, folder, Fleet(series=series, context=CONTEXT))
         yield _growth(cluster, folder, series)
+
+
+def _tick(store: str, series: int) -> Iterator[Section]:
+    with tempfile.TemporaryDirectory() as name, _cluster(store) as cluster:
+        yield _big(cluster, Path(name), Fleet(series=series, context=CONTEXT))
 
 
 @contextmanager
@@ -104,7 +111,7 @@ def _against_limits(cluster: Cluster, url: str, fleet: Fleet, found: dict[str, A
     return [
         *parts,
         {"limit": "sum", "s": total},
-        {"limit": "the tick", "s": took, "ratio": took / total, "goal": 1.5},
+        {"limit": "the tick", "s": took, "ratio": took / total, "goal": 1.4},
     ]
 
 

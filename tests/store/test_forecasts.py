@@ -219,6 +219,27 @@ def test_what_two_score_at_the_same_time_is_kept_once(engine: Engine, model_id: 
     assert score() == 1
 
 
+@pytest.mark.parametrize(("steps", "first", "last"), [(1, 1, 1), (720, 349, 720)])
+def test_leads_of_any_horizon_are_read(engine: Engine, steps: int, first: int, last: int) -> None:
+    frame = forecast("a", steps=steps)
+    window = LeadWindow(
+        lead="x",
+        step_from=first,
+        step_to=last,
+        nearest=last * HOUR,
+        farthest=last * HOUR,
+        after=None,
+        until=START + last * HOUR,
+    )
+    with writing(engine) as conn:
+        write(conn, add_model(conn), frame)
+        read = matured.read(conn, "bikes", window)
+
+    assert read["step"].to_list() == list(range(first, last + 1))
+    assert read["q50"].to_list() == [100.0 + step for step in range(first, last + 1)]
+    assert read["timestamp"].to_list() == frame["timestamp"].to_list()[first - 1 :]
+
+
 def test_the_forecasts_of_a_dataset_are_counted_up_to_a_limit(
     engine: Engine, model_id: int
 ) -> None:

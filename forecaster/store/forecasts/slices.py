@@ -27,10 +27,14 @@ _HEADER_BYTES = 28
 
 
 def columns(conn: Connection, steps: range) -> list[ColumnElement[Any]]:
-    """Return what a query has to select from the forecasts for `read`: KEYS and the slice."""
+    """Return what a query has to select from the forecasts for `read`: KEYS and their numbers."""
     names = ["series_id" if name == "id" else name for name in KEYS]
     keys = [forecasts.c[name].label(key) for name, key in zip(names, KEYS, strict=True)]
-    return [*keys, _slice(conn, steps).label("slice")]
+    array: ColumnElement[Any] = forecasts.c.deviations
+    if conn.dialect.name == "postgresql":
+        slice_ = forecasts.c.deviations[steps.start : steps.stop - 1]
+        array = sa.func.array_send(slice_, type_=sa.LargeBinary)
+    return [*keys, array.label("deviations")]
 
 
 def read(conn: Connection, query: Select[Any], steps: range) -> pl.DataFrame:
@@ -38,22 +42,16 @@ def read(conn: Connection, query: Select[Any], steps: range) -> pl.DataFrame:
 
     Without the steps that a forecast does not have.
     """
-    of_store = _read_postgres if conn.dialect.name == "postgresql" else _read_sqlite
-    keys, counts, numbers = of_store(conn, query)
+    if conn.dialect.name == "postgresql":
+        keys, counts, numbers = _read_postgres(conn, query)
+    else:
+        keys, counts, numbers = _read_sqlite(conn, query, steps)
     places = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     frame = keys[np.repeat(np.arange(len(counts)), counts)].with_columns(
         pl.Series("step", places + steps.start, dtype=pl.Int32),
         *map(pl.Series, DEVIATION_COLUMNS, np.ascontiguousarray(numbers.T)),
     )
     return frame.filter(pl.col(DEVIATION_COLUMNS[0]).is_finite())
-
-
-def _slice(conn: Connection, steps: range) -> ColumnElement[Any]:
-    array = forecasts.c.deviations
-    if conn.dialect.name == "postgresql":
-        return sa.func.array_send(array[steps.start : steps.stop - 1], type_=sa.LargeBinary)
-    paths = (f"$[{step - 1}]" for step in steps)
-    return sa.func.json_array(*(sa.func.json_extract(array, path) for path in paths))
 
 
 _Slices = tuple[pl.DataFrame, np.ndarray[Any, Any], np.ndarray[Any, Any]]
@@ -78,12 +76,12 @@ def _read_postgres(conn: Connection, query: Select[Any]) -> _Slices:
     )
 
 
-def _read_sqlite(conn: Connection, query: Select[Any]) -> _Slices:
-    frame = bulk.read_frame(conn, query, {**KEYS, "slice": pl.String()})
-    arrays = frame["slice"].str.json_decode(pl.List(pl.List(pl.Float32())))
-    steps = arrays.explode().drop_nulls()
-    numbers = steps.explode().fill_null(np.nan).to_numpy().reshape(-1, _WIDTH)
-    return frame.select(KEYS.names()), _counts(arrays.list.drop_nulls().list.len()), numbers
+def _read_sqlite(conn: Connection, query: Select[Any], steps: range) -> _Slices:
+    frame = bulk.read_frame(conn, query, {**KEYS, "deviations": pl.String()})
+    arrays = frame["deviations"].str.json_decode(pl.List(pl.List(pl.Float32())))
+    slices = arrays.list.slice(steps.start - 1, len(steps))
+    numbers = slices.explode().explode().fill_null(np.nan).to_numpy().reshape(-1, _WIDTH)
+    return frame.select(KEYS.names()), _counts(slices.list.len()), numbers
 
 
 def _counts(lengths: Sequence[int] | pl.Series) -> np.ndarray[Any, Any]:
