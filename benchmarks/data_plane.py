@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def _of_store(store: str, series: int) -> Iterator[Section]:
-    with tempfile.TemporaryDirectory() as name, _cluster(store) as cluster:
+    with tempfile.TemporaryDirectory() as name, server.of_store(store) as cluster:
         folder = Path(name)
         measure = partial(bulk_paths.postgres, cluster) if cluster else bulk_paths.sqlite
         paths = measure(folder)
@@ -64,17 +64,8 @@ def _of_store(store: str, series: int) -> Iterator[Section]:
 
 
 def _tick(store: str, series: int) -> Iterator[Section]:
-    with tempfile.TemporaryDirectory() as name, _cluster(store) as cluster:
+    with tempfile.TemporaryDirectory() as name, server.of_store(store) as cluster:
         yield _big(cluster, Path(name), Fleet(series=series, context=CONTEXT))
-
-
-@contextmanager
-def _cluster(store: str) -> Iterator[Cluster | None]:
-    if store == "sqlite":
-        yield None
-        return
-    with server.running() as cluster:
-        yield cluster
 
 
 def _big(cluster: Cluster | None, folder: Path, fleet: Fleet) -> Section:

@@ -41,6 +41,16 @@ def running() -> Iterator[Cluster]:
         cluster.remove()
 
 
+@contextmanager
+def of_store(store: str) -> Iterator[Cluster | None]:
+    """Run a server for `postgresql`; SQLite needs none."""
+    if store == "sqlite":
+        yield None
+        return
+    with running() as cluster:
+        yield cluster
+
+
 def execute(url: str, *statements: str) -> None:
     """Run statements, each in a transaction of its own."""
     with psycopg.connect(url, autocommit=True) as connection:

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -70,19 +69,10 @@ def _sections(stages: list[str], stores: tuple[str, ...]) -> Iterator[Section]:
     measures = {"reconcile": _reconcile, "pull": _pull}
     for store, stage in itertools.product(stores, stages):
         if stage in measures:
-            with tempfile.TemporaryDirectory() as folder, _cluster(store) as cluster:
+            with tempfile.TemporaryDirectory() as folder, server.of_store(store) as cluster:
                 yield measures[stage](cluster, Path(folder))
     if "predict" in stages:
         yield _predict()
-
-
-@contextmanager
-def _cluster(store: str) -> Iterator[Cluster | None]:
-    if store == "sqlite":
-        yield None
-        return
-    with server.running() as cluster:
-        yield cluster
 
 
 def _reconcile(cluster: Cluster | None, folder: Path) -> Section:

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,8 +20,8 @@ from forecaster.inference.checkpoint import (
     scoring_scale,
 )
 from forecaster.network.spec import ModelSpec
-from tests.conftest import ROOT
 from tests.network.networks import contexts, small_model, small_spec
+from tests.scripts import output_of
 
 MODEL = small_model({"b": 0.1, "a/ü": 1e300})
 DATA = dumps(MODEL)
@@ -65,18 +62,8 @@ def test_loading_and_forecasting_import_no_compiler(tmp_path: Path) -> None:
         "model.network(torch.ones(1, model.spec.context_length))\n"
         "print('torch._dynamo' in sys.modules)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.stdout == "False\n", done.stderr
+    assert output_of(script, tmp_path) == "False\n"
 
 
 def test_loading_leaves_the_global_random_state_alone() -> None:

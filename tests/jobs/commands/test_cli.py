@@ -1,10 +1,8 @@
 """The command line: data on stdout, talk on stderr, and no traceback for what users get wrong."""
 
-import os
 import re
 import runpy
 import sqlite3
-import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +24,7 @@ from forecaster.config.settings import (
 from jobs.cli import app
 from jobs.terminal.error_boundary import Boundary
 from tests.jobs.terminal.terminal import configure, type_
+from tests.scripts import output_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -56,17 +55,8 @@ def test_help_and_a_missing_configuration_need_neither_torch_nor_polars(
         "heavy = {'torch', 'polars', 'sqlalchemy', 'numpy', 'apscheduler'} & set(sys.modules)\n"
         "print(', '.join(heavy) or 'none')"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-
-    assert done.stdout.splitlines()[-1] == "none"
+    assert output_of(script, tmp_path).splitlines()[-1] == "none"
 
 
 def test_the_version_is_printed() -> None:
