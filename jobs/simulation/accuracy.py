@@ -64,9 +64,7 @@ def _score(engine: Engine, dataset: str, champion: Champion, truth: pl.DataFrame
         cutoffs = export.by_cutoff(conn, dataset)["cutoff"].to_list()
         for first in range(0, len(cutoffs), CUTOFFS_AT_ONCE):
             some = cutoffs[first : first + CUTOFFS_AT_ONCE]
-            forecasts = history.read_intervals(
-                conn, dataset, since=some[0], until=some[-1], schema=history.QUANTILES
-            )
+            forecasts = history.read_quantiles(conn, dataset, since=some[0], until=some[-1])
             scored.append(
                 score_forecasts(
                     forecasts,

@@ -105,7 +105,7 @@ def grids_of(conn: Connection, dataset: str, reported: set[int] | None = None) -
 
 
 def _over(grids: Mapping[int, Grid], known: datetime) -> pl.Expr:
-    """Return of rows of MATURED whether the last cell of their lead is complete."""
+    """Return of rows of QUANTILES whether the last cell of their lead is complete."""
     last = {
         model_id: grid.timestamp_at(grid.complete_at([known])[0])
         for model_id, grid in grids.items()

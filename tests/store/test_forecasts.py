@@ -15,7 +15,8 @@ from forecaster.store.forecasts import (
     history,
     matured,
 )
-from forecaster.store.forecasts.matured import MATURED, LeadWindow
+from forecaster.store.forecasts.matured import LeadWindow
+from forecaster.store.forecasts.slices import QUANTILES
 from tests.store.samples import (
     HOUR,
     START,
@@ -73,7 +74,7 @@ def test_forecasts_of_other_columns_are_refused(engine: Engine, model_id: int) -
 def test_a_matured_lead_comes_with_its_quantiles(engine: Engine, model_id: int) -> None:
     found = due(engine)
 
-    assert found.schema == MATURED
+    assert found.schema == QUANTILES
     assert found.select("series_id", "step", "q50", "model_id").rows() == [
         ("a", 2, 102.0, model_id),
         ("a", 3, 103.0, model_id),

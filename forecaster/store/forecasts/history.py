@@ -1,6 +1,5 @@
 """Past forecasts with their attention, read back for display."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,11 +10,13 @@ from sqlalchemy import Connection, select
 
 from forecaster.schemas import ATTENTION, INSTANT, PART_COLUMNS, PATCHES, QUANTILE_COLUMNS
 from forecaster.store.connection.bulk import read_frame
+from forecaster.store.forecasts import slices
 from forecaster.store.state import datasets
 from forecaster.store.tables import (
     attention,
     attention_patches,
     forecast_steps,
+    forecast_timestamps,
     forecasts,
     series,
 )
@@ -30,17 +31,6 @@ INTERVALS = pl.Schema(
     }
 )
 """Medians and 80 % intervals, sorted by series_id, cutoff and step."""
-
-QUANTILES = pl.Schema(
-    {
-        "series_id": pl.String(),
-        "cutoff": INSTANT,
-        "step": pl.Int32(),
-        **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
-    }
-)
-"""All quantiles, sorted likewise."""
-
 
 PARTS = pl.Schema(
     {
@@ -108,26 +98,30 @@ def read_parts(conn: Connection, dataset: str, forecast: StoredForecast) -> pl.D
 
 
 def read_intervals(
-    conn: Connection,
-    dataset: str,
-    *,
-    since: datetime,
-    until: datetime,
-    schema: Mapping[str, pl.DataType] = INTERVALS,
+    conn: Connection, dataset: str, *, since: datetime, until: datetime
 ) -> pl.DataFrame:
-    """Return the forecasts of the cutoffs between `since` and `until`, both included.
-
-    INTERVALS, or QUANTILES as `schema`.
-    """
+    """Return INTERVALS of the cutoffs between `since` and `until`, both included."""
     query = (
-        select(*map(_column, schema))
+        select(*map(_column, INTERVALS))
         .join(series, series.c.id == forecast_steps.c.series_id)
-        .where(
-            forecast_steps.c.series_id.in_(datasets.series_of(dataset)),
-            forecast_steps.c.cutoff.between(since, until),
-        )
+        .where(*_between(forecast_steps, dataset, since, until))
     )
-    return read_frame(conn, query, schema).sort("series_id", "cutoff", "step")
+    return read_frame(conn, query, INTERVALS).sort("series_id", "cutoff", "step")
+
+
+def read_quantiles(
+    conn: Connection, dataset: str, *, since: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return QUANTILES of the cutoffs between `since` and `until`, both included."""
+    is_between = _between(forecasts, dataset, since, until)
+    most = conn.scalar(select(sa.func.max(forecasts.c.steps)).where(*is_between)) or 0
+    steps = range(1, most + 1)
+    timestamps = select(*(forecast_timestamps.c[name] for name in slices.TIMESTAMPS)).where(
+        forecast_timestamps.c.model_id.in_(datasets.models_of(dataset)),
+        forecast_timestamps.c.cutoff.between(since, until),
+    )
+    rows = select(*slices.columns(conn, steps)).where(*is_between)
+    return slices.quantiles(conn, dataset, of=rows, at=timestamps, steps=steps)
 
 
 def read_attention(
@@ -165,6 +159,13 @@ def read_patches(
         *([] if of is None else [attention_patches.c.model_id == of.model_id]),
     )
     return read_frame(conn, query, PATCHES).sort("patch")
+
+
+def _between(
+    table: sa.Table, dataset: str, since: datetime, until: datetime
+) -> tuple[sa.ColumnElement[bool], ...]:
+    is_ours = table.c.series_id.in_(datasets.series_of(dataset))
+    return is_ours, table.c.cutoff.between(since, until)
 
 
 def _column(name: str) -> sa.ColumnElement[Any]:

@@ -12,25 +12,10 @@ from typing import Any
 import polars as pl
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, func, select, true
 
-from forecaster.schemas import DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS
-from forecaster.store.connection.bulk import read_frame
 from forecaster.store.forecasts import slices
 from forecaster.store.state import datasets
 from forecaster.store.tables import accuracy, forecast_timestamps, forecasts
 
-MATURED = pl.Schema(
-    {
-        "series_id": pl.String(),
-        "cutoff": INSTANT,
-        "model_id": pl.Int32(),
-        "step": pl.Int32(),
-        "timestamp": INSTANT,
-        **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
-    }
-)
-"""Forecasts to score, sorted by series_id, cutoff, model_id and step."""
-
-_STEPS = pl.Schema({name: MATURED[name] for name in ("cutoff", "model_id", "step", "timestamp")})
 _KEY = ("series_id", "cutoff", "model_id")
 
 
@@ -66,22 +51,16 @@ class LeadWindow:
 
 
 def read(conn: Connection, dataset: str, window: LeadWindow) -> pl.DataFrame:
-    """Return MATURED of one lead: forecasts whose last step of it lies in the window.
+    """Return QUANTILES of one lead: forecasts whose last step of it lies in the window.
 
     Left out: hindsight, and forecasts of which this lead was scored before.
     """
-    steps = read_frame(conn, _steps(dataset, window), _STEPS)
-    rows = slices.read(conn, _forecasts(conn, dataset, window), window.steps)
-    quantiles = [
-        (pl.col("level") + pl.col(deviation)).alias(quantile)
-        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
-    ]
-    return (
-        rows.join(steps, on=["cutoff", "model_id", "step"])
-        .join(datasets.keys(conn, dataset), on="id")
-        .sort("rank", "cutoff", "model_id", "step")
-        .with_columns(*quantiles, series_id=pl.col("key"))
-        .select(MATURED.names())
+    return slices.quantiles(
+        conn,
+        dataset,
+        of=_forecasts(conn, dataset, window),
+        at=_steps(dataset, window),
+        steps=window.steps,
     )
 
 
@@ -111,7 +90,7 @@ def _forecasts(conn: Connection, dataset: str, window: LeadWindow) -> Select[Any
 def _steps(dataset: str, window: LeadWindow) -> Select[Any]:
     """Select the open steps of the lead, with their timestamps, at the cutoffs that are due."""
     due, rows = _due(dataset, window).subquery(), forecast_timestamps
-    return select(*(rows.c[name] for name in _STEPS)).where(
+    return select(*(rows.c[name] for name in slices.TIMESTAMPS)).where(
         rows.c.model_id == due.c.model_id,
         rows.c.cutoff == due.c.cutoff,
         rows.c.step.between(window.step_from, window.step_to),

@@ -11,10 +11,28 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select
 
-from forecaster.schemas import DEVIATION_COLUMNS, INSTANT
+from forecaster.schemas import DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS
 from forecaster.store.connection import bulk
 from forecaster.store.connection.pg_copy import EPOCH
+from forecaster.store.state import datasets
 from forecaster.store.tables import forecasts
+
+QUANTILES = pl.Schema(
+    {
+        "series_id": pl.String(),
+        "cutoff": INSTANT,
+        "model_id": pl.Int32(),
+        "step": pl.Int32(),
+        "timestamp": INSTANT,
+        **dict.fromkeys(QUANTILE_COLUMNS, pl.Float64()),
+    }
+)
+"""Quantiles of forecasts, sorted by series_id, cutoff, model_id and step."""
+
+TIMESTAMPS = pl.Schema(
+    {name: QUANTILES[name] for name in ("cutoff", "model_id", "step", "timestamp")}
+)
+"""When the open steps of the cutoffs of a model are."""
 
 KEYS = pl.Schema(
     {"id": pl.Int32(), "cutoff": INSTANT, "model_id": pl.Int32(), "level": pl.Float64()}
@@ -27,7 +45,7 @@ _HEADER_BYTES = 28
 
 
 def columns(conn: Connection, steps: range) -> list[ColumnElement[Any]]:
-    """Return what a query has to select from the forecasts for `read`: KEYS and their numbers."""
+    """Return what a query has to select of the forecasts: KEYS and their numbers."""
     names = ["series_id" if name == "id" else name for name in KEYS]
     keys = [forecasts.c[name].label(key) for name, key in zip(names, KEYS, strict=True)]
     array: ColumnElement[Any] = forecasts.c.deviations
@@ -37,7 +55,28 @@ def columns(conn: Connection, steps: range) -> list[ColumnElement[Any]]:
     return [*keys, array.label("deviations")]
 
 
-def read(conn: Connection, query: Select[Any], steps: range) -> pl.DataFrame:
+def quantiles(
+    conn: Connection, dataset: str, *, of: Select[Any], at: Select[Any], steps: range
+) -> pl.DataFrame:
+    """Return QUANTILES of forecasts of a dataset, at those of `steps` that are open.
+
+    `of` selects `columns` of the forecasts, `at` the columns TIMESTAMPS of the open steps.
+    """
+    levels = [
+        (pl.col("level") + pl.col(deviation)).alias(quantile)
+        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
+    ]
+    return (
+        _read(conn, of, steps)
+        .join(bulk.read_frame(conn, at, TIMESTAMPS), on=["cutoff", "model_id", "step"])
+        .join(datasets.keys(conn, dataset), on="id")
+        .sort("rank", "cutoff", "model_id", "step")
+        .with_columns(*levels, series_id=pl.col("key"))
+        .select(QUANTILES.names())
+    )
+
+
+def _read(conn: Connection, query: Select[Any], steps: range) -> pl.DataFrame:
     """Return KEYS with `step` and DEVIATION_COLUMNS (float32), a row for each of `steps`.
 
     Without the steps that a forecast does not have.
