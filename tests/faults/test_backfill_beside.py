@@ -132,7 +132,8 @@ def test_both_write_what_they_would_have_written_alone(
     require_same(whole(world), whole(twin), but_for=["origin"])
 
 
-@pytest.mark.parametrize("reprocess", ["none", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("reprocess", ["none", "all"])
 def test_two_of_the_same_range_write_it_once(
     world: World,
     twin: World,

@@ -178,6 +178,7 @@ def test_other_databases_are_read_by_their_own_driver_in_a_worker(sqlite_source:
     assert_frame_equal(found, read(sqlite_source), check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_worker_imports_nothing_from_where_it_is_started(
     sqlite_source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

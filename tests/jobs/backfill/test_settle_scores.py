@@ -16,7 +16,7 @@ from jobs.backfill.settle_scores import settle
 from tests.jobs.fitting import fit_once
 from tests.jobs.small import DATASET, LAST, World, fixed, hour, land, query, rows
 
-pytestmark = pytest.mark.quick_on("postgres")
+pytestmark = pytest.mark.quick_on("sqlite")
 
 BEGUN, ENDED = LAST + 20, LAST + 28
 WANTED = BackfillRequest(since=hour(LAST + 1), until=hour(BEGUN))

@@ -122,6 +122,7 @@ def test_a_child_imports_nothing_from_where_it_is_started(
     assert fit_in_child(*task, DATASET.training).steps == 4
 
 
+@pytest.mark.slow
 def test_what_a_child_raises_is_raised_here(task: tuple[Panel, ModelSpec]) -> None:
     with pytest.raises(TrainingDiverged):
         fit_in_child(*task, replace(DATASET.training, learning_rate=1e30, steps=8))
