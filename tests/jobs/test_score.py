@@ -19,7 +19,7 @@ from jobs.execution.reports import ScoreReport
 from tests.jobs.small import DATASET, HORIZON, LAST, SCALE, World, hour, land, query, rows
 from tests.tolerance import RELATIVE, within
 
-pytestmark = pytest.mark.quick_on("postgres")
+pytestmark = pytest.mark.quick_on("sqlite")
 
 ALL = (
     "SELECT series_id, cutoff, lead, points, absolute_error, seasonal_naive_error, pinball"
