@@ -27,7 +27,7 @@ from forecaster.inference import checkpoint, predictor
 from forecaster.inference.checkpoint import TrainedModel
 from forecaster.inference.prediction import Prediction
 from forecaster.ingestion.normalize import Columns, normalize
-from forecaster.schemas import DEVIATION_COLUMNS, QUANTILE_COLUMNS
+from forecaster.schemas import quantiles_of_level
 from forecaster.training import estimator, preparation
 
 _NAME = "rows"
@@ -51,12 +51,8 @@ class Forecast:
         not trained on, or fallback_naive where a naive forecast serves; q025 … q975 (Float64) are
         the QUANTILE_LEVELS, ascending, q50 the median. Closed steps have no row.
         """
-        quantiles = (
-            (pl.col("level") + pl.col(deviation)).alias(quantile)
-            for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
-        )
         keys = ("series_id", "cutoff", "step", "timestamp", "status")
-        return self.prediction.forecasts.select(*keys, *quantiles)
+        return self.prediction.forecasts.select(*keys, *quantiles_of_level())
 
     @property
     def attention(self) -> pl.DataFrame:

@@ -115,6 +115,14 @@ and a seasonal-naive value. `scale` is the in-sample seasonal-naive error, so th
 mase = absolute_error / points / scale; `pinball` is summed over points and quantile levels."""
 
 
+def quantiles_of_level() -> list[pl.Expr]:
+    """Return QUANTILE_COLUMNS (float64) of a frame that has `level` and DEVIATION_COLUMNS."""
+    return [
+        (pl.col("level") + pl.col(deviation)).alias(quantile)
+        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
+    ]
+
+
 def conform(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return `frame` unchanged, or raise SchemaMismatch naming each column that differs."""
     expected, actual = dict(schema), dict(frame.schema)

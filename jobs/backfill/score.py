@@ -17,7 +17,7 @@ from forecaster.data.snapshots import Snapshots
 from forecaster.evaluation import metrics
 from forecaster.evaluation.metrics import Lead
 from forecaster.inference.prediction import Prediction
-from forecaster.schemas import ACCURACY, DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS, empty
+from forecaster.schemas import ACCURACY, INSTANT, empty, quantiles_of_level
 from forecaster.times.durations import MICROSECOND
 from jobs.backfill.known_values import Segment
 
@@ -53,11 +53,7 @@ def score(dataset: DatasetConfig, segment: Segment, prediction: Prediction) -> p
         nth[rows] += unknown
         rows = rows[unknown.any(1)]
     steps = scorable.forecasts.filter(pl.col("step") <= actuals.horizon)
-    quantiles = [
-        (pl.col("level") + pl.col(deviation)).alias(quantile)
-        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
-    ]
-    frame = steps.select("series_id", "cutoff", "step", *quantiles).with_columns(
+    frame = steps.select("series_id", "cutoff", "step", *quantiles_of_level()).with_columns(
         pl.Series(name, column[actuals.is_open])
         for name, column in zip(_ACTUAL_COLUMNS, values, strict=True)
     )

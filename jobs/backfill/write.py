@@ -65,7 +65,7 @@ class ChunkWriter:
         ends = sorted({end for part in parts for end in part.keys["end"].unique()})
         forecasts.write_steps(conn, model_id, steps_frame(ends, chunk.serving.model.spec))
         if parts[0].is_explained:
-            self._write_attention(conn, chunk, parts)
+            self._write_attention(conn, chunk, parts, ends)
         # Scores that exist are left out: they are kept for longer than forecasts.
         frame = pl.concat(score(self.dataset, chunk.segment, part) for part in parts)
         scored = accuracy.write(conn, name, model_id, frame, scored_at=now)
@@ -83,7 +83,9 @@ class ChunkWriter:
         if not serving.hindsight:
             backfills.delete_hindsight(conn, name, serving.model_id, cutoffs)
 
-    def _write_attention(self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction]) -> None:
+    def _write_attention(
+        self, conn: Connection, chunk: Chunk, parts: Sequence[Prediction], ends: Sequence[int]
+    ) -> None:
         """Write what does not exist yet: attention may be kept for longer than its forecasts."""
         name, model_id, cutoffs = self.dataset.name, chunk.serving.model_id, chunk.cutoffs
         existing = backfills.attention_keys(
@@ -92,8 +94,7 @@ class ChunkWriter:
         left = _without(chunk, parts, existing)
         weights = (block.attention for part in left for block in part.blocks())
         attention.write_blocks(conn, chunk.segment.ids, model_id, weights)
-        ends = {end for part in parts for end in part.keys["end"].unique()}
-        attention.write_patches(conn, name, model_id, parts[0].patches_at(sorted(ends)))
+        attention.write_patches(conn, name, model_id, parts[0].patches_at(ends))
 
 
 def _without(chunk: Chunk, parts: Sequence[Prediction], existing: pl.DataFrame) -> list[Prediction]:

@@ -7,7 +7,7 @@ rows each, and numbers straight into an array.
 import io
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -156,14 +156,33 @@ def _fetch(conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataTyp
 def _copy_out(
     conn: Connection, query: Select[Any], schema: Mapping[str, pl.DataType]
 ) -> pl.DataFrame:
-    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
     content = io.BytesIO()
-    with copying(conn, f"COPY ({compiled}) TO STDOUT (FORMAT csv)", compiled.params) as copy:
+    with _copying_out(conn, query, "csv") as copy:
         for piece in copy:
             content.write(piece)
     return pl.read_csv(
         content.getvalue(), has_header=False, schema=dict(schema), raise_if_empty=False
     )
+
+
+def binary_rows(
+    conn: Connection, query: Select[Any], kinds: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of `query` from PostgreSQL: `kinds` are the types to read the columns as.
+
+    A `bytea` is the column as the server sends it, whatever its type.
+    """
+    with _copying_out(conn, query, "binary") as copy:
+        copy.set_types(kinds)
+        yield from copy.rows()
+
+
+@contextmanager
+def _copying_out(conn: Connection, query: Select[Any], form: str) -> Iterator[psycopg.Copy]:
+    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
+    statement = f"COPY ({compiled}) TO STDOUT (FORMAT {form})"
+    with copying(conn, statement, compiled.params) as copy:
+        yield copy
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy import ColumnElement, Connection, Select
 
-from forecaster.schemas import DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS
+from forecaster.schemas import DEVIATION_COLUMNS, INSTANT, QUANTILE_COLUMNS, quantiles_of_level
 from forecaster.store.connection import bulk
 from forecaster.store.connection.pg_copy import EPOCH
 from forecaster.store.state import datasets
@@ -62,16 +62,12 @@ def quantiles(
 
     `of` selects `columns` of the forecasts, `at` the columns TIMESTAMPS of the open steps.
     """
-    levels = [
-        (pl.col("level") + pl.col(deviation)).alias(quantile)
-        for quantile, deviation in zip(QUANTILE_COLUMNS, DEVIATION_COLUMNS, strict=True)
-    ]
     return (
         _read(conn, of, steps)
         .join(bulk.read_frame(conn, at, TIMESTAMPS), on=["cutoff", "model_id", "step"])
         .join(datasets.keys(conn, dataset), on="id")
         .sort("rank", "cutoff", "model_id", "step")
-        .with_columns(*levels, series_id=pl.col("key"))
+        .with_columns(*quantiles_of_level(), series_id=pl.col("key"))
         .select(QUANTILES.names())
     )
 
@@ -98,11 +94,7 @@ _Slices = tuple[pl.DataFrame, np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 
 def _read_postgres(conn: Connection, query: Select[Any]) -> _Slices:
-    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
-    statement = f"COPY ({compiled}) TO STDOUT (FORMAT binary)"
-    with bulk.copying(conn, statement, compiled.params) as copy:
-        copy.set_types(["int4", "bytea", "int4", "float8", "bytea"])
-        rows = [*copy.rows()]
+    rows = [*bulk.binary_rows(conn, query, ["int4", "bytea", "int4", "float8", "bytea"])]
     ids, cutoffs, model_ids, levels, arrays = zip(*rows, strict=True) if rows else [()] * 5
     instants = np.frombuffer(b"".join(cutoffs), ">i8") + EPOCH
     keys = [ids, pl.Series(instants.astype(np.int64)).cast(INSTANT), model_ids, levels]

@@ -4,7 +4,7 @@ The client is handed a series at a time in place of a row at a time, which is tw
 row-wise route of the same driver, in the transaction of its connection.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def read(
     names = [name for name in schema if name != "series_id"]
     ids, parts = [], []
     kinds = ["int4", *["bytea"] * len(names)]
-    for series_id, *arrays in _rows(conn, _query(owners, limits, names), kinds):
+    for series_id, *arrays in bulk.binary_rows(conn, _query(owners, limits, names), kinds):
         parts.append(arrays)
         ids.append(series_id)
     if not ids:
@@ -58,7 +58,7 @@ def read_runs(conn: Connection, runs: pl.DataFrame) -> pl.DataFrame:
     """
     versions = _runs_query(runs)
     query = select(*(_gathered(versions.c[name]) for name in VERSIONS))
-    ((ids, stamps, ages, values),) = _rows(conn, query, ["bytea"] * len(VERSIONS))
+    ((ids, stamps, ages, values),) = bulk.binary_rows(conn, query, ["bytea"] * len(VERSIONS))
     if ids is None:
         return pl.DataFrame(schema=VERSIONS)
     columns = [
@@ -133,14 +133,6 @@ def _gathered(column: ColumnElement[Any]) -> ColumnElement[Any]:
     if name == "value":
         column = sa.func.coalesce(column, sa.literal_column("'NaN'", sa.Double()))
     return sa.func.array_agg(column, type_=ARRAY(column.type)).label(f"all_{name}")
-
-
-def _rows(conn: Connection, query: Select[Any], kinds: list[str]) -> Iterator[tuple[Any, ...]]:
-    compiled = query.compile(dialect=conn.dialect, compile_kwargs={"render_postcompile": True})
-    statement = f"COPY ({compiled}) TO STDOUT (FORMAT binary)"
-    with bulk.copying(conn, statement, compiled.params) as copy:
-        copy.set_types(kinds)
-        yield from copy.rows()
 
 
 def _elements(array: bytes, kind: str) -> Any:
